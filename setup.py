@@ -1,0 +1,14 @@
+"""Installs the four folders at the top of the checkout as subpackages of ``detailscribe``."""
+
+from setuptools import find_packages, setup
+
+FOLDERS = ("state", "prompts", "tools", "agent")
+
+
+def packages() -> list[str]:
+    """Every package of the four folders, by the name it is imported under."""
+    found = [name for folder in FOLDERS for name in (folder, *(f"{folder}.{part}" for part in find_packages(folder)))]
+    return [f"detailscribe.{name}" for name in found]
+
+
+setup(packages=packages(), package_dir={f"detailscribe.{folder}": folder for folder in FOLDERS})
