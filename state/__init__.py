@@ -1,0 +1,55 @@
+"""What is known: plain immutable types and reducers; no torch, no I/O."""
+
+from .base import Frozen, Words
+from .budget import Budget, Spend
+from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind
+from .critique import Answer, Change, Critique, Exchange, Verdict, change
+from .decisions import Action, Decision, Plan
+from .default_checks import default_checks
+from .images import ImageRecord, Operator, Origin
+from .notation import format_concepts, parse_concepts
+from .notation_tokens import NotationError
+from .population import Population, spend_of
+from .reducers import merge_by_id
+from .result import RunResult
+from .run_state import STATE_VERSION, RunInput, RunState
+from .seeds import SEED_LIMIT, Seed, derive_seed
+
+__all__ = [
+    "SEED_LIMIT",
+    "STATE_VERSION",
+    "Action",
+    "Answer",
+    "Aspect",
+    "Budget",
+    "Change",
+    "Check",
+    "ConceptGraph",
+    "Critique",
+    "Decision",
+    "Entity",
+    "Exchange",
+    "Frozen",
+    "ImageRecord",
+    "Interaction",
+    "InteractionKind",
+    "NotationError",
+    "Operator",
+    "Origin",
+    "Plan",
+    "Population",
+    "RunInput",
+    "RunResult",
+    "RunState",
+    "Seed",
+    "Spend",
+    "Verdict",
+    "Words",
+    "change",
+    "default_checks",
+    "derive_seed",
+    "format_concepts",
+    "merge_by_id",
+    "parse_concepts",
+    "spend_of",
+]

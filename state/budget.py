@@ -1,0 +1,47 @@
+"""What a run may spend, and what it spent."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from .base import Frozen
+
+
+class Spend(Frozen):
+    """What was used."""
+
+    evaluations: int = Field(default=0, ge=0)
+    """Forward passes of the denoiser; a guided step counts two."""
+    images: int = Field(default=0, ge=0)
+    critic_calls: int = Field(default=0, ge=0)
+    """Images looked at by the critic."""
+    tokens: int = Field(default=0, ge=0)
+    """Of language and vision models, both ways."""
+    seconds: float = Field(default=0.0, ge=0)
+    """Of model time, summed over calls."""
+    money: float = Field(default=0.0, ge=0)
+    """In US dollars, where a price is configured."""
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+
+class Budget(Frozen):
+    """Upper bounds; None is no bound. Rounds and images are always bounded, so that every run ends."""
+
+    rounds: int = Field(default=6, ge=0)
+    """Rounds after the first drawing."""
+    images: int = Field(default=16, ge=1)
+    evaluations: int | None = Field(default=None, ge=1)
+    critic_calls: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    money: float | None = Field(default=None, gt=0)
+
+    def exhausted_by(self, spend: Spend) -> str | None:
+        """Name of the first bound that ``spend`` has reached; None if there is room left."""
+        for name in ("images", "evaluations", "critic_calls", "tokens", "seconds", "money"):
+            bound = getattr(self, name)
+            if bound is not None and getattr(spend, name) >= bound:
+                return name
+        return None

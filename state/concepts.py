@@ -1,0 +1,156 @@
+"""What a prompt asks for: a graph of entities, interactions and checkable questions."""
+
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from .base import Frozen, Words
+
+T = TypeVar("T")
+
+InteractionKind = Literal["functional", "contact", "spatial", "multi_subject"]
+"""functional: a tool or vehicle in use; contact: bodies touch; spatial: a place relative to
+another entity; multi_subject: several subjects act together."""
+
+Aspect = Literal["presence", "attribute", "count", "relation", "scene", "nothing_else"]
+"""presence: the entity is there; attribute: it has its colour or other attribute; count: there
+are exactly as many as asked; relation: the interaction is shown; scene: the place or backdrop;
+nothing_else: no duplicate, fragment or stranger is in the picture."""
+
+
+class Entity(Frozen):
+    """A thing the prompt names."""
+
+    id: Words
+    """Unique among entities and interactions."""
+    name: Words
+    """The noun, singular, as a model should read it."""
+    attributes: tuple[Words, ...] = ()
+    """Adjectives such as a colour, in the order of the prompt."""
+    count: int = Field(default=1, ge=1)
+    """How many of it the picture should show."""
+
+
+class Interaction(Frozen):
+    """A relation between entities: one or more subjects, and an object unless there is none."""
+
+    id: Words
+    """Unique among entities and interactions."""
+    kind: InteractionKind
+    subjects: tuple[Words, ...] = Field(min_length=1)
+    """Entity ids, each once, in the order of the prompt."""
+    relation: Words
+    """The verb or preposition, such as ``riding`` or ``left of``."""
+    object: Words | None = None
+    """Entity id; None where the subjects relate to each other alone (``in a row``)."""
+
+    @model_validator(mode="after")
+    def _subjects_differ(self) -> Self:
+        _require_unique("subject", list(self.subjects))
+        return self
+
+    def members(self) -> tuple[str, ...]:
+        """Ids of every entity that takes part."""
+        return self.subjects if self.object is None else (*self.subjects, self.object)
+
+
+class Check(Frozen):
+    """One yes/no question about the picture, of which yes is what the prompt wants."""
+
+    id: Words
+    """Unique among checks."""
+    question: Words
+    """As a critic is asked it."""
+    aspect: Aspect
+    about: Words | None = None
+    """Id of the entity (presence, attribute, count) or interaction (relation) asked about; None for
+    the whole picture (scene, nothing_else)."""
+    depends_on: tuple[Words, ...] = ()
+    """Checks that must pass for this one to mean anything: a missing cat holds nothing."""
+
+
+class ConceptGraph(Frozen):
+    """The checkable meaning of one prompt, as a directed acyclic graph.
+
+    Raises:
+        pydantic.ValidationError: an id is used twice, a reference dangles, a check is about what
+            its aspect cannot be asked of, or checks depend on each other in a circle.
+    """
+
+    prompt: str = Field(min_length=1)
+    """The user's own words."""
+    entities: tuple[Entity, ...] = Field(min_length=1)
+    interactions: tuple[Interaction, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_a_graph(self) -> Self:
+        concepts = [e.id for e in self.entities] + [i.id for i in self.interactions]
+        _require_unique("concept", concepts)
+        _require_unique("check", [c.id for c in self.checks])
+        entity_ids = {e.id for e in self.entities}
+        for interaction in self.interactions:
+            _require_known(f"interaction {interaction.id!r}", interaction.members(), entity_ids)
+        check_ids = {c.id for c in self.checks}
+        askable = _askable(entity_ids, {i.id for i in self.interactions})
+        for check in self.checks:
+            if check.about not in askable[check.aspect]:
+                raise ValueError(f"check {check.id!r} asks for the {check.aspect} of {check.about!r}, which has none")
+            _require_known(f"check {check.id!r}", check.depends_on, check_ids)
+        self._check_order()
+        return self
+
+    def _check_order(self) -> tuple[str, ...]:
+        try:
+            return tuple(TopologicalSorter({c.id: c.depends_on for c in self.checks}).static_order())
+        except CycleError as error:
+            raise ValueError(f"checks depend on each other in a circle: {' -> '.join(error.args[1])}") from error
+
+    def checks_in_order(self) -> tuple[Check, ...]:
+        """Checks with every parent before its children."""
+        return tuple(self.check(id) for id in self._check_order())
+
+    def check(self, id: str) -> Check:
+        """The check of that id; ``KeyError`` if there is none."""
+        return _first_or_raise((c for c in self.checks if c.id == id), id)
+
+    def entity(self, id: str) -> Entity:
+        """The entity of that id; ``KeyError`` if there is none."""
+        return _first_or_raise((e for e in self.entities if e.id == id), id)
+
+    def interaction(self, id: str) -> Interaction:
+        """The interaction of that id; ``KeyError`` if there is none."""
+        return _first_or_raise((i for i in self.interactions if i.id == id), id)
+
+
+def _askable(entities: set[str], interactions: set[str]) -> dict[Aspect, set[str] | set[None]]:
+    """What a check of each aspect can be about."""
+    return {
+        "presence": entities,
+        "attribute": entities,
+        "count": entities,
+        "relation": interactions,
+        "scene": {None},
+        "nothing_else": {None},
+    }
+
+
+def _first_or_raise(found: Iterable[T], id: str) -> T:
+    """The first of ``found``, or a ``KeyError`` that names ``id``."""
+    for item in found:
+        return item
+    raise KeyError(id)
+
+
+def _require_unique(what: str, ids: list[str]) -> None:
+    twice = sorted({id for id in ids if ids.count(id) > 1})
+    if twice:
+        raise ValueError(f"{what} ids must be unique; used twice: {', '.join(twice)}")
+
+
+def _require_known(who: str, references: Iterable[str], known: set[str]) -> None:
+    unknown = sorted(set(references) - known)
+    if unknown:
+        raise ValueError(f"{who} refers to what does not exist: {', '.join(unknown)}")

@@ -1,0 +1,140 @@
+"""What a critic says of one image."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from .base import Frozen
+
+Answer = Literal["pass", "fail", "unknown"]
+"""pass: the picture shows it; fail: it does not; unknown: the critic could not tell, with the reason."""
+
+
+class Verdict(Frozen):
+    """The answer to one check on one image."""
+
+    check: str
+    """Id of the check."""
+    answer: Answer
+    probability: float | None = Field(default=None, ge=0, le=1)
+    """P(yes) where the model gives one."""
+    evidence: str = ""
+    """What the critic saw, in words."""
+    reason: str | None = None
+    """Why the answer is unknown; only then, and always then."""
+    settled_by: str | None = None
+    """Id of the failed parent check that decided this one without asking, which makes it a fail;
+    None if it was asked."""
+
+    @model_validator(mode="after")
+    def _unknown_has_a_reason(self) -> Self:
+        if (self.answer == "unknown") != (self.reason is not None):
+            raise ValueError("a verdict has a reason exactly when its answer is unknown")
+        return self
+
+    @model_validator(mode="after")
+    def _settled_is_failed(self) -> Self:
+        if self.settled_by is not None and (self.answer != "fail" or self.settled_by == self.check):
+            raise ValueError("a verdict is settled only by another check, and only as a fail")
+        return self
+
+    @property
+    def certainty(self) -> float | None:
+        """P(yes) where it is given, else 1 for a pass and 0 for a fail; None for unknown."""
+        if self.probability is not None or self.answer == "unknown":
+            return self.probability
+        return float(self.answer == "pass")
+
+
+class Exchange(Frozen):
+    """One question to a model and its raw reply."""
+
+    model: str
+    """Name and version or hash of the model."""
+    prompt: str
+    """What was sent, images by reference."""
+    reply: str
+    """What came back, unparsed."""
+    prompt_tokens: int = Field(default=0, ge=0)
+    reply_tokens: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+    """Wall time of the call."""
+    money: float = Field(default=0.0, ge=0)
+    """In US dollars, where a price is configured."""
+
+
+class Critique(Frozen):
+    """Every verdict on one image, and what to ask for next."""
+
+    image: str
+    """Id of the image."""
+    verdicts: tuple[Verdict, ...]
+    """One for each check of the concept graph, in its order."""
+    issues: tuple[str, ...] = ()
+    """What is wrong, worst first."""
+    refined_prompt: str | None = None
+    """The prompt with corrections; None where nothing is to be corrected."""
+    exchanges: tuple[Exchange, ...] = ()
+    """Exactly what was asked and answered."""
+
+    @model_validator(mode="after")
+    def _verdicts_fit_together(self) -> Self:
+        answers = self.answers()
+        if len(answers) < len(self.verdicts):
+            raise ValueError(f"the critique of {self.image!r} answers a check twice")
+        unsettled = [v.check for v in self.verdicts if v.settled_by is not None and answers.get(v.settled_by) != "fail"]
+        if unsettled:
+            raise ValueError(f"settled by a check that did not fail: {', '.join(unsettled)}")
+        return self
+
+    @property
+    def passed(self) -> int:
+        """Number of checks that passed."""
+        return sum(v.answer == "pass" for v in self.verdicts)
+
+    @property
+    def all_pass(self) -> bool:
+        """Whether every check passed; an unknown one did not."""
+        return self.passed == len(self.verdicts)
+
+    @property
+    def score(self) -> float:
+        """Share of checks that passed, in [0, 1]; 1 for an empty checklist."""
+        return self.passed / len(self.verdicts) if self.verdicts else 1.0
+
+    @property
+    def confidence(self) -> float:
+        """Mean certainty of the verdicts that have one, in [0, 1]; the score where none does.
+
+        A settled check counts as the fail it is: left out, a picture without its subject would
+        outrank one that shows it and fails as many checks.
+        """
+        given = [c for v in self.verdicts if (c := v.certainty) is not None]
+        return sum(given) / len(given) if given else self.score
+
+    def answers(self) -> dict[str, Answer]:
+        """Answer by check id."""
+        return {v.check: v.answer for v in self.verdicts}
+
+
+class Change(Frozen):
+    """How the verdicts on an image differ from those on its parent, by check id."""
+
+    fixed: tuple[str, ...]
+    """Passed now, did not before."""
+    broken: tuple[str, ...]
+    """Passed before, does not now."""
+    unchanged: tuple[str, ...]
+
+
+def change(before: Critique, after: Critique) -> Change:
+    """Compare two critiques of the same checklist; checks that only one has are left out."""
+    earlier, later = before.answers(), after.answers()
+    shared = [check for check in later if check in earlier]
+    fixed = tuple(c for c in shared if later[c] == "pass" != earlier[c])
+    broken = tuple(c for c in shared if earlier[c] == "pass" != later[c])
+    return Change(
+        fixed=fixed,
+        broken=broken,
+        unchanged=tuple(c for c in shared if c not in fixed and c not in broken),
+    )

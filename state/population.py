@@ -1,0 +1,103 @@
+"""The whole population of a run, as a policy sees it."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from .base import Frozen
+from .budget import Budget, Spend
+from .concepts import ConceptGraph
+from .critique import Critique
+from .decisions import Decision
+from .images import ImageRecord
+from .seeds import Seed
+
+
+def spend_of(images: Mapping[str, ImageRecord], critiques: Mapping[str, Critique]) -> Spend:
+    """What the images and their critiques cost together."""
+    exchanges = [e for c in critiques.values() for e in c.exchanges]
+    return Spend(
+        evaluations=sum(i.evaluations for i in images.values()),
+        images=len(images),
+        critic_calls=len(critiques),
+        tokens=sum(e.prompt_tokens + e.reply_tokens for e in exchanges),
+        seconds=sum(i.seconds for i in images.values()) + sum(e.seconds for e in exchanges),
+        money=sum(e.money for e in exchanges),
+    )
+
+
+class Population(Frozen):
+    """All images of a run with what is known of them; every one of them has a critique.
+
+    Raises:
+        pydantic.ValidationError: a key is not its record's id, an image has no critique or one of
+            another checklist, or a parent is unknown or not of an earlier round.
+    """
+
+    concepts: ConceptGraph
+    images: dict[str, ImageRecord] = Field(min_length=1)
+    """By id."""
+    critiques: dict[str, Critique]
+    """By image id."""
+    decisions: dict[str, Decision]
+    """By image id; an image without one waits for it."""
+    budget: Budget
+    seed: Seed
+    """Of the run."""
+    round: int = Field(ge=0)
+    """The round just criticized."""
+
+    @model_validator(mode="after")
+    def _records_fit_together(self) -> Self:
+        _require_own_keys("image", {id: i.id for id, i in self.images.items()})
+        _require_own_keys("critique", {id: c.image for id, c in self.critiques.items()})
+        _require_own_keys("decision", {id: d.image for id, d in self.decisions.items()})
+        if self.images.keys() != self.critiques.keys() or not self.decisions.keys() <= self.images.keys():
+            raise ValueError("every image needs one critique, and only images have critiques and decisions")
+        checklist = [c.id for c in self.concepts.checks]
+        for critique in self.critiques.values():
+            if [v.check for v in critique.verdicts] != checklist:
+                raise ValueError(f"the critique of {critique.image!r} does not answer the checklist in its order")
+        for image in self.images.values():
+            if image.parent is not None and not self._is_earlier(image.parent, image):
+                raise ValueError(f"parent {image.parent!r} of {image.id!r} is not an image of an earlier round")
+        return self
+
+    def _is_earlier(self, id: str, image: ImageRecord) -> bool:
+        return id in self.images and self.images[id].round < image.round
+
+    @property
+    def spend(self) -> Spend:
+        """What the run has used so far."""
+        return spend_of(self.images, self.critiques)
+
+    def pending(self) -> tuple[ImageRecord, ...]:
+        """Images without a decision, by id."""
+        return tuple(i for id, i in sorted(self.images.items()) if id not in self.decisions)
+
+    def parent(self, image: ImageRecord) -> ImageRecord | None:
+        """The image it was refined from or replaces; None for a first drawing."""
+        return None if image.parent is None else self.images[image.parent]
+
+    def ancestors(self, image: ImageRecord) -> tuple[ImageRecord, ...]:
+        """Parent, grandparent, and so on."""
+        found: list[ImageRecord] = []
+        while (above := self.parent(found[-1] if found else image)) is not None:
+            found.append(above)
+        return tuple(found)
+
+    def rank(self, image: ImageRecord) -> tuple[float, float]:
+        """What images are compared by: checks passed, then the critic's mean probability."""
+        critique = self.critiques[image.id]
+        return critique.score, critique.confidence
+
+    def best(self) -> ImageRecord:
+        """The best image over all rounds; of equals, that of the earliest round and then the first id."""
+        return max(sorted(self.images.values(), key=lambda i: (i.round, i.id)), key=self.rank)
+
+
+def _require_own_keys(what: str, ids: Mapping[str, str]) -> None:
+    wrong = sorted(key for key, id in ids.items() if key != id)
+    if wrong:
+        raise ValueError(f"{what} filed under another id than its own: {', '.join(wrong)}")

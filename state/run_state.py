@@ -1,0 +1,42 @@
+"""The channels of the LangGraph state: what happened, and references only."""
+
+from typing import Annotated, NotRequired, TypedDict
+
+from .concepts import ConceptGraph
+from .critique import Critique
+from .decisions import Decision
+from .images import ImageRecord
+from .reducers import merge_by_id
+
+STATE_VERSION = 1
+"""Raised whenever a checkpoint of the last version can no longer be read."""
+
+
+class RunInput(TypedDict):
+    """What the graph is invoked with."""
+
+    prompt: str
+    seed: NotRequired[int]
+    """Of the run, in [0, 2**32); 0 unless given."""
+
+
+class RunState(TypedDict):
+    """Everything the graph knows; nodes return a part of it."""
+
+    prompt: str
+    seed: int
+    version: int
+    """``STATE_VERSION`` of the code that wrote it."""
+    concepts: ConceptGraph
+    round: int
+    """The last round that was criticized."""
+    images: Annotated[dict[str, ImageRecord], merge_by_id]
+    """By image id."""
+    critiques: Annotated[dict[str, Critique], merge_by_id]
+    """By image id."""
+    decisions: Annotated[dict[str, Decision], merge_by_id]
+    """By image id."""
+    best: str
+    """Id of the best image; written by ``finish``."""
+    stop: str
+    """Rule of the best image's last decision; written by ``finish``."""
