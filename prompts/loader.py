@@ -1,0 +1,106 @@
+"""Templates are files with ``$variables``, rendered strictly, known by name and hash."""
+
+import hashlib
+import re
+import string
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "templates"
+"""The templates that ship."""
+
+
+class TemplateError(ValueError):
+    """A template is missing, malformed, or rendered with other variables than it declares."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with ``$variables``; ``$$`` is a dollar sign.
+
+    Raises:
+        TemplateError: the text has a ``$`` that starts no variable.
+    """
+
+    name: str
+    """Of its file, without the suffix."""
+    text: str
+    """Without the file's last line break."""
+
+    def __post_init__(self) -> None:
+        if not string.Template(self.text).is_valid():
+            raise TemplateError(f"template {self.name!r} has a $ that starts no variable; write $$ for a dollar sign")
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Names that ``render`` needs, no more and no less."""
+        return frozenset(string.Template(self.text).get_identifiers())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the text, in hexadecimal; a trace carries it beside the name."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def render(self, /, **variables: str | int) -> str:
+        """The text with its variables filled in; what is filled in is never read as a template.
+
+        Raises:
+            TemplateError: it names every missing and every surplus variable.
+        """
+        _require_alike(f"template {self.name!r} was rendered with", variables.keys(), self.variables)
+        return string.Template(self.text).substitute(variables)
+
+
+def load(name: str, folder: Path | str | None = None) -> Template:
+    """The template of that name: the one in ``folder`` if it holds one, else the one that ships.
+
+    Raises:
+        TemplateError: there is none, or the one in ``folder`` has other variables than the one it
+            stands in for.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise TemplateError(f"{name!r} is no template name: small letters, digits and underscores")
+    shipped = _read(FOLDER, name)
+    own = None if folder is None else _read(Path(folder), name)
+    if own is not None and shipped is not None:
+        _require_alike(f"template {name!r} in {folder} has", own.variables, shipped.variables)
+    found = own or shipped
+    if found is None:
+        raise TemplateError(f"there is no template {name!r}; these ship: {', '.join(names())}")
+    return found
+
+
+def render(name: str, /, **variables: str | int) -> str:
+    """Render the template of that name that ships; raises as ``load`` and ``Template.render`` do."""
+    return _shipped(name).render(**variables)
+
+
+def names() -> tuple[str, ...]:
+    """Names of the templates that ship."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
+
+
+@cache
+def _shipped(name: str) -> Template:
+    return load(name)
+
+
+def _read(folder: Path, name: str) -> Template | None:
+    try:
+        text = (folder / f"{name}.txt").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"template {name!r} in {folder} cannot be read: {error}") from error
+    return Template(name, text.removesuffix("\n"))
+
+
+def _require_alike(what: str, given: Collection[str], wanted: Collection[str]) -> None:
+    missing, surplus = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
+    if missing or surplus:
+        raise TemplateError(
+            f"{what} other variables than it declares;"
+            f" missing: {', '.join(missing) or 'none'}; surplus: {', '.join(surplus) or 'none'}"
+        )

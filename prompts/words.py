@@ -1,0 +1,50 @@
+"""Small words of English that templates are filled with."""
+
+from collections.abc import Sequence
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_IRREGULAR = {
+    "child": "children",
+    "deer": "deer",
+    "fish": "fish",
+    "foot": "feet",
+    "goose": "geese",
+    "leaf": "leaves",
+    "loaf": "loaves",
+    "man": "men",
+    "mouse": "mice",
+    "person": "people",
+    "scarf": "scarves",
+    "sheep": "sheep",
+    "shelf": "shelves",
+    "tooth": "teeth",
+    "wolf": "wolves",
+    "woman": "women",
+}
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun or of a phrase that ends in one: ``red fox`` gives ``red foxes``."""
+    before, blank, last = noun.rpartition(" ")
+    return f"{before}{blank}{_plural(last)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Number and noun in agreement: ``one fox``, ``three foxes``, ``12 foxes``; ``noun`` is singular."""
+    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
+    return f"{number} {noun if count == 1 else plural(noun)}"
+
+
+def listed(phrases: Sequence[str]) -> str:
+    """``fox``, ``fox and bear``, ``fox, bear and cat``."""
+    return " and ".join(part for part in (", ".join(phrases[:-1]), *phrases[-1:]) if part)
+
+
+def _plural(noun: str) -> str:
+    if noun in _IRREGULAR:
+        return _IRREGULAR[noun]
+    if noun.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
