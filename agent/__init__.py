@@ -1,0 +1,64 @@
+"""What decides: graph, nodes, policies, runs, traces, command line.
+
+Names are looked up on first use, so that ``detailscribe --help`` need not import LangGraph.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .events import Event, read_events
+    from .graph import build_graph, make_graph, recursion_limit
+    from .outcome import Run, RunImage
+    from .policies import Adaptive, BestOfN, FunctionPolicy, Policy, PolicyError, Single, resolve_policy
+    from .report import write_report
+    from .routing import decide, judge
+    from .runs import arun, run
+
+__all__ = [
+    "Adaptive",
+    "BestOfN",
+    "Context",
+    "Event",
+    "FunctionPolicy",
+    "Policy",
+    "PolicyError",
+    "Run",
+    "RunImage",
+    "Single",
+    "arun",
+    "build_graph",
+    "decide",
+    "judge",
+    "make_graph",
+    "read_events",
+    "recursion_limit",
+    "resolve_policy",
+    "run",
+    "write_report",
+]
+
+_MODULES = {
+    "context": ("Context",),
+    "events": ("Event", "read_events"),
+    "graph": ("build_graph", "make_graph", "recursion_limit"),
+    "routing": ("decide", "judge"),
+    "outcome": ("Run", "RunImage"),
+    "policies": ("Adaptive", "BestOfN", "FunctionPolicy", "Policy", "PolicyError", "Single", "resolve_policy"),
+    "report": ("write_report",),
+    "runs": ("arun", "run"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

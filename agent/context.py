@@ -1,0 +1,26 @@
+"""What the caller chose for a run; everything that happens is in the state instead."""
+
+from dataclasses import dataclass, field
+
+from ..state import Budget
+from ..tools.roles import Critic, Decomposer, Diffusion
+from ..tools.store import Store
+from .policies.policy import Policy
+
+
+@dataclass(frozen=True)
+class Context:
+    """The roles, the policy and the bounds of a run: LangGraph's runtime context."""
+
+    decomposer: Decomposer
+    """Reads the prompt."""
+    diffusion: Diffusion
+    """Draws and re-denoises."""
+    critic: Critic
+    """Looks at every image once."""
+    policy: Policy
+    """Decides what becomes of each image."""
+    store: Store
+    """The run folder that images and latents go to."""
+    budget: Budget = field(default_factory=Budget)
+    """Bounds that no policy can exceed."""

@@ -1,0 +1,68 @@
+"""What a run was made of: enough to make it again."""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from pydantic import Field
+
+from ..state import STATE_VERSION, Budget, Frozen
+from .context import Context
+
+PACKAGES = (
+    "detailscribe",
+    "diffusers",
+    "langchain-core",
+    "langgraph",
+    "numpy",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "torch",
+    "transformers",
+)
+"""Those whose version can change a run."""
+
+
+class Manifest(Frozen):
+    """Written as ``manifest.json`` before anything is drawn."""
+
+    run: str
+    prompt: str
+    seed: int
+    """In [0, 2**32)."""
+    policy: str
+    """Its class with parameters, as Python writes it."""
+    budget: Budget
+    preset: str
+    steps: int | None
+    """As the caller gave them; None for the model's own."""
+    guidance: float | None
+    """As the caller gave it; None for the model's own."""
+    models: dict[str, str]
+    """Name and content hash by role."""
+    command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))
+    """The arguments of the process."""
+    python: str = Field(default_factory=platform.python_version)
+    platform: str = Field(default_factory=platform.platform)
+    packages: dict[str, str] = Field(default_factory=lambda: installed())
+    """Version by distribution."""
+    state_version: int = STATE_VERSION
+
+
+def models_of(context: Context) -> dict[str, str]:
+    """Each role's model, or the name of its class where it tells none."""
+    roles = {"decomposer": context.decomposer, "diffusion": context.diffusion, "critic": context.critic}
+    return {name: str(getattr(role, "model", type(role).__qualname__)) for name, role in roles.items()}
+
+
+def installed() -> dict[str, str]:
+    """Version of each of ``PACKAGES`` that is there."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,27 @@
+"""The baseline that any refinement has to beat: several seeds, and the best one kept."""
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ...state import ConceptGraph, Decision, Plan, Population
+from .moves import stop
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BestOfN:
+    """Draw the original prompt from ``n`` seeds at once; refine nothing."""
+
+    n: int = Field(default=4, ge=1)
+    """How many images to draw; the budget may allow fewer."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=self.n)
+
+    def judge(self, population: Population) -> list[Decision]:
+        best = population.best()
+        return [
+            stop(image, "best_of_n", f"the best of {len(population.images)}")
+            if image == best
+            else stop(image, "not_the_best", f"{best.id} passes more checks or is surer of them")
+            for image in population.pending()
+        ]

@@ -1,0 +1,46 @@
+"""What a policy is: it says how many images to draw first, and what becomes of each one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from ...state import ConceptGraph, Decision, Plan, Population
+from ...tools.errors import DetailScribeError
+
+
+class PolicyError(DetailScribeError):
+    """A policy answered with what cannot be carried out."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Decides about images; both methods are pure, so any recorded run can be judged again."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        """What to draw before the first critique."""
+        ...
+
+    def judge(self, population: Population) -> Sequence[Decision]:
+        """One decision for each of ``population.pending()``, the most promising first.
+
+        When no decision is left but stops, the run ends. Where the budget does not reach for all,
+        the first ones have it.
+        """
+        ...
+
+
+JudgeFunction = Callable[[Population], Sequence[Decision]]
+"""A policy reduced to its ``judge``."""
+
+
+@dataclass(frozen=True)
+class FunctionPolicy:
+    """A plain function as a policy: one first drawing, then whatever the function decides."""
+
+    function: JudgeFunction
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan()
+
+    def judge(self, population: Population) -> Sequence[Decision]:
+        return self.function(population)

@@ -1,0 +1,82 @@
+"""From a policy's name, path, class, function or instance to a policy."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import cast
+
+from pydantic import ValidationError
+
+from ...tools.errors import SettingsError
+from ..validation import first_problem
+from .adaptive import Adaptive
+from .best_of_n import BestOfN
+from .policy import FunctionPolicy, JudgeFunction, Policy
+from .single import Single
+
+POLICIES: dict[str, Callable[..., Policy]] = {"adaptive": Adaptive, "best_of_n": BestOfN, "single": Single}
+
+PolicySpec = str | Policy | type[Policy] | JudgeFunction
+"""A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``."""
+
+
+def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
+    """The policy that ``spec`` means; ``parameters`` go to its class.
+
+    Raises:
+        SettingsError: there is no such policy, or it does not take these parameters.
+    """
+    found = _find(spec) if isinstance(spec, str) else spec
+    if inspect.isclass(found):
+        return _construct(cast(type[object], found), parameters)
+    if parameters:
+        raise SettingsError(f"{_name(found)} is no class, so it takes no parameters: {', '.join(sorted(parameters))}")
+    return _as_policy(found)
+
+
+def _as_policy(found: object) -> Policy:
+    if isinstance(found, Policy):
+        return found
+    if callable(found):
+        return FunctionPolicy(cast(JudgeFunction, found))
+    raise SettingsError(f"{_name(found)} is no policy: give plan() and judge(), or a function judge(population)")
+
+
+def _construct(cls: type[object], parameters: dict[str, object]) -> Policy:
+    try:
+        inspect.signature(cls).bind(**parameters)
+        return _as_policy(cls(**parameters))
+    except ValidationError as error:
+        raise SettingsError(f"policy {cls.__name__}: {first_problem(error)}") from error
+    except TypeError as error:
+        raise SettingsError(f"policy {cls.__name__}: {error}; it takes {_parameters(cls)}") from error
+
+
+def _find(spec: str) -> object:
+    if spec in POLICIES:
+        return POLICIES[spec]
+    if ":" in spec:
+        return _import(spec)
+    near = get_close_matches(spec, POLICIES, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    known = ", ".join(sorted(POLICIES))
+    raise SettingsError(f"no policy {spec!r}: {hint}known are {known}, or your own as module:Name")
+
+
+def _import(path: str) -> object:
+    module_name, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, ValueError) as error:
+        raise SettingsError(f"policy {path!r}: cannot import {module_name!r}: {error}") from error
+    except AttributeError as error:
+        raise SettingsError(f"policy {path!r}: module {module_name!r} has no {attribute!r}") from error
+
+
+def _parameters(cls: type[object]) -> str:
+    return ", ".join(inspect.signature(cls).parameters) or "none"
+
+
+def _name(found: object) -> str:
+    return repr(getattr(found, "__name__", found))

@@ -1,0 +1,47 @@
+"""The paper's procedure: one drawing, one critique, one refinement."""
+
+from dataclasses import field
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population
+from .moves import failed, refine, stop
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Single:
+    """One image, one critique, one refinement, then stop.
+
+    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714), section on DetailScribe. The
+    paper resumes the trajectory at several steps and takes the best result under its metric; here one
+    step is resumed, and ``finish`` keeps the better of the drawing and its refinement.
+    """
+
+    operator: Operator = field(default="resume")
+    """How the refinement starts; the paper resumes the image's own denoising."""
+    start_step: int = Field(default=2, ge=0)
+    """Step of the schedule to start at; the paper tries 0, 1, 2 and 4 of 28."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=1, keep_steps=(self.start_step,) if self.operator == "resume" else ())
+
+    def judge(self, population: Population) -> list[Decision]:
+        return [self._decide(population, image) for image in population.pending()]
+
+    def _decide(self, population: Population, image: ImageRecord) -> Decision:
+        critique = population.critiques[image.id]
+        if critique.all_pass:
+            return stop(image, "all_pass", "every check passes")
+        if image.origin != "generate":
+            return stop(image, "refined_once", "it has had its one refinement")
+        reason = f"{len(critique.verdicts) - critique.passed} of {len(critique.verdicts)} checks do not pass"
+        wrong = failed(critique)
+        return refine(
+            population,
+            image,
+            "first_critique",
+            f"{reason}: {', '.join(wrong)}" if wrong else reason,
+            operator=self.operator,
+            start_step=self.start_step,
+        )

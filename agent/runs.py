@@ -1,0 +1,199 @@
+"""One run from a prompt to a folder: everything is checked first, then the graph is driven and its trace kept."""
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from ..state import Budget, ConceptGraph, RunResult, RunState, spend_of
+from ..tools.errors import SettingsError
+from ..tools.roles import Critic, Decomposer, Diffusion
+from .context import Context
+from .events import Event, EventLog, RunFinished, RunStarted
+from .graph import Checkpointer, build_graph, recursion_limit
+from .manifest import Manifest, models_of
+from .outcome import Run
+from .policies import PolicySpec, resolve_policy
+from .presets import preset_named
+from .report import write_report
+from .run_folder import claimed, new_run_id
+from .settings import Settings, make_settings
+from .trace import Tracer, failure
+from .validation import check_prompt
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Emit = Callable[[Event], None]
+
+
+async def arun(
+    prompt: str,
+    *,
+    # how the run decides
+    policy: PolicySpec = "adaptive",
+    seed: int = 0,
+    budget: Budget | None = None,
+    # what it works with
+    preset: str = "embedded",
+    steps: int | None = None,
+    guidance: float | None = None,
+    decomposer: Decomposer | None = None,
+    diffusion: Diffusion | None = None,
+    critic: Critic | None = None,
+    # where it leaves what it made
+    out: Path | str | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    checkpointer: Checkpointer = None,
+) -> Run:
+    """Draw ``prompt``, check the drawing and work on it until the policy or the budget says stop.
+
+    Everything is checked before anything is spent; a run that fails before its first image leaves nothing.
+
+    Args:
+        prompt: What the picture should show, at most 2000 characters.
+        policy: A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``.
+        seed: In [0, 2**32).
+        budget: Bounds that the policy cannot exceed.
+        preset: Which models take part.
+        steps: Length of the denoising schedule; the preset's own unless given.
+        guidance: Scale of classifier-free guidance; the preset's own unless given.
+        decomposer: In place of the preset's.
+        diffusion: In place of the preset's; it brings its own steps and guidance.
+        critic: In place of the preset's.
+        out: The run folder, absent or empty; a new one under ``runs/`` unless given.
+        on_event: Called with each event of the trace, and with every denoising step, on the loop's thread.
+        checkpointer: Makes the run a LangGraph thread, with the run's id as the thread's.
+
+    Raises:
+        DetailScribeError: the user can mend it; the message says how.
+    """
+    check_prompt(prompt)
+    settings = make_settings(
+        seed=seed, steps=steps, guidance=guidance, preset=preset, budget=budget or Budget(), out=out
+    )
+    chosen, models = resolve_policy(policy), preset_named(preset)
+    if diffusion is not None and (steps, guidance) != (None, None):
+        raise SettingsError("steps and guidance belong to the preset's diffusion; set them on the one you gave")
+    run_id = new_run_id(prompt)
+    folder = settings.out or Path("runs") / run_id
+    with claimed(folder) as store:
+        concepts = await (decomposer or models.decomposer()).decompose(prompt)
+        with EventLog(store.path("events.jsonl")) as log:
+            emit = _emitter(log, on_event)
+            emit(RunStarted(run=run_id, prompt=prompt, seed=seed, policy=repr(chosen), budget=settings.budget))
+            context = Context(
+                decomposer=AlreadyDecomposed(concepts),
+                diffusion=diffusion or await asyncio.to_thread(models.diffusion, steps, guidance),
+                critic=critic or await asyncio.to_thread(models.critic),
+                policy=chosen,
+                store=store,
+                budget=settings.budget,
+            )
+            manifest = _manifest(run_id, prompt, settings, context)
+            store.write("manifest.json", manifest.model_dump_json(indent=2).encode())
+            state = await _drive(run_id, prompt, seed, context, checkpointer, emit)
+            result = result_of(run_id, state)
+            store.write("result.json", result.model_dump_json(indent=2).encode())
+            write_report(folder, result)
+            emit(RunFinished(run=run_id, image=result.best.id, stop=result.stop, spend=result.spend))
+    return Run(result, folder)
+
+
+def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """The same function for callers that cannot await; where a loop runs already, as in a notebook, in a thread."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(function(*args, **kwargs))
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(context.run, lambda: asyncio.run(function(*args, **kwargs))).result()
+
+    return call
+
+
+run = blocking(arun)
+
+
+@dataclass(frozen=True)
+class AlreadyDecomposed:
+    """Hands on what was decomposed before the run began, so that it is paid for once."""
+
+    concepts: ConceptGraph
+
+    async def decompose(self, prompt: str) -> ConceptGraph:
+        return self.concepts
+
+
+def result_of(run_id: str, state: RunState) -> RunResult:
+    """The outcome of a state that ``finish`` has written."""
+    ids = sorted(state["images"])
+    return RunResult(
+        run=run_id,
+        prompt=state["prompt"],
+        concepts=state["concepts"],
+        best=state["images"][state["best"]],
+        images=tuple(state["images"][id] for id in ids),
+        critiques=tuple(state["critiques"][id] for id in ids),
+        decisions=tuple(state["decisions"][id] for id in ids),
+        stop=state["stop"],
+        spend=spend_of(state["images"], state["critiques"]),
+    )
+
+
+async def _drive(
+    run_id: str, prompt: str, seed: int, context: Context, checkpointer: Checkpointer, emit: Emit
+) -> RunState:
+    """Run the graph to its end; every part of its stream becomes events."""
+    tracer, state = Tracer(run_id), None
+    stream = build_graph(checkpointer).astream(
+        {"prompt": prompt, "seed": seed},
+        {"configurable": {"thread_id": run_id}, "recursion_limit": recursion_limit(context.budget)},
+        context=context,
+        stream_mode=["tasks", "custom", "values"],
+        version="v2",
+    )
+    try:
+        async for part in stream:
+            if part["type"] == "values":
+                state = part["data"]
+            else:
+                for event in tracer.read(part):
+                    emit(event)
+    except BaseException as error:
+        if not tracer.failed:
+            emit(failure(run_id, error))
+        raise
+    if state is None:
+        raise RuntimeError("the graph ended without a state")
+    return state
+
+
+def _emitter(log: EventLog, on_event: Callable[[Event], object] | None) -> Emit:
+    def emit(event: Event) -> None:
+        log.write(event)
+        if on_event is not None:
+            on_event(event)
+
+    return emit
+
+
+def _manifest(run_id: str, prompt: str, settings: Settings, context: Context) -> Manifest:
+    return Manifest(
+        run=run_id,
+        prompt=prompt,
+        seed=settings.seed,
+        policy=repr(context.policy),
+        budget=settings.budget,
+        preset=settings.preset,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        models=models_of(context),
+    )
