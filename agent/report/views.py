@@ -1,0 +1,204 @@
+"""What the page shows, prepared so that the template only has to place it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from ...state import Change, Check, ConceptGraph, Critique, Decision, ImageRecord, RunResult, Verdict, change, spend_of
+from ...tools.store import Store
+from .lineage import TILE, Place, Tree, lay_out
+from .pictures import Picture, picture
+from .words import Piece, Relation, counted, differences, duration, phrase, relations, spend_rows, verdict
+
+State = Literal["pass", "fail", "unknown", "settled", "missing"]
+"""settled: a failed parent check decided it; missing: the critic left it out."""
+
+SYMBOLS: dict[State, str] = {"pass": "✓", "fail": "✕", "unknown": "?", "settled": "↳", "missing": "·"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One check on one image."""
+
+    check: Check
+    state: State
+    symbol: str
+    words: str
+    """The state for those who do not see the symbol, with what became of it."""
+    became: Literal["", "fixed", "broken"]
+    """Against the image's parent."""
+    percent: int | None
+    """P(yes), 0 to 100."""
+    note: str
+    """What the critic saw, why it could not tell, or why it was not asked."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An image, as another part of the page refers to it."""
+
+    id: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image with everything that is known of it."""
+
+    image: ImageRecord
+    link: Link
+    picture: Picture
+    place: Place
+    best: bool
+    origin: str
+    """How it came to be, in words."""
+    parent: Link | None
+    children: tuple[Link, ...]
+    prompt: tuple[Piece, ...]
+    marks: tuple[Mark, ...]
+    critique: Critique
+    change: Change | None
+    """Against the parent; None for a first drawing."""
+    decision: Decision
+    source: Link | None
+    """Where the decided refinement starts."""
+    time: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """The images that were drawn and judged together."""
+
+    number: int
+    title: str
+    summary: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    result: RunResult
+    headline: str
+    """The outcome in one line."""
+    best: Card
+    entities: tuple[str, ...]
+    relations: tuple[Relation, ...]
+    costs: tuple[tuple[str, str], ...]
+    cards: tuple[Card, ...]
+    rounds: tuple[Round, ...]
+    tree: Tree
+    tile: int
+    """Side of a thumbnail in pixels."""
+
+
+def page(result: RunResult, store: Store) -> Page:
+    """Everything the template needs; reads the pictures from the store."""
+    tree = lay_out(result.images)
+    links = {i.id: Link(i.id, f"image-{number}") for number, i in enumerate(result.images, 1)}
+    cards = tuple(_card(result, image, links, tree, picture(image, store)) for image in result.images)
+    return Page(
+        result=result,
+        headline=verdict(result.critique(result.best.id), len(result.images)),
+        best=next(c for c in cards if c.best),
+        entities=tuple(phrase(e) for e in result.concepts.entities),
+        relations=relations(result.concepts),
+        costs=spend_rows(result.spend),
+        cards=cards,
+        rounds=tuple(_round(number, [c for c in cards if c.image.round == number]) for number, _ in tree.columns),
+        tree=tree,
+        tile=TILE,
+    )
+
+
+def _card(result: RunResult, image: ImageRecord, links: dict[str, Link], tree: Tree, shown: Picture) -> Card:
+    parent = next((i for i in result.images if i.id == image.parent), None)
+    critique = result.critique(image.id)
+    decision = next(d for d in result.decisions if d.image == image.id)
+    changed = change(result.critique(parent.id), critique) if parent else None
+    return Card(
+        image=image,
+        link=links[image.id],
+        picture=shown,
+        place=tree.places[image.id],
+        best=image.id == result.best.id,
+        origin=_origin(image),
+        parent=links[parent.id] if parent else None,
+        children=tuple(links[i.id] for i in result.images if i.parent == image.id),
+        prompt=differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
+        marks=_marks(result.concepts, critique, changed),
+        critique=critique,
+        change=changed,
+        decision=decision,
+        source=links.get(decision.source) if decision.source else None,
+        time=duration(image.seconds),
+    )
+
+
+def _origin(image: ImageRecord) -> str:
+    if image.origin == "refine":
+        return f"refined from step {image.start_step}"
+    return "drawn anew" if image.origin == "reseed" else "first drawing"
+
+
+def _marks(concepts: ConceptGraph, critique: Critique, changed: Change | None) -> tuple[Mark, ...]:
+    verdicts = {v.check: v for v in critique.verdicts}
+    return tuple(_mark(check, verdicts.get(check.id), concepts, changed) for check in concepts.checks)
+
+
+def _mark(check: Check, said: Verdict | None, concepts: ConceptGraph, changed: Change | None) -> Mark:
+    state = _state(said)
+    became = _became(check, changed)
+    return Mark(
+        check=check,
+        state=state,
+        symbol=SYMBOLS[state],
+        words=", ".join(filter(None, ({"settled": "not asked", "missing": "not answered"}.get(state, state), became))),
+        became=became,
+        percent=None if said is None or said.probability is None else round(100 * said.probability),
+        note=_note(said, concepts),
+    )
+
+
+def _state(said: Verdict | None) -> State:
+    if said is None:
+        return "missing"
+    return "settled" if said.settled_by is not None else said.answer
+
+
+def _became(check: Check, changed: Change | None) -> Literal["", "fixed", "broken"]:
+    if changed is None:
+        return ""
+    return "fixed" if check.id in changed.fixed else "broken" if check.id in changed.broken else ""
+
+
+def _note(said: Verdict | None, concepts: ConceptGraph) -> str:
+    if said is None:
+        return "The critic gave no answer."
+    if said.settled_by is not None:
+        questions = {c.id: c.question for c in concepts.checks}
+        return f"Not asked: settled by “{questions.get(said.settled_by, said.settled_by)}”"
+    return " · ".join(filter(None, (said.reason, said.evidence)))
+
+
+def _round(number: int, cards: list[Card]) -> Round:
+    return Round(
+        number=number,
+        title="First drawings" if number == 0 else f"Round {number}",
+        summary=" · ".join(_summary(cards)),
+        cards=tuple(cards),
+    )
+
+
+def _summary(cards: list[Card]) -> Iterable[str]:
+    """What a round drew, what that changed, and what it cost."""
+    yield counted(len(cards), "image")
+    changes = [c.change for c in cards if c.change]
+    if changes:
+        yield f"{counted(sum(len(c.fixed) for c in changes), 'check')} fixed"
+        yield f"{sum(len(c.broken) for c in changes)} broken"
+        yield f"{sum(len(c.unchanged) for c in changes)} unchanged"
+    spend = spend_of({c.image.id: c.image for c in cards}, {c.image.id: c.critique for c in cards})
+    yield counted(spend.evaluations, "evaluation")
+    yield duration(spend.seconds)
