@@ -3,7 +3,7 @@
 from detailscribe.state import Entity, Interaction, default_checks
 
 BALL = Entity(id="b", name="ball", attributes=("red", "small"))
-CATS = Entity(id="c", name="cat", count=3)
+CATS = Entity(id="c", name="cat", count=2)
 TOUCH = Interaction(id="t", kind="contact", subjects=("c",), relation="touch", object="b")
 
 

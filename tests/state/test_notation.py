@@ -58,6 +58,25 @@ def test_the_papers_own_line_is_written():
     assert format_concepts(parse_concepts(PAPER)) == PAPER
 
 
+@pytest.mark.parametrize(
+    "terms",
+    [
+        '(a "is" b)',
+        "(a is on b)",
+        '(a "left of")',
+        "(a left of b)",
+        '("a cat" hold "(b)")',
+        "(a hold b) + (b number 2) + (b is red)",
+        "(b) + (a) + (a hold b)",
+        "(contact: a on b)",
+        "(i1 hold b)",
+    ],
+)
+def test_terms_are_written_as_they_were_read(terms):
+    text = f"(concept: x) = {terms}"
+    assert format_concepts(parse_concepts(text)) == text
+
+
 @given(graphs())
 def test_what_is_written_is_read_again_as_the_same_concepts(graph):
     again = parse_concepts(format_concepts(graph))
@@ -112,6 +131,10 @@ def test_an_interaction_is_read(term, interaction):
 
 def test_a_named_interaction_keeps_its_name():
     assert parse_concepts("(concept: x) = (contact grip: a hold b)").interactions[0].id == "grip"
+
+
+def test_an_interaction_without_a_name_never_takes_an_entitys():
+    assert [i.id for i in parse_concepts("(concept: x) = (i1 hold _i1) + (i1 on b)").interactions] == ["__i1", "i2"]
 
 
 def test_blanks_and_line_breaks_do_not_matter():
