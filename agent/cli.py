@@ -72,9 +72,7 @@ def run_command(
         list[str] | None, typer.Option("--policy-arg", "-p", metavar="KEY=VALUE", help="A parameter of the policy.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Every image's seed follows from it. By default 0.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder, absent or empty. By default a new one in runs.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. By default a new one in runs.")] = None,
     rounds: Annotated[int | None, typer.Option(help="At most so many rounds after the first drawings.")] = None,
     images: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps of an image.")] = None,

@@ -52,7 +52,10 @@ def make_graph() -> Graph:
 
 
 def recursion_limit(budget: Budget) -> int:
-    """Supersteps that a run within ``budget`` can take: every round draws at least one image, then looks at it."""
+    """Supersteps that a run within ``budget`` can take.
+
+    Decompose, generate, critique and finish; two for every further round, which draws at least one
+    image; and the one in which LangGraph finds nothing left to do.
+    """
     rounds = min(budget.rounds, budget.images - 1)
-    first_round_and_finish = 4
-    return first_round_and_finish + 2 * rounds
+    return 4 + 2 * rounds + 1

@@ -1,0 +1,181 @@
+"""Roles of a few lines: a critic that follows a script, and a diffusion model that paints one colour."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from detailscribe.agent import Context
+from detailscribe.agent.policies import Policy
+from detailscribe.state import (
+    Budget,
+    Check,
+    ConceptGraph,
+    Critique,
+    Decision,
+    Entity,
+    ImageRecord,
+    Interaction,
+    Population,
+    Verdict,
+)
+from detailscribe.tools.errors import MissingLatentError, PromptError
+from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+from detailscribe.tools.store import Store
+
+PROMPT = "a cat holding a red umbrella"
+CHECKS = ("cat", "umbrella", "red", "holding", "alone")
+STEPS = 28
+
+Script = dict[str, str]
+"""Checks that fail by image id, separated by spaces; an image that is not named fails none."""
+
+
+def concepts(prompt: str = PROMPT) -> ConceptGraph:
+    return ConceptGraph(
+        prompt=prompt,
+        entities=(Entity(id="c", name="cat"), Entity(id="u", name="umbrella", attributes=("red",))),
+        interactions=(Interaction(id="h", kind="contact", subjects=("c",), relation="holding", object="u"),),
+        checks=(
+            Check(id="cat", question="Is there a cat?", aspect="presence", about="c"),
+            Check(id="umbrella", question="Is there an umbrella?", aspect="presence", about="u"),
+            Check(id="red", question="Is the umbrella red?", aspect="attribute", about="u", depends_on=("umbrella",)),
+            Check(id="holding", question="Does the cat hold it?", aspect="relation", about="h", depends_on=("cat",)),
+            Check(id="alone", question="Is there nothing else?", aspect="nothing_else"),
+        ),
+    )
+
+
+def critique(image: str, fails: str = "", unknown: str = "", refined: str | None = "a corrected prompt") -> Critique:
+    def verdict(check: str) -> Verdict:
+        if check in unknown.split():
+            return Verdict(check=check, answer="unknown", reason="no answer came")
+        return Verdict(check=check, answer="fail" if check in fails.split() else "pass")
+
+    return Critique(image=image, verdicts=tuple(map(verdict, CHECKS)), refined_prompt=refined if fails else None)
+
+
+def record(id: str, parent: str | None = None, origin: str = "generate", **changes: object) -> ImageRecord:
+    fields = {
+        "id": id,
+        "round": int(id[:2]),
+        "origin": origin,
+        "parent": parent,
+        "prompt": PROMPT,
+        "seed": 7,
+        "steps": STEPS,
+        "start_step": 0,
+        "start_sigma": 1.0,
+        "guidance": 4.5,
+        "width": 8,
+        "height": 8,
+        "model": "fake@0",
+        "path": f"images/{id}.png",
+        "latent": f"latents/{id}.safetensors",
+        "evaluations": 2 * STEPS,
+        "seconds": 0.25,
+    }
+    if origin == "refine":
+        fields |= {"operator": "inject", "start_step": 4, "start_sigma": 0.9, "evaluations": 2 * (STEPS - 4)}
+    return ImageRecord.model_validate(fields | changes)
+
+
+def population(
+    images: Sequence[ImageRecord],
+    script: Script,
+    *,
+    decided: Sequence[str] = (),
+    budget: Budget | None = None,
+    critiques: Sequence[Critique] = (),
+) -> Population:
+    looks = {image.id: critique(image.id, script.get(image.id, "")) for image in images}
+    return Population(
+        concepts=concepts(),
+        images={image.id: image for image in images},
+        critiques=looks | {look.image: look for look in critiques},
+        decisions={id: Decision(image=id, action="stop", rule="earlier", reason="test") for id in decided},
+        budget=budget or Budget(),
+        seed=7,
+        round=max(image.round for image in images),
+    )
+
+
+@dataclass
+class FakeDecomposer:
+    asked: list[str] = field(default_factory=list)
+
+    async def decompose(self, prompt: str) -> ConceptGraph:
+        self.asked.append(prompt)
+        if "xylophone" in prompt:
+            raise PromptError("it does not know these words: xylophone")
+        return concepts(prompt)
+
+
+@dataclass
+class FakeDiffusion:
+    """Notes every request, and paints."""
+
+    model: str = "fake@0"
+    requests: list[GenerateRequest | RedenoiseRequest] = field(default_factory=list)
+    breaks_at: str | None = None
+
+    async def generate(self, requests, store, progress=None) -> list[ImageRecord]:
+        return [self._make(r, store, progress, origin="reseed" if r.parent else "generate") for r in requests]
+
+    async def redenoise(self, requests, store, progress=None) -> list[ImageRecord]:
+        for request in requests:
+            if request.operator == "resume" and request.start_step not in request.source.trajectory:
+                raise MissingLatentError(f"step {request.start_step} was not kept")
+        return [
+            self._make(
+                r,
+                store,
+                progress,
+                origin="refine",
+                parent=r.source.id,
+                operator=r.operator,
+                start_step=r.start_step,
+                start_sigma=1 - r.start_step / STEPS,
+                evaluations=2 * (STEPS - r.start_step),
+            )
+            for r in requests
+        ]
+
+    def _make(self, request, store: Store, progress, **changes: object) -> ImageRecord:
+        if request.id == self.breaks_at:
+            raise RuntimeError("the model broke")
+        self.requests.append(request)
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (request.seed % 256, 99, 20)).save(buffer, "PNG")
+        store.write(f"images/{request.id}.png", buffer.getvalue())
+        if progress:
+            progress(request.id, STEPS, STEPS)
+        kept = {k: f"latents/{request.id}-{k}.safetensors" for k in request.keep_steps}
+        given = {"parent": getattr(request, "parent", None), "prompt": request.prompt, "seed": request.seed}
+        return record(request.id, **(given | {"round": request.round, "trajectory": kept} | changes))
+
+
+@dataclass
+class ScriptedCritic:
+    script: Script | Callable[[ImageRecord], str]
+    model: str = "script@0"
+
+    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        fails = self.script(image) if callable(self.script) else self.script.get(image.id, "")
+        return critique(image.id, fails)
+
+
+def context(folder: Path, policy: Policy, script: Script | Callable[[ImageRecord], str], **changes: object) -> Context:
+    chosen = {"decomposer": FakeDecomposer(), "diffusion": FakeDiffusion(), "critic": ScriptedCritic(script)}
+    return Context(policy=policy, store=Store(folder), **(chosen | changes))
+
+
+def roles(script: Script | Callable[[ImageRecord], str], **changes: object) -> dict[str, object]:
+    """What ``run`` takes in place of the preset's."""
+    return {
+        "decomposer": FakeDecomposer(),
+        "diffusion": FakeDiffusion(),
+        "critic": ScriptedCritic(script),
+    } | changes

@@ -1,0 +1,78 @@
+"""The state comes back from a checkpointer as the types it went in as, and can be judged again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from detailscribe.agent import Adaptive, build_graph, decide
+from detailscribe.agent.routing import population_of
+from langgraph.checkpoint.memory import InMemorySaver
+
+from .fakes import PROMPT, context
+
+SCRIPT = {"00-00": "red", "00-01": "cat", "01-00": "red holding", "02-00": "red", "03-00": "red", "04-00": ""}
+
+STRICT = """
+import asyncio, sys, warnings
+warnings.simplefilter("error")
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from fakes import PROMPT, context
+from detailscribe.agent import Adaptive, build_graph
+from detailscribe.state import ConceptGraph, Critique, Decision, ImageRecord
+from langgraph.checkpoint.memory import InMemorySaver
+
+async def main(saver):
+    chosen = context(Path(sys.argv[2]), Adaptive(operator="resume"), {"00-00": "red", "00-01": "cat", "01-00": "cat"})
+    config = {"configurable": {"thread_id": "t"}}
+    graph = build_graph(saver)
+    await graph.ainvoke({"prompt": PROMPT, "seed": 7}, config, context=chosen)
+    values = (await graph.aget_state(config)).values
+    assert type(values["concepts"]) is ConceptGraph, values["concepts"]
+    for name, kind in {"images": ImageRecord, "critiques": Critique, "decisions": Decision}.items():
+        assert values[name] and {type(v) for v in values[name].values()} == {kind}, values[name]
+    assert list(values["images"]["00-00"].trajectory) == [1, 2, 4]
+    async for snapshot in graph.aget_state_history(config):
+        assert all(not isinstance(value, dict) or name in ("images", "critiques", "decisions")
+                   for name, value in snapshot.values.items())
+
+async def sqlite():
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    async with AsyncSqliteSaver.from_conn_string(str(Path(sys.argv[2]) / "runs.sqlite")) as saver:
+        await main(saver)
+
+asyncio.run(main(InMemorySaver()) if sys.argv[3] == "memory" else sqlite())
+"""
+
+
+@pytest.mark.parametrize("saver", ["memory", "sqlite"])
+def test_strict_serialization_loses_no_type(saver, tmp_path):
+    if saver == "sqlite":
+        pytest.importorskip("langgraph.checkpoint.sqlite.aio")
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", STRICT, here, str(tmp_path), saver],
+        env={"LANGGRAPH_STRICT_MSGPACK": "true", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "unregistered" not in done.stderr.lower()
+    assert "blocked" not in done.stderr.lower()
+
+
+async def test_judging_the_recorded_state_again_gives_the_same_decisions(tmp_path):
+    chosen = context(tmp_path, Adaptive(), SCRIPT)
+    graph, config = build_graph(InMemorySaver()), {"configurable": {"thread_id": "t"}}
+    final = await graph.ainvoke({"prompt": PROMPT, "seed": 7}, config, context=chosen)
+    again = {}
+    async for snapshot in graph.aget_state_history(config):
+        state = snapshot.values
+        if state.get("images") and state["images"].keys() == state.get("critiques", {}).keys() and "best" not in state:
+            decisions = decide(population_of(state, chosen), chosen.policy)
+            working = any(d.action != "stop" for d in decisions)
+            again |= {d.image: d for d in decisions if d.action != "stop" or not working}
+    assert again == final["decisions"]
+    assert len(again) > 3
