@@ -51,9 +51,14 @@ class Manifest(Frozen):
 
 
 def models_of(context: Context) -> dict[str, str]:
-    """Each role's model, or the name of its class where it tells none."""
+    """Each role's model, by role."""
     roles = {"decomposer": context.decomposer, "diffusion": context.diffusion, "critic": context.critic}
-    return {name: str(getattr(role, "model", type(role).__qualname__)) for name, role in roles.items()}
+    return {name: model_name(role) for name, role in roles.items()}
+
+
+def model_name(role: object) -> str:
+    """Name and hash of the role's model, or the name of its class where it tells none."""
+    return str(getattr(role, "model", type(role).__qualname__))
 
 
 def installed() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The folder of a run: its name, its claim, and its end if the run comes to nothing."""
 
+import os
 import re
 import secrets
 import shutil
@@ -29,32 +30,43 @@ def claimed(folder: Path) -> Generator[Store]:
     Raises:
         SettingsError: it cannot be made or written, or holds something already.
     """
-    absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    _make(folder)
+    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    try:
+        _make(folder)
+    except SettingsError:
+        _remove_empty(absent)
+        raise
     try:
         yield Store(folder)
     except BaseException:
         if not any(folder.glob("images/*.png")):
-            _clear(folder, absent)
+            _clear(folder)
+            _remove_empty(absent)
         raise
 
 
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
         if any(folder.iterdir()):
             raise SettingsError(f"the run folder {folder} is not empty; name another with --out")
+        probe = folder / ".writable"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise SettingsError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"cannot write to the run folder {str(folder)!r}: {cause}") from error
 
 
-def _clear(folder: Path, absent: list[Path]) -> None:
+def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in absent:
-        if any(path.iterdir()):
-            return
-        path.rmdir()
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove these, innermost first, up to one that holds something."""
+    for folder in folders:
+        if os.path.isdir(folder):
+            if any(folder.iterdir()):
+                return
+            folder.rmdir()

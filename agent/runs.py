@@ -15,7 +15,7 @@ from ..tools.roles import Critic, Decomposer, Diffusion
 from .context import Context
 from .events import Event, EventLog, RunFinished, RunStarted
 from .graph import Checkpointer, build_graph, recursion_limit
-from .manifest import Manifest, models_of
+from .manifest import Manifest, model_name, models_of
 from .outcome import Run
 from .policies import PolicySpec, resolve_policy
 from .presets import preset_named
@@ -81,12 +81,13 @@ async def arun(
     run_id = new_run_id(prompt)
     folder = settings.out or Path("runs") / run_id
     with claimed(folder) as store:
-        concepts = await (decomposer or models.decomposer()).decompose(prompt)
+        reader = decomposer or models.decomposer()
+        concepts = await reader.decompose(prompt)
         with EventLog(store.path("events.jsonl")) as log:
             emit = _emitter(log, on_event)
             emit(RunStarted(run=run_id, prompt=prompt, seed=seed, policy=repr(chosen), budget=settings.budget))
             context = Context(
-                decomposer=AlreadyDecomposed(concepts),
+                decomposer=AlreadyDecomposed(concepts, model_name(reader)),
                 diffusion=diffusion or await asyncio.to_thread(models.diffusion, steps, guidance),
                 critic=critic or await asyncio.to_thread(models.critic),
                 policy=chosen,
@@ -108,15 +109,21 @@ def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _loop_is_running():
             return asyncio.run(function(*args, **kwargs))
         context = contextvars.copy_context()
         with ThreadPoolExecutor(max_workers=1) as pool:
             return pool.submit(context.run, lambda: asyncio.run(function(*args, **kwargs))).result()
 
     return call
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 run = blocking(arun)
@@ -127,6 +134,8 @@ class AlreadyDecomposed:
     """Hands on what was decomposed before the run began, so that it is paid for once."""
 
     concepts: ConceptGraph
+    model: str
+    """Of the decomposer that did it."""
 
     async def decompose(self, prompt: str) -> ConceptGraph:
         return self.concepts

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
 from detailscribe.agent import Adaptive, build_graph, decide
 from detailscribe.agent.routing import population_of
-from langgraph.checkpoint.memory import InMemorySaver
 
 from .fakes import PROMPT, context
 

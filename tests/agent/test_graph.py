@@ -1,11 +1,12 @@
 """The path that a run takes through the graph, and what it comes to."""
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
 from detailscribe.agent import Adaptive, BestOfN, FunctionPolicy, Single, build_graph, recursion_limit
 from detailscribe.agent.policies import PolicyError, reseed, stop
 from detailscribe.state import Budget, Plan, derive_seed
 from detailscribe.tools.errors import SettingsError
-from langgraph.checkpoint.memory import InMemorySaver
 
 from .fakes import PROMPT, FakeDiffusion, context
 
@@ -171,8 +172,12 @@ async def test_a_broken_run_goes_on_from_its_checkpoint(tmp_path):
     saver, script = InMemorySaver(), {"00-00": "red"}
     config = {"configurable": {"thread_id": "t"}}
     with pytest.raises(RuntimeError, match="the model broke"):
-        await invoke(context(tmp_path, ONE_FIRST, script, diffusion=FakeDiffusion(breaks_at="01-00")), 7, saver, **config)
+        await invoke(
+            context(tmp_path, ONE_FIRST, script, diffusion=FakeDiffusion(breaks_at="01-00")), 7, saver, **config
+        )
     mended = FakeDiffusion()
-    state = await build_graph(saver).ainvoke(None, config, context=context(tmp_path, ONE_FIRST, script, diffusion=mended))
+    state = await build_graph(saver).ainvoke(
+        None, config, context=context(tmp_path, ONE_FIRST, script, diffusion=mended)
+    )
     assert [request.id for request in mended.requests] == ["01-00"]
     assert (state["best"], state["stop"]) == ("01-00", "all_pass")

@@ -1,6 +1,7 @@
 """Policies as tables: a population goes in, decisions come out, no model in between."""
 
 import pytest
+
 from detailscribe.agent import Adaptive, BestOfN, Single
 from detailscribe.agent.policies import FunctionPolicy, resolve_policy
 from detailscribe.state import Budget, Plan
@@ -30,7 +31,11 @@ def decided(policy, people):
             WORSE, {"00-00": "red holding", "01-00": "red"}, ["00-00"], ("refine", "few_checks_fail"), id="gain"
         ),
         pytest.param(
-            BETTER_THEN_ANEW, {"00-00": "red", "01-00": "red holding"}, ["00-00"], ("refine", "few_checks_fail"), id="anew"
+            BETTER_THEN_ANEW,
+            {"00-00": "red", "01-00": "red holding"},
+            ["00-00"],
+            ("refine", "few_checks_fail"),
+            id="anew",
         ),
         pytest.param(
             [*WORSE, record("02-00", "00-00", "refine")],

@@ -1,6 +1,7 @@
 """The judge as a table: what a policy says becomes work for nodes, never more than the budget."""
 
 import pytest
+
 from detailscribe.agent.guard import checked, within_budget
 from detailscribe.agent.policies import PolicyError, refine, reseed, stop
 from detailscribe.agent.routing import send

@@ -1,0 +1,201 @@
+"""The command line: what it prints, and how it says no."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from detailscribe.agent import presets
+from detailscribe.agent.cli import app
+from detailscribe.agent.presets import Preset
+from detailscribe.tools.errors import ModelError
+
+from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic
+
+SCRIPT = {"00-00": "red", "00-01": "cat umbrella", "01-00": ""}
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Invokes the command in an empty folder, with fakes for the preset's models."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    fakes = Preset(FakeDecomposer, lambda steps, guidance: FakeDiffusion(), lambda: ScriptedCritic(SCRIPT))
+    monkeypatch.setitem(presets.PRESETS, "embedded", lambda: fakes)
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_a_run_tells_what_happens_and_where_things_are(cli, tmp_path):
+    done = cli("run", PROMPT, "--out", "fox", "--seed", 7)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"prompt   {PROMPT}"
+    assert "round 0  drawing 00-01" in lines
+    assert "round 0  00-00: 4 of 5 checks pass" in lines
+    assert "round 0  00-00: refine (few_checks_fail): 00-00 fails red" in lines
+    assert "round 1  01-00: 5 of 5 checks pass; 1 fixed, 0 broken" in lines
+    assert re.search(r"\*\s+01-00\s+refine\s+00-00\s+5/5\s+stop\s+all_pass", done.stdout)
+    assert lines[-3:] == ["folder   fox", "best     fox/images/01-00.png", "report   fox/report.html"]
+    assert (tmp_path / "fox" / "report.html").exists()
+
+
+def test_piped_output_holds_no_escape_codes(cli):
+    assert "\x1b" not in cli("run", PROMPT).stdout
+
+
+def test_quiet_prints_the_folder_alone(cli):
+    assert cli("run", PROMPT, "--out", "fox", "--quiet").stdout == "fox\n"
+
+
+def test_markup_in_a_prompt_is_printed_as_it_is(cli):
+    done = cli("run", "a [red]cat[/red] [/] [link=file:///]here")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("prompt   a [red]cat[/red] [/] [link=file:///]here\n")
+
+
+def test_options_go_before_the_settings_file(cli, tmp_path):
+    (tmp_path / "s.toml").write_text('policy = "best_of_n"\nseed = 3\n[policy_args]\nn = 5\n[budget]\nimages = 4\n')
+    manifest = tmp_path / "a" / "manifest.json"
+    assert cli("run", PROMPT, "--settings", "s.toml", "--out", "a", "--rounds", 1).exit_code == 0
+    text = manifest.read_text()
+    assert '"policy": "BestOfN(n=5)"' in text
+    assert re.search(r'"budget": {\s+"rounds": 1,\s+"images": 4,', text)
+    assert cli("run", PROMPT, "--settings", "s.toml", "--out", "b", "-p", "n=2", "--seed", 9).exit_code == 0
+    assert '"policy": "BestOfN(n=2)"' in (tmp_path / "b" / "manifest.json").read_text()
+    assert '"seed": 9' in (tmp_path / "b" / "manifest.json").read_text()
+    assert cli("run", PROMPT, "--settings", "s.toml", "--out", "c", "--policy", "single").exit_code == 0
+    assert '"policy": "Single(' in (tmp_path / "c" / "manifest.json").read_text()
+
+
+def test_a_policy_of_the_users_own_is_found_beside_them(cli, tmp_path):
+    (tmp_path / "my_policy.py").write_text(
+        "from detailscribe.agent.policies import stop\n"
+        "def lazy(population):\n"
+        "    return [stop(image, 'lazy', 'why bother') for image in population.pending()]\n"
+    )
+    done = cli("run", PROMPT, "--policy", "my_policy:lazy")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"00-00\s+generate\s+4/5\s+stop\s+lazy", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([""], "the prompt is empty"),
+        (["a" * 10_000], "10000 characters"),
+        (["a cat\x07"], "U+0007"),
+        (["a xylophone"], "xylophone"),
+        ([PROMPT, "--policy", "adaptve"], "did you mean 'adaptive'"),
+        ([PROMPT, "--policy", "nowhere:Name"], "cannot import 'nowhere'"),
+        ([PROMPT, "-p", "images=0"], "images: Input should be greater"),
+        ([PROMPT, "-p", "images"], "should read key=value"),
+        ([PROMPT, "-p", "imges=2"], "it takes images, width"),
+        ([PROMPT, "--seed", "-1"], "seed: Input should be greater"),
+        ([PROMPT, "--seed", str(2**40)], "seed: Input should be less"),
+        ([PROMPT, "--images", "0"], "budget.images: Input should be greater"),
+        ([PROMPT, "--rounds", "-1"], "budget.rounds: Input should be greater"),
+        ([PROMPT, "--steps", "0"], "steps: Input should be greater"),
+        ([PROMPT, "--out", "full"], "not empty"),
+        ([PROMPT, "--out", "full/file/below"], "cannot write"),
+        ([PROMPT, "--out", "/proc/nowhere"], "cannot write"),
+        ([PROMPT, "--settings", "absent.toml"], "No such file"),
+        ([PROMPT, "--settings", "full"], "Is a directory"),
+        ([PROMPT, "--settings", "full/file"], "no TOML"),
+        ([PROMPT, "--settings", "full/binary"], "no TOML"),
+        ([PROMPT, "--settings", "full/unknown.toml"], "sed: Extra inputs"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_leaves_nothing(cli, tmp_path, arguments, complaint):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "file").write_text("seed = = 3")
+    (full / "binary").write_bytes(b"\xff\xfe\x00")
+    (full / "unknown.toml").write_text("sed = 3")
+    done = cli("run", *arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert complaint in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["binary", "file", "full", "unknown.toml"]
+
+
+def test_missing_weights_are_one_line_and_leave_nothing(cli, tmp_path, monkeypatch):
+    def missing(steps, guidance):
+        raise ModelError("no model.safetensors in weights;\ninstall the package again")
+
+    monkeypatch.setitem(presets.PRESETS, "embedded", lambda: Preset(FakeDecomposer, missing, lambda: None))
+    done = cli("run", PROMPT)
+    assert (done.exit_code, done.stderr) == (2, "error: no model.safetensors in weights; install the package again\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_graph_is_printed_as_mermaid(cli):
+    drawing = cli("graph").stdout
+    for name in ("decompose", "generate", "critique", "refine", "finish", "plan", "reseed", "stop"):
+        assert name in drawing
+
+
+def test_the_version_is_the_distributions(cli):
+    assert re.fullmatch(r"detailscribe \d+\.\d+\.\d+\S*\n", cli("--version").stdout)
+
+
+def test_help_is_printed_at_once(tmp_path):
+    """The best of three, because other processes may press this one out of its caches."""
+    code = (
+        "import time; from detailscribe.agent.cli import app\ntry: app(['--help'])\nfinally: print(time.process_time())"
+    )
+    seconds = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+            ).stdout.splitlines()[-1]
+        )
+        for _ in range(3)
+    ]
+    assert min(seconds) < 0.5
+
+
+ENDLESS = """
+import asyncio, sys
+sys.path.insert(0, sys.argv.pop(1))
+from fakes import *
+from detailscribe.agent import presets
+from detailscribe.agent.cli import main
+
+class Endless(FakeDiffusion):
+    async def generate(self, requests, store, progress=None):
+        made = await super().generate(requests, store, progress)
+        if requests[0].round:
+            print("drawing", flush=True)
+            await asyncio.sleep(60)
+        return made
+
+presets.PRESETS["embedded"] = lambda: presets.Preset(
+    FakeDecomposer, lambda steps, guidance: Endless(), lambda: ScriptedCritic(lambda image: "cat"))
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_ends_cleanly_and_keeps_what_was_drawn(tmp_path):
+    here = os.path.dirname(__file__)
+    command = [sys.executable, "-c", ENDLESS, here, "run", PROMPT, "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stdout.readline() != "drawing\n":
+            assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == "interrupted\n"
+    assert (tmp_path / "run" / "images" / "00-00.png").exists()
+    last = (tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1]
+    assert '"type":"error"' in last
+    assert "Cancelled" in last
