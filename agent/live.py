@@ -37,6 +37,7 @@ class Live:
             disable=not console.is_terminal or console.is_dumb_terminal,
         )
         self._bars: dict[str, TaskID] = {}
+        self._made = set[str]()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -49,17 +50,25 @@ class Live:
         if isinstance(event, Denoising):
             self._step(event)
             return
-        if isinstance(event, ImageMade) and event.record.id in self._bars:
-            self._progress.remove_task(self._bars.pop(event.record.id))
+        if isinstance(event, ImageMade):
+            self._end(event.record.id)
         line = sentence(event)
         if line is not None:
             self.console.print(Text(line), soft_wrap=True)
 
     def _step(self, event: Denoising) -> None:
         name = event.image or ""
+        if name in self._made:  # the last steps may be told after the image
+            return
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(f"denoising {name}", total=event.steps)
         self._progress.update(self._bars[name], completed=event.done)
+
+    def _end(self, name: str) -> None:
+        self._made.add(name)
+        if name in self._bars:
+            self._progress.remove_task(self._bars.pop(name))
+            self._progress.refresh()
 
 
 def sentence(event: Event) -> str | None:
