@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from detailscribe.agent.report import write_report
 from detailscribe.agent.report.lineage import lay_out
 from detailscribe.agent.report.words import differences, duration, spend_rows, verdict
@@ -24,7 +26,6 @@ from detailscribe.state import (
     Spend,
     Verdict,
 )
-from PIL import Image
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> \u202eمرحب 🦊 {{ 7 * 7 }} &lt; " + "W" * 1900
 
