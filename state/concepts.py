@@ -83,6 +83,8 @@ class ConceptGraph(Frozen):
     """The user's own words."""
     entities: tuple[Entity, ...] = Field(min_length=1)
     interactions: tuple[Interaction, ...] = ()
+    scene: str | None = None
+    """The place or backdrop asked for, as a critic should read it; None where any will do."""
     checks: tuple[Check, ...] = ()
 
     @model_validator(mode="after")

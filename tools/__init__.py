@@ -1,0 +1,1 @@
+"""What touches the world: diffusion, language, vision, metrics, data, store."""

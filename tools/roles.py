@@ -1,0 +1,82 @@
+"""The roles: one protocol each; variants are swapped by name, a fake is a few lines."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..state import ConceptGraph, Critique, ImageRecord, Operator
+from .store import Store
+
+Progress = Callable[[str, int, int], None]
+"""Called with image id, steps done and steps to do."""
+
+
+class Decomposer(Protocol):
+    """Turns a prompt into a graph of checkable concepts."""
+
+    async def decompose(self, prompt: str) -> ConceptGraph:
+        """Raises ``PromptError`` for a prompt that it cannot read."""
+        ...
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """An image to draw from pure noise."""
+
+    id: str
+    """Of the image to be."""
+    round: int
+    prompt: str
+    seed: int
+    parent: str | None = None
+    """The image that this one replaces, for a reseed."""
+    keep_steps: tuple[int, ...] = ()
+    """Steps k whose x_k is kept."""
+
+
+@dataclass(frozen=True)
+class RedenoiseRequest:
+    """An image to take up again at a step of its schedule."""
+
+    id: str
+    """Of the image to be."""
+    round: int
+    prompt: str
+    source: ImageRecord
+    """The image to start from; it becomes the parent."""
+    operator: Operator
+    start_step: int
+    """k in [0, N]; at N the source comes back unchanged."""
+    seed: int
+    """Of the noise that ``inject`` adds."""
+    keep_steps: tuple[int, ...] = ()
+
+
+class Diffusion(Protocol):
+    """Draws images into a store; the only owner of its model."""
+
+    async def generate(
+        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
+    ) -> list[ImageRecord]:
+        """One record for each request, in order."""
+        ...
+
+    async def redenoise(
+        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
+    ) -> list[ImageRecord]:
+        """One record for each request, in order; ``MissingLatentError`` if x_k was not kept."""
+        ...
+
+
+class Critic(Protocol):
+    """Answers the checklist about one image and says how to correct it."""
+
+    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        """One verdict for each check; what it cannot tell is unknown, with the reason."""
+        ...
+
+
+class Metric(Protocol):
+    """A number for an image and its prompt; higher is better."""
+
+    async def score(self, image: ImageRecord, prompt: str, store: Store) -> float: ...

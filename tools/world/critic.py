@@ -1,0 +1,125 @@
+"""The critic of the embedded world: a network's answers to the checklist, and the corrected prompt."""
+
+import asyncio
+import io
+import random
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from ...state import Check, ConceptGraph, Critique, Exchange, ImageRecord, Verdict, derive_seed
+from ..store import Store
+from .captions import detailed_caption
+from .decomposer import spec_of
+from .eyes import Eyes
+from .layout import lay_out
+from .reading import Sights, evidence, probability
+from .scene import Scene, Thing
+from .spec import Spec
+
+_CERTAIN = 0.05
+"""Answers nearer to one half than this are unknown."""
+_SURE = 0.5
+_WEIGHT = {"presence": 0, "relation": 1, "attribute": 2, "count": 3, "scene": 4, "nothing_else": 5}
+"""Rank of issues by aspect, the worst first."""
+
+
+class EmbeddedCritic:
+    """Answers every check with a probability and states a layout that would pass them all."""
+
+    def __init__(self, eyes: Eyes) -> None:
+        self._eyes = eyes
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> "EmbeddedCritic":
+        """The critic inside the package, or of ``folder``; ``ModelError`` if its weights cannot be read."""
+        return cls(Eyes.load("critic", folder))
+
+    @property
+    def model(self) -> str:
+        """Name and content hash."""
+        return self._eyes.model
+
+    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        """One verdict for each check; ``PromptError`` for concepts from outside the embedded world."""
+        picture = await asyncio.to_thread(_read, store, image.path)
+        return await asyncio.to_thread(self.examine, picture, image.id, concepts)
+
+    def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
+        """The critique of a picture that no store holds."""
+        started = time.perf_counter()
+        spec = spec_of(concepts)
+        [seen] = self._eyes.look([picture])
+        verdicts = settle(concepts, spec, seen)
+        wrong = [concepts.check(v.check) for v in verdicts if v.answer != "pass"]
+        wrong.sort(key=lambda check: _WEIGHT[check.aspect])
+        found = {v.check: v.evidence for v in verdicts}
+        return Critique(
+            image=name,
+            verdicts=verdicts,
+            issues=tuple(f"{check.question} No: {found[check.id]}" for check in wrong),
+            refined_prompt=corrected_prompt(concepts, spec, seen, name) if wrong else None,
+            exchanges=(
+                Exchange(
+                    model=self.model,
+                    prompt="\n".join(check.question for check in concepts.checks),
+                    reply="\n".join(f"{v.answer} {v.probability:.3f} {v.evidence}" for v in verdicts),
+                    seconds=time.perf_counter() - started,
+                ),
+            ),
+        )
+
+
+def settle(concepts: ConceptGraph, spec: Spec, seen: Sights) -> tuple[Verdict, ...]:
+    """A verdict for each check, in the order of the concepts; a failed parent settles its children."""
+    verdicts: dict[str, Verdict] = {}
+    for check in concepts.checks_in_order():
+        failed = next((p for p in check.depends_on if verdicts[p].answer == "fail"), None)
+        verdicts[check.id] = _verdict(check, failed, concepts, spec, seen)
+    return tuple(verdicts[check.id] for check in concepts.checks)
+
+
+def _verdict(check: Check, failed: str | None, concepts: ConceptGraph, spec: Spec, seen: Sights) -> Verdict:
+    if failed is not None:
+        return Verdict(check=check.id, answer="fail", evidence=f"{failed} failed", settled_by=failed)
+    likely = min(1.0, max(0.0, probability(check, concepts, spec, seen)))
+    unsure = abs(likely - _SURE) < _CERTAIN
+    return Verdict(
+        check=check.id,
+        answer="unknown" if unsure else "pass" if likely > _SURE else "fail",
+        probability=likely,
+        evidence=evidence(check, concepts, spec, seen),
+        reason=f"P(yes) is {likely:.2f}, too near to one half" if unsure else None,
+    )
+
+
+def corrected_prompt(concepts: ConceptGraph, spec: Spec, seen: Sights, name: str) -> str:
+    """The user's prompt and, after it, a layout that fulfils it and moves as little as possible."""
+    stands = {noun: found[0].thing for noun, found in seen.things.items() if found and found[0].probability > _SURE}
+    rng = random.Random(derive_seed(0, concepts.prompt, name))
+    scene = lay_out(
+        _with_seen_colours(spec, stands), rng, lambda i, thing: _moved(stands.get(spec.things[i].noun), thing)
+    )
+    if scene is None:
+        return concepts.prompt
+    place = spec.place or max(seen.places, key=lambda p: seen.places[p])
+    return detailed_caption(concepts.prompt.rstrip(" ."), Scene(place, scene.things))
+
+
+def _with_seen_colours(spec: Spec, stands: dict[str, Thing]) -> Spec:
+    """Colours that the prompt leaves open, as they are in the picture."""
+    things = tuple(
+        type(w)(w.noun, w.colour or (stands[w.noun].colour if w.noun in stands else None)) for w in spec.things
+    )
+    return Spec(things, spec.links, spec.place)
+
+
+def _moved(seen: Thing | None, thing: Thing) -> float:
+    """Cells between where a thing is seen and where it would stand."""
+    return 0.0 if seen is None else abs(seen.x - thing.x) + abs(seen.y - thing.y)
+
+
+def _read(store: Store, reference: str) -> Image.Image:
+    with Image.open(io.BytesIO(store.read(reference))) as image:
+        return image.convert("RGB")

@@ -1,0 +1,60 @@
+"""Loads the trained networks and shows them pictures."""
+
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from ..errors import ModelError
+from .detectors import ConvolutionalDetector, PatchDetector
+from .reading import Sights, sights
+from .vocabulary import SIZE
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The trained models inside the package."""
+
+_NETWORKS = {"critic": ConvolutionalDetector, "judge": PatchDetector}
+
+
+class Eyes:
+    """A trained network that says what is in pictures."""
+
+    def __init__(self, network: torch.nn.Module, model: str) -> None:
+        self._network = network.eval()
+        self.model = model
+        """Name and content hash."""
+
+    @classmethod
+    def load(cls, name: Literal["critic", "judge"], folder: Path | None = None) -> "Eyes":
+        """The network of that name.
+
+        Raises:
+            ModelError: its weights are missing, corrupt or of another shape.
+        """
+        return _load(name, folder or WEIGHTS)
+
+    def look(self, pictures: Sequence[Image.Image]) -> list[Sights]:
+        """What may be in each picture; pictures of another size are resized first."""
+        arrays = [np.asarray(p.convert("RGB").resize((SIZE, SIZE))) for p in pictures]
+        batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        with torch.inference_mode():
+            return sights(self._network(batch))
+
+
+@cache
+def _load(name: Literal["critic", "judge"], folder: Path) -> Eyes:
+    path = folder / f"{name}.safetensors"
+    try:
+        data = path.read_bytes()
+        network = _NETWORKS[name]()
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {error}") from error
+    return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")

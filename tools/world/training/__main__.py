@@ -1,0 +1,40 @@
+"""Trains the embedded models from nothing: ``python -m detailscribe.tools.world.training --out FOLDER``.
+
+Killed and started again with the same folder, it goes on where it stopped. ``--out`` then holds what
+ships in ``tools/world/weights``, beside ``checkpoints``.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from .autoencoder import train_autoencoder
+from .critics import train_critic, train_judge
+from .denoiser import train_denoiser
+
+STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
+    "autoencoder": (train_autoencoder, 7),
+    "critic": (train_critic, 6),
+    "judge": (train_judge, 6),
+    "denoiser": (train_denoiser, 65),
+}
+"""Trainer and minutes, in the order in which they need each other."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and finished weights")
+    parser.add_argument("--only", choices=STAGES, help="one stage instead of all")
+    parser.add_argument("--minutes", type=float, help="length of each stage; by default as the shipped weights")
+    parser.add_argument("--threads", type=int, default=2, help="of the processor")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    for name, (trainer, minutes) in STAGES.items():
+        if chosen.only in (None, name):
+            trainer(chosen.out, chosen.minutes or minutes)
+
+
+if __name__ == "__main__":
+    main()
