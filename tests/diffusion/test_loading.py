@@ -1,0 +1,128 @@
+"""A model loads whole and quietly, or ends in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.errors import ModelError
+
+
+def change_json(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def drop_a_weight(path: Path) -> None:
+    weights = load_file(path)
+    weights.pop(sorted(weights)[0])
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+DAMAGE = {
+    "no index": lambda root: (root / "model_index.json").unlink(),
+    "broken index": lambda root: (root / "model_index.json").write_text("{"),
+    "another pipeline": lambda root: change_json(root / "model_index.json", _class_name="FluxPipeline"),
+    "unknown class": lambda root: change_json(root / "model_index.json", transformer=["os", "system"]),
+    "no weights": lambda root: (root / "transformer" / "diffusion_pytorch_model.safetensors").unlink(),
+    "cut denoiser": lambda root: cut_short(root / "transformer" / "diffusion_pytorch_model.safetensors"),
+    "cut vae": lambda root: cut_short(root / "vae" / "diffusion_pytorch_model.safetensors"),
+    "cut encoder": lambda root: cut_short(root / "text_encoder" / "model.safetensors"),
+    "denoiser lacks a weight": lambda root: drop_a_weight(root / "transformer" / "diffusion_pytorch_model.safetensors"),
+    "encoder lacks a weight": lambda root: drop_a_weight(root / "text_encoder" / "model.safetensors"),
+    "weights of another size": lambda root: change_json(root / "transformer" / "config.json", num_attention_heads=4),
+    "no scheduler": lambda root: (root / "scheduler" / "scheduler_config.json").unlink(),
+    "broken tokenizer": lambda root: (root / "tokenizer" / "tokenizer.json").write_text("{}"),
+    "stochastic": lambda root: change_json(root / "scheduler" / "scheduler_config.json", stochastic_sampling=True),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_one_line(broken, damage):
+    damage(broken)
+    with pytest.raises(ModelError) as caught:
+        LocalDiffusion.load(broken)
+    assert str(broken) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("source", ["nowhere", "no/such/folder", Path("no/folder"), ""])
+def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"\A.*\Z"):
+        LocalDiffusion.load(source)
+
+
+def test_a_hub_that_gives_nothing_is_one_line(tmp_path):
+    """In a process of its own, because the hub's client reads its environment when it is imported."""
+    code = """
+from detailscribe.tools.diffusion import LocalDiffusion
+try:
+    LocalDiffusion.load("nobody/nothing")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = run(code, tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.stdout.startswith("ModelError nobody/nothing is no folder here")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_first_run_says_nothing(folders, tmp_path):
+    code = f"""
+import asyncio
+from pathlib import Path
+from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.roles import GenerateRequest
+from detailscribe.tools.store import Store
+model = LocalDiffusion.load(Path({str(folders["one_clip"])!r}), steps=2)
+asyncio.run(model.generate([GenerateRequest("a", 0, "a cat", 1)], Store("run")))
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_name_tells_the_content(folders, broken):
+    name, _, before = LocalDiffusion.load(broken).model.partition("@")
+    assert name == "broken"
+    assert before == LocalDiffusion.load(folders["one_clip"]).model.partition("@")[2]
+    change_json(broken / "scheduler" / "scheduler_config.json", shift=2.0)
+    assert LocalDiffusion.load(str(broken)).model.partition("@")[2] != before
+
+
+def test_weights_run_in_single_precision_on_a_cpu(folders):
+    model = LocalDiffusion.load(folders["sd3"], device="cpu")
+    networks = (model.pipe.transformer, model.pipe.vae, model.pipe.text_encoder, model.pipe.text_encoder_3)
+    assert {network.dtype for network in networks} == {torch.float32}
+    half = LocalDiffusion.load(folders["sd3"], device="cpu", dtype=torch.bfloat16)
+    assert half.pipe.transformer.dtype == torch.bfloat16
+
+
+def test_bars_are_as_before_after_loading(folders):
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    LocalDiffusion.load(folders["one_clip"])
+    assert diffusers_logging.is_progress_bar_enabled()
+    assert transformers_logging.is_progress_bar_enabled()

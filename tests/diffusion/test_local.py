@@ -1,0 +1,234 @@
+"""Requests become batches, batches become images, and one caller's trouble is no other's."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+import torch
+
+from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion.latents import read_latent
+from detailscribe.tools.errors import MissingLatentError, ModelError, SettingsError
+from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+
+STEPS = 6
+TOLERANCE = 1e-4
+"""Between an image alone and in a batch, in float32."""
+SHORT, LONG = "a cat", "a red dog riding a boat and a cat holding a blue boat"
+
+
+def generate(id: str, prompt: str = SHORT, **more) -> GenerateRequest:
+    return GenerateRequest(id, 0, prompt, seed=sum(id.encode()), **more)
+
+
+def redenoise(id: str, source, operator="resume", start_step=2, **more) -> RedenoiseRequest:
+    return RedenoiseRequest(id, 1, LONG, source, operator, start_step, source.seed, **more)
+
+
+class Counter:
+    """Rows of each of the denoiser's forward passes."""
+
+    def __init__(self, model: LocalDiffusion) -> None:
+        self.rows: list[int] = []
+        self.before = lambda step: None
+        model.pipe.transformer.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, module, args, kwargs) -> None:
+        self.before(len(self.rows))
+        self.rows.append(len(kwargs["hidden_states"]))
+
+
+async def one(model, request, store):
+    act = model.redenoise if isinstance(request, RedenoiseRequest) else model.generate
+    [image] = await act([request], store)
+    return image
+
+
+async def rejoined() -> bool:
+    """Whether the owner's thread ends by itself soon."""
+    for _ in range(200):
+        if not [thread for thread in threading.enumerate() if thread.name == "detailscribe-diffusion"]:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_a_record_says_how_the_image_was_made(model, store):
+    first, other = await model.generate([generate("a", keep_steps=(0, 2)), generate("b", LONG, parent="a")], store)
+    assert (first.id, first.origin, first.parent, first.prompt, first.round) == ("a", "generate", None, SHORT, 0)
+    assert (first.steps, first.start_step, first.start_sigma, first.evaluations) == (STEPS, 0, 1.0, 2 * STEPS)
+    assert (first.width, first.height, first.guidance, first.model) == (144, 144, 4.5, model.model)
+    assert first.trajectory == {0: "latents/a.k00.safetensors", 2: "latents/a.k02.safetensors"}
+    assert (other.origin, other.parent, other.trajectory) == ("reseed", "a", {})
+    assert first.seconds == other.seconds > 0
+
+    again = await one(model, redenoise("c", first, keep_steps=(0, 2, 4)), store)
+    assert (again.origin, again.parent, again.operator, again.start_step) == ("refine", "a", "resume", 2)
+    assert again.start_sigma == pytest.approx(float(model.schedule.sigmas[2]))
+    assert again.evaluations == 2 * (STEPS - 2)
+    assert again.trajectory == {
+        0: "latents/a.k00.safetensors",
+        2: "latents/c.k02.safetensors",
+        4: "latents/c.k04.safetensors",
+    }
+
+
+async def test_without_guidance_a_step_is_one_evaluation(folders, store):
+    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, guidance=1.0)
+    count = Counter(model)
+    image = await one(model, generate("a"), store)
+    assert (image.evaluations, count.rows) == (STEPS, [1] * STEPS)
+
+
+async def test_callers_who_arrive_together_share_every_forward_pass(model, store):
+    count = Counter(model)
+    images = await asyncio.gather(*(one(model, generate(id), store) for id in "abc"))
+    assert [image.id for image in images] == ["a", "b", "c"]
+    assert count.rows == [6] * STEPS
+
+
+async def test_a_batch_has_a_limit(folders, store):
+    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, max_batch=2)
+    count = Counter(model)
+    images = await model.generate([generate(id) for id in "abc"], store)
+    assert [image.id for image in images] == ["a", "b", "c"]
+    assert count.rows == [4] * STEPS + [2] * STEPS
+
+
+async def test_an_image_is_the_same_alone_and_in_a_mixed_batch(model, store):
+    """Of two lengths of prompt and three start steps."""
+    source = await one(model, generate("s", keep_steps=(2,)), store)
+    requests = [generate("a"), generate("b", LONG), redenoise("c", source), redenoise("d", source, "inject", 4)]
+    together = await asyncio.gather(*(one(model, request, store) for request in requests))
+    latents = [read_latent(store, image.latent) for image in together]
+    for request, latent in zip(requests, latents, strict=True):
+        alone = await one(model, request, store)
+        assert (read_latent(store, alone.latent) - latent).abs().max() < TOLERANCE
+
+
+async def test_drawn_alone_an_image_is_the_same_to_the_last_bit(folders, store):
+    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, batch_alone=True)
+    count = Counter(model)
+    [together, _] = await model.generate([generate("a"), generate("b")], store)
+    latent = read_latent(store, together.latent)
+    alone = await one(model, generate("a"), store)
+    assert torch.equal(read_latent(store, alone.latent), latent)
+    assert set(count.rows) == {2}
+
+
+async def test_progress_counts_the_steps_that_are_run(model, store):
+    told: list[tuple[str, int, int]] = []
+    [source] = await model.generate([generate("a", keep_steps=(4,))], store, lambda *part: told.append(part))
+    assert told == [("a", done, STEPS) for done in range(1, STEPS + 1)]
+    told.clear()
+    await model.redenoise([redenoise("b", source, start_step=4)], store, lambda *part: told.append(part))
+    assert told == [("b", 1, 2), ("b", 2, 2)]
+
+
+async def test_one_failure_spoils_nothing_else(model, store):
+    source = await one(model, generate("s", keep_steps=(2,)), store)
+    gone = source.model_copy(update={"latent": "latents/gone.safetensors"})
+
+    def broken(*part):
+        raise RuntimeError("the caller's progress broke")
+
+    outcomes = await asyncio.gather(
+        one(model, generate("a"), store),
+        one(model, redenoise("b", source, start_step=3), store),
+        one(model, redenoise("c", gone, "inject"), store),
+        model.generate([generate("d")], store, broken),
+        one(model, redenoise("e", source), store),
+        return_exceptions=True,
+    )
+    assert [outcome.id for outcome in outcomes if not isinstance(outcome, Exception)] == ["a", "e"]
+    assert isinstance(outcomes[1], MissingLatentError)
+    assert "step 3 of image 's' was not kept (kept: 2)" in str(outcomes[1])
+    assert isinstance(outcomes[2], MissingLatentError)
+    assert "progress broke" in str(outcomes[3])
+
+
+async def test_what_breaks_the_model_reaches_everyone_who_waits(model, store):
+    count = Counter(model)
+
+    def breaks(step):
+        if not step:
+            raise MemoryError("no room")
+
+    count.before = breaks
+    outcomes = await asyncio.gather(*(one(model, generate(id), store) for id in "ab"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [MemoryError, MemoryError]
+    count.rows.append(0)
+    assert (await one(model, generate("a"), store)).id == "a"
+
+
+async def test_a_cancelled_caller_leaves_the_others_alone(model, store):
+    count, begun, go_on = Counter(model), threading.Event(), threading.Event()
+    count.before = lambda step: (begun.set(), go_on.wait(5))
+    leaving = asyncio.create_task(one(model, generate("a"), store))
+    staying = asyncio.create_task(one(model, generate("b"), store))
+    await asyncio.to_thread(begun.wait, 5)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    go_on.set()
+    assert (await staying).id == "b"
+    assert not store.path("images/a.png").exists()
+
+
+async def test_work_that_nobody_waits_for_ends_early(model, store):
+    count, begun = Counter(model), threading.Event()
+    count.before = lambda step: (begun.set(), time.sleep(0.05))
+    task = asyncio.create_task(one(model, generate("a"), store))
+    await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await rejoined()
+    assert len(count.rows) < STEPS
+    assert not store.path("images").exists()
+
+
+def test_each_event_loop_is_served_and_no_thread_is_left(model, store):
+    for id in "abc":
+        image = asyncio.run(one(model, generate(id), store))
+        assert image.id == id
+    assert asyncio.run(rejoined())
+
+
+async def test_no_requests_are_no_work(model, store):
+    assert await model.generate([], store) == []
+    assert await rejoined()
+
+
+@pytest.mark.parametrize("wrong", [{"keep_steps": (7,)}, {"keep_steps": (-1,)}])
+async def test_steps_outside_the_schedule_are_refused(model, store, wrong):
+    with pytest.raises(SettingsError, match="from 0 to 6"):
+        await one(model, generate("a", **wrong), store)
+
+
+async def test_a_start_outside_the_schedule_is_refused(model, store):
+    source = await one(model, generate("s"), store)
+    with pytest.raises(SettingsError, match="from 0 to 6"):
+        await one(model, redenoise("a", source, "inject", STEPS + 1), store)
+
+
+async def test_a_trajectory_of_another_length_cannot_be_resumed(model, store):
+    source = await one(model, generate("s", keep_steps=(2,)), store)
+    other = LocalDiffusion(model.pipe, model.model, steps=4)
+    with pytest.raises(SettingsError, match="load the model with steps=6"):
+        await one(other, redenoise("a", source), store)
+    assert (await one(other, redenoise("a", source, "inject"), store)).steps == 4
+
+
+async def test_a_latent_of_another_model_is_refused(model, folders, store):
+    source = await one(model, generate("s", keep_steps=(2,)), store)
+    other = LocalDiffusion.load(folders["sd3"], steps=STEPS)
+    with pytest.raises(ModelError, match="is of another model"):
+        await one(other, redenoise("a", source), store)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"max_batch": 0}, {"guidance": -1.0}])
+def test_settings_that_cannot_work_are_refused(model, wrong):
+    with pytest.raises(SettingsError):
+        LocalDiffusion(model.pipe, "name", **wrong)

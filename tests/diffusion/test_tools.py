@@ -1,0 +1,60 @@
+"""The tools an agent binds."""
+
+import json
+from pathlib import Path
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from detailscribe.state import ImageRecord
+from detailscribe.tools.diffusion import diffusion_tools
+
+
+@pytest.fixture
+def tools(model, store):
+    return {tool.name: tool for tool in diffusion_tools(model, store)}
+
+
+def call(name: str, **args: object) -> dict[str, object]:
+    return {"type": "tool_call", "id": "1", "name": name, "args": args}
+
+
+async def test_an_agent_draws_and_corrects(tools):
+    first = json.loads(await tools["generate_image"].ainvoke({"prompt": "a cat", "seed": 3}))
+    assert Path(first["path"]).read_bytes().startswith(b"\x89PNG")
+    for operator in ("inject", "resume"):
+        args = {"image": first["image"], "prompt": "a red cat", "operator": operator, "start_step": 2}
+        second = json.loads(await tools["redenoise_image"].ainvoke(args))
+        assert (second["parent"], second["seed"], second["start_step"]) == (first["image"], 3, 2)
+        assert Path(second["path"]).exists()
+
+
+async def test_the_record_is_the_artifact(tools, store):
+    message = await tools["generate_image"].ainvoke(call("generate_image", prompt="a cat"))
+    assert isinstance(message, ToolMessage)
+    assert isinstance(message.artifact, ImageRecord)
+    assert sorted(message.artifact.trajectory) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [
+        ({"image": "nothing", "prompt": "a cat"}, "there is no image 'nothing'"),
+        ({"image": "../../escape", "prompt": "a cat"}, "there is no image"),
+        ({"prompt": "a cat", "operator": "resume", "start_step": 3}, "step 3 of image"),
+        ({"prompt": "a cat", "start_step": 9}, "the schedule goes from 0 to 6"),
+    ],
+)
+async def test_the_agent_is_told_what_to_mend(tools, args, answer):
+    first = json.loads(await tools["generate_image"].ainvoke({"prompt": "a cat"}))
+    message = await tools["redenoise_image"].ainvoke(call("redenoise_image", **({"image": first["image"]} | args)))
+    assert message.status == "error"
+    assert answer in message.content
+
+
+def test_every_argument_is_described(tools):
+    for tool in tools.values():
+        described = convert_to_openai_tool(tool)["function"]
+        assert described["description"]
+        assert all(field.get("description") for field in described["parameters"]["properties"].values())

@@ -1,0 +1,116 @@
+"""Loads any SD3-class pipeline, from a diffusers folder or from the hub, whole or not at all."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import StableDiffusion3Pipeline
+
+from ..errors import ModelError
+from .quiet import quiet_loading
+
+NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""Parts with weights."""
+OPTIONAL = ("text_encoder_2", "text_encoder_3", "tokenizer_2", "tokenizer_3")
+"""Parts that a pipeline can do without; diffusers wants to be told that they are absent."""
+_LIBRARIES: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def locate(source: Path | str) -> tuple[Path, str]:
+    """The folder of a model and its name with a short content hash; a hub id is downloaded.
+
+    Raises:
+        ModelError: it is neither a folder nor a model of the hub that can be fetched.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder, f"{folder.resolve().name}@{content_hash(folder)}"
+    if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+        raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
+    try:
+        snapshot = Path(StableDiffusion3Pipeline.download(source))
+    except Exception as error:
+        raise ModelError(f"{source} is no folder here, and the hub did not give it: {one_line(error)}") from error
+    return snapshot, f"{source.rpartition('/')[2]}@{snapshot.name[:12]}"
+
+
+def content_hash(folder: Path) -> str:
+    """The first 12 hex digits of a SHA-256 over names and contents of the configuration and weight files.
+
+    Files beside the parts' own folders do not count, except for ``model_index.json``.
+    """
+    total = hashlib.sha256()
+    files = [path for kind in ("json", "txt", "model", "safetensors") for path in folder.glob(f"*/*.{kind}")]
+    for path in [*folder.glob("model_index.json"), *sorted(files)]:
+        total.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:12]
+
+
+def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> StableDiffusion3Pipeline:
+    """The pipeline in ``folder``, with its weights as ``dtype`` on ``device``.
+
+    Raises:
+        ModelError: a file is missing or corrupt, weights are missing, or it is not an SD3-class pipeline.
+    """
+    try:
+        with quiet_loading():
+            pipe = _load(folder, dtype).to(device)
+        _check_kind(pipe)
+    except ModelError as error:
+        raise ModelError(f"{folder} cannot be used: {error}") from error
+    except Exception as error:  # tokenizers raises it bare
+        raise ModelError(f"{folder} is not whole: {one_line(error)}; fetch or save it again") from error
+    return pipe
+
+
+def _load(folder: Path, dtype: torch.dtype) -> StableDiffusion3Pipeline:
+    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
+    kind = str(index.get("_class_name"))
+    if not kind.startswith("StableDiffusion3"):
+        raise ModelError(f"it holds a {kind}, not a StableDiffusion3Pipeline")
+    absent: dict[str, Any] = {part: None for part in OPTIONAL if (index.get(part) or [None])[0] is None}
+    parts = {part: _load_network(folder / part, index[part], dtype) for part in NETWORKS if part not in absent}
+    return StableDiffusion3Pipeline.from_pretrained(
+        str(folder), **parts, **absent, image_encoder=None, feature_extractor=None, local_files_only=True
+    )
+
+
+def _load_network(folder: Path, named: Sequence[str], dtype: torch.dtype) -> torch.nn.Module:
+    """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
+    library, kind = named
+    if library not in _LIBRARIES or not hasattr(_LIBRARIES[library], kind):
+        raise ModelError(f"{folder.name} is a {library}.{kind}, which is unknown here")
+    network, info = getattr(_LIBRARIES[library], kind).from_pretrained(
+        folder, dtype=dtype, output_loading_info=True, local_files_only=True
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"{folder.name} lacks {len(missing)} of its weights, such as {missing[0]}")
+    return network
+
+
+def _check_kind(pipe: StableDiffusion3Pipeline) -> None:
+    if not isinstance(pipe.transformer, diffusers.SD3Transformer2DModel):
+        raise ModelError(f"its transformer is a {type(pipe.transformer).__name__}, not an SD3Transformer2DModel")
+    scheduler: Any = pipe.scheduler
+    if not isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
+        raise ModelError(f"its scheduler is a {type(scheduler).__name__}, not a FlowMatchEulerDiscreteScheduler")
+    settings: Any = scheduler.config
+    if settings.stochastic_sampling or settings.invert_sigmas:
+        raise ModelError("its scheduler samples stochastically or upside down, so no seed would name an image")
+    if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
+        raise ModelError("it needs one CLIP text encoder, or two with or without a T5")
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error, at most 200 characters of it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

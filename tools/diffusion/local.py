@@ -1,0 +1,262 @@
+"""The diffusion role over a model in this process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self
+
+import torch
+from diffusers import StableDiffusion3Pipeline
+
+from ...state import ImageRecord
+from ..errors import ModelError, SettingsError
+from ..roles import GenerateRequest, Progress, RedenoiseRequest
+from ..store import Store
+from .decode import decode
+from .denoise import Denoised, Member, denoise
+from .embeddings import Encoder
+from .latents import final_reference, kept_reference, read_latent, write_latent
+from .loading import load_pipeline, locate
+from .noise import noise_for
+from .operators import inject, resume
+from .owner import Abandoned, Owner, Ticket
+from .png import png_bytes
+from .schedule import make_schedule
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request of one caller."""
+
+    request: GenerateRequest | RedenoiseRequest
+    store: Store
+    progress: Progress | None
+
+
+Tickets = Sequence[Ticket[Job, ImageRecord]]
+
+
+class LocalDiffusion:
+    """Draws with an SD3-class pipeline; the only owner of it.
+
+    Requests that are awaited together are drawn together. An image is the same alone and in a batch
+    up to rounding (1e-4 in latents of unit variance, in float32); with ``batch_alone`` it is the same exactly.
+    """
+
+    def __init__(
+        self,
+        pipe: StableDiffusion3Pipeline,
+        model: str,
+        *,
+        steps: int = 28,
+        guidance: float = 4.5,
+        max_batch: int = 8,
+        batch_alone: bool = False,
+        max_tokens: int = 256,
+    ) -> None:
+        """Take over a pipeline, quantized or offloaded as one likes.
+
+        Args:
+            pipe: Nobody else may use it from now on.
+            model: Name and hash, for the records.
+            steps: N, at least 1.
+            guidance: Scale of classifier-free guidance; 1 or less means none.
+            max_batch: Images in one forward pass, at most; guidance doubles it.
+            batch_alone: Draw every image by itself, for exact repeats.
+            max_tokens: What T5 reads of a prompt, where there is one.
+        """
+        if steps < 1 or max_batch < 1 or guidance < 0:
+            raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
+        self.pipe, self.model, self.guidance = pipe, model, guidance
+        self.device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
+        config: Any = pipe.transformer.config
+        self.latent_shape: tuple[int, int, int] = (config.in_channels, config.sample_size, config.sample_size)
+        tokens = (config.sample_size // config.patch_size) ** 2
+        self.schedule = make_schedule(pipe.scheduler, steps, tokens, self.device)
+        self._encoder = Encoder(pipe, max_tokens)
+        self._owner = Owner(self._work, 1 if batch_alone else max_batch)
+
+    @classmethod
+    def load(
+        cls,
+        source: Path | str,
+        *,
+        # how it draws
+        steps: int = 28,
+        guidance: float = 4.5,
+        max_tokens: int = 256,
+        # where and how fast
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        max_batch: int = 8,
+        batch_alone: bool = False,
+    ) -> Self:
+        """Load a diffusers folder, or a model of the hub by its id.
+
+        The arguments that are not named below are the constructor's.
+
+        Args:
+            source: A ``Path``, or the text of one, or ``owner/name``.
+            device: The GPU if there is one, else the CPU.
+            dtype: Of the weights; bfloat16 on a GPU and float32 on a CPU.
+
+        Raises:
+            ModelError: weights are missing, corrupt or of another kind.
+        """
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        folder, model = locate(source)
+        pipe = load_pipeline(folder, place, dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16))
+        return cls(
+            pipe,
+            model,
+            steps=steps,
+            guidance=guidance,
+            max_batch=max_batch,
+            batch_alone=batch_alone,
+            max_tokens=max_tokens,
+        )
+
+    async def generate(
+        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
+    ) -> list[ImageRecord]:
+        """One record for each request, in order; ``progress`` is called from another thread."""
+        return await self._owner.submit([Job(request, store, progress) for request in requests])
+
+    async def redenoise(
+        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
+    ) -> list[ImageRecord]:
+        """One record for each request, in order; ``progress`` is called from another thread.
+
+        The lineage goes on: an image resumed at step k has, of the steps below k that are to be kept,
+        those that its source kept.
+
+        Raises:
+            MissingLatentError: x_k was not kept, or its file is gone.
+        """
+        return await self._owner.submit([Job(request, store, progress) for request in requests])
+
+    def _work(self, tickets: Tickets) -> None:
+        """Draw one batch."""
+        began = perf_counter()
+        starting: list[tuple[Ticket[Job, ImageRecord], Member]] = []
+        for ticket in tickets:
+            with ticket.failing_alone():
+                starting.append((ticket, self._member(ticket.job)))
+        batch, members = [ticket for ticket, _ in starting], [member for _, member in starting]
+
+        def on_step(step: int, active: Sequence[int]) -> None:
+            _report(step, self.schedule.steps, [(batch[i], members[i].start_step) for i in active])
+            if not any(ticket.wanted for ticket in batch):
+                raise Abandoned
+
+        images = denoise(self.pipe.transformer, members, self.schedule, self.guidance, on_step)
+        # One by one, so that the pixels follow from the latent alone.
+        pictures = [decode(self.pipe, image.latent[None])[0] for image in images]
+        self.pipe.maybe_free_model_hooks()
+        seconds = (perf_counter() - began) / max(1, len(batch))
+        for ticket, image, picture in zip(batch, images, pictures, strict=True):
+            with ticket.failing_alone():
+                if ticket.wanted:
+                    record = self._record(ticket.job, image, seconds)
+                    ticket.job.store.write(record.path, png_bytes(picture, record))
+                    ticket.future.set_result(record)
+
+    def _member(self, job: Job) -> Member:
+        request = job.request
+        self._check_steps(request)
+        prompt = self._encoder.prompt(request.prompt)
+        return Member(
+            latent=self._start(job),
+            start_step=_start_step(request),
+            prompt=prompt,
+            negative=self._encoder.negative(prompt) if self.guidance > 1 else None,
+            keep_steps=frozenset(request.keep_steps),
+        )
+
+    def _check_steps(self, request: GenerateRequest | RedenoiseRequest) -> None:
+        steps = self.schedule.steps
+        beyond = sorted(k for k in {*request.keep_steps, _start_step(request)} if not 0 <= k <= steps)
+        if beyond:
+            raise SettingsError(f"image {request.id!r} asks for step {beyond[0]}; the schedule goes from 0 to {steps}")
+
+    def _start(self, job: Job) -> torch.Tensor:
+        """x_k that the request starts from, (channels, height, width)."""
+        request, dtype = job.request, self.pipe.text_encoder.dtype
+        if isinstance(request, GenerateRequest):
+            return noise_for(request.seed, self.latent_shape, dtype, self.device)
+        if request.operator == "resume":
+            return self._own(resume(self._same_schedule(request), job.store, request.start_step), dtype)
+        final = self._own(read_latent(job.store, request.source.latent), dtype)
+        return inject(
+            final, noise_for(request.seed, self.latent_shape, dtype, self.device), self.schedule, request.start_step
+        )
+
+    def _same_schedule(self, request: RedenoiseRequest) -> ImageRecord:
+        source, steps = request.source, self.schedule.steps
+        if source.steps != steps:
+            raise SettingsError(
+                f"image {source.id!r} was drawn in {source.steps} steps and cannot be resumed in {steps}; "
+                f"load the model with steps={source.steps}, or use the operator 'inject'"
+            )
+        return source
+
+    def _own(self, latent: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        if tuple(latent.shape) != self.latent_shape:
+            raise ModelError(
+                f"a latent of shape {tuple(latent.shape)} is of another model; {self.model} has {self.latent_shape}"
+            )
+        return latent.to(self.device, dtype)
+
+    def _record(self, job: Job, image: Denoised, seconds: float) -> ImageRecord:
+        """Write the latents of an image and put down how it was made."""
+        request, store = job.request, job.store
+        start, steps = _start_step(request), self.schedule.steps
+        height, width = (side * self.pipe.vae_scale_factor for side in self.latent_shape[1:])
+        kept = {k: write_latent(store, kept_reference(request.id, k), x) for k, x in sorted(image.kept.items())}
+        return ImageRecord(
+            id=request.id,
+            round=request.round,
+            prompt=request.prompt,
+            seed=request.seed,
+            steps=steps,
+            start_step=start,
+            start_sigma=self.schedule.sigma(start),
+            guidance=self.guidance,
+            width=width,
+            height=height,
+            model=self.model,
+            path=f"images/{request.id}.png",
+            latent=write_latent(store, final_reference(request.id), image.latent),
+            trajectory=_inherited(request) | kept,
+            evaluations=(steps - start) * (2 if self.guidance > 1 else 1),
+            seconds=seconds,
+            **_lineage(request),
+        )
+
+
+def _start_step(request: GenerateRequest | RedenoiseRequest) -> int:
+    return request.start_step if isinstance(request, RedenoiseRequest) else 0
+
+
+def _lineage(request: GenerateRequest | RedenoiseRequest) -> dict[str, Any]:
+    """Where the image comes from, as fields of its record."""
+    if isinstance(request, RedenoiseRequest):
+        return {"origin": "refine", "parent": request.source.id, "operator": request.operator}
+    return {"origin": "generate" if request.parent is None else "reseed", "parent": request.parent}
+
+
+def _inherited(request: GenerateRequest | RedenoiseRequest) -> dict[int, str]:
+    """What an image resumed at step k shares with its source: the asked steps below k that the source kept."""
+    if isinstance(request, GenerateRequest) or request.operator != "resume":
+        return {}
+    kept = request.source.trajectory
+    return {k: kept[k] for k in sorted(request.keep_steps) if k < request.start_step and k in kept}
+
+
+def _report(step: int, steps: int, active: Sequence[tuple[Ticket[Job, ImageRecord], int]]) -> None:
+    """Tell those who wait how far their images are."""
+    for ticket, start in active:
+        if ticket.job.progress is not None and ticket.wanted:
+            with ticket.failing_alone():
+                ticket.job.progress(ticket.job.request.id, step + 1 - start, steps - start)

@@ -1,0 +1,54 @@
+"""Pictures that say how they were made, in the text chunks of the PNG."""
+
+import io
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from ...state import ImageRecord
+
+RECORD = "detailscribe"
+"""Chunk with the image's record as JSON."""
+PARAMETERS = "parameters"
+"""Chunk in the form that AUTOMATIC1111's web UI began and many viewers show."""
+
+
+def png_bytes(picture: Image.Image, record: ImageRecord) -> bytes:
+    """The picture as a PNG file that carries ``record``."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(RECORD, record.model_dump_json())
+    info.add_text(PARAMETERS, parameters(record))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def read_record(path: Path) -> ImageRecord:
+    """The record that a PNG carries.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a picture, or carries no record.
+    """
+    with Image.open(path) as picture:
+        text = picture.info.get(RECORD)
+    if text is None:
+        raise ValueError(f"{path} does not say how it was made")
+    return ImageRecord.model_validate_json(text)
+
+
+def parameters(record: ImageRecord) -> str:
+    """Prompt on the first line, settings on the second."""
+    name, _, content = record.model.partition("@")
+    settings = {
+        "Steps": record.steps,
+        "Sampler": "Euler",
+        "CFG scale": record.guidance,
+        "Seed": record.seed,
+        "Size": f"{record.width}x{record.height}",
+        "Model hash": content,
+        "Model": name,
+    }
+    if record.operator is not None:
+        settings |= {"Operator": record.operator, "Start step": record.start_step, "Source": record.parent}
+    return f"{record.prompt}\n{', '.join(f'{key}: {value}' for key, value in settings.items())}"

@@ -1,0 +1,121 @@
+"""Diffusion as LangChain tools, for any agent that can bind them."""
+
+import json
+from typing import Literal
+from uuid import uuid4
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel, Field
+
+from ...state import ImageRecord, Seed
+from ..errors import DetailScribeError
+from ..roles import Diffusion, GenerateRequest, RedenoiseRequest
+from ..store import Store
+from .png import read_record
+
+
+class GenerateImage(BaseModel):
+    """Arguments of ``generate_image``."""
+
+    prompt: str = Field(min_length=1, description="What the picture should show.")
+    seed: Seed = Field(default=0, description="Another seed gives another picture of the same prompt.")
+    keep_steps: tuple[int, ...] = Field(
+        default=(1, 2, 4),
+        description="Denoising steps to keep, so that redenoise_image can resume from one of them.",
+    )
+
+
+class RedenoiseImage(BaseModel):
+    """Arguments of ``redenoise_image``."""
+
+    image: str = Field(min_length=1, description="Id of the image to start from, as the tools returned it.")
+    prompt: str = Field(min_length=1, description="The corrected prompt: what the new picture should show.")
+    operator: Literal["inject", "resume"] = Field(
+        default="inject",
+        description=(
+            "inject: add noise to the finished image and denoise it again; works at every step. "
+            "resume: go on from a kept step of the image's own denoising."
+        ),
+    )
+    start_step: int = Field(
+        default=4,
+        ge=0,
+        description=(
+            "Denoising step to start at. Low steps (1 to 4 of 28) change the layout, high ones only details; "
+            "at the last step nothing changes."
+        ),
+    )
+    seed: Seed | None = Field(default=None, description="Of the noise that inject adds; the image's own by default.")
+
+
+def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
+    """The tools ``generate_image`` and ``redenoise_image``, which draw into ``store``.
+
+    Both are async. They answer with a line of JSON that names the image and its file; the
+    ``ImageRecord`` is the message's artifact. An error that the agent can mend is its answer, too.
+    """
+
+    async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[str, ImageRecord]:
+        request = GenerateRequest(id=_new_id(), round=0, prompt=prompt, seed=seed, keep_steps=keep_steps)
+        try:
+            [record] = await diffusion.generate([request], store)
+        except DetailScribeError as error:
+            raise ToolException(str(error)) from error
+        return _answer(record, store), record
+
+    async def redenoise_image(
+        image: str, prompt: str, operator: Literal["inject", "resume"], start_step: int, seed: int | None
+    ) -> tuple[str, ImageRecord]:
+        source = _find(image, store)
+        request = RedenoiseRequest(
+            id=_new_id(),
+            round=source.round + 1,
+            prompt=prompt,
+            source=source,
+            operator=operator,
+            start_step=start_step,
+            seed=source.seed if seed is None else seed,
+            keep_steps=tuple(source.trajectory),
+        )
+        try:
+            [record] = await diffusion.redenoise([request], store)
+        except DetailScribeError as error:
+            raise ToolException(str(error)) from error
+        return _answer(record, store), record
+
+    return [
+        StructuredTool.from_function(
+            coroutine=generate_image,
+            description="Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG.",
+            args_schema=GenerateImage,
+            response_format="content_and_artifact",
+            handle_tool_error=True,
+        ),
+        StructuredTool.from_function(
+            coroutine=redenoise_image,
+            description=(
+                "Correct an image: take its denoising up again with another prompt and keep what is already right. "
+                "Returns JSON with the new image's id and the path of its PNG; the old image stays."
+            ),
+            args_schema=RedenoiseImage,
+            response_format="content_and_artifact",
+            handle_tool_error=True,
+        ),
+    ]
+
+
+def _new_id() -> str:
+    return f"image-{uuid4().hex[:12]}"
+
+
+def _find(image: str, store: Store) -> ImageRecord:
+    """The record in the image's own PNG, so that images of earlier sessions can be taken up, too."""
+    try:
+        return read_record(store.path(f"images/{image}.png"))
+    except (OSError, ValueError) as error:
+        raise ToolException(f"there is no image {image!r}; give an id that a tool returned") from error
+
+
+def _answer(record: ImageRecord, store: Store) -> str:
+    told = record.model_dump(include={"id", "parent", "seed", "steps", "start_step", "width", "height"})
+    return json.dumps({"image": told.pop("id"), "path": str(store.path(record.path)), **told})
