@@ -21,8 +21,8 @@ EVERY = tuple(range(STEPS + 1))
 class Stock:
     """The pipeline of a folder, used as its authors mean it."""
 
-    def __init__(self, folder) -> None:
-        self.pipe: Any = StableDiffusion3Pipeline.from_pretrained(folder, dtype=torch.float32, **absent(folder))
+    def __init__(self, folder, dtype: torch.dtype = torch.float32) -> None:
+        self.pipe: Any = StableDiffusion3Pipeline.from_pretrained(folder, dtype=dtype, **absent(folder))
         self.pipe.set_progress_bar_config(disable=True)
 
     def words(self, prompt: str) -> dict[str, Any]:
@@ -120,6 +120,17 @@ async def test_one_image_is_the_pipelines(folder, stock, store, guidance):
     image = await draw(model, store)
     assert torch.equal(read_latent(store, image.latent), stock.draw(PROMPT, guidance))
     assert same_pixels(store, image, stock.draw(PROMPT, guidance, "pil"))
+
+
+async def test_in_bfloat16_too(folder, store):
+    """As on a GPU; the latent is kept in the model's own precision."""
+    model = LocalDiffusion.load(folder, steps=STEPS, dtype=torch.bfloat16)
+    image = await draw(model, store)
+    latent = read_latent(store, image.latent)
+    assert latent.dtype == torch.bfloat16
+    assert torch.equal(latent, Stock(folder, torch.bfloat16).draw(PROMPT))
+    again = await redraw(model, store, image, "resume", 2)
+    assert torch.equal(read_latent(store, again.latent), latent)
 
 
 async def test_the_prompt_matters(model, store):

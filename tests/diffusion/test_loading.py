@@ -1,6 +1,7 @@
 """A model loads whole and quietly, or ends in one line."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,8 +92,6 @@ asyncio.run(model.generate([GenerateRequest("a", 0, "a cat", 1)], Store("run")))
 
 
 def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -101,6 +100,11 @@ def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProc
         text=True,
         check=False,
     )
+
+
+def test_a_device_that_is_not_there_is_one_line(folders):
+    with pytest.raises(ModelError, match="cannot be put on the device"):
+        LocalDiffusion.load(folders["one_clip"], device="xpu")
 
 
 def test_the_name_tells_the_content(folders, broken):

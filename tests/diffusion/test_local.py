@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -194,6 +195,12 @@ def test_each_event_loop_is_served_and_no_thread_is_left(model, store):
         image = asyncio.run(one(model, generate(id), store))
         assert image.id == id
     assert asyncio.run(rejoined())
+
+
+def test_event_loops_of_different_threads_share_the_model(model, store):
+    with ThreadPoolExecutor(3) as pool:
+        images = list(pool.map(lambda id: asyncio.run(one(model, generate(id), store)), "abc"))
+    assert [image.id for image in images] == ["a", "b", "c"]
 
 
 async def test_no_requests_are_no_work(model, store):

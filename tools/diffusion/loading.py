@@ -59,17 +59,21 @@ def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Sta
     """The pipeline in ``folder``, with its weights as ``dtype`` on ``device``.
 
     Raises:
-        ModelError: a file is missing or corrupt, weights are missing, or it is not an SD3-class pipeline.
+        ModelError: a file is missing or corrupt, weights are missing, it is not an SD3-class pipeline, or
+            there is no room or no such device.
     """
     try:
         with quiet_loading():
-            pipe = _load(folder, dtype).to(device)
+            pipe = _load(folder, dtype)
         _check_kind(pipe)
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
     except Exception as error:  # tokenizers raises it bare
         raise ModelError(f"{folder} is not whole: {one_line(error)}; fetch or save it again") from error
-    return pipe
+    try:
+        return pipe.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ModelError(f"{folder} cannot be put on the device {device}: {one_line(error)}") from error
 
 
 def _load(folder: Path, dtype: torch.dtype) -> StableDiffusion3Pipeline:

@@ -1,0 +1,78 @@
+"""The plain functions, each against the library's own."""
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from detailscribe.tools.diffusion.embeddings import Encoder, encode
+from detailscribe.tools.diffusion.noise import noise_for
+from detailscribe.tools.diffusion.schedule import euler_step, make_schedule, scale_noise
+
+CPU = torch.device("cpu")
+
+
+def test_noise_is_that_of_the_seed_alone():
+    before = torch.random.get_rng_state()
+    noise = noise_for(2**32 - 1, (4, 6, 6), torch.float32, CPU)
+    expected = torch.randn((1, 4, 6, 6), generator=torch.Generator("cpu").manual_seed(2**32 - 1))
+    assert torch.equal(noise, expected[0])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 28, 50])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_schedule_is_the_schedulers(steps, shift):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    schedule = make_schedule(scheduler, steps, 36, CPU)
+    assert len(scheduler.timesteps) == 1000
+    scheduler.set_timesteps(steps)
+    assert torch.equal(schedule.sigmas, scheduler.sigmas)
+    assert torch.equal(schedule.timesteps, scheduler.timesteps)
+    assert (schedule.steps, schedule.sigma(0), schedule.sigma(steps)) == (steps, 1.0, 0.0)
+
+
+def test_steps_of_the_paper_have_the_noise_they_are_known_to_have():
+    schedule = make_schedule(FlowMatchEulerDiscreteScheduler(shift=3.0), 28, 36, CPU)
+    assert schedule.sigma(2) == pytest.approx(0.974, abs=1e-3)
+    assert schedule.sigma(4) == pytest.approx(0.945, abs=1e-3)
+
+
+def test_dynamic_shifting_depends_on_the_size_of_the_image():
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    small, large = (make_schedule(scheduler, 10, tokens, CPU) for tokens in (256, 4096))
+    assert large.sigma(5) > small.sigma(5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_and_its_noise_are_the_schedulers(dtype):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    schedule = make_schedule(scheduler, 10, 36, CPU)
+    latents, other = torch.randn(2, 3, 4, 6, 6, generator=torch.Generator().manual_seed(1)).to(dtype)
+    scheduler.set_timesteps(10)
+    timestep = scheduler.timesteps[4]
+    assert torch.equal(
+        scale_noise(latents, other, schedule.sigmas[4]), scheduler.scale_noise(latents, timestep[None], other)
+    )
+    [stepped] = scheduler.step(other, timestep, latents, return_dict=False)
+    assert torch.equal(euler_step(latents, other, schedule, 4), stepped)
+
+
+def test_one_clip_reads_multiples_of_eight_tokens_up_to_its_longest(model):
+    lengths = [len(encode(model.pipe, " ".join(["cat"] * words)).tokens) for words in (0, 1, 6, 7, 46, 47, 500)]
+    assert lengths == [8, 8, 8, 16, 48, 48, 48]
+
+
+def test_the_empty_prompt_is_as_long_as_the_one_beside_it(model):
+    encoder = Encoder(model.pipe)
+    for words in (1, 20, 500):
+        beside = encoder.prompt(" ".join(["cat"] * words))
+        assert encoder.negative(beside).tokens.shape == beside.tokens.shape
+
+
+def test_a_prompt_is_encoded_once_while_it_is_remembered(model):
+    calls: list[int] = []
+    model.pipe.text_encoder.register_forward_hook(lambda *args: calls.append(1))
+    encoder = Encoder(model.pipe, remembered=2)
+    for prompt in ("a cat", "a dog", "a cat", "a boat", "a cat", "a dog"):
+        encoder.prompt(prompt)
+    assert len(calls) == 4
