@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.errors import ModelError
+from detailscribe.tools.world.autoencoder import CellAutoencoder
 
 
 def change_json(path: Path, **fields: object) -> None:
@@ -105,6 +107,15 @@ def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProc
 def test_a_device_that_is_not_there_is_one_line(folders):
     with pytest.raises(ModelError, match="cannot be put on the device"):
         LocalDiffusion.load(folders["one_clip"], device="xpu")
+
+
+def test_a_part_may_be_a_class_of_this_package(broken):
+    """As the embedded autoencoder is; diffusers writes the module's name into the index."""
+    vae = CellAutoencoder(encoder_width=8, decoder_width=8, decoder_layers=1)
+    shutil.rmtree(broken / "vae")
+    vae.save_pretrained(broken / "vae")
+    change_json(broken / "model_index.json", vae=[CellAutoencoder.__module__, "CellAutoencoder"])
+    assert isinstance(LocalDiffusion.load(broken).pipe.vae, CellAutoencoder)
 
 
 def test_the_name_tells_the_content(folders, broken):

@@ -1,6 +1,7 @@
 """Loads any SD3-class pipeline, from a diffusers folder or from the hub, whole or not at all."""
 
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from typing import Any
 
 import diffusers
 import torch
-import transformers
 from diffusers import StableDiffusion3Pipeline
 
 from ..errors import ModelError
@@ -19,7 +19,6 @@ NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encode
 """Parts with weights."""
 OPTIONAL = ("text_encoder_2", "text_encoder_3", "tokenizer_2", "tokenizer_3")
 """Parts that a pipeline can do without; diffusers wants to be told that they are absent."""
-_LIBRARIES: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -90,15 +89,20 @@ def _load(folder: Path, dtype: torch.dtype) -> StableDiffusion3Pipeline:
 
 def _load_network(folder: Path, named: Sequence[str], dtype: torch.dtype) -> torch.nn.Module:
     """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
-    library, kind = named
-    if library not in _LIBRARIES or not hasattr(_LIBRARIES[library], kind):
-        raise ModelError(f"{folder.name} is a {library}.{kind}, which is unknown here")
-    network, info = getattr(_LIBRARIES[library], kind).from_pretrained(
-        folder, dtype=dtype, output_loading_info=True, local_files_only=True
-    )
+    kind = _network_class(*named)
+    network, info = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True, local_files_only=True)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{folder.name} lacks {len(missing)} of its weights, such as {missing[0]}")
     return network
+
+
+def _network_class(library: str, name: str) -> Any:
+    """A class of diffusers, transformers or this package; a folder cannot name other code to run."""
+    if library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}."):
+        found = getattr(importlib.import_module(library), name, None)
+        if found is not None:
+            return found
+    raise ModelError(f"it names the class {library}.{name}, which is not known here")
 
 
 def _check_kind(pipe: StableDiffusion3Pipeline) -> None:

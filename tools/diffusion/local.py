@@ -1,5 +1,6 @@
 """The diffusion role over a model in this process."""
 
+import contextvars
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,21 +121,32 @@ class LocalDiffusion:
     async def generate(
         self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
     ) -> list[ImageRecord]:
-        """One record for each request, in order; ``progress`` is called from another thread."""
-        return await self._owner.submit([Job(request, store, progress) for request in requests])
+        """One record for each request, in order.
+
+        Of ``keep_steps``, those beyond the schedule are left out. ``progress`` is called from another
+        thread, in the caller's context (as ``asyncio.to_thread`` would).
+        """
+        return await self._submit(requests, store, progress)
 
     async def redenoise(
         self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
     ) -> list[ImageRecord]:
-        """One record for each request, in order; ``progress`` is called from another thread.
+        """One record for each request, in order; see ``generate``.
 
         The lineage goes on: an image resumed at step k has, of the steps below k that are to be kept,
         those that its source kept.
 
         Raises:
             MissingLatentError: x_k was not kept, or its file is gone.
+            SettingsError: the start step is beyond the schedule, or the source has another schedule.
         """
-        return await self._owner.submit([Job(request, store, progress) for request in requests])
+        return await self._submit(requests, store, progress)
+
+    async def _submit(
+        self, requests: Sequence[GenerateRequest | RedenoiseRequest], store: Store, progress: Progress | None
+    ) -> list[ImageRecord]:
+        tell = None if progress is None else _in_this_context(progress)
+        return await self._owner.submit([Job(request, store, tell) for request in requests])
 
     def _work(self, tickets: Tickets) -> None:
         """Draw one batch."""
@@ -164,7 +176,7 @@ class LocalDiffusion:
 
     def _member(self, job: Job) -> Member:
         request = job.request
-        self._check_steps(request)
+        self._check_start(request)
         prompt = self._encoder.prompt(request.prompt)
         return Member(
             latent=self._start(job),
@@ -174,11 +186,10 @@ class LocalDiffusion:
             keep_steps=frozenset(request.keep_steps),
         )
 
-    def _check_steps(self, request: GenerateRequest | RedenoiseRequest) -> None:
-        steps = self.schedule.steps
-        beyond = sorted(k for k in {*request.keep_steps, _start_step(request)} if not 0 <= k <= steps)
-        if beyond:
-            raise SettingsError(f"image {request.id!r} asks for step {beyond[0]}; the schedule goes from 0 to {steps}")
+    def _check_start(self, request: GenerateRequest | RedenoiseRequest) -> None:
+        start, steps = _start_step(request), self.schedule.steps
+        if not 0 <= start <= steps:
+            raise SettingsError(f"there is no step {start} for {request.id!r} to start at: they go from 0 to {steps}")
 
     def _start(self, job: Job) -> torch.Tensor:
         """x_k that the request starts from, (channels, height, width)."""
@@ -233,6 +244,12 @@ class LocalDiffusion:
             seconds=seconds,
             **_lineage(request),
         )
+
+
+def _in_this_context(progress: Progress) -> Progress:
+    """The same callback, seeing the context variables of now and here; LangGraph's stream writer needs them."""
+    context = contextvars.copy_context()
+    return lambda image, done, steps: context.run(progress, image, done, steps)
 
 
 def _start_step(request: GenerateRequest | RedenoiseRequest) -> int:
