@@ -2,12 +2,16 @@
 
 import asyncio
 import contextvars
+import operator
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, TypedDict
 
 import pytest
 import torch
+from langgraph.graph import START, StateGraph
+from langgraph.types import Send
 
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
@@ -26,6 +30,10 @@ def generate(id: str, prompt: str = SHORT, **more) -> GenerateRequest:
 
 def redenoise(id: str, source, operator="resume", start_step=2, **more) -> RedenoiseRequest:
     return RedenoiseRequest(id, 1, LONG, source, operator, start_step, source.seed, **more)
+
+
+class Drawn(TypedDict):
+    drawn: Annotated[list[str], operator.add]
 
 
 class Counter:
@@ -88,6 +96,18 @@ async def test_callers_who_arrive_together_share_every_forward_pass(model, store
     images = await asyncio.gather(*(one(model, generate(id), store) for id in "abc"))
     assert [image.id for image in images] == ["a", "b", "c"]
     assert count.rows == [6] * STEPS
+
+
+async def test_nodes_of_a_graph_share_every_forward_pass(model, store):
+    async def draw(request: GenerateRequest) -> dict[str, list[str]]:
+        return {"drawn": [(await one(model, request, store)).id]}
+
+    graph = StateGraph(Drawn)
+    graph.add_node("draw", draw)
+    graph.add_conditional_edges(START, lambda state: [Send("draw", generate(id)) for id in "abcd"], ["draw"])
+    count = Counter(model)
+    assert await graph.compile().ainvoke({"drawn": []}) == {"drawn": ["a", "b", "c", "d"]}
+    assert count.rows == [8] * STEPS
 
 
 async def test_a_batch_has_a_limit(folders, store):

@@ -1,8 +1,6 @@
 """The diffusion role over a model in this process."""
 
-import contextvars
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -17,6 +15,7 @@ from ..store import Store
 from .decode import decode
 from .denoise import Denoised, Member, denoise
 from .embeddings import Encoder
+from .jobs import Job, in_this_context
 from .latents import final_reference, kept_reference, read_latent, write_latent
 from .loading import load_pipeline, locate
 from .noise import noise_for
@@ -24,16 +23,6 @@ from .operators import inject, resume
 from .owner import Abandoned, Owner, Ticket
 from .png import png_bytes
 from .schedule import make_schedule
-
-
-@dataclass(frozen=True)
-class Job:
-    """One request of one caller."""
-
-    request: GenerateRequest | RedenoiseRequest
-    store: Store
-    progress: Progress | None
-
 
 Tickets = Sequence[Ticket[Job, ImageRecord]]
 
@@ -145,7 +134,7 @@ class LocalDiffusion:
     async def _submit(
         self, requests: Sequence[GenerateRequest | RedenoiseRequest], store: Store, progress: Progress | None
     ) -> list[ImageRecord]:
-        tell = None if progress is None else _in_this_context(progress)
+        tell = None if progress is None else in_this_context(progress)
         return await self._owner.submit([Job(request, store, tell) for request in requests])
 
     def _work(self, tickets: Tickets) -> None:
@@ -158,7 +147,9 @@ class LocalDiffusion:
         batch, members = [ticket for ticket, _ in starting], [member for _, member in starting]
 
         def on_step(step: int, active: Sequence[int]) -> None:
-            _report(step, self.schedule.steps, [(batch[i], members[i].start_step) for i in active])
+            for ticket in (batch[i] for i in active if batch[i].wanted):
+                with ticket.failing_alone():
+                    ticket.job.report(step, self.schedule.steps)
             if not any(ticket.wanted for ticket in batch):
                 raise Abandoned
 
@@ -175,21 +166,22 @@ class LocalDiffusion:
                     ticket.future.set_result(record)
 
     def _member(self, job: Job) -> Member:
-        request = job.request
-        self._check_start(request)
-        prompt = self._encoder.prompt(request.prompt)
+        self._check_start(job)
+        prompt = self._encoder.prompt(job.request.prompt)
         return Member(
             latent=self._start(job),
-            start_step=_start_step(request),
+            start_step=job.start_step,
             prompt=prompt,
             negative=self._encoder.negative(prompt) if self.guidance > 1 else None,
-            keep_steps=frozenset(request.keep_steps),
+            keep_steps=frozenset(job.request.keep_steps),
         )
 
-    def _check_start(self, request: GenerateRequest | RedenoiseRequest) -> None:
-        start, steps = _start_step(request), self.schedule.steps
+    def _check_start(self, job: Job) -> None:
+        start, steps = job.start_step, self.schedule.steps
         if not 0 <= start <= steps:
-            raise SettingsError(f"there is no step {start} for {request.id!r} to start at: they go from 0 to {steps}")
+            raise SettingsError(
+                f"there is no step {start} for {job.request.id!r} to start at: they go from 0 to {steps}"
+            )
 
     def _start(self, job: Job) -> torch.Tensor:
         """x_k that the request starts from, (channels, height, width)."""
@@ -222,7 +214,7 @@ class LocalDiffusion:
     def _record(self, job: Job, image: Denoised, seconds: float) -> ImageRecord:
         """Write the latents of an image and put down how it was made."""
         request, store = job.request, job.store
-        start, steps = _start_step(request), self.schedule.steps
+        start, steps = job.start_step, self.schedule.steps
         height, width = (side * self.pipe.vae_scale_factor for side in self.latent_shape[1:])
         kept = {k: write_latent(store, kept_reference(request.id, k), x) for k, x in sorted(image.kept.items())}
         return ImageRecord(
@@ -239,41 +231,8 @@ class LocalDiffusion:
             model=self.model,
             path=f"images/{request.id}.png",
             latent=write_latent(store, final_reference(request.id), image.latent),
-            trajectory=_inherited(request) | kept,
+            trajectory=job.inherited | kept,
             evaluations=(steps - start) * (2 if self.guidance > 1 else 1),
             seconds=seconds,
-            **_lineage(request),
+            **job.lineage,
         )
-
-
-def _in_this_context(progress: Progress) -> Progress:
-    """The same callback, seeing the context variables of now and here; LangGraph's stream writer needs them."""
-    context = contextvars.copy_context()
-    return lambda image, done, steps: context.run(progress, image, done, steps)
-
-
-def _start_step(request: GenerateRequest | RedenoiseRequest) -> int:
-    return request.start_step if isinstance(request, RedenoiseRequest) else 0
-
-
-def _lineage(request: GenerateRequest | RedenoiseRequest) -> dict[str, Any]:
-    """Where the image comes from, as fields of its record."""
-    if isinstance(request, RedenoiseRequest):
-        return {"origin": "refine", "parent": request.source.id, "operator": request.operator}
-    return {"origin": "generate" if request.parent is None else "reseed", "parent": request.parent}
-
-
-def _inherited(request: GenerateRequest | RedenoiseRequest) -> dict[int, str]:
-    """What an image resumed at step k shares with its source: the asked steps below k that the source kept."""
-    if isinstance(request, GenerateRequest) or request.operator != "resume":
-        return {}
-    kept = request.source.trajectory
-    return {k: kept[k] for k in sorted(request.keep_steps) if k < request.start_step and k in kept}
-
-
-def _report(step: int, steps: int, active: Sequence[tuple[Ticket[Job, ImageRecord], int]]) -> None:
-    """Tell those who wait how far their images are."""
-    for ticket, start in active:
-        if ticket.job.progress is not None and ticket.wanted:
-            with ticket.failing_alone():
-                ticket.job.progress(ticket.job.request.id, step + 1 - start, steps - start)
