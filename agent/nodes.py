@@ -1,6 +1,7 @@
 """The work of the graph: each node is handed its input and returns only what it adds to the state."""
 
 import asyncio
+import contextvars
 from typing import Any, cast
 
 from langgraph.runtime import Runtime
@@ -67,10 +68,10 @@ def context_of(runtime: Runtime[Context]) -> Context:
 
 def progress_of(runtime: Runtime[Context]) -> Progress:
     """Denoising steps as ``custom`` stream parts; the callback may be called from any thread."""
-    loop, write = asyncio.get_running_loop(), runtime.stream_writer
+    loop, write, called_in = asyncio.get_running_loop(), runtime.stream_writer, contextvars.copy_context()
 
     def progress(image: str, done: int, steps: int) -> None:
         part: dict[str, Any] = {"type": "denoising", "image": image, "done": done, "steps": steps}
-        loop.call_soon_threadsafe(write, part)
+        loop.call_soon_threadsafe(write, part, context=called_in)
 
     return progress

@@ -9,6 +9,8 @@ from ..tools.roles import Critic, Decomposer, Diffusion
 
 EMBEDDED_DIFFUSION = Path(__file__).parent.parent / "tools" / "world" / "weights" / "diffusion"
 """The diffusers folder inside the package."""
+EMBEDDED_STEPS = 28
+EMBEDDED_GUIDANCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,11 @@ def embedded() -> Preset:
     def diffusion(steps: int | None, guidance: float | None) -> Diffusion:
         from ..tools.diffusion import LocalDiffusion
 
-        chosen = {"steps": steps, "guidance": guidance}
-        return LocalDiffusion.load(EMBEDDED_DIFFUSION, **{k: v for k, v in chosen.items() if v is not None})
+        return LocalDiffusion.load(
+            EMBEDDED_DIFFUSION,
+            steps=EMBEDDED_STEPS if steps is None else steps,
+            guidance=EMBEDDED_GUIDANCE if guidance is None else guidance,
+        )
 
     def critic() -> Critic:
         from ..tools.world import EmbeddedCritic

@@ -8,18 +8,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...state import Check, ConceptGraph, Critique, Exchange, ImageRecord, Verdict, derive_seed
+from ...state import ConceptGraph, Critique, Exchange, ImageRecord, derive_seed
 from ..store import Store
 from .captions import detailed_caption
 from .decomposer import spec_of
 from .eyes import Eyes
 from .layout import lay_out
-from .reading import Sights, evidence, probability
+from .reading import Sights
 from .scene import Scene, Thing
 from .spec import Spec
+from .verdicts import settle
 
-_CERTAIN = 0.05
-"""Answers nearer to one half than this are unknown."""
 _SURE = 0.5
 _WEIGHT = {"presence": 0, "relation": 1, "attribute": 2, "count": 3, "scene": 4, "nothing_else": 5}
 """Rank of issues by aspect, the worst first."""
@@ -69,29 +68,6 @@ class EmbeddedCritic:
                 ),
             ),
         )
-
-
-def settle(concepts: ConceptGraph, spec: Spec, seen: Sights) -> tuple[Verdict, ...]:
-    """A verdict for each check, in the order of the concepts; a failed parent settles its children."""
-    verdicts: dict[str, Verdict] = {}
-    for check in concepts.checks_in_order():
-        failed = next((p for p in check.depends_on if verdicts[p].answer == "fail"), None)
-        verdicts[check.id] = _verdict(check, failed, concepts, spec, seen)
-    return tuple(verdicts[check.id] for check in concepts.checks)
-
-
-def _verdict(check: Check, failed: str | None, concepts: ConceptGraph, spec: Spec, seen: Sights) -> Verdict:
-    if failed is not None:
-        return Verdict(check=check.id, answer="fail", evidence=f"{failed} failed", settled_by=failed)
-    likely = min(1.0, max(0.0, probability(check, concepts, spec, seen)))
-    unsure = abs(likely - _SURE) < _CERTAIN
-    return Verdict(
-        check=check.id,
-        answer="unknown" if unsure else "pass" if likely > _SURE else "fail",
-        probability=likely,
-        evidence=evidence(check, concepts, spec, seen),
-        reason=f"P(yes) is {likely:.2f}, too near to one half" if unsure else None,
-    )
 
 
 def corrected_prompt(concepts: ConceptGraph, spec: Spec, seen: Sights, name: str) -> str:

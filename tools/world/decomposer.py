@@ -128,6 +128,5 @@ def _relation_question(interaction: Interaction) -> str:
             relation=interaction.relation,
             object=interaction.object,
         )
-    return render(
-        "check_relation", subject=interaction.subjects[0], relation=interaction.relation, object=interaction.object
-    )
+    [subject] = interaction.subjects
+    return render("check_relation", subject=subject, relation=interaction.relation, object=interaction.object)

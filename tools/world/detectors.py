@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .vocabulary import CELL, COLOURS, NOUNS, PLACES, SIZE
+from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES
 
 _NOUNS, _COLOURS, _PLACES = len(NOUNS), len(COLOURS), len(PLACES)
 _OUTPUTS = _NOUNS + _COLOURS + 1
@@ -59,29 +59,28 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: i
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()]
 
 
-class PatchDetector(nn.Module):
-    """The judge's network: a small vision transformer over patches of half a cell (arXiv 2010.11929)."""
+class AttentionDetector(nn.Module):
+    """The judge's network: a token for each cell from a shallow stem, then a vision transformer.
 
-    _PATCH = CELL // 2
+    The stem of few convolutions in place of linear patches is that of "Early Convolutions Help
+    Transformers See Better" (arXiv 2106.14881).
+    """
 
-    def __init__(self, width: int = 128, layers: int = 4, heads: int = 4) -> None:
+    def __init__(self, width: int = 128, layers: int = 3, heads: int = 4) -> None:
         super().__init__()
-        side = SIZE // self._PATCH
-        self.patches = nn.Conv2d(3, width, self._PATCH, self._PATCH)
-        self.positions = nn.Parameter(0.02 * torch.randn(1, side * side, width))
+        self.stem = nn.Sequential(
+            *_convolution(3, 48, 4, 4, padding=0), *_convolution(48, 96, 3, 2), nn.Conv2d(96, width, 3, 3)
+        )
+        self.positions = nn.Parameter(0.02 * torch.randn(1, GRID * GRID, width))
         layer = nn.TransformerEncoderLayer(
             width, heads, 3 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.merge = nn.Conv2d(width, width, 2, 2)
         self.cells = nn.Conv2d(width, _OUTPUTS, 1)
         self.places = nn.Linear(width, _PLACES)
 
     def forward(self, pictures: Tensor) -> Readings:
         """Pictures (n, 3, SIZE, SIZE) in [-1, 1]."""
-        patches = self.patches(pictures)
-        side = patches.shape[-1]
-        hidden = self.encoder(patches.flatten(2).transpose(1, 2) + self.positions)
-        places = self.places(hidden.mean(1))
-        grid = self.merge(hidden.transpose(1, 2).unflatten(2, (side, side)))
-        return _readings(self.cells(nn.functional.gelu(grid)), places)
+        hidden = self.encoder(self.stem(pictures).flatten(2).transpose(1, 2) + self.positions)
+        cells = self.cells(hidden.transpose(1, 2).unflatten(2, (GRID, GRID)))
+        return _readings(cells, self.places(hidden.mean(1)))

@@ -13,14 +13,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ..errors import ModelError
-from .detectors import ConvolutionalDetector, PatchDetector
+from .detectors import ConvolutionalDetector, AttentionDetector
 from .reading import Sights, sights
 from .vocabulary import SIZE
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The trained models inside the package."""
 
-_NETWORKS = {"critic": ConvolutionalDetector, "judge": PatchDetector}
+_NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
 
 
 class Eyes:

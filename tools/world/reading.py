@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
@@ -14,7 +15,7 @@ from ...state import Check, ConceptGraph
 from .captions import describe, whereabouts
 from .detectors import Readings
 from .relations import holds
-from .scene import Thing
+from .scene import Scene, Thing
 from .spec import Spec
 from .vocabulary import COLOURS, GRID, NOUNS, PLACES
 
@@ -63,6 +64,24 @@ def sights(readings: Readings) -> list[Sights]:
     ]
 
 
+def exact_sights(scene: Scene, strange: bool) -> Sights:
+    """What is truly in a scene, as a network that never errs would see it.
+
+    Args:
+        scene: The truth.
+        strange: Whether a fragment of something else is in the picture.
+    """
+
+    def sighting(thing: Thing) -> Sighting:
+        return Sighting(thing, 1.0, {c: float(c == thing.colour) for c in COLOURS} if thing.colour else {})
+
+    return Sights(
+        {noun: tuple(sighting(t) for t in scene.things if t.noun == noun) for noun in NOUNS},
+        {place: float(place == scene.place) for place in PLACES},
+        float(strange),
+    )
+
+
 def _sightings(noun: str, likely: torch.Tensor, colours: torch.Tensor) -> tuple[Sighting, ...]:
     kind, found = NOUNS[noun], list[Sighting]()
     for y, x in (likely > _FAINT).nonzero().tolist():
@@ -71,7 +90,7 @@ def _sightings(noun: str, likely: torch.Tensor, colours: torch.Tensor) -> tuple[
         shares = dict(zip(COLOURS, colours[:, y, x].tolist(), strict=True)) if kind.coloured else {}
         colour = max(shares, key=lambda c: shares[c]) if shares else None
         found.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
-    return tuple(sorted(found, key=lambda s: -s.probability))
+    return tuple(sorted(found, key=attrgetter("probability"), reverse=True))
 
 
 def probability(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> float:
@@ -133,10 +152,8 @@ def evidence(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> 
         ]
         pieces = ["a piece of something"] if seen.strange > 0.5 else []
         return f"also seen: {'; '.join(strangers + pieces)}" if strangers or pieces else "nothing else is seen"
-    if check.aspect == "relation":
-        nouns = list(concepts.interaction(str(check.about)).members())
-    else:
-        nouns = [str(check.about)]
+    about = str(check.about)
+    nouns = concepts.interaction(about).members() if check.aspect == "relation" else (about,)
     names = {entity.id: entity.name for entity in concepts.entities}
     found = [(names[n], [s for s in seen.things[names[n]] if s.probability > 0.5]) for n in nouns]
     return "; ".join(" and ".join(_where(s) for s in f) if f else f"no {name} is seen" for name, f in found)

@@ -89,6 +89,7 @@ _ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 _SIDES = ("left of", "right of", "next to")
 _ACTS = ("holding", "riding", "pushing", "inside", "on top of", "under")
+_PAIRS = (*_SIDES, *_ACTS, "holding", "riding")
 _FORMS = (
     ("pair", 0.36),
     ("act and side", 0.2),
@@ -128,7 +129,7 @@ def random_spec(rng: random.Random) -> Spec:
     draft = _Draft(rng)
     form = rng.choices([name for name, _ in _FORMS], [weight for _, weight in _FORMS])[0]
     if form == "pair":
-        draft.link(rng.choice(list(_ROLES)[:6] + ["holding", "holding", "riding", "riding", "pushing"]))
+        draft.link(rng.choice(_PAIRS))
     elif form == "act and side":
         subject, *_ = draft.link(rng.choice(_ACTS))
         draft.link(rng.choice(_SIDES), subject)

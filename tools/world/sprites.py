@@ -75,7 +75,7 @@ def _shade(colour: RGB, factor: float) -> RGB:
 
 @cache
 def _heads() -> Image.Image:
-    with (files(__package__) / "assets" / "heads.png").open("rb") as file:
+    with (files("detailscribe.tools.world") / "assets" / "heads.png").open("rb") as file:
         return Image.open(file).convert("RGBA")
 
 
@@ -90,7 +90,7 @@ def _animal(pen: _Pen, name: str) -> None:
     index = list(_FUR).index(name)
     side = _heads().height
     head = _heads().crop((index * side, 0, (index + 1) * side, side))
-    scaled = head.resize((_HEAD * _OVERSAMPLING,) * 2, Image.Resampling.LANCZOS)
+    scaled = head.resize((_HEAD * _OVERSAMPLING, _HEAD * _OVERSAMPLING), Image.Resampling.LANCZOS)
     pen.canvas.alpha_composite(scaled, (2 * _OVERSAMPLING, 1 * _OVERSAMPLING))
 
 

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import torch
 
-from .autoencoder import train_autoencoder
+from .autoencoder import train_autoencoder, train_decoder
 from .critics import train_critic, train_judge
 from .denoiser import train_denoiser
 
 STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
-    "autoencoder": (train_autoencoder, 7),
-    "critic": (train_critic, 6),
-    "judge": (train_judge, 6),
-    "denoiser": (train_denoiser, 65),
+    "autoencoder": (train_autoencoder, 5),
+    "decoder": (train_decoder, 5),
+    "critic": (train_critic, 4.5),
+    "judge": (train_judge, 4.5),
+    "denoiser": (train_denoiser, 55),
 }
 """Trainer and minutes, in the order in which they need each other."""
 

@@ -11,32 +11,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from ..detectors import ConvolutionalDetector, PatchDetector, Readings
+from ..autoencoder import CellAutoencoder
+from ..detectors import ConvolutionalDetector, AttentionDetector, Readings
 from .common import Checkpoint, Schedule, normalized, random_scene, scenes_for_training, train
 from .planted import NO_COLOUR, Planted, Truths, plant, truths, worsen
 
-_LATENT_NOISE = 0.1
+_LATENT_NOISE = 0.3
+"""Most of it, against latents of deviation 1."""
 _FEW = (0, 0, 0, 1, 1, 2, 3)
 """Numbers of fragments to choose from."""
 
 
-def train_critic(folder: Path, minutes: float, pictures: int = 14_000, seed: int = 3) -> None:
+def train_critic(folder: Path, minutes: float, pictures: int = 10_000, seed: int = 3) -> None:
     """Train, or go on with, the critic and write it to ``folder/critic.safetensors``."""
     rng = random.Random(seed)
     source = scenes_for_training(rng)
     meaningful = [scene for _, scene in itertools.islice(source, pictures * 2 // 3)]
     scenes = meaningful + [random_scene(rng) for _ in range(pictures - len(meaningful))]
     planted = [plant(scene, rng, rng.choice(_FEW)) for scene in scenes]
-    vae = AutoencoderDC.from_pretrained(folder / "vae")
+    vae = CellAutoencoder.from_pretrained(folder / "vae")
     seen = torch.cat([_through(vae, _stack(chunk)) for chunk in _chunks(planted, 64)])
     _train(ConvolutionalDetector(), folder, "critic", minutes, 2e-3, seed, (seen, truths(planted)))
 
 
-def train_judge(folder: Path, minutes: float, pictures: int = 14_000, seed: int = 4) -> None:
+def train_judge(folder: Path, minutes: float, pictures: int = 10_000, seed: int = 4) -> None:
     """Train, or go on with, the judge and write it to ``folder/judge.safetensors``."""
     rng = random.Random(seed)
     source = scenes_for_training(rng)
@@ -44,7 +45,7 @@ def train_judge(folder: Path, minutes: float, pictures: int = 14_000, seed: int 
     scenes = loose + [scene for _, scene in itertools.islice(source, pictures - len(loose))]
     planted = [plant(scene, rng, rng.choice(_FEW)) for scene in scenes]
     seen = _stack([Planted(worsen(p.picture, rng), p.scene, p.strange) for p in planted])
-    _train(PatchDetector(), folder, "judge", minutes, 1e-3, seed, (seen, truths(planted)))
+    _train(AttentionDetector(), folder, "judge", minutes, 1e-3, seed, (seen, truths(planted)))
 
 
 def _chunks(planted: list[Planted], size: int) -> Iterator[list[Planted]]:
@@ -56,14 +57,14 @@ def _stack(planted: Sequence[Planted]) -> torch.Tensor:
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
 
 
-def _through(vae: AutoencoderDC, pictures: torch.Tensor) -> torch.Tensor:
+def _through(vae: CellAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
     """Half of the pictures as the autoencoder draws them, some from a noisy latent."""
     half = len(pictures) // 2
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        latents = vae.encode(normalized(pictures[:half])).latent
-        noise = _LATENT_NOISE * torch.rand(half, 1, 1, 1) * torch.randn(latents.shape)
-        drawn = vae.decode(latents + noise).sample.float().clamp(-1, 1)
-    return torch.cat([drawn.add(1).mul(127.5).round().byte(), pictures[half:]])
+        latents = vae.encode(normalized(pictures[:half])).latents
+        noise = _LATENT_NOISE * latents.std() * torch.rand(half, 1, 1, 1) * torch.randn(latents.shape)
+        (drawn,) = vae.decode(latents + noise, return_dict=False)
+    return torch.cat([drawn.float().clamp(-1, 1).add(1).mul(127.5).round().byte(), pictures[half:]])
 
 
 def _train(

@@ -7,16 +7,17 @@ import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from diffusers import (
-    AutoencoderDC,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from ..autoencoder import CellAutoencoder
 from ..captions import detailed_caption, short_caption
 from ..vocabulary import GRID
 from .common import Checkpoint, Schedule, normalized, pixels, scenes_for_training, train
@@ -92,7 +93,7 @@ class Drawer(torch.nn.Module):
 
 def _learn_positions(denoiser: SD3Transformer2DModel) -> None:
     """Make the table of positions, a fixed buffer in diffusers, a weight; it is saved under the same name."""
-    table = denoiser.pos_embed.pos_embed.clone()
+    table = cast(torch.Tensor, denoiser.pos_embed.pos_embed).clone()
     del denoiser.pos_embed.pos_embed
     denoiser.pos_embed.register_parameter("pos_embed", torch.nn.Parameter(table))
 
@@ -105,7 +106,7 @@ class _Captioned:
     captions: dict[int, torch.Tensor]
 
 
-def _captioned_latents(vae: AutoencoderDC, scenes: int, seed: int, cache: Path) -> _Captioned:
+def _captioned_latents(vae: CellAutoencoder, scenes: int, seed: int, cache: Path) -> _Captioned:
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         made = _encode_scenes(vae, scenes, seed)
@@ -113,16 +114,17 @@ def _captioned_latents(vae: AutoencoderDC, scenes: int, seed: int, cache: Path) 
     return _Captioned(**torch.load(cache, weights_only=True))
 
 
-def _encode_scenes(vae: AutoencoderDC, scenes: int, seed: int) -> _Captioned:
+def _encode_scenes(vae: CellAutoencoder, scenes: int, seed: int) -> _Captioned:
     rng = random.Random(seed)
+    config: Any = vae.config
     source = scenes_for_training(rng)
     latents: list[torch.Tensor] = []
     texts: list[tuple[int, str]] = []
     for start in range(0, scenes, 64):
         chunk = list(itertools.islice(source, 64))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            code = vae.encode(normalized(pixels([scene for _, scene in chunk]))).latent.float()
-        latents.append(((code - vae.config.shift_factor) * vae.config.scaling_factor).bfloat16())
+            code = vae.encode(normalized(pixels([scene for _, scene in chunk]))).latents.float()
+        latents.append(((code - config.shift_factor) * config.scaling_factor).bfloat16())
         for index, (spec, scene) in enumerate(chunk, start):
             short = short_caption(spec, rng)
             texts += [(index, short), (index, detailed_caption(short_caption(spec, rng), scene))]
@@ -143,7 +145,7 @@ def train_denoiser(
 ) -> None:
     """Train, or go on with, denoiser and text encoder on ``folder/vae`` and write ``folder/diffusion``."""
     torch.manual_seed(seed)
-    vae = AutoencoderDC.from_pretrained(folder / "vae")
+    vae = CellAutoencoder.from_pretrained(folder / "vae")
     data = _captioned_latents(vae, scenes, seed, folder / "checkpoints" / "latents.pt")
     model = Drawer(size or Architecture())
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_EMA))
@@ -165,7 +167,7 @@ def train_denoiser(
         return (velocity.float() - (noise - clean)).pow(2).mean()
 
     train(checkpoint, Schedule(minutes, 1e-3), optimizer, loss_of, lambda: average.update_parameters(model))
-    save_pipeline(average.module, vae, folder / "diffusion")
+    save_pipeline(cast(Drawer, average.module), CellAutoencoder.from_pretrained(folder / "vae"), folder / "diffusion")
 
 
 def _drop_some(ids: torch.Tensor) -> torch.Tensor:
@@ -174,17 +176,14 @@ def _drop_some(ids: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.rand(len(ids), 1) < _DROP, empty, ids)
 
 
-def save_pipeline(model: Drawer, vae: AutoencoderDC, folder: Path, shift: float = 3.0) -> None:
+def save_pipeline(model: Drawer, vae: CellAutoencoder, folder: Path, shift: float = 3.0) -> None:
     """Write a folder that ``StableDiffusion3Pipeline.from_pretrained`` loads, in half precision."""
-    pipeline = StableDiffusion3Pipeline(
-        transformer=model.denoiser.half(),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
-        vae=vae.half(),
-        text_encoder=model.text.half(),
-        tokenizer=build_tokenizer(),
-        text_encoder_2=None,
-        tokenizer_2=None,
-        text_encoder_3=None,
-        tokenizer_3=None,
-    )
-    pipeline.save_pretrained(folder)
+    parts: dict[str, Any] = {
+        "transformer": model.denoiser.half(),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=shift),
+        "vae": vae.half(),
+        "text_encoder": model.text.half(),
+        "tokenizer": build_tokenizer(),
+    }
+    absent = dict.fromkeys(("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3"))
+    StableDiffusion3Pipeline(**parts, **absent).save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""Measurements: ``python -m benchmarks.NAME`` prints a table, with ``--json`` one object."""
