@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES
+from .vocabulary import COLOURS, GRID, NOUNS, PLACES
 
 _NOUNS, _COLOURS, _PLACES = len(NOUNS), len(COLOURS), len(PLACES)
 _OUTPUTS = _NOUNS + _COLOURS + 1

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ..errors import ModelError
-from .detectors import ConvolutionalDetector, AttentionDetector
+from .detectors import AttentionDetector, ConvolutionalDetector
 from .reading import Sights, sights
 from .vocabulary import SIZE
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from ..autoencoder import CellAutoencoder
-from ..detectors import ConvolutionalDetector, AttentionDetector, Readings
+from ..detectors import AttentionDetector, ConvolutionalDetector, Readings
 from .common import Checkpoint, Schedule, normalized, random_scene, scenes_for_training, train
 from .planted import NO_COLOUR, Planted, Truths, plant, truths, worsen
 
