@@ -23,7 +23,7 @@ EXAMPLES = (
 _RELATIONS = {word: relation for relation, word in RELATION_WORDS.items()}
 _TOGETHER = ("lifting", "sharing")
 _PASSES_ON = ("left of", "right of", "next to", "on top of", "under")
-_HOW_ELSE = "free prompts need full-size models: a diffusers SD3 folder and a vision-language model"
+_HOW_ELSE = "any other prompt needs full-size models: see \"Your own models\" in the README"
 
 
 def parse(prompt: str) -> Spec:
