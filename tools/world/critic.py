@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...state import ConceptGraph, Critique, Exchange, ImageRecord, derive_seed
+from ...state import ConceptGraph, Critique, Exchange, ImageRecord, Verdict, derive_seed
 from ..store import Store
 from .captions import detailed_caption
 from .decomposer import spec_of
@@ -63,11 +63,17 @@ class EmbeddedCritic:
                 Exchange(
                     model=self.model,
                     prompt="\n".join(check.question for check in concepts.checks),
-                    reply="\n".join(f"{v.answer} {v.probability:.3f} {v.evidence}" for v in verdicts),
+                    reply="\n".join(_reply(v) for v in verdicts),
                     seconds=time.perf_counter() - started,
                 ),
             ),
         )
+
+
+def _reply(verdict: Verdict) -> str:
+    """A verdict in one line; those that were settled without being asked have no probability."""
+    likely = "-" if verdict.probability is None else f"{verdict.probability:.3f}"
+    return f"{verdict.answer} {likely} {verdict.evidence}"
 
 
 def corrected_prompt(concepts: ConceptGraph, spec: Spec, seen: Sights, name: str) -> str:

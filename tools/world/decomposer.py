@@ -8,7 +8,7 @@ from ..errors import PromptError
 from .grammar import EXAMPLES, parse
 from .layout import lay_out
 from .spec import Link, Spec, Wanted
-from .vocabulary import COLOURS, PLACES, RELATIONS
+from .vocabulary import COLOURS, NOUNS, PLACES, RELATIONS
 
 
 class EmbeddedDecomposer:
@@ -54,6 +54,7 @@ def spec_of(concepts: ConceptGraph) -> Spec:
     index = {entity.id: i for i, entity in enumerate(concepts.entities)}
     places = {phrase: place for place, phrase in PLACES.items()}
     strange = [i.relation for i in concepts.interactions if i.relation not in RELATIONS]
+    strange += [e.name for e in concepts.entities if e.name not in NOUNS]
     strange += [a for e in concepts.entities for a in e.attributes if a not in COLOURS]
     if strange or (concepts.scene is not None and concepts.scene not in places):
         raise PromptError(f"the embedded world does not know {', '.join(strange) or repr(concepts.scene)}")

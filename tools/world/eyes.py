@@ -56,5 +56,6 @@ def _load(name: Literal["critic", "judge"], folder: Path) -> Eyes:
         network = _NETWORKS[name]()
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {error}") from error
+        why = " ".join(str(error).split())[:200]
+        raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
     return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")

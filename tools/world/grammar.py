@@ -8,6 +8,7 @@ or ``and`` the clause's own subject is meant again. A comma or ``and`` before a 
 import difflib
 import re
 
+from ...prompts import plural
 from ..errors import PromptError
 from .language import PLACE_WORDS, RELATION_WORDS, SPELLINGS, WORDS, canonical
 from .spec import Link, Spec, Wanted
@@ -23,6 +24,8 @@ EXAMPLES = (
 _RELATIONS = {word: relation for relation, word in RELATION_WORDS.items()}
 _TOGETHER = ("lifting", "sharing")
 _PASSES_ON = ("left of", "right of", "next to", "on top of", "under")
+_FOREIGN = re.compile(r"\w*[^\W\x00-\x7f]\w*")
+"""Words with letters that no canonical word has."""
 _HOW_ELSE = "any other prompt needs full-size models: see \"Your own models\" in the README"
 
 
@@ -33,7 +36,7 @@ def parse(prompt: str) -> Spec:
         PromptError: it has words the world does not know, names a thing twice, or leaves a relation open.
     """
     words = canonical(prompt)
-    _require_known_words(words)
+    _require_known_words([*words, *_FOREIGN.findall(prompt.lower())])
     reader = _Reader()
     for word in words:
         reader.read(word)
@@ -63,7 +66,7 @@ class _Reader:
         elif word in PLACE_WORDS:
             self._place = self._agree(self._place, word)
         elif word in COLOURS:
-            self._colour = word
+            self._colour = self._one_colour(word)
         elif word in NOUNS:
             self._name(word)
         else:
@@ -76,7 +79,7 @@ class _Reader:
             raise _unclear("it names no thing")
         if len(self._things) > 4:
             raise _unclear(f"it names {len(self._things)} things, and the picture has room for four")
-        return Spec(tuple(self._things), tuple(self._links), self._place)
+        return Spec(tuple(self._things), tuple(dict.fromkeys(self._links)), self._place)
 
     def _break(self, word: str) -> None:
         if self._relation is None:
@@ -91,6 +94,8 @@ class _Reader:
         elif self._complete or not self._after_break:
             self._subjects = self._actors = [index]
             self._complete = False
+        elif index in self._subjects:
+            raise _twice(noun)
         else:
             self._subjects = self._actors = [*self._subjects, index]
         self._after_break = False
@@ -105,6 +110,8 @@ class _Reader:
             self._relation = relation
 
     def _link(self, relation: str, target: int) -> None:
+        if target in self._actors:
+            raise _twice(self._things[target].noun)
         if relation in _TOGETHER:
             self._links.append(Link(relation, (*self._together(relation, 2), target)))
         else:
@@ -125,10 +132,15 @@ class _Reader:
         for index, known in enumerate(self._things):
             if known.noun == noun:
                 if colour not in (None, known.colour):
-                    raise _unclear(f"it names two {noun}s, and a picture has one of each thing")
+                    raise _twice(noun)
                 return index
         self._things.append(Wanted(noun, colour))
         return len(self._things) - 1
+
+    def _one_colour(self, colour: str) -> str:
+        if self._colour not in (None, colour):
+            raise _unclear(f"it gives one thing two colours, {self._colour} and {colour}")
+        return colour
 
     def _agree(self, before: str | None, place: str) -> str:
         if before not in (None, place):
@@ -152,6 +164,10 @@ def _nearest(word: str) -> str:
 
 def _unclear(why: str) -> PromptError:
     return PromptError(f"the embedded world cannot read this prompt: {why}; {_what_works()}")
+
+
+def _twice(noun: str) -> PromptError:
+    return _unclear(f"it names two {plural(noun)}, and a picture has one of each thing")
 
 
 def _what_works() -> str:

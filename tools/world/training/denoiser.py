@@ -4,6 +4,7 @@ Stock classes: ``SD3Transformer2DModel`` (arXiv 2403.03206) with a ``CLIPTextMod
 """
 
 import itertools
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,9 @@ def _captioned_latents(vae: CellAutoencoder, scenes: int, seed: int, cache: Path
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         made = _encode_scenes(vae, scenes, seed)
-        torch.save({"latents": made.latents, "captions": made.captions}, cache)
+        partial = cache.with_suffix(".partial")
+        torch.save({"latents": made.latents, "captions": made.captions}, partial)
+        os.replace(partial, cache)
     return _Captioned(**torch.load(cache, weights_only=True))
 
 
