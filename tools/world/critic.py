@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import random
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from .eyes import Eyes
 from .layout import lay_out
 from .reading import Sights
 from .scene import Scene, Thing
-from .spec import Spec
+from .spec import Link, Spec
 from .verdicts import settle
 
 _SURE = 0.5
@@ -80,9 +81,7 @@ def corrected_prompt(concepts: ConceptGraph, spec: Spec, seen: Sights, name: str
     """The user's prompt and, after it, a layout that fulfils it and moves as little as possible."""
     stands = {noun: found[0].thing for noun, found in seen.things.items() if found and found[0].probability > _SURE}
     rng = random.Random(derive_seed(0, concepts.prompt, name))
-    scene = lay_out(
-        _with_seen_colours(spec, stands), rng, lambda i, thing: _moved(stands.get(spec.things[i].noun), thing)
-    )
+    scene = _least_moved(_with_seen_colours(spec, stands), stands, rng)
     if scene is None:
         return concepts.prompt
     place = spec.place or max(seen.places, key=lambda p: seen.places[p])
@@ -95,6 +94,29 @@ def _with_seen_colours(spec: Spec, stands: dict[str, Thing]) -> Spec:
         type(w)(w.noun, w.colour or (stands[w.noun].colour if w.noun in stands else None)) for w in spec.things
     )
     return Spec(things, spec.links, spec.place)
+
+
+def _least_moved(spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
+    """Of one layout for each order of placing the things, the one that moves the fewest seen ones, and least.
+
+    A single order would not do: a missing rider that is placed first takes its bicycle along.
+    """
+
+    def cost(scene: Scene) -> tuple[int, float]:
+        moves = [_moved(stands.get(thing.noun), thing) for thing in scene.things]
+        return sum(m > 0 for m in moves), sum(moves)
+
+    orders = itertools.permutations(range(len(spec.things)))
+    layouts = (_lay_out_in(order, spec, stands, rng) for order in orders)
+    return min((scene for scene in layouts if scene is not None), key=cost, default=None)
+
+
+def _lay_out_in(order: tuple[int, ...], spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
+    """A scene with the things of the spec in their own order, though placed in another."""
+    things = tuple(spec.things[i] for i in order)
+    links = tuple(Link(link.relation, tuple(order.index(i) for i in link.members)) for link in spec.links)
+    scene = lay_out(Spec(things, links, spec.place), rng, lambda i, thing: _moved(stands.get(things[i].noun), thing))
+    return None if scene is None else Scene(scene.place, tuple(scene.things[order.index(i)] for i in range(len(order))))
 
 
 def _moved(seen: Thing | None, thing: Thing) -> float:

@@ -1,0 +1,81 @@
+"""Which prompts training may see does not change from one day to the next."""
+
+import itertools
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detailscribe.tools.world.relations import arity
+from detailscribe.tools.world.spec import combination, random_spec
+from detailscribe.tools.world.training.common import scenes_for_training
+from detailscribe.tools.world.vocabulary import NOUNS, RELATIONS
+
+from .worlds import SEEDS, spec
+
+
+def test_the_shares_are_where_they_were():
+    """Pinned: the shipped weights were trained on what is not held out here."""
+    riding = [(animal, spec(f"{animal}, red bicycle", ("riding", (0, 1)))) for animal in ("fox", "bear", "cat", "dog")]
+    assert {animal: (s.unseen, s.held_out) for animal, s in riding} == {
+        "fox": (True, True),
+        "bear": (False, False),
+        "cat": (False, False),
+        "dog": (False, False),
+    }
+    made = [random_spec(random.Random(seed)) for seed in range(400)]
+    assert sum(s.unseen for s in made) == 117
+    assert sum(s.held_out for s in made) == 142
+
+
+def test_about_a_fifth_of_the_combinations_is_unseen():
+    pairs = [spec(f"{a}, {b}", ("left of", (0, 1))) for a, b in itertools.permutations(NOUNS, 2)]
+    assert 0.15 < sum(s.unseen for s in pairs) / len(pairs) < 0.25
+
+
+def test_the_place_does_not_make_a_prompt_another_one():
+    for seed in range(100):
+        made = random_spec(random.Random(seed))
+        moved = [type(made)(made.things, made.links, place) for place in ("snow", "night", None)]
+        assert {s.held_out for s in moved} == {made.held_out}
+
+
+def test_what_is_unseen_is_held_out():
+    made = [random_spec(random.Random(seed)) for seed in range(300)]
+    assert all(s.held_out for s in made if s.unseen)
+    assert any(s.held_out and not s.unseen for s in made)
+
+
+def test_training_sees_nothing_that_is_held_out():
+    seen = list(itertools.islice(scenes_for_training(random.Random(1)), 300))
+    assert not any(s.held_out or s.unseen for s, _ in seen)
+
+
+def test_order_counts_where_it_has_a_meaning():
+    assert combination("next to", ["fox", "bear"]) == combination("next to", ["bear", "fox"])
+    assert combination("in a row", ["fox", "cat", "bear"]) == combination("in a row", ["bear", "fox", "cat"])
+    assert combination("lifting", ["fox", "bear", "box"]) == combination("lifting", ["bear", "fox", "box"])
+    assert combination("left of", ["fox", "bear"]) != combination("left of", ["bear", "fox"])
+
+
+@given(SEEDS)
+def test_a_made_up_spec_is_well_formed(seed):
+    made = random_spec(random.Random(seed))
+    assert 2 <= len(made.things) <= 4
+    assert len({w.noun for w in made.things}) == len(made.things)
+    assert all(w.colour is None or NOUNS[w.noun].coloured for w in made.things)
+    for link in made.links:
+        assert len(link.members) == len(set(link.members)) == arity(link.relation)
+        assert set(link.members) <= set(range(len(made.things)))
+
+
+@given(st.lists(SEEDS, min_size=2, max_size=4))
+def test_the_same_seed_makes_the_same_spec(seeds):
+    for seed in seeds:
+        assert random_spec(random.Random(seed)) == random_spec(random.Random(seed))
+
+
+def test_every_relation_and_noun_is_made_up():
+    made = [random_spec(random.Random(seed)) for seed in range(600)]
+    assert {link.relation for s in made for link in s.links} == set(RELATIONS)
+    assert {w.noun for s in made for w in s.things} == set(NOUNS)
