@@ -3,8 +3,9 @@
 import random
 from dataclasses import replace
 
-import benchmarks.held_out as held_out
 from hypothesis import assume, given, settings
+
+import benchmarks.held_out as held_out
 
 from .worlds import SEEDS, answers, failed_aspects, spec_and_scene
 

@@ -34,7 +34,7 @@ SAME = [
     (LEFT, "a cat to the left of a tree"),
     (LEFT, "a kitty on the left side of the tree"),
     ("a dog riding a bicycle", "a puppy rides a bike"),
-    ("a dog riding a boat", "a dog sailing in a ship"),
+    ("a dog riding a boat", "a puppy sails a ship"),
     ("a bear inside a box", "a bear hiding in a crate"),
     ("a bear on top of a house", "a bear sitting on a cottage"),
     ("a bear under a blue umbrella", "a bear stands beneath a blue parasol"),
@@ -190,21 +190,23 @@ def test_prompts_of_the_paper_are_read_or_refused():
     prompts = [json.loads(line)["prompt"] for line in lines]
     assert len(prompts) == 1000
     for prompt in prompts:
-        refused_or_read(prompt)
+        assert len(refusal(prompt).splitlines()) <= 1
 
 
-def refused_or_read(prompt: str) -> None:
+def refusal(prompt: str) -> str:
+    """What is said of a prompt that cannot be read; nothing of one that can."""
     try:
         parse(prompt)
     except PromptError as refused:
-        assert len(str(refused).splitlines()) == 1
+        return str(refused)
+    return ""
 
 
 @given(st.text(max_size=60))
 @example("\ud800")
 @example("İ fox")
 def test_no_text_does_anything_else(text):
-    refused_or_read(text)
+    assert len(refusal(text).splitlines()) <= 1
 
 
 KNOWN = (
@@ -218,8 +220,7 @@ KNOWN = (
 async def test_no_order_of_known_words_is_more_than_read_or_refused(text):
     try:
         concepts = await EmbeddedDecomposer().decompose(text)
-    except PromptError as refused:
-        assert len(str(refused).splitlines()) == 1
-    else:
-        assert {e.name for e in concepts.entities} <= set(NOUNS)
-        assert all(set(e.attributes) <= set(COLOURS) for e in concepts.entities)
+    except PromptError:
+        return
+    assert {e.name for e in concepts.entities} <= set(NOUNS)
+    assert all(set(e.attributes) <= set(COLOURS) for e in concepts.entities)

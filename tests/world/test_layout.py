@@ -29,7 +29,7 @@ def test_a_scene_shows_what_its_spec_wants(seed):
 def test_things_stay_in_the_picture_and_only_riders_and_guests_overlap(seed):
     made, scene = spec_and_scene(seed)
     together = {frozenset(link.members) for link in made.links if link.relation in ("riding", "inside")}
-    assert all(0 <= t.x and t.right <= GRID and 0 <= t.y and t.bottom <= GRID for t in scene.things)
+    assert all(min(t.x, t.y) >= 0 and max(t.right, t.bottom) <= GRID for t in scene.things)
     for (i, a), (j, b) in itertools.combinations(enumerate(scene.things), 2):
         assert frozenset((i, j)) in together or not overlap(a, b)
 
