@@ -26,7 +26,7 @@ _TOGETHER = ("lifting", "sharing")
 _PASSES_ON = ("left of", "right of", "next to", "on top of", "under")
 _FOREIGN = re.compile(r"\w*[^\W\x00-\x7f]\w*")
 """Words with letters that no canonical word has."""
-_HOW_ELSE = "any other prompt needs full-size models: see \"Your own models\" in the README"
+_HOW_ELSE = 'any other prompt needs full-size models: see "Your own models" in the README'
 
 
 def parse(prompt: str) -> Spec:
