@@ -188,5 +188,5 @@ def save_pipeline(model: Drawer, vae: CellAutoencoder, folder: Path, shift: floa
         "text_encoder": model.text.half(),
         "tokenizer": build_tokenizer(),
     }
-    absent = dict.fromkeys(("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3"))
+    absent: dict[str, Any] = dict.fromkeys(("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3"))
     StableDiffusion3Pipeline(**parts, **absent).save_pretrained(folder)
