@@ -8,7 +8,6 @@ one with a combination of relation and things that training never saw.
 
 import argparse
 import asyncio
-import io
 import tempfile
 import time
 from collections import defaultdict
@@ -27,7 +26,7 @@ from detailscribe.tools.roles import GenerateRequest
 from detailscribe.tools.store import Store
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import concepts_of, spec_of
-from detailscribe.tools.world.eyes import Eyes
+from detailscribe.tools.world.eyes import Eyes, read_picture
 from detailscribe.tools.world.reading import Sights, exact_sights, probability
 from detailscribe.tools.world.verdicts import settle
 
@@ -101,14 +100,14 @@ class World:
             context=context,
         )
         images: dict[str, ImageRecord] = state["images"]
-        pictures = tuple(_picture(store, image) for image in images.values())
-        return Outcome(_picture(store, images[state["best"]]), pictures, spend_of(images, state["critiques"]))
+        pictures = tuple(read_picture(store, image) for image in images.values())
+        return Outcome(read_picture(store, images[state["best"]]), pictures, spend_of(images, state["critiques"]))
 
     async def draw(self, method: str, text: str, number: int) -> Outcome:
         """One image of a text, with no loop."""
         store = Store(self.folder / method / f"{number:04d}")
         [image] = await self.diffusion.generate([GenerateRequest("00-00", 0, text, seed_of(number))], store)
-        picture = _picture(store, image)
+        picture = read_picture(store, image)
         return Outcome(picture, (picture,), spend_of({image.id: image}, {}))
 
     def judged(self, pictures: Sequence[Image.Image], concepts: ConceptGraph) -> list[list[str]]:
@@ -119,11 +118,6 @@ class World:
 def seed_of(number: int) -> int:
     """The seed of the prompt of that number, the same for every method."""
     return derive_seed(0, "benchmark", number)
-
-
-def _picture(store: Store, image: ImageRecord) -> Image.Image:
-    with Image.open(io.BytesIO(store.read(image.path))) as picture:
-        return picture.convert("RGB")
 
 
 def _answers(concepts: ConceptGraph, seen: Sights) -> list[str]:

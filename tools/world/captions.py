@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from .language import LEFT_TO_RIGHT, TOP_TO_BOTTOM
 from .relations import arity
 from .scene import Scene, Thing
-from .spec import Link, Spec
+from .spec import SIDES, Link, Spec
 from .vocabulary import PLACES
 
-_SIDES = ("left of", "right of", "next to")
 _PHRASES: dict[str, tuple[str, ...]] = {
     "left of": ("to the left of", "left of"),
     "right of": ("to the right of", "right of"),
@@ -44,7 +43,7 @@ def short_caption(spec: Spec, rng: random.Random | None = None) -> str:
             start = f"{subjects} {phrase(link)}"
             head = link.members[0]
         elif link.members[0] == head:
-            start = f"{', ' if link.relation in _SIDES else ' and '}{phrase(link)}"
+            start = f"{', ' if link.relation in SIDES else ' and '}{phrase(link)}"
         else:
             start = f" {phrase(link)}"
         clauses.append(f"{start} {name(link.members[-1])}" if link.relation != "in a row" else start)

@@ -1,7 +1,6 @@
 """The critic of the embedded world: a network's answers to the checklist, and the corrected prompt."""
 
 import asyncio
-import io
 import itertools
 import random
 import time
@@ -13,11 +12,11 @@ from ...state import ConceptGraph, Critique, Exchange, ImageRecord, Verdict, der
 from ..store import Store
 from .captions import detailed_caption
 from .decomposer import spec_of
-from .eyes import Eyes
+from .eyes import Eyes, read_picture
 from .layout import lay_out
 from .reading import Sights
 from .scene import Scene, Thing
-from .spec import Link, Spec
+from .spec import Link, Spec, Wanted
 from .verdicts import settle
 
 _SURE = 0.5
@@ -43,7 +42,7 @@ class EmbeddedCritic:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check; ``PromptError`` for concepts from outside the embedded world."""
-        picture = await asyncio.to_thread(_read, store, image.path)
+        picture = await asyncio.to_thread(read_picture, store, image)
         return await asyncio.to_thread(self.examine, picture, image.id, concepts)
 
     def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
@@ -52,13 +51,12 @@ class EmbeddedCritic:
         spec = spec_of(concepts)
         [seen] = self._eyes.look([picture])
         verdicts = settle(concepts, spec, seen)
-        wrong = [concepts.check(v.check) for v in verdicts if v.answer != "pass"]
-        wrong.sort(key=lambda check: _WEIGHT[check.aspect])
-        found = {v.check: v.evidence for v in verdicts}
+        wrong = [v for v in verdicts if v.answer != "pass"]
+        wrong.sort(key=lambda verdict: _WEIGHT[concepts.check(verdict.check).aspect])
         return Critique(
             image=name,
             verdicts=verdicts,
-            issues=tuple(f"{check.question} No: {found[check.id]}" for check in wrong),
+            issues=tuple(_issue(concepts.check(v.check).question, v) for v in wrong),
             refined_prompt=corrected_prompt(concepts, spec, seen, name) if wrong else None,
             exchanges=(
                 Exchange(
@@ -69,6 +67,10 @@ class EmbeddedCritic:
                 ),
             ),
         )
+
+
+def _issue(question: str, verdict: Verdict) -> str:
+    return f"{question} {'No' if verdict.answer == 'fail' else 'Perhaps not'}: {verdict.evidence}"
 
 
 def _reply(verdict: Verdict) -> str:
@@ -85,13 +87,13 @@ def corrected_prompt(concepts: ConceptGraph, spec: Spec, seen: Sights, name: str
     if scene is None:
         return concepts.prompt
     place = spec.place or max(seen.places, key=lambda p: seen.places[p])
-    return detailed_caption(concepts.prompt.rstrip(" ."), Scene(place, scene.things))
+    return detailed_caption(concepts.prompt.rstrip(" .,;:!?"), Scene(place, scene.things))
 
 
 def _with_seen_colours(spec: Spec, stands: dict[str, Thing]) -> Spec:
     """Colours that the prompt leaves open, as they are in the picture."""
     things = tuple(
-        type(w)(w.noun, w.colour or (stands[w.noun].colour if w.noun in stands else None)) for w in spec.things
+        Wanted(w.noun, w.colour or (stands[w.noun].colour if w.noun in stands else None)) for w in spec.things
     )
     return Spec(things, spec.links, spec.place)
 
@@ -122,8 +124,3 @@ def _lay_out_in(order: tuple[int, ...], spec: Spec, stands: dict[str, Thing], rn
 def _moved(seen: Thing | None, thing: Thing) -> float:
     """Cells between where a thing is seen and where it would stand."""
     return 0.0 if seen is None else abs(seen.x - thing.x) + abs(seen.y - thing.y)
-
-
-def _read(store: Store, reference: str) -> Image.Image:
-    with Image.open(io.BytesIO(store.read(reference))) as image:
-        return image.convert("RGB")

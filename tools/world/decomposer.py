@@ -129,5 +129,6 @@ def _relation_question(interaction: Interaction) -> str:
             relation=interaction.relation,
             object=interaction.object,
         )
-    [subject] = interaction.subjects
-    return render("check_relation", subject=subject, relation=interaction.relation, object=interaction.object)
+    return render(
+        "check_relation", subject=listed(interaction.subjects), relation=interaction.relation, object=interaction.object
+    )

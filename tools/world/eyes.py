@@ -1,5 +1,6 @@
 """Loads the trained networks and shows them pictures."""
 
+import io
 from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
@@ -12,7 +13,9 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from ...state import ImageRecord
 from ..errors import ModelError
+from ..store import Store
 from .detectors import AttentionDetector, ConvolutionalDetector
 from .reading import Sights, sights
 from .vocabulary import SIZE
@@ -59,3 +62,9 @@ def _load(name: Literal["critic", "judge"], folder: Path) -> Eyes:
         why = " ".join(str(error).split())[:200]
         raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
     return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
+
+
+def read_picture(store: Store, image: ImageRecord) -> Image.Image:
+    """The pixels of an image, RGB."""
+    with Image.open(io.BytesIO(store.read(image.path))) as picture:
+        return picture.convert("RGB")

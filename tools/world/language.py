@@ -40,14 +40,14 @@ _RELATION_SPELLINGS = {
     "leftof": r"(?:to|on|at) the left(?: side)? of|left of",
     "rightof": r"(?:to|on|at) the right(?: side)? of|right of",
     "nextto": r"(?:standing |sitting |stands |sits )?(?:next to|beside|besides|near|alongside|close to|by)",
-    "ontopof": r"(?:standing |sitting |stands |sits |lying )?(?:on top of|atop|on)",
-    "under": r"(?:standing |sitting |stands |sits )?(?:underneath|beneath|below|under)",
-    "inside": r"(?:standing |sitting |stands |sits |hiding )?(?:inside of|inside|within|in)",
     "holding": r"holding|holds|hold|carrying|carries|carry",
-    "riding": r"riding on|rides on|riding|rides|ride|driving|drives|drive|sailing in|sailing on|sailing|sails",
+    "riding": r"(?:riding|rides|ride|driving|drives|drive|sailing|sails|sail)(?: (?:on|in))?",
     "pushing": r"pushing|pushes|push|shoving|shoves",
     "lifting": r"lifting up|lifting|lifts|lift|raising",
     "sharing": r"sharing|shares|share",
+    "ontopof": r"(?:standing |sitting |stands |sits |lying )?(?:on top of|atop|on)",
+    "under": r"(?:standing |sitting |stands |sits )?(?:underneath|beneath|below|under)",
+    "inside": r"(?:standing |sitting |stands |sits |hiding )?(?:inside of|inside|within|in)",
 }
 _NOUN_SPELLINGS = {
     "fox": "foxes",

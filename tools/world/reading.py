@@ -87,8 +87,8 @@ def _sightings(noun: str, likely: torch.Tensor, colours: torch.Tensor) -> tuple[
     for y, x in (likely > _FAINT).nonzero().tolist():
         if x + kind.width > GRID or y + kind.height > GRID:
             continue
-        shares = dict(zip(COLOURS, colours[:, y, x].tolist(), strict=True)) if kind.coloured else {}
-        colour = max(shares, key=lambda c: shares[c]) if shares else None
+        shares: dict[str, float] = dict(zip(COLOURS, colours[:, y, x].tolist(), strict=True)) if kind.coloured else {}
+        colour = max(shares, key=shares.__getitem__) if shares else None
         found.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
     return tuple(sorted(found, key=attrgetter("probability"), reverse=True))
 

@@ -87,9 +87,9 @@ _ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Groups that may take each part of a relation when prompts are made up."""
 
-_SIDES = ("left of", "right of", "next to")
+SIDES = ("left of", "right of", "next to")
 _ACTS = ("holding", "riding", "pushing", "inside", "on top of", "under")
-_PAIRS = (*_SIDES, *_ACTS, "holding", "riding")
+_PAIRS = (*SIDES, *_ACTS, "holding", "riding")
 _FORMS = (
     ("pair", 0.36),
     ("act and side", 0.2),
@@ -132,7 +132,7 @@ def random_spec(rng: random.Random) -> Spec:
         draft.link(rng.choice(_PAIRS))
     elif form == "act and side":
         subject, *_ = draft.link(rng.choice(_ACTS))
-        draft.link(rng.choice(_SIDES), subject)
+        draft.link(rng.choice(SIDES), subject)
     elif form == "two acts":
         subject, *_ = draft.link(rng.choice(("riding", "inside", "on top of")))
         if NOUNS[draft.things[subject].noun].group == "animal":
@@ -140,7 +140,7 @@ def random_spec(rng: random.Random) -> Spec:
     elif form == "acts side by side":
         subject, *_ = draft.link(rng.choice(_ACTS[:4]))
         other = draft.thing(("animal",))
-        draft.links.append(Link(rng.choice(_SIDES), (subject, other)))
+        draft.links.append(Link(rng.choice(SIDES), (subject, other)))
         draft.link(rng.choice(_ACTS[:4]), other)
     elif form == "together":
         draft.link(rng.choice(("lifting", "sharing")))

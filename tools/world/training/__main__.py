@@ -34,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     for name, (trainer, minutes) in STAGES.items():
         if chosen.only in (None, name):
-            trainer(chosen.out, chosen.minutes or minutes)
+            trainer(chosen.out, minutes if chosen.minutes is None else chosen.minutes)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..layout import lay_out
 from ..relations import overlap
@@ -105,10 +106,10 @@ def scenes_for_training(rng: random.Random) -> Iterator[tuple[Spec, Scene]]:
 
 
 def random_scene(rng: random.Random, most: int = 5) -> Scene:
-    """Things anywhere, apart or not, without any meaning."""
+    """Things anywhere, apart or not, some of them twice, without any meaning."""
     things: list[Thing] = []
     for _ in range(rng.randint(0, most)):
-        noun = rng.choice(list(NOUNS.values()))
+        noun = NOUNS[rng.choice(things).noun] if things and rng.random() < 0.15 else rng.choice(list(NOUNS.values()))
         colour = rng.choice(list(COLOURS)) if noun.coloured else None
         thing = Thing(noun.name, colour, rng.randint(0, GRID - noun.width), rng.randint(0, GRID - noun.height))
         if rng.random() < 0.2 or not any(overlap(thing, other) for other in things):
@@ -117,8 +118,13 @@ def random_scene(rng: random.Random, most: int = 5) -> Scene:
 
 
 def pixels(scenes: list[Scene]) -> torch.Tensor:
-    """Pictures as a uint8 tensor (n, 3, SIZE, SIZE)."""
-    return torch.from_numpy(np.stack([np.asarray(render(s)) for s in scenes])).permute(0, 3, 1, 2).contiguous()
+    """Their pictures as a uint8 tensor (n, 3, SIZE, SIZE)."""
+    return stacked([render(scene) for scene in scenes])
+
+
+def stacked(pictures: list[Image.Image]) -> torch.Tensor:
+    """RGB pictures of one size as a uint8 tensor (n, 3, height, width)."""
+    return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).contiguous()
 
 
 def normalized(pictures: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ _BUCKET = 8
 _DROP = 0.1
 """Share of captions emptied, for classifier-free guidance."""
 _EMA = 0.999
-_TIME_SHIFT = 0.4
+_TIME_SHIFT = 1.0
 """Mean of the logit-normal noise levels: above 0, because layouts are decided in high noise."""
 
 
@@ -144,7 +144,7 @@ def _bucketed(texts: list[tuple[int, str]]) -> dict[int, torch.Tensor]:
 
 
 def train_denoiser(
-    folder: Path, minutes: float, scenes: int = 60_000, batch: int = 64, seed: int = 2, size: Architecture | None = None
+    folder: Path, minutes: float, scenes: int = 60_000, batch: int = 32, seed: int = 2, size: Architecture | None = None
 ) -> None:
     """Train, or go on with, denoiser and text encoder on ``folder/vae`` and write ``folder/diffusion``."""
     torch.manual_seed(seed)
