@@ -177,7 +177,8 @@ async def _tally(
 def balanced_accuracy(eyes: Eyes, count: int) -> dict[str, float]:
     """Mean of the accuracies on yes and on no, by aspect, on rendered scenes with planted errors.
 
-    Children of failed parents are left out: they are settled without being asked.
+    Children of failed parents are left out: they are settled without being asked. So are aspects that too few
+    exams show both ways.
     """
     hits: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for exam in exams(count):
@@ -188,7 +189,7 @@ def balanced_accuracy(eyes: Eyes, count: int) -> dict[str, float]:
             if true.settled_by is None:
                 said = probability(check, concepts, exam.spec, seen) > 0.5
                 hits[check.aspect, true.answer == "pass"].append(float(said == (true.answer == "pass")))
-    aspects = sorted({aspect for aspect, _ in hits})
+    aspects = sorted(aspect for aspect, answer in hits if answer and (aspect, False) in hits)
     return {a: (mean(hits[a, True]) + mean(hits[a, False])) / 2 for a in aspects}
 
 
@@ -230,7 +231,7 @@ def show(figures: dict[str, float]) -> None:
         ("method", "all correct", "unseen", "checks passed", "images", "evaluations", "critic calls", "seconds"), rows
     )
     print()
-    aspects = [k.rsplit(".", 1)[1] for k in figures if k.startswith("critic_judge.agreement.")]
+    aspects = [k.rsplit(".", 1)[1] for k in figures if k.startswith("critic.balanced_accuracy.")]
     print_table(
         ("questions", "critic, balanced accuracy", "judge, balanced accuracy", "agreement on generated pictures"),
         [[a, *(f"{100 * figures[f'{k}.{a}']:.1f}%" for k in _BY_ASPECT)] for a in aspects],
