@@ -36,7 +36,7 @@ def train_critic(folder: Path, minutes: float, pictures: int = 10_000, seed: int
     _train(ConvolutionalDetector(), folder, "critic", minutes, 2e-3, seed, (seen, truths(planted)))
 
 
-def train_judge(folder: Path, minutes: float, pictures: int = 10_000, seed: int = 4) -> None:
+def train_judge(folder: Path, minutes: float, pictures: int = 20_000, seed: int = 4) -> None:
     """Train, or go on with, the judge and write it to ``folder/judge.safetensors``."""
     rng = random.Random(seed)
     source = scenes_for_training(rng)
