@@ -1,7 +1,7 @@
 """Trains the critic and the judge, each on pictures of its own making.
 
-The critic sees meaningful scenes, half of them through the autoencoder, with pieces of other things;
-the judge sees things anywhere, worsened by blur, blocks and noise, and never the autoencoder.
+Both see half of them through the autoencoder, as every generated picture comes out of it. The critic
+sees mostly meaningful scenes; the judge sees more things anywhere, worsened by blur, blocks and noise.
 """
 
 import itertools
@@ -36,14 +36,15 @@ def train_critic(folder: Path, minutes: float, pictures: int = 10_000, seed: int
     _train(ConvolutionalDetector(), folder, "critic", minutes, 2e-3, seed, (seen, truths(planted)))
 
 
-def train_judge(folder: Path, minutes: float, pictures: int = 20_000, seed: int = 4) -> None:
+def train_judge(folder: Path, minutes: float, pictures: int = 16_000, seed: int = 4) -> None:
     """Train, or go on with, the judge and write it to ``folder/judge.safetensors``."""
     rng = random.Random(seed)
     source = scenes_for_training(rng)
     loose = [random_scene(rng) for _ in range(pictures // 2)]
     scenes = loose + [scene for _, scene in itertools.islice(source, pictures - len(loose))]
     planted = [plant(scene, rng, rng.choice(_FEW)) for scene in scenes]
-    seen = stacked([worsen(p.picture, rng) for p in planted])
+    vae = CellAutoencoder.from_pretrained(folder / "vae")
+    seen = torch.cat([_through(vae, stacked([worsen(p.picture, rng) for p in c])) for c in _chunks(planted, 64)])
     _train(AttentionDetector(), folder, "judge", minutes, 1e-3, seed, (seen, truths(planted)))
 
 
