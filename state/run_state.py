@@ -39,4 +39,4 @@ class RunState(TypedDict):
     best: str
     """Id of the best image; written by ``finish``."""
     stop: str
-    """Rule of the best image's last decision; written by ``finish``."""
+    """Rule that stopped the best image or, where it was worked on further, the last one; written by ``finish``."""

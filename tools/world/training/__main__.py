@@ -16,10 +16,10 @@ from .denoiser import train_denoiser
 
 STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
     "autoencoder": (train_autoencoder, 5),
-    "decoder": (train_decoder, 5),
+    "decoder": (train_decoder, 11),
     "critic": (train_critic, 4.5),
-    "judge": (train_judge, 4.5),
-    "denoiser": (train_denoiser, 55),
+    "judge": (train_judge, 20),
+    "denoiser": (train_denoiser, 75),
 }
 """Trainer and minutes, in the order in which they need each other."""
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and finished weights")
     parser.add_argument("--only", choices=STAGES, help="one stage instead of all")
-    parser.add_argument("--minutes", type=float, help="length of each stage; by default as the shipped weights")
+    parser.add_argument("--minutes", type=float, help="length of each stage; by default about as long as the shipped weights took")
     parser.add_argument("--threads", type=int, default=2, help="of the processor")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
