@@ -28,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and finished weights")
     parser.add_argument("--only", choices=STAGES, help="one stage instead of all")
-    parser.add_argument("--minutes", type=float, help="length of each stage; by default about as long as the shipped weights took")
+    parser.add_argument(
+        "--minutes", type=float, help="length of each stage; by default about as long as the shipped weights took"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of the processor")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
