@@ -181,6 +181,7 @@ def _drop_some(ids: torch.Tensor) -> torch.Tensor:
 
 def save_pipeline(model: Drawer, vae: CellAutoencoder, folder: Path, shift: float = 3.0) -> None:
     """Write a folder that ``StableDiffusion3Pipeline.from_pretrained`` loads, in half precision."""
+    vae.register_to_config(_name_or_path="vae")  # not the trainer's own path
     parts: dict[str, Any] = {
         "transformer": model.denoiser.half(),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=shift),
