@@ -109,7 +109,7 @@ def random_scene(rng: random.Random, most: int = 5) -> Scene:
     """Things anywhere, apart or not, some of them twice, without any meaning."""
     things: list[Thing] = []
     for _ in range(rng.randint(0, most)):
-        noun = NOUNS[rng.choice(things).noun] if things and rng.random() < 0.15 else rng.choice(list(NOUNS.values()))
+        noun = NOUNS[rng.choice(things).noun] if things and rng.random() < 0.25 else rng.choice(list(NOUNS.values()))
         colour = rng.choice(list(COLOURS)) if noun.coloured else None
         thing = Thing(noun.name, colour, rng.randint(0, GRID - noun.width), rng.randint(0, GRID - noun.height))
         if rng.random() < 0.2 or not any(overlap(thing, other) for other in things):

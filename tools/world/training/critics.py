@@ -4,52 +4,92 @@ Both see half of them through the autoencoder, as every generated picture comes 
 sees mostly meaningful scenes; the judge sees more things anywhere, worsened by blur, blocks and noise.
 """
 
-import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
 from ..autoencoder import CellAutoencoder
 from ..detectors import AttentionDetector, ConvolutionalDetector, Readings
+from ..scene import Scene
 from .common import Checkpoint, Schedule, normalized, random_scene, scenes_for_training, stacked, train
-from .planted import NO_COLOUR, Planted, Truths, plant, truths, worsen
+from .planted import NO_COLOUR, Truths, plant, truths, worsen
 
 _LATENT_NOISE = 0.3
 """Most of it, against latents of deviation 1."""
 _FEW = (0, 0, 0, 1, 1, 2, 3)
 """Numbers of fragments to choose from."""
+_BATCH = 64
+_REFRESH = 3
+"""Steps between two batches of new pictures; too few new ones are learned by heart."""
 
 
-def train_critic(folder: Path, minutes: float, pictures: int = 10_000, seed: int = 3) -> None:
+def train_critic(folder: Path, minutes: float, pictures: int = 8192, seed: int = 3) -> None:
     """Train, or go on with, the critic and write it to ``folder/critic.safetensors``."""
-    rng = random.Random(seed)
-    source = scenes_for_training(rng)
-    meaningful = [scene for _, scene in itertools.islice(source, pictures * 2 // 3)]
-    scenes = meaningful + [random_scene(rng) for _ in range(pictures - len(meaningful))]
-    planted = [plant(scene, rng, rng.choice(_FEW)) for scene in scenes]
-    vae = CellAutoencoder.from_pretrained(folder / "vae")
-    seen = torch.cat([_through(vae, stacked([p.picture for p in chunk])) for chunk in _chunks(planted, 64)])
-    _train(ConvolutionalDetector(), folder, "critic", minutes, 2e-3, seed, (seen, truths(planted)))
+    _train(ConvolutionalDetector(), folder, "critic", Schedule(minutes, 2e-3, 0.03, 0.7), pictures, seed, 2 / 3)
 
 
-def train_judge(folder: Path, minutes: float, pictures: int = 16_000, seed: int = 4) -> None:
+def train_judge(folder: Path, minutes: float, pictures: int = 8192, seed: int = 4) -> None:
     """Train, or go on with, the judge and write it to ``folder/judge.safetensors``."""
-    rng = random.Random(seed)
+    _train(AttentionDetector(), folder, "judge", Schedule(minutes, 1e-3, 0.03, 0.7), pictures, seed, 1 / 2, worsen)
+
+
+def _train(
+    model: torch.nn.Module,
+    folder: Path,
+    name: str,
+    schedule: Schedule,
+    pictures: int,
+    seed: int,
+    meaningful: float,
+    changed: Callable[[Image.Image, random.Random], Image.Image] | None = None,
+) -> None:
+    """Learn from a pool of so many pictures, of which the oldest give way to new ones all the time."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02)
+    checkpoint = Checkpoint(folder / "checkpoints" / f"{name}.pt", model=model, optimizer=optimizer)
+    torch.manual_seed(seed + checkpoint.steps)
+    rng = random.Random(seed + checkpoint.steps)
+    batches = _batches(CellAutoencoder.from_pretrained(folder / "vae"), _scenes(rng, meaningful), rng, changed)
+    pool = [next(batches) for _ in range(max(1, pictures // _BATCH))]
+
+    def loss_of(step: int) -> torch.Tensor:
+        if step % _REFRESH == 0:
+            pool[step // _REFRESH % len(pool)] = next(batches)
+        seen, truth = _mixed(pool)
+        with torch.autocast("cpu", torch.bfloat16):
+            readings = model(normalized(seen) + 0.03 * torch.randn(_BATCH, 1, 1, 1))
+        return loss(readings, truth)
+
+    train(checkpoint, schedule, optimizer, loss_of)
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()},
+        folder / f"{name}.safetensors",
+    )
+
+
+def _scenes(rng: random.Random, meaningful: float) -> Iterator[Scene]:
+    """Scenes for a detector without end, a share of them meaningful and the others things anywhere."""
     source = scenes_for_training(rng)
-    loose = [random_scene(rng) for _ in range(pictures // 2)]
-    scenes = loose + [scene for _, scene in itertools.islice(source, pictures - len(loose))]
-    planted = [plant(scene, rng, rng.choice(_FEW)) for scene in scenes]
-    vae = CellAutoencoder.from_pretrained(folder / "vae")
-    seen = torch.cat([_through(vae, stacked([worsen(p.picture, rng) for p in c])) for c in _chunks(planted, 64)])
-    _train(AttentionDetector(), folder, "judge", minutes, 1e-3, seed, (seen, truths(planted)))
+    while True:
+        yield next(source)[1] if rng.random() < meaningful else random_scene(rng)
 
 
-def _chunks(planted: list[Planted], size: int) -> Iterator[list[Planted]]:
-    return (planted[i : i + size] for i in range(0, len(planted), size))
+def _batches(
+    vae: CellAutoencoder,
+    scenes: Iterator[Scene],
+    rng: random.Random,
+    changed: Callable[[Image.Image, random.Random], Image.Image] | None,
+) -> Iterator[tuple[torch.Tensor, Truths]]:
+    """Pictures with planted errors, uint8 (batch, 3, SIZE, SIZE), and what is true of them."""
+    while True:
+        planted = [plant(next(scenes), rng, rng.choice(_FEW)) for _ in range(_BATCH)]
+        drawn = [p.picture if changed is None else changed(p.picture, rng) for p in planted]
+        yield _through(vae, stacked(drawn)), truths(planted)
 
 
 def _through(vae: CellAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
@@ -62,32 +102,13 @@ def _through(vae: CellAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
     return torch.cat([drawn.float().clamp(-1, 1).add(1).mul(127.5).round().byte(), pictures[half:]])
 
 
-def _train(
-    model: torch.nn.Module,
-    folder: Path,
-    name: str,
-    minutes: float,
-    rate: float,
-    seed: int,
-    data: tuple[torch.Tensor, Truths],
-) -> None:
-    torch.manual_seed(seed)
-    seen, truth = data
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02)
-    checkpoint = Checkpoint(folder / "checkpoints" / f"{name}.pt", model=model, optimizer=optimizer)
-
-    def loss_of(step: int) -> torch.Tensor:
-        picked = torch.randint(len(seen), (64,))
-        pictures = normalized(seen[picked]) + 0.03 * torch.randn(64, 1, 1, 1)
-        with torch.autocast("cpu", torch.bfloat16):
-            readings = model(pictures)
-        return loss(readings, Truths(*(getattr(truth, f)[picked] for f in ("nouns", "colours", "strange", "places"))))
-
-    train(checkpoint, Schedule(minutes, rate, warmup=0.03, decay=0.7), optimizer, loss_of)
-    save_file(
-        {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()},
-        folder / f"{name}.safetensors",
+def _mixed(pool: list[tuple[torch.Tensor, Truths]]) -> tuple[torch.Tensor, Truths]:
+    """A batch with each picture from a random place of the pool."""
+    picked = [divmod(i, _BATCH) for i in torch.randint(len(pool) * _BATCH, (_BATCH,)).tolist()]
+    truth = Truths(
+        *(torch.stack([getattr(pool[i][1], field.name)[j] for i, j in picked]) for field in fields(Truths))
     )
+    return torch.stack([pool[i][0][j] for i, j in picked]), truth
 
 
 def loss(readings: Readings, truth: Truths) -> torch.Tensor:
