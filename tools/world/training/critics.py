@@ -105,9 +105,7 @@ def _through(vae: CellAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
 def _mixed(pool: list[tuple[torch.Tensor, Truths]]) -> tuple[torch.Tensor, Truths]:
     """A batch with each picture from a random place of the pool."""
     picked = [divmod(i, _BATCH) for i in torch.randint(len(pool) * _BATCH, (_BATCH,)).tolist()]
-    truth = Truths(
-        *(torch.stack([getattr(pool[i][1], field.name)[j] for i, j in picked]) for field in fields(Truths))
-    )
+    truth = Truths(*(torch.stack([getattr(pool[i][1], field.name)[j] for i, j in picked]) for field in fields(Truths)))
     return torch.stack([pool[i][0][j] for i, j in picked]), truth
 
 
