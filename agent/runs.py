@@ -153,7 +153,7 @@ def result_of(run_id: str, state: RunState) -> RunResult:
         critiques=tuple(state["critiques"][id] for id in ids),
         decisions=tuple(state["decisions"][id] for id in ids),
         stop=state["stop"],
-        spend=spend_of(state["images"], state["critiques"]),
+        spend=spend_of(state["concepts"], state["images"], state["critiques"]),
     )
 
 

@@ -101,14 +101,18 @@ class World:
         )
         images: dict[str, ImageRecord] = state["images"]
         pictures = tuple(read_picture(store, image) for image in images.values())
-        return Outcome(read_picture(store, images[state["best"]]), pictures, spend_of(images, state["critiques"]))
+        return Outcome(
+            read_picture(store, images[state["best"]]),
+            pictures,
+            spend_of(state["concepts"], images, state["critiques"]),
+        )
 
     async def draw(self, method: str, text: str, number: int) -> Outcome:
         """One image of a text, with no loop."""
         store = Store(self.folder / method / f"{number:04d}")
         [image] = await self.diffusion.generate([GenerateRequest("00-00", 0, text, seed_of(number))], store)
         picture = read_picture(store, image)
-        return Outcome(picture, (picture,), spend_of({image.id: image}, {}))
+        return Outcome(picture, (picture,), spend_of(None, {image.id: image}, {}))
 
     def judged(self, pictures: Sequence[Image.Image], concepts: ConceptGraph) -> list[list[str]]:
         """The judge's answers on each picture."""

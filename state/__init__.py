@@ -3,9 +3,10 @@
 from .base import Frozen, Words
 from .budget import Budget, Spend
 from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind
-from .critique import Answer, Change, Critique, Exchange, Verdict, change
+from .critique import Answer, Change, Critique, Verdict, change
 from .decisions import Action, Decision, Plan
 from .default_checks import default_checks
+from .exchange import Exchange
 from .images import ImageRecord, Operator, Origin
 from .notation import format_concepts, parse_concepts
 from .notation_tokens import NotationError

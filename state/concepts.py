@@ -7,6 +7,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from .base import Frozen, Words
+from .exchange import Exchange
 
 T = TypeVar("T")
 
@@ -86,6 +87,8 @@ class ConceptGraph(Frozen):
     scene: str | None = None
     """The place or backdrop asked for, as a critic should read it; None where any will do."""
     checks: tuple[Check, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    """Exactly what was asked and answered to make it; empty where no model was asked."""
 
     @model_validator(mode="after")
     def _is_a_graph(self) -> Self:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .base import Frozen
+from .exchange import Exchange
 
 Answer = Literal["pass", "fail", "unknown"]
 """pass: the picture shows it; fail: it does not; unknown: the critic could not tell, with the reason."""
@@ -44,23 +45,6 @@ class Verdict(Frozen):
         if self.probability is not None or self.answer == "unknown":
             return self.probability
         return float(self.answer == "pass")
-
-
-class Exchange(Frozen):
-    """One question to a model and its raw reply."""
-
-    model: str
-    """Name and version or hash of the model."""
-    prompt: str
-    """What was sent, images by reference."""
-    reply: str
-    """What came back, unparsed."""
-    prompt_tokens: int = Field(default=0, ge=0)
-    reply_tokens: int = Field(default=0, ge=0)
-    seconds: float = Field(default=0.0, ge=0)
-    """Wall time of the call."""
-    money: float = Field(default=0.0, ge=0)
-    """In US dollars, where a price is configured."""
 
 
 class Critique(Frozen):

@@ -14,9 +14,12 @@ from .images import ImageRecord
 from .seeds import Seed
 
 
-def spend_of(images: Mapping[str, ImageRecord], critiques: Mapping[str, Critique]) -> Spend:
-    """What the images and their critiques cost together."""
-    exchanges = [e for c in critiques.values() for e in c.exchanges]
+def spend_of(
+    concepts: ConceptGraph | None, images: Mapping[str, ImageRecord], critiques: Mapping[str, Critique]
+) -> Spend:
+    """What the concepts, the images and their critiques cost together; without the concepts for None."""
+    made = () if concepts is None else (concepts,)
+    exchanges = [e for answer in (*made, *critiques.values()) for e in answer.exchanges]
     return Spend(
         evaluations=sum(i.evaluations for i in images.values()),
         images=len(images),
@@ -70,7 +73,7 @@ class Population(Frozen):
     @property
     def spend(self) -> Spend:
         """What the run has used so far."""
-        return spend_of(self.images, self.critiques)
+        return spend_of(self.concepts, self.images, self.critiques)
 
     def pending(self) -> tuple[ImageRecord, ...]:
         """Images without a decision, by id."""

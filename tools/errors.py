@@ -1,5 +1,7 @@
 """The errors a user can meet; each message says what to do next."""
 
+from ..state import Exchange
+
 
 class DetailScribeError(Exception):
     """Base of every error that is the user's to mend; the command line prints it in one line, exit status 2."""
@@ -14,7 +16,20 @@ class SettingsError(DetailScribeError):
 
 
 class ModelError(DetailScribeError):
-    """Model weights are missing, corrupt or of another kind."""
+    """A model cannot be used: its weights are missing or of another kind, or its server refuses or cannot be found."""
+
+
+class ReplyError(DetailScribeError):
+    """A chat model gave no usable answer to one question, however often it was asked."""
+
+    def __init__(self, message: str, *, reason: str, raw: str, exchanges: tuple[Exchange, ...]) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """What was wrong with the last answer, in a few words."""
+        self.raw = raw
+        """Text of the last answer; empty if none came."""
+        self.exchanges = exchanges
+        """Every call that was made, in order."""
 
 
 class MissingLatentError(DetailScribeError):

@@ -199,6 +199,6 @@ def _summary(cards: list[Card]) -> Iterable[str]:
         yield f"{counted(sum(len(c.fixed) for c in changes), 'check')} fixed"
         yield f"{sum(len(c.broken) for c in changes)} broken"
         yield f"{sum(len(c.unchanged) for c in changes)} unchanged"
-    spend = spend_of({c.image.id: c.image for c in cards}, {c.image.id: c.critique for c in cards})
+    spend = spend_of(None, {c.image.id: c.image for c in cards}, {c.image.id: c.critique for c in cards})
     yield counted(spend.evaluations, "evaluation")
     yield duration(spend.seconds)

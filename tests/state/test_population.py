@@ -140,9 +140,18 @@ def test_a_record_is_filed_under_its_own_id():
 def test_a_spend_sums_images_critiques_and_what_was_said():
     said = Exchange(model="m", prompt="?", reply="yes", prompt_tokens=10, reply_tokens=2, seconds=0.25, money=0.5)
     critiques = {"a": critique("a", True, True, exchanges=(said, said)), "b": critique("b", True, True)}
-    assert spend_of({"a": image("a"), "b": image("b")}, critiques) == Spend(
-        evaluations=16, images=2, critic_calls=2, tokens=24, seconds=1.5, money=1.0
-    )
+    images = {"a": image("a"), "b": image("b")}
+    seen = Spend(evaluations=16, images=2, critic_calls=2, tokens=24, seconds=1.5, money=1.0)
+    assert spend_of(None, images, critiques) == seen
+    read = CONCEPTS.model_copy(update={"exchanges": (said,)})
+    assert spend_of(read, images, critiques) == seen + Spend(tokens=12, seconds=0.25, money=0.5)
+
+
+def test_a_population_has_paid_for_its_concepts():
+    said = Exchange(model="m", prompt="?", reply="yes", prompt_tokens=10)
+    read = CONCEPTS.model_copy(update={"exchanges": (said,)})
+    seen = population([image("a")], [critique("a", True, True)]).model_copy(update={"concepts": read})
+    assert seen.spend.tokens == 10
 
 
 def result(images, critiques, decisions, best) -> RunResult:

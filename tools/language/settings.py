@@ -1,0 +1,45 @@
+"""How a chat model is reached, and how hard it is tried."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from ...state import Frozen, Words
+
+
+class ChatSettings(Frozen):
+    """One chat model on one OpenAI-compatible server."""
+
+    model: Words
+    """As the server names it."""
+    base_url: str | None = None
+    """Up to and with ``/v1``; None for OpenAI's own."""
+    api_key: SecretStr | None = None
+    """None where the server wants none, or where the environment variable ``OPENAI_API_KEY`` holds it."""
+    temperature: float = Field(default=0, ge=0, le=2)
+    max_tokens: int = Field(default=4096, ge=1)
+    """Of one reply; a longer one is unusable, and asked again."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds for one call."""
+    transport_retries: int = Field(default=4, ge=0)
+    """Of one call after 429 (honouring Retry-After), 5xx, time-outs and cut connections."""
+    attempts: int = Field(default=3, ge=1)
+    """Times that a question is asked in all when its answers are unusable; each time with the reason."""
+    concurrency: int = Field(default=8, ge=1)
+    """Calls in flight at once."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """None is no bound."""
+    input_price: float | None = Field(default=None, ge=0)
+    """In US dollars per million prompt tokens; None for the price list's."""
+    output_price: float | None = Field(default=None, ge=0)
+    """In US dollars per million reply tokens; None for the price list's."""
+    cache: Path | None = None
+    """Folder of the disk cache of answers; None for no cache."""
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server, without scheme, path or user info."""
+        if self.base_url is None:
+            return "api.openai.com"
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
