@@ -4,6 +4,7 @@ Both see half of them through the autoencoder, as every generated picture comes 
 sees mostly meaningful scenes; the judge sees more things anywhere, worsened by blur, blocks and noise.
 """
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -66,10 +67,10 @@ def _train(
         return loss(readings, truth)
 
     train(checkpoint, schedule, optimizer, loss_of)
-    save_file(
-        {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()},
-        folder / f"{name}.safetensors",
-    )
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    partial = folder / f"{name}.partial"
+    save_file(halves, partial)
+    os.replace(partial, folder / f"{name}.safetensors")
 
 
 def _scenes(rng: random.Random, meaningful: float) -> Iterator[Scene]:
