@@ -160,6 +160,22 @@ async def test_resuming_with_another_prompt_is_a_swap_of_both_embeddings(model, 
     assert torch.equal(read_latent(store, image.latent), expected)
 
 
+@pytest.mark.parametrize("step", [0, 1, 3, 5])
+async def test_without_swap_pooled_the_tokens_alone_are_swapped(folder, store, stock, step):
+    """As in the code published with the paper; from step 0 the drawing is all of the other prompt."""
+    model = LocalDiffusion.load(folder, steps=STEPS, swap_pooled=False)
+    source = await draw(model, store)
+    image = await redraw(model, store, source, "resume", step, OTHER)
+    tokens, pooled = stock.both(OTHER)
+    pooled = torch.cat([pooled[:1], stock.both(PROMPT)[1][1:]])
+
+    def swap(pipe, done, timestep, tensors):
+        return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled} if done + 1 == step else {}
+
+    expected = stock.draw(PROMPT if step else OTHER, callback_on_step_end=swap)
+    assert torch.equal(read_latent(store, image.latent), expected)
+
+
 @pytest.mark.parametrize("step", [0, 2, 5])
 async def test_resuming_is_image_to_image_from_the_kept_latent(model, store, stock, step):
     source = await draw(model, store)

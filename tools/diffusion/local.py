@@ -14,7 +14,7 @@ from ..roles import GenerateRequest, Progress, RedenoiseRequest
 from ..store import Store
 from .decode import decode
 from .denoise import Denoised, Member, denoise
-from .embeddings import Encoder
+from .embeddings import Embedding, Encoder
 from .jobs import Job, in_this_context
 from .latents import final_reference, kept_reference, read_latent, write_latent
 from .loading import load_pipeline, locate
@@ -44,6 +44,7 @@ class LocalDiffusion:
         max_batch: int = 8,
         batch_alone: bool = False,
         max_tokens: int = 256,
+        swap_pooled: bool = True,
     ) -> None:
         """Take over a pipeline, quantized or offloaded as one likes.
 
@@ -55,6 +56,9 @@ class LocalDiffusion:
             max_batch: Images in one forward pass, at most; guidance doubles it.
             batch_alone: Draw every image by itself, for exact repeats.
             max_tokens: What T5 reads of a prompt, where there is one.
+            swap_pooled: Whether an image that is taken up again has the pooled embedding of its new prompt.
+                Without it, it keeps that of its source's prompt and only the token embeddings are new, as in the
+                code published with the paper; at step 0 nothing of the source is left, and both are new.
         """
         if steps < 1 or max_batch < 1 or guidance < 0:
             raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
@@ -65,6 +69,7 @@ class LocalDiffusion:
         tokens = (config.sample_size // config.patch_size) ** 2
         self.schedule = make_schedule(pipe.scheduler, steps, tokens, self.device)
         self._encoder = Encoder(pipe, max_tokens)
+        self._swap_pooled = swap_pooled
         self._owner = Owner(self._work, 1 if batch_alone else max_batch)
 
     @classmethod
@@ -76,6 +81,7 @@ class LocalDiffusion:
         steps: int = 28,
         guidance: float = 4.5,
         max_tokens: int = 256,
+        swap_pooled: bool = True,
         # where and how fast
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -105,6 +111,7 @@ class LocalDiffusion:
             max_batch=max_batch,
             batch_alone=batch_alone,
             max_tokens=max_tokens,
+            swap_pooled=swap_pooled,
         )
 
     async def generate(
@@ -167,7 +174,7 @@ class LocalDiffusion:
 
     def _member(self, job: Job) -> Member:
         self._check_start(job)
-        prompt = self._encoder.prompt(job.request.prompt)
+        prompt = self._prompt(job)
         return Member(
             latent=self._start(job),
             start_step=job.start_step,
@@ -175,6 +182,12 @@ class LocalDiffusion:
             negative=self._encoder.negative(prompt) if self.guidance > 1 else None,
             keep_steps=frozenset(job.request.keep_steps),
         )
+
+    def _prompt(self, job: Job) -> Embedding:
+        prompt = self._encoder.prompt(job.request.prompt)
+        if self._swap_pooled or isinstance(job.request, GenerateRequest) or job.start_step == 0:
+            return prompt
+        return Embedding(prompt.tokens, self._encoder.prompt(job.request.source.prompt).pooled)
 
     def _check_start(self, job: Job) -> None:
         start, steps = job.start_step, self.schedule.steps
