@@ -1,69 +1,21 @@
-"""The command line. Whatever is heavy is imported by the command that needs it."""
+"""``detailscribe run``."""
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import console, reported
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .outcome import Run
-    from .settings import Settings
-
-PIPED_WIDTH = 120
-"""Columns of the table where stdout is no terminal."""
-
-app = typer.Typer(
-    name="detailscribe",
-    help="Draws prompts about things that interact, checks the drawing item by item, and refines it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+    from ..outcome import Run
+    from ..settings import Settings
 
 
-def main() -> None:
-    """The ``detailscribe`` command."""
-    app()
-
-
-@contextmanager
-def reported() -> Generator[None]:
-    """What the user can mend becomes one line on stderr and exit status 2; Ctrl-C becomes 130."""
-    from ..tools.errors import DetailScribeError
-
-    try:
-        yield
-    except DetailScribeError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt as interrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(130) from interrupt
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"detailscribe {version('detailscribe')}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    show: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Draws prompts about things that interact, checks the drawing item by item, and refines it."""
-
-
-@app.command("run")
-def run_command(
+def command(
     prompt: Annotated[str, typer.Argument(help="What the picture should show.", show_default=False)],
     policy: Annotated[
         str | None, typer.Option(help="adaptive, single, best_of_n, or your own as module:Name. By default adaptive.")
@@ -87,21 +39,13 @@ def run_command(
         _show(prompt, chosen, quiet)
 
 
-@app.command("graph")
-def graph_command() -> None:
-    """Print the state machine as a Mermaid drawing."""
-    from .graph import build_graph
-
-    typer.echo(build_graph().get_graph().draw_mermaid())
-
-
 def merged(file: Path | None, given: dict[str, Any], bounds: dict[str, Any], arguments: list[str]) -> "Settings":
     """The settings of the file, with what was given on the command line on top.
 
     Raises:
         SettingsError: the file or a value is not usable.
     """
-    from .settings import Settings, load_settings, make_settings
+    from ..settings import Settings, load_settings, make_settings
 
     base = (load_settings(file) if file else Settings()).model_dump()
     if given["policy"] not in (None, base["policy"]):
@@ -115,7 +59,7 @@ def parsed_argument(argument: str) -> tuple[str, object]:
     """``key=value``, the value read as TOML where it is any, else as text; ``SettingsError`` without a key."""
     import tomllib
 
-    from ..tools.errors import SettingsError
+    from ...tools.errors import SettingsError
 
     key, equals, value = argument.partition("=")
     if not (key and equals):
@@ -131,15 +75,13 @@ def _set(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(prompt: str, settings: "Settings", quiet: bool) -> None:
-    from rich.console import Console
+    from ..live import Live
+    from ..policies import resolve_policy
+    from ..runs import run
 
-    from .live import Live
-    from .policies import resolve_policy
-    from .runs import run
-
-    console = Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    out = console(quiet)
     sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
-    with Live(console) as live:
+    with Live(out) as live:
         done = run(
             prompt,
             policy=resolve_policy(settings.policy, **settings.policy_args),
@@ -154,20 +96,16 @@ def _show(prompt: str, settings: "Settings", quiet: bool) -> None:
     if quiet:
         typer.echo(done.folder)
     else:
-        _tell(console, done)
+        _tell(out, done)
 
 
-def _tell(console: "Console", done: "Run") -> None:
+def _tell(out: "Console", done: "Run") -> None:
     from rich.text import Text
 
-    from .live import summary
+    from ..live import summary
 
-    console.print()
-    console.print(summary(done))
-    console.print()
+    out.print()
+    out.print(summary(done))
+    out.print()
     for name, path in (("folder", done.folder), ("best", done.best.path), ("report", done.report)):
-        console.print(Text(f"{name:<8} {path}"), soft_wrap=True)
-
-
-if __name__ == "__main__":
-    main()
+        out.print(Text(f"{name:<8} {path}"), soft_wrap=True)

@@ -1,0 +1,5 @@
+"""``python -m detailscribe.agent.cli``."""
+
+from .app import main
+
+main()

@@ -1,0 +1,50 @@
+"""The command ``detailscribe`` and its subcommands, one module each."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+COMMANDS = ("run", "graph")
+"""In the order of ``--help``. Each is a module here whose ``command`` is a function, or a ``Typer`` of several."""
+
+app = typer.Typer(
+    name="detailscribe",
+    help="Draws prompts about things that interact, checks the drawing item by item, and refines it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The ``detailscribe`` command."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"detailscribe {version('detailscribe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Draws prompts about things that interact, checks the drawing item by item, and refines it."""
+
+
+def _register(name: str) -> None:
+    command = import_module(f".{name}", __package__).command
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+
+
+for _name in COMMANDS:
+    _register(_name)

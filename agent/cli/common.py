@@ -1,0 +1,36 @@
+"""What commands share."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPED_WIDTH = 120
+"""Columns of a table where stdout is no terminal."""
+
+
+@contextmanager
+def reported() -> Generator[None]:
+    """What the user can mend becomes one line on stderr and exit status 2; Ctrl-C becomes 130."""
+    from ...tools.errors import DetailScribeError
+
+    try:
+        yield
+    except DetailScribeError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as interrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(130) from interrupt
+
+
+def console(quiet: bool = False) -> "Console":
+    """Standard output: as wide as the terminal, or ``PIPED_WIDTH``."""
+    from rich.console import Console
+
+    return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
