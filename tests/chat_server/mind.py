@@ -1,0 +1,187 @@
+"""A model that knows the embedded world alone, behind the questions that chat models are asked."""
+
+import functools
+import hashlib
+import io
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from detailscribe.state import Check, ConceptGraph, default_checks
+from detailscribe.tools.errors import PromptError
+from detailscribe.tools.world.critic import EmbeddedCritic, corrected_prompt
+from detailscribe.tools.world.decomposer import concepts_of
+from detailscribe.tools.world.eyes import Eyes
+from detailscribe.tools.world.grammar import parse
+from detailscribe.tools.world.reading import Sights, evidence, probability
+from detailscribe.tools.world.spec import Spec
+
+from .protocol import Answer, Request
+
+UNSURE = 0.05
+"""Likelihoods nearer to one half than this are answered with unclear, as the embedded critic does."""
+YES = {"Yes": 0.6, " yes": 0.3, "YES": 0.1}
+NO = {"No": 0.7, " no": 0.3}
+"""How yes and no are spelt, and how often so."""
+OTHER = {"The": 0.02, "I": 0.01}
+"""What else a reply might begin with."""
+MARK = re.compile(r"\[picture (\w+)\]")
+"""In evidence: a corrected prompt is asked for with what was seen, but without the picture."""
+
+
+def section(text: str, tag: str) -> str | None:
+    """What stands between the last lines ``<tag>`` and ``</tag>``; None where there are none."""
+    found = re.findall(rf"^<{tag}>\n(.*?)\n</{tag}>$", text, re.DOTALL | re.MULTILINE)
+    return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a question is about."""
+
+    spec: Spec
+    concepts: ConceptGraph
+    known: Mapping[str, Check]
+    """Checks by their question, in the words of the embedded checklist and of the default one."""
+
+    @classmethod
+    def of(cls, prompt: str) -> "Subject":
+        """Of the user's prompt; ``PromptError`` if it is from outside the embedded world."""
+        spec = parse(prompt)
+        concepts = concepts_of(spec, prompt)
+        checks = (*default_checks(concepts.entities, concepts.interactions), *concepts.checks)
+        return cls(spec, concepts, {check.question: check for check in checks})
+
+
+class Mind:
+    """Answers by the grammar and the network of the embedded world; a picture is looked at once."""
+
+    def __init__(self) -> None:
+        self.album: Path | None = None
+        """A run folder. Its images go by their own ids, on which the embedded critic's corrections depend."""
+        self._shown: dict[str, bytes] = {}
+        """Pictures by their mark, in the order of the last question about each."""
+        self._eyes = Eyes.load("critic")
+        self._critic = EmbeddedCritic(self._eyes)
+        self._lock = threading.Lock()
+        self._look = functools.lru_cache(maxsize=256)(self._seen)
+
+    def answer(self, request: Request) -> Answer:
+        """The answer to one request; a refusal for what is not of the embedded world."""
+        try:
+            subject = Subject.of(section(request.text, "prompt") or "")
+            if request.wants_logprobs:
+                return self._likelihood(request, subject)
+            return Answer(json.dumps(self._content(request, subject)))
+        except PromptError as error:
+            return Answer("", refusal=f"I cannot help with that: {error}")
+
+    def _content(self, request: Request, subject: Subject) -> dict[str, object]:
+        match asked_for(request):
+            case "concept_graph":
+                return concept_graph(subject.concepts)
+            case "critique":
+                return self._critique(request, subject)
+            case "refined_prompt":
+                return {"prompt": self._refined(self._meant(request), subject)}
+            case "comparison":
+                return self._comparison(request, subject)
+            case _:
+                return {"text": "I am not sure what you want to know."}
+
+    def _critique(self, request: Request, subject: Subject) -> dict[str, object]:
+        mark, seen = self._show(request)
+        verdicts = [(id, *_verdict(subject.known.get(question), subject, seen)) for id, question in checks(request)]
+        return {
+            "answers": [
+                {"check": id, "evidence": f"{why} [picture {mark}]", "answer": answer} for id, answer, why in verdicts
+            ]
+        }
+
+    def _likelihood(self, request: Request, subject: Subject) -> Answer:
+        asked = [check for question, check in subject.known.items() if question in request.text]
+        if not asked:
+            return Answer("Perhaps", first=OTHER)
+        _, seen = self._show(request)
+        likely = probability(asked[-1], subject.concepts, subject.spec, seen)
+        first = {w: likely * share for w, share in YES.items()} | {w: (1 - likely) * share for w, share in NO.items()}
+        rest = 1 - sum(OTHER.values())
+        return Answer("Yes" if likely > 0.5 else "No", first={w: rest * p for w, p in first.items()} | OTHER)
+
+    def _show(self, request: Request) -> tuple[str, Sights]:
+        """Mark of the picture that the request is about, and what is in it."""
+        picture = request.pictures[-1]
+        mark = hashlib.sha256(picture).hexdigest()[:8]
+        with self._lock:
+            self._shown.pop(mark, None)
+            self._shown[mark] = picture
+        return mark, self._look(picture)
+
+    def _meant(self, request: Request) -> bytes:
+        """The picture that the failures were seen in; the one shown last where they do not say."""
+        marks = MARK.findall(section(request.text, "failures") or "")
+        return self._shown[marks[0] if marks else next(reversed(self._shown))]
+
+    def _refined(self, picture: bytes, subject: Subject) -> str:
+        return corrected_prompt(subject.concepts, subject.spec, self._look(picture), self._name(picture))
+
+    def _comparison(self, request: Request, subject: Subject) -> dict[str, object]:
+        first, second = (self._rank(picture, subject) for picture in request.pictures[-2:])
+        better = "equal" if first == second else "first" if first > second else "second"
+        return {"better": better, "reason": f"{first[0]:.0%} of the checks pass on the first, {second[0]:.0%} after it"}
+
+    def _rank(self, picture: bytes, subject: Subject) -> tuple[float, float]:
+        with self._lock:
+            critique = self._critic.examine(opened(picture), "a picture", subject.concepts)
+        return critique.score, critique.confidence
+
+    def _seen(self, picture: bytes) -> Sights:
+        with self._lock:
+            [seen] = self._eyes.look([opened(picture)])
+        return seen
+
+    def _name(self, picture: bytes) -> str:
+        files = sorted(self.album.glob("images/*.png")) if self.album else []
+        pixels = opened(picture).tobytes()
+        names = (path.stem for path in files if opened(path.read_bytes()).tobytes() == pixels)
+        return next(names, "a picture")
+
+
+def _verdict(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
+    """Answer and evidence."""
+    if check is None:
+        return "unclear", "I do not understand the question"
+    likely = probability(check, subject.concepts, subject.spec, seen)
+    answer = "unclear" if abs(likely - 0.5) < UNSURE else "yes" if likely > 0.5 else "no"
+    return answer, evidence(check, subject.concepts, subject.spec, seen)
+
+
+def asked_for(request: Request) -> str:
+    """The schema's name; without a schema, the one whose fields the text speaks of."""
+    if request.schema_name is not None:
+        return request.schema_name
+    fields = {"concept_graph": "entities", "critique": "answers", "comparison": "better", "refined_prompt": "prompt"}
+    return next((name for name, field in fields.items() if f'"{field}"' in request.text), "nothing known")
+
+
+def checks(request: Request) -> list[tuple[str, str]]:
+    """Id and question of each check that the request lists."""
+    lines = (section(request.text, "checks") or "").splitlines()
+    return [(id, question) for id, _, question in (line.partition(": ") for line in lines)]
+
+
+def concept_graph(concepts: ConceptGraph) -> dict[str, object]:
+    return {
+        "entities": [e.model_dump(mode="json") for e in concepts.entities],
+        "interactions": [i.model_dump(mode="json") for i in concepts.interactions],
+        "scene": concepts.scene,
+    }
+
+
+def opened(picture: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(picture)).convert("RGB")
