@@ -1,33 +1,43 @@
 """The routing: pure functions of the state that name what is to be done next."""
 
+from collections.abc import Sequence
+
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from ..state import Decision, Population, RunState, derive_seed
-from ..tools.roles import GenerateRequest, RedenoiseRequest
+from ..state import Decision, Plan, Population, RunState, derive_seed
+from ..tools.roles import GenerateRequest, KnowsItsCost, RedenoiseRequest
 from .context import Context
-from .guard import checked, first_drawings, within_budget
+from .guard import checked, first_drawings, within_budget, without_repeats
 from .messages import FinishWork, GenerateWork, RefineWork
 from .nodes import context_of
 from .policies.policy import Policy, PolicyError
 
 
 def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
-    """The first drawings, the first of them from the run's own seed."""
+    """The first drawings; unless the plan fixes seeds, the first of them from the run's own."""
     context = context_of(runtime)
     wanted = context.policy.plan(state["concepts"])
+    cost = context.diffusion.evaluations_per_drawing if isinstance(context.diffusion, KnowsItsCost) else None
     return [
         _generate(
             GenerateRequest(
                 id=image_id(0, index),
                 round=0,
                 prompt=state["prompt"],
-                seed=state["seed"] if index == 0 else derive_seed(state["seed"], image_id(0, index)),
+                seed=first_seed(wanted, state["seed"], index),
                 keep_steps=wanted.keep_steps,
             )
         )
-        for index in range(first_drawings(wanted.images, context.budget))
+        for index in range(first_drawings(wanted.images, context.budget, cost))
     ]
+
+
+def first_seed(wanted: Plan, seed: int, index: int) -> int:
+    """Seed of first drawing ``index``: the plan's own, else the run's ``seed`` or one that follows from it."""
+    if wanted.seeds is not None:
+        return wanted.seeds[index]
+    return seed if index == 0 else derive_seed(seed, image_id(0, index))
 
 
 def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
@@ -38,8 +48,7 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
     work = [decision for decision in decisions if decision.action != "stop"]
     if not work:
         return [Send("finish", FinishWork(population=population, stops=decisions))]
-    keep_steps = context.policy.plan(population.concepts).keep_steps
-    return [send(decision, index, population, keep_steps) for index, decision in enumerate(work)]
+    return sends(work, population, context.policy.plan(population.concepts).keep_steps)
 
 
 def decide(population: Population, policy: Policy) -> list[Decision]:
@@ -48,7 +57,8 @@ def decide(population: Population, policy: Policy) -> list[Decision]:
     Raises:
         PolicyError: the policy's answer cannot be carried out.
     """
-    return within_budget(checked(policy.judge(population), population), population)
+    answer = checked(policy.judge(population), population)
+    return within_budget(without_repeats(answer, population), population)
 
 
 def population_of(state: RunState, context: Context) -> Population:
@@ -69,8 +79,13 @@ def image_id(round: int, index: int) -> str:
     return f"{round:02d}-{index:02d}"
 
 
-def send(decision: Decision, index: int, population: Population, keep_steps: tuple[int, ...]) -> Send:
-    """The work that a refine or reseed decision asks for."""
+def sends(work: Sequence[Decision], population: Population, keep_steps: tuple[int, ...]) -> list[Send]:
+    """The work that these decisions ask for, each branch an image of its own; all carry their decision."""
+    branches = [(decision, start) for decision in work for start in decision.starts or (0,)]
+    return [_send(*branch, index, population, keep_steps) for index, branch in enumerate(branches)]
+
+
+def _send(decision: Decision, start: int, index: int, population: Population, keep_steps: tuple[int, ...]) -> Send:
     round = population.round + 1
     id = image_id(round, index)
     match decision:
@@ -80,13 +95,12 @@ def send(decision: Decision, index: int, population: Population, keep_steps: tup
             action="refine",
             source=str(source),
             operator="inject" | "resume" as operator,
-            start_step=int(start_step),
             prompt=str(prompt),
             seed=int(seed),
         ):
-            later = tuple(k for k in keep_steps if k >= start_step)
-            origin = population.images[source]
-            request = RedenoiseRequest(id, round, prompt, origin, operator, start_step, seed, later)
+            # A resumed image shares the steps before its start with its source.
+            wanted = keep_steps if operator == "resume" else tuple(k for k in keep_steps if k >= start)
+            request = RedenoiseRequest(id, round, prompt, population.images[source], operator, start, seed, wanted)
             return Send("refine", RefineWork(request=request, decision=decision))
         case _:
             raise PolicyError(f"a {decision.action} of {decision.image} asks for no work")

@@ -29,6 +29,7 @@ class Tracer:
         """Seen so far, by image id."""
         self.failed = False
         """Whether a node raised."""
+        self._decided: set[str] = set()
         self._started: dict[str, tuple[float, int | None, str | None]] = {}
 
     def read(self, part: Mapping[str, Any]) -> Iterator[Event]:
@@ -43,6 +44,9 @@ class Tracer:
 
     def _start(self, task: str, node: str, given: Mapping[str, Any]) -> Iterator[Event]:
         for decision in _decisions(given):
+            if decision.image in self._decided:
+                continue
+            self._decided.add(decision.image)
             yield Decided(
                 run=self.run, round=self._round(decision.image), node=node, image=decision.image, decision=decision
             )

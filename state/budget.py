@@ -38,10 +38,10 @@ class Budget(Frozen):
     seconds: float | None = Field(default=None, gt=0)
     money: float | None = Field(default=None, gt=0)
 
-    def exhausted_by(self, spend: Spend) -> str | None:
-        """Name of the first bound that ``spend`` has reached; None if there is room left."""
+    def exceeded_by(self, spend: Spend) -> str | None:
+        """Name of the first bound that ``spend`` goes beyond; None if it stays within all of them."""
         for name in ("images", "evaluations", "critic_calls", "tokens", "seconds", "money"):
             bound = getattr(self, name)
-            if bound is not None and getattr(spend, name) >= bound:
+            if bound is not None and getattr(spend, name) > bound:
                 return name
         return None

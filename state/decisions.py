@@ -17,8 +17,16 @@ class Plan(Frozen):
 
     images: int = Field(default=1, ge=1)
     """How many first drawings, each from a seed of its own."""
+    seeds: tuple[Seed, ...] | None = None
+    """Their seeds, in order, where a procedure fixes them; None: they follow from the run's seed."""
     keep_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Steps k whose x_k is kept, so that the trajectory can be resumed there."""
+
+    @model_validator(mode="after")
+    def _every_drawing_has_its_seed(self) -> Self:
+        if self.seeds is not None and len(self.seeds) != self.images:
+            raise ValueError(f"{self.images} first drawings need as many seeds, not {len(self.seeds)}")
+        return self
 
 
 class Decision(Frozen):
@@ -37,6 +45,8 @@ class Decision(Frozen):
     """refine only."""
     start_step: int | None = Field(default=None, ge=0)
     """refine only: the step of the schedule to start at."""
+    branches: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """refine only: more steps to start at; each gives an image beside that of ``start_step``."""
     prompt: str | None = Field(default=None, min_length=1)
     """refine and reseed: the words to draw from."""
     seed: Seed | None = None
@@ -52,9 +62,21 @@ class Decision(Frozen):
         names = ("source", "operator", "start_step", "prompt", "seed")
         missing = [n for n in needed if getattr(self, n) is None]
         surplus = [n for n in names if n not in needed and getattr(self, n) is not None]
+        surplus += ["branches"] if self.branches and self.action != "refine" else []
         if missing or surplus:
             raise ValueError(
                 f"a {self.action} decision needs {', '.join(needed) or 'no parameters'};"
                 f" missing: {', '.join(missing) or 'none'}; surplus: {', '.join(surplus) or 'none'}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _branches_differ(self) -> Self:
+        if len({*self.starts}) < len(self.starts):
+            raise ValueError(f"two branches of {self.image!r} start at the same step: they would be one image")
+        return self
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """refine only: every step to start at, each of which gives an image."""
+        return () if self.start_step is None else (self.start_step, *self.branches)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..state import ConceptGraph, Critique, ImageRecord, Operator
 from .store import Store
@@ -65,6 +65,16 @@ class Diffusion(Protocol):
         self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
     ) -> list[ImageRecord]:
         """One record for each request, in order; ``MissingLatentError`` if x_k was not kept."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsCost(Protocol):
+    """A diffusion role that tells beforehand what a drawing costs, so that a budget holds from the first one on."""
+
+    @property
+    def evaluations_per_drawing(self) -> int:
+        """Forward passes of the denoiser for one full drawing; a guided step counts two."""
         ...
 
 

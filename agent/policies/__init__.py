@@ -1,26 +1,72 @@
 """What decides about images; one policy a file."""
 
 from .adaptive import Adaptive
+from .attempts import is_repeat, refine_anew
 from .best_of_n import BestOfN
+from .guards import (
+    Guard,
+    at_most,
+    first_stop,
+    nothing_failed,
+    oscillation,
+    own_success,
+    plateau,
+    regression,
+    success,
+)
+from .hybrid import Hybrid
+from .lines import Keep, best_of_line, family_of, kept, line_of, promising, refinements, tried_in_vain
 from .moves import corrected_prompt, failed, refine, reseed, stop
+from .multi_round import MultiRound
+from .paper import Paper
 from .policy import FunctionPolicy, JudgeFunction, Policy, PolicyError
+from .random_control import RandomControl
+from .refining import Refining
 from .resolve import POLICIES, PolicySpec, resolve_policy
+from .rules import RULES
+from .seed_search import SeedSearch
 from .single import Single
 
 __all__ = [
     "POLICIES",
+    "RULES",
     "Adaptive",
     "BestOfN",
     "FunctionPolicy",
+    "Guard",
+    "Hybrid",
     "JudgeFunction",
+    "Keep",
+    "MultiRound",
+    "Paper",
     "Policy",
     "PolicyError",
     "PolicySpec",
+    "RandomControl",
+    "Refining",
+    "SeedSearch",
     "Single",
+    "at_most",
+    "best_of_line",
     "corrected_prompt",
     "failed",
+    "family_of",
+    "first_stop",
+    "is_repeat",
+    "kept",
+    "line_of",
+    "nothing_failed",
+    "oscillation",
+    "own_success",
+    "plateau",
+    "promising",
     "refine",
+    "refine_anew",
+    "refinements",
+    "regression",
     "reseed",
     "resolve_policy",
     "stop",
+    "success",
+    "tried_in_vain",
 ]

@@ -4,6 +4,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Critique, Decision, ImageRecord, Operator, Plan, Population, derive_seed
+from .guards import success
+from .lines import best_of_line, promising, tried_in_vain
 from .moves import failed, refine, reseed, stop
 
 KEPT_STEPS = (1, 2, 4)
@@ -13,6 +15,10 @@ KEPT_STEPS = (1, 2, 4)
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Adaptive:
     """Local failures are refined, global ones drawn anew, until all checks pass.
+
+    A refinement that gains nothing is undone: work goes back to the best ancestor, and tries an
+    earlier start step with other noise, or noise where a trajectory was resumed. When that stalls
+    too, the image is drawn anew.
 
     That a missing subject wants another seed and a wrong detail a refinement is the finding of EPIC
     (arXiv 2605.11722); that later images are often worse, so that work has to go on from the best
@@ -38,73 +44,59 @@ class Adaptive:
         return Plan(images=self.images, keep_steps=KEPT_STEPS if self.operator == "resume" else ())
 
     def judge(self, population: Population) -> list[Decision]:
-        best = population.best()
-        pending = sorted(population.pending(), key=lambda i: _standing(population, i), reverse=True)
-        if population.critiques[best.id].all_pass:
-            return [_finished(image, best) for image in pending]
-        return [
-            self._decide(population, image)
-            if place < self.width
-            else stop(image, "outranked", f"{self.width} more promising image(s) are worked on")
-            for place, image in enumerate(pending)
-        ]
+        return [self._decide(population, image, place) for place, image in enumerate(promising(population))]
 
-    def _decide(self, population: Population, image: ImageRecord) -> Decision:
-        line = _line(population, image)
-        source = max(reversed(line), key=population.rank)
+    def _decide(self, population: Population, image: ImageRecord, place: int) -> Decision:
+        stopped = success(population, image)
+        if stopped is not None:
+            return stopped
+        if place >= self.width:
+            return stop(image, "outranked", f"{self.width} more promising image(s) are worked on")
+        source = best_of_line(population, image)
         critique = population.critiques[source.id]
+        if not failed(critique):
+            return stop(image, "nothing_failed", f"{source.id} has unknown checks, and none failed")
+        return self._anew(population, image, critique) or self._refine(population, image, source)
+
+    def _anew(self, population: Population, image: ImageRecord, critique: Critique) -> Decision | None:
+        """A reseed where refining is not worth it."""
         wrong, total = failed(critique), len(critique.verdicts)
-        if not wrong:
-            return stop(image, "nothing_failed", f"{total - critique.passed} checks are unknown, and none failed")
         missing = _missing(population.concepts, critique)
         if missing:
             return reseed(population, image, "subject_missing", f"not in the picture: {', '.join(missing)}")
         if len(wrong) >= self.reseed_share * total:
             return reseed(population, image, "most_checks_fail", f"{len(wrong)} of {total} checks fail")
-        tried = _tried_in_vain(population, line[-1])
+        tried = tried_in_vain(population, image)
         if tried >= self.patience:
             return reseed(population, image, "refinement_stalls", f"{tried} refinements in a row fixed nothing")
-        return self._refine(population, image, source, wrong)
+        return None
 
-    def _refine(
-        self, population: Population, image: ImageRecord, source: ImageRecord, wrong: tuple[str, ...]
-    ) -> Decision:
+    def _refine(self, population: Population, image: ImageRecord, source: ImageRecord) -> Decision:
         reverted = source != image
-        share = len(wrong) / len(population.critiques[source.id].verdicts)
-        fraction = self.severe if share > 1 / 4 or reverted else self.mild
-        reason = f"{source.id} fails {', '.join(wrong)}"
+        reason = f"{source.id} fails {', '.join(failed(population.critiques[source.id]))}"
+        operator, start_step = self._start(population, source)
         return refine(
             population,
             image,
             "revert_to_best" if reverted else "few_checks_fail",
             f"{image.id} is no better than {source.id}; {reason}" if reverted else reason,
             source=source,
-            operator=self.operator,
-            start_step=round(fraction * source.steps),
+            operator=operator,
+            start_step=start_step,
             seed=derive_seed(population.seed, "refine", image.id) if reverted else None,
         )
 
-
-def _line(population: Population, image: ImageRecord) -> list[ImageRecord]:
-    """``image``, what it was refined from, and so on up to the drawing that they all come from."""
-    line = [image]
-    for ancestor in population.ancestors(image):
-        if line[-1].origin != "refine":
-            break
-        line.append(ancestor)
-    return line
-
-
-def _standing(population: Population, image: ImageRecord) -> tuple[float, float]:
-    """Rank of the best image in its line: what work on it would start from."""
-    return max(population.rank(i) for i in _line(population, image))
-
-
-def _tried_in_vain(population: Population, drawing: ImageRecord) -> int:
-    """Refinements that came of ``drawing`` since the one that first passed as many checks as any."""
-    family = [i for i in population.images.values() if _line(population, i)[-1] == drawing]
-    scores = [population.critiques[i.id].score for i in sorted(family, key=lambda i: i.id)]
-    return len(scores) - 1 - scores.index(max(scores))
+    def _start(self, population: Population, source: ImageRecord) -> tuple[Operator, int]:
+        """Operator and step of the next refinement of ``source``: by severity, then what was not tried on it."""
+        critique = population.critiques[source.id]
+        severe = len(failed(critique)) > len(critique.verdicts) / 4
+        fractions = (self.severe, self.severe / 2) if severe else (self.mild, self.severe, self.severe / 2)
+        steps = [round(fraction * source.steps) for fraction in fractions]
+        ways: list[tuple[Operator, int]] = [(self.operator, step) for step in steps]
+        if self.operator == "resume":
+            ways.append(("inject", steps[0]))
+        tried = sum(i.parent == source.id and i.origin == "refine" for i in population.images.values())
+        return ways[min(tried, len(ways) - 1)]
 
 
 def _missing(concepts: ConceptGraph, critique: Critique) -> tuple[str, ...]:
@@ -112,9 +104,3 @@ def _missing(concepts: ConceptGraph, critique: Critique) -> tuple[str, ...]:
     checks = [concepts.check(id) for id in failed(critique)]
     absent = {check.about for check in checks if check.aspect == "presence"}
     return tuple(entity.name for entity in concepts.entities if entity.id in absent)
-
-
-def _finished(image: ImageRecord, best: ImageRecord) -> Decision:
-    if image == best:
-        return stop(image, "all_pass", "every check passes")
-    return stop(image, "another_passes", f"every check passes on {best.id}")

@@ -12,10 +12,24 @@ from ...tools.errors import SettingsError
 from ..validation import first_problem
 from .adaptive import Adaptive
 from .best_of_n import BestOfN
+from .hybrid import Hybrid
+from .multi_round import MultiRound
+from .paper import Paper
 from .policy import FunctionPolicy, JudgeFunction, Policy
+from .random_control import RandomControl
+from .seed_search import SeedSearch
 from .single import Single
 
-POLICIES: dict[str, Callable[..., Policy]] = {"adaptive": Adaptive, "best_of_n": BestOfN, "single": Single}
+POLICIES: dict[str, Callable[..., Policy]] = {
+    "adaptive": Adaptive,
+    "best_of_n": BestOfN,
+    "hybrid": Hybrid,
+    "multi_round": MultiRound,
+    "paper": Paper,
+    "random": RandomControl,
+    "seed_search": SeedSearch,
+    "single": Single,
+}
 
 PolicySpec = str | Policy | type[Policy] | JudgeFunction
 """A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``."""

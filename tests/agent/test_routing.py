@@ -4,7 +4,7 @@ import pytest
 
 from detailscribe.agent.guard import checked, within_budget
 from detailscribe.agent.policies import PolicyError, refine, reseed, stop
-from detailscribe.agent.routing import send
+from detailscribe.agent.routing import sends
 from detailscribe.state import Budget, Decision
 
 from .fakes import PROMPT, population, record
@@ -54,8 +54,9 @@ def test_an_answer_that_cannot_be_carried_out_is_refused(answer, complaint):
         (Budget(evaluations=2 * 56 + 48 + 56), ["r", "s"]),
         (Budget(evaluations=2 * 56 + 47), ["budget_evaluations", "budget_evaluations"]),
         (Budget(critic_calls=3), ["r", "budget_critic_calls"]),
-        (Budget(seconds=0.5), ["budget_seconds", "budget_seconds"]),
-        (Budget(seconds=0.6), ["r", "s"]),
+        (Budget(seconds=0.74), ["budget_seconds", "budget_seconds"]),
+        (Budget(seconds=0.75), ["r", "budget_seconds"]),
+        (Budget(seconds=1.0), ["r", "s"]),
     ],
     ids=str,
 )
@@ -75,7 +76,7 @@ def test_stops_pass_through_a_spent_budget_as_they_are():
 
 def test_a_refinement_is_sent_with_its_source_and_the_steps_still_to_come():
     decision = refine(PEOPLE, TWO, "r", "x", source=ONE, operator="inject", start_step=2)
-    work = send(decision, 1, PEOPLE, (1, 2, 4))
+    [_, work] = sends([reseed(PEOPLE, ONE, "s", "y"), decision], PEOPLE, (1, 2, 4))
     request = work.arg["request"]
     assert (work.node, work.arg["decision"]) == ("refine", decision)
     assert (request.id, request.round, request.source, request.keep_steps) == ("01-01", 1, ONE, (2, 4))
@@ -83,7 +84,7 @@ def test_a_refinement_is_sent_with_its_source_and_the_steps_still_to_come():
 
 def test_a_reseed_is_sent_to_generate_in_place_of_its_image():
     decision = reseed(PEOPLE, ONE, "r", "x", prompt=PROMPT)
-    work = send(decision, 0, PEOPLE, (1,))
+    [work] = sends([decision], PEOPLE, (1,))
     request = work.arg["request"]
     assert (work.node, request.id, request.parent, request.prompt) == ("generate", "01-00", "00-00", PROMPT)
     assert (request.seed, request.keep_steps) == (decision.seed, (1,))
@@ -91,4 +92,4 @@ def test_a_reseed_is_sent_to_generate_in_place_of_its_image():
 
 def test_a_stop_asks_for_no_work():
     with pytest.raises(PolicyError, match="asks for no work"):
-        send(stop(ONE, "a", "b"), 0, PEOPLE, ())
+        sends([stop(ONE, "a", "b")], PEOPLE, ())

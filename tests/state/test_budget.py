@@ -20,16 +20,15 @@ def test_spends_add_up_field_by_field(one, other):
 
 
 @pytest.mark.parametrize("name", ["images", "evaluations", "critic_calls", "tokens", "seconds", "money"])
-def test_a_bound_is_reached_when_it_is_spent_and_not_before(name):
+def test_a_bound_may_be_reached_and_not_exceeded(name):
     budget = Budget(**{"images": 100, name: 3})
-    assert budget.exhausted_by(Spend(**{name: 2})) is None
-    assert budget.exhausted_by(Spend(**{name: 3})) == name
+    assert budget.exceeded_by(Spend(**{name: 3})) is None
+    assert budget.exceeded_by(Spend(**{name: 4})) == name
 
 
-def test_what_is_not_bounded_is_never_exhausted():
-    assert (
-        Budget(images=2).exhausted_by(Spend(images=1, evaluations=10**9, tokens=10**9, seconds=1e9, money=1e9)) is None
-    )
+def test_what_is_not_bounded_is_never_exceeded():
+    much = Spend(images=1, evaluations=10**9, tokens=10**9, seconds=1e9, money=1e9)
+    assert Budget(images=2).exceeded_by(much) is None
 
 
 def test_rounds_and_images_are_always_bounded():

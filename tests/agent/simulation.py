@@ -1,0 +1,88 @@
+"""Whole runs without graph and models: the real judge steps a population of records that a script criticizes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from detailscribe.agent.guard import first_drawings
+from detailscribe.agent.policies import Policy
+from detailscribe.agent.routing import decide, first_seed, image_id, sends
+from detailscribe.state import Budget, Critique, Decision, Exchange, ImageRecord, Population
+from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+
+from .fakes import STEPS, concepts, record
+
+Look = Callable[[ImageRecord], Critique]
+
+TOO_MANY = 60
+"""Rounds after which a run counts as one that never ends."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A run that came to its end."""
+
+    population: Population
+    """With a decision for every image."""
+    stops: list[Decision]
+
+
+def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int = 7) -> Simulated:
+    """Run ``policy`` to its end; ``AssertionError`` if it has none."""
+    budget, plan = budget or Budget(), policy.plan(concepts())
+    first = [
+        make(GenerateRequest(image_id(0, n), 0, "the prompt", first_seed(plan, seed, n), None, plan.keep_steps))
+        for n in range(first_drawings(plan.images, budget, 2 * STEPS))
+    ]
+    images, critiques, decisions = {i.id: i for i in first}, {i.id: look(i) for i in first}, {}
+    for round in range(TOO_MANY):
+        people = Population(
+            concepts=concepts(),
+            images=images,
+            critiques=critiques,
+            decisions=decisions,
+            budget=budget,
+            seed=seed,
+            round=round,
+        )
+        made = decide(people, policy)
+        assert made == decide(people, policy), "a policy is pure"
+        work = [d for d in made if d.action != "stop"]
+        if not work:
+            everything = decisions | {d.image: d for d in made}
+            return Simulated(people.model_copy(update={"decisions": everything}), made)
+        decisions = decisions | {d.image: d for d in work}
+        for image in (make(s.arg["request"]) for s in sends(work, people, plan.keep_steps)):
+            assert image.id not in images, "every image has an id of its own"
+            images, critiques = images | {image.id: image}, critiques | {image.id: look(image)}
+    raise AssertionError(f"{policy} never ends")
+
+
+def make(request: GenerateRequest | RedenoiseRequest) -> ImageRecord:
+    """The record of the image that a request asks for, as the diffusion role would write it."""
+    given = {"round": request.round, "prompt": request.prompt, "seed": request.seed}
+    start = request.start_step if isinstance(request, RedenoiseRequest) else 0
+    kept = {k: f"latents/{request.id}-{k}" for k in request.keep_steps if start <= k <= STEPS}
+    if isinstance(request, GenerateRequest):
+        origin = "generate" if request.parent is None else "reseed"
+        return record(request.id, request.parent, origin, trajectory=kept, **given)
+    if request.operator == "resume":
+        assert start in request.source.trajectory, "only kept steps can be resumed"
+        shared = {k: path for k, path in request.source.trajectory.items() if k in request.keep_steps and k < start}
+        kept = shared | kept
+    return record(
+        request.id,
+        request.source.id,
+        "refine",
+        operator=request.operator,
+        start_step=start,
+        start_sigma=1 - start / STEPS,
+        evaluations=2 * (STEPS - start),
+        trajectory=kept,
+        **given,
+    )
+
+
+def paid(critique: Critique, tokens: int, seconds: float, money: float) -> Critique:
+    """The same critique, at a price."""
+    exchange = Exchange(model="m", prompt="p", reply="r", prompt_tokens=tokens, seconds=seconds, money=money)
+    return critique.model_copy(update={"exchanges": (exchange,)})
