@@ -124,7 +124,7 @@ async def test_one_image_is_the_pipelines(folder, stock, store, guidance):
 
 async def test_in_bfloat16_too(folder, store):
     """As on a GPU; the latent is kept in the model's own precision."""
-    model = LocalDiffusion.load(folder, steps=STEPS, dtype=torch.bfloat16)
+    model = LocalDiffusion.load(folder, steps=STEPS, precision="bf16")
     image = await draw(model, store)
     latent = read_latent(store, image.latent)
     assert latent.dtype == torch.bfloat16

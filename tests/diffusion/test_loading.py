@@ -130,7 +130,7 @@ def test_weights_run_in_single_precision_on_a_cpu(folders):
     model = LocalDiffusion.load(folders["sd3"], device="cpu")
     networks = (model.pipe.transformer, model.pipe.vae, model.pipe.text_encoder, model.pipe.text_encoder_3)
     assert {network.dtype for network in networks} == {torch.float32}
-    half = LocalDiffusion.load(folders["sd3"], device="cpu", dtype=torch.bfloat16)
+    half = LocalDiffusion.load(folders["sd3"], device="cpu", precision="bf16")
     assert half.pipe.transformer.dtype == torch.bfloat16
 
 

@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from ..errors import ModelError
+from .memory import Precision, check_memory, memory_there
+from .placement import Placement, loading_arguments, put
 from .quiet import quiet_loading
+from .sizes import KNOWN
+from .transient import TransientEncoder
 
 NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 """Parts with weights."""
 OPTIONAL = ("text_encoder_2", "text_encoder_3", "tokenizer_2", "tokenizer_3")
 """Parts that a pipeline can do without; diffusers wants to be told that they are absent."""
+T5_ENCODER = "text_encoder_3"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -54,45 +60,88 @@ def content_hash(folder: Path) -> str:
     return total.hexdigest()[:12]
 
 
-def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> StableDiffusion3Pipeline:
-    """The pipeline in ``folder``, with its weights as ``dtype`` on ``device``.
+def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipeline, str]:
+    """The pipeline of a diffusers folder or a hub id, and its name with a short content hash.
+
+    Raises:
+        ModelError: see ``locate`` and ``load_pipeline``; a known model that does not fit is not downloaded first.
+    """
+    if str(source) in KNOWN:
+        _check_room(source, placement)
+    folder, model = locate(source)
+    return load_pipeline(folder, placement), model
+
+
+def load_pipeline(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
+    """The pipeline in ``folder``, placed as wanted.
 
     Raises:
         ModelError: a file is missing or corrupt, weights are missing, it is not an SD3-class pipeline, or
             there is no room or no such device.
     """
     try:
+        index = _read_index(folder)
+        _check_room(folder, placement)
         with quiet_loading():
-            pipe = _load(folder, dtype)
+            pipe = _load(folder, index, placement)
         _check_kind(pipe)
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
     except Exception as error:  # tokenizers raises it bare
         raise ModelError(f"{folder} is not whole: {one_line(error)}; fetch or save it again") from error
     try:
-        return pipe.to(device)
+        return put(pipe, placement)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ModelError(f"{folder} cannot be put on the device {device}: {one_line(error)}") from error
+        raise ModelError(f"{folder} cannot be put on the device {placement.device}: {one_line(error)}") from error
 
 
-def _load(folder: Path, dtype: torch.dtype) -> StableDiffusion3Pipeline:
+def _check_room(model: Path | str, placement: Placement) -> None:
+    check_memory(model, placement.precision, placement.offload, placement.t5, memory_there(), gpu=placement.on_gpu)
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    """What the pipeline is made of: library and class by part."""
     index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
     kind = str(index.get("_class_name"))
     if not kind.startswith("StableDiffusion3"):
         raise ModelError(f"it holds a {kind}, not a StableDiffusion3Pipeline")
+    return index
+
+
+def _load(folder: Path, index: Mapping[str, Any], placement: Placement) -> StableDiffusion3Pipeline:
     absent: dict[str, Any] = {part: None for part in OPTIONAL if (index.get(part) or [None])[0] is None}
-    parts = {part: _load_network(folder / part, index[part], dtype) for part in NETWORKS if part not in absent}
-    return StableDiffusion3Pipeline.from_pretrained(
+    transient = placement.t5 == "once" and T5_ENCODER not in absent
+    if placement.t5 != "keep":
+        absent[T5_ENCODER] = None
+    if placement.t5 == "drop":
+        absent["tokenizer_3"] = None
+    parts = {part: load_network(folder, part, index[part], placement) for part in NETWORKS if part not in absent}
+    pipe: StableDiffusion3Pipeline = StableDiffusion3Pipeline.from_pretrained(
         str(folder), **parts, **absent, image_encoder=None, feature_extractor=None, local_files_only=True
     )
+    if transient:
+        reader = TransientEncoder(lambda: _load_reader(folder, index[T5_ENCODER], placement), placement.dtype)
+        reader.drop_before(pipe.transformer)
+        pipe.register_modules(text_encoder_3=reader)
+    return pipe
 
 
-def _load_network(folder: Path, named: Sequence[str], dtype: torch.dtype) -> torch.nn.Module:
+def _load_reader(folder: Path, named: Sequence[str], placement: Placement) -> torch.nn.Module:
+    """T5 where it is to run, in 4 bits only on the GPU."""
+    there = placement.t5_device
+    precision: Precision = "bf16" if placement.precision == "nf4" and there.type == "cpu" else placement.precision
+    with quiet_loading():
+        reader = load_network(folder, T5_ENCODER, named, replace(placement, device=there, precision=precision))
+    return reader if precision == "nf4" else reader.to(there)
+
+
+def load_network(folder: Path, part: str, named: Sequence[str], placement: Placement) -> torch.nn.Module:
     """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
-    kind = _network_class(*named)
-    network, info = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True, local_files_only=True)
+    network, info = _network_class(*named).from_pretrained(
+        folder / part, output_loading_info=True, local_files_only=True, **loading_arguments(part, named[0], placement)
+    )
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(f"{folder.name} lacks {len(missing)} of its weights, such as {missing[0]}")
+        raise ModelError(f"{part} lacks {len(missing)} of its weights, such as {missing[0]}")
     return network
 
 

@@ -17,10 +17,12 @@ from .denoise import Denoised, Member, denoise
 from .embeddings import Embedding, Encoder
 from .jobs import Job, in_this_context
 from .latents import final_reference, kept_reference, read_latent, write_latent
-from .loading import load_pipeline, locate
+from .loading import load
+from .memory import T5, Offload, Precision
 from .noise import noise_for
 from .operators import inject, resume
 from .owner import Abandoned, Owner, Ticket
+from .placement import choose_placement
 from .png import png_bytes
 from .schedule import make_schedule
 
@@ -82,9 +84,11 @@ class LocalDiffusion:
         guidance: float = 4.5,
         max_tokens: int = 256,
         swap_pooled: bool = True,
-        # where and how fast
+        # where, how wide and how fast
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        precision: Precision | None = None,
+        offload: Offload = "none",
+        t5: T5 = "keep",
         max_batch: int = 8,
         batch_alone: bool = False,
     ) -> Self:
@@ -95,14 +99,15 @@ class LocalDiffusion:
         Args:
             source: A ``Path``, or the text of one, or ``owner/name``.
             device: The GPU if there is one, else the CPU.
-            dtype: Of the weights; bfloat16 on a GPU and float32 on a CPU.
+            precision: bf16, fp32, fp16 or nf4; bf16 on a GPU and fp32 on a CPU by default.
+            offload: What waits in RAM while it is not needed: none, model or group.
+            t5: keep, once (dropped while the denoiser runs) or drop.
 
         Raises:
-            ModelError: weights are missing, corrupt or of another kind.
+            ModelError: weights are missing, corrupt or of another kind, or there is too little memory for them.
+            SettingsError: precision and offload do not go together, or need a GPU that is not there.
         """
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        folder, model = locate(source)
-        pipe = load_pipeline(folder, place, dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16))
+        pipe, model = load(source, choose_placement(device, precision, offload, t5))
         return cls(
             pipe,
             model,
