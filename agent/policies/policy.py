@@ -23,8 +23,9 @@ class Policy(Protocol):
     def judge(self, population: Population) -> Sequence[Decision]:
         """One decision for each of ``population.pending()``, the most promising first.
 
-        When no decision is left but stops, the run ends. Where the budget does not reach for all,
-        the first ones have it.
+        When no decision is left but stops, the run ends. Until then a stop is not final: the image
+        is asked about again after the next round. Where the budget does not reach for all, the
+        first ones have it.
         """
         ...
 

@@ -5,7 +5,7 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
-from .lines import promising
+from .lines import line_of, promising
 from .moves import stop
 from .refining import Refining
 
@@ -29,12 +29,15 @@ class SeedSearch(Refining):
         return Plan(images=self.n, keep_steps=self.keep_steps())
 
     def judge(self, population: Population) -> list[Decision]:
-        return [self._decide(population, image, place) for place, image in enumerate(promising(population))]
+        drawings = sorted((i for i in population.images.values() if i.round == 0), key=lambda i: i.id)
+        chosen = sorted(drawings, key=population.rank, reverse=True)[: self.m]
+        return [self._decide(population, image, chosen) for image in promising(population)]
 
-    def _decide(self, population: Population, image: ImageRecord, place: int) -> Decision:
-        stopped = first_stop((success, nothing_failed, at_most(self.rounds)), population, image)
+    def _decide(self, population: Population, image: ImageRecord, chosen: list[ImageRecord]) -> Decision:
+        stopped = success(population, image)
         if stopped is not None:
             return stopped
-        if place >= self.m:
+        if line_of(population, image)[-1] not in chosen:
             return stop(image, "outranked", f"{self.m} more promising drawing(s) are refined")
-        return self.refined(population, image)
+        guards = (nothing_failed, at_most(self.rounds))
+        return first_stop(guards, population, image) or self.refined(population, image)

@@ -56,3 +56,24 @@ def test_a_plan_draws_at_least_one_image_and_keeps_steps_from_zero():
         Plan(images=0)
     with pytest.raises(ValidationError):
         Plan(keep_steps=(-1,))
+
+
+def test_a_refinement_can_start_at_several_steps_each_an_image():
+    decision = Decision(action="refine", **WHY, **PARAMETERS["refine"], branches=(2, 4))
+    assert decision.starts == (0, 2, 4)
+    assert Decision(action="stop", **WHY).starts == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "branches", "complaint"),
+    [("reseed", (2,), "surplus: branches"), ("stop", (2,), "surplus: branches"), ("refine", (0,), "one image")],
+)
+def test_only_a_refinement_branches_and_each_branch_is_another_image(action, branches, complaint):
+    with pytest.raises(ValidationError, match=complaint):
+        Decision(action=action, **WHY, **PARAMETERS[action], branches=branches)
+
+
+def test_a_plan_that_fixes_seeds_fixes_one_for_each_drawing():
+    assert Plan(images=2, seeds=(3, 4)).seeds == (3, 4)
+    with pytest.raises(ValidationError, match="2 first drawings need as many seeds, not 1"):
+        Plan(images=2, seeds=(3,))
