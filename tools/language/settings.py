@@ -3,13 +3,16 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from ...state import Frozen, Words
 
 
 class ChatSettings(Frozen):
     """One chat model on one OpenAI-compatible server."""
+
+    # An URL with a password in it must not be shown by the error that refuses it.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     model: Words
     """As the server names it."""
@@ -43,3 +46,26 @@ class ChatSettings(Frozen):
         if self.base_url is None:
             return "api.openai.com"
         return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    @property
+    def name(self) -> str:
+        """Model and server, as traces show them."""
+        return f"{self.model}@{self.host}"
+
+    def clean(self, text: str) -> str:
+        """Text from a server without the key that it may echo and without what is no Unicode text."""
+        key = "" if self.api_key is None else self.api_key.get_secret_value()
+        text = text.encode("utf-8", "replace").decode()
+        return text.replace(key, "***") if key else text
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_plain_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("a server's URL looks like http://localhost:8000/v1")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("a server's URL holds no key and no password; give it as the API key")
+        return url

@@ -1,0 +1,45 @@
+"""The HTTP client below the SDK: one time limit for a whole call, and no connection that outlives its event loop."""
+
+import asyncio
+from typing import Any
+
+import openai
+
+
+class UnreachableError(openai.APIConnectionError):
+    """No connection could be made to a server that was never reached; not tried again."""
+
+
+def http_client(seconds: float) -> openai.DefaultAsyncHttpxClient:
+    """A client whose calls take at most that long.
+
+    Connections are not kept for a later call: that call may come from another event loop, where
+    they would fail, and a model's seconds hide the handshake.
+    """
+    http = _library()
+
+    class Client(openai.DefaultAsyncHttpxClient):
+        reached = False
+
+        async def send(self, request: Any, **options: Any) -> Any:
+            try:
+                async with asyncio.timeout(seconds):
+                    response = await super().send(request, **options)
+            except TimeoutError as error:
+                raise http.ReadTimeout(f"no reply within {seconds:g} s", request=request) from error
+            except http.ConnectError as error:
+                if self.reached:
+                    raise
+                # A wrong URL must not cost a minute of retries.
+                raise UnreachableError(message=str(error), request=request) from error
+            self.reached = True
+            return response
+
+    return Client(limits=http.Limits(max_keepalive_connections=0))
+
+
+def _library() -> Any:
+    """httpx or httpx2: whichever the SDK's own client is made of."""
+    import importlib
+
+    return importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
