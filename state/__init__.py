@@ -2,6 +2,7 @@
 
 from .base import Frozen, Words
 from .budget import Budget, Spend
+from .comparison import Comparison
 from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind
 from .critique import Answer, Change, Critique, Verdict, change
 from .decisions import Action, Decision, Plan
@@ -25,6 +26,7 @@ __all__ = [
     "Budget",
     "Change",
     "Check",
+    "Comparison",
     "ConceptGraph",
     "Critique",
     "Decision",

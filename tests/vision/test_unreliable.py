@@ -1,0 +1,186 @@
+"""Errors at set rates: as many as asked for, always the same ones, and never a critique that contradicts itself."""
+
+import asyncio
+from dataclasses import dataclass, field
+from math import sqrt
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detailscribe.state import Critique, Verdict
+from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.vision.unreliable import UnreliableCritic
+
+from ..agent.fakes import CHECKS, concepts, critique, record
+
+IMAGES = 200
+
+
+@dataclass
+class Truth:
+    """Fails these checks on every image, each for itself."""
+
+    fails: str = ""
+    unknown: str = ""
+    probability: float | None = None
+    model: str = "truth@0"
+    asked: list = field(default_factory=list)
+
+    async def critique(self, image, concepts, store) -> Critique:
+        self.asked.append(concepts)
+        found = critique(image.id, self.fails, self.unknown)
+        likely = self.probability
+        verdicts = tuple(
+            v if likely is None else v.model_copy(update={"probability": likely if v.answer == "pass" else 1 - likely})
+            for v in found.verdicts
+        )
+        return found.model_copy(update={"verdicts": verdicts})
+
+
+def looks(critic, images=IMAGES, checklist=None):
+    made = [record(f"00-{n:03d}", seed=n) for n in range(images)]
+    read = checklist or concepts()
+
+    async def look_at_all():
+        return [await critic.critique(image, read, None) for image in made]
+
+    return asyncio.run(look_at_all())
+
+
+def answers(critic, check, images=IMAGES):
+    """Of a check that nothing else decides."""
+    return [look.answers()[check] for look in looks(critic, images)]
+
+
+def within(count, rate, trials):
+    """Whether so many of the trials are what a coin of that rate gives, four standard deviations either way."""
+    return abs(count - rate * trials) <= 4 * sqrt(trials * rate * (1 - rate)) + 1e-9
+
+
+RATES = st.sampled_from([0.0, 0.05, 0.2, 0.5, 0.9, 1.0])
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(rate=RATES, seed=SEEDS, correlated=st.sampled_from(["no", "image"]))
+def test_verdicts_flip_at_their_rate(rate, seed, correlated):
+    passed = answers(UnreliableCritic(Truth(), flip=rate, correlated=correlated, seed=seed), "alone")
+    failed = answers(UnreliableCritic(Truth("alone"), flip=rate, correlated=correlated, seed=seed), "alone")
+    assert within(passed.count("fail"), rate, IMAGES)
+    assert within(failed.count("pass"), rate, IMAGES)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(rate=RATES, seed=SEEDS)
+def test_verdicts_are_blanked_and_biased_at_their_rates(rate, seed):
+    blanked = answers(UnreliableCritic(Truth("alone"), blank=rate, seed=seed), "alone")
+    lenient = answers(UnreliableCritic(Truth("alone"), bias=rate, seed=seed), "alone")
+    harsh = answers(UnreliableCritic(Truth(), bias=-rate, seed=seed), "alone")
+    assert within(blanked.count("unknown"), rate, IMAGES)
+    assert within(lenient.count("pass"), rate, IMAGES)
+    assert within(harsh.count("fail"), rate, IMAGES)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    fails=st.sets(st.sampled_from(CHECKS)),
+    unknown=st.sets(st.sampled_from(CHECKS)),
+    rates=st.fixed_dictionaries({"flip": RATES, "blank": RATES, "bias": st.floats(-1, 1)}),
+    correlated=st.sampled_from(["no", "image", "check"]),
+    seed=SEEDS,
+)
+def test_whatever_the_errors_the_critique_fits_together(fails, unknown, rates, correlated, seed):
+    truth = Truth(" ".join(fails), " ".join(unknown), 0.9)
+    for look in looks(UnreliableCritic(truth, **rates, correlated=correlated, seed=seed), 5):
+        Critique.model_validate(look.model_dump())
+        said = look.answers()
+        assert list(said) == list(CHECKS)
+        for child, parent in (("red", "umbrella"), ("holding", "cat")):
+            settled = {v.check: v.settled_by for v in look.verdicts}[child]
+            assert settled == (parent if said[parent] == "fail" else None)
+        assert len(look.issues) == list(said.values()).count("fail")
+        assert look.refined_prompt is None or not look.all_pass
+
+
+def test_a_critic_without_errors_is_the_critic():
+    truth = Truth("alone")
+    assert looks(UnreliableCritic(truth), 3) == [
+        look.model_copy(update={"issues": ("Is there nothing else? No: no evidence given",)})
+        for look in looks(truth, 3)
+    ]
+
+
+def test_the_same_image_has_the_same_errors_and_another_seed_has_others():
+    def errors(seed):
+        return [look.answers() for look in looks(UnreliableCritic(Truth(), flip=0.5, seed=seed), 20)]
+
+    assert errors(1) == errors(1)
+    assert errors(1) != errors(2)
+
+
+def test_checks_err_apart_unless_a_look_goes_wrong_as_a_whole():
+    bare = concepts().model_copy(update={"checks": tuple(c for c in concepts().checks if c.aspect == "presence")})
+
+    @dataclass
+    class Two(Truth):
+        async def critique(self, image, concepts, store):
+            return Critique(image=image.id, verdicts=tuple(Verdict(check=c.id, answer="pass") for c in concepts.checks))
+
+    def together(correlated):
+        found = looks(UnreliableCritic(Two(), flip=0.5, correlated=correlated), 200, bare)
+        return sum(look.answers()["cat"] == look.answers()["umbrella"] for look in found)
+
+    assert together("image") == 200
+    assert within(together("no"), 0.5, 200)
+
+
+def test_a_misread_question_is_misread_on_every_image_of_the_prompt():
+    found = answers(UnreliableCritic(Truth(), flip=0.5, correlated="check"), "alone", 30)
+    assert len(set(found)) == 1
+    other_seeds = {
+        answers(UnreliableCritic(Truth(), flip=0.5, correlated="check", seed=s), "alone", 1)[0] for s in range(20)
+    }
+    assert other_seeds == {"pass", "fail"}
+
+
+def test_rates_go_by_the_aspect_of_a_check():
+    [look] = looks(UnreliableCritic(Truth(), flip={"attribute": 1.0}, blank={"relation": 1.0}), 1)
+    assert look.answers() == {"cat": "pass", "umbrella": "pass", "red": "fail", "holding": "unknown", "alone": "pass"}
+
+
+def test_a_thing_that_is_taken_to_be_there_has_its_parts_judged_for_themselves():
+    truth = Truth("umbrella")
+    [look] = looks(UnreliableCritic(truth, flip={"presence": 1.0}), 1)
+    assert look.answers()["umbrella"] == "pass"
+    assert look.answers()["red"] == "pass"
+    assert all(not check.depends_on for check in truth.asked[0].checks)
+
+
+def test_a_turned_verdict_is_as_sure_as_the_true_one():
+    [look] = looks(UnreliableCritic(Truth("alone", probability=0.9), flip={"nothing_else": 1.0, "presence": 1.0}), 1)
+    found = {v.check: v for v in look.verdicts}
+    assert (found["alone"].answer, found["alone"].probability) == ("pass", 0.9)
+    assert (found["cat"].answer, round(found["cat"].probability, 6)) == ("fail", 0.1)
+    assert found["cat"].evidence.startswith("flipped on purpose from pass")
+
+
+def test_its_name_tells_what_was_done():
+    assert UnreliableCritic(Truth(), flip=0.2).model == (
+        "truth@0 (flip=0.2, blank=0.0, bias=0.0, correlated=no, seed=0)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"flip": 1.2}, "flip is a rate from 0 to 1, not 1.2"),
+        ({"flip": -0.1}, "flip is a rate"),
+        ({"bias": -1.5}, "bias is a rate from -1 to 1"),
+        ({"blank": {"presense": 0.1}}, "blank: no aspect presense"),
+        ({"correlated": "yes"}, "correlated is one of no, image, check"),
+    ],
+)
+def test_a_rate_that_is_none_is_a_clear_error(wrong, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        UnreliableCritic(Truth(), **wrong)

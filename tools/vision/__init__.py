@@ -1,0 +1,5 @@
+"""Looking at images with a chat model that sees: verdicts, corrected prompts, comparisons."""
+
+from .critic import ChatCritic
+
+__all__ = ["ChatCritic"]
