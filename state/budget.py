@@ -14,7 +14,7 @@ class Spend(Frozen):
     """Forward passes of the denoiser; a guided step counts two."""
     images: int = Field(default=0, ge=0)
     critic_calls: int = Field(default=0, ge=0)
-    """Images looked at by the critic."""
+    """Looks at an image; a vote of three critics is three."""
     tokens: int = Field(default=0, ge=0)
     """Of language and vision models, both ways."""
     seconds: float = Field(default=0.0, ge=0)

@@ -23,7 +23,7 @@ def spend_of(
     return Spend(
         evaluations=sum(i.evaluations for i in images.values()),
         images=len(images),
-        critic_calls=len(critiques),
+        critic_calls=sum(c.looks for c in critiques.values()),
         tokens=sum(e.prompt_tokens + e.reply_tokens for e in exchanges),
         seconds=sum(i.seconds for i in images.values()) + sum(e.seconds for e in exchanges),
         money=sum(e.money for e in exchanges),
