@@ -43,6 +43,11 @@ class Template:
         """Hash of the text, in hexadecimal; a trace carries it beside the name."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def label(self) -> str:
+        """Name and the first 12 digits of the hash, as traces show a template: ``decompose@0123456789ab``."""
+        return f"{self.name}@{self.sha256[:12]}"
+
     def render(self, /, **variables: str | int) -> str:
         """The text with its variables filled in; what is filled in is never read as a template.
 

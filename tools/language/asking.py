@@ -144,10 +144,11 @@ def _without_temperature(parameters: dict[str, Any]) -> dict[str, Any]:
 def _messages(question: Question, text: str) -> "list[BaseMessage]":
     from langchain_core.messages import HumanMessage, SystemMessage
 
-    pictures: list[str | dict[str, Any]] = [
+    content: list[str | dict[Any, Any]] = [{"type": "text", "text": text}]
+    content += [
         {"type": "image", "base64": base64.b64encode(picture.png).decode(), "mime_type": "image/png"}
         for picture in question.pictures
     ]
-    content = [{"type": "text", "text": text}, *pictures] if pictures else text
     system = [SystemMessage(question.system)] if question.system else []
-    return [*system, HumanMessage(content)]
+    # Some servers of text models take no list, not even of one text.
+    return [*system, HumanMessage(content if question.pictures else text)]

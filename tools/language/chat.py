@@ -63,9 +63,14 @@ class ChatModel:
         """Model and server, as traces show them."""
         return self.settings.name
 
+    @property
+    def is_openai(self) -> bool:
+        """Whether the server is OpenAI's own, whose strict schemas take fewer keywords."""
+        return self._server.is_openai
+
     async def ask(self, question: Question, answer: type[M]) -> Reply[M]:
         """Ask until the reply is an ``answer``; raises as ``ask_for`` does."""
-        schema = portable_schema(answer, strict=self._server.is_openai)
+        schema = portable_schema(answer, strict=self.is_openai)
         return await self.ask_for(question, schema, lambda text: answer.model_validate_json(json_object(text)))
 
     async def ask_for(self, question: Question, schema: dict[str, Any], read: Callable[[str], T]) -> Reply[T]:
