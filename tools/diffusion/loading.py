@@ -120,7 +120,9 @@ def _load(folder: Path, index: Mapping[str, Any], placement: Placement) -> Stabl
         str(folder), **parts, **absent, image_encoder=None, feature_extractor=None, local_files_only=True
     )
     if transient:
-        reader = TransientEncoder(lambda: _load_reader(folder, index[T5_ENCODER], placement), placement.dtype)
+        reader = TransientEncoder(
+            lambda: _load_reader(folder, index[T5_ENCODER], placement), placement.dtype, placement.device
+        )
         reader.drop_before(pipe.transformer)
         pipe.register_modules(text_encoder_3=reader)
     return pipe

@@ -132,10 +132,12 @@ def _ways(*, gpu: bool) -> Iterator[tuple[Precision, Offload, T5]]:
     yield "bf16", "none", "keep"
     yield "bf16", "model", "keep"
     yield "bf16", "model", "once"
+    yield "nf4", "none", "keep"
     yield "nf4", "model", "keep"
     yield "nf4", "model", "once"
     yield "bf16", "group", "once"
     yield "nf4", "model", "drop"
+    yield "bf16", "group", "drop"
 
 
 def _weight_bytes(name: str, part: PartSize, precision: Precision) -> int:

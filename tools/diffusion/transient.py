@@ -12,16 +12,17 @@ class TransientEncoder(torch.nn.Module):
     All prompts of a batch are read with one load; ``drop_before`` names what comes after them.
     """
 
-    def __init__(self, load: Callable[[], torch.nn.Module], dtype: torch.dtype) -> None:
+    def __init__(self, load: Callable[[], torch.nn.Module], dtype: torch.dtype, device: torch.device) -> None:
         """Nothing is loaded yet.
 
         Args:
-            load: Makes the network where it is to run.
+            load: Makes the network where it is to run, which may be elsewhere than the pipeline.
             dtype: Of the network.
+            device: Where the pipeline runs; a pipeline may ask any of its parts.
         """
         super().__init__()
         self._load = load
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         # In a list, so that it is no part of this module: moving or offloading the pipeline leaves it alone.
         self._loaded: list[Any] = []
 
@@ -47,4 +48,8 @@ class TransientEncoder(torch.nn.Module):
 
     def drop_before(self, network: torch.nn.Module) -> None:
         """Free the network whenever ``network`` is about to run."""
-        network.register_forward_pre_hook(lambda *called: self.drop())
+
+        def drop(*called: object) -> None:
+            self.drop()
+
+        network.register_forward_pre_hook(drop)

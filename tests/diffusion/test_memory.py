@@ -1,0 +1,220 @@
+"""What a model needs is known from its files' headers, and too little ends in one line that says what would do."""
+
+import json
+import shutil
+
+import huggingface_hub.constants
+import pytest
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+from detailscribe.tools.diffusion import LocalDiffusion, loading
+from detailscribe.tools.diffusion.memory import (
+    MemoryNeed,
+    MemoryThere,
+    check_memory,
+    memory_needed,
+    memory_there,
+    need_of,
+)
+from detailscribe.tools.diffusion.sizes import KNOWN, ModelSize, PartSize, is_downloaded, model_size
+from detailscribe.tools.errors import ModelError
+
+LARGE = "stabilityai/stable-diffusion-3.5-large"
+MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
+GB = 10**9
+SMALL = ModelSize(
+    {"transformer": PartSize(1000, 1000), "vae": PartSize(10, 0), "text_encoder_3": PartSize(600, 500)}, 1
+)
+WORKING = 2 * 1536
+
+
+def numbers(network: torch.nn.Module) -> PartSize:
+    linear = [m.weight for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    held = {id(t): t for t in [*network.parameters(), *network.state_dict(keep_vars=True).values()]}
+    return PartSize(sum(t.numel() for t in held.values()), sum(weight.numel() for weight in linear))
+
+
+def sd35(layers: int, pos_embed: int, dual: int) -> SD3Transformer2DModel:
+    return SD3Transformer2DModel(
+        sample_size=128,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=layers,
+        attention_head_dim=64,
+        num_attention_heads=layers,
+        joint_attention_dim=4096,
+        caption_projection_dim=64 * layers,
+        pooled_projection_dim=2048,
+        pos_embed_max_size=pos_embed,
+        dual_attention_layers=tuple(range(dual)),
+        qk_norm="rms_norm",
+    )
+
+
+def clip(width: int, layers: int, heads: int) -> CLIPTextModelWithProjection:
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
+    return CLIPTextModelWithProjection(CLIPTextConfig(num_hidden_layers=layers, num_attention_heads=heads, **sizes))
+
+
+def test_known_sizes_are_what_the_published_configurations_make():
+    with torch.device("meta"):
+        t5 = T5Config(
+            vocab_size=32128, d_model=4096, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu"
+        )
+        vae = AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * 4,
+            up_block_types=["UpDecoderBlock2D"] * 4,
+            block_out_channels=[128, 256, 512, 512],
+            layers_per_block=2,
+            latent_channels=16,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+        encoders = {
+            "text_encoder": clip(768, 12, 12),
+            "text_encoder_2": clip(1280, 32, 20),
+            "text_encoder_3": T5EncoderModel(t5),
+            "vae": vae,
+        }
+        denoisers = {LARGE: sd35(38, 192, 0), MEDIUM: sd35(24, 384, 13)}
+    for model, denoiser in denoisers.items():
+        counted = {name: numbers(network) for name, network in {"transformer": denoiser, **encoders}.items()}
+        assert KNOWN[model].parts == counted
+    assert KNOWN[f"{LARGE}-turbo"] == KNOWN[LARGE]
+
+
+def test_headers_tell_what_is_in_a_folder(folder):
+    pipe = LocalDiffusion.load(folder).pipe
+    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    measured = model_size(folder)
+    assert measured.parts.keys() == networks.keys()
+    for name, network in networks.items():
+        assert measured.parts[name].parameters == numbers(network).parameters, name
+        if name in ("transformer", "text_encoder_3"):
+            assert measured.parts[name].matrices == numbers(network).matrices
+    config = pipe.transformer.config
+    assert measured.pixels == (config.sample_size * pipe.vae_scale_factor) ** 2
+
+
+@pytest.mark.parametrize(
+    ("way", "need"),
+    [
+        (("bf16", "none", "keep"), MemoryNeed(2 * 1610 + WORKING, 2000)),
+        (("fp32", "none", "keep"), MemoryNeed(4 * 1610 + 2 * WORKING, 4000)),
+        (("bf16", "none", "drop"), MemoryNeed(2 * 1010 + WORKING, 2000)),
+        (("bf16", "none", "once"), MemoryNeed(2 * 1010 + WORKING, 2000)),
+        (("bf16", "model", "keep"), MemoryNeed(2000 + WORKING, 2 * 1610)),
+        (("bf16", "model", "once"), MemoryNeed(2000 + WORKING, 2 * 1010)),
+        (("bf16", "group", "once"), MemoryNeed(200 + WORKING, 2 * 1610)),
+        (("nf4", "none", "keep"), MemoryNeed(562 + 281 + 200 + 20 + WORKING, 562)),
+        (("nf4", "model", "drop"), MemoryNeed(562 + WORKING, 562 + 20)),
+    ],
+)
+def test_what_each_way_of_loading_needs(way, need):
+    assert need_of(SMALL, *way, gpu=True) == need
+
+
+def test_on_a_cpu_everything_is_in_ram():
+    assert need_of(SMALL, "fp32", "none", "keep", gpu=False) == MemoryNeed(0, 4 * 1610 + 2 * WORKING)
+    assert need_of(SMALL, "bf16", "none", "once", gpu=False) == MemoryNeed(0, 2 * 1010 + WORKING)
+
+
+def test_a_known_model_is_known_before_it_is_there():
+    whole = memory_needed(LARGE)
+    assert 28 * GB < whole.gpu_bytes < 34 * GB
+    quantized = memory_needed(LARGE, "nf4", "model", "once")
+    assert quantized.gpu_bytes < 12 * GB
+    with pytest.raises(ModelError, match="not known before it is here"):
+        memory_needed("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("free", "advice"),
+    [
+        (24, "use precision='bf16', offload='model', t5='keep'"),
+        (16, "use precision='nf4', offload='none', t5='keep'"),
+        (12, "use precision='nf4', offload='model', t5='keep'"),
+        (6, "use precision='bf16', offload='group', t5='once'"),
+        (2, "use a smaller model or another machine"),
+    ],
+)
+def test_too_little_is_one_line_that_says_what_would_do(free, advice):
+    with pytest.raises(
+        ModelError, match=rf"\A.*needs about 30.8 GB of GPU memory and {free}.0 GB are free; .*\Z"
+    ) as said:
+        check_memory(LARGE, "bf16", "none", "keep", MemoryThere(free * GB, 64 * GB), gpu=True)
+    assert advice in str(said.value)
+
+
+def test_ram_counts_too():
+    with pytest.raises(ModelError, match=r"27.6 GB of memory and 20.0 GB are free; use .*t5='once'"):
+        check_memory(LARGE, "bf16", "model", "keep", MemoryThere(24 * GB, 20 * GB), gpu=True)
+    with pytest.raises(ModelError, match=r"use precision='bf16', offload='none', t5='keep'"):
+        check_memory(LARGE, "fp32", "none", "keep", MemoryThere(None, 40 * GB), gpu=False)
+
+
+def test_what_fits_is_let_through():
+    assert check_memory(LARGE, "bf16", "none", "keep", MemoryThere(40 * GB, 40 * GB), gpu=True) is None
+
+
+def test_loading_looks_before_it_loads(folders, monkeypatch):
+    monkeypatch.setattr(loading, "memory_there", lambda: MemoryThere(None, 1000))
+    monkeypatch.setattr(loading, "_load", lambda *given: pytest.fail("weights were loaded"))
+    with pytest.raises(ModelError, match=r"\A.*sd3 cannot be used: .*0.0 GB are free; .*\Z"):
+        LocalDiffusion.load(folders["sd3"])
+
+
+def test_a_model_that_does_not_fit_is_not_downloaded(monkeypatch):
+    monkeypatch.setattr(loading, "memory_there", lambda: MemoryThere(None, 10 * GB))
+    monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
+    with pytest.raises(ModelError, match=r"10.0 GB are free"):
+        LocalDiffusion.load(LARGE)
+
+
+def test_this_machine_has_memory():
+    there = memory_there()
+    assert there.ram_bytes > 10**8
+    assert (there.gpu_bytes is not None) == torch.cuda.is_available()
+
+
+@pytest.fixture
+def cached(folders, tmp_path, monkeypatch):
+    """A model of the hub in a local cache, as the hub's client lays it out."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--someone--something"
+    shutil.copytree(folders["sd3"], model / "snapshots" / "abc")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("abc")
+    return model / "snapshots" / "abc"
+
+
+def test_a_downloaded_model_is_found_without_the_network(cached):
+    assert is_downloaded("someone/something")
+    assert memory_needed("someone/something") == memory_needed(cached)
+    assert not is_downloaded("someone/else")
+    assert not is_downloaded("no hub id")
+
+
+def test_half_a_download_is_none(cached):
+    """Of a part in several files, as large ones are, each must be there."""
+    part = cached / "transformer"
+    whole = part / "diffusion_pytorch_model.safetensors"
+    listed = {"a": "diffusion_pytorch_model-1.safetensors", "b": "diffusion_pytorch_model-2.safetensors"}
+    (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+    shutil.copy(whole, part / listed["a"])
+    assert not is_downloaded("someone/something")
+    shutil.copy(whole, part / listed["b"])
+    assert is_downloaded("someone/something")
+    (cached / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert not is_downloaded("someone/something")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, (2).to_bytes(8, "little") + b"[]"])
+def test_a_broken_header_is_one_line(broken, content):
+    file = broken / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"\A.*vae.*is no safetensors file.*\Z"):
+        model_size(broken)
