@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ...state import Aspect, Check, ConceptGraph, Verdict
+from .questions import UNSEEN
 
 IMPACT: tuple[Aspect, ...] = ("presence", "relation", "attribute", "count", "scene", "nothing_else")
 """Aspects from the gravest failure to the least: a missing thing takes all else along."""
@@ -19,4 +20,4 @@ def failures(concepts: ConceptGraph, verdicts: Sequence[Verdict]) -> tuple[tuple
 
 def issues(failed: Sequence[tuple[Check, Verdict]]) -> tuple[str, ...]:
     """The failures in words, in their order."""
-    return tuple(f"{check.question} No: {verdict.evidence or 'no evidence given'}" for check, verdict in failed)
+    return tuple(f"{check.question} No: {verdict.evidence or UNSEEN}" for check, verdict in failed)

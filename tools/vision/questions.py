@@ -8,6 +8,9 @@ from ...state import Check, Verdict
 from ..language.question import Picture, Question
 from .answers import one_line
 
+UNSEEN = "no evidence given"
+"""What stands for evidence where there is none."""
+
 
 class Questions:
     """The critic's questions, from the templates that ship or a user's own.
@@ -39,7 +42,7 @@ class Questions:
 
     def refined(self, prompt: str, failures: Sequence[tuple[Check, Verdict]], words: int) -> Question:
         """Write a prompt that mends these failures; the worst comes first."""
-        lines = "\n".join(f"{wire_line(check)} - {one_line(verdict.evidence)}" for check, verdict in failures)
+        lines = "\n".join(f"{wire_line(c)} - {one_line(v.evidence) or UNSEEN}" for c, v in failures)
         text = self._texts["refine"].render(prompt=prompt, failures=lines, words=words)
         return self._question("refine", "refined_prompt", text, words=words)
 
