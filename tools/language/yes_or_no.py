@@ -5,6 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 _AROUND = " \t\r\n.,:;!?*_`\"'()[]{}▁Ġ"
+_ALL = 1.05
+"""Certainty, with room for rounding."""
+_TOO_MUCH = 1.0
+"""A log probability that is none, and that can be raised to a power."""
 
 
 def probability_of_yes(logprobs: Sequence[Mapping[str, Any]]) -> tuple[float | None, str | None]:
@@ -22,6 +26,8 @@ def probability_of_yes(logprobs: Sequence[Mapping[str, Any]]) -> tuple[float | N
     first = next(worded, None)
     if first is None:
         return None, "the reply holds no word"
+    if sum(math.exp(logprob) for _, logprob in _candidates(first)) > _ALL:
+        return None, "the server's logprobs are none of probabilities: these add up to more than 1"
     yes, no = _mass(first, "yes"), _mass(first, "no")
     if yes + no <= 0:
         return None, f"neither yes nor no is among the likely words, the first of which is {first['token']!r}"
@@ -33,8 +39,8 @@ def _mass(token: Mapping[str, Any], word: str) -> float:
 
 
 def _candidates(token: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-    """Spelling and log probability; what is no number, or no probability, is left out."""
+    """Spelling and log probability; what is no number is left out."""
     for candidate in cast("Iterable[Mapping[str, Any]]", token.get("top_logprobs") or [token]):
         logprob = candidate.get("logprob")
         if isinstance(logprob, int | float) and not math.isnan(logprob):
-            yield str(candidate.get("token", "")).strip(_AROUND).lower(), min(float(logprob), 0.0)
+            yield str(candidate.get("token", "")).strip(_AROUND).lower(), min(float(logprob), _TOO_MUCH)
