@@ -36,7 +36,11 @@ def said(text: str) -> Change:
 
 
 def wrapped(before: str, after: str = "") -> Change:
-    return lambda request, answer: replace(answer, text=f"{before}{answer.text}{after}")
+    def changed(request: Request, answer: Answer) -> Answer:
+        first = {before[:5]: 1.0} if before and answer.first else answer.first
+        return replace(answer, text=f"{before}{answer.text}{after}", first=first)
+
+    return changed
 
 
 def each_verdict(change: Callable[[Body, int], Body | None]) -> Change:
@@ -54,9 +58,12 @@ def each_verdict(change: Callable[[Body, int], Body | None]) -> Change:
 
 def _contradicted(request: Request, answer: Answer) -> Answer:
     content = _object(answer.text)
-    opposite = {"yes": "no", "no": "yes", "unclear": "yes"}
-    again = [verdict | {"answer": opposite[verdict["answer"]]} for verdict in content.get("answers", ())]
+    again = [_opposite(verdict) for verdict in content.get("answers", ())]
     return replace(answer, text=json.dumps({"answers": [*content["answers"], *again]})) if again else answer
+
+
+def _opposite(verdict: Body) -> Body:
+    return verdict | {"answer": {"yes": "no", "no": "yes", "unclear": "yes"}[verdict["answer"]]}
 
 
 def _object(text: str) -> Body:
@@ -68,7 +75,7 @@ ANSWERS: dict[str, Change] = {
     "thinking": wrapped('<think>Is it {"answers": []}? Let me look again.</think>\n'),
     "unfinished_thinking": wrapped("<think>"),
     "chatter": wrapped("Of course! Here it is:\n", "\nLet me know if you need anything else."),
-    "truncated": lambda request, answer: replace(answer, text=answer.text[: len(answer.text) // 2]),
+    "truncated": lambda request, answer: replace(answer, text=answer.text[: len(answer.text) // 2], first=None),
     "empty": said(""),
     "blank": said(" \n"),
     "not_json": said("I see a lovely picture."),
@@ -76,7 +83,7 @@ ANSWERS: dict[str, Change] = {
     "wrong_types": said('{"answers": "all of them", "entities": 3, "prompt": {}, "better": 1}'),
     "list": said("[]"),
     "null": said("null"),
-    "refusal": lambda request, answer: replace(answer, refusal="I'm sorry, I cannot assist with that."),
+    "refusal": lambda request, answer: Answer("", refusal="I'm sorry, I cannot assist with that."),
     "refusal_in_words": said("I'm sorry, but I can't help with identifying what is in this picture."),
     "huge": wrapped("", " " * HUGE),
     "endless": said('{"answers": [' + '{"check": "a", "answer": "yes", "evidence": "b"}, ' * (HUGE // 50)),
@@ -85,6 +92,7 @@ ANSWERS: dict[str, Change] = {
     "half_the_checks": each_verdict(lambda verdict, n: verdict if n % 2 else None),
     "unknown_words": each_verdict(lambda verdict, n: verdict | {"answer": "maybe"}),
     "contradiction": _contradicted,
+    "another_picture": each_verdict(lambda verdict, n: _opposite(verdict) | {"evidence": "in the other picture"}),
     "neither_yes_nor_no": lambda request, answer: (
         replace(answer, first={"The": 0.7, "I": 0.3}) if answer.first else answer
     ),

@@ -69,7 +69,8 @@ class Mind:
         self._eyes = Eyes.load("critic")
         self._critic = EmbeddedCritic(self._eyes)
         self._lock = threading.Lock()
-        self._look = functools.lru_cache(maxsize=256)(self._seen)
+        self.look = functools.lru_cache(maxsize=256)(self._seen)
+        """What is in a picture, given as a file."""
 
     def answer(self, request: Request) -> Answer:
         """The answer to one request; a refusal for what is not of the embedded world."""
@@ -96,7 +97,7 @@ class Mind:
 
     def _critique(self, request: Request, subject: Subject) -> dict[str, object]:
         mark, seen = self._show(request)
-        verdicts = [(id, *_verdict(subject.known.get(question), subject, seen)) for id, question in checks(request)]
+        verdicts = [(id, *verdict_on(subject.known.get(question), subject, seen)) for id, question in checks(request)]
         return {
             "answers": [
                 {"check": id, "evidence": f"{why} [picture {mark}]", "answer": answer} for id, answer, why in verdicts
@@ -120,7 +121,7 @@ class Mind:
         with self._lock:
             self._shown.pop(mark, None)
             self._shown[mark] = picture
-        return mark, self._look(picture)
+        return mark, self.look(picture)
 
     def _meant(self, request: Request) -> bytes:
         """The picture that the failures were seen in; the one shown last where they do not say."""
@@ -128,7 +129,7 @@ class Mind:
         return self._shown[marks[0] if marks else next(reversed(self._shown))]
 
     def _refined(self, picture: bytes, subject: Subject) -> str:
-        return corrected_prompt(subject.concepts, subject.spec, self._look(picture), self._name(picture))
+        return corrected_prompt(subject.concepts, subject.spec, self.look(picture), self._name(picture))
 
     def _comparison(self, request: Request, subject: Subject) -> dict[str, object]:
         first, second = (self._rank(picture, subject) for picture in request.pictures[-2:])
@@ -152,7 +153,7 @@ class Mind:
         return next(names, "a picture")
 
 
-def _verdict(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
+def verdict_on(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
     """Answer and evidence."""
     if check is None:
         return "unclear", "I do not understand the question"
