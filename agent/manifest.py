@@ -6,15 +6,20 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import Field
 
-from ..state import STATE_VERSION, Budget, Frozen
+from ..state import STATE_VERSION, Frozen
 from .context import Context
+from .settings import Settings
 
 PACKAGES = (
+    "accelerate",
+    "bitsandbytes",
     "detailscribe",
     "diffusers",
     "langchain-core",
+    "langchain-openai",
     "langgraph",
     "numpy",
+    "openai",
     "pillow",
     "pydantic",
     "safetensors",
@@ -33,12 +38,10 @@ class Manifest(Frozen):
     """In [0, 2**32)."""
     policy: str
     """Its class with parameters, as Python writes it."""
-    budget: Budget
-    preset: str
-    steps: int | None
-    """As the caller gave them; None for the model's own."""
-    guidance: float | None
-    """As the caller gave it; None for the model's own."""
+    settings: Settings
+    """All of them, as the run used them, without secrets."""
+    sources: dict[str, str]
+    """Where each setting came from, by dotted name; those at their defaults are left out."""
     models: dict[str, str]
     """Name and content hash by role."""
     command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))

@@ -1,60 +1,96 @@
-"""The roles by the name of a preset; models load only when ``load`` is called."""
+"""Presets: settings by one name. They go before the defaults and after all that the user says."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from ..tools.errors import SettingsError
-from ..tools.roles import Critic, Decomposer, Diffusion
+from .roles import EMBEDDED_DIFFUSION, Roles, roles_of
 
-EMBEDDED_DIFFUSION = Path(__file__).parent.parent / "tools" / "world" / "weights" / "diffusion"
-"""The diffusers folder inside the package."""
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["EMBEDDED_DIFFUSION", "EMBEDDED_GUIDANCE", "EMBEDDED_STEPS", "PRESETS", "Preset", "preset_named"]
+
 EMBEDDED_STEPS = 28
 EMBEDDED_GUIDANCE = 3.0
+CHAT = {"model": "gpt-4o"}
+"""OpenAI's, which the published experiments used."""
+LARGE = "stabilityai/stable-diffusion-3.5-large"
+MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
+TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
+LOW = {"precision": "nf4", "offload": "model", "t5": "once", "max_batch": 1}
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How to make the roles of one set of models."""
+    """One choice of models, with what suits them."""
 
-    decomposer: Callable[[], Decomposer]
-    """Cheap: it is made before anything is loaded, so that a bad prompt is told at once."""
-    diffusion: Callable[[int | None, float | None], Diffusion]
-    """Of steps and guidance, each its own default where None. ``ModelError`` if the weights cannot be read."""
-    critic: Callable[[], Critic]
-    """``ModelError`` if the weights cannot be read."""
-
-
-def embedded() -> Preset:
-    """The models inside the package: they run offline, on a CPU."""
-
-    def decomposer() -> Decomposer:
-        from ..tools.world import EmbeddedDecomposer
-
-        return EmbeddedDecomposer()
-
-    def diffusion(steps: int | None, guidance: float | None) -> Diffusion:
-        from ..tools.diffusion import LocalDiffusion
-
-        return LocalDiffusion.load(
-            EMBEDDED_DIFFUSION,
-            steps=EMBEDDED_STEPS if steps is None else steps,
-            guidance=EMBEDDED_GUIDANCE if guidance is None else guidance,
-        )
-
-    def critic() -> Critic:
-        from ..tools.world import EmbeddedCritic
-
-        return EmbeddedCritic.load()
-
-    return Preset(decomposer, diffusion, critic)
+    summary: str
+    """In a few words, for lists."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Values by section."""
+    roles: Callable[["Settings"], Roles] = roles_of
+    """How its models are made from the settings in the end."""
 
 
-PRESETS: dict[str, Callable[[], Preset]] = {"embedded": embedded}
+PRESETS: dict[str, Preset] = {
+    "embedded": Preset(
+        "the small models inside the package; offline, on a CPU",
+        {"run": {"steps": EMBEDDED_STEPS, "guidance": EMBEDDED_GUIDANCE}},
+    ),
+    "sd35-large": Preset(
+        "Stable Diffusion 3.5 Large in bf16, all of it on the GPU",
+        {"run": {"steps": 28, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": LARGE}},
+    ),
+    "sd35-large-24gb": Preset(
+        "the same in 24 GB: denoiser and T5 in 4 bits, one part at a time on the GPU",
+        {"run": {"steps": 28, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": LARGE, **LOW}},
+    ),
+    "sd35-large-turbo": Preset(
+        "its distilled variant: 4 steps, no guidance",
+        {"run": {"steps": 4, "guidance": 0.0}, "chat": CHAT, "diffusion": {"model": TURBO}},
+    ),
+    "sd35-medium": Preset(
+        "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU",
+        {"run": {"steps": 40, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": MEDIUM}},
+    ),
+    "sd35-medium-12gb": Preset(
+        "the same in 12 GB: denoiser and T5 in 4 bits, one part at a time on the GPU",
+        {"run": {"steps": 40, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": MEDIUM, **LOW}},
+    ),
+    "paper": Preset(
+        "the published settings: 4 bits, two fixed seeds, four refinements, the best of all",
+        {
+            "run": {"policy": "paper", "steps": 28, "guidance": 4.5},
+            "chat": CHAT,
+            "diffusion": {
+                "model": LARGE,
+                "precision": "nf4",
+                "offload": "model",
+                "max_tokens": 512,
+                "max_batch": 1,
+                "swap_pooled": False,
+            },
+        },
+    ),
+    "diffusers": Preset("any other text-to-image model of diffusers, named by --diffusion", {"chat": CHAT}),
+    "images-endpoint": Preset(
+        "an OpenAI-compatible images endpoint draws; it can start again but not refine",
+        {
+            "run": {"policy": "best_of_n"},
+            "chat": CHAT,
+            "diffusion": {"model": "gpt-image-1", "kind": "endpoint"},
+        },
+    ),
+}
 
 
 def preset_named(name: str) -> Preset:
     """The preset of that name; ``SettingsError`` if there is none."""
     if name not in PRESETS:
-        raise SettingsError(f"no preset {name!r}: known are {', '.join(sorted(PRESETS))}")
-    return PRESETS[name]()
+        near = get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SettingsError(f"no preset {name!r}: {hint}known are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -13,15 +13,16 @@ from ..state import Budget, ConceptGraph, RunResult, RunState, spend_of
 from ..tools.errors import SettingsError
 from ..tools.roles import Critic, Decomposer, Diffusion
 from .context import Context
+from .doctor.require import require
 from .events import Event, EventLog, RunFinished, RunStarted
 from .graph import Checkpointer, build_graph, recursion_limit
 from .manifest import Manifest, model_name, models_of
 from .outcome import Run
-from .policies import PolicySpec, resolve_policy
+from .policies import Policy, PolicySpec, resolve_policy
 from .presets import preset_named
 from .report import write_report
 from .run_folder import claimed, new_run_id
-from .settings import Settings, make_settings
+from .settings import Given, Loaded, RunSettings, known_names, load
 from .trace import Tracer, failure
 from .validation import check_prompt
 
@@ -33,12 +34,13 @@ Emit = Callable[[Event], None]
 async def arun(
     prompt: str,
     *,
+    settings: Given | None = None,
     # how the run decides
-    policy: PolicySpec = "adaptive",
-    seed: int = 0,
+    policy: PolicySpec | None = None,
+    seed: int | None = None,
     budget: Budget | None = None,
     # what it works with
-    preset: str = "embedded",
+    preset: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     decomposer: Decomposer | None = None,
@@ -53,14 +55,19 @@ async def arun(
 
     Everything is checked before anything is spent; a run that fails before its first image leaves nothing.
 
+    What is not given comes from the environment, then from ``./detailscribe.toml``, then from the preset,
+    as on the command line.
+
     Args:
         prompt: What the picture should show, at most 2000 characters.
+        settings: A table by section, such as ``{"chat": {"model": "gpt-4o"}}``; or an object of ``agent.settings``,
+            and then neither the environment nor a file is read. The arguments below go before it.
         policy: A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``.
         seed: In [0, 2**32).
         budget: Bounds that the policy cannot exceed.
         preset: Which models take part.
-        steps: Length of the denoising schedule; the preset's own unless given.
-        guidance: Scale of classifier-free guidance; the preset's own unless given.
+        steps: Length of the denoising schedule.
+        guidance: Scale of classifier-free guidance.
         decomposer: In place of the preset's.
         diffusion: In place of the preset's; it brings its own steps and guidance.
         critic: In place of the preset's.
@@ -72,36 +79,48 @@ async def arun(
         DetailScribeError: the user can mend it; the message says how.
     """
     check_prompt(prompt)
-    settings = make_settings(
-        seed=seed, steps=steps, guidance=guidance, preset=preset, budget=budget or Budget(), out=out
-    )
-    chosen, models = resolve_policy(policy), preset_named(preset)
+    given = {"seed": seed, "preset": preset, "steps": steps, "guidance": guidance, "out": out}
+    given |= {"policy": policy if isinstance(policy, str) else None, "budget": budget and budget.model_dump()}
+    arguments = {"run": {name: value for name, value in given.items() if value is not None}}
+    loaded = load(*([] if settings is None else [settings]), arguments)
     if diffusion is not None and (steps, guidance) != (None, None):
         raise SettingsError("steps and guidance belong to the preset's diffusion; set them on the one you gave")
+    chosen = loaded.settings.run
+    judge = _policy(policy, chosen)
     run_id = new_run_id(prompt)
-    folder = settings.out or Path("runs") / run_id
+    folder = chosen.out or Path("runs") / run_id
     with claimed(folder) as store:
+        await require(loaded.settings, draws=diffusion is None, looks=critic is None)
+        models = preset_named(chosen.preset).roles(loaded.settings)
         reader = decomposer or models.decomposer()
         concepts = await reader.decompose(prompt)
         with EventLog(store.path("events.jsonl")) as log:
             emit = _emitter(log, on_event)
-            emit(RunStarted(run=run_id, prompt=prompt, seed=seed, policy=repr(chosen), budget=settings.budget))
+            emit(RunStarted(run=run_id, prompt=prompt, seed=chosen.seed, policy=repr(judge), budget=chosen.budget))
+            looker = critic or await asyncio.to_thread(models.critic)  # first, since it loads faster
             context = Context(
                 decomposer=AlreadyDecomposed(concepts, model_name(reader)),
-                diffusion=diffusion or await asyncio.to_thread(models.diffusion, steps, guidance),
-                critic=critic or await asyncio.to_thread(models.critic),
-                policy=chosen,
+                diffusion=diffusion or await asyncio.to_thread(models.diffusion),
+                critic=looker,
+                policy=judge,
                 store=store,
-                budget=settings.budget,
+                budget=chosen.budget,
             )
-            manifest = _manifest(run_id, prompt, settings, context)
+            manifest = _manifest(run_id, prompt, loaded, context)
             store.write("manifest.json", manifest.model_dump_json(indent=2).encode())
-            state = await _drive(run_id, prompt, seed, context, checkpointer, emit)
+            state = await _drive(run_id, prompt, chosen.seed, context, checkpointer, emit)
             result = result_of(run_id, state)
             store.write("result.json", result.model_dump_json(indent=2).encode())
             write_report(folder, result)
             emit(RunFinished(run=run_id, image=result.best.id, stop=result.stop, spend=result.spend))
     return Run(result, folder)
+
+
+def _policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
+    """The policy that the caller gave, or else the one that the settings name, with its parameters."""
+    if given is None or isinstance(given, str):
+        return resolve_policy(chosen.policy, **chosen.policy_args)
+    return resolve_policy(given)
 
 
 def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
@@ -194,15 +213,13 @@ def _emitter(log: EventLog, on_event: Callable[[Event], object] | None) -> Emit:
     return emit
 
 
-def _manifest(run_id: str, prompt: str, settings: Settings, context: Context) -> Manifest:
+def _manifest(run_id: str, prompt: str, loaded: Loaded, context: Context) -> Manifest:
     return Manifest(
         run=run_id,
         prompt=prompt,
-        seed=settings.seed,
+        seed=loaded.settings.run.seed,
         policy=repr(context.policy),
-        budget=settings.budget,
-        preset=settings.preset,
-        steps=settings.steps,
-        guidance=settings.guidance,
+        settings=loaded.settings,
+        sources={name: source for name in known_names() if (source := loaded.source(name)) != "default"},
         models=models_of(context),
     )

@@ -20,7 +20,8 @@ from statistics import mean
 from PIL import Image
 
 from detailscribe.agent import Adaptive, BestOfN, Context, Policy, Single, build_graph, recursion_limit
-from detailscribe.agent.presets import preset_named
+from detailscribe.agent.roles import roles_of
+from detailscribe.agent.settings import Settings, load_settings
 from detailscribe.state import Budget, ConceptGraph, ImageRecord, Spend, derive_seed, spend_of
 from detailscribe.tools.roles import GenerateRequest
 from detailscribe.tools.store import Store
@@ -83,10 +84,10 @@ class World:
     """The embedded models, shared by all prompts of the benchmark."""
 
     def __init__(self, folder: Path) -> None:
-        preset = preset_named("embedded")
+        roles = roles_of(load_settings(Settings()))
         self.folder = folder
-        self.decomposer = preset.decomposer()
-        self.diffusion = preset.diffusion(None, None)
+        self.decomposer = roles.decomposer()
+        self.diffusion = roles.diffusion()
         self.critic = EmbeddedCritic.load()
         self.judge = Eyes.load("judge")
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from detailscribe.agent import presets
 from detailscribe.agent.cli import app
 from detailscribe.agent.presets import Preset
+from detailscribe.agent.roles import Roles
 from detailscribe.tools.errors import ModelError
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic
@@ -25,8 +26,8 @@ def cli(tmp_path, monkeypatch):
     """Invokes the command in an empty folder, with fakes for the preset's models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    fakes = Preset(FakeDecomposer, lambda steps, guidance: FakeDiffusion(), lambda: ScriptedCritic(SCRIPT))
-    monkeypatch.setitem(presets.PRESETS, "embedded", lambda: fakes)
+    fakes = Roles(FakeDecomposer, FakeDiffusion, lambda: ScriptedCritic(SCRIPT))
+    monkeypatch.setitem(presets.PRESETS, "embedded", Preset("fakes", roles=lambda settings: fakes))
     return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 
@@ -59,7 +60,7 @@ def test_markup_in_a_prompt_is_printed_as_it_is(cli):
 
 
 def test_options_go_before_the_settings_file(cli, tmp_path):
-    (tmp_path / "s.toml").write_text('policy = "best_of_n"\nseed = 3\n[policy_args]\nn = 5\n[budget]\nimages = 4\n')
+    (tmp_path / "s.toml").write_text('[run]\npolicy = "best_of_n"\nseed = 3\npolicy_args.n = 5\nbudget.images = 4\n')
     manifest = tmp_path / "a" / "manifest.json"
     assert cli("run", PROMPT, "--settings", "s.toml", "--out", "a", "--rounds", 1).exit_code == 0
     text = manifest.read_text()
@@ -107,7 +108,7 @@ def test_a_policy_of_the_users_own_is_found_beside_them(cli, tmp_path):
         ([PROMPT, "--settings", "full"], "Is a directory"),
         ([PROMPT, "--settings", "full/file"], "no TOML"),
         ([PROMPT, "--settings", "full/binary"], "no TOML"),
-        ([PROMPT, "--settings", "full/unknown.toml"], "sed: Extra inputs"),
+        ([PROMPT, "--settings", "full/unknown.toml"], "no setting 'sed'; did you mean 'run.seed'?"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_leaves_nothing(cli, tmp_path, arguments, complaint):
@@ -126,10 +127,11 @@ def test_bad_input_is_one_line_on_stderr_and_leaves_nothing(cli, tmp_path, argum
 
 
 def test_missing_weights_are_one_line_and_leave_nothing(cli, tmp_path, monkeypatch):
-    def missing(steps, guidance):
+    def missing():
         raise ModelError("no model.safetensors in weights;\ninstall the package again")
 
-    monkeypatch.setitem(presets.PRESETS, "embedded", lambda: Preset(FakeDecomposer, missing, lambda: None))
+    broken = Roles(FakeDecomposer, missing, lambda: ScriptedCritic(SCRIPT))
+    monkeypatch.setitem(presets.PRESETS, "embedded", Preset("broken", roles=lambda settings: broken))
     done = cli("run", PROMPT)
     assert (done.exit_code, done.stderr) == (2, "error: no model.safetensors in weights; install the package again\n")
     assert list(tmp_path.iterdir()) == []
@@ -176,8 +178,8 @@ class Endless(FakeDiffusion):
             await asyncio.sleep(60)
         return made
 
-presets.PRESETS["embedded"] = lambda: presets.Preset(
-    FakeDecomposer, lambda steps, guidance: Endless(), lambda: ScriptedCritic(lambda image: "cat"))
+roles = presets.Roles(FakeDecomposer, Endless, lambda: ScriptedCritic(lambda image: "cat"))
+presets.PRESETS["embedded"] = presets.Preset("endless", roles=lambda settings: roles)
 main()
 """
 

@@ -1,0 +1,93 @@
+"""Whether the model that draws is there, fits, and can run here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...tools.errors import DetailScribeError, ModelError
+from ..hub import check_available, is_hub_id
+from ..roles import diffusion_source, draws_remotely
+from ..settings import DiffusionSection, Settings
+from .finding import Finding, found, ok, problem, warning
+
+if TYPE_CHECKING:
+    from ...tools.diffusion.placement import Placement
+
+GB = 1e9
+
+
+def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
+    """Cheapest first; nothing is loaded, and the hub is asked at most once."""
+    if draws_remotely(settings):
+        yield ok("diffusion", f"{settings.diffusion.model} at an images endpoint; nothing runs here")
+        return
+    yield found("diffusion", lambda: _where(settings.diffusion))
+    yield found("device", lambda: _device(settings.diffusion))
+    yield _memory(settings)
+
+
+def _where(chosen: DiffusionSection) -> str:
+    """Where the model lies or comes from."""
+    if chosen.model is None:
+        return "the embedded model, inside the package"
+    if not is_hub_id(chosen.model):
+        if not (Path(chosen.model) / "model_index.json").is_file():
+            raise ModelError(
+                f"there is no diffusers model in {chosen.model}: name a folder with a model_index.json or owner/name"
+            )
+        return f"the folder {chosen.model}"
+    from ...tools.diffusion.sizes import is_downloaded
+
+    if is_downloaded(chosen.model):
+        return f"{chosen.model}, downloaded"
+    check_available(chosen.model)
+    return f"{chosen.model}, not downloaded: the first run fetches it"
+
+
+def _device(chosen: DiffusionSection) -> str:
+    placement = _placement(chosen)
+    import torch
+
+    name = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else "no GPU is used"
+    return f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
+
+
+def _memory(settings: Settings) -> Finding:
+    from ...tools.diffusion.memory import check_memory, memory_needed, memory_there
+    from ...tools.diffusion.sizes import model_size
+
+    chosen, source = settings.diffusion, diffusion_source(settings)
+    try:
+        placement = _placement(chosen)
+    except DetailScribeError:
+        return warning("memory", "not looked at, since the device cannot be used")
+    try:
+        model_size(source)
+    except ModelError as error:
+        return warning("memory", str(error))
+    there = memory_there()
+    try:
+        check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu)
+    except ModelError as error:
+        return problem("memory", error)
+    need = memory_needed(source, placement.precision, placement.offload, placement.t5, gpu=placement.on_gpu)
+    parts = [f"about {need.ram_bytes / GB:.1f} GB of RAM needed, {there.ram_bytes / GB:.1f} free"]
+    if placement.on_gpu and there.gpu_bytes is not None:
+        parts.insert(0, f"about {need.gpu_bytes / GB:.1f} GB of GPU memory needed, {there.gpu_bytes / GB:.1f} free")
+    return ok("memory", "; ".join(parts))
+
+
+def _placement(chosen: DiffusionSection) -> "Placement":
+    """Where the model would go; ``ModelError`` or ``SettingsError`` if that cannot be here."""
+    import torch
+
+    from ...tools.diffusion.placement import choose_placement
+
+    try:
+        placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
+    except RuntimeError as error:
+        raise ModelError(f"there is no kind of device {chosen.device!r}: use cuda, mps or cpu") from error
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not available.get(placement.device.type, lambda: True)():
+        raise ModelError(f"the device {chosen.device!r} is not there: leave diffusion.device out, or use cpu")
+    return placement

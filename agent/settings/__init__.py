@@ -1,0 +1,18 @@
+"""Settings: their types by section, where they come from, and how the sources are put together."""
+
+from .layers import known_names
+from .loading import Given, Loaded, load, load_settings
+from .sections import ChatSection, DiffusionSection, RunSettings, Settings, VisionSection
+
+__all__ = [
+    "ChatSection",
+    "DiffusionSection",
+    "Given",
+    "Loaded",
+    "RunSettings",
+    "Settings",
+    "VisionSection",
+    "known_names",
+    "load",
+    "load_settings",
+]

@@ -1,0 +1,189 @@
+"""The settings of a run, by section; where each comes from is told by ``layers``."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
+
+from ...state import SEED_LIMIT, Budget, Frozen, Words
+from ...tools.language.settings import ChatSettings
+
+
+def _plain_url(url: str) -> str:
+    """Refuses a URL that could hold a secret, since URLs are stored; the message does not repeat it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("this is no URL of a server; it should read like http://localhost:8000/v1")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("a URL is stored with the run, so it may hold no user, password or query; use the key instead")
+    return url
+
+
+def _cache_folder() -> Path:
+    """Where this platform keeps what can be made again."""
+    if sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "detailscribe" / "answers"
+
+
+def _off(value: object) -> object:
+    """None for what means none where a file or the environment can only hold text."""
+    return None if value is False or value in ("", "off", "false", "none") else value
+
+
+Url = Annotated[str, AfterValidator(_plain_url)]
+"""With scheme and host, up to and with ``/v1``; no user, password or query."""
+Key = Annotated[SecretStr | None, Field(exclude=True), BeforeValidator(_off)]
+"""Never stored, printed or put into a message."""
+
+
+class Section(Frozen):
+    """Some of the settings; a complaint about one does not repeat its value, which may be a secret."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+
+class RunSettings(Section):
+    """How a run decides, and where it leaves what it made."""
+
+    preset: str = "embedded"
+    """Which models take part; it brings defaults of its own for the other settings."""
+    policy: str = "adaptive"
+    """A known name or ``module:Name``."""
+    policy_args: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the policy's class."""
+    seed: int = Field(default=0, ge=0, lt=SEED_LIMIT)
+    """Every image's seed follows from it."""
+    steps: int = Field(default=28, ge=1, le=1000)
+    """Length of the denoising schedule."""
+    guidance: float = Field(default=4.5, ge=0, allow_inf_nan=False)
+    """Scale of classifier-free guidance; 1 or less means none."""
+    budget: Budget = Field(default_factory=Budget)
+    out: Path | None = None
+    """The run folder; None for a new one under ``runs/``."""
+
+
+class ChatSection(Section):
+    """The chat model that decomposes prompts, and looks at images unless ``vision`` names another."""
+
+    model: Words | None = None
+    """As the server names it; None leaves both roles to the embedded models."""
+    url: Url | None = None
+    """None for OpenAI's own; ``OPENAI_BASE_URL`` is understood."""
+    key: Key = None
+    """None where the server wants none; ``OPENAI_API_KEY`` is understood."""
+    temperature: float = Field(default=0, ge=0, le=2)
+    max_tokens: int = Field(default=4096, ge=1)
+    """Of one reply."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds for one call."""
+    concurrency: int = Field(default=8, ge=1)
+    """Calls in flight at once."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """None is no bound."""
+    input_price: float | None = Field(default=None, ge=0)
+    """In US dollars per million prompt tokens; None for the price list's."""
+    output_price: float | None = Field(default=None, ge=0)
+    """In US dollars per million reply tokens; None for the price list's."""
+    cache: Annotated[Path | None, BeforeValidator(_off)] = Field(default_factory=_cache_folder)
+    """Folder of answers, so that none is paid for twice; ``off`` for none."""
+    templates: Path | None = None
+    """Folder of prompt templates that go before the package's own."""
+
+
+class VisionSection(Section):
+    """What the critic does differently from ``chat``."""
+
+    model: Words | None = None
+    """None for that of ``chat``."""
+    url: Url | None = None
+    """None for that of ``chat``."""
+    key: Key = None
+    """None for that of ``chat`` where the server is the same; a key is never sent to another."""
+    votes: int = Field(default=1, ge=1, le=25)
+    """Calls for one answer; the majority counts."""
+    probabilities: bool = False
+    """Ask check by check for P(yes), where the server gives log-probabilities."""
+    words: int = Field(default=70, ge=10)
+    """Of the corrected prompt, at most."""
+
+
+class DiffusionSection(Section):
+    """The model that draws, and how it is loaded."""
+
+    model: Words | None = None
+    """A diffusers folder, a hub id, or a name at an images endpoint; None for the embedded one."""
+    kind: Literal["auto", "sd3", "pipeline", "endpoint"] = "auto"
+    """sd3: with every operator; pipeline: any other family of diffusers; endpoint: an OpenAI-compatible server
+    of images; auto: sd3 or pipeline, as the model's index says."""
+    url: Url | None = None
+    """endpoint only; None for that of ``chat``."""
+    key: Key = None
+    """endpoint only; None for that of ``chat`` where the server is the same."""
+    precision: Literal["bf16", "fp32", "fp16", "nf4"] | None = None
+    """nf4: denoiser and T5 in four bits; None: bf16 on a GPU, fp32 on a CPU."""
+    offload: Literal["none", "model", "group"] = "none"
+    """model: one part at a time is on the GPU; group: a few layers at a time."""
+    t5: Literal["keep", "once", "drop"] = "keep"
+    """once: loaded for new prompts and dropped before the denoiser runs; drop: prompts are read without it."""
+    max_tokens: int = Field(default=256, ge=1)
+    """What T5 reads of a prompt."""
+    max_batch: int = Field(default=8, ge=1)
+    """Images in one forward pass, at most."""
+    swap_pooled: bool = True
+    """Whether a refinement takes the new prompt's pooled embedding too; the published code does not."""
+    device: str | None = None
+    """As torch names it; None for the GPU if there is one."""
+
+
+class Settings(Section):
+    """Everything about a run but the prompt."""
+
+    run: RunSettings = Field(default_factory=RunSettings)
+    chat: ChatSection = Field(default_factory=ChatSection)
+    vision: VisionSection = Field(default_factory=VisionSection)
+    diffusion: DiffusionSection = Field(default_factory=DiffusionSection)
+
+    @property
+    def chats(self) -> bool:
+        """Whether a chat model decomposes and looks."""
+        return self.chat.model is not None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether every model is one of the package's own."""
+        return not self.chats and self.diffusion.model is None
+
+    def chat_settings(self) -> ChatSettings:
+        """Of the decomposer's model; ``chat.model`` is set."""
+        return _chat_settings(self.chat, self.chat.model, self.chat.url, self.chat.key)
+
+    def vision_settings(self) -> ChatSettings:
+        """Of the critic's model; ``chat.model`` is set."""
+        own, chat = self.vision, self.chat
+        url = own.url or chat.url
+        key = own.key or (chat.key if url == chat.url else None)
+        return _chat_settings(chat, own.model or chat.model, url, key)
+
+
+def _chat_settings(chat: ChatSection, model: str | None, url: str | None, key: SecretStr | None) -> ChatSettings:
+    return ChatSettings(
+        model=model or "",
+        base_url=url,
+        api_key=key,
+        temperature=chat.temperature,
+        max_tokens=chat.max_tokens,
+        timeout=chat.timeout,
+        concurrency=chat.concurrency,
+        requests_per_minute=chat.requests_per_minute,
+        input_price=chat.input_price,
+        output_price=chat.output_price,
+        cache=chat.cache,
+    )
