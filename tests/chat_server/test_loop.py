@@ -1,0 +1,109 @@
+"""The whole loop over HTTP: the chat roles decide as the embedded ones do, since both see the same."""
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+from PIL import ImageChops
+
+from detailscribe.agent import run
+from detailscribe.state import Budget, ConceptGraph
+from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.language.decomposer import ChatDecomposer
+from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.world import EmbeddedDecomposer
+from detailscribe.tools.world.eyes import WEIGHTS
+
+from .clients import chat
+from .protocol import MODEL
+
+TWO_ACTS = "a fox riding a red bicycle, next to a bear holding a blue balloon"
+TOGETHER = "a cat and a dog lifting a yellow house at night"
+INSIDE = "a rabbit inside a purple basket, to the left of a tree"
+STACKED = "a pig holding a green flag on top of a blue box, in the snow"
+STEPS = 6
+"""Few, so that pictures are wrong and there is something to decide."""
+KEY = "sk-test-4f1c7b"
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    return LocalDiffusion.load(WEIGHTS / "diffusion", steps=STEPS, guidance=3.0)
+
+
+@dataclass
+class Given:
+    """A decomposer that has its answer."""
+
+    concepts: ConceptGraph
+    model: str = "given"
+
+    async def decompose(self, prompt):
+        return self.concepts
+
+
+def course(done):
+    """What was decided of each image, why it ended, and the prompts that were drawn."""
+    decisions = [(d.image, d.action, d.rule) for d in done.decisions]
+    return decisions, done.result.stop, [image.record.prompt for image in done.images]
+
+
+def verdicts(done):
+    return [(image.record.id, image.critique.answers()) for image in done.images]
+
+
+def assert_same(over_http, embedded):
+    assert course(over_http) == course(embedded)
+    assert verdicts(over_http) == verdicts(embedded)
+    assert over_http.best.record.id == embedded.best.record.id
+    pictures = (done.best.image.convert("RGB") for done in (over_http, embedded))
+    assert ImageChops.difference(*pictures).getbbox() is None
+
+
+@pytest.mark.parametrize("prompt", [TWO_ACTS, TOGETHER, INSIDE, STACKED])
+async def test_the_decomposer_finds_what_the_embedded_one_finds(server, prompt):
+    ours = await ChatDecomposer(chat(server)).decompose(prompt)
+    theirs = await EmbeddedDecomposer().decompose(prompt)
+    assert ours.entities == theirs.entities
+    assert [(i.subjects, i.relation, i.object, i.kind) for i in ours.interactions] == [
+        (i.subjects, i.relation, i.object, i.kind) for i in theirs.interactions
+    ]
+    assert ours.scene == theirs.scene
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", [TWO_ACTS, TOGETHER])
+def test_both_roles_decide_as_the_embedded_critic_does_on_their_checklist(server, tmp_path, diffusion, prompt):
+    how = {"seed": 7, "budget": Budget(rounds=3), "diffusion": diffusion}
+    server.mind.album = tmp_path / "chat"
+    model = chat(server)
+    roles = {"decomposer": ChatDecomposer(model), "critic": ChatCritic(model, probabilities=True)}
+    over_http = run(prompt, out=tmp_path / "chat", **roles, **how)
+    embedded = run(prompt, out=tmp_path / "embedded", decomposer=Given(over_http.concepts), **how)
+    assert_same(over_http, embedded)
+    assert len(over_http.images) > 2, "there was nothing to decide"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", [INSIDE, STACKED])
+def test_the_critic_takes_the_place_of_the_embedded_one(server, tmp_path, diffusion, prompt):
+    how = {"seed": 7, "budget": Budget(rounds=3), "diffusion": diffusion}
+    server.mind.album = tmp_path / "chat"
+    critic = ChatCritic(chat(server), probabilities=True)
+    assert_same(run(prompt, out=tmp_path / "chat", critic=critic, **how), run(prompt, out=tmp_path / "whole", **how))
+
+
+def test_a_run_whose_critic_is_refused_says_so_and_keeps_the_key_to_itself(server, tmp_path, diffusion):
+    server.can.key = KEY
+    server.follow(itertools.chain([None], itertools.repeat("refusal")))
+    model = chat(server, api_key=KEY)
+    done = run(
+        TOGETHER, out=tmp_path / "run", decomposer=ChatDecomposer(model), critic=ChatCritic(model), diffusion=diffusion
+    )
+    assert {verdict.answer for image in done.images for verdict in image.critique.verdicts} == {"unknown"}
+    assert done.result.stop == "nothing_failed"
+    assert "cannot assist" in (done.folder / "events.jsonl").read_text()
+    assert done.spend.tokens > 0
+    assert MODEL in (done.folder / "manifest.json").read_text()
+    files = [path for path in done.folder.rglob("*") if path.is_file()]
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
