@@ -11,6 +11,11 @@ from detailscribe.tools.language import ChatModel, ChatSettings
 from .scripted import KEY, Server
 
 
+@pytest.fixture(autouse=True)
+def without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as started:

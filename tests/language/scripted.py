@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class Said:
     """In place of all the above."""
     before: Callable[[], object] | None = None
     """Run before it is sent."""
+    drip: float = 0
+    """Seconds between two bytes of it."""
 
     def encoded(self) -> bytes:
         if self.body is not None:
@@ -100,8 +103,10 @@ class Server:
                 if "content-length" not in said.headers:
                     self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                with contextlib.suppress(BrokenPipeError):
-                    self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):
+                    for part in [body] if not said.drip else [body[n : n + 1] for n in range(len(body))]:
+                        self.wfile.write(part)
+                        time.sleep(said.drip)
 
             def log_message(self, format: str, *args: object) -> None: ...
 

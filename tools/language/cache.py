@@ -28,10 +28,15 @@ class Kept(Frozen):
 
 
 class AnswerCache:
-    """One small file for each answer; processes may share the folder, since files appear whole."""
+    """One small file for each answer; processes may share the folder, since files appear whole.
+
+    Raises:
+        SettingsError: the folder cannot be made.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._make(folder)
 
     def get(self, key: str) -> Kept | None:
         """What is kept under the key; None if nothing that can be read is."""
@@ -43,13 +48,22 @@ class AnswerCache:
     def put(self, key: str, kept: Kept) -> None:
         """Keep an answer; ``SettingsError`` if the folder cannot be written to."""
         path = self._path(key)
+        self._make(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as partial:
                 partial.write(kept.model_dump_json().encode())
             os.replace(partial.name, path)
         except OSError as error:
-            raise SettingsError(f"the cache of answers in {self._folder} cannot be written: {error}") from error
+            raise self._unusable(error) from error
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> SettingsError:
+        return SettingsError(f"the cache of answers in {self._folder} cannot be written: {error}")
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.json"

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from ...prompts import load, render
+from ...prompts import TemplateError, load, render
 from ...state import Check, ConceptGraph, Entity, Interaction, default_checks, parse_concepts
-from ..errors import PromptError
+from ..errors import PromptError, SettingsError
 from .chat import ChatModel
 from .concept_answer import ConceptAnswer
 from .mending import mended
@@ -22,11 +22,13 @@ class ChatDecomposer:
         """``templates`` is a folder of templates that stand in for those that ship.
 
         Raises:
-            TemplateError: a template there declares other variables than the one it stands in for.
+            SettingsError: a template there cannot be read, or has other variables than the one it stands in for.
         """
         self._chat = chat
-        self._system = load("decompose_system", templates)
-        self._user = load("decompose", templates)
+        try:
+            self._system, self._user = load("decompose_system", templates), load("decompose", templates)
+        except TemplateError as error:
+            raise SettingsError(str(error)) from error
 
     @property
     def model(self) -> str:
