@@ -27,7 +27,9 @@ REFINED = {**DRAWN, "round": 1, "origin": "refine", "parent": "w", "operator": "
 RESEEDED = {**DRAWN, "round": 1, "origin": "reseed", "parent": "w"}
 
 
-@pytest.mark.parametrize("fields", [DRAWN, REFINED, RESEEDED, {**REFINED, "start_step": 28}])
+@pytest.mark.parametrize(
+    "fields", [DRAWN, REFINED, RESEEDED, {**REFINED, "start_step": 28}, {**REFINED, "stop_step": 5}]
+)
 def test_a_possible_story_is_recorded_and_survives_json(fields):
     record = ImageRecord(**fields, trajectory={0: "k0", 28: "k28"})
     assert ImageRecord.model_validate_json(record.model_dump_json()) == record
@@ -44,6 +46,8 @@ def test_a_possible_story_is_recorded_and_survives_json(fields):
         ({**DRAWN, "start_step": 1}, "starts at step 0"),
         ({**RESEEDED, "start_step": 1}, "starts at step 0"),
         ({**REFINED, "start_step": 29}, "at step N at most"),
+        ({**DRAWN, "stop_step": 28}, "before step N"),
+        ({**REFINED, "stop_step": 4}, "after the step it started at"),
         ({**DRAWN, "trajectory": {29: "k"}}, r"outside the schedule of 28: \[29\]"),
         ({**DRAWN, "trajectory": {-1: "k"}}, r"outside the schedule of 28: \[-1\]"),
     ],
@@ -51,6 +55,13 @@ def test_a_possible_story_is_recorded_and_survives_json(fields):
 def test_an_impossible_story_is_refused(fields, problem):
     with pytest.raises(ValidationError, match=problem):
         ImageRecord(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "spared"), [({}, 0), ({"stop_step": 8}, 40), ({"stop_step": 8, "guidance": 1.0}, 20)]
+)
+def test_a_preview_says_what_it_spared(fields, spared):
+    assert ImageRecord(**DRAWN | fields).spared == spared
 
 
 def test_a_record_does_not_change():
