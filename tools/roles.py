@@ -2,10 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from ..state import ConceptGraph, Critique, ImageRecord, Operator
+from pydantic import BaseModel
+
+from ..state import Comparison, ConceptGraph, Critique, ImageRecord, Operator
 from .store import Store
+
+if TYPE_CHECKING:
+    from .language.question import Question, Reply
+
+M = TypeVar("M", bound=BaseModel)
 
 Progress = Callable[[str, int, int], None]
 """Called with image id, steps done and steps to do."""
@@ -32,6 +39,13 @@ class GenerateRequest:
     """The image that this one replaces, for a reseed."""
     keep_steps: tuple[int, ...] = ()
     """Steps k whose x_k is kept."""
+    stop_step: int | None = None
+    """Step k in [1, N] to stop at, for a preview: the picture is what the denoiser takes for the final one there, and
+    x_k is kept, so that ``resume`` at k goes on as if it had not stopped. None goes to the end."""
+    steps: int | None = None
+    """N; None is the model's own."""
+    guidance: float | None = None
+    """Scale of classifier-free guidance, 1 or less for none; None is the model's own."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,13 @@ class RedenoiseRequest:
     seed: int
     """Of the noise that ``inject`` adds."""
     keep_steps: tuple[int, ...] = ()
+    """Steps k whose x_k is kept."""
+    stop_step: int | None = None
+    """Step k in [start_step + 1, N] to stop at, as in ``GenerateRequest``."""
+    steps: int | None = None
+    """N; None is the model's own, and ``resume`` needs that of the source."""
+    guidance: float | None = None
+    """Scale of classifier-free guidance, 1 or less for none; None is the model's own."""
 
 
 class Diffusion(Protocol):
@@ -83,6 +104,23 @@ class Critic(Protocol):
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check; what it cannot tell is unknown, with the reason."""
+        ...
+
+
+@runtime_checkable
+class Comparer(Protocol):
+    """A critic that can also say which of two images is better; asked only where several lead together."""
+
+    async def compare(
+        self, first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, store: Store
+    ) -> Comparison: ...
+
+
+class Asker(Protocol):
+    """A chat model as policies see it."""
+
+    async def ask(self, question: "Question", answer: type[M]) -> "Reply[M]":
+        """Ask until the reply is an ``answer``; ``ReplyError`` if none is, ``ModelError`` if it cannot be asked."""
         ...
 
 

@@ -71,7 +71,8 @@ async def test_a_record_says_how_the_image_was_made(model, store):
     assert (first.width, first.height, first.guidance, first.model) == (144, 144, 4.5, model.model)
     assert first.trajectory == {0: "latents/a.k00.safetensors", 2: "latents/a.k02.safetensors"}
     assert (other.origin, other.parent, other.trajectory) == ("reseed", "a", {})
-    assert first.seconds == other.seconds > 0
+    assert min(first.seconds, other.seconds) > 0
+    assert min(first.waited, other.waited) >= 0
 
     again = await one(model, redenoise("c", first, keep_steps=(0, 2, 4)), store)
     assert (again.origin, again.parent, again.operator, again.start_step) == ("refine", "a", "resume", 2)
@@ -254,7 +255,7 @@ async def test_a_start_outside_the_schedule_is_refused(model, store):
 async def test_a_trajectory_of_another_length_cannot_be_resumed(model, store):
     source = await one(model, generate("s", keep_steps=(2,)), store)
     other = LocalDiffusion(model.pipe, model.model, steps=4)
-    with pytest.raises(SettingsError, match="load the model with steps=6"):
+    with pytest.raises(SettingsError, match="ask for steps=6"):
         await one(other, redenoise("a", source), store)
     assert (await one(other, redenoise("a", source, "inject"), store)).steps == 4
 

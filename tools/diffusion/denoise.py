@@ -1,117 +1,115 @@
-"""The denoising loop, over images that may start at different steps of one schedule."""
+"""One Euler step for any images together, each at its own step of its own schedule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from diffusers import SD3Transformer2DModel
 
 from .embeddings import Embedding
-from .schedule import Schedule, euler_step
+from .schedule import Schedule, euler_step, predict_clean
 
-OnStep = Callable[[int, Sequence[int]], None]
-"""Called after each step with its number and the indices of the images that took it."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One image of a batch, on its way."""
-
-    latent: torch.Tensor
-    """(channels, height, width) x_k at its start step."""
-    start_step: int
-    """k in [0, N]; at N nothing is left to do."""
-    prompt: Embedding
-    negative: Embedding | None
-    """Of as many tokens as the prompt; None where there is no guidance."""
-    keep_steps: frozenset[int] = frozenset()
-    """Steps k in [start_step, N] whose x_k is wanted."""
+Kind = tuple[tuple[int, ...], int]
+"""Shape of the latent and tokens of the prompt: images of one kind fit in one forward pass."""
 
 
 @dataclass
-class Denoised:
-    """What came of one image."""
+class Sample:
+    """One image on its way through its schedule."""
 
     latent: torch.Tensor
-    """(channels, height, width) x_N, or x_k while the loop is at step k."""
+    """(channels, height, width) x_k."""
+    step: int
+    """k in [0, N]."""
+    stop: int
+    """Step to end at, in [step, N]."""
+    schedule: Schedule
+    prompt: Embedding
+    negative: Embedding | None
+    """Of as many tokens as the prompt; None where there is no guidance."""
+    guidance: float
+    """Scale of classifier-free guidance (arXiv 2207.12598); 1 or less means none."""
+    keep_steps: frozenset[int] = frozenset()
+    """Steps k whose x_k is wanted."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
-    """x_k by step k."""
+    """x_k by step k, (channels, height, width)."""
+    clean: torch.Tensor | None = None
+    """(channels, height, width) what the step to a stop before step N took for x_0."""
+
+    def __post_init__(self) -> None:
+        if self.guided and self.negative is None:
+            raise ValueError("guidance above 1 needs a negative prompt")
+        self._keep()
+
+    @property
+    def guided(self) -> bool:
+        """Whether a step needs the empty prompt, too."""
+        return self.guidance > 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of a forward pass that one step takes; also its evaluations."""
+        return 2 if self.guided else 1
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to run."""
+        return self.step >= self.stop
+
+    @property
+    def kind(self) -> Kind:
+        """What a sample must have in common with those it shares a pass with."""
+        return tuple(self.latent.shape), len(self.prompt.tokens)
+
+    @property
+    def final(self) -> torch.Tensor:
+        """(channels, height, width) the latent of its picture: x_N, or before step N what is taken for it."""
+        return self.latent if self.clean is None else self.clean
+
+    def take(self, velocity: torch.Tensor) -> None:
+        """Go one step along ``velocity`` (channels, height, width)."""
+        if self.step + 1 == self.stop < self.schedule.steps:
+            self.clean = predict_clean(self.latent, velocity, self.schedule, self.step)
+        self.latent = euler_step(self.latent, velocity, self.schedule, self.step)
+        self.step += 1
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.step in self.keep_steps:
+            self.kept[self.step] = self.latent
 
 
 @torch.no_grad()
-def denoise(
-    transformer: SD3Transformer2DModel,
-    members: Sequence[Member],
-    schedule: Schedule,
-    guidance: float,
-    on_step: OnStep = lambda step, active: None,
-) -> list[Denoised]:
-    """Take every member to the end of the schedule by Euler's method, with as few forward passes as there can be.
+def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> None:
+    """Take one step of every sample, all of one kind, in one forward pass; where that fails, none has moved."""
+    for sample, velocity in zip(samples, predict(transformer, samples), strict=True):
+        sample.take(velocity)
 
-    At each step the members that have started share a pass, except that prompts of different lengths go apart.
 
-    Args:
-        transformer: Predicts the velocity.
-        members: In any order, at any start step.
-        schedule: Shared by all.
-        guidance: Scale of classifier-free guidance (arXiv 2207.12598); 1 or less means none.
-        on_step: May raise to end the loop.
+@torch.no_grad()
+def predict(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> list[torch.Tensor]:
+    """Guided velocity (channels, height, width) at the latent of each sample, all of one kind, in one pass.
+
+    Samples with no guidance take one row of it and the others two. The rows of one sample alone stand as
+    ``StableDiffusion3Pipeline`` has them.
     """
-    images = [Denoised(member.latent) for member in members]
-    _keep(members, images, 0)
-    for step in range(schedule.steps):
-        active = [i for i, member in enumerate(members) if member.start_step <= step]
-        for group in _alike(members, active):
-            latents = torch.stack([images[i].latent for i in group])
-            velocity = predict(transformer, latents, schedule.timesteps[step], [members[i] for i in group], guidance)
-            for i, latent in zip(group, euler_step(latents, velocity, schedule, step), strict=True):
-                images[i].latent = latent
-        _keep(members, images, step + 1)
-        if active:
-            on_step(step, active)
-    return images
-
-
-def predict(
-    transformer: SD3Transformer2DModel,
-    latents: torch.Tensor,
-    timestep: torch.Tensor,
-    members: Sequence[Member],
-    guidance: float,
-) -> torch.Tensor:
-    """Velocity at ``latents`` (n, channels, height, width) for the prompts of n members, guided in one pass."""
-    guided = guidance > 1
-    prompts = [_negative(member) for member in members] if guided else []
-    prompts += [member.prompt for member in members]
-    inputs = torch.cat([latents, latents]) if guided else latents
+    guided = [sample for sample in samples if sample.guided]
+    prompts = [sample.negative for sample in guided if sample.negative] + [sample.prompt for sample in samples]
+    rows = [*guided, *samples]
     velocity = transformer(
-        hidden_states=inputs,
-        timestep=timestep.expand(len(inputs)),
+        hidden_states=torch.stack([sample.latent for sample in rows]),
+        timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
         encoder_hidden_states=torch.stack([prompt.tokens for prompt in prompts]),
         pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
         return_dict=False,
     )[0]
-    if not guided:
-        return velocity
-    unconditional, conditional = velocity.chunk(2)
-    return unconditional + guidance * (conditional - unconditional)
+    unconditional = iter(velocity[: len(guided)])
+    return [
+        guide(next(unconditional), conditional, sample.guidance) if sample.guided else conditional
+        for sample, conditional in zip(samples, velocity[len(guided) :], strict=True)
+    ]
 
 
-def _negative(member: Member) -> Embedding:
-    if member.negative is None:
-        raise ValueError("guidance above 1 needs a negative prompt for every member")
-    return member.negative
-
-
-def _alike(members: Sequence[Member], active: Sequence[int]) -> list[list[int]]:
-    """The active indices, in groups whose prompts have one length."""
-    groups: dict[int, list[int]] = {}
-    for i in active:
-        groups.setdefault(len(members[i].prompt.tokens), []).append(i)
-    return list(groups.values())
-
-
-def _keep(members: Sequence[Member], images: Sequence[Denoised], step: int) -> None:
-    for member, image in zip(members, images, strict=True):
-        if step in member.keep_steps and step >= member.start_step:
-            image.kept[step] = image.latent
+def guide(unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """Classifier-free guidance (arXiv 2207.12598): from the prediction without the prompt past the one with it."""
+    return unconditional + scale * (conditional - unconditional)

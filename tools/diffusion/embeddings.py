@@ -62,7 +62,7 @@ def encode_with_one_clip(pipe: StableDiffusion3Pipeline, prompt: str, length: in
 class Encoder:
     """Encodes prompts and remembers the last few."""
 
-    def __init__(self, pipe: StableDiffusion3Pipeline, max_tokens: int = 256, remembered: int = 16) -> None:
+    def __init__(self, pipe: StableDiffusion3Pipeline, max_tokens: int = 256, remembered: int = 64) -> None:
         self._pipe = pipe
         self._max_tokens = max_tokens
         self._remembered = remembered

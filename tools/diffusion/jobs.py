@@ -6,6 +6,7 @@ from typing import Any
 
 from ..roles import GenerateRequest, Progress, RedenoiseRequest
 from ..store import Store
+from .denoise import Sample
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Job:
         kept = self.request.source.trajectory
         return {k: kept[k] for k in sorted(self.request.keep_steps) if k < self.start_step and k in kept}
 
-    def report(self, step: int, steps: int) -> None:
-        """Tell that ``step`` of a schedule of ``steps`` is done."""
+    def report(self, sample: Sample) -> None:
+        """Tell how far the image is."""
         if self.progress is not None:
-            self.progress(self.request.id, step + 1 - self.start_step, steps - self.start_step)
+            self.progress(self.request.id, sample.step - self.start_step, sample.stop - self.start_step)
 
 
 def in_this_context(progress: Progress) -> Progress:

@@ -1,39 +1,44 @@
 """The diffusion role over a model in this process."""
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Self
+from typing import Self
 
 import torch
 from diffusers import StableDiffusion3Pipeline
+from PIL import Image
 
 from ...state import ImageRecord
-from ..errors import ModelError, SettingsError
+from ..errors import SettingsError
 from ..roles import GenerateRequest, Progress, RedenoiseRequest
 from ..store import Store
 from .decode import decode
-from .denoise import Denoised, Member, denoise
-from .embeddings import Embedding, Encoder
+from .denoise import Sample, advance
+from .embeddings import Encoder
+from .engine import Engine, Statistics
+from .engine_speed import attention_backend, compile_blocks
+from .engine_ticket import Work
 from .jobs import Job, in_this_context
-from .latents import final_reference, kept_reference, read_latent, write_latent
+from .latents import Latents
 from .loading import load
 from .memory import T5, Offload, Precision
-from .noise import noise_for
-from .operators import inject, resume
-from .owner import Abandoned, Owner, Ticket
 from .placement import choose_placement
-from .png import png_bytes
-from .schedule import make_schedule
-
-Tickets = Sequence[Ticket[Job, ImageRecord]]
+from .records import write_image
+from .samples import Samples
+from .schedule import Schedule
 
 
 class LocalDiffusion:
     """Draws with an SD3-class pipeline; the only owner of it.
 
-    Requests that are awaited together are drawn together. An image is the same alone and in a batch
-    up to rounding (1e-4 in latents of unit variance, in float32); with ``batch_alone`` it is the same exactly.
+    Whatever is in flight, from any callers, shares the model step by step (``engine``). An image is the same
+    alone and in a batch up to rounding (1e-4 in latents of unit variance, in float32); with ``batch_alone`` it is
+    the same exactly.
+
+    Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun,
+    the last ``remembered_prompts`` embeddings, and ``latent_memory`` bytes of latents.
     """
 
     def __init__(
@@ -43,36 +48,45 @@ class LocalDiffusion:
         *,
         steps: int = 28,
         guidance: float = 4.5,
-        max_batch: int = 8,
-        batch_alone: bool = False,
         max_tokens: int = 256,
         swap_pooled: bool = True,
+        max_batch: int = 8,
+        batch_alone: bool = False,
+        compiled: bool = False,
+        latent_memory: int = 256 * 2**20,
+        remembered_prompts: int = 64,
     ) -> None:
         """Take over a pipeline, quantized or offloaded as one likes.
 
         Args:
             pipe: Nobody else may use it from now on.
             model: Name and hash, for the records.
-            steps: N, at least 1.
-            guidance: Scale of classifier-free guidance; 1 or less means none.
-            max_batch: Images in one forward pass, at most; guidance doubles it.
-            batch_alone: Draw every image by itself, for exact repeats.
+            steps: N, at least 1, where a request names none.
+            guidance: Scale of classifier-free guidance where a request names none; 1 or less means none.
             max_tokens: What T5 reads of a prompt, where there is one.
             swap_pooled: Whether an image that is taken up again has the pooled embedding of its new prompt.
                 Without it, it keeps that of its source's prompt and only the token embeddings are new, as in the
                 code published with the paper; at step 0 nothing of the source is left, and both are new.
+            max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
+            batch_alone: Draw every image by itself, for exact repeats.
+            compiled: Compile the denoiser's blocks at their first use, which takes a minute; for a GPU and many
+                images. They are then another program than the pipeline's, the same within its rounding.
+            latent_memory: Bytes of latents remembered; all of them are in their store as well.
+            remembered_prompts: Prompts whose embeddings are remembered, at least 1.
         """
-        if steps < 1 or max_batch < 1 or guidance < 0:
-            raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
-        self.pipe, self.model, self.guidance = pipe, model, guidance
-        self.device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
-        config: Any = pipe.transformer.config
-        self.latent_shape: tuple[int, int, int] = (config.in_channels, config.sample_size, config.sample_size)
-        tokens = (config.sample_size // config.patch_size) ** 2
-        self.schedule = make_schedule(pipe.scheduler, steps, tokens, self.device)
-        self._encoder = Encoder(pipe, max_tokens)
-        self._swap_pooled = swap_pooled
-        self._owner = Owner(self._work, 1 if batch_alone else max_batch)
+        if min(steps, max_batch, remembered_prompts) < 1 or min(guidance, latent_memory) < 0:
+            raise SettingsError(
+                "steps, max_batch and remembered_prompts must be at least 1, guidance and latent_memory at least 0"
+            )
+        if compiled:
+            compile_blocks(pipe.transformer)
+        self.pipe, self.model = pipe, model
+        self._latents = Latents(latent_memory)
+        encoder = Encoder(pipe, max_tokens, remembered_prompts)
+        self._samples = Samples(pipe, steps, guidance, encoder, self._latents, swap_pooled)
+        self._engine = Engine(
+            partial(advance, pipe.transformer), 1 if batch_alone else max_batch, pipe.maybe_free_model_hooks
+        )
 
     @classmethod
     def load(
@@ -91,6 +105,10 @@ class LocalDiffusion:
         t5: T5 = "keep",
         max_batch: int = 8,
         batch_alone: bool = False,
+        compiled: bool = False,
+        # what it holds
+        latent_memory: int = 256 * 2**20,
+        remembered_prompts: int = 64,
     ) -> Self:
         """Load a diffusers folder, or a model of the hub by its id.
 
@@ -113,21 +131,43 @@ class LocalDiffusion:
             model,
             steps=steps,
             guidance=guidance,
-            max_batch=max_batch,
-            batch_alone=batch_alone,
             max_tokens=max_tokens,
             swap_pooled=swap_pooled,
+            max_batch=max_batch,
+            batch_alone=batch_alone,
+            compiled=compiled,
+            latent_memory=latent_memory,
+            remembered_prompts=remembered_prompts,
         )
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of an image whose request names no number of steps."""
+        return self._samples.schedule()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the denoiser has done so far, for all callers."""
+        return self._engine.statistics
+
+    @property
+    def attention(self) -> str:
+        """The attention that torch takes for this model on its device, such as ``flash_attention``."""
+        return attention_backend(self.pipe.transformer, self.pipe.text_encoder.dtype, self._samples.device)
 
     async def generate(
         self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
     ) -> list[ImageRecord]:
         """One record for each request, in order.
 
-        Of ``keep_steps``, those beyond the schedule are left out. ``progress`` is called from another
-        thread, in the caller's context (as ``asyncio.to_thread`` would).
+        Of ``keep_steps``, those beyond the last step that is run are left out. ``progress`` is called from
+        another thread, in the caller's context (as ``asyncio.to_thread`` would).
+
+        Raises:
+            ModelError: there is no memory for one image even alone, or the model was closed.
+            SettingsError: a step is beyond the schedule.
         """
-        return await self._submit(requests, store, progress)
+        return await self._draw_all(requests, store, progress)
 
     async def redenoise(
         self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
@@ -139,118 +179,31 @@ class LocalDiffusion:
 
         Raises:
             MissingLatentError: x_k was not kept, or its file is gone.
-            SettingsError: the start step is beyond the schedule, or the source has another schedule.
+            SettingsError: a step is beyond the schedule, or the source has another schedule.
         """
-        return await self._submit(requests, store, progress)
+        return await self._draw_all(requests, store, progress)
 
-    async def _submit(
+    def close(self) -> None:
+        """End the work in flight with ``ModelError`` and take no more; it need not be called."""
+        self._engine.close()
+
+    async def _draw_all(
         self, requests: Sequence[GenerateRequest | RedenoiseRequest], store: Store, progress: Progress | None
     ) -> list[ImageRecord]:
         tell = None if progress is None else in_this_context(progress)
-        return await self._owner.submit([Job(request, store, tell) for request in requests])
+        images = [asyncio.ensure_future(self._draw(Job(request, store, tell))) for request in requests]
+        try:
+            return await asyncio.gather(*images)
+        finally:
+            for image in images:
+                image.cancel()
 
-    def _work(self, tickets: Tickets) -> None:
-        """Draw one batch."""
-        began = perf_counter()
-        starting: list[tuple[Ticket[Job, ImageRecord], Member]] = []
-        for ticket in tickets:
-            with ticket.failing_alone():
-                starting.append((ticket, self._member(ticket.job)))
-        batch, members = [ticket for ticket, _ in starting], [member for _, member in starting]
+    async def _draw(self, job: Job) -> ImageRecord:
+        done = await self._engine.run(Work(partial(self._samples.sample, job), self._picture, job.report))
+        # In a thread of its own: the event loop and the model go on meanwhile.
+        return await asyncio.to_thread(write_image, job, done, self.model, self._latents)
 
-        def on_step(step: int, active: Sequence[int]) -> None:
-            for ticket in (batch[i] for i in active if batch[i].wanted):
-                with ticket.failing_alone():
-                    ticket.job.report(step, self.schedule.steps)
-            if not any(ticket.wanted for ticket in batch):
-                raise Abandoned
-
-        images = denoise(self.pipe.transformer, members, self.schedule, self.guidance, on_step)
+    def _picture(self, sample: Sample) -> Image.Image:
         # One by one, so that the pixels follow from the latent alone.
-        pictures = [decode(self.pipe, image.latent[None])[0] for image in images]
-        self.pipe.maybe_free_model_hooks()
-        seconds = (perf_counter() - began) / max(1, len(batch))
-        for ticket, image, picture in zip(batch, images, pictures, strict=True):
-            with ticket.failing_alone():
-                if ticket.wanted:
-                    record = self._record(ticket.job, image, seconds)
-                    ticket.job.store.write(record.path, png_bytes(picture, record))
-                    ticket.future.set_result(record)
-
-    def _member(self, job: Job) -> Member:
-        self._check_start(job)
-        prompt = self._prompt(job)
-        return Member(
-            latent=self._start(job),
-            start_step=job.start_step,
-            prompt=prompt,
-            negative=self._encoder.negative(prompt) if self.guidance > 1 else None,
-            keep_steps=frozenset(job.request.keep_steps),
-        )
-
-    def _prompt(self, job: Job) -> Embedding:
-        prompt = self._encoder.prompt(job.request.prompt)
-        if self._swap_pooled or isinstance(job.request, GenerateRequest) or job.start_step == 0:
-            return prompt
-        return Embedding(prompt.tokens, self._encoder.prompt(job.request.source.prompt).pooled)
-
-    def _check_start(self, job: Job) -> None:
-        start, steps = job.start_step, self.schedule.steps
-        if not 0 <= start <= steps:
-            raise SettingsError(
-                f"there is no step {start} for {job.request.id!r} to start at: they go from 0 to {steps}"
-            )
-
-    def _start(self, job: Job) -> torch.Tensor:
-        """x_k that the request starts from, (channels, height, width)."""
-        request, dtype = job.request, self.pipe.text_encoder.dtype
-        if isinstance(request, GenerateRequest):
-            return noise_for(request.seed, self.latent_shape, dtype, self.device)
-        if request.operator == "resume":
-            return self._own(resume(self._same_schedule(request), job.store, request.start_step), dtype)
-        final = self._own(read_latent(job.store, request.source.latent), dtype)
-        return inject(
-            final, noise_for(request.seed, self.latent_shape, dtype, self.device), self.schedule, request.start_step
-        )
-
-    def _same_schedule(self, request: RedenoiseRequest) -> ImageRecord:
-        source, steps = request.source, self.schedule.steps
-        if source.steps != steps:
-            raise SettingsError(
-                f"image {source.id!r} was drawn in {source.steps} steps and cannot be resumed in {steps}; "
-                f"load the model with steps={source.steps}, or use the operator 'inject'"
-            )
-        return source
-
-    def _own(self, latent: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        if tuple(latent.shape) != self.latent_shape:
-            raise ModelError(
-                f"a latent of shape {tuple(latent.shape)} is of another model; {self.model} has {self.latent_shape}"
-            )
-        return latent.to(self.device, dtype)
-
-    def _record(self, job: Job, image: Denoised, seconds: float) -> ImageRecord:
-        """Write the latents of an image and put down how it was made."""
-        request, store = job.request, job.store
-        start, steps = job.start_step, self.schedule.steps
-        height, width = (side * self.pipe.vae_scale_factor for side in self.latent_shape[1:])
-        kept = {k: write_latent(store, kept_reference(request.id, k), x) for k, x in sorted(image.kept.items())}
-        return ImageRecord(
-            id=request.id,
-            round=request.round,
-            prompt=request.prompt,
-            seed=request.seed,
-            steps=steps,
-            start_step=start,
-            start_sigma=self.schedule.sigma(start),
-            guidance=self.guidance,
-            width=width,
-            height=height,
-            model=self.model,
-            path=f"images/{request.id}.png",
-            latent=write_latent(store, final_reference(request.id), image.latent),
-            trajectory=job.inherited | kept,
-            evaluations=(steps - start) * (2 if self.guidance > 1 else 1),
-            seconds=seconds,
-            **job.lineage,
-        )
+        [picture] = decode(self.pipe, sample.final[None])
+        return picture

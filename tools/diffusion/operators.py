@@ -4,8 +4,6 @@ import torch
 
 from ...state import ImageRecord
 from ..errors import MissingLatentError, SettingsError
-from ..store import Store
-from .latents import read_latent
 from .schedule import Schedule, scale_noise
 
 
@@ -17,8 +15,8 @@ def inject(final: torch.Tensor, noise: torch.Tensor, schedule: Schedule, step: i
     return scale_noise(final, noise, schedule.sigmas[step])
 
 
-def resume(source: ImageRecord, store: Store, step: int) -> torch.Tensor:
-    """Trajectory resume: x_step of the image's own denoising, (channels, height, width), on the CPU.
+def resume(source: ImageRecord, step: int) -> str:
+    """Trajectory resume: the reference of x_step of the image's own denoising.
 
     Raises:
         SettingsError: the image was drawn in fewer steps.
@@ -27,11 +25,11 @@ def resume(source: ImageRecord, store: Store, step: int) -> torch.Tensor:
     if step > source.steps:
         raise SettingsError(f"image {source.id!r} was drawn in {source.steps} steps; there is no step {step}")
     if step == source.steps:
-        return read_latent(store, source.latent)
+        return source.latent
     if step not in source.trajectory:
         kept = ", ".join(map(str, sorted(source.trajectory))) or "none"
         raise MissingLatentError(
             f"step {step} of image {source.id!r} was not kept (kept: {kept}); "
             f"draw it with keep_steps=({step},), or use the operator 'inject'"
         )
-    return read_latent(store, source.trajectory[step])
+    return source.trajectory[step]

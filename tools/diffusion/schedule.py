@@ -60,7 +60,12 @@ def scale_noise(latent: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) 
     return sigma * noise + (1.0 - sigma) * latent
 
 
-def euler_step(latents: torch.Tensor, velocity: torch.Tensor, schedule: Schedule, step: int) -> torch.Tensor:
-    """x_{step + 1} from x_step (n, channels, height, width), computed in float32 as diffusers does."""
+def euler_step(latent: torch.Tensor, velocity: torch.Tensor, schedule: Schedule, step: int) -> torch.Tensor:
+    """x_{step + 1} from x_step (..., channels, height, width), computed in float32 as diffusers does."""
     difference = schedule.sigmas[step + 1] - schedule.sigmas[step]
-    return (latents.float() + difference * velocity).to(velocity.dtype)
+    return (latent.float() + difference * velocity).to(velocity.dtype)
+
+
+def predict_clean(latent: torch.Tensor, velocity: torch.Tensor, schedule: Schedule, step: int) -> torch.Tensor:
+    """What the velocity at x_step takes for x_0: where its straight line ends; shapes as in ``euler_step``."""
+    return (latent.float() - schedule.sigmas[step] * velocity).to(velocity.dtype)
