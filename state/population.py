@@ -26,7 +26,7 @@ def spend_of(
         critic_calls=sum(c.looks for c in critiques.values()),
         tokens=sum(e.prompt_tokens + e.reply_tokens for e in exchanges),
         seconds=sum(i.seconds for i in images.values()) + sum(e.seconds for e in exchanges),
-        money=sum(e.money for e in exchanges),
+        money=sum(i.money for i in images.values()) + sum(e.money for e in exchanges),
     )
 
 

@@ -28,7 +28,15 @@ RESEEDED = {**DRAWN, "round": 1, "origin": "reseed", "parent": "w"}
 
 
 @pytest.mark.parametrize(
-    "fields", [DRAWN, REFINED, RESEEDED, {**REFINED, "start_step": 28}, {**REFINED, "stop_step": 5}]
+    "fields",
+    [
+        DRAWN,
+        REFINED,
+        RESEEDED,
+        {**REFINED, "start_step": 28},
+        {**REFINED, "stop_step": 5},
+        {**DRAWN, "latent": None, "seeded": False, "revised_prompt": "A cat.", "money": 0.04},
+    ],
 )
 def test_a_possible_story_is_recorded_and_survives_json(fields):
     record = ImageRecord(**fields, trajectory={0: "k0", 28: "k28"})

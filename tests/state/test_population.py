@@ -147,6 +147,11 @@ def test_a_spend_sums_images_critiques_and_what_was_said():
     assert spend_of(read, images, critiques) == seen + Spend(tokens=12, seconds=0.25, money=0.5)
 
 
+def test_images_that_cost_money_are_counted():
+    images = {"a": image("a").model_copy(update={"money": 0.04}), "b": image("b")}
+    assert spend_of(None, images, {}).money == 0.04
+
+
 def test_a_population_has_paid_for_its_concepts():
     said = Exchange(model="m", prompt="?", reply="yes", prompt_tokens=10)
     read = CONCEPTS.model_copy(update={"exchanges": (said,)})
