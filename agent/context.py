@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ..state import Budget
-from ..tools.roles import Critic, Decomposer, Diffusion
+from ..state import Budget, Population, RunState
+from ..tools.roles import Asker, Critic, Decomposer, Diffusion
 from ..tools.store import Store
 from .policies.policy import Policy
 
@@ -24,3 +24,20 @@ class Context:
     """The run folder that images and latents go to."""
     budget: Budget = field(default_factory=Budget)
     """Bounds that no policy can exceed."""
+    chat: Asker | None = None
+    """A chat model for policies that ask one; None where there is none."""
+
+
+def population_of(state: RunState, context: Context) -> Population:
+    """The part of the state that policies see."""
+    return Population(
+        concepts=state["concepts"],
+        images=state["images"],
+        critiques=state["critiques"],
+        decisions=state.get("decisions", {}),
+        advice=state.get("advice", {}),
+        comparisons=state.get("comparisons", {}),
+        budget=context.budget,
+        seed=state["seed"],
+        round=state["round"],
+    )

@@ -1,8 +1,8 @@
 """What nodes are sent and what they return: the keys of each, so that none can be misspelt."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
-from ..state import ConceptGraph, Critique, Decision, ImageRecord, Population
+from ..state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord, Population
 from ..tools.roles import GenerateRequest, RedenoiseRequest
 
 
@@ -50,11 +50,13 @@ class Criticized(TypedDict):
 
     critiques: dict[str, Critique]
     round: int
+    advice: NotRequired[dict[str, Advice]]
 
 
 class Finished(TypedDict):
     """What ``finish`` adds to the state."""
 
     decisions: dict[str, Decision]
+    comparisons: dict[str, Comparison]
     best: str
     stop: str

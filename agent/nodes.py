@@ -9,7 +9,8 @@ from langgraph.runtime import Runtime
 from ..state import STATE_VERSION, Decision, Population, RunInput, RunState
 from ..tools.errors import SettingsError
 from ..tools.roles import Progress
-from .context import Context
+from .asking import advice_for, with_comparisons
+from .context import Context, population_of
 from .messages import Criticized, Decomposed, Drawn, Finished, FinishWork, GenerateWork, RefineWork
 
 
@@ -34,22 +35,30 @@ async def refine(state: RefineWork, runtime: Runtime[Context]) -> Drawn:
 
 
 async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
-    """Look at every image that has not been looked at, all at once."""
+    """Look at every image that has not been looked at, all at once; then have the policy's adviser asked, if any."""
     context, seen = context_of(runtime), state.get("critiques", {})
     images = [image for id, image in sorted(state["images"].items()) if id not in seen]
     looks = [context.critic.critique(image, state["concepts"], context.store) for image in images]
     critiques = await asyncio.gather(*looks)
-    return {
+    made: Criticized = {
         "critiques": {image.id: found for image, found in zip(images, critiques, strict=True)},
         "round": max(image.round for image in state["images"].values()),
     }
+    everything: RunState = {**state, "critiques": seen | made["critiques"], "round": made["round"]}
+    advice = await advice_for(population_of(everything, context), context)
+    return made if advice is None else {**made, "advice": {str(made["round"]): advice}}
 
 
 async def finish(state: FinishWork, runtime: Runtime[Context]) -> Finished:
-    """Keep the best image over all rounds, and the reason why work ended."""
-    population, stops = state["population"], state["stops"]
-    best = population.best().id
-    return {"decisions": {stop.image: stop for stop in stops}, "best": best, "stop": ending(population, stops)}
+    """Keep the best image over all rounds, equals compared, and the reason why work ended."""
+    stops = state["stops"]
+    population = await with_comparisons(state["population"], context_of(runtime))
+    return {
+        "decisions": {stop.image: stop for stop in stops},
+        "comparisons": population.comparisons,
+        "best": population.best().id,
+        "stop": ending(population, stops),
+    }
 
 
 def ending(population: Population, stops: list[Decision]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..prompts import TemplateError
 from ..tools.errors import SettingsError
-from ..tools.roles import Critic, Decomposer, Diffusion
+from ..tools.roles import Asker, Critic, Decomposer, Diffusion
 
 if TYPE_CHECKING:
     from ..tools.language.chat import ChatModel
@@ -27,6 +27,8 @@ class Roles:
     """Cheap: it is made before anything is loaded, so that a bad prompt is told at once."""
     diffusion: Callable[[], Diffusion]
     critic: Callable[[], Critic]
+    chat: Callable[[], Asker | None] = lambda: None
+    """The chat model that policies may ask; None where none is configured."""
 
 
 def roles_of(settings: "Settings") -> Roles:
@@ -34,7 +36,7 @@ def roles_of(settings: "Settings") -> Roles:
     if not settings.chats:
         return Roles(_embedded_decomposer, lambda: make_diffusion(settings), _embedded_critic)
     chats = Chats(settings)
-    return Roles(chats.decomposer, lambda: make_diffusion(settings), chats.critic)
+    return Roles(chats.decomposer, lambda: make_diffusion(settings), chats.critic, lambda: chats.language)
 
 
 class Chats:
@@ -92,7 +94,7 @@ def make_diffusion(settings: "Settings") -> Diffusion:
     how: dict[str, Any] = {"steps": settings.run.steps, "guidance": settings.run.guidance}
     how |= {"device": chosen.device, "precision": chosen.precision, "offload": chosen.offload}
     if draws_remotely(settings):
-        raise NotImplementedError
+        return _endpoint(settings)
     if not is_sd3(settings):
         from ..tools.diffusion.families import PipelineDiffusion
 
@@ -106,6 +108,22 @@ def make_diffusion(settings: "Settings") -> Diffusion:
         max_tokens=chosen.max_tokens,
         max_batch=chosen.max_batch,
         swap_pooled=chosen.swap_pooled,
+    )
+
+
+def _endpoint(settings: "Settings") -> Diffusion:
+    from ..tools.diffusion.endpoint import EndpointDiffusion
+    from ..tools.diffusion.endpoint_server import EndpointSettings
+
+    own = settings.images
+    return EndpointDiffusion(
+        EndpointSettings(
+            server=settings.images_settings(),
+            size=own.size,
+            quality=own.quality,
+            price=own.price,
+            send_seed=own.send_seed,
+        )
     )
 
 

@@ -7,7 +7,7 @@ from langgraph.types import Send
 
 from ..state import Decision, Plan, Population, RunState, derive_seed
 from ..tools.roles import GenerateRequest, KnowsItsCost, RedenoiseRequest
-from .context import Context
+from .context import Context, population_of
 from .guard import checked, first_drawings, within_budget, without_repeats
 from .messages import FinishWork, GenerateWork, RefineWork
 from .nodes import context_of
@@ -59,19 +59,6 @@ def decide(population: Population, policy: Policy) -> list[Decision]:
     """
     answer = checked(policy.judge(population), population)
     return within_budget(without_repeats(answer, population), population)
-
-
-def population_of(state: RunState, context: Context) -> Population:
-    """The part of the state that policies see."""
-    return Population(
-        concepts=state["concepts"],
-        images=state["images"],
-        critiques=state["critiques"],
-        decisions=state.get("decisions", {}),
-        budget=context.budget,
-        seed=state["seed"],
-        round=state["round"],
-    )
 
 
 def image_id(round: int, index: int) -> str:

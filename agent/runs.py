@@ -90,9 +90,9 @@ async def arun(
     run_id = new_run_id(prompt)
     folder = chosen.out or Path("runs") / run_id
     with claimed(folder) as store:
-        await require(loaded.settings, draws=diffusion is None, looks=critic is None)
         models = preset_named(chosen.preset).roles(loaded.settings)
         reader = decomposer or models.decomposer()
+        await require(loaded.settings, draws=diffusion is None, looks=critic is None)
         concepts = await reader.decompose(prompt)
         with EventLog(store.path("events.jsonl")) as log:
             emit = _emitter(log, on_event)
@@ -105,6 +105,7 @@ async def arun(
                 policy=judge,
                 store=store,
                 budget=chosen.budget,
+                chat=models.chat(),
             )
             manifest = _manifest(run_id, prompt, loaded, context)
             store.write("manifest.json", manifest.model_dump_json(indent=2).encode())
@@ -171,8 +172,16 @@ def result_of(run_id: str, state: RunState) -> RunResult:
         images=tuple(state["images"][id] for id in ids),
         critiques=tuple(state["critiques"][id] for id in ids),
         decisions=tuple(state["decisions"][id] for id in ids),
+        advice=tuple(state.get("advice", {}).values()),
+        comparisons=tuple(state.get("comparisons", {}).values()),
         stop=state["stop"],
-        spend=spend_of(state["concepts"], state["images"], state["critiques"]),
+        spend=spend_of(
+            state["concepts"],
+            state["images"],
+            state["critiques"],
+            state.get("advice", {}).values(),
+            state.get("comparisons", {}).values(),
+        ),
     )
 
 

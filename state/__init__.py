@@ -1,5 +1,6 @@
 """What is known: plain immutable types and reducers; no torch, no I/O."""
 
+from .advice import Advice, Choice
 from .base import Frozen, Words
 from .budget import Budget, Spend
 from .comparison import Comparison
@@ -11,7 +12,7 @@ from .exchange import Exchange
 from .images import ImageRecord, Operator, Origin
 from .notation import format_concepts, parse_concepts
 from .notation_tokens import NotationError
-from .population import Population, spend_of
+from .population import Population, pair_name, spend_of
 from .reducers import merge_by_id
 from .result import RunResult
 from .run_state import STATE_VERSION, RunInput, RunState
@@ -21,11 +22,13 @@ __all__ = [
     "SEED_LIMIT",
     "STATE_VERSION",
     "Action",
+    "Advice",
     "Answer",
     "Aspect",
     "Budget",
     "Change",
     "Check",
+    "Choice",
     "Comparison",
     "ConceptGraph",
     "Critique",
@@ -53,6 +56,7 @@ __all__ = [
     "derive_seed",
     "format_concepts",
     "merge_by_id",
+    "pair_name",
     "parse_concepts",
     "spend_of",
 ]

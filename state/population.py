@@ -1,12 +1,14 @@
 """The whole population of a run, as a policy sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from pydantic import Field, model_validator
 
+from .advice import Advice
 from .base import Frozen
 from .budget import Budget, Spend
+from .comparison import Comparison
 from .concepts import ConceptGraph
 from .critique import Critique
 from .decisions import Decision
@@ -15,19 +17,28 @@ from .seeds import Seed
 
 
 def spend_of(
-    concepts: ConceptGraph | None, images: Mapping[str, ImageRecord], critiques: Mapping[str, Critique]
+    concepts: ConceptGraph | None,
+    images: Mapping[str, ImageRecord],
+    critiques: Mapping[str, Critique],
+    advice: Iterable[Advice] = (),
+    comparisons: Iterable[Comparison] = (),
 ) -> Spend:
-    """What the concepts, the images and their critiques cost together; without the concepts for None."""
-    made = () if concepts is None else (concepts,)
-    exchanges = [e for answer in (*made, *critiques.values()) for e in answer.exchanges]
+    """What all of these cost together; without the concepts for None. A comparison is one critic call."""
+    made, compared = () if concepts is None else (concepts,), tuple(comparisons)
+    exchanges = [e for answer in (*made, *critiques.values(), *advice, *compared) for e in answer.exchanges]
     return Spend(
         evaluations=sum(i.evaluations for i in images.values()),
         images=len(images),
-        critic_calls=sum(c.looks for c in critiques.values()),
+        critic_calls=sum(c.looks for c in critiques.values()) + len(compared),
         tokens=sum(e.prompt_tokens + e.reply_tokens for e in exchanges),
         seconds=sum(i.seconds for i in images.values()) + sum(e.seconds for e in exchanges),
         money=sum(i.money for i in images.values()) + sum(e.money for e in exchanges),
     )
+
+
+def pair_name(first: ImageRecord, second: ImageRecord) -> str:
+    """What a comparison of two images is filed under."""
+    return f"{first.id} {second.id}"
 
 
 class Population(Frozen):
@@ -45,6 +56,10 @@ class Population(Frozen):
     """By image id."""
     decisions: dict[str, Decision]
     """By image id; an image without one waits for it."""
+    advice: dict[str, Advice] = Field(default_factory=dict)
+    """By round, where the policy had a model asked."""
+    comparisons: dict[str, Comparison] = Field(default_factory=dict)
+    """By ``pair_name`` of the images, where equals were compared."""
     budget: Budget
     seed: Seed
     """Of the run."""
@@ -73,7 +88,7 @@ class Population(Frozen):
     @property
     def spend(self) -> Spend:
         """What the run has used so far."""
-        return spend_of(self.concepts, self.images, self.critiques)
+        return spend_of(self.concepts, self.images, self.critiques, self.advice.values(), self.comparisons.values())
 
     def pending(self) -> tuple[ImageRecord, ...]:
         """Images without a decision, by id."""
@@ -95,9 +110,24 @@ class Population(Frozen):
         critique = self.critiques[image.id]
         return critique.score, critique.confidence
 
+    def leaders(self) -> tuple[ImageRecord, ...]:
+        """Every image that none outranks, over all rounds, by round and id."""
+        highest = max(map(self.rank, self.images.values()))
+        leading = [i for i in self.images.values() if self.rank(i) == highest]
+        return tuple(sorted(leading, key=lambda i: (i.round, i.id)))
+
     def best(self) -> ImageRecord:
-        """The best image over all rounds; of equals, that of the earliest round and then the first id."""
-        return max(sorted(self.images.values(), key=lambda i: (i.round, i.id)), key=self.rank)
+        """The best image over all rounds: of equals the earliest, unless it lost a comparison to a later one."""
+        best, *others = self.leaders()
+        for other in others:
+            compared = self.comparisons.get(pair_name(best, other))
+            if compared is not None and compared.better == other.id:
+                best = other
+        return best
+
+    def advice_now(self) -> Advice | None:
+        """What was advised after this round."""
+        return self.advice.get(str(self.round))
 
 
 def _require_own_keys(what: str, ids: Mapping[str, str]) -> None:

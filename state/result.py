@@ -4,8 +4,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from .advice import Advice
 from .base import Frozen
 from .budget import Spend
+from .comparison import Comparison
 from .concepts import ConceptGraph
 from .critique import Critique
 from .decisions import Decision
@@ -27,6 +29,10 @@ class RunResult(Frozen):
     """One for each image, in the same order."""
     decisions: tuple[Decision, ...]
     """One for each image, in the same order."""
+    advice: tuple[Advice, ...] = ()
+    """By round, where the policy had a model asked."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Of images that led together, in the order they were made."""
     stop: str
     """Name of the rule that ended the best image's work."""
     spend: Spend

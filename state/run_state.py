@@ -2,6 +2,8 @@
 
 from typing import Annotated, NotRequired, TypedDict
 
+from .advice import Advice
+from .comparison import Comparison
 from .concepts import ConceptGraph
 from .critique import Critique
 from .decisions import Decision
@@ -36,6 +38,10 @@ class RunState(TypedDict):
     """By image id."""
     decisions: Annotated[dict[str, Decision], merge_by_id]
     """By image id."""
+    advice: Annotated[dict[str, Advice], merge_by_id]
+    """By round; only policies that have a model asked leave any."""
+    comparisons: Annotated[dict[str, Comparison], merge_by_id]
+    """By ``pair_name``; written by ``finish`` where equals lead."""
     best: str
     """Id of the best image; written by ``finish``."""
     stop: str

@@ -18,10 +18,10 @@ class BestOfN:
         return Plan(images=self.n)
 
     def judge(self, population: Population) -> list[Decision]:
-        best = population.best()
+        leaders = population.leaders()
         return [
-            stop(image, "best_of_n", f"the best of {len(population.images)}")
-            if image == best
-            else stop(image, "not_the_best", f"{best.id} passes more checks or is surer of them")
+            stop(image, "best_of_n", f"none of the {len(population.images)} ranks above it")
+            if image in leaders
+            else stop(image, "not_the_best", f"{leaders[0].id} passes more checks or is surer of them")
             for image in population.pending()
         ]

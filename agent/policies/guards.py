@@ -25,7 +25,7 @@ def success(population: Population, image: ImageRecord) -> Decision | None:
     best = population.best()
     if not population.critiques[best.id].all_pass:
         return None
-    if image == best:
+    if population.critiques[image.id].all_pass:
         return stop(image, "all_pass", "every check passes")
     return stop(image, "another_passes", f"every check passes on {best.id}")
 

@@ -4,7 +4,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Seed
-from .guards import first_stop, own_success
+from .guards import own_success
 from .moves import failed, refine, stop
 from .refining import Step
 
@@ -38,13 +38,14 @@ class Paper:
         return [self._decide(population, image, best) for image in population.pending()]
 
     def _decide(self, population: Population, image: ImageRecord, best: ImageRecord) -> Decision:
+        stopped = own_success(population, image)
+        if stopped is not None:
+            return stopped
         if image.origin == "refine":
-            return first_stop((own_success,), population, image) or stop(
-                image, "refined_once", "it is a refinement, and none is refined again"
-            )
+            return stop(image, "refined_once", "it is a refinement, and none is refined again")
         if image != best:
             return stop(image, "not_the_best", f"{best.id} passes more checks or is surer of them")
-        return first_stop((own_success,), population, image) or self._branch(population, image)
+        return self._branch(population, image)
 
     def _branch(self, population: Population, image: ImageRecord) -> Decision:
         wrong = ", ".join(failed(population.critiques[image.id])) or "nothing for certain"

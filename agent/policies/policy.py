@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ...state import ConceptGraph, Decision, Plan, Population
+from ...state import Advice, ConceptGraph, Decision, Plan, Population
 from ...tools.errors import DetailScribeError
+from ...tools.roles import Asker
 
 
 class PolicyError(DetailScribeError):
@@ -26,6 +27,23 @@ class Policy(Protocol):
         When no decision is left but stops, the run ends. Until then a stop is not final: the image
         is asked about again after the next round. Where the budget does not reach for all, the
         first ones have it.
+        """
+        ...
+
+
+@runtime_checkable
+class Advised(Protocol):
+    """A policy that has a chat model asked after each round.
+
+    The answer is recorded in the state and found in ``population.advice_now()``, so that ``judge``
+    stays pure, and a recorded run can be judged again without asking.
+    """
+
+    async def advise(self, population: Population, chat: Asker | None) -> Advice:
+        """What the model says; ``chat`` is the one that the run is configured with, if any.
+
+        Raises:
+            SettingsError: there is no chat model to ask.
         """
         ...
 

@@ -24,6 +24,8 @@ from detailscribe.agent import Adaptive, build_graph
 from detailscribe.state import ConceptGraph, Critique, Decision, ImageRecord
 from langgraph.checkpoint.memory import InMemorySaver
 
+CHANNELS = {"images": ImageRecord, "critiques": Critique, "decisions": Decision}
+
 async def main(saver):
     chosen = context(Path(sys.argv[2]), Adaptive(operator="resume"), {"00-00": "red", "00-01": "cat", "01-00": "cat"})
     config = {"configurable": {"thread_id": "t"}}
@@ -31,11 +33,11 @@ async def main(saver):
     await graph.ainvoke({"prompt": PROMPT, "seed": 7}, config, context=chosen)
     values = (await graph.aget_state(config)).values
     assert type(values["concepts"]) is ConceptGraph, values["concepts"]
-    for name, kind in {"images": ImageRecord, "critiques": Critique, "decisions": Decision}.items():
+    for name, kind in CHANNELS.items():
         assert values[name] and {type(v) for v in values[name].values()} == {kind}, values[name]
     assert list(values["images"]["00-00"].trajectory) == [1, 2, 4]
     async for snapshot in graph.aget_state_history(config):
-        assert all(not isinstance(value, dict) or name in ("images", "critiques", "decisions")
+        assert all(not isinstance(value, dict) or name in (*CHANNELS, "advice", "comparisons")
                    for name, value in snapshot.values.items())
 
 async def sqlite():

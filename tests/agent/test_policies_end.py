@@ -83,7 +83,7 @@ def test_what_never_gets_better_is_given_up_by_name():
         if name not in ("adaptive", "random")
     }
     assert endings == {
-        "best_of_n": "not_the_best",
+        "best_of_n": "best_of_n",
         "hybrid": "rounds_done",
         "multi_round": "plateau",
         "paper": "refined_once",

@@ -1,0 +1,36 @@
+"""The questions that are asked beside the critic's: of a policy's adviser, and of the critic where images tie."""
+
+from ..state import Advice, Comparison, Population, Spend, pair_name
+from ..tools.roles import Comparer
+from .context import Context
+from .policies.policy import Advised
+
+MOST_COMPARED = 4
+"""Images of those that lead together that are compared, the earliest."""
+
+
+async def advice_for(population: Population, context: Context) -> Advice | None:
+    """What the policy's adviser says; None where the policy has none, or the budget leaves nothing to decide."""
+    if not isinstance(context.policy, Advised):
+        return None
+    image = population.spend + Spend(images=1, critic_calls=1)
+    if population.round >= population.budget.rounds or population.budget.exceeded_by(image):
+        return None
+    return await context.policy.advise(population, context.chat)
+
+
+async def with_comparisons(population: Population, context: Context) -> Population:
+    """The population with its first leaders compared, each with the winner so far.
+
+    Nothing is asked of a critic that cannot compare, nor beyond the budget.
+    """
+    if not isinstance(context.critic, Comparer):
+        return population
+    for other in population.leaders()[1:MOST_COMPARED]:
+        if population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
+            return population
+        best = population.best()
+        made = await context.critic.compare(best, other, population.concepts, context.store)
+        known: dict[str, Comparison] = {**population.comparisons, pair_name(best, other): made}
+        population = population.model_copy(update={"comparisons": known})
+    return population
