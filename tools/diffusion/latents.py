@@ -27,8 +27,12 @@ def write_latent(store: Store, reference: str, latent: torch.Tensor) -> str:
     return store.write(reference, save({"latent": latent.cpu().contiguous()}))
 
 
-def read_latent(store: Store, reference: str) -> torch.Tensor:
-    """The latent (channels, height, width), on the CPU; ``MissingLatentError`` if it is gone or broken."""
+def read_latent(store: Store, reference: str | None) -> torch.Tensor:
+    """The latent (channels, height, width), on the CPU; ``MissingLatentError`` if there is none, or it is broken."""
+    if reference is None:
+        raise MissingLatentError(
+            "the image was drawn by a server that gives no latents, so it cannot be taken up again"
+        )
     try:
         return load(store.read(reference))["latent"]
     except (OSError, SafetensorError, KeyError) as error:
@@ -62,8 +66,10 @@ class Latents:
         self._remember(store.path(reference), here)
         return reference
 
-    def read(self, store: Store, reference: str) -> torch.Tensor:
+    def read(self, store: Store, reference: str | None) -> torch.Tensor:
         """As ``read_latent``; the result is not to be changed."""
+        if reference is None:
+            return read_latent(store, reference)
         path = store.path(reference)
         with self._lock:
             if path in self._latents:

@@ -15,7 +15,7 @@ def inject(final: torch.Tensor, noise: torch.Tensor, schedule: Schedule, step: i
     return scale_noise(final, noise, schedule.sigmas[step])
 
 
-def resume(source: ImageRecord, step: int) -> str:
+def resume(source: ImageRecord, step: int) -> str | None:
     """Trajectory resume: the reference of x_step of the image's own denoising.
 
     Raises:

@@ -97,7 +97,7 @@ class Samples:
     def _noise(self, seed: int) -> torch.Tensor:
         return noise_for(seed, self.shape, self._pipe.text_encoder.dtype, self.device)
 
-    def _read(self, job: Job, reference: str) -> torch.Tensor:
+    def _read(self, job: Job, reference: str | None) -> torch.Tensor:
         latent = self._latents.read(job.store, reference)
         if tuple(latent.shape) != self.shape:
             raise ModelError(f"a latent of shape {tuple(latent.shape)} is of another model; this one has {self.shape}")

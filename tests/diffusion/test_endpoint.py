@@ -1,0 +1,284 @@
+"""An images endpoint draws, and says in one line what it cannot do."""
+
+import asyncio
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
+from detailscribe.tools.diffusion.latents import read_latent
+from detailscribe.tools.diffusion.png import read_record
+from detailscribe.tools.errors import MissingLatentError, ModelError, ReplyError, SettingsError
+from detailscribe.tools.language.settings import ChatSettings
+from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+
+KEY = "sk-very-secret"
+
+
+def picture(colour: str = "red", kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (48, 32), colour).save(file, kind)
+    return file.getvalue()
+
+
+def reply(**fields: Any) -> tuple[int, dict[str, Any]]:
+    return 200, {"created": 1, "data": [fields]}
+
+
+def drawn(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """The colour that the prompt ends with."""
+    return reply(b64_json=base64.b64encode(picture(asked["prompt"].split()[-1])).decode())
+
+
+def refusal(status: int, message: str) -> Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]:
+    return lambda asked: (status, {"error": {"message": message, "type": "error", "code": None}})
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Speaks the images protocol; ``answer`` is what it says."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = drawn
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.at_once, self.most_at_once = 0, 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        server = self.server
+        server.at_once += 1
+        server.most_at_once = max(server.most_at_once, server.at_once)
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server.asked.append(asked)
+        server.keys.append(self.headers["Authorization"])
+        known = self.path == "/v1/images/generations"
+        status, body = server.answer(asked) if known else (404, {"error": {"message": "no such route"}})
+        server.at_once -= 1
+        self.say(status, body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
+
+    def do_GET(self) -> None:
+        if self.path == "/red.jpg":
+            self.say(200, picture("red", "JPEG"), "image/jpeg")
+        else:
+            self.say(404, b"", "text/plain")
+
+    def say(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint():
+    with Endpoint() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def diffusion(endpoint: Endpoint, path: str = "/v1", server: dict[str, Any] | None = None, **more: Any):
+    chat = {"model": "draw-3", "base_url": endpoint.url + path, "api_key": KEY, "transport_retries": 0}
+    return EndpointDiffusion(EndpointSettings(server=ChatSettings(**chat | (server or {})), **more))
+
+
+def a(prompt: str = "a cat in red", id: str = "a", **more: Any) -> GenerateRequest:
+    return GenerateRequest(id, 0, prompt, 7, **more)
+
+
+async def test_a_prompt_becomes_an_image(endpoint, store):
+    told: list[tuple[str, int, int]] = []
+    model = diffusion(endpoint, price=0.04, quality="hd", extra={"style": "natural"})
+    [image] = await model.generate([a(keep_steps=(1, 2))], store, lambda *part: told.append(part))
+    assert endpoint.asked == [
+        {
+            "prompt": "a cat in red",
+            "model": "draw-3",
+            "n": 1,
+            "size": "1024x1024",
+            "quality": "hd",
+            "style": "natural",
+        }
+    ]
+    assert endpoint.keys == [f"Bearer {KEY}"]
+    assert (image.origin, image.prompt, image.revised_prompt) == ("generate", "a cat in red", None)
+    assert (image.width, image.height, image.money, image.evaluations) == (48, 32, 0.04, 0)
+    assert image.model == f"draw-3@127.0.0.1:{endpoint.server_port}"
+    assert image.seconds > 0
+    assert told == [("a", 1, 1)]
+    assert read_record(store.path(image.path)) == image
+    with Image.open(store.path(image.path)) as seen:
+        assert seen.getpixel((0, 0)) == (255, 0, 0)
+
+
+async def test_a_picture_may_come_as_a_url_and_in_another_format(endpoint, store):
+    endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/red.jpg", revised_prompt="A red cat.")
+    [image] = await diffusion(endpoint).generate([a(parent="b")], store)
+    assert (image.origin, image.parent, image.revised_prompt) == ("reseed", "b", "A red cat.")
+    with Image.open(store.path(image.path)) as seen:
+        assert (seen.format, seen.size) == ("PNG", (48, 32))
+
+
+async def test_a_seed_is_said_to_count_only_where_it_is_sent(endpoint, store):
+    [without] = await diffusion(endpoint).generate([a()], store)
+    [sent] = await diffusion(endpoint, send_seed=True).generate([a()], store)
+    assert (without.seed, without.seeded, sent.seed, sent.seeded) == (7, False, 7, True)
+    assert ["seed" in asked for asked in endpoint.asked] == [False, True]
+
+
+async def test_there_is_no_latent_and_that_is_said(endpoint, store):
+    [image] = await diffusion(endpoint).generate([a()], store)
+    assert (image.latent, image.trajectory) == (None, {})
+    with pytest.raises(MissingLatentError, match="drawn by a server that gives no latents"):
+        read_latent(store, image.latent)
+
+
+async def test_images_come_in_the_order_of_the_requests_and_only_so_many_at_once(endpoint, store):
+    delays = {"red": 0.1, "green": 0.05, "blue": 0.0}
+
+    def slowly(asked):
+        time.sleep(delays[asked["prompt"].split()[-1]])
+        return drawn(asked)
+
+    endpoint.answer = slowly
+    requests = [a(f"a cat in {colour}", colour) for colour in delays]
+    images = await diffusion(endpoint, server={"concurrency": 2}).generate(requests, store)
+    assert [image.id for image in images] == ["red", "green", "blue"]
+    for image in images:
+        with Image.open(store.path(image.path)) as seen, Image.new("RGB", (1, 1), image.id) as wanted:
+            assert seen.getpixel((0, 0)) == wanted.getpixel((0, 0))
+    assert endpoint.most_at_once == 2
+
+
+def test_one_model_serves_one_event_loop_after_another(endpoint, store):
+    model = diffusion(endpoint)
+    for id in "ab":
+        [image] = asyncio.run(model.generate([a(id=id)], store))
+        assert image.id == id
+
+
+async def test_taking_an_image_up_again_is_refused_in_one_line(endpoint, store):
+    model = diffusion(endpoint)
+    [image] = await model.generate([a()], store)
+    request = RedenoiseRequest("b", 1, "a dog", image, "inject", 4, 7)
+    with pytest.raises(SettingsError, match=r"\A.*draws anew and cannot.*use the policy 'best_of_n'.*\Z"):
+        await model.redenoise([request], store)
+    assert await model.redenoise([], store) == []
+
+
+@pytest.mark.parametrize("asked", [{"stop_step": 2}, {"steps": 20}, {"guidance": 7.0}])
+async def test_what_only_a_model_of_ones_own_can_do_is_refused_before_anything_is_paid(endpoint, store, asked):
+    with pytest.raises(SettingsError, match=f"takes no {next(iter(asked))}"):
+        await diffusion(endpoint).generate([a(), a(id="b", **asked)], store)
+    assert not endpoint.asked
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "says"),
+    [
+        (401, "bad key sk-very-secret", r"refuses the key .*bad key \*\*\*"),
+        (404, "the model draw-3 does not exist", "has no model 'draw-3'"),
+        (404, "not found", "the URL ends in /v1"),
+        (429, "insufficient_quota", "wants to be paid first"),
+        (400, "size must be 512x512", "change size, quality or extra"),
+    ],
+)
+async def test_what_the_user_must_mend_is_one_line(endpoint, store, status, message, says):
+    endpoint.answer = refusal(status, message)
+    with pytest.raises(ModelError, match=rf"\A.*{says}.*\Z") as caught:
+        await diffusion(endpoint).generate([a()], store)
+    assert KEY not in str(caught.value)
+
+
+async def test_a_wrong_path_and_a_server_that_is_not_there_are_one_line(endpoint, store):
+    with pytest.raises(ModelError, match=r"draws no images \(404\)"):
+        await diffusion(endpoint, "/elsewhere").generate([a()], store)
+    with pytest.raises(ModelError, match="cannot be reached: is it running"):
+        await diffusion(endpoint, server={"base_url": "http://127.0.0.1:9/v1"}).generate([a()], store)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (refusal(400, "content_policy_violation"), "answered 400"),
+        (refusal(500, "oops"), "answered 500"),
+        (refusal(429, "slow down"), "answered 429"),
+        (lambda asked: (200, {"created": 1, "data": []}), "holds no picture"),
+        (lambda asked: (200, {"created": 1}), "holds no picture"),
+        (lambda asked: (200, b"<html>"), "none of an images endpoint"),
+        (lambda asked: (200, b'"text"'), "none of an images endpoint"),
+        (lambda asked: reply(), "neither a picture nor its URL"),
+        (lambda asked: reply(url="file:///etc/passwd"), "neither a picture nor its URL"),
+        (lambda asked: reply(b64_json="%%%"), "none of an images endpoint"),
+        (lambda asked: reply(b64_json=base64.b64encode(b"no picture").decode()), "is no picture"),
+        (lambda asked: reply(b64_json=base64.b64encode(picture()[:-40]).decode()), "is no picture"),
+    ],
+)
+async def test_no_picture_is_a_reply_error_that_keeps_what_was_asked(endpoint, store, answer, reason):
+    endpoint.answer = answer
+    with pytest.raises(ReplyError, match=r"\Adraw-3@127.0.0.1:\d+ drew no picture: .*\Z") as caught:
+        await diffusion(endpoint).generate([a()], store)
+    assert reason in caught.value.reason
+    [exchange] = caught.value.exchanges
+    assert (exchange.prompt, exchange.money) == ("a cat in red", 0)
+
+
+async def test_a_url_that_is_gone_is_a_reply_error(endpoint, store):
+    endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/gone.png")
+    with pytest.raises(ReplyError, match="URL answered 404"):
+        await diffusion(endpoint).generate([a()], store)
+
+
+async def test_a_slow_server_is_a_reply_error(endpoint, store):
+    late = threading.Event()
+    endpoint.answer = lambda asked: (late.wait(5), drawn(asked))[1]
+    with pytest.raises(ReplyError, match=r"timed out after 0.1 s"):
+        await diffusion(endpoint, server={"timeout": 0.1}).generate([a()], store)
+    late.set()
+
+
+async def test_trouble_is_tried_again_and_one_failure_waits_for_the_others(endpoint, store):
+    said = iter([refusal(500, "oops")({}), drawn({"prompt": "red"})])
+    endpoint.answer = lambda asked: next(said)
+    [image] = await diffusion(endpoint, server={"transport_retries": 1}).generate([a()], store)
+    assert image.id == "a"
+    endpoint.answer = lambda asked: refusal(500, "oops")(asked) if "bad" in asked["prompt"] else drawn(asked)
+    with pytest.raises(ReplyError):
+        await diffusion(endpoint).generate([a("bad"), a(id="good")], store)
+    assert store.path("images/good.png").exists()
+
+
+def test_openais_own_server_wants_a_key():
+    with pytest.raises(ModelError, match="no key for dall-e-3"):
+        EndpointDiffusion(EndpointSettings(server=ChatSettings(model="dall-e-3")))
+
+
+async def test_a_key_is_nowhere_in_a_run_folder(endpoint, store):
+    endpoint.answer = lambda asked: reply(**drawn(asked)[1]["data"][0], revised_prompt=f"A cat holding {KEY}.")
+    [image] = await diffusion(endpoint).generate([a()], store)
+    assert image.revised_prompt == "A cat holding ***."
+    assert not [file for file in store.root.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
