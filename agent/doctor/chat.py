@@ -1,9 +1,12 @@
 """Whether the chat models answer, and whether the critic's sees."""
 
 import io
-from collections.abc import AsyncIterator
 from functools import cache
+from textwrap import shorten
+from time import perf_counter
 from urllib.parse import urlsplit
+
+from pydantic import Field
 
 from ...state import Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError
@@ -11,7 +14,7 @@ from ...tools.language.chat import ChatModel
 from ...tools.language.question import Picture, Question
 from ...tools.language.settings import ChatSettings
 from ..settings import Settings
-from .finding import Clock, Finding, ok, problem, warning
+from .finding import Finding, ok, problem, warning
 
 NUMBER = "7315"
 """In the test picture; no model guesses it."""
@@ -21,29 +24,32 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 class Seen(Frozen):
     """What a model reads in the test picture."""
 
-    number: str
+    number: str = Field(max_length=40)
 
 
-async def look_at_chat(settings: Settings) -> AsyncIterator[Finding]:
+async def look_at_chat(settings: Settings) -> list[Finding]:
     """Reachability with its latency, and sight; two short calls, the second from the cache where it can be."""
     if not settings.chats:
-        yield ok("chat", "none: the embedded decomposer and critic, offline")
-        return
+        return [ok("chat", "none: the embedded decomposer and critic, offline")]
     language, vision = settings.chat_settings(), settings.vision_settings()
-    for chat in (language,) if language == vision else (language, vision):
-        if (unsafe := _unsafe(chat)) is not None:
-            yield unsafe
-    yield await _reachable(language)
-    yield await look_at_vision(vision)
+    servers = (language,) if language == vision else (language, vision)
+    findings = [unsafe for chat in servers if (unsafe := _unsafe(chat)) is not None]
+    findings.append(await _reachable(language))
+    if findings[-1].status == "ok" or language != vision:
+        findings.append(await look_at_vision(vision))
+    return findings
 
 
 async def _reachable(chat: ChatSettings) -> Finding:
-    clock = Clock()
+    import langchain_openai  # noqa: F401 - or its second of loading would count
+
     try:
-        await ChatModel(chat).check()
+        model, began = ChatModel(chat), perf_counter()
+        await model.check()
     except DetailScribeError as error:
         return problem("chat", error)
-    return ok("chat", f"{chat.name} answers in {clock.seconds:.1f} s", clock.seconds)
+    seconds = perf_counter() - began
+    return ok("chat", f"{chat.name} answers in {seconds:.2g} s", seconds)
 
 
 async def look_at_vision(chat: ChatSettings) -> Finding:
@@ -59,7 +65,8 @@ async def look_at_vision(chat: ChatSettings) -> Finding:
     except ModelError as error:
         return problem("vision", error)
     except ReplyError as error:
-        return warning("vision", f"{chat.name} takes pictures, but did not say what is in one: {error.reason}")
+        reason = shorten(error.reason, 120, placeholder=" ...")
+        return warning("vision", f"{chat.name} takes pictures, but did not say what is in one: {reason}")
     if NUMBER not in reply.value.number:
         return warning("vision", f"{chat.name} takes pictures, but read {NUMBER} as {reply.value.number!r}")
     return ok("vision", f"{chat.name} sees pictures")

@@ -11,9 +11,8 @@ from ..settings import DiffusionSection, Settings
 from .finding import Finding, found, ok, problem, warning
 
 if TYPE_CHECKING:
+    from ...tools.diffusion.memory import Precision
     from ...tools.diffusion.placement import Placement
-
-GB = 1e9
 
 
 def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
@@ -53,28 +52,40 @@ def _device(chosen: DiffusionSection) -> str:
 
 
 def _memory(settings: Settings) -> Finding:
-    from ...tools.diffusion.memory import check_memory, memory_needed, memory_there
+    """Needed against there; where the device cannot be used, what a machine that can would need."""
+    from ...tools.diffusion.memory import check_memory, memory_there
     from ...tools.diffusion.sizes import model_size
 
     chosen, source = settings.diffusion, diffusion_source(settings)
     try:
-        placement = _placement(chosen)
-    except DetailScribeError:
-        return warning("memory", "not looked at, since the device cannot be used")
-    try:
         model_size(source)
     except ModelError as error:
         return warning("memory", str(error))
+    try:
+        placement = _placement(chosen)
+    except DetailScribeError:
+        return warning("memory", f"{_needed(source, chosen.precision or 'bf16', chosen)}; not here")
     there = memory_there()
     try:
         check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu)
     except ModelError as error:
         return problem("memory", error)
-    need = memory_needed(source, placement.precision, placement.offload, placement.t5, gpu=placement.on_gpu)
-    parts = [f"about {need.ram_bytes / GB:.1f} GB of RAM needed, {there.ram_bytes / GB:.1f} free"]
+    free = f"{_gb(there.ram_bytes)} of RAM are free"
     if placement.on_gpu and there.gpu_bytes is not None:
-        parts.insert(0, f"about {need.gpu_bytes / GB:.1f} GB of GPU memory needed, {there.gpu_bytes / GB:.1f} free")
-    return ok("memory", "; ".join(parts))
+        free = f"{_gb(there.gpu_bytes)} and {free}"
+    return ok("memory", f"{_needed(source, placement.precision, chosen, gpu=placement.on_gpu)}; {free}")
+
+
+def _needed(source: Path | str, precision: "Precision", chosen: DiffusionSection, gpu: bool = True) -> str:
+    from ...tools.diffusion.memory import memory_needed
+
+    need = memory_needed(source, precision, chosen.offload, chosen.t5, gpu=gpu)
+    parts = [f"{_gb(need.gpu_bytes)} of GPU memory"] * gpu + [f"{_gb(need.ram_bytes)} of RAM"]
+    return f"needs about {' and '.join(parts)}"
+
+
+def _gb(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"
 
 
 def _placement(chosen: DiffusionSection) -> "Placement":

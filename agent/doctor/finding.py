@@ -1,7 +1,6 @@
 """One thing that was looked at."""
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Literal
 
 from ...state import Frozen
@@ -41,14 +40,3 @@ def found(topic: str, look: Callable[[], str]) -> Finding:
         return ok(topic, look())
     except DetailScribeError as error:
         return problem(topic, error)
-
-
-class Clock:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._began = perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return perf_counter() - self._began

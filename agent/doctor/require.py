@@ -3,6 +3,7 @@
 import asyncio
 
 from ...tools.errors import ModelError
+from ..roles import Chats
 from ..settings import Settings
 from .finding import Finding
 
@@ -11,10 +12,14 @@ async def require(settings: Settings, *, draws: bool, looks: bool) -> None:
     """End at the first problem of the diffusion model (``draws``) or of the critic's chat model (``looks``).
 
     The decomposer's chat model needs no look: its first question comes before anything else is spent.
+    What costs nothing to tell is told first.
 
     Raises:
         ModelError: the message says what to do.
+        SettingsError: a template of the user's cannot be used.
     """
+    if looks and settings.chats:
+        Chats(settings).critic()
     if draws and settings.diffusion.model is not None:
         from .diffusion import look_at_diffusion
 

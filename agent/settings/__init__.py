@@ -2,12 +2,13 @@
 
 from .layers import known_names
 from .loading import Given, Loaded, load, load_settings
-from .sections import ChatSection, DiffusionSection, RunSettings, Settings, VisionSection
+from .sections import ChatSection, DiffusionSection, ImagesSection, RunSettings, Settings, VisionSection
 
 __all__ = [
     "ChatSection",
     "DiffusionSection",
     "Given",
+    "ImagesSection",
     "Loaded",
     "RunSettings",
     "Settings",

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from pydantic_settings.exceptions import SettingsError as EnvironmentSyntaxError
 
 from ...tools.errors import SettingsError
-from .sections import ChatSection, DiffusionSection, RunSettings, Settings, VisionSection
+from .sections import ChatSection, DiffusionSection, ImagesSection, RunSettings, Settings, VisionSection
 
 PREFIX = "DETAILSCRIBE_"
 """Of environment variables; ``DETAILSCRIBE_RUN__SEED`` is ``run.seed``."""
@@ -45,6 +45,7 @@ class _Environment(BaseSettings):
     chat: ChatSection = ChatSection()
     vision: VisionSection = VisionSection()
     diffusion: DiffusionSection = DiffusionSection()
+    images: ImagesSection = ImagesSection()
 
 
 def from_arguments(*given: Mapping[str, Any]) -> Layer:
@@ -93,10 +94,15 @@ def from_file(path: Path | None) -> Layer:
     return _known(Layer("file", str(path), values))
 
 
-def from_fallbacks() -> Layer:
+def from_fallbacks() -> list[Layer]:
     """Key and URL of the chat side under the names that other programs use."""
-    chat = {field: os.environ[name] for name, field in FALLBACKS.items() if os.environ.get(name)}
-    return Layer("environment", "OPENAI_*", {"chat": chat} if chat else {})
+    there = {name: field for name, field in FALLBACKS.items() if os.environ.get(name)}
+    return [Layer("environment", name, {"chat": {field: os.environ[name]}}) for name, field in there.items()]
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.replace(".", NESTED).upper()
 
 
 def overlay(below: Table, above: Mapping[str, Any]) -> None:

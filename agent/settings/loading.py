@@ -1,5 +1,6 @@
 """The settings of a run: arguments before the environment, before a file, before the preset, before defaults."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .layers import (
     from_file,
     leaves,
     overlay,
+    variable,
 )
 from .sections import Settings
 
@@ -33,9 +35,11 @@ class Loaded:
     """That had something to say, from the strongest to the weakest."""
 
     def source(self, name: str) -> str:
-        """Of the setting ``section.name``: ``argument``, ``environment``, ``file``, ``preset`` or ``default``."""
-        found = (layer for layer in self.layers if _holds(layer.values, name.split(".")))
-        return next((f"{layer.source} {layer.place}".rstrip() for layer in found), "default")
+        """Of the setting ``section.name``: ``argument``, ``environment``, ``file``, ``preset`` or ``default``.
+
+        What is more to say follows: the variable, the path of the file, the preset's name.
+        """
+        return _told(next((layer for layer in self.layers if _holds(layer.values, name.split("."))), None), name)
 
 
 Given = Settings | Loaded | Mapping[str, Any]
@@ -60,7 +64,7 @@ def load(*given: Given, file: Path | None = None) -> Loaded:
     preset = preset_named(str(name))
     layers.append(Layer("preset", str(name), {section: dict(values) for section, values in preset.settings.items()}))
     if not closed and _wants_chat(merged(layers)):
-        layers.insert(-1, from_fallbacks())
+        layers[-1:-1] = from_fallbacks()
     return Loaded(_validated(layers), tuple(layer for layer in layers if layer.values))
 
 
@@ -101,9 +105,9 @@ def _validated(layers: list[Layer]) -> Settings:
         settings = Settings.model_validate(merged(layers))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        source = next((layer for layer in layers if place in leaves(layer.values)), None)
-        origin = "" if source is None or source.source == "argument" else f" ({source.source} {source.place}".rstrip()
-        raise SettingsError(first_problem(error) + (origin and f"{origin})")) from None  # its inputs may be secret
+        layer = next((layer for layer in layers if place in leaves(layer.values)), None)
+        origin = "" if layer is None or layer.source == "argument" else f" ({_told(layer, place)})"
+        raise SettingsError(first_problem(error) + origin) from None  # its inputs may be secret
     _complete(settings)
     return settings
 
@@ -115,6 +119,15 @@ def _complete(settings: Settings) -> None:
         raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")
     if settings.run.preset == "diffusers" and settings.diffusion.model is None:
         raise SettingsError("the preset 'diffusers' draws with a model that you name: --diffusion FOLDER or owner/name")
+
+
+def _told(layer: Layer | None, name: str) -> str:
+    if layer is None:
+        return "default"
+    place = layer.place
+    if layer.source == "environment" and not place and variable(name) in os.environ:
+        place = variable(name)
+    return f"{layer.source} {place}".rstrip()
 
 
 def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -121,12 +121,8 @@ class DiffusionSection(Section):
     model: Words | None = None
     """A diffusers folder, a hub id, or a name at an images endpoint; None for the embedded one."""
     kind: Literal["auto", "sd3", "pipeline", "endpoint"] = "auto"
-    """sd3: with every operator; pipeline: any other family of diffusers; endpoint: an OpenAI-compatible server
-    of images; auto: sd3 or pipeline, as the model's index says."""
-    url: Url | None = None
-    """endpoint only; None for that of ``chat``."""
-    key: Key = None
-    """endpoint only; None for that of ``chat`` where the server is the same."""
+    """sd3: with every operator; pipeline: any other family of diffusers; endpoint: a server, see ``images``;
+    auto: sd3 or pipeline, as the model's index says."""
     precision: Literal["bf16", "fp32", "fp16", "nf4"] | None = None
     """nf4: denoiser and T5 in four bits; None: bf16 on a GPU, fp32 on a CPU."""
     offload: Literal["none", "model", "group"] = "none"
@@ -143,6 +139,23 @@ class DiffusionSection(Section):
     """As torch names it; None for the GPU if there is one."""
 
 
+class ImagesSection(Section):
+    """The OpenAI-compatible endpoint that draws where ``diffusion.kind`` is ``endpoint``."""
+
+    url: Url | None = None
+    """None for that of ``chat``."""
+    key: Key = None
+    """None for that of ``chat`` where the server is the same; a key is never sent to another."""
+    size: str | None = Field(default="1024x1024", pattern=r"^(auto|\d+x\d+)$")
+    """Width and height in pixels, or ``auto``."""
+    quality: str | None = None
+    """Such as ``hd`` or ``high``; None leaves it to the server."""
+    price: float = Field(default=0, ge=0)
+    """In US dollars for one image."""
+    send_seed: bool = False
+    """Whether the server takes a seed; OpenAI's own refuses it."""
+
+
 class Settings(Section):
     """Everything about a run but the prompt."""
 
@@ -150,6 +163,7 @@ class Settings(Section):
     chat: ChatSection = Field(default_factory=ChatSection)
     vision: VisionSection = Field(default_factory=VisionSection)
     diffusion: DiffusionSection = Field(default_factory=DiffusionSection)
+    images: ImagesSection = Field(default_factory=ImagesSection)
 
     @property
     def chats(self) -> bool:
@@ -163,27 +177,29 @@ class Settings(Section):
 
     def chat_settings(self) -> ChatSettings:
         """Of the decomposer's model; ``chat.model`` is set."""
-        return _chat_settings(self.chat, self.chat.model, self.chat.url, self.chat.key)
+        return self._server(self.chat.model, None, None)
 
     def vision_settings(self) -> ChatSettings:
         """Of the critic's model; ``chat.model`` is set."""
-        own, chat = self.vision, self.chat
-        url = own.url or chat.url
-        key = own.key or (chat.key if url == chat.url else None)
-        return _chat_settings(chat, own.model or chat.model, url, key)
+        return self._server(self.vision.model or self.chat.model, self.vision.url, self.vision.key)
 
+    def images_settings(self) -> ChatSettings:
+        """Of the images endpoint; ``diffusion.model`` is set."""
+        return self._server(self.diffusion.model, self.images.url, self.images.key)
 
-def _chat_settings(chat: ChatSection, model: str | None, url: str | None, key: SecretStr | None) -> ChatSettings:
-    return ChatSettings(
-        model=model or "",
-        base_url=url,
-        api_key=key,
-        temperature=chat.temperature,
-        max_tokens=chat.max_tokens,
-        timeout=chat.timeout,
-        concurrency=chat.concurrency,
-        requests_per_minute=chat.requests_per_minute,
-        input_price=chat.input_price,
-        output_price=chat.output_price,
-        cache=chat.cache,
-    )
+    def _server(self, model: str | None, url: str | None, key: SecretStr | None) -> ChatSettings:
+        """A model at the server of ``chat``, but for a URL and a key of its own."""
+        chat = self.chat
+        return ChatSettings(
+            model=model or "",
+            base_url=url or chat.url,
+            api_key=key or (chat.key if url in (None, chat.url) else None),
+            temperature=chat.temperature,
+            max_tokens=chat.max_tokens,
+            timeout=chat.timeout,
+            concurrency=chat.concurrency,
+            requests_per_minute=chat.requests_per_minute,
+            input_price=chat.input_price,
+            output_price=chat.output_price,
+            cache=chat.cache,
+        )
