@@ -20,7 +20,11 @@ CHAT = {"model": "gpt-4o"}
 LARGE = "stabilityai/stable-diffusion-3.5-large"
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
 TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
-LOW = {"precision": "nf4", "offload": "model", "t5": "once", "max_batch": 1}
+ONE_PART = {"offload": "model", "t5": "once", "max_batch": 1}
+"""One part at a time is on the GPU, and T5 is not kept."""
+FOUR_BITS = {"precision": "nf4", **ONE_PART}
+SD35 = {"steps": 28, "guidance": 4.5}
+"""As its publisher draws with Large; Medium wants more steps, Turbo fewer and no guidance."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +46,32 @@ PRESETS: dict[str, Preset] = {
     ),
     "sd35-large": Preset(
         "Stable Diffusion 3.5 Large in bf16, all of it on the GPU",
-        {"run": {"steps": 28, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": LARGE}},
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE}},
     ),
     "sd35-large-24gb": Preset(
-        "the same in 24 GB: denoiser and T5 in 4 bits, one part at a time on the GPU",
-        {"run": {"steps": 28, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": LARGE, **LOW}},
+        "the same, one part at a time on the GPU",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **ONE_PART}},
+    ),
+    "sd35-large-12gb": Preset(
+        "the same, with denoiser and T5 in 4 bits",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **FOUR_BITS}},
     ),
     "sd35-large-turbo": Preset(
-        "its distilled variant: 4 steps, no guidance",
+        "the distilled variant: 4 steps, no guidance",
         {"run": {"steps": 4, "guidance": 0.0}, "chat": CHAT, "diffusion": {"model": TURBO}},
     ),
     "sd35-medium": Preset(
         "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU",
-        {"run": {"steps": 40, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": MEDIUM}},
+        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM}},
     ),
     "sd35-medium-12gb": Preset(
-        "the same in 12 GB: denoiser and T5 in 4 bits, one part at a time on the GPU",
-        {"run": {"steps": 40, "guidance": 4.5}, "chat": CHAT, "diffusion": {"model": MEDIUM, **LOW}},
+        "the same, one part at a time on the GPU, with denoiser and T5 in 4 bits",
+        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM, **FOUR_BITS}},
     ),
     "paper": Preset(
         "the published settings: 4 bits, two fixed seeds, four refinements, the best of all",
         {
-            "run": {"policy": "paper", "steps": 28, "guidance": 4.5},
+            "run": {"policy": "paper", **SD35},
             "chat": CHAT,
             "diffusion": {
                 "model": LARGE,

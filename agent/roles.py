@@ -12,6 +12,7 @@ from ..tools.errors import SettingsError
 from ..tools.roles import Asker, Critic, Decomposer, Diffusion
 
 if TYPE_CHECKING:
+    from ..tools.diffusion.endpoint import EndpointDiffusion
     from ..tools.language.chat import ChatModel
     from .settings import Settings
 
@@ -94,7 +95,7 @@ def make_diffusion(settings: "Settings") -> Diffusion:
     how: dict[str, Any] = {"steps": settings.run.steps, "guidance": settings.run.guidance}
     how |= {"device": chosen.device, "precision": chosen.precision, "offload": chosen.offload}
     if draws_remotely(settings):
-        return _endpoint(settings)
+        return endpoint_of(settings)
     if not is_sd3(settings):
         from ..tools.diffusion.families import PipelineDiffusion
 
@@ -107,11 +108,13 @@ def make_diffusion(settings: "Settings") -> Diffusion:
         t5=chosen.t5,
         max_tokens=chosen.max_tokens,
         max_batch=chosen.max_batch,
+        compiled=chosen.compiled,
         swap_pooled=chosen.swap_pooled,
     )
 
 
-def _endpoint(settings: "Settings") -> Diffusion:
+def endpoint_of(settings: "Settings") -> "EndpointDiffusion":
+    """The images endpoint; ``ModelError`` if it needs a key and has none."""
     from ..tools.diffusion.endpoint import EndpointDiffusion
     from ..tools.diffusion.endpoint_server import EndpointSettings
 

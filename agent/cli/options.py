@@ -11,7 +11,7 @@ LEAVES = "What it reads and leaves"
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="embedded (the default), sd35-large, sd35-medium, paper ...; all are listed by doctor.",
+        help="embedded (the default), sd35-large, sd35-medium, paper ...; `detailscribe presets` lists them.",
         rich_help_panel=MODELS,
     ),
 ]

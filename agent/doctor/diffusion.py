@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...tools.errors import DetailScribeError, ModelError
+from ...tools.errors import DetailScribeError, ModelError, SettingsError
 from ..hub import check_available, is_hub_id
-from ..roles import diffusion_source, draws_remotely
+from ..policies import POLICIES
+from ..roles import diffusion_source, draws_remotely, endpoint_of
 from ..settings import DiffusionSection, Settings
 from .finding import Finding, found, ok, problem, warning
 
@@ -14,15 +15,28 @@ if TYPE_CHECKING:
     from ...tools.diffusion.memory import Precision
     from ...tools.diffusion.placement import Placement
 
+DRAWING_ALONE = ("best_of_n",)
+"""Policies that never refine."""
+
 
 def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
     """Cheapest first; nothing is loaded, and the hub is asked at most once."""
     if draws_remotely(settings):
-        yield ok("diffusion", f"{settings.diffusion.model} at an images endpoint; nothing runs here")
+        yield found("diffusion", lambda: _remote(settings))
         return
     yield found("diffusion", lambda: _where(settings.diffusion))
     yield found("device", lambda: _device(settings.diffusion))
     yield _memory(settings)
+
+
+def _remote(settings: Settings) -> str:
+    """What an images endpoint can do, told before its first image is paid for."""
+    policy = settings.run.policy
+    if policy in POLICIES and policy not in DRAWING_ALONE:
+        raise SettingsError(
+            f"the policy {policy!r} refines, and an images endpoint can only draw: use --policy best_of_n"
+        )
+    return f"{endpoint_of(settings).model}, an images endpoint; nothing runs here"
 
 
 def _where(chosen: DiffusionSection) -> str:

@@ -135,6 +135,8 @@ class DiffusionSection(Section):
     """Images in one forward pass, at most."""
     swap_pooled: bool = True
     """Whether a refinement takes the new prompt's pooled embedding too; the published code does not."""
+    compiled: bool = False
+    """Compile the denoiser: a minute more before the first image, less for each."""
     device: str | None = None
     """As torch names it; None for the GPU if there is one."""
 
