@@ -1,7 +1,8 @@
 """The questions that are asked beside the critic's: of a policy's adviser, and of the critic where images tie."""
 
 from ..state import Advice, Comparison, Population, Spend, pair_name
-from ..tools.roles import Comparer
+from ..tools.errors import SettingsError
+from ..tools.roles import Asker, Comparer
 from .context import Context
 from .policies.policy import Advised
 
@@ -16,7 +17,15 @@ async def advice_for(population: Population, context: Context) -> Advice | None:
     image = population.spend + Spend(images=1, critic_calls=1)
     if population.round >= population.budget.rounds or population.budget.exceeded_by(image):
         return None
-    return await context.policy.advise(population, context.chat)
+    return await context.policy.advise(population, asker_of(context.policy, context))
+
+
+def asker_of(policy: Advised, context: Context) -> Asker:
+    """The policy's own chat model, or that of the run; ``SettingsError`` where there is neither."""
+    asker = policy.chat or context.chat
+    if asker is None:
+        raise SettingsError(f"the policy {policy!r} asks a chat model: name one with --chat-model and --chat-url")
+    return asker
 
 
 async def with_comparisons(population: Population, context: Context) -> Population:

@@ -7,16 +7,19 @@ from langgraph.types import Send
 
 from ..state import Decision, Plan, Population, RunState, derive_seed
 from ..tools.roles import GenerateRequest, KnowsItsCost, RedenoiseRequest
+from .asking import asker_of
 from .context import Context, population_of
 from .guard import checked, first_drawings, within_budget, without_repeats
 from .messages import FinishWork, GenerateWork, RefineWork
 from .nodes import context_of
-from .policies.policy import Policy, PolicyError
+from .policies.policy import Advised, Policy, PolicyError
 
 
 def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
     """The first drawings; unless the plan fixes seeds, the first of them from the run's own."""
     context = context_of(runtime)
+    if isinstance(context.policy, Advised):
+        asker_of(context.policy, context)  # before anything is drawn, since it may be missing
     wanted = context.policy.plan(state["concepts"])
     cost = context.diffusion.evaluations_per_drawing if isinstance(context.diffusion, KnowsItsCost) else None
     return [

@@ -3,6 +3,7 @@
 from .adaptive import Adaptive
 from .attempts import is_repeat, refine_anew
 from .best_of_n import BestOfN
+from .chat_judge import ChatJudge
 from .guards import (
     Guard,
     at_most,
@@ -19,7 +20,7 @@ from .lines import Keep, best_of_line, family_of, kept, line_of, promising, refi
 from .moves import corrected_prompt, failed, refine, reseed, stop
 from .multi_round import MultiRound
 from .paper import Paper
-from .policy import FunctionPolicy, JudgeFunction, Policy, PolicyError
+from .policy import Advised, FunctionPolicy, JudgeFunction, Policy, PolicyError
 from .random_control import RandomControl
 from .refining import Refining
 from .resolve import POLICIES, PolicySpec, resolve_policy
@@ -31,7 +32,9 @@ __all__ = [
     "POLICIES",
     "RULES",
     "Adaptive",
+    "Advised",
     "BestOfN",
+    "ChatJudge",
     "FunctionPolicy",
     "Guard",
     "Hybrid",

@@ -39,12 +39,13 @@ class Advised(Protocol):
     stays pure, and a recorded run can be judged again without asking.
     """
 
-    async def advise(self, population: Population, chat: Asker | None) -> Advice:
-        """What the model says; ``chat`` is the one that the run is configured with, if any.
+    @property
+    def chat(self) -> Asker | None:
+        """The model to ask; None for the one that the run is configured with."""
+        ...
 
-        Raises:
-            SettingsError: there is no chat model to ask.
-        """
+    async def advise(self, population: Population, chat: Asker) -> Advice:
+        """What the model says of the images that wait; an unusable answer is silence, with the reason."""
         ...
 
 

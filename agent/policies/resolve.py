@@ -12,6 +12,7 @@ from ...tools.errors import SettingsError
 from ..validation import first_problem
 from .adaptive import Adaptive
 from .best_of_n import BestOfN
+from .chat_judge import ChatJudge
 from .hybrid import Hybrid
 from .multi_round import MultiRound
 from .paper import Paper
@@ -23,6 +24,7 @@ from .single import Single
 POLICIES: dict[str, Callable[..., Policy]] = {
     "adaptive": Adaptive,
     "best_of_n": BestOfN,
+    "chat_judge": ChatJudge,
     "hybrid": Hybrid,
     "multi_round": MultiRound,
     "paper": Paper,

@@ -12,6 +12,8 @@ STOPS = {
     "plateau": "Several refinements in a row gained nothing.",
     "regression": "Several refinements in a row each made it worse.",
     "oscillation": "A refinement undid what the one before had changed.",
+    "advised_stop": "The chat model said so.",
+    "no_advice": "The chat model said nothing usable about this image, and nothing is made up for it.",
     "by_lot_stop": "The control policy drew a lot.",
     "repeated_attempt": "The policy asked for what was tried before: the same image would come of it.",
     "budget_rounds": "The budget has no round left.",
@@ -30,6 +32,7 @@ REFINEMENTS = {
     "few_checks_fail": "The failure is local, so the image is corrected.",
     "revert_to_best": "The last refinement gained nothing: work goes on from the best ancestor, in another way.",
     "next_round": "Some checks fail, and the line goes on.",
+    "advised_refine": "The chat model said so.",
     "by_lot_refine": "The control policy drew a lot.",
 }
 """Rules that ask for a refinement."""
@@ -38,6 +41,7 @@ RESEEDS = {
     "subject_missing": "An entity is not in the picture, which a refinement seldom mends.",
     "most_checks_fail": "Too much is wrong to correct it.",
     "refinement_stalls": "Refinements in a row gained nothing, so another seed is tried.",
+    "advised_reseed": "The chat model said so.",
     "by_lot_reseed": "The control policy drew a lot.",
 }
 """Rules that ask for another seed."""

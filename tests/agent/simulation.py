@@ -1,12 +1,15 @@
 """Whole runs without graph and models: the real judge steps a population of records that a script criticizes."""
 
+import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from detailscribe.agent.guard import first_drawings
-from detailscribe.agent.policies import Policy
+from detailscribe.agent.policies import Advised, Policy
 from detailscribe.agent.routing import decide, first_seed, image_id, sends
-from detailscribe.state import Budget, Critique, Decision, Exchange, ImageRecord, Population
+from detailscribe.state import Advice, Budget, Critique, Decision, Exchange, ImageRecord, Population
+from detailscribe.tools.language.question import Reply
 from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 
 from .fakes import STEPS, concepts, record
@@ -15,6 +18,20 @@ Look = Callable[[ImageRecord], Critique]
 
 TOO_MANY = 60
 """Rounds after which a run counts as one that never ends."""
+
+
+class FickleChat:
+    """Decides by chance about the images that wait, and forgets some."""
+
+    async def ask(self, question, answer):
+        rng = random.Random(question.text)
+        waiting = question.text.partition("<waiting>\n")[2].partition("\n</waiting>")[0].split("\n")
+        decisions = [
+            {"image": id, "action": rng.choice(("refine", "refine", "redraw", "stop")), "strength": "strong"}
+            for id in waiting
+            if rng.random() < 0.9
+        ]
+        return Reply(answer.model_validate({"decisions": decisions}), ())
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,7 @@ def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int
         make(GenerateRequest(image_id(0, n), 0, "the prompt", first_seed(plan, seed, n), None, plan.keep_steps))
         for n in range(first_drawings(plan.images, budget, 2 * STEPS))
     ]
+    advice: dict[str, Advice] = {}
     images, critiques, decisions = {i.id: i for i in first}, {i.id: look(i) for i in first}, {}
     for round in range(TOO_MANY):
         people = Population(
@@ -44,6 +62,9 @@ def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int
             seed=seed,
             round=round,
         )
+        if isinstance(policy, Advised):
+            advice[str(round)] = asyncio.run(policy.advise(people, FickleChat()))
+            people = people.model_copy(update={"advice": dict(advice)})
         made = decide(people, policy)
         assert made == decide(people, policy), "a policy is pure"
         work = [d for d in made if d.action != "stop"]
