@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diffusers
 import torch
@@ -15,10 +15,12 @@ from diffusers import StableDiffusion3Pipeline
 
 from ..errors import ModelError
 from .memory import Precision, check_memory, memory_there
-from .placement import Placement, loading_arguments, put
+from .placement import Placement, loading_arguments, pipeline_arguments, put
 from .quiet import quiet_loading
-from .sizes import KNOWN
+from .sizes import KNOWN, model_size
 from .transient import TransientEncoder
+
+P = TypeVar("P", bound=diffusers.DiffusionPipeline)
 
 NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 """Parts with weights."""
@@ -40,7 +42,7 @@ def locate(source: Path | str) -> tuple[Path, str]:
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
     try:
-        snapshot = Path(StableDiffusion3Pipeline.download(source))
+        snapshot = Path(diffusers.DiffusionPipeline.download(source))
     except Exception as error:
         raise ModelError(f"{source} is no folder here, and the hub did not give it: {one_line(error)}") from error
     return snapshot, f"{source.rpartition('/')[2]}@{snapshot.name[:12]}"
@@ -72,6 +74,22 @@ def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipe
     return load_pipeline(folder, placement), model
 
 
+def load_any(source: Path | str, placement: Placement) -> tuple[diffusers.DiffusionPipeline, str]:
+    """The pipeline of any family, of the class that its index names, and its name; see ``load``."""
+    folder, model = locate(source)
+    try:
+        _check_room(folder, placement)
+        with quiet_loading():
+            pipe = diffusers.DiffusionPipeline.from_pretrained(
+                str(folder), local_files_only=True, **pipeline_arguments(model_size(folder), placement)
+            )
+    except ModelError as error:
+        raise ModelError(f"{folder} cannot be used: {error}") from error
+    except Exception as error:  # tokenizers raises it bare
+        raise ModelError(f"{folder} is not whole: {one_line(error)}; fetch or save it again") from error
+    return _put(pipe, folder, placement), model
+
+
 def load_pipeline(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
     """The pipeline in ``folder``, placed as wanted.
 
@@ -89,6 +107,10 @@ def load_pipeline(folder: Path, placement: Placement) -> StableDiffusion3Pipelin
         raise ModelError(f"{folder} cannot be used: {error}") from error
     except Exception as error:  # tokenizers raises it bare
         raise ModelError(f"{folder} is not whole: {one_line(error)}; fetch or save it again") from error
+    return _put(pipe, folder, placement)
+
+
+def _put(pipe: P, folder: Path, placement: Placement) -> P:
     try:
         return put(pipe, placement)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts

@@ -1,6 +1,6 @@
 """What memory a model needs and what there is, so that too little ends in one line and not in the middle of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,8 @@ T5 = Literal["keep", "once", "drop"]
 drop: prompts are read without it, as SD3 allows."""
 
 NF4_PARTS = ("transformer", "text_encoder_3")
-"""Parts that ``nf4`` quantizes."""
+"""Parts that ``nf4`` quantizes, beside any text encoder with more than ``_LARGE`` numbers."""
+_LARGE = 10**9
 _BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "nf4": 2.0}
 _NF4_BYTES = 0.5 + 4 / 64
 """Four bits, and one float32 scale for each block of 64."""
@@ -140,9 +141,14 @@ def _ways(*, gpu: bool) -> Iterator[tuple[Precision, Offload, T5]]:
     yield "bf16", "group", "drop"
 
 
+def quantized_parts(parts: Mapping[str, PartSize]) -> list[str]:
+    """Names of the parts that ``nf4`` quantizes."""
+    return [name for name, part in parts.items() if name in NF4_PARTS or part.parameters > _LARGE]
+
+
 def _weight_bytes(name: str, part: PartSize, precision: Precision) -> int:
     width = _BYTES[precision]
-    if precision != "nf4" or name not in NF4_PARTS:
+    if precision != "nf4" or name not in quantized_parts({name: part}):
         return int(part.parameters * width)
     return int(part.matrices * _NF4_BYTES + (part.parameters - part.matrices) * width)
 

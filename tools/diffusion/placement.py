@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import DiffusionPipeline
 
 from ..errors import ModelError, SettingsError
-from .memory import NF4_PARTS, T5, Offload, Precision
+from .memory import NF4_PARTS, T5, Offload, Precision, quantized_parts
+from .sizes import ModelSize
 
+P = TypeVar("P", bound=DiffusionPipeline)
+
+_FOUR_BIT: dict[str, Any] = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "nf4": torch.bfloat16}
 
 
@@ -88,12 +92,26 @@ def loading_arguments(part: str, library: str, placement: Placement) -> dict[str
         from transformers import BitsAndBytesConfig
     else:
         from diffusers import BitsAndBytesConfig
-    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=placement.dtype)
+    four_bit = BitsAndBytesConfig(**_FOUR_BIT, bnb_4bit_compute_dtype=placement.dtype)
     # bitsandbytes quantizes on the GPU, so the weights go there at once and never fill the RAM.
     return {"dtype": placement.dtype, "quantization_config": four_bit, "device_map": {"": str(placement.device)}}
 
 
-def put(pipe: StableDiffusion3Pipeline, placement: Placement) -> StableDiffusion3Pipeline:
+def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
+    """What ``from_pretrained`` of a whole pipeline is told of the placement."""
+    if placement.precision != "nf4":
+        return {"dtype": placement.dtype}
+    from diffusers import PipelineQuantizationConfig
+
+    four_bit = PipelineQuantizationConfig(
+        quant_backend="bitsandbytes_4bit",
+        quant_kwargs=_FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype},
+        components_to_quantize=quantized_parts(size.parts),
+    )
+    return {"dtype": placement.dtype, "quantization_config": four_bit}
+
+
+def put(pipe: P, placement: Placement) -> P:
     """The pipeline where it is to run, or ready to go there part by part."""
     if placement.offload == "model":
         pipe.enable_model_cpu_offload(device=placement.device)
