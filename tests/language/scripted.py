@@ -90,6 +90,8 @@ class Server:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_POST(self) -> None:
                 server.requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
                 server.keys.append(self.headers["authorization"])
@@ -104,6 +106,7 @@ class Server:
                     self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):
+                    self.close_connection = "content-length" in said.headers
                     for part in [body] if not said.drip else [body[n : n + 1] for n in range(len(body))]:
                         self.wfile.write(part)
                         time.sleep(said.drip)

@@ -150,6 +150,33 @@ async def test_a_reply_without_usage_costs_no_tokens(server, chat):
     assert (said.prompt_tokens, said.reply_tokens, said.money) == (0, 0, 0.0)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": "red"}]}',
+        b'{"choices": [{"message": {"content": "x"}, "logprobs": "x"}]}',
+        b'{"choices": [{"message": {"content": "x"}, "logprobs": {"content": 3}}]}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": "free"}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}',
+        b'{"choices": [{"message": {"content": [{"type": "text", "text": "x"}]}}]}',
+        b'{"choices": {"message": 1}}',
+        b'"red"',
+        b"[]",
+        b"null",
+        b"3",
+        b"",
+        b'{"choices": [',
+        b"\xff\xfe",
+    ],
+)
+async def test_a_reply_of_another_protocol_is_no_answer(server, chat, odd):
+    server.says(Said(body=odd), Said(body=odd))
+    with pytest.raises(ReplyError) as told:
+        await chat(attempts=2).ask(QUESTION, Colour)
+    assert len(told.value.exchanges) == len(server.requests) == 2
+
+
 async def test_half_a_character_in_a_reply_does_no_harm(server, chat):
     server.says(Said(body=Said("\ud83d").encoded()))
     reply = await chat().ask(QUESTION, Colour)

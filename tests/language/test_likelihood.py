@@ -5,7 +5,7 @@ import math
 import pytest
 
 from detailscribe.tools.errors import ModelError, ReplyError
-from detailscribe.tools.language import Question
+from detailscribe.tools.language import Picture, Question
 
 from .scripted import Said
 
@@ -53,12 +53,22 @@ async def test_a_server_that_declines_to_give_them_is_asked_once(server, chat):
     model = chat()
     for _ in range(2):
         told = await model.likelihood(QUESTION)
-        assert (told.probability, told.reason) == (None, "the server gives no logprobs")
+        assert told.probability is None
+        assert told.reason.startswith("the server gives no logprobs")
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
-    "odd", [[{}], [{"token": "Yes"}], [{"token": "Yes", "logprob": "high"}], [{"token": "?!", "logprob": 0}]]
+    "odd",
+    [
+        [{}],
+        [{"token": "Yes"}],
+        [{"token": "Yes", "logprob": "high"}],
+        [{"token": "?!", "logprob": 0}],
+        [None],
+        ["Yes"],
+        [{"token": "Yes", "top_logprobs": [1]}],
+    ],
 )
 async def test_probabilities_that_are_none_are_told_as_such(server, chat, odd):
     server.says(Said("Yes", logprobs=odd))
@@ -76,9 +86,23 @@ async def test_a_server_that_fails_gives_no_likelihood(server, chat):
     server.says(Said("busy", status=503))
     with pytest.raises(ReplyError, match="503"):
         await chat().likelihood(QUESTION)
-    server.says(Said("you may not do that", status=400))
-    with pytest.raises(ModelError, match="declines the request"):
+    server.says(Said("unauthorized", status=401))
+    with pytest.raises(ModelError, match="refuses the key"):
         await chat().likelihood(QUESTION)
+
+
+async def test_a_model_that_sees_nothing_is_named(server, chat):
+    server.says(Said("image input is not supported", status=400))
+    with pytest.raises(ModelError, match="takes no pictures"):
+        await chat().likelihood(Question("holds", "", "Is it?", (Picture(b"png", "images/a.png"),)))
+
+
+async def test_a_request_that_is_declined_otherwise_is_told_as_the_reason(server, chat):
+    server.says(Said("max_tokens is too small", status=400), Said("Yes", logprobs=[token("Yes", Yes=0.5, No=0.5)]))
+    model = chat()
+    told = await model.likelihood(QUESTION)
+    assert "max_tokens is too small" in told.reason
+    assert (await model.likelihood(QUESTION)).probability == pytest.approx(0.5)
 
 
 async def test_a_likelihood_is_paid_for_once(server, chat, tmp_path):

@@ -86,24 +86,25 @@ class Asking:
         except NoAnswer as none:
             self._note(text, none.reason, none.seconds)
             # llama.cpp's server says so with status 500.
-            if self._is_about_pictures(none.reason) and "not support" in none.reason:
+            if self.is_about_pictures(none.reason) and "not support" in none.reason:
                 raise self.last_word(none.reason) from None
             raise
         self._note(text, answered.text or answered.refusal, answered.seconds, answered)
         return answered
 
     def _require_another_form(self, declined: Declined, form: Form) -> None:
-        blind = self._is_about_pictures(declined.words) and not speaks_of_format(declined.words)
+        blind = self.is_about_pictures(declined.words) and not speaks_of_format(declined.words)
         if blind or form not in _NEXT:
             raise self.last_word(declined.words) from None
 
-    def _is_about_pictures(self, words: str) -> bool:
+    def is_about_pictures(self, words: str) -> bool:
+        """Whether a complaint is about the question's pictures."""
         return bool(self.question.pictures) and speaks_of_pictures(words)
 
     def last_word(self, words: str) -> ModelError:
         """The error for a server that takes the question in no form."""
         name = self.server.settings.name
-        if self._is_about_pictures(words):
+        if self.is_about_pictures(words):
             return ModelError(f"{name} takes no pictures ({words}): name a vision model with --chat-model")
         return ModelError(f"{name} declines the request ({words}): `detailscribe doctor` shows what is configured")
 

@@ -133,10 +133,10 @@ class ChatModel:
         except NoAnswer as none:
             raise self._reply_error(asking, none.reason, "") from None
         except Declined as declined:
-            if "logprob" not in declined.words:
+            if asking.is_about_pictures(declined.words):
                 raise asking.last_word(declined.words) from None
-            self._dialect.logprobs = False
-            return Likelihood(None, _NO_LOGPROBS, asking.exchanges[-1])
+            self._dialect.logprobs = "logprob" not in declined.words
+            return Likelihood(None, f"{_NO_LOGPROBS} ({declined.words})", asking.exchanges[-1])
         probability, reason = probability_of_yes(answered.logprobs)
         if probability is not None:
             await self._keep(key, Kept(reply=answered.text, probability=probability))

@@ -32,7 +32,7 @@ class Answered:
     """Why the model stopped: ``stop``, ``length``, ``content_filter``; empty where the server does not say."""
     refusal: str
     """The model's words of refusal; empty if it did not refuse."""
-    logprobs: Sequence[Mapping[str, Any]]
+    logprobs: Sequence[Any]
     """For each token of the reply, as the protocol has it; empty where they were not asked for or not given."""
     prompt_tokens: int
     reply_tokens: int
@@ -70,10 +70,10 @@ class ChatServer:
             llm, started = self._llm, time.perf_counter()
             try:
                 message = await llm.ainvoke(messages, **self._wire(max_tokens, parameters))
+                return self._read(message, time.perf_counter() - started)
             except _sdk_errors() as error:
                 # The cause is cut off: a server may echo the key in its words, and tracebacks are kept.
                 raise failure_of(error, self.settings, time.perf_counter() - started) from None
-            return self._read(message, time.perf_counter() - started)
 
     def _wire(self, max_tokens: int, parameters: dict[str, Any]) -> dict[str, Any]:
         # By way of extra_body, since the SDK, seeing a response_format, raises away replies that
@@ -132,7 +132,7 @@ class ChatServer:
             text=self.settings.clean(str(message.text)),
             finish=str(about.get("finish_reason") or ""),
             refusal=self.settings.clean(str(message.additional_kwargs.get("refusal") or "")),
-            logprobs=logprobs.get("content") or (),
+            logprobs=list(logprobs.get("content") or ()),
             prompt_tokens=max(0, int(usage.get("input_tokens") or 0)),
             reply_tokens=max(0, int(usage.get("output_tokens") or 0)),
             seconds=seconds,

@@ -11,7 +11,7 @@ _TOO_MUCH = 1.0
 """A log probability that is none, and that can be raised to a power."""
 
 
-def probability_of_yes(logprobs: Sequence[Mapping[str, Any]]) -> tuple[float | None, str | None]:
+def probability_of_yes(logprobs: Sequence[Any]) -> tuple[float | None, str | None]:
     """P(yes) / (P(yes) + P(no)), summed over spellings, at the first token that holds a letter.
 
     Args:
@@ -22,7 +22,7 @@ def probability_of_yes(logprobs: Sequence[Mapping[str, Any]]) -> tuple[float | N
     """
     if not logprobs:
         return None, "the server gives no logprobs"
-    worded = (token for token in logprobs if any(c.isalpha() for c in str(token.get("token", ""))))
+    worded = (token for token in _mappings(logprobs) if any(c.isalpha() for c in str(token.get("token", ""))))
     first = next(worded, None)
     if first is None:
         return None, "the reply holds no word"
@@ -40,7 +40,12 @@ def _mass(token: Mapping[str, Any], word: str) -> float:
 
 def _candidates(token: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     """Spelling and log probability; what is no number is left out."""
-    for candidate in cast("Iterable[Mapping[str, Any]]", token.get("top_logprobs") or [token]):
+    for candidate in _mappings(token.get("top_logprobs") or [token]):
         logprob = candidate.get("logprob")
         if isinstance(logprob, int | float) and not math.isnan(logprob):
             yield str(candidate.get("token", "")).strip(_AROUND).lower(), min(float(logprob), _TOO_MUCH)
+
+
+def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    """The items that are mappings; servers send what they like."""
+    return [cast("Mapping[str, Any]", item) for item in items if isinstance(item, dict)]
