@@ -90,7 +90,7 @@ def within_budget(decisions: Sequence[Decision], population: Population) -> list
 def expected_cost(decision: Decision, population: Population, start_step: int = 0) -> Spend:
     """One image and one look at it: the denoiser at its rate so far, all else at the mean of the images so far."""
     model = population.images[decision.source or decision.image]
-    steps, images = model.steps - start_step, len(population.images)
+    steps, images = (decision.stop_step or model.steps) - start_step, len(population.images)
     spend = spend_of(None, population.images, population.critiques)
     return Spend(
         images=1,
@@ -104,7 +104,7 @@ def expected_cost(decision: Decision, population: Population, start_step: int = 
 
 def evaluations_per_step(images: Collection[ImageRecord]) -> float:
     """Denoiser evaluations for each step that was run for these images."""
-    steps = sum(image.steps - image.start_step for image in images)
+    steps = sum((image.stop_step or image.steps) - image.start_step for image in images)
     return sum(image.evaluations for image in images) / steps if steps else 1.0
 
 

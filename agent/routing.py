@@ -30,6 +30,7 @@ def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
                 prompt=state["prompt"],
                 seed=first_seed(wanted, state["seed"], index),
                 keep_steps=wanted.keep_steps,
+                stop_step=wanted.stop_step,
             )
         )
         for index in range(first_drawings(wanted.images, context.budget, cost))
@@ -80,7 +81,9 @@ def _send(decision: Decision, start: int, index: int, population: Population, ke
     id = image_id(round, index)
     match decision:
         case Decision(action="reseed", prompt=str(prompt), seed=int(seed)):
-            return _generate(GenerateRequest(id, round, prompt, seed, decision.image, keep_steps), decision)
+            return _generate(
+                GenerateRequest(id, round, prompt, seed, decision.image, keep_steps, decision.stop_step), decision
+            )
         case Decision(
             action="refine",
             source=str(source),
@@ -90,7 +93,9 @@ def _send(decision: Decision, start: int, index: int, population: Population, ke
         ):
             # A resumed image shares the steps before its start with its source.
             wanted = keep_steps if operator == "resume" else tuple(k for k in keep_steps if k >= start)
-            request = RedenoiseRequest(id, round, prompt, population.images[source], operator, start, seed, wanted)
+            request = RedenoiseRequest(
+                id, round, prompt, population.images[source], operator, start, seed, wanted, decision.stop_step
+            )
             return Send("refine", RefineWork(request=request, decision=decision))
         case _:
             raise PolicyError(f"a {decision.action} of {decision.image} asks for no work")

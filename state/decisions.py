@@ -21,6 +21,8 @@ class Plan(Frozen):
     """Their seeds, in order, where a procedure fixes them; None: they follow from the run's seed."""
     keep_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Steps k whose x_k is kept, so that the trajectory can be resumed there."""
+    stop_step: int | None = Field(default=None, ge=1)
+    """Step to stop at, for previews; None goes to the end."""
 
     @model_validator(mode="after")
     def _every_drawing_has_its_seed(self) -> Self:
@@ -47,6 +49,8 @@ class Decision(Frozen):
     """refine only: the step of the schedule to start at."""
     branches: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """refine only: more steps to start at; each gives an image beside that of ``start_step``."""
+    stop_step: int | None = Field(default=None, ge=1)
+    """refine and reseed: the step to stop at, for a preview; None goes to the end."""
     prompt: str | None = Field(default=None, min_length=1)
     """refine and reseed: the words to draw from."""
     seed: Seed | None = None
@@ -63,6 +67,7 @@ class Decision(Frozen):
         missing = [n for n in needed if getattr(self, n) is None]
         surplus = [n for n in names if n not in needed and getattr(self, n) is not None]
         surplus += ["branches"] if self.branches and self.action != "refine" else []
+        surplus += ["stop_step"] if self.stop_step is not None and self.action == "stop" else []
         if missing or surplus:
             raise ValueError(
                 f"a {self.action} decision needs {', '.join(needed) or 'no parameters'};"
@@ -71,9 +76,11 @@ class Decision(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _branches_differ(self) -> Self:
+    def _steps_fit_together(self) -> Self:
         if len({*self.starts}) < len(self.starts):
             raise ValueError(f"two branches of {self.image!r} start at the same step: they would be one image")
+        if self.stop_step is not None and self.stop_step <= max(self.starts, default=0):
+            raise ValueError(f"a preview of {self.image!r} would stop before it starts")
         return self
 
     @property

@@ -111,9 +111,10 @@ class Population(Frozen):
         return critique.score, critique.confidence
 
     def leaders(self) -> tuple[ImageRecord, ...]:
-        """Every image that none outranks, over all rounds, by round and id."""
-        highest = max(map(self.rank, self.images.values()))
-        leading = [i for i in self.images.values() if self.rank(i) == highest]
+        """Every image that none outranks, over all rounds, by round and id; previews only where all are."""
+        whole = [i for i in self.images.values() if i.stop_step is None] or list(self.images.values())
+        highest = max(map(self.rank, whole))
+        leading = [i for i in whole if self.rank(i) == highest]
         return tuple(sorted(leading, key=lambda i: (i.round, i.id)))
 
     def best(self) -> ImageRecord:

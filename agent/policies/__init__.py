@@ -15,9 +15,10 @@ from .guards import (
     regression,
     success,
 )
+from .halving import Halving
 from .hybrid import Hybrid
 from .lines import Keep, best_of_line, family_of, kept, line_of, promising, refinements, tried_in_vain
-from .moves import corrected_prompt, failed, refine, reseed, stop
+from .moves import corrected_prompt, failed, go_on, refine, reseed, stop
 from .multi_round import MultiRound
 from .paper import Paper
 from .policy import Advised, FunctionPolicy, JudgeFunction, Policy, PolicyError
@@ -37,6 +38,7 @@ __all__ = [
     "ChatJudge",
     "FunctionPolicy",
     "Guard",
+    "Halving",
     "Hybrid",
     "JudgeFunction",
     "Keep",
@@ -55,6 +57,7 @@ __all__ = [
     "failed",
     "family_of",
     "first_stop",
+    "go_on",
     "is_repeat",
     "kept",
     "line_of",

@@ -4,14 +4,15 @@ from ...state import Decision, ImageRecord, Operator, Population, derive_seed
 from .moves import refine
 
 Attempt = tuple[str | int | None, ...]
-"""What decides about the outcome: operator, source, step, prompt and seed, or prompt and seed of a full drawing."""
+"""What decides about the outcome: operator, source, steps, prompt and seed, or stop, prompt and seed of a drawing."""
 
 
 def attempt_of(image: ImageRecord) -> Attempt:
     """The attempt that ``image`` came of."""
     if image.operator is None:
-        return _drawing(image.prompt, image.seed)
-    return _refinement(image.operator, image.parent, image.start_step, image.prompt, image.seed)
+        return _drawing(image.prompt, image.seed, image.stop_step)
+    start, stop = image.start_step, image.stop_step
+    return _refinement(image.operator, image.parent, start, stop, image.prompt, image.seed)
 
 
 def attempts_in(decision: Decision) -> dict[int, Attempt]:
@@ -19,9 +20,10 @@ def attempts_in(decision: Decision) -> dict[int, Attempt]:
     if decision.action == "stop":
         return {}
     if decision.action == "reseed":
-        return {0: _drawing(decision.prompt, decision.seed)}
+        return {0: _drawing(decision.prompt, decision.seed, decision.stop_step)}
     return {
-        k: _refinement(decision.operator, decision.source, k, decision.prompt, decision.seed) for k in decision.starts
+        k: _refinement(decision.operator, decision.source, k, decision.stop_step, decision.prompt, decision.seed)
+        for k in decision.starts
     }
 
 
@@ -63,10 +65,12 @@ def refine_anew(
     return at(start_step, "inject", derive_seed(population.seed, "refine", image.id))
 
 
-def _drawing(prompt: str | None, seed: int | None) -> Attempt:
-    return ("draw", prompt, seed)
+def _drawing(prompt: str | None, seed: int | None, stop: int | None) -> Attempt:
+    return ("draw", stop, prompt, seed)
 
 
-def _refinement(operator: str | None, source: str | None, step: int, prompt: str | None, seed: int | None) -> Attempt:
+def _refinement(
+    operator: str | None, source: str | None, start: int, stop: int | None, prompt: str | None, seed: int | None
+) -> Attempt:
     """A resumed trajectory takes its noise from the source, so its seed tells nothing."""
-    return (operator, source, step, prompt, seed if operator == "inject" else None)
+    return (operator, source, start, stop, prompt, seed if operator == "inject" else None)

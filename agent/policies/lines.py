@@ -27,19 +27,21 @@ def family_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
 
 
 def refinements(population: Population, image: ImageRecord) -> int:
-    """How many times the drawing that ``image`` comes from was refined."""
-    return len(family_of(population, image)) - 1
+    """How many times the drawing that ``image`` comes from was refined; to go on with a preview is not to refine."""
+    parents = [population.parent(i) for i in family_of(population, image) if i.origin == "refine"]
+    return sum(parent is not None and parent.stop_step is None for parent in parents)
 
 
 def tried_in_vain(population: Population, image: ImageRecord) -> int:
     """Refinements of its drawing since the image that first passed as many checks as any of them."""
-    scores = [population.critiques[i.id].score for i in family_of(population, image)]
+    whole = [i for i in family_of(population, image) if i.stop_step is None]
+    scores = [population.critiques[i.id].score for i in whole]
     return len(scores) - 1 - scores.index(max(scores))
 
 
 def best_of_line(population: Population, image: ImageRecord) -> ImageRecord:
-    """The best of ``image`` and what it was refined from; of equals, the oldest."""
-    return max(reversed(line_of(population, image)), key=population.rank)
+    """The best of ``image`` and what it was refined from; of equals, the oldest. Previews stand back."""
+    return max(reversed(line_of(population, image)), key=lambda i: (i.stop_step is None, population.rank(i)))
 
 
 def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
@@ -47,7 +49,12 @@ def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
     if keep == "best":
         return best_of_line(population, image)
     before = population.parent(image) if image.origin == "refine" else None
-    if keep == "newest" or before is None or population.rank(image) > population.rank(before):
+    if (
+        keep == "newest"
+        or before is None
+        or before.stop_step is not None
+        or population.rank(image) > population.rank(before)
+    ):
         return image
     return before
 

@@ -54,6 +54,22 @@ def refine(
     )
 
 
+def go_on(population: Population, image: ImageRecord, rule: str, reason: str, stop_step: int | None = None) -> Decision:
+    """Take a preview up where it stopped, to ``stop_step`` or the end, as if it had never stopped."""
+    return Decision(
+        image=image.id,
+        action="refine",
+        rule=rule,
+        reason=reason,
+        source=image.id,
+        operator="resume",
+        start_step=image.stop_step,
+        stop_step=stop_step,
+        prompt=image.prompt,
+        seed=image.seed,
+    )
+
+
 def corrected_prompt(population: Population, image: ImageRecord) -> str:
     """The critic's prompt for ``image``; the user's own words where it has none."""
     return population.critiques[image.id].refined_prompt or population.concepts.prompt

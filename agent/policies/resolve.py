@@ -13,6 +13,7 @@ from ..validation import first_problem
 from .adaptive import Adaptive
 from .best_of_n import BestOfN
 from .chat_judge import ChatJudge
+from .halving import Halving
 from .hybrid import Hybrid
 from .multi_round import MultiRound
 from .paper import Paper
@@ -25,6 +26,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "adaptive": Adaptive,
     "best_of_n": BestOfN,
     "chat_judge": ChatJudge,
+    "halving": Halving,
     "hybrid": Hybrid,
     "multi_round": MultiRound,
     "paper": Paper,

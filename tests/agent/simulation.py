@@ -47,7 +47,11 @@ def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int
     """Run ``policy`` to its end; ``AssertionError`` if it has none."""
     budget, plan = budget or Budget(), policy.plan(concepts())
     first = [
-        make(GenerateRequest(image_id(0, n), 0, "the prompt", first_seed(plan, seed, n), None, plan.keep_steps))
+        make(
+            GenerateRequest(
+                image_id(0, n), 0, "the prompt", first_seed(plan, seed, n), None, plan.keep_steps, plan.stop_step
+            )
+        )
         for n in range(first_drawings(plan.images, budget, 2 * STEPS))
     ]
     advice: dict[str, Advice] = {}
@@ -80,12 +84,14 @@ def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int
 
 def make(request: GenerateRequest | RedenoiseRequest) -> ImageRecord:
     """The record of the image that a request asks for, as the diffusion role would write it."""
-    given = {"round": request.round, "prompt": request.prompt, "seed": request.seed}
+    stop = request.stop_step or STEPS
+    given = {"stop_step": request.stop_step, "round": request.round, "prompt": request.prompt, "seed": request.seed}
     start = request.start_step if isinstance(request, RedenoiseRequest) else 0
-    kept = {k: f"latents/{request.id}-{k}" for k in request.keep_steps if start <= k <= STEPS}
+    kept = {k: f"latents/{request.id}-{k}" for k in request.keep_steps if start <= k <= stop}
+    kept |= {} if request.stop_step is None else {stop: f"latents/{request.id}-{stop}"}
     if isinstance(request, GenerateRequest):
         origin = "generate" if request.parent is None else "reseed"
-        return record(request.id, request.parent, origin, trajectory=kept, **given)
+        return record(request.id, request.parent, origin, trajectory=kept, evaluations=2 * stop, **given)
     if request.operator == "resume":
         assert start in request.source.trajectory, "only kept steps can be resumed"
         shared = {k: path for k, path in request.source.trajectory.items() if k in request.keep_steps and k < start}
@@ -97,7 +103,7 @@ def make(request: GenerateRequest | RedenoiseRequest) -> ImageRecord:
         operator=request.operator,
         start_step=start,
         start_sigma=1 - start / STEPS,
-        evaluations=2 * (STEPS - start),
+        evaluations=2 * (stop - start),
         trajectory=kept,
         **given,
     )

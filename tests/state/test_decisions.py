@@ -77,3 +77,11 @@ def test_a_plan_that_fixes_seeds_fixes_one_for_each_drawing():
     assert Plan(images=2, seeds=(3, 4)).seeds == (3, 4)
     with pytest.raises(ValidationError, match="2 first drawings need as many seeds, not 1"):
         Plan(images=2, seeds=(3,))
+
+
+def test_a_preview_stops_after_it_starts_and_a_stop_has_none():
+    assert Decision(action="refine", **WHY, **PARAMETERS["refine"], stop_step=3).stop_step == 3
+    with pytest.raises(ValidationError, match="would stop before it starts"):
+        Decision(action="refine", **WHY, **PARAMETERS["refine"], branches=(3,), stop_step=3)
+    with pytest.raises(ValidationError, match="surplus: stop_step"):
+        Decision(action="stop", **WHY, stop_step=3)
