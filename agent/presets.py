@@ -83,7 +83,10 @@ PRESETS: dict[str, Preset] = {
             },
         },
     ),
-    "diffusers": Preset("any other text-to-image model of diffusers, named by --diffusion", {"chat": CHAT}),
+    "diffusers": Preset(
+        "any other text-to-image model of diffusers, named by --diffusion",
+        {"run": {"guidance": 3.5}, "chat": CHAT},
+    ),
     "images-endpoint": Preset(
         "an OpenAI-compatible images endpoint draws; it can start again but not refine",
         {

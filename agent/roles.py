@@ -1,7 +1,6 @@
 """From settings to roles; a model loads only when its role is made."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +43,10 @@ class Chats:
     """The roles over chat models; one model is one limiter, however many roles share it."""
 
     def __init__(self, settings: "Settings") -> None:
+        """Raises ``SettingsError`` if the folder of templates is not there."""
+        folder = settings.chat.templates
+        if folder is not None and not folder.is_dir():
+            raise SettingsError(f"there is no folder {folder}, which chat.templates names")
         self._settings = settings
 
     @cached_property
@@ -64,14 +67,13 @@ class Chats:
     def decomposer(self) -> Decomposer:
         from ..tools.language.decomposer import ChatDecomposer
 
-        with _usable_templates():
-            return ChatDecomposer(self.language, self._settings.chat.templates)
+        return ChatDecomposer(self.language, self._settings.chat.templates)
 
     def critic(self) -> Critic:
         from ..tools.vision.critic import ChatCritic
 
         own = self._settings.vision
-        with _usable_templates():
+        try:
             return ChatCritic(
                 self.vision,
                 templates=self._settings.chat.templates,
@@ -79,14 +81,8 @@ class Chats:
                 probabilities=own.probabilities,
                 words=own.words,
             )
-
-
-@contextmanager
-def _usable_templates() -> Generator[None]:
-    try:
-        yield
-    except TemplateError as error:
-        raise SettingsError(f"chat.templates: {error}") from error
+        except TemplateError as error:
+            raise SettingsError(str(error)) from error
 
 
 def make_diffusion(settings: "Settings") -> Diffusion:

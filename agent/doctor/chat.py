@@ -2,6 +2,7 @@
 
 import io
 from functools import cache
+from importlib import import_module
 from textwrap import shorten
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -41,7 +42,7 @@ async def look_at_chat(settings: Settings) -> list[Finding]:
 
 
 async def _reachable(chat: ChatSettings) -> Finding:
-    import langchain_openai  # noqa: F401 - or its second of loading would count
+    import_module("langchain_openai")  # or its second of loading would count
 
     try:
         model, began = ChatModel(chat), perf_counter()
@@ -58,7 +59,7 @@ async def look_at_vision(chat: ChatSettings) -> Finding:
         name="vision_check",
         system="",
         text='Which number is written in the picture? Answer as JSON: {"number": "..."}',
-        pictures=(Picture(test_picture(), "a test picture"),),
+        pictures=(Picture(picture_of_number(), "a test picture"),),
     )
     try:
         reply = await ChatModel(chat.model_copy(update={"attempts": 1, "max_tokens": 256})).ask(question, Seen)
@@ -73,7 +74,7 @@ async def look_at_vision(chat: ChatSettings) -> Finding:
 
 
 @cache
-def test_picture() -> bytes:
+def picture_of_number() -> bytes:
     """A small PNG with ``NUMBER`` in black on white."""
     from PIL import Image, ImageDraw, ImageFont
 

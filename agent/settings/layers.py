@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ class Layer:
     """``argument``, ``environment``, ``file``, ``preset`` or ``default``."""
     place: str
     """Which one, in words; empty where the source is enough."""
-    values: Table
-    """Nested by section."""
+    values: Table = field(repr=False)
+    """Nested by section; among them may be secrets."""
 
 
 class _Environment(BaseSettings):

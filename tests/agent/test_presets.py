@@ -1,0 +1,137 @@
+"""Presets: plain settings by one name, each of which can be made into roles."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detailscribe.agent import roles as making
+from detailscribe.agent.policies import BestOfN, resolve_policy
+from detailscribe.agent.presets import PRESETS, preset_named
+from detailscribe.agent.roles import EMBEDDED_DIFFUSION, Chats, is_sd3, roles_of
+from detailscribe.agent.settings import Settings, load_settings
+from detailscribe.tools.diffusion.memory import memory_needed
+from detailscribe.tools.errors import SettingsError
+
+CHAT = {"model": "m", "url": "http://localhost:1/v1"}
+
+
+def settings_of(name: str, **sections) -> Settings:
+    """Of a preset as it comes, but for these sections; neither environment nor file takes part."""
+    given = {"run": {"preset": name}, **sections}
+    if name == "diffusers":
+        given.setdefault("diffusion", {"model": "owner/name"})
+    return load_settings(Settings(), given)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_usable_settings_with_a_policy_that_exists(name):
+    settings = settings_of(name)
+    assert settings.run.preset == name
+    resolve_policy(settings.run.policy, **settings.run.policy_args)
+    assert settings.is_embedded == (name == "embedded")
+    assert PRESETS[name].summary
+
+
+def test_paper_is_what_was_published():
+    settings = settings_of("paper")
+    policy = resolve_policy(settings.run.policy)
+    assert (settings.run.steps, settings.run.guidance) == (28, 4.5)
+    assert policy.seeds == (2628670643, 2628670647)
+    assert policy.start_steps == (0, 1, 2, 4)
+    chosen = settings.diffusion
+    assert chosen.model == "stabilityai/stable-diffusion-3.5-large"
+    assert (chosen.precision, chosen.offload, chosen.max_tokens, chosen.swap_pooled) == ("nf4", "model", 512, False)
+
+
+def test_turbo_draws_in_four_steps_without_guidance():
+    run = settings_of("sd35-large-turbo").run
+    assert (run.steps, run.guidance) == (4, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.endswith("gb")])
+def test_a_preset_that_names_its_memory_fits_with_a_tenth_to_spare(name):
+    chosen = settings_of(name).diffusion
+    room = int(name.rpartition("-")[2].removesuffix("gb")) * 1e9
+    assert memory_needed(chosen.model, chosen.precision or "bf16", chosen.offload, chosen.t5).gpu_bytes < 0.9 * room
+
+
+def test_an_endpoint_only_draws_by_default():
+    assert resolve_policy(settings_of("images-endpoint").run.policy) == BestOfN()
+
+
+def test_what_a_preset_loads_is_told_to_the_model(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        "detailscribe.tools.diffusion.local.LocalDiffusion.load",
+        lambda source, **how: asked.update(how, source=source),
+    )
+    roles_of(settings_of("paper", diffusion={"kind": "sd3"})).diffusion()
+    assert asked["source"] == "stabilityai/stable-diffusion-3.5-large"
+    assert (asked["precision"], asked["offload"], asked["t5"]) == ("nf4", "model", "keep")
+    assert (asked["steps"], asked["guidance"], asked["max_tokens"]) == (28, 4.5, 512)
+    assert asked["swap_pooled"] is False
+
+
+def test_the_embedded_roles_need_no_settings():
+    models = roles_of(settings_of("embedded"))
+    assert type(models.decomposer()).__name__ == "EmbeddedDecomposer"
+    assert models.chat() is None
+    assert making.diffusion_source(settings_of("embedded")) == EMBEDDED_DIFFUSION
+
+
+def test_one_chat_model_is_shared_by_the_roles_that_ask_it():
+    alike = Chats(settings_of("embedded", chat=CHAT))
+    assert alike.vision is alike.language
+    apart = Chats(settings_of("embedded", chat=CHAT, vision={"model": "v"}))
+    assert apart.vision is not apart.language
+    assert apart.critic().model == "v@localhost:1"
+    assert apart.decomposer().model == "m@localhost:1"
+
+
+@pytest.mark.parametrize(("template", "role"), [("decompose", "decomposer"), ("critique", "critic")])
+def test_a_template_that_cannot_be_used_is_a_setting_that_cannot(tmp_path, template, role):
+    (tmp_path / f"{template}.txt").write_text("says nothing of what it should")
+    chats = Chats(settings_of("embedded", chat={**CHAT, "templates": tmp_path}))
+    with pytest.raises(SettingsError, match=f"template '{template}' .* has other variables"):
+        getattr(chats, role)()
+
+
+def test_a_folder_of_templates_that_is_not_there_is_told():
+    with pytest.raises(SettingsError, match="no folder nowhere"):
+        roles_of(settings_of("embedded", chat={**CHAT, "templates": "nowhere"}))
+
+
+@pytest.mark.parametrize(("kind", "is_ours"), [("StableDiffusion3Pipeline", True), ("FluxPipeline", False)])
+def test_the_index_of_a_folder_says_which_adapter_draws(tmp_path, kind, is_ours):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    assert is_sd3(settings_of("diffusers", diffusion={"model": str(tmp_path)})) is is_ours
+    assert not is_sd3(settings_of("diffusers", diffusion={"model": str(tmp_path), "kind": "pipeline"}))
+
+
+def test_another_family_is_drawn_by_the_generic_adapter(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        "detailscribe.tools.diffusion.families.PipelineDiffusion.load",
+        lambda source, **how: asked.update(how, source=source),
+    )
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    roles_of(settings_of("diffusers", diffusion={"model": str(tmp_path), "offload": "model"})).diffusion()
+    assert (asked["source"], asked["offload"], asked["steps"]) == (str(tmp_path), "model", 28)
+
+
+def test_an_images_endpoint_takes_its_own_server_and_price():
+    images = {"url": "http://other/v1", "price": 0.04, "size": "512x512"}
+    settings = settings_of("images-endpoint", chat=CHAT, images=images)
+    drawer = roles_of(settings).diffusion()
+    assert drawer.model == "gpt-image-1@other"
+    assert (drawer.settings.price, drawer.settings.size) == (0.04, "512x512")
+
+
+def test_an_unknown_preset_is_told_with_the_nearest():
+    with pytest.raises(SettingsError, match="did you mean 'sd35-medium'"):
+        preset_named("sd35-mediun")
+
+
+def test_the_embedded_model_is_a_folder_of_the_package():
+    assert (Path(EMBEDDED_DIFFUSION) / "model_index.json").is_file()
