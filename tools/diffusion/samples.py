@@ -46,6 +46,11 @@ class Samples:
         self._encoder, self._latents, self._swap_pooled = encoder, latents, swap_pooled
         self._schedules: dict[int, Schedule] = {}
 
+    @property
+    def evaluations_per_drawing(self) -> int:
+        """Forward passes of the denoiser for a whole image, with the model's own steps and guidance."""
+        return self._steps * (2 if self._guidance > 1 else 1)
+
     def sample(self, job: Job) -> Sample:
         """The image as it starts.
 
