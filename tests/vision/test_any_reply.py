@@ -88,7 +88,7 @@ def gallery(tmp_path_factory):
 
 
 @given(st.data(), graphs(), st.booleans(), st.booleans(), st.integers(1, 3), st.integers(1, 4))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_no_reply_makes_up_a_verdict(gallery, data, concepts, together, probabilities, votes, checks_per_call):
     image, store = gallery
     model = Mischief(data)

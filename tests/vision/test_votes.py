@@ -45,6 +45,11 @@ async def test_a_single_answer_has_no_probability(image, store):
     assert (await verdicts(ballots("cat", "yes"), image, store))["cat"].probability is None
 
 
+async def test_every_vote_is_a_look(image, store):
+    critique = await ChatCritic(FakeChat(script({})), votes=3).critique(image, concepts(), store)
+    assert critique.looks == 3
+
+
 async def test_the_reason_of_a_tie_and_of_lost_votes_is_told(image, store):
     tied = await verdicts(ballots("cat", "yes", "no"), image, store, votes=2)
     assert tied["cat"].reason == "1 of 2 answers are yes, and as many no"

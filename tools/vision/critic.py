@@ -82,6 +82,7 @@ class ChatCritic:
             issues=(*issues(failed), *lost),
             refined_prompt=rewriting.prompt,
             exchanges=(*exchanges, *rewriting.exchanges),
+            looks=self._examiner.votes,
         )
 
     async def compare(
