@@ -79,6 +79,8 @@ def test_the_model_is_told_what_is_wrong(answer, wrong):
     ("answer", "prompt"),
     [
         ("a cat. It sits. It holds a very long red balloon.", "a cat. It sits."),
+        ("a cat. It sits. It has a ball.", "a cat. It sits. It has a ball."),
+        ("a cat. It sits. It has a red ball.", "a cat. It sits."),
         ("A big cat sits.", "a cat. A big cat sits."),
         ("a cat. It holds a very long red balloon on a string.", "a cat."),
     ],
