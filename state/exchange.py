@@ -1,6 +1,8 @@
 """What was said to a model and what it answered."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from .base import Frozen
 
@@ -22,3 +24,9 @@ class Exchange(Frozen):
     """In US dollars, where a price is configured."""
     cached: bool = False
     """Whether the reply came from the disk cache; then tokens, seconds and money are 0."""
+
+    @model_validator(mode="after")
+    def _cached_is_free(self) -> Self:
+        if self.cached and (self.prompt_tokens or self.reply_tokens or self.seconds or self.money):
+            raise ValueError("an exchange from the cache costs nothing")
+        return self

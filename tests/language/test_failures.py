@@ -7,6 +7,7 @@ import pytest
 
 from detailscribe.tools.errors import ModelError, ReplyError
 from detailscribe.tools.language import ChatModel, ChatSettings, Picture, Question
+from detailscribe.tools.language.transport import library
 
 from .scripted import KEY, Colour, Said
 
@@ -75,6 +76,17 @@ async def test_a_server_that_is_not_there_is_told_without_retries(naps, chat):
 async def test_a_host_that_has_no_address_is_told_without_retries(naps, chat):
     with pytest.raises(ModelError, match=r"nowhere\.invalid cannot be reached"):
         await chat(base_url="http://nowhere.invalid/v1", transport_retries=4).check()
+    assert naps == []
+
+
+async def test_a_host_that_lets_one_wait_at_the_door_is_told_without_retries(naps, chat, monkeypatch):
+    async def send(self, request, **options):
+        assert request.extensions["timeout"]["connect"] <= 10
+        raise library().ConnectTimeout("", request=request)
+
+    monkeypatch.setattr(library().AsyncClient, "send", send)
+    with pytest.raises(ModelError, match="cannot be reached"):
+        await chat(transport_retries=4, timeout=600).ask(QUESTION, Colour)
     assert naps == []
 
 

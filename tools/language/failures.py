@@ -38,7 +38,7 @@ def failure_of(error: Exception, settings: ChatSettings, seconds: float) -> Mode
     """What to raise in place of an error of the SDK, or of one over a reply that it cannot read."""
     import openai
 
-    from .http import UnreachableError
+    from .transport import UnreachableError
 
     words = _one_line(settings.clean(str(error)))
     # langchain-openai raises errors of its own from those of the SDK.

@@ -106,7 +106,7 @@ class ChatServer:
     def _llm(self) -> "ChatOpenAI":
         from langchain_openai import ChatOpenAI
 
-        from .http import http_client
+        from .transport import http_client, time_limits
 
         settings = self.settings
         return ChatOpenAI(
@@ -116,7 +116,7 @@ class ChatServer:
             base_url=settings.base_url or f"https://{OPENAI}/v1",
             api_key=settings.api_key or _NO_KEY,  # pyright: ignore[reportArgumentType]
             openai_proxy="",
-            timeout=settings.timeout,
+            timeout=time_limits(settings.timeout),
             max_retries=settings.transport_retries,
             http_async_client=http_client(settings.timeout),
             use_responses_api=False,

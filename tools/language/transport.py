@@ -1,9 +1,14 @@
 """The HTTP client below the SDK: one time limit for a whole call, and no connection that outlives its event loop."""
 
 import asyncio
+import importlib
 from typing import Any
 
 import openai
+
+
+_CONNECT = 10
+"""Seconds within which a server that is there takes a connection."""
 
 
 class UnreachableError(openai.APIConnectionError):
@@ -16,7 +21,7 @@ def http_client(seconds: float) -> openai.DefaultAsyncHttpxClient:
     Connections are not kept for a later call: that call may come from another event loop, where
     they would fail, and a model's seconds hide the handshake.
     """
-    http = _library()
+    http = library()
 
     class Client(openai.DefaultAsyncHttpxClient):
         reached = False
@@ -27,7 +32,7 @@ def http_client(seconds: float) -> openai.DefaultAsyncHttpxClient:
                     response = await super().send(request, **options)
             except TimeoutError as error:
                 raise http.ReadTimeout(f"no reply within {seconds:g} s", request=request) from error
-            except http.ConnectError as error:
+            except (http.ConnectError, http.ConnectTimeout) as error:
                 if self.reached:
                     raise
                 # A wrong URL must not cost a minute of retries.
@@ -38,8 +43,11 @@ def http_client(seconds: float) -> openai.DefaultAsyncHttpxClient:
     return Client(limits=http.Limits(max_keepalive_connections=0))
 
 
-def _library() -> Any:
-    """httpx or httpx2: whichever the SDK's own client is made of."""
-    import importlib
+def time_limits(seconds: float) -> Any:
+    """Of one call, for the SDK: a server that takes no connection is not waited for as long as a model that thinks."""
+    return library().Timeout(seconds, connect=min(_CONNECT, seconds))
 
+
+def library() -> Any:
+    """httpx or httpx2: whichever the SDK's own client is made of."""
     return importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
