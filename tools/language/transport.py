@@ -6,7 +6,6 @@ from typing import Any
 
 import openai
 
-
 _CONNECT = 10
 """Seconds within which a server that is there takes a connection."""
 
