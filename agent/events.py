@@ -6,7 +6,7 @@ from typing import Annotated, BinaryIO, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
-from ..state import Budget, Change, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
+from ..state import Advice, Budget, Change, Comparison, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
 
 SCHEMA_VERSION = 1
 """Raised whenever a reader of the last version could misunderstand a line."""
@@ -79,6 +79,20 @@ class Critiqued(EventBase):
     """Against the parent; None for a first drawing."""
 
 
+class Advised(EventBase):
+    """A model was asked what to do, for a policy that reads its answer."""
+
+    type: Literal["advised"] = "advised"
+    advice: Advice
+
+
+class Compared(EventBase):
+    """The critic compared two images that lead together; ``image`` is the better one, None for equals."""
+
+    type: Literal["compared"] = "compared"
+    comparison: Comparison
+
+
 class Decided(EventBase):
     """The policy decided about an image, and the graph set to work on it."""
 
@@ -123,6 +137,8 @@ Event = Annotated[
     | PromptDecomposed
     | ImageMade
     | Critiqued
+    | Advised
+    | Compared
     | Decided
     | Failed
     | RunFinished

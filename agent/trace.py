@@ -6,6 +6,8 @@ from typing import Any
 
 from ..state import Critique, Decision, ImageRecord, change
 from .events import (
+    Advised,
+    Compared,
     Critiqued,
     Decided,
     Denoising,
@@ -67,6 +69,10 @@ class Tracer:
             yield self._made(node, record)
         for critique in result.get("critiques", {}).values():
             yield self._critiqued(node, critique)
+        for advice in result.get("advice", {}).values():
+            yield Advised(run=self.run, round=advice.round, node=node, advice=advice)
+        for comparison in result.get("comparisons", {}).values():
+            yield Compared(run=self.run, round=round, node=node, image=comparison.better, comparison=comparison)
         seconds = time.monotonic() - started
         yield NodeFinished(run=self.run, round=round, node=node, image=image, task=task, seconds=seconds)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from detailscribe.agent import arun, build_graph, decide
+from detailscribe.agent import arun, build_graph, decide, read_events
 from detailscribe.agent.context import population_of
 from detailscribe.agent.policies import ChatJudge, resolve_policy
 from detailscribe.state import Advice, Budget, Choice, Exchange
@@ -53,6 +53,8 @@ async def test_the_models_answer_becomes_decisions_and_is_recorded(tmp_path):
     assert [[c.action for c in a.choices] for a in run.result.advice] == [["refine", "stop"], ["reseed"], []]
     assert run.result.advice[2].silence == "nothing is left to decide"
     assert run.spend.tokens == 240
+    traced = [event.advice for event in read_events(tmp_path / "run" / "events.jsonl") if event.type == "advised"]
+    assert traced == list(run.result.advice)
 
 
 async def test_the_model_reads_what_was_done_found_and_left(tmp_path):

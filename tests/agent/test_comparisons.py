@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from detailscribe.agent import BestOfN, arun
+from detailscribe.agent import BestOfN, arun, read_events
 from detailscribe.state import Budget, Comparison, Exchange, pair_name
 
 from .fakes import ScriptedCritic, population, record, roles
@@ -47,6 +47,8 @@ async def test_the_winner_of_the_comparisons_is_the_best_image(tmp_path):
         ("00-02", "00-03", "00-02"),
     ]
     assert (run.spend.critic_calls, run.spend.tokens) == (6, 20)
+    traced = [event.comparison for event in read_events(tmp_path / "run" / "events.jsonl") if event.type == "compared"]
+    assert traced == list(run.result.comparisons)
 
 
 async def test_of_equals_the_earliest_stays(tmp_path):
