@@ -3,6 +3,7 @@
 import pytest
 
 from detailscribe.prompts import TemplateError
+from detailscribe.state import Check
 from detailscribe.tools.errors import ModelError, SettingsError
 from detailscribe.tools.vision import ChatCritic
 
@@ -126,6 +127,18 @@ async def test_issues_come_by_impact_and_the_corrected_prompt_is_asked_for_with_
     assert "holding: Is the cat holding it? - saw holding\nred: Is the umbrella red? - saw red\n" in question.text
     assert question.pictures == ()
     assert critique.refined_prompt == f"{PROMPT}. Its paw grips the handle."
+
+
+async def test_of_equal_failures_those_that_were_asked_come_first(image, store):
+    wet = Check(id="wet", question="Is the cat wet?", aspect="attribute", about="c")
+    graph = concepts().model_copy(update={"checks": (*concepts().checks, wet)})
+    critique = await ChatCritic(FakeChat(script({"umbrella": "no", "wet": "no"}))).critique(image, graph, store)
+    assert [issue.partition("?")[0] for issue in critique.issues] == [
+        "Is there any umbrella",
+        "Is the cat holding it",
+        "Is the cat wet",
+        "Is the umbrella red",
+    ]
 
 
 async def test_without_a_usable_correction_there_is_none_and_the_issues_say_so(image, store):

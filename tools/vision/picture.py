@@ -24,7 +24,6 @@ def read_picture(store: Store, image: ImageRecord) -> Picture:
     with Image.open(io.BytesIO(store.read(image.path))) as file:
         picture = file.convert("RGB")
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    picture.info.clear()
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return Picture(png=buffer.getvalue(), reference=image.path)
