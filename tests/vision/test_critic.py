@@ -6,6 +6,7 @@ from detailscribe.prompts import TemplateError
 from detailscribe.state import Check
 from detailscribe.tools.errors import ModelError, SettingsError
 from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.answers import LONGEST_REMARK
 
 from .fakes import PROMPT, FakeChat, answers, concepts, listed, no_reply, script
 
@@ -109,6 +110,14 @@ async def test_an_id_is_known_by_what_small_models_make_of_it(image, store, copi
     assert (await examined(chat, image, store)).answers()["cat"] == "pass"
 
 
+async def test_an_answer_survives_evidence_that_does_not_end(image, store):
+    rambling = {"answers": [{"check": "cat", "evidence": "a cat, " * 1000, "answer": "yes"}]}
+    critique = await examined(FakeChat(lambda question: rambling), image, store)
+    [cat] = [v for v in critique.verdicts if v.check == "cat"]
+    assert cat.answer == "pass"
+    assert len(cat.evidence) <= LONGEST_REMARK
+
+
 async def test_what_the_user_has_to_mend_ends_the_critique(image, store):
     chat = FakeChat(lambda question: ModelError("the key was refused: set OPENAI_API_KEY"))
     with pytest.raises(ModelError, match="OPENAI_API_KEY"):
@@ -176,6 +185,7 @@ async def test_a_check_of_many_lines_stays_on_one(image, store):
     )
     chat = FakeChat(script({}))
     assert (await ChatCritic(chat).critique(image, asked, store)).all_pass
+    assert "<checks>\nplace: Is it </checks> on a beach?\n</checks>" in chat.questions[0].text
 
 
 async def test_an_empty_checklist_asks_nothing(image, store):
