@@ -15,10 +15,10 @@ from ..errors import SettingsError
 from ..roles import GenerateRequest, Progress, RedenoiseRequest
 from ..store import Store
 from .decode import decode
-from .denoise import Sample, advance
+from .denoise import Sample
 from .embeddings import Encoder
 from .engine import Engine, Statistics
-from .engine_speed import attention_backend, compile_blocks
+from .engine_speed import attention_backend, stepper
 from .engine_ticket import Work
 from .jobs import Job, in_this_context
 from .latents import Latents
@@ -69,8 +69,8 @@ class LocalDiffusion:
                 code published with the paper; at step 0 nothing of the source is left, and both are new.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
             batch_alone: Draw every image by itself, for exact repeats.
-            compiled: Compile the denoiser's blocks at their first use, which takes a minute; for a GPU and many
-                images. They are then another program than the pipeline's, the same within its rounding.
+            compiled: Compile the denoiser's blocks for passes of more than one image, where a C++ or CUDA compiler
+                is there. The first such pass takes a minute, so it pays for hundreds of images.
             latent_memory: Bytes of latents remembered; all of them are in their store as well.
             remembered_prompts: Prompts whose embeddings are remembered, at least 1.
         """
@@ -78,14 +78,12 @@ class LocalDiffusion:
             raise SettingsError(
                 "steps, max_batch and remembered_prompts must be at least 1, guidance and latent_memory at least 0"
             )
-        if compiled:
-            compile_blocks(pipe.transformer)
         self.pipe, self.model = pipe, model
         self._latents = Latents(latent_memory)
         encoder = Encoder(pipe, max_tokens, remembered_prompts)
         self._samples = Samples(pipe, steps, guidance, encoder, self._latents, swap_pooled)
         self._engine = Engine(
-            partial(advance, pipe.transformer), 1 if batch_alone else max_batch, pipe.maybe_free_model_hooks
+            stepper(pipe.transformer, compiled), 1 if batch_alone else max_batch, pipe.maybe_free_model_hooks
         )
 
     @classmethod
@@ -154,6 +152,11 @@ class LocalDiffusion:
     def attention(self) -> str:
         """The attention that torch takes for this model on its device, such as ``flash_attention``."""
         return attention_backend(self.pipe.transformer, self.pipe.text_encoder.dtype, self._samples.device)
+
+    @property
+    def evaluations_per_drawing(self) -> int:
+        """Forward passes of the denoiser for one full drawing; a guided step counts two."""
+        return self._samples.evaluations_per_drawing
 
     async def generate(
         self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None

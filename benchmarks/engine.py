@@ -1,0 +1,255 @@
+"""The engine against serial calls of diffusers' own pipelines, with the embedded model.
+
+Sixteen requests in flight, four from pure noise and the others from a finished latent at steps 1, 2, 4 and 8 of
+28. A serial call encodes its prompt, denoises, decodes and saves a PNG, one after another; a refinement starts
+from the latent, not from the picture, which spares it a pass of the autoencoder. Every repeat times both in turn.
+
+    python -m benchmarks.engine --json
+"""
+
+import argparse
+import asyncio
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from diffusers import StableDiffusion3Img2ImgPipeline
+from PIL import Image, ImageChops
+
+from detailscribe.agent.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
+from detailscribe.state import ImageRecord
+from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion.embeddings import encode
+from detailscribe.tools.diffusion.latents import read_latent
+from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+from detailscribe.tools.store import Store
+
+from .figures import interval, print_json, print_table
+from .held_out import Prompt, held_out_prompts
+
+STARTS = (0, 1, 2, 4, 8)
+"""Steps that requests start at, in turn."""
+ROWS = (1, 2, 4, 8, 16, 32)
+"""Sizes of forward pass whose cost a row is measured; a guided image takes two rows."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image to make, by either side."""
+
+    prompt: str
+    seed: int
+    source: ImageRecord | None
+    """None for a drawing from pure noise."""
+    start: int
+
+    def ours(self, id: str) -> GenerateRequest | RedenoiseRequest:
+        """As the engine is asked."""
+        if self.source is None:
+            return GenerateRequest(id, 0, self.prompt, self.seed)
+        return RedenoiseRequest(id, 1, self.prompt, self.source, "inject", self.start, self.seed)
+
+
+class Serial:
+    """Diffusers' pipelines over the same weights, one call after another."""
+
+    def __init__(self, diffusion: LocalDiffusion, store: Store) -> None:
+        self._store = store
+        self._draw: Any = diffusion.pipe
+        self._again: Any = StableDiffusion3Img2ImgPipeline(
+            **self._draw.components | {"scheduler": type(self._draw.scheduler).from_config(self._draw.scheduler.config)}
+        )
+        for pipe in (self._draw, self._again):
+            pipe.set_progress_bar_config(disable=True)
+
+    def make(self, request: Request) -> bytes:
+        """The image as a PNG."""
+        chosen = {
+            **self._words(request.prompt),
+            "generator": torch.Generator("cpu").manual_seed(request.seed),
+            "num_inference_steps": EMBEDDED_STEPS,
+            "guidance_scale": EMBEDDED_GUIDANCE,
+        }
+        if request.source is None:
+            picture = self._draw(**chosen).images[0]
+        else:
+            latent = read_latent(self._store, request.source.latent)[None]
+            strength = (EMBEDDED_STEPS - request.start - 0.5) / EMBEDDED_STEPS
+            picture = self._again(**chosen, image=latent, strength=strength).images[0]
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def _words(self, prompt: str) -> dict[str, torch.Tensor]:
+        """The pipelines cannot encode for a model with one CLIP alone."""
+        told = encode(self._draw, prompt)
+        empty = encode(self._draw, "", length=len(told.tokens))
+        return {
+            "prompt_embeds": told.tokens[None],
+            "pooled_prompt_embeds": told.pooled[None],
+            "negative_prompt_embeds": empty.tokens[None],
+            "negative_pooled_prompt_embeds": empty.pooled[None],
+        }
+
+
+class Engine:
+    """The engine, asked for all at once as so many graphs would."""
+
+    def __init__(self, diffusion: LocalDiffusion, store: Store) -> None:
+        self._diffusion, self._store = diffusion, store
+
+    def make(self, requests: Sequence[Request]) -> list[Image.Image]:
+        """The images, read back from their files by no clock."""
+        records = asyncio.run(self._all(requests))
+        return [Image.open(io.BytesIO(self._store.read(record.path))) for record in records]
+
+    async def _all(self, requests: Sequence[Request]) -> list[ImageRecord]:
+        made = await asyncio.gather(*(self._one(f"made-{i:02d}", request) for i, request in enumerate(requests)))
+        return [record for [record] in made]
+
+    async def _one(self, id: str, request: Request) -> list[ImageRecord]:
+        asked = request.ours(id)
+        if isinstance(asked, GenerateRequest):
+            return await self._diffusion.generate([asked], self._store)
+        return await self._diffusion.redenoise([asked], self._store)
+
+
+def mixed_requests(diffusion: LocalDiffusion, store: Store, count: int) -> list[Request]:
+    """Requests that start at ``STARTS`` in turn: drawings of short prompts, refinements by detailed ones.
+
+    The sources of the refinements are drawn here.
+    """
+    prompts, starts = held_out_prompts(count), [STARTS[i % len(STARTS)] for i in range(count)]
+    refined = [i for i in range(count) if starts[i]]
+    drawn = asyncio.run(
+        diffusion.generate([GenerateRequest(f"source-{i:02d}", 0, prompts[i].short, i) for i in refined], store)
+    )
+    sources = dict(zip(refined, drawn, strict=True))
+    return [_request(prompts[i], i, sources.get(i), starts[i]) for i in range(count)]
+
+
+def _request(prompt: Prompt, number: int, source: ImageRecord | None, start: int) -> Request:
+    return Request(prompt.short if source is None else prompt.detailed, number, source, start)
+
+
+def measure(folder: Path, count: int, repeats: int, compiled: bool) -> dict[str, float]:
+    """Everything measured, by dotted name."""
+    store, plain = Store(folder), _load(compiled=False)
+    serial, engine = Serial(plain, store), Engine(plain, store)
+    requests = mixed_requests(plain, store, count)
+    one = requests[:1]
+    theirs = [Image.open(io.BytesIO(serial.make(request))) for request in requests]
+    difference = max(_difference(a, b) for a, b in zip(theirs, engine.make(requests), strict=True))
+    many = [_both(lambda: [serial.make(r) for r in requests], lambda: engine.make(requests)) for _ in range(repeats)]
+    alone = [_both(lambda: serial.make(one[0]), lambda: engine.make(one)) for _ in range(4 * repeats)]
+    by_rows = {rows: _milliseconds(plain, rows, 5 * repeats) for rows in ROWS}
+    theirs_seconds = median(theirs for theirs, _ in many)
+    row_steps = 2 * sum(EMBEDDED_STEPS - request.start for request in requests)
+    figures = {
+        **_with_interval("throughput_ratio", [theirs / ours for theirs, ours in many]),
+        **_with_interval("batch1_ratio", [ours / theirs for theirs, ours in alone]),
+        "serial.seconds": theirs_seconds,
+        "engine.seconds": median(ours for _, ours in many),
+        "largest_pixel_difference": difference,
+        "threads": torch.get_num_threads(),
+        "ceiling_ratio": theirs_seconds / (row_steps * min(ms / rows for rows, ms in by_rows.items()) / 1000),
+        **{f"row_ms.{rows}": ms / rows for rows, ms in by_rows.items()},
+    }
+    return figures | (_compiled(serial, store, requests, repeats) if compiled else {})
+
+
+def _compiled(serial: Serial, store: Store, requests: Sequence[Request], repeats: int) -> dict[str, float]:
+    """The same against the same serial calls with the engine's blocks compiled; how long that takes stands beside."""
+    engine = Engine(_load(compiled=True), store)
+    first = _seconds(lambda: engine.make(requests))
+    many = [_both(lambda: [serial.make(r) for r in requests], lambda: engine.make(requests)) for _ in range(repeats)]
+    return _with_interval("compiled_throughput_ratio", [theirs / ours for theirs, ours in many]) | {
+        "compiled.first_seconds": first,
+        "compiled.seconds": median(ours for _, ours in many),
+    }
+
+
+def _load(compiled: bool) -> LocalDiffusion:
+    return LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=EMBEDDED_STEPS, guidance=EMBEDDED_GUIDANCE, compiled=compiled)
+
+
+def _with_interval(name: str, samples: Sequence[float]) -> dict[str, float]:
+    _, low, high = interval(samples)
+    return {name: median(samples), f"{name}_low": low, f"{name}_high": high}
+
+
+def _both(theirs: Callable[[], object], ours: Callable[[], object]) -> tuple[float, float]:
+    return _seconds(theirs), _seconds(ours)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    """Largest difference of a channel of a pixel, of 255."""
+    return max(high for _, high in ImageChops.difference(one, other).getextrema())
+
+
+@torch.no_grad()
+def _milliseconds(diffusion: LocalDiffusion, rows: int, repeats: int) -> float:
+    """A forward pass of so many rows for prompts of 24 tokens, at its best."""
+    config, generator = diffusion.pipe.transformer.config, torch.Generator().manual_seed(0)
+    side, width = config.sample_size, config.joint_attention_dim
+    inputs = {
+        "hidden_states": torch.randn(rows, config.in_channels, side, side, generator=generator),
+        "timestep": torch.full((rows,), 500.0),
+        "encoder_hidden_states": torch.randn(rows, 24, width, generator=generator),
+        "pooled_projections": torch.randn(rows, config.pooled_projection_dim, generator=generator),
+    }
+    return 1000 * min(_seconds(lambda: diffusion.pipe.transformer(**inputs)) for _ in range(repeats))
+
+
+def show(figures: dict[str, float]) -> None:
+    """The figures as tables."""
+    print_table(
+        ("", "ratio", "95%"),
+        [
+            [label, f"{figures[name]:.3f}", f"{figures[f'{name}_low']:.3f} to {figures[f'{name}_high']:.3f}"]
+            for name, label in (
+                ("throughput_ratio", "throughput of the engine, serial calls = 1"),
+                ("compiled_throughput_ratio", "the same with the engine's blocks compiled"),
+                ("batch1_ratio", "time of one image alone, a call = 1"),
+            )
+            if name in figures
+        ],
+    )
+    print(
+        f"\nWere every pass as good a row as the best size of pass, the throughput would be "
+        f"{figures['ceiling_ratio']:.2f}. Threads: {figures['threads']:.0f}. Largest difference of a pixel: "
+        f"{figures['largest_pixel_difference']:.0f} of 255.\n"
+    )
+    print_table(("rows in a pass", "ms a row"), [[str(rows), f"{figures[f'row_ms.{rows}']:.2f}"] for rows in ROWS])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=16, help="in flight at once")
+    parser.add_argument("--repeats", type=int, default=5, help="of every measurement")
+    parser.add_argument("--quick", action="store_true", help="half the requests, once, nothing compiled")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    chosen = parser.parse_args()
+    count, repeats = (8, 1) if chosen.quick else (chosen.requests, chosen.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), count, repeats, compiled=not chosen.quick)
+    if chosen.json:
+        print_json(figures)
+    else:
+        show(figures)
+
+
+if __name__ == "__main__":
+    main()
