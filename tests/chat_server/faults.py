@@ -75,6 +75,7 @@ ANSWERS: dict[str, Change] = {
     "thinking": wrapped('<think>Is it {"answers": []}? Let me look again.</think>\n'),
     "unfinished_thinking": wrapped("<think>"),
     "chatter": wrapped("Of course! Here it is:\n", "\nLet me know if you need anything else."),
+    "postscript": wrapped("", '\n{"confidence": 0.9}'),
     "truncated": lambda request, answer: replace(answer, text=answer.text[: len(answer.text) // 2], first=None),
     "empty": said(""),
     "blank": said(" \n"),
@@ -141,7 +142,7 @@ BODIES: dict[str, Callable[[Body], Body]] = {
 }
 """Bodies that servers send, made from the honest one."""
 
-SLOW = 1.0
+SLOW = 3.0
 """Seconds; a client that is to meet it waits for less."""
 
 RESPONSES: dict[str, Callable[[Response], Response]] = {
