@@ -211,6 +211,7 @@ def test_secrets_are_neither_dumped_nor_shown():
     settings = loaded.settings
     assert settings.chat.key == SecretStr(SECRET)
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json() + str(settings.model_dump())
+    assert all("key" not in section for section in settings.model_dump(mode="json").values())
 
 
 def test_a_layer_does_not_show_its_secret():
