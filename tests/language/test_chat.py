@@ -1,6 +1,7 @@
 """A chat model asks until it has an answer, and says in what it failed."""
 
 import asyncio
+import threading
 
 import pytest
 from pydantic import BaseModel
@@ -77,6 +78,18 @@ async def test_a_model_that_takes_no_temperature_is_asked_without(server, chat):
     await model.ask(QUESTION, Colour)
     assert ["temperature" in request for request in server.requests] == [True, False, False]
     assert form_of(server.requests[1]) == "json_schema"
+
+
+async def test_all_that_ask_at_once_learn_that_no_temperature_is_taken(server, chat):
+    together = threading.Barrier(2, timeout=5)
+    declined = Said("'temperature' is not supported", status=400, before=together.wait)
+    server.says(declined, declined)
+    model = chat()
+    await asyncio.gather(model.ask(QUESTION, Colour), model.likelihood(QUESTION))
+    await model.likelihood(QUESTION)
+    await model.ask(QUESTION, Colour)
+    assert ["temperature" in request for request in server.requests] == [True, True, False, False, False, False]
+    assert form_of(server.requests[-1]) == "json_schema"
 
 
 @pytest.mark.parametrize(

@@ -71,17 +71,18 @@ class Asking:
             NoAnswer: nothing came.
         """
         settings = self.server.settings
-        if self.dialect.temperature:
-            parameters = {"temperature": settings.temperature, **parameters}
+        sent = {"temperature": settings.temperature, **parameters}
+        if not self.dialect.temperature:
+            del sent["temperature"]
         try:
             answered = await self.server.send(
-                _messages(self.question, text), max_tokens=max_tokens or settings.max_tokens, **parameters
+                _messages(self.question, text), max_tokens=max_tokens or settings.max_tokens, **sent
             )
         except Declined as declined:
             self._note(text, declined.words, declined.seconds)
-            if "temperature" in declined.words and self.dialect.temperature:
+            if "temperature" in declined.words and "temperature" in sent:
                 self.dialect.temperature = False
-                return await self.call(text, max_tokens=max_tokens, **_without_temperature(parameters))
+                return await self.call(text, max_tokens=max_tokens, **parameters)
             raise
         except NoAnswer as none:
             self._note(text, none.reason, none.seconds)
@@ -136,10 +137,6 @@ def _bound(form: Form, name: str, schema: dict[str, Any], strict: bool) -> dict[
         named = {"name": name, "schema": schema, "strict": strict}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
     return {"response_format": {"type": "json_object"}} if form == "json_object" else {}
-
-
-def _without_temperature(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if name != "temperature"}
 
 
 def _messages(question: Question, text: str) -> "list[BaseMessage]":
