@@ -198,3 +198,26 @@ def test_a_policy_judges_without_touching_the_population():
     before = people.model_dump_json()
     assert Adaptive().judge(people) == Adaptive().judge(people)
     assert people.model_dump_json() == before
+
+
+def in_vain(*tries, fails="red", **first):
+    """A drawing and refinements of it, at these steps, that gained nothing."""
+    images = [record("00-00", **first)]
+    images += [record(f"{n:02d}-00", "00-00", "refine", start_step=step) for n, step in enumerate(tries, 1)]
+    return population(images, {i.id: fails for i in images}, decided=[i.id for i in images[:-1]])
+
+
+@pytest.mark.parametrize(
+    ("fails", "tries", "start"),
+    [("red", [4], 2), ("red", [4, 2], 1), ("red", [4, 2, 1], 1), ("red holding", [2], 1), ("red holding", [2, 1], 1)],
+)
+def test_adaptive_goes_back_and_starts_earlier_the_more_was_tried_in_vain(fails, tries, start):
+    [decision] = Adaptive(patience=9).judge(in_vain(*tries, fails=fails))
+    assert (decision.rule, decision.source, decision.start_step) == ("revert_to_best", "00-00", start)
+
+
+def test_adaptive_tries_the_other_operator_once_every_kept_step_was_tried():
+    kept = {k: f"latents/{k}" for k in (1, 2, 4)}
+    tries = [in_vain(*steps, trajectory=kept) for steps in ([], [4], [4, 2], [4, 2, 1])]
+    made = [Adaptive(operator="resume", patience=9).judge(people)[0] for people in tries]
+    assert [(d.operator, d.start_step) for d in made] == [("resume", 4), ("resume", 2), ("resume", 1), ("inject", 4)]

@@ -107,6 +107,20 @@ def test_an_attempt_that_a_users_policy_repeats_is_stopped():
     assert [d.rule for d in people.decisions.values()] == ["again", "repeated_attempt"]
 
 
+def test_to_resume_the_same_step_with_another_seed_is_a_repeat():
+    def resumed(population):
+        first = population.images["00-00"]
+        given = {"source": first, "operator": "resume", "start_step": 2, "seed": population.round}
+        return [refine(population, image, "again", "x", **given) for image in population.pending()]
+
+    class Keeping(FunctionPolicy):
+        def plan(self, concepts):
+            return POLICIES["single"]().plan(concepts)
+
+    people = simulate(Keeping(resumed), lambda image: critique(image.id, "red")).population
+    assert [d.rule for d in people.decisions.values()] == ["again", "repeated_attempt"]
+
+
 def test_of_two_equal_attempts_in_one_round_the_first_is_made():
     class Twice(FunctionPolicy):
         def plan(self, concepts):

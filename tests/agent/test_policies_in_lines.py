@@ -46,6 +46,9 @@ def decided(policy, people):
             id="worse twice",
         ),
         pytest.param(
+            MultiRound(keep="newest"), chain("red", "red", "red"), ("stop", "plateau"), id="no change is no oscillation"
+        ),
+        pytest.param(
             MultiRound(keep="newest", patience=None),
             chain("red", "cat", "red"),
             ("refine", "next_round"),
