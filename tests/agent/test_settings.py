@@ -1,6 +1,8 @@
 """Settings: which source goes before which, what is told of each value, and what is refused."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -142,6 +144,14 @@ def test_every_setting_can_be_told_and_is_documented():
     assert {"run.budget.rounds", "chat.key", "vision.votes", "diffusion.precision", "images.price"} <= {*names}
     loaded = load()
     assert {loaded.source(name) for name in names} == {"default", "preset embedded"}
+
+
+def test_the_file_in_the_readme_can_be_used(here):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [text] = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    settings = load_settings(file=write(here, text))
+    assert settings.chats
+    assert settings.run.budget.money == 0.5
 
 
 @pytest.mark.parametrize(
