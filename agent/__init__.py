@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .graph import build_graph, make_graph, recursion_limit
     from .outcome import Run, RunImage
     from .policies import Adaptive, BestOfN, FunctionPolicy, Policy, PolicyError, Single, resolve_policy
+    from .reader import RecordedRun, read_run
     from .report import write_report
     from .routing import decide, judge
     from .runs import arun, run
@@ -24,6 +25,7 @@ __all__ = [
     "FunctionPolicy",
     "Policy",
     "PolicyError",
+    "RecordedRun",
     "Run",
     "RunImage",
     "Single",
@@ -33,6 +35,7 @@ __all__ = [
     "judge",
     "make_graph",
     "read_events",
+    "read_run",
     "recursion_limit",
     "resolve_policy",
     "run",
@@ -46,6 +49,7 @@ _MODULES = {
     "routing": ("decide", "judge"),
     "outcome": ("Run", "RunImage"),
     "policies": ("Adaptive", "BestOfN", "FunctionPolicy", "Policy", "PolicyError", "Single", "resolve_policy"),
+    "reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
     "runs": ("arun", "run"),
 }

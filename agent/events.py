@@ -4,18 +4,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..state import Advice, Budget, Change, Comparison, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
+from ..tools.errors import DetailScribeError
 
-SCHEMA_VERSION = 1
-"""Raised whenever a reader of the last version could misunderstand a line."""
+SCHEMA_VERSION = 2
+"""Raised whenever a reader of the last version could misunderstand a line; every earlier one can still be read."""
+
+
+class TraceError(DetailScribeError):
+    """What a run left behind cannot be read."""
 
 
 class EventBase(Frozen):
     """What every event tells."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
+    """``SCHEMA_VERSION`` of the code that wrote the line."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """When it was seen, UTC."""
     run: str
@@ -80,14 +86,17 @@ class Critiqued(EventBase):
 
 
 class Advised(EventBase):
-    """A model was asked what to do, for a policy that reads its answer."""
+    """A model was asked what to do, for a policy that reads its answer. Since version 2."""
 
     type: Literal["advised"] = "advised"
     advice: Advice
 
 
 class Compared(EventBase):
-    """The critic compared two images that lead together; ``image`` is the better one, None for equals."""
+    """The critic compared two images that lead together; ``image`` is the better one, None for equals.
+
+    Since version 2.
+    """
 
     type: Literal["compared"] = "compared"
     comparison: Comparison
@@ -150,11 +159,22 @@ Event = Annotated[
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
+class _Version(BaseModel):
+    """What a line of any schema, a later one too, says first of all."""
+
+    model_config = ConfigDict(extra="ignore")
+    schema_version: int = SCHEMA_VERSION
+
+
 class EventLog:
-    """Appends events to a file; each line reaches it whole, in one unbuffered write."""
+    """Appends events to a file; each line reaches it whole, in one unbuffered write.
+
+    A last line that a kill left without its end is cut off first.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("ab", buffering=0)
+        self._file.truncate(_whole_length(path))
 
     def write(self, event: Event) -> None:
         """Append one line; ``denoising`` is left out."""
@@ -168,11 +188,31 @@ class EventLog:
         self._file.close()
 
 
+def _whole_length(path: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
 def read_events(path: Path | str) -> list[Event]:
     """Every whole line of a trace; a last line without its end, torn by a kill, is left out.
 
     Raises:
-        pydantic.ValidationError: a whole line is not an event of this schema.
+        FileNotFoundError: there is no such file.
+        TraceError: a whole line is not an event, or one of a later schema than this code knows.
     """
     *whole, _torn = Path(path).read_bytes().split(b"\n")
-    return [_ADAPTER.validate_json(line) for line in whole]
+    return [_event(line, f"line {number} of {path}") for number, line in enumerate(whole, 1)]
+
+
+def _event(line: bytes, where: str) -> Event:
+    try:
+        version = _Version.model_validate_json(line).schema_version
+        if version > SCHEMA_VERSION:
+            raise TraceError(
+                f"{where} was written by a later DetailScribe (events of schema {version}, this one reads up to"
+                f" {SCHEMA_VERSION}): update with pip install -U detailscribe"
+            )
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise TraceError(f"{where} is no event: {problem}") from error

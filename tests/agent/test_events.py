@@ -1,21 +1,27 @@
 """The trace: typed lines that tell the whole run and are valid after a kill at any byte."""
 
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
+from typing import get_args
 
 import pytest
-from pydantic import ValidationError
 
 from detailscribe.agent import Adaptive, arun, read_events
 from detailscribe.agent.events import (
+    SCHEMA_VERSION,
     Critiqued,
     Decided,
     Denoising,
+    Event,
+    EventBase,
     EventLog,
     Failed,
     ImageMade,
     NodeStarted,
     RunStarted,
+    TraceError,
 )
 from detailscribe.state import Budget
 
@@ -90,7 +96,7 @@ async def test_a_line_that_is_no_event_is_not_passed_over(tmp_path):
     _, _, _ = await traced(tmp_path)
     path = tmp_path / "run" / "events.jsonl"
     path.write_bytes(b'{"type": "rumour"}\n' + path.read_bytes())
-    with pytest.raises(ValidationError, match="rumour"):
+    with pytest.raises(TraceError, match=r"line 1 of .*events\.jsonl is no event: .*rumour"):
         read_events(path)
 
 
@@ -119,5 +125,40 @@ async def test_a_node_that_fails_is_in_the_trace_with_the_images_before_it(tmp_p
 async def test_every_line_is_json_of_one_schema_version(tmp_path):
     await traced(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    assert {line["schema_version"] for line in lines} == {1}
+    assert {line["schema_version"] for line in lines} == {SCHEMA_VERSION}
     assert all(line["type"] and line["time"].endswith("Z") for line in lines)
+
+
+def test_a_line_of_a_later_schema_is_one_clear_error(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1, "type": "dreamt", "colour": "blue"}) + "\n")
+    with pytest.raises(TraceError, match=rf"later DetailScribe \(events of schema {SCHEMA_VERSION + 1}.*update"):
+        read_events(path)
+
+
+def test_a_line_of_the_first_schema_is_still_read(tmp_path):
+    event = Failed(run="r", error="E", message="m")
+    (tmp_path / "old.jsonl").write_text(event.model_copy(update={"schema_version": 1}).model_dump_json() + "\n")
+    [read] = read_events(tmp_path / "old.jsonl")
+    assert (read.schema_version, read.message) == (1, "m")
+
+
+def test_who_goes_on_writing_cuts_off_a_torn_last_line(tmp_path):
+    path, event = tmp_path / "events.jsonl", Failed(run="r", error="E", message="m")
+    line = event.model_dump_json() + "\n"
+    path.write_text(line + line[:20])
+    with EventLog(path) as log:
+        log.write(event)
+    assert read_events(path) == [event, event]
+
+
+def test_the_page_about_events_names_every_type_and_field():
+    page = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+    assert f"The schema is version {SCHEMA_VERSION}." in page
+    sections = dict(re.findall(r"^## `?([\w ]+)`?\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+    told = {name: set(re.findall(r"^\| `(\w+)` \|", text, re.M)) for name, text in sections.items()}
+    kinds = {kind.model_fields["type"].default: kind for kind in get_args(get_args(Event)[0])}
+    common = set(EventBase.model_fields)
+    assert told == {"Every line": common | {"type"}} | {
+        name: set(kind.model_fields) - common - {"type"} for name, kind in kinds.items()
+    }
