@@ -59,10 +59,9 @@ class Stock:
         return self.pipe(
             **self.words(prompt),
             generator=torch.Generator("cpu").manual_seed(SEED),
-            num_inference_steps=STEPS,
             guidance_scale=guidance,
             output_type=output_type,
-            **more,
+            **{"num_inference_steps": STEPS} | more,
         ).images[0]
 
     def again(self, prompt: str, step: int, latent: torch.Tensor, **more: Any) -> torch.Tensor:
@@ -120,6 +119,12 @@ async def test_one_image_is_the_pipelines(folder, stock, store, guidance):
     image = await draw(model, store)
     assert torch.equal(read_latent(store, image.latent), stock.draw(PROMPT, guidance))
     assert same_pixels(store, image, stock.draw(PROMPT, guidance, "pil"))
+
+
+async def test_steps_and_guidance_of_a_request_are_the_pipelines(model, stock, store):
+    [image] = await model.generate([GenerateRequest("a", 0, PROMPT, SEED, steps=3, guidance=2.3)], store)
+    assert torch.equal(read_latent(store, image.latent), stock.draw(PROMPT, 2.3, num_inference_steps=3))
+    assert (image.steps, image.guidance, image.evaluations) == (3, 2.3, 6)
 
 
 async def test_in_bfloat16_too(folder, store):

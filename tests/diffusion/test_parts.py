@@ -5,8 +5,11 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from detailscribe.tools.diffusion.embeddings import Encoder, encode
+from detailscribe.tools.diffusion.latents import Latents, read_latent
 from detailscribe.tools.diffusion.noise import noise_for
 from detailscribe.tools.diffusion.schedule import euler_step, make_schedule, scale_noise
+from detailscribe.tools.errors import MissingLatentError
+from detailscribe.tools.store import Store
 
 CPU = torch.device("cpu")
 
@@ -76,3 +79,41 @@ def test_a_prompt_is_encoded_once_while_it_is_remembered(model):
     for prompt in ("a cat", "a dog", "a cat", "a boat", "a cat", "a dog"):
         encoder.prompt(prompt)
     assert len(calls) == 4
+
+
+def test_a_latent_is_remembered_up_to_a_bound_and_is_on_disk_besides(store):
+    latents = Latents(memory=3 * 64)
+    written = {name: torch.full((4, 2, 2), float(number)) for number, name in enumerate("abcde")}
+    for name, latent in written.items():
+        latents.write(store, name, latent)
+        assert latents.held <= 3 * 64
+    for name, latent in written.items():
+        assert torch.equal(latents.read(store, name), latent)
+        assert torch.equal(read_latent(store, name), latent)
+
+
+def test_what_is_remembered_is_read_without_its_file(store):
+    latents = Latents(memory=64)
+    latents.write(store, "a", torch.ones(4, 2, 2))
+    store.path("a").unlink()
+    assert torch.equal(latents.read(store, "a"), torch.ones(4, 2, 2))
+    latents.write(store, "b", torch.ones(4, 2, 2))
+    with pytest.raises(MissingLatentError):
+        latents.read(store, "a")
+
+
+def test_latents_of_two_runs_are_told_apart(tmp_path):
+    latents, one, two = Latents(memory=1000), Store(tmp_path / "one"), Store(tmp_path / "two")
+    latents.write(one, "a", torch.ones(4, 2, 2))
+    latents.write(two, "a", torch.zeros(4, 2, 2))
+    latents.write(one, "a", torch.full((4, 2, 2), 2.0))
+    assert latents.read(one, "a").mean() == 2
+    assert latents.read(two, "a").mean() == 0
+    assert latents.held == 2 * 64
+
+
+def test_without_memory_everything_is_read_from_disk(store):
+    latents = Latents(memory=0)
+    latents.write(store, "a", torch.ones(4, 2, 2))
+    assert latents.held == 0
+    assert torch.equal(latents.read(store, "a"), torch.ones(4, 2, 2))
