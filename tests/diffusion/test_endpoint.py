@@ -54,6 +54,9 @@ class Endpoint(ThreadingHTTPServer):
         self.keys: list[str | None] = []
         self.at_once, self.most_at_once = 0, 0
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left is no trouble."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
@@ -75,6 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         self.say(status, body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
 
     def do_GET(self) -> None:
+        self.server.keys.append(self.headers["Authorization"])
         if self.path == "/red.jpg":
             self.say(200, picture("red", "JPEG"), "image/jpeg")
         else:
@@ -247,10 +251,24 @@ async def test_no_picture_is_a_reply_error_that_keeps_what_was_asked(endpoint, s
     assert (exchange.prompt, exchange.money) == ("a cat in red", 0)
 
 
-async def test_a_url_that_is_gone_is_a_reply_error(endpoint, store):
-    endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/gone.png")
-    with pytest.raises(ReplyError, match="URL answered 404"):
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("{}/gone.png", "URL answered 404"),
+        ("http://127.0.0.1:9/x.png", "URL cannot be fetched"),
+        ("http://[bad/x.png", "URL cannot be fetched"),
+    ],
+)
+async def test_a_url_with_no_picture_behind_it_is_a_reply_error(endpoint, store, url, reason):
+    endpoint.answer = lambda asked: reply(url=url.format(endpoint.url))
+    with pytest.raises(ReplyError, match=reason):
         await diffusion(endpoint).generate([a()], store)
+
+
+async def test_the_key_is_not_sent_to_where_the_picture_lies(endpoint, store):
+    endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/red.jpg")
+    await diffusion(endpoint).generate([a()], store)
+    assert endpoint.keys == [f"Bearer {KEY}", None]
 
 
 async def test_a_slow_server_is_a_reply_error(endpoint, store):

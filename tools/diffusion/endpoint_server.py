@@ -109,15 +109,25 @@ class EndpointServer:
             return base64.b64decode(first.b64_json, validate=True), revised
         if not str(first.url or "").startswith(("https://", "http://")):
             raise Unusable("the reply holds neither a picture nor its URL")
-        fetched = await self._http.get(first.url)
+        return await self._fetch(first.url), revised
+
+    async def _fetch(self, url: str) -> bytes:
+        """The file at the URL of a reply; the key is not sent there."""
+        from ..language.transport import library
+
+        http = library()
+        try:
+            fetched = await self._http.get(url)
+        except (http.HTTPError, http.InvalidURL) as error:
+            raise Unusable(f"the picture's URL cannot be fetched ({type(error).__name__})") from None
         if not fetched.is_success:
             raise Unusable(f"the picture's URL answered {fetched.status_code}")
-        return fetched.content, revised
+        return fetched.content
 
     def _failure(self, error: Exception, prompt: str, seconds: float) -> DetailScribeError:
         import openai
 
-        from ..language.http import UnreachableError
+        from ..language.transport import UnreachableError
 
         server = self.settings.server
         words = _one_line(server.clean(str(error)))
@@ -142,7 +152,7 @@ class EndpointServer:
 
     @cached_property
     def _http(self) -> "openai.DefaultAsyncHttpxClient":
-        from ..language.http import http_client
+        from ..language.transport import http_client
 
         return http_client(self.settings.server.timeout)
 
@@ -150,13 +160,15 @@ class EndpointServer:
     def _client(self) -> "openai.AsyncOpenAI":
         import openai
 
+        from ..language.transport import time_limits
+
         server = self.settings.server
         return openai.AsyncOpenAI(
             # Always given: a key of one server must not go to another.
             base_url=server.base_url or f"https://{OPENAI}/v1",
             api_key=_NO_KEY if server.api_key is None else server.api_key.get_secret_value(),
             max_retries=server.transport_retries,
-            timeout=server.timeout,
+            timeout=time_limits(server.timeout),
             http_client=self._http,
         )
 

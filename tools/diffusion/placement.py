@@ -103,9 +103,10 @@ def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
         return {"dtype": placement.dtype}
     from diffusers import PipelineQuantizationConfig
 
+    told: dict[str, Any] = _FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype}
     four_bit = PipelineQuantizationConfig(
         quant_backend="bitsandbytes_4bit",
-        quant_kwargs=_FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype},
+        quant_kwargs=told,
         components_to_quantize=quantized_parts(size.parts),
     )
     return {"dtype": placement.dtype, "quantization_config": four_bit}
