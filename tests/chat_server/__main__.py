@@ -12,7 +12,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--key", help="the only API key that it takes")
     chosen = parser.parse_args()
-    server = ChatServer(port=chosen.port).start()
+    try:
+        server = ChatServer(port=chosen.port).start()
+    except OSError as error:
+        parser.error(f"port {chosen.port}: {error.strerror}; name another with --port")
     server.can.key = chosen.key
     chat = f"--chat-url {server.url} --chat-model {MODEL}"
     key = "" if chosen.key is None else f"OPENAI_API_KEY={chosen.key} "

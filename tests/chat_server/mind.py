@@ -92,6 +92,8 @@ class Mind:
                 return {"prompt": self._refined(self._meant(request), subject)}
             case "comparison":
                 return self._comparison(request, subject)
+            case "decision":
+                return decisions(request)
             case _:
                 return {"text": "I am not sure what you want to know."}
 
@@ -166,7 +168,13 @@ def asked_for(request: Request) -> str:
     """The schema's name; without a schema, the one whose fields the text speaks of."""
     if request.schema_name is not None:
         return request.schema_name
-    fields = {"concept_graph": "entities", "critique": "answers", "comparison": "better", "refined_prompt": "prompt"}
+    fields = {
+        "concept_graph": "entities",
+        "critique": "answers",
+        "comparison": "better",
+        "decision": "decisions",
+        "refined_prompt": "prompt",
+    }
     return next((name for name, field in fields.items() if f'"{field}"' in request.text), "nothing known")
 
 
@@ -174,6 +182,22 @@ def checks(request: Request) -> list[tuple[str, str]]:
     """Id and question of each check that the request lists."""
     lines = (section(request.text, "checks") or "").splitlines()
     return [(id, question) for id, _, question in (line.partition(": ") for line in lines)]
+
+
+def decisions(request: Request) -> dict[str, object]:
+    """A light refinement of the picture named first, and an end to the others."""
+    waiting = (section(request.text, "waiting") or "").split()
+    return {
+        "decisions": [
+            {
+                "reason": "others are ahead of it" if n else "it is ahead",
+                "image": id,
+                "action": "stop" if n else "refine",
+                "strength": "light",
+            }
+            for n, id in enumerate(waiting)
+        ]
+    }
 
 
 def concept_graph(concepts: ConceptGraph) -> dict[str, object]:

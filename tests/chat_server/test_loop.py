@@ -7,6 +7,7 @@ import pytest
 from PIL import ImageChops
 
 from detailscribe.agent import run
+from detailscribe.agent.policies.chat_judge import ChatJudge
 from detailscribe.state import Budget, ConceptGraph
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.language.decomposer import ChatDecomposer
@@ -91,6 +92,22 @@ def test_the_critic_takes_the_place_of_the_embedded_one(server, tmp_path, diffus
     server.mind.album = tmp_path / "chat"
     critic = ChatCritic(chat(server), probabilities=True)
     assert_same(run(prompt, out=tmp_path / "chat", critic=critic, **how), run(prompt, out=tmp_path / "whole", **how))
+
+
+@pytest.mark.slow
+def test_every_role_and_the_policy_can_be_chat_models(server, tmp_path, diffusion):
+    model = chat(server)
+    done = run(
+        STACKED,
+        out=tmp_path / "run",
+        policy=ChatJudge(chat=model),
+        decomposer=ChatDecomposer(model),
+        critic=ChatCritic(model),
+        diffusion=diffusion,
+        budget=Budget(rounds=2),
+    )
+    assert "decision" in {served.request.schema_name for served in server.served}
+    assert "refine" in {decision.action for decision in done.decisions}
 
 
 def test_a_run_whose_critic_is_refused_says_so_and_keeps_the_key_to_itself(server, tmp_path, diffusion):
