@@ -94,8 +94,8 @@ async def test_a_wrong_path_is_told_from_an_unknown_model(server, store):
 
 
 async def test_the_right_key_opens(server, store):
-    server.can.key = "right"
-    model = chat(server, api_key=SecretStr("right"))
+    server.can.key = "the-right-key"
+    model = chat(server, api_key=SecretStr("the-right-key"))
     critique = await looked(model, store)
-    assert "right" not in "".join(exchange.model_dump_json() for exchange in critique.exchanges).split()
+    assert "the-right-key" not in "".join(exchange.model_dump_json() for exchange in critique.exchanges).split()
     assert model.name.startswith(MODEL)

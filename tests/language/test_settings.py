@@ -42,6 +42,10 @@ def test_what_a_server_echoes_is_cleaned():
     assert ChatSettings(model="m", api_key=SecretStr("")).clean("abc") == "abc"
 
 
+def test_a_stand_in_for_a_key_is_not_cut_out_of_words():
+    assert ChatSettings(model="m", api_key=SecretStr("x")).clean("a fox") == "a fox"
+
+
 @pytest.mark.parametrize(
     ("settings", "price"),
     [

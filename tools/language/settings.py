@@ -7,6 +7,9 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from ...state import Frozen, Words
 
+_SHORTEST_SECRET = 8
+"""Characters; local servers are given stand-ins such as ``none``, which hide nothing and stand in other words."""
+
 
 class ChatSettings(Frozen):
     """One chat model on one OpenAI-compatible server."""
@@ -53,10 +56,10 @@ class ChatSettings(Frozen):
         return f"{self.model}@{self.host}"
 
     def clean(self, text: str) -> str:
-        """Text from a server without the key that it may echo and without what is no Unicode text."""
+        """Text from a server without the key that it may echo, unless that is a mere stand-in, as valid Unicode."""
         key = "" if self.api_key is None else self.api_key.get_secret_value()
         text = text.encode("utf-8", "replace").decode()
-        return text.replace(key, "***") if key else text
+        return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
 
     @field_validator("base_url")
     @classmethod
