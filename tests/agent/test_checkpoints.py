@@ -19,15 +19,25 @@ import asyncio, sys, warnings
 warnings.simplefilter("error")
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from fakes import PROMPT, context
+from fakes import PROMPT, ScriptedCritic, context
 from detailscribe.agent import Adaptive, build_graph
-from detailscribe.state import ConceptGraph, Critique, Decision, ImageRecord
+from detailscribe.state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord
 from langgraph.checkpoint.memory import InMemorySaver
 
-CHANNELS = {"images": ImageRecord, "critiques": Critique, "decisions": Decision}
+CHANNELS = {"images": ImageRecord, "critiques": Critique, "decisions": Decision, "advice": Advice,
+            "comparisons": Comparison}
+
+class Asks(Adaptive):
+    chat = "a chat model"
+    async def advise(self, population, chat):
+        return Advice(round=population.round, silence="it has nothing to say")
+
+class Compares(ScriptedCritic):
+    async def compare(self, first, second, concepts, store):
+        return Comparison(first=first.id, second=second.id, better=second.id, reason="newer")
 
 async def main(saver):
-    chosen = context(Path(sys.argv[2]), Adaptive(operator="resume"), {"00-00": "red", "00-01": "cat", "01-00": "cat"})
+    chosen = context(Path(sys.argv[2]), Asks(operator="resume"), {}, critic=Compares(lambda image: "red"))
     config = {"configurable": {"thread_id": "t"}}
     graph = build_graph(saver)
     await graph.ainvoke({"prompt": PROMPT, "seed": 7}, config, context=chosen)
@@ -37,7 +47,7 @@ async def main(saver):
         assert values[name] and {type(v) for v in values[name].values()} == {kind}, values[name]
     assert list(values["images"]["00-00"].trajectory) == [1, 2, 4]
     async for snapshot in graph.aget_state_history(config):
-        assert all(not isinstance(value, dict) or name in (*CHANNELS, "advice", "comparisons")
+        assert all(not isinstance(value, dict) or name in CHANNELS
                    for name, value in snapshot.values.items())
 
 async def sqlite():
