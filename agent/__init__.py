@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .report import write_report
     from .routing import decide, judge
     from .runs import arun, run
+    from .settings import Settings, load_settings
 
 __all__ = [
     "Adaptive",
@@ -28,11 +29,13 @@ __all__ = [
     "RecordedRun",
     "Run",
     "RunImage",
+    "Settings",
     "Single",
     "arun",
     "build_graph",
     "decide",
     "judge",
+    "load_settings",
     "make_graph",
     "read_events",
     "read_run",
@@ -52,6 +55,7 @@ _MODULES = {
     "reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
     "runs": ("arun", "run"),
+    "settings": ("Settings", "load_settings"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

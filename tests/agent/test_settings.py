@@ -1,5 +1,6 @@
 """Settings: which source goes before which, what is told of each value, and what is refused."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from detailscribe.agent import run
 from detailscribe.agent.presets import PRESETS
 from detailscribe.agent.settings import RunSettings, Settings, known_names, load, load_settings
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
+
+from .fakes import PROMPT, roles
 
 SECRET = "sk-4f1c7b-very-secret"
 
@@ -226,3 +230,24 @@ def test_secrets_are_neither_dumped_nor_shown():
 
 def test_a_layer_does_not_show_its_secret():
     assert SECRET not in repr(load({"chat": {"model": "m", "key": SECRET}}))
+
+
+def test_a_run_from_python_reads_what_the_command_reads_below_its_arguments(here, monkeypatch):
+    write(here, "[run]\nguidance = 2.0\nsteps = 5\nbudget.images = 3\n")
+    monkeypatch.setenv("DETAILSCRIBE_RUN__STEPS", "6")
+    done = run(PROMPT, seed=4, settings={"run": {"seed": 3, "policy": "single"}}, budget=Budget(rounds=1), **roles({}))
+    manifest = json.loads((done.folder / "manifest.json").read_text())
+    chosen = manifest["settings"]["run"]
+    assert (chosen["seed"], chosen["steps"], chosen["guidance"]) == (4, 6, 2.0)
+    assert chosen["budget"] == Budget(rounds=1).model_dump()
+    assert manifest["policy"].startswith("Single(")
+    assert manifest["sources"]["run.steps"] == "environment DETAILSCRIBE_RUN__STEPS"
+
+
+def test_a_run_with_settings_as_an_object_reads_nothing_else(here, monkeypatch):
+    write(here, "run.seed = 1")
+    monkeypatch.setenv("DETAILSCRIBE_RUN__PRESET", "paper")
+    done = run(PROMPT, settings=Settings(run=RunSettings(policy="single", steps=9)), **roles({}))
+    manifest = json.loads((done.folder / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["settings"]["run"]["steps"]) == (0, 9)
+    assert manifest["settings"]["run"]["preset"] == "embedded"
