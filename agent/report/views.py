@@ -4,10 +4,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ...state import Change, Check, ConceptGraph, Critique, Decision, ImageRecord, RunResult, Verdict, change, spend_of
+from ...state import (
+    Advice,
+    Change,
+    Check,
+    ConceptGraph,
+    Critique,
+    Decision,
+    ImageRecord,
+    Verdict,
+    change,
+    spend_of,
+)
 from ...tools.store import Store
 from .lineage import TILE, Place, Tree, lay_out
 from .pictures import Picture, picture
+from .story import Story
+from .timeline import Timeline, timeline
 from .words import Piece, Relation, counted, differences, duration, phrase, relations, spend_rows, verdict
 
 State = Literal["pass", "fail", "unknown", "settled", "missing"]
@@ -48,6 +61,8 @@ class Card:
     image: ImageRecord
     link: Link
     picture: Picture
+    before: Picture | None
+    """The parent's."""
     place: Place
     best: bool
     origin: str
@@ -57,9 +72,12 @@ class Card:
     prompt: tuple[Piece, ...]
     marks: tuple[Mark, ...]
     critique: Critique
+    looked: bool
+    """Whether the critic saw it; if not, the critique says nothing."""
     change: Change | None
     """Against the parent; None for a first drawing."""
-    decision: Decision
+    decision: Decision | None
+    """None where it waits for one."""
     source: Link | None
     """Where the decided refinement starts."""
     time: str
@@ -73,16 +91,19 @@ class Round:
     title: str
     summary: str
     cards: tuple[Card, ...]
+    advice: tuple[Advice, ...]
+    """What a model was asked after it."""
 
 
 @dataclass(frozen=True)
 class Page:
     """The whole report."""
 
-    result: RunResult
+    story: Story
     headline: str
     """The outcome in one line."""
-    best: Card
+    shown: Card
+    """The best image; the first one where none was looked at."""
     entities: tuple[str, ...]
     relations: tuple[Relation, ...]
     costs: tuple[tuple[str, str], ...]
@@ -91,52 +112,69 @@ class Page:
     tree: Tree
     tile: int
     """Side of a thumbnail in pixels."""
+    timeline: Timeline | None
+    """None where there is no trace."""
+    links: dict[str, Link]
+    """By image id."""
 
 
-def page(result: RunResult, store: Store) -> Page:
+def page(story: Story, store: Store) -> Page:
     """Everything the template needs; reads the pictures from the store."""
-    tree = lay_out(result.images)
-    links = {i.id: Link(i.id, f"image-{number}") for number, i in enumerate(result.images, 1)}
-    cards = tuple(_card(result, image, links, tree, picture(image, store)) for image in result.images)
+    tree = lay_out(story.images)
+    links = {i.id: Link(i.id, f"image-{number}") for number, i in enumerate(story.images, 1)}
+    pictures = {i.id: picture(i, store) for i in story.images}
+    cards = tuple(_card(story, image, links, tree, pictures) for image in story.images)
+    look = story.critiques.get(story.best.id) if story.best else None
     return Page(
-        result=result,
-        headline=verdict(result.critique(result.best.id), len(result.images)),
-        best=next(c for c in cards if c.best),
-        entities=tuple(phrase(e) for e in result.concepts.entities),
-        relations=relations(result.concepts),
-        costs=spend_rows(result.spend),
+        story=story,
+        headline=verdict(look, len(story.images)) if look else "No image was looked at yet",
+        shown=next((c for c in cards if c.best), cards[0]),
+        entities=tuple(phrase(e) for e in story.concepts.entities),
+        relations=relations(story.concepts),
+        costs=spend_rows(story.spend),
         cards=cards,
-        rounds=tuple(_round(number, [c for c in cards if c.image.round == number]) for number, _ in tree.columns),
+        rounds=tuple(
+            _round(number, [c for c in cards if c.image.round == number], story.advice) for number, _ in tree.columns
+        ),
         tree=tree,
         tile=TILE,
+        timeline=timeline(story.events, story.images),
+        links=links,
     )
 
 
-def _card(result: RunResult, image: ImageRecord, links: dict[str, Link], tree: Tree, shown: Picture) -> Card:
-    parent = next((i for i in result.images if i.id == image.parent), None)
-    critique = result.critique(image.id)
-    decision = next(d for d in result.decisions if d.image == image.id)
-    changed = change(result.critique(parent.id), critique) if parent else None
+def _card(story: Story, image: ImageRecord, links: dict[str, Link], tree: Tree, pictures: dict[str, Picture]) -> Card:
+    parent = next((i for i in story.images if i.id == image.parent), None)
+    critique = story.critiques.get(image.id, Critique(image=image.id, verdicts=()))
+    decision = story.decisions.get(image.id)
+    changed = change(story.critiques[parent.id], critique) if parent and image.id in story.critiques else None
     return Card(
         image=image,
         link=links[image.id],
-        picture=shown,
+        picture=pictures[image.id],
+        before=pictures[parent.id] if parent else None,
         place=tree.places[image.id],
-        best=image.id == result.best.id,
+        best=story.best is not None and image.id == story.best.id,
         origin=_origin(image),
         parent=links[parent.id] if parent else None,
-        children=tuple(links[i.id] for i in result.images if i.parent == image.id),
+        children=tuple(links[i.id] for i in story.images if i.parent == image.id),
         prompt=differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
-        marks=_marks(result.concepts, critique, changed),
+        marks=_marks(story.concepts, critique, changed),
         critique=critique,
+        looked=image.id in story.critiques,
         change=changed,
         decision=decision,
-        source=links.get(decision.source) if decision.source else None,
+        source=links.get(decision.source) if decision and decision.source else None,
         time=duration(image.seconds),
     )
 
 
 def _origin(image: ImageRecord) -> str:
+    words = _full_origin(image)
+    return words if image.stop_step is None else f"{words}, a preview at step {image.stop_step}"
+
+
+def _full_origin(image: ImageRecord) -> str:
     if image.origin == "refine":
         return f"refined from step {image.start_step}"
     return "drawn anew" if image.origin == "reseed" else "first drawing"
@@ -182,12 +220,13 @@ def _note(said: Verdict | None, concepts: ConceptGraph) -> str:
     return " · ".join(filter(None, (said.reason, said.evidence)))
 
 
-def _round(number: int, cards: list[Card]) -> Round:
+def _round(number: int, cards: list[Card], advice: tuple[Advice, ...]) -> Round:
     return Round(
         number=number,
         title="First drawings" if number == 0 else f"Round {number}",
         summary=" · ".join(_summary(cards)),
         cards=tuple(cards),
+        advice=tuple(a for a in advice if a.round == number),
     )
 
 

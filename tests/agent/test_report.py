@@ -2,6 +2,7 @@
 
 import base64
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent.report import write_report
+from detailscribe.agent.report.write import TEMPLATES
 from detailscribe.agent.report.lineage import lay_out
 from detailscribe.agent.report.words import differences, duration, spend_rows, verdict
 from detailscribe.state import (
@@ -57,7 +59,7 @@ class Reader(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(data for tag, data in self.text_of if tag != "style")
+        return " ".join(data for tag, data in self.text_of if tag not in ("style", "script"))
 
 
 def image(id: str, round: int = 0, parent: str | None = None, prompt: str = "a red fox", side: int = 8) -> ImageRecord:
@@ -186,9 +188,13 @@ def test_hostile_text_adds_no_element_and_no_attribute(tmp_path: Path) -> None:
     ]
 
 
-def test_no_script_and_no_handler_is_in_the_page(tmp_path: Path) -> None:
+def test_only_the_pages_own_script_may_run(tmp_path: Path) -> None:
     page = report(tmp_path, HOSTILE)
-    assert not page.all("script")
+    [(_, text)] = [(tag, data) for tag, data in page.text_of if tag == "script"]
+    assert " ".join((TEMPLATES / "report.js").read_text(encoding="utf-8").split()) == text
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    digest = base64.b64encode(sha256(html.split("<script>")[1].split("</script>")[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'; style-src" in html
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
 
 
@@ -207,11 +213,10 @@ def test_nothing_is_fetched_from_anywhere(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?:", styles)
 
 
-def test_the_browser_is_told_to_run_and_fetch_nothing(tmp_path: Path) -> None:
+def test_the_browser_is_told_to_fetch_nothing(tmp_path: Path) -> None:
     policies = [m["content"] for m in report(tmp_path).all("meta") if "http-equiv" in m]
     assert len(policies) == 1
     assert policies[0].startswith("default-src 'none'; img-src data:;")
-    assert "script-src" not in policies[0]
 
 
 def test_every_image_is_embedded_byte_for_byte(tmp_path: Path) -> None:
@@ -315,7 +320,7 @@ def test_small_pictures_keep_their_pixels_and_large_ones_do_not(tmp_path: Path) 
 def test_large_pictures_are_shrunk_everywhere_but_at_the_top(tmp_path: Path) -> None:
     sources = [i["src"] for i in report(tmp_path, side=1024).all("img")]
     sides = [Image.open(BytesIO(base64.b64decode(s.partition("base64,")[2]))).width for s in sources]
-    assert sides == [1024, 192, 192, 192, 192, 768, 768]
+    assert sides == [1024, 192, 192, 192, 192, 768, 768, 768]
 
 
 def test_a_check_that_the_critic_left_out_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""What a report tells, whether the run came to its end or not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord, RunResult, Spend
+from ..events import Event, TraceError
+from ..reader import RecordedRun
+
+
+@dataclass(frozen=True)
+class Story:
+    """One run, as far as it came."""
+
+    run: str
+    """Its readable id."""
+    prompt: str
+    concepts: ConceptGraph
+    images: tuple[ImageRecord, ...]
+    """In the order they were asked for; at least one."""
+    critiques: dict[str, Critique]
+    """By image id; an image that was not looked at has none."""
+    decisions: dict[str, Decision]
+    """By image id; an image that waits for its decision has none."""
+    advice: tuple[Advice, ...]
+    comparisons: tuple[Comparison, ...]
+    best: ImageRecord | None
+    """The best image so far; None where none was looked at."""
+    stop: str | None
+    """Rule that ended the best image's work; None where the run is not at its end."""
+    trouble: str
+    """Why it is not at its end; empty where it is."""
+    spend: Spend
+    events: tuple[Event, ...]
+    """The trace; empty where there is none."""
+
+
+def story_of_result(result: RunResult, events: Sequence[Event] = ()) -> Story:
+    """The story of a run that came to its end."""
+    return Story(
+        run=result.run,
+        prompt=result.prompt,
+        concepts=result.concepts,
+        images=result.images,
+        critiques={c.image: c for c in result.critiques},
+        decisions={d.image: d for d in result.decisions},
+        advice=result.advice,
+        comparisons=result.comparisons,
+        best=result.best,
+        stop=result.stop,
+        trouble="",
+        spend=result.spend,
+        events=tuple(events),
+    )
+
+
+def story_of_run(run: RecordedRun) -> Story:
+    """The story of a recorded run, as far as it came; ``TraceError`` if it has no image yet."""
+    if run.result is not None:
+        return story_of_result(run.result, run.events)
+    if run.concepts is None or not run.images:
+        raise TraceError(f"the run in {run.folder} has no image yet, so that there is nothing to report")
+    return Story(
+        run=run.run,
+        prompt=run.prompt,
+        concepts=run.concepts,
+        images=tuple(run.images.values()),
+        critiques=run.critiques,
+        decisions=run.decisions,
+        advice=run.advice,
+        comparisons=run.comparisons,
+        best=run.best,
+        stop=run.stop,
+        trouble=_trouble(run),
+        spend=run.spend,
+        events=run.events,
+    )
+
+
+def _trouble(run: RecordedRun) -> str:
+    if run.error is not None:
+        return f"This run failed: {run.error.error}: {run.error.message}"
+    return "This run is not at its end: it goes on, or was killed. The page shows it as far as its trace goes."
