@@ -21,7 +21,7 @@ from detailscribe.tools.world.grammar import parse
 from detailscribe.tools.world.reading import Sights, evidence, probability
 from detailscribe.tools.world.spec import Spec
 
-from .protocol import Answer, Request
+from .protocol import Answer, BadRequestError, Request
 
 UNSURE = 0.05
 """Likelihoods nearer to one half than this are answered with unclear, as the embedded critic does."""
@@ -73,7 +73,11 @@ class Mind:
         """What is in a picture, given as a file."""
 
     def answer(self, request: Request) -> Answer:
-        """The answer to one request; a refusal for what is not of the embedded world."""
+        """The answer to one request; a refusal for what is not of the embedded world.
+
+        Raises:
+            BadRequestError: a picture is missing, or cannot be opened.
+        """
         try:
             subject = Subject.of(section(request.text, "prompt") or "")
             if request.wants_logprobs:
@@ -118,7 +122,7 @@ class Mind:
 
     def _show(self, request: Request) -> tuple[str, Sights]:
         """Mark of the picture that the request is about, and what is in it."""
-        picture = request.pictures[-1]
+        [picture] = _pictures(request, 1)
         mark = hashlib.sha256(picture).hexdigest()[:8]
         with self._lock:
             self._shown.pop(mark, None)
@@ -128,13 +132,16 @@ class Mind:
     def _meant(self, request: Request) -> bytes:
         """The picture that the failures were seen in; the one shown last where they do not say."""
         marks = MARK.findall(section(request.text, "failures") or "")
-        return self._shown[marks[0] if marks else next(reversed(self._shown))]
+        mark = marks[0] if marks else next(reversed(self._shown), None)
+        if mark not in self._shown:
+            raise BadRequestError("the picture that these failures were seen in was never shown")
+        return self._shown[mark]
 
     def _refined(self, picture: bytes, subject: Subject) -> str:
         return corrected_prompt(subject.concepts, subject.spec, self.look(picture), self._name(picture))
 
     def _comparison(self, request: Request, subject: Subject) -> dict[str, object]:
-        first, second = (self._rank(picture, subject) for picture in request.pictures[-2:])
+        first, second = (self._rank(picture, subject) for picture in _pictures(request, 2))
         better = "equal" if first == second else "first" if first > second else "second"
         return {"better": better, "reason": f"{first[0]:.0%} of the checks pass on the first, {second[0]:.0%} after it"}
 
@@ -153,6 +160,12 @@ class Mind:
         pixels = opened(picture).tobytes()
         names = (path.stem for path in files if opened(path.read_bytes()).tobytes() == pixels)
         return next(names, "a picture")
+
+
+def _pictures(request: Request, number: int) -> tuple[bytes, ...]:
+    if len(request.pictures) != number:
+        raise BadRequestError(f"{number} picture(s) are wanted, and {len(request.pictures)} came")
+    return request.pictures
 
 
 def verdict_on(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
@@ -209,4 +222,8 @@ def concept_graph(concepts: ConceptGraph) -> dict[str, object]:
 
 
 def opened(picture: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(picture)).convert("RGB")
+    """The pixels of a file; ``BadRequestError`` if it is no picture."""
+    try:
+        return Image.open(io.BytesIO(picture)).convert("RGB")
+    except OSError as error:
+        raise BadRequestError(f"Invalid image: {error}") from error

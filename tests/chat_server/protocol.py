@@ -1,14 +1,11 @@
 """The chat-completions protocol as a server sees it: what a request asks, and the bodies that answer it."""
 
 import base64
-import io
 import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from PIL import Image
 
 MODEL = "embedded-world"
 """The one model that the server has."""
@@ -48,10 +45,6 @@ class Request:
     @property
     def streams(self) -> bool:
         return bool(self.body.get("stream"))
-
-    def images(self) -> list[Image.Image]:
-        """The pictures, opened."""
-        return [Image.open(io.BytesIO(data)) for data in self.pictures]
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,13 @@ class ChatServer:
         if refused is not None:
             self.served.append(Served(request, None, None, refused.status))
             return refused
+        try:
+            answer = self.mind.answer(request)
+        except BadRequestError as error:
+            self.served.append(Served(request, None, None, 400))
+            return _json(400, error_body(str(error), type="invalid_request_error"))
         with self._lock:
             fault = next(self._faults, None)
-        answer = self.mind.answer(request)
         if not self.can.logprobs:
             answer = replace(answer, first=None)
         if fault in ANSWERS:

@@ -111,6 +111,12 @@ def test_what_it_cannot_do_it_refuses(client, server, cannot, error):
         asked(client, CAT, RIGHT, schema="critique")
 
 
+@pytest.mark.parametrize("pictures", [(), (b"no picture",), (RIGHT, WRONG)])
+def test_a_critique_wants_one_picture_that_can_be_opened(client, pictures):
+    with pytest.raises(openai.BadRequestError):
+        asked(client, f"<checks>\ncat: {CAT}\n</checks>", *pictures, schema="critique")
+
+
 def test_an_unknown_model_is_not_found(client):
     with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.chat.completions.create(model="gpt-0", messages=[{"role": "user", "content": "hello"}])
