@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from ..doctor.examine import Diagnosis, Setting
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+ENDINGS = {
+    "ok": "ready to run",
+    "warning": "ready to run, but see the warnings",
+    "problem": "a run would end at the first problem",
+}
 
 
 def command(
@@ -66,6 +71,8 @@ def _show(diagnosis: "Diagnosis", everything: bool) -> None:
         out.print(Text(f"{hidden} settings are at their defaults; --all shows them", style="dim"))
     out.print()
     out.print(_findings(diagnosis))
+    out.print()
+    out.print(Text(ENDINGS[diagnosis.status], style=STYLES[diagnosis.status]))
 
 
 def _settings(shown: "list[Setting]") -> "RenderableType":

@@ -103,6 +103,7 @@ def test_each_setting_is_told_with_its_source_and_secrets_as_set(cli, at):
 def test_a_terminal_shows_what_was_chosen_and_counts_the_rest(cli, at):
     done = cli("doctor", *at)
     assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == "ready to run"
     assert re.search(r"chat\.key +set +environment OPENAI_API_KEY", done.stdout)
     assert "vision.votes" not in done.stdout
     assert re.search(r"\d+ settings are at their defaults; --all shows them", done.stdout)
