@@ -1,19 +1,20 @@
 """The questions that are asked beside the critic's: of a policy's adviser, and of the critic where images tie."""
 
-from ..state import Advice, Comparison, Population, Spend, pair_name
+from ..state import Advice, Comparison, Population, RunState, Spend, pair_name
 from ..tools.errors import SettingsError
 from ..tools.roles import Asker, Comparer
-from .context import Context
+from .context import Context, population_of
 from .policies.policy import Advised
 
 MOST_COMPARED = 4
 """Images of those that lead together that are compared, the earliest."""
 
 
-async def advice_for(population: Population, context: Context) -> Advice | None:
+async def advice_for(state: RunState, context: Context) -> Advice | None:
     """What the policy's adviser says; None where the policy has none, or the budget leaves nothing to decide."""
     if not isinstance(context.policy, Advised):
         return None
+    population = population_of(state, context)
     image = population.spend + Spend(images=1, critic_calls=1)
     if population.round >= population.budget.rounds or population.budget.exceeded_by(image):
         return None

@@ -10,7 +10,7 @@ from ..state import STATE_VERSION, Decision, Population, RunInput, RunState
 from ..tools.errors import SettingsError
 from ..tools.roles import Progress
 from .asking import advice_for, with_comparisons
-from .context import Context, population_of
+from .context import Context
 from .messages import Criticized, Decomposed, Drawn, Finished, FinishWork, GenerateWork, RefineWork
 
 
@@ -45,7 +45,7 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
         "round": max(image.round for image in state["images"].values()),
     }
     everything: RunState = {**state, "critiques": seen | made["critiques"], "round": made["round"]}
-    advice = await advice_for(population_of(everything, context), context)
+    advice = await advice_for(everything, context)
     return made if advice is None else {**made, "advice": {str(made["round"]): advice}}
 
 
