@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import Field
@@ -69,7 +70,9 @@ def installed() -> dict[str, str]:
     return {name: found for name in PACKAGES if (found := _version(name))}
 
 
+@cache
 def _version(name: str) -> str | None:
+    """Looked up once a process, since it takes a while."""
     try:
         return version(name)
     except PackageNotFoundError:

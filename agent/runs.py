@@ -95,7 +95,7 @@ async def arun(
         await require(loaded.settings, draws=diffusion is None, looks=critic is None)
         concepts = await reader.decompose(prompt)
         with EventLog(store.path("events.jsonl")) as log:
-            emit = _emitter(log, on_event)
+            emit = emitter(log, on_event)
             emit(RunStarted(run=run_id, prompt=prompt, seed=chosen.seed, policy=repr(judge), budget=chosen.budget))
             looker = critic or await asyncio.to_thread(models.critic)  # first, since it loads faster
             context = Context(
@@ -107,14 +107,20 @@ async def arun(
                 budget=chosen.budget,
                 chat=models.chat(),
             )
-            manifest = _manifest(run_id, prompt, loaded, context)
-            store.write("manifest.json", manifest.model_dump_json(indent=2).encode())
-            state = await _drive(run_id, prompt, chosen.seed, context, checkpointer, emit)
-            result = result_of(run_id, state)
-            store.write("result.json", result.model_dump_json(indent=2).encode())
-            write_report(folder, result)
-            emit(RunFinished(run=run_id, image=result.best.id, stop=result.stop, spend=result.spend))
-    return Run(result, folder)
+            write_manifest(run_id, prompt, chosen.seed, loaded, context)
+            return await complete(run_id, prompt, chosen.seed, context, emit, checkpointer)
+
+
+async def complete(
+    run_id: str, prompt: str, seed: int, context: Context, emit: Emit, checkpointer: Checkpointer = None
+) -> Run:
+    """Drive the graph to its end and leave result and report in the context's store."""
+    state = await _drive(run_id, prompt, seed, context, checkpointer, emit)
+    result, store = result_of(run_id, state), context.store
+    store.write("result.json", result.model_dump_json(indent=2).encode())
+    write_report(store.root, result)
+    emit(RunFinished(run=run_id, image=result.best.id, stop=result.stop, spend=result.spend))
+    return Run(result, store.root)
 
 
 def _policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
@@ -213,7 +219,9 @@ async def _drive(
     return state
 
 
-def _emitter(log: EventLog, on_event: Callable[[Event], object] | None) -> Emit:
+def emitter(log: EventLog, on_event: Callable[[Event], object] | None) -> Emit:
+    """Writes each event down and tells it."""
+
     def emit(event: Event) -> None:
         log.write(event)
         if on_event is not None:
@@ -222,13 +230,15 @@ def _emitter(log: EventLog, on_event: Callable[[Event], object] | None) -> Emit:
     return emit
 
 
-def _manifest(run_id: str, prompt: str, loaded: Loaded, context: Context) -> Manifest:
-    return Manifest(
+def write_manifest(run_id: str, prompt: str, seed: int, loaded: Loaded, context: Context) -> None:
+    """Leave in the context's store what the run is made of."""
+    manifest = Manifest(
         run=run_id,
         prompt=prompt,
-        seed=loaded.settings.run.seed,
+        seed=seed,
         policy=repr(context.policy),
         settings=loaded.settings,
         sources={name: source for name in known_names() if (source := loaded.source(name)) != "default"},
         models=models_of(context),
     )
+    context.store.write("manifest.json", manifest.model_dump_json(indent=2).encode())

@@ -1,15 +1,19 @@
 """Rendering the page of one run and putting it into a file. What the page says is not known here."""
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...state import RunResult
 from ...tools.store import Store
 from ..reader import EVENTS, read_run
 from .story import Story, story_of_result, story_of_run
 from .views import page
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -52,17 +56,23 @@ def render(story: Story, store: Store) -> str:
 
 def filled(name: str, **values: Any) -> str:
     """A page of the templates: ``name.html.jinja`` with ``name.js`` inlined, which alone may run."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # not needed to import the package
-    from markupsafe import Markup
+    from markupsafe import Markup  # not needed to import the package
 
-    environment = Environment(
+    script = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+    digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
+    template = _environment().get_template(f"{name}.html.jinja")
+    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
+
+
+@cache
+def _environment() -> "Environment":
+    """Kept with the templates that it has compiled, which takes longer than to fill one."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
-    digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
-    template = environment.get_template(f"{name}.html.jinja")
-    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
