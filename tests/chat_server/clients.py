@@ -9,7 +9,7 @@ from .server import ChatServer
 
 def settings(server: ChatServer, **changes: object) -> ChatSettings:
     """Impatient, and trying nothing twice, unless told otherwise."""
-    chosen = {"model": MODEL, "base_url": server.url, "timeout": 5, "transport_retries": 0, "attempts": 1}
+    chosen = {"model": MODEL, "base_url": server.url, "timeout": 30, "transport_retries": 0, "attempts": 1}
     return ChatSettings.model_validate(chosen | changes)
 
 

@@ -142,7 +142,7 @@ BODIES: dict[str, Callable[[Body], Body]] = {
 }
 """Bodies that servers send, made from the honest one."""
 
-SLOW = 3.0
+SLOW = 8.0
 """Seconds; a client that is to meet it waits for less."""
 
 RESPONSES: dict[str, Callable[[Response], Response]] = {

@@ -24,7 +24,7 @@ from .pictures import PROMPT, picture
 
 LOOKS, READINGS = 800, 200
 """Replies to a critic, and to a decomposer."""
-SLOW_EVERY = 400
+SLOW_EVERY = 700
 """Replies; each slow one costs the client's whole patience."""
 SILENT = ("empty", "no_content")
 """Faults that are a reply, of no words."""
@@ -99,7 +99,7 @@ def broken_sequence(seed):
 @pytest.mark.slow
 async def test_no_verdict_is_made_up_and_every_loss_shows(server, store):
     server.follow(broken_sequence(7))
-    model = chat(server, timeout=2)
+    model = chat(server, timeout=5)
     critics = [ChatCritic(model, **options) for options in CRITICS]
     truths = {id: Truth(server, png) for id, png in PICTURES.items()}
     chosen, lost = random.Random(7), 0
@@ -122,7 +122,7 @@ async def test_no_verdict_is_made_up_and_every_loss_shows(server, store):
 
 @pytest.mark.slow
 async def test_a_prompt_is_read_rightly_or_not_at_all(server):
-    decomposer = ChatDecomposer(chat(server, timeout=2, attempts=2))
+    decomposer = ChatDecomposer(chat(server, timeout=5, attempts=2))
     right, _, _ = await read(decomposer)
     server.reset()
     server.follow(broken_sequence(8))
