@@ -1,5 +1,6 @@
-"""One run as a single HTML page that needs nothing else: pictures, checks, decisions, cost."""
+"""Runs as pages that need nothing else: pictures, checks, decisions, cost."""
 
-from .write import render, write_report
+from .collection import runs_in, write_collection
+from .write import write_report
 
-__all__ = ["render", "write_report"]
+__all__ = ["runs_in", "write_collection", "write_report"]

@@ -33,10 +33,11 @@ def picture(image: ImageRecord, store: Store) -> Picture:
     full = _data_url("image/png", png)
     if max(image.width, image.height) <= SMALL:
         return Picture(full=full, card=full, thumbnail=full, crisp=True)
-    return Picture(full=full, card=_shrunk(png, CARD), thumbnail=_shrunk(png, THUMBNAIL), crisp=False)
+    return Picture(full=full, card=_jpeg(png, CARD), thumbnail=_jpeg(png, THUMBNAIL), crisp=False)
 
 
-def _shrunk(png: bytes, side: int) -> str:
+def shrunk(png: bytes, side: int) -> bytes:
+    """A JPEG of which no side is longer than ``side`` pixels."""
     from PIL import Image  # not needed to import the package
 
     with Image.open(BytesIO(png)) as opened:
@@ -44,7 +45,11 @@ def _shrunk(png: bytes, side: int) -> str:
     small.thumbnail((side, side))
     written = BytesIO()
     small.save(written, "JPEG", quality=88)
-    return _data_url("image/jpeg", written.getvalue())
+    return written.getvalue()
+
+
+def _jpeg(png: bytes, side: int) -> str:
+    return _data_url("image/jpeg", shrunk(png, side))
 
 
 def _data_url(kind: str, data: bytes) -> str:

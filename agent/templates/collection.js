@@ -1,0 +1,61 @@
+"use strict";
+const byId = (id) => document.getElementById(id);
+const table = byId("runs");
+const body = table.tBodies[0];
+const rows = [...body.rows].map((row) => ({
+  row,
+  text: row.textContent.toLowerCase(),
+  values: [...row.cells].map((cell) => cell.dataset.v),
+}));
+
+function filter() {
+  const words = byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const { value: state } = byId("state");
+  const { value: policy } = byId("policy");
+  let shown = 0;
+  for (const { row, text } of rows) {
+    const fits =
+      words.every((word) => text.includes(word)) &&
+      (!state || row.dataset.state === state) &&
+      (!policy || row.dataset.policy === policy);
+    row.hidden = !fits;
+    shown += fits;
+  }
+  byId("count").textContent = shown === rows.length ? `${shown} runs` : `${shown} of ${rows.length} runs`;
+  byId("none").hidden = shown > 0;
+}
+
+const numbers = new Set(["share", "images", "rounds", "evaluations", "seconds", "money"]);
+const words = new Intl.Collator(undefined, { numeric: true });
+
+function sort(heading) {
+  const column = heading.cellIndex;
+  const numeric = numbers.has(heading.dataset.key);
+  // A first press puts the largest number on top, or the first letter.
+  const first = numeric ? "descending" : "ascending";
+  const other = numeric ? "ascending" : "descending";
+  const direction = heading.getAttribute("aria-sort") === first ? other : first;
+  for (const one of heading.parentNode.cells) one.setAttribute("aria-sort", one === heading ? direction : "none");
+  const sign = direction === "ascending" ? 1 : -1;
+  const compare = numeric ? (a, b) => a - b : words.compare;
+  rows.sort((a, b) => sign * compare(a.values[column], b.values[column]));
+  body.append(...rows.map(({ row }) => row));
+}
+
+for (const heading of table.tHead.rows[0].cells) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(...heading.childNodes);
+  button.addEventListener("click", () => sort(heading));
+  heading.append(button);
+}
+
+function view(name) {
+  table.classList.toggle("gallery", name === "gallery");
+  for (const id of ["table", "gallery"]) byId(id).setAttribute("aria-pressed", id === name);
+}
+
+for (const id of ["table", "gallery"]) byId(id).addEventListener("click", () => view(id));
+for (const id of ["find", "state", "policy"]) byId(id).addEventListener("input", filter);
+document.querySelector(".controls").hidden = false;
+filter();
