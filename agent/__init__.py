@@ -11,7 +11,22 @@ if TYPE_CHECKING:
     from .events import Event, read_events
     from .graph import build_graph, make_graph, recursion_limit
     from .outcome import Run, RunImage
-    from .policies import Adaptive, BestOfN, FunctionPolicy, Policy, PolicyError, Single, resolve_policy
+    from .policies import (
+        Adaptive,
+        BestOfN,
+        ChatJudge,
+        FunctionPolicy,
+        Halving,
+        Hybrid,
+        MultiRound,
+        Paper,
+        Policy,
+        PolicyError,
+        RandomControl,
+        SeedSearch,
+        Single,
+        resolve_policy,
+    )
     from .reader import RecordedRun, read_run
     from .report import write_report
     from .routing import decide, judge
@@ -21,14 +36,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Adaptive",
     "BestOfN",
+    "ChatJudge",
     "Context",
     "Event",
     "FunctionPolicy",
+    "Halving",
+    "Hybrid",
+    "MultiRound",
+    "Paper",
     "Policy",
     "PolicyError",
+    "RandomControl",
     "RecordedRun",
     "Run",
     "RunImage",
+    "SeedSearch",
     "Settings",
     "Single",
     "arun",
@@ -51,7 +73,22 @@ _MODULES = {
     "graph": ("build_graph", "make_graph", "recursion_limit"),
     "routing": ("decide", "judge"),
     "outcome": ("Run", "RunImage"),
-    "policies": ("Adaptive", "BestOfN", "FunctionPolicy", "Policy", "PolicyError", "Single", "resolve_policy"),
+    "policies": (
+        "Adaptive",
+        "BestOfN",
+        "ChatJudge",
+        "FunctionPolicy",
+        "Halving",
+        "Hybrid",
+        "MultiRound",
+        "Paper",
+        "Policy",
+        "PolicyError",
+        "RandomControl",
+        "SeedSearch",
+        "Single",
+        "resolve_policy",
+    ),
     "reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
     "runs": ("arun", "run"),
