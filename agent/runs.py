@@ -15,7 +15,7 @@ from ..tools.roles import Critic, Decomposer, Diffusion
 from .context import Context
 from .doctor.require import require
 from .events import Event, EventLog, RunFinished, RunStarted
-from .graph import Checkpointer, build_graph, recursion_limit
+from .graph import Checkpointer, Graph, build_graph, recursion_limit
 from .manifest import Manifest, model_name, models_of
 from .outcome import Run
 from .policies import Policy, PolicySpec, resolve_policy
@@ -108,14 +108,12 @@ async def arun(
                 chat=models.chat(),
             )
             write_manifest(run_id, prompt, chosen.seed, loaded, context)
-            return await complete(run_id, prompt, chosen.seed, context, emit, checkpointer)
+            return await complete(build_graph(checkpointer), run_id, prompt, chosen.seed, context, emit)
 
 
-async def complete(
-    run_id: str, prompt: str, seed: int, context: Context, emit: Emit, checkpointer: Checkpointer = None
-) -> Run:
+async def complete(graph: Graph, run_id: str, prompt: str, seed: int, context: Context, emit: Emit) -> Run:
     """Drive the graph to its end and leave result and report in the context's store."""
-    state = await _drive(run_id, prompt, seed, context, checkpointer, emit)
+    state = await _drive(graph, run_id, prompt, seed, context, emit)
     result, store = result_of(run_id, state), context.store
     store.write("result.json", result.model_dump_json(indent=2).encode())
     write_report(store.root, result)
@@ -191,12 +189,10 @@ def result_of(run_id: str, state: RunState) -> RunResult:
     )
 
 
-async def _drive(
-    run_id: str, prompt: str, seed: int, context: Context, checkpointer: Checkpointer, emit: Emit
-) -> RunState:
+async def _drive(graph: Graph, run_id: str, prompt: str, seed: int, context: Context, emit: Emit) -> RunState:
     """Run the graph to its end; every part of its stream becomes events."""
     tracer, state = Tracer(run_id), None
-    stream = build_graph(checkpointer).astream(
+    stream = graph.astream(
         {"prompt": prompt, "seed": seed},
         {"configurable": {"thread_id": run_id}, "recursion_limit": recursion_limit(context.budget)},
         context=context,
