@@ -5,6 +5,7 @@ free, and of a run that has ended nothing stays but its row on the disk.
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .batch.rows import Row, row_of
 from .context import Context
 from .doctor.require import require
 from .events import Event, EventLog, RunStarted
+from .graph import Graph, build_graph
 from .manifest import model_name
 from .outcome import Run
 from .presets import preset_named
@@ -95,7 +97,7 @@ async def run_many(
     """
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], Going] = {}
-    doubts = Doubts(concurrency)
+    doubts, graph = Doubts(concurrency), build_graph()
     started = 0
 
     def note(ended: Ended) -> None:
@@ -111,7 +113,7 @@ async def run_many(
             for job in islice(waiting, concurrency - len(running)):
                 started += 1
                 folder = ledger.root / RUNS / job.folder
-                task = asyncio.create_task(_run(job, cast, folder, on_event))
+                task = asyncio.create_task(_run(job, cast, graph, folder, on_event))
                 running[task] = Going(job, folder, started)
             if not running:
                 break
@@ -125,10 +127,10 @@ async def run_many(
         await _cancel(running)
 
 
-async def _run(job: Job, cast: Cast, folder: Path, on_event: Callable[[Event], object] | None) -> Run:
+async def _run(job: Job, cast: Cast, graph: Graph, folder: Path, on_event: Callable[[Event], object] | None) -> Run:
     """One job in its own folder, over the roles of all."""
     check_prompt(job.prompt)
-    if folder.exists():
+    if os.path.exists(folder):
         shutil.rmtree(folder)  # half made by an earlier start: its row is missing
     with claimed(folder) as store:
         concepts = await cast.decomposer.decompose(job.prompt)
@@ -147,7 +149,7 @@ async def _run(job: Job, cast: Cast, folder: Path, on_event: Callable[[Event], o
                 chat=cast.chat,
             )
             write_manifest(job.folder, job.prompt, job.seed, cast.loaded, context)
-            return await complete(job.folder, job.prompt, job.seed, context, emit)
+            return await complete(graph, job.folder, job.prompt, job.seed, context, emit)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Run]]) -> None:

@@ -26,7 +26,7 @@ class Row(Frozen):
     policy: str
     """Its class with parameters, as Python writes it."""
     budget: Budget
-    tags: dict[str, JsonValue] = {}
+    tags: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """Whatever else was given with the prompt."""
     run: str | None = None
     """The run folder, relative to that of the rows; None where nothing was left."""
