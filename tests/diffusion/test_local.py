@@ -271,3 +271,29 @@ async def test_a_latent_of_another_model_is_refused(model, folders, store):
 def test_settings_that_cannot_work_are_refused(model, wrong):
     with pytest.raises(SettingsError):
         LocalDiffusion(model.pipe, "name", **wrong)
+
+
+def test_the_attention_is_reported(model):
+    assert model.attention == "flash_attention"
+
+
+async def test_a_closed_model_says_so(model, store):
+    await one(model, generate("a"), store)
+    model.close()
+    with pytest.raises(ModelError, match="load it again"):
+        await one(model, generate("b"), store)
+
+
+async def test_a_refinement_reads_its_latent_from_memory(model, store):
+    source = await one(model, generate("s", keep_steps=(2,)), store)
+    for reference in (source.latent, *source.trajectory.values()):
+        store.path(reference).unlink()
+    assert (await one(model, redenoise("a", source), store)).start_step == 2
+    assert (await one(model, redenoise("b", source, "inject"), store)).start_step == 2
+
+
+async def test_a_run_goes_on_from_disk_after_a_kill(model, store):
+    source = await one(model, generate("s", keep_steps=(2,)), store)
+    fresh = LocalDiffusion(model.pipe, model.model, steps=STEPS)
+    one_way, other = [await one(who, redenoise("a", source), store) for who in (model, fresh)]
+    assert read_latent(store, one_way.latent).equal(read_latent(store, other.latent))
