@@ -1,0 +1,155 @@
+"""What ``detailscribe show`` and ``detailscribe report`` print, and pictures in a terminal."""
+
+import base64
+import io
+import json
+import re
+
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from detailscribe.agent import Adaptive, arun, read_run
+from detailscribe.agent.cli import app
+from detailscribe.agent.show import story
+from detailscribe.agent.terminal_images import escape, half_blocks, protocol_of
+
+from .fakes import PROMPT, FakeDiffusion, roles
+from .hostile import HOSTILE, HostileCritic
+
+SCRIPT = {"00-00": "red holding", "00-01": "red holding alone", "01-00": "holding alone", "02-00": ""}
+
+
+@pytest.fixture
+async def folder(tmp_path):
+    await arun(PROMPT, out=tmp_path / "run", policy=Adaptive(images=2), seed=7, **roles(SCRIPT))
+    return tmp_path / "run"
+
+
+def cli(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def told(run) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(story(run))
+    return console.file.getvalue()
+
+
+async def test_the_story_is_a_tree_of_images_with_what_became_of_them_and_why(folder):
+    lines = [line.strip("│├└─ ") for line in cli("show", folder).stdout.splitlines()]
+    assert lines[0] == PROMPT
+    assert any(line.startswith("00-00  3/5  first drawing, seed 7") for line in lines)
+    assert any(line.startswith("★ 02-00  5/5  inject from step") for line in lines)
+    for line in (
+        "▲ fixed   Is the umbrella red?",
+        "▼ broken  Is there nothing else?",
+        "→ stop all_pass: every check passes",
+        "stopped  all_pass",
+    ):
+        assert line in lines, line
+    assert "4 images, 21" in lines[-1]
+
+
+async def test_a_child_hangs_below_its_parent(folder):
+    lines = cli("show", folder).stdout.splitlines()
+    indent = {m[2]: len(m[1]) for line in lines if (m := re.match(r"([│├└─ ★]*)(0\d-0\d)  ", line))}
+    run = read_run(folder)
+    for image in run.images.values():
+        assert indent[image.id] > (indent[image.parent] if image.parent else 0)
+
+
+async def test_a_corrected_prompt_is_shown_with_both_its_words(folder):
+    assert re.search(r"prompt: .*cat holding a red umbrella.*corrected prompt", cli("show", folder).stdout)
+
+
+async def test_json_holds_the_whole_run(folder):
+    data, run = json.loads(cli("show", folder, "--json").stdout), read_run(folder)
+    assert (data["status"], data["best"], data["stop"]) == ("finished", "02-00", "all_pass")
+    assert data["images"] == json.loads(json.dumps(run.rows()))
+    assert len(data["checks"]) == 20
+
+
+async def test_a_failed_run_is_shown_with_its_error(tmp_path):
+    with pytest.raises(RuntimeError):
+        await arun(PROMPT, out=tmp_path / "run", **roles(SCRIPT, diffusion=FakeDiffusion(breaks_at="01-00")))
+    assert "failed   RuntimeError: the model broke" in cli("show", tmp_path / "run").stdout
+
+
+async def test_a_run_that_was_killed_is_shown_as_far_as_it_came(folder):
+    trace = folder / "events.jsonl"
+    trace.write_bytes(trace.read_bytes()[: trace.stat().st_size // 2])
+    (folder / "result.json").unlink()
+    shown = cli("show", folder).stdout
+    assert "unfinished: it goes on, or was killed" in shown
+    assert "no decision yet" in shown
+
+
+async def test_no_text_of_a_model_commands_the_terminal_or_becomes_markup(tmp_path):
+    given = roles(SCRIPT, critic=HostileCritic(SCRIPT))
+    await arun(f"{PROMPT} [bold]{HOSTILE}", out=tmp_path / "run", policy=Adaptive(images=2), **given)
+    run = read_run(tmp_path / "run")
+    decided = [e for e in run.events if e.type == "decided"]
+    bad = decided[0].decision.model_copy(update={"reason": "\x1b]0;title\x07\x9b2J [red]so"})
+    events = [e.model_copy(update={"decision": bad}) if e is decided[0] else e for e in run.events]
+    shown = told(type(run)(run.folder, tuple(events), None))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+    assert "[bold]<script>" in shown
+    assert "[red]so" in shown
+
+
+@pytest.mark.parametrize("command", ["show", "report"])
+def test_a_folder_without_a_run_is_one_line(tmp_path, command):
+    done = cli(command, tmp_path)
+    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "no run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "protocol"),
+    [
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm2"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm2"),
+        ({"TERM": "screen-256color", "KITTY_WINDOW_ID": "1"}, None),
+        ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, None),
+        ({"TERM": "xterm-256color"}, None),
+        ({}, None),
+    ],
+)
+def test_a_terminal_is_asked_only_for_what_it_says_it_can(environment, protocol):
+    assert protocol_of(environment) == protocol
+
+
+@pytest.mark.parametrize("protocol", ["kitty", "iterm2"])
+def test_a_picture_is_sent_whole(tmp_path, protocol):
+    path = tmp_path / "noise.png"
+    Image.effect_noise((128, 128), 90).save(path)
+    command = escape(path, protocol)
+    if protocol == "kitty":
+        chunks = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", command)
+        assert all(len(data) <= 4096 for _, data in chunks)
+        assert [keys[-1] for keys, _ in chunks] == ["1"] * (len(chunks) - 1) + ["0"]
+        data = "".join(data for _, data in chunks)
+    else:
+        data = command.partition(":")[2].rstrip("\a")
+    assert base64.b64decode(data) == path.read_bytes()
+
+
+def test_half_blocks_show_two_pixels_in_a_character(tmp_path):
+    path = tmp_path / "flag.png"
+    flag = Image.new("RGB", (2, 2), (255, 0, 0))
+    flag.paste((0, 0, 255), (0, 1, 2, 2))
+    flag.save(path)
+    text = half_blocks(path, columns=2)
+    assert text.plain == "▀▀"
+    assert {(span.style.color.triplet.hex, span.style.bgcolor.triplet.hex) for span in text.spans} == {
+        ("#ff0000", "#0000ff")
+    }
+
+
+async def test_images_are_drawn_only_where_they_were_asked_for(folder):
+    assert "▀" in cli("show", folder, "--images").stdout
+    assert "▀" not in cli("show", folder).stdout
