@@ -5,7 +5,6 @@ free, and of a run that has ended nothing stays but its row on the disk.
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -130,8 +129,7 @@ async def run_many(
 async def _run(job: Job, cast: Cast, graph: Graph, folder: Path, on_event: Callable[[Event], object] | None) -> Run:
     """One job in its own folder, over the roles of all."""
     check_prompt(job.prompt)
-    if os.path.exists(folder):
-        shutil.rmtree(folder)  # half made by an earlier start: its row is missing
+    _remove(folder)  # an earlier start may have left it half made: its row is missing
     with claimed(folder) as store:
         concepts = await cast.decomposer.decompose(job.prompt)
         with EventLog(store.path("events.jsonl")) as log:
@@ -150,6 +148,11 @@ async def _run(job: Job, cast: Cast, graph: Graph, folder: Path, on_event: Calla
             )
             write_manifest(job.folder, job.prompt, job.seed, cast.loaded, context)
             return await complete(graph, job.folder, job.prompt, job.seed, context, emit)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Run]]) -> None:
