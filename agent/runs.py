@@ -29,6 +29,7 @@ from .validation import check_prompt
 P = ParamSpec("P")
 R = TypeVar("R")
 Emit = Callable[[Event], None]
+NOT_OURS = "steps and guidance belong to the preset's diffusion; set them on the one you gave"
 
 
 async def arun(
@@ -79,14 +80,11 @@ async def arun(
         DetailScribeError: the user can mend it; the message says how.
     """
     check_prompt(prompt)
-    given = {"seed": seed, "preset": preset, "steps": steps, "guidance": guidance, "out": out}
-    given |= {"policy": policy if isinstance(policy, str) else None, "budget": budget and budget.model_dump()}
-    arguments = {"run": {name: value for name, value in given.items() if value is not None}}
-    loaded = load(*([] if settings is None else [settings]), arguments)
     if diffusion is not None and (steps, guidance) != (None, None):
-        raise SettingsError("steps and guidance belong to the preset's diffusion; set them on the one you gave")
+        raise SettingsError(NOT_OURS)
+    loaded = settled(settings, policy, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out)
     chosen = loaded.settings.run
-    judge = _policy(policy, chosen)
+    judge = policy_of(policy, chosen)
     run_id = new_run_id(prompt)
     folder = chosen.out or Path("runs") / run_id
     with claimed(folder) as store:
@@ -121,7 +119,16 @@ async def complete(graph: Graph, run_id: str, prompt: str, seed: int, context: C
     return Run(result, store.root)
 
 
-def _policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
+def settled(
+    settings: Given | None, policy: PolicySpec | None, budget: Budget | None, **run: str | float | Path | None
+) -> Loaded:
+    """All settings, with a caller's arguments on top; ``run`` are those of the section of that name."""
+    given = run | {"policy": policy if isinstance(policy, str) else None, "budget": budget and budget.model_dump()}
+    arguments = {"run": {name: value for name, value in given.items() if value is not None}}
+    return load(*([] if settings is None else [settings]), arguments)
+
+
+def policy_of(given: PolicySpec | None, chosen: RunSettings) -> Policy:
     """The policy that the caller gave, or else the one that the settings name, with its parameters."""
     if given is None or isinstance(given, str):
         return resolve_policy(chosen.policy, **chosen.policy_args)

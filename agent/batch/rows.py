@@ -88,4 +88,5 @@ def _success(run: Run, root: Path) -> dict[str, object]:
 
 
 def _failure(error: BaseException) -> dict[str, object]:
-    return {"error": type(error).__name__, "message": " ".join(str(error).split())}
+    message = str(error).encode(errors="replace").decode()  # it may quote what no file can hold
+    return {"error": type(error).__name__, "message": " ".join(message.split())}

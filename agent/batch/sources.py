@@ -143,9 +143,9 @@ def _of_text(lines: Iterable[tuple[int, str]], source: str) -> Iterator[Located]
 
 def _of_table(lines: Iterable[tuple[int, str]], source: str, delimiter: str) -> Iterator[Located]:
     reader = csv.DictReader((line for _, line in lines), delimiter=delimiter, restkey="", strict=True)
-    if "prompt" not in (names := reader.fieldnames or ()):
-        raise SettingsError(f"{source} has no column 'prompt', but {', '.join(names)}")
     try:
+        if "prompt" not in (names := reader.fieldnames or ()):
+            raise SettingsError(f"{source} has no column 'prompt', but {', '.join(names)}")
         for number, row in enumerate(reader, 1):
             where = f"row {number} of {source}"
             if "" in row:

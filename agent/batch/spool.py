@@ -20,6 +20,7 @@ class Spool:
     def __init__(self, file: IO[bytes], defaults: Defaults) -> None:
         self._file, self._defaults = file, defaults
         self._places: dict[str, str] = {}
+        self._again: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -49,10 +50,13 @@ class Spool:
 
     def _free(self, id: str) -> str:
         """The id, or with a number behind it where the same is asked for again."""
-        number = 1
-        while (candidate := id if number == 1 else f"{id}-{number}") in self._places:
-            number += 1
+        while (candidate := self._numbered(id)) in self._places:
+            self._again[id] = self._again.get(id, 1) + 1
         return candidate
+
+    def _numbered(self, id: str) -> str:
+        number = self._again.get(id)
+        return id if number is None else f"{id}-{number}"
 
 
 @contextmanager
