@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .batch.batch import Batch, arun_batch, run_batch
+    from .batch.rows import Row
     from .context import Context
     from .events import Event, read_events
     from .graph import build_graph, make_graph, recursion_limit
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adaptive",
+    "Batch",
     "BestOfN",
     "ChatJudge",
     "Context",
@@ -48,12 +51,14 @@ __all__ = [
     "PolicyError",
     "RandomControl",
     "RecordedRun",
+    "Row",
     "Run",
     "RunImage",
     "SeedSearch",
     "Settings",
     "Single",
     "arun",
+    "arun_batch",
     "build_graph",
     "decide",
     "judge",
@@ -64,10 +69,13 @@ __all__ = [
     "recursion_limit",
     "resolve_policy",
     "run",
+    "run_batch",
     "write_report",
 ]
 
 _MODULES = {
+    "batch.batch": ("Batch", "arun_batch", "run_batch"),
+    "batch.rows": ("Row",),
     "context": ("Context",),
     "events": ("Event", "read_events"),
     "graph": ("build_graph", "make_graph", "recursion_limit"),

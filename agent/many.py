@@ -45,6 +45,11 @@ class Cast:
     chat: Asker | None = None
     """For policies that ask a chat model; None where there is none."""
 
+    @property
+    def models(self) -> dict[str, str]:
+        """Name and content hash by role."""
+        return {role: model_name(getattr(self, role)) for role in ("decomposer", "diffusion", "critic")}
+
 
 async def cast_of(
     loaded: Loaded,

@@ -26,7 +26,8 @@ class Ledger:
         SettingsError: another process writes to the folder, or a whole line of the file is no row.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, forget_failed: bool = False) -> None:
+        """``forget_failed`` drops the rows of failed jobs, so that these are run again."""
         self.root = folder
         """Of the rows and of all they refer to."""
         self.tally = Tally()
@@ -40,6 +41,8 @@ class Ledger:
                 f"another process is at work in {folder}: wait for it, or name another --out"
             ) from error
         try:
+            if forget_failed:
+                _keep_done(folder)
             for row in read_rows(folder):
                 self._note(row)
             self._file: BinaryIO = (folder / RESULTS).open("ab", buffering=0)
@@ -104,6 +107,18 @@ def _row(line: bytes, where: str) -> Row:
         raise SettingsError(
             f"{where} is no row of this version: {place}: {problem['msg']}; name another --out"
         ) from error
+
+
+def _keep_done(folder: Path) -> None:
+    """Write the file anew without the rows of failed jobs."""
+    partial = folder / f".{RESULTS}.partial"
+    with partial.open("wb") as file:
+        for row in read_rows(folder):
+            if row.status == "done":
+                file.write(row.model_dump_json().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, folder / RESULTS)
 
 
 def _whole_length(path: Path) -> int:

@@ -1,0 +1,168 @@
+"""The folder of a batch: what it is made with, and that it goes on with nothing else."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from ...state import STATE_VERSION, Frozen
+from ...tools.errors import SettingsError
+from ...tools.store import Store
+from ..manifest import installed
+from ..settings import Settings, known_names
+from .ledger import Ledger
+
+MANIFEST = "batch.json"
+HARMLESS = {
+    "run.out",
+    "chat.cache",
+    "chat.concurrency",
+    "chat.input_price",
+    "chat.key",
+    "chat.output_price",
+    "chat.requests_per_minute",
+    "chat.timeout",
+    "diffusion.compiled",
+    "diffusion.device",
+    "diffusion.max_batch",
+    "diffusion.offload",
+    "images.key",
+    "images.price",
+    "vision.key",
+}
+"""Settings that may be others when a batch goes on: what they change is no prompt's outcome, but for rounding."""
+
+
+class BatchManifest(Frozen):
+    """Written as ``batch.json`` before anything is drawn."""
+
+    source: str | None
+    """Where the prompts came from, without secrets; None where the caller gave them."""
+    settings: Settings
+    """All of them, without secrets; for every prompt that says nothing else."""
+    policy: str
+    """Its class with parameters, as Python writes it."""
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    """Name and content hash by role; empty until they were loaded."""
+    command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))
+    """The arguments of the process that began it."""
+    python: str = Field(default_factory=platform.python_version)
+    platform: str = Field(default_factory=platform.platform)
+    packages: dict[str, str] = Field(default_factory=installed)
+    """Version by distribution."""
+    state_version: int = STATE_VERSION
+
+    def facts(self) -> dict[str, Any]:
+        """What must be alike for a batch to go on, by dotted name."""
+        told = {name: _value(self.settings, name) for name in known_names() if name not in HARMLESS}
+        return told | {"policy": self.policy}
+
+
+def refuse_change(folder: Path, now: BatchManifest) -> None:
+    """End where the folder's batch began with something else.
+
+    Raises:
+        SettingsError: it did, and the message says what; or the folder holds something that is no batch.
+    """
+    before = read_manifest(folder)
+    if before is None:
+        return
+    _refuse_difference(folder, before.facts(), now.facts())
+
+
+def note_models(folder: Path, models: Mapping[str, str]) -> None:
+    """Write down what the models turned out to be, when they were loaded for the first time.
+
+    Raises:
+        SettingsError: the folder's batch began with others.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise SettingsError(f"{folder / MANIFEST} is gone: start again")
+    if manifest.models:
+        _refuse_difference(folder, manifest.models, models)
+    else:
+        write_manifest(folder, manifest.model_copy(update={"models": dict(models)}))
+
+
+def write_manifest(folder: Path, manifest: BatchManifest) -> None:
+    """Leave it in the folder."""
+    Store(folder).write(MANIFEST, manifest.model_dump_json(indent=2).encode())
+
+
+def _refuse_difference(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    others = [f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in now if then.get(name) != now[name]]
+    if others:
+        raise SettingsError(f"the batch in {folder} began otherwise ({'; '.join(others)}): name another --out")
+
+
+def read_manifest(folder: Path) -> BatchManifest | None:
+    """That of the folder; None where the folder is empty or absent.
+
+    Raises:
+        SettingsError: it holds something that is no batch, or one of another version.
+    """
+    try:
+        return BatchManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except ValidationError as error:
+        raise SettingsError(f"{folder / MANIFEST} is of another version of DetailScribe: name another --out") from error
+    except FileNotFoundError as error:
+        if os.path.isdir(folder) and any(folder.iterdir()):
+            raise SettingsError(f"{folder} is not empty and holds no batch: name another --out") from error
+        return None
+    except (OSError, ValueError) as error:
+        raise _unusable(folder, error) from error
+
+
+@contextmanager
+def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool = False) -> Generator[Ledger]:
+    """The folder with its rows, ours alone; where nothing comes of a new batch, all that was made goes again.
+
+    Raises:
+        SettingsError: it cannot be written, is in use, or holds the batch of other settings.
+    """
+    refuse_change(folder, manifest)
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ledger = Ledger(folder, forget_failed=forget_failed)
+    except (OSError, ValueError) as error:
+        _remove_empty(absent)
+        raise _unusable(folder, error) from error
+    with ledger:
+        if not (folder / MANIFEST).exists():
+            write_manifest(folder, manifest)
+        try:
+            yield ledger
+        except BaseException:
+            if absent and not ledger.tally.rows and not any(folder.glob("runs/*")):
+                shutil.rmtree(folder)
+                _remove_empty(absent)
+            raise
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove these, innermost first, up to one that holds something."""
+    for folder in folders:
+        if folder.is_dir():
+            if any(folder.iterdir()):
+                return
+            folder.rmdir()
+
+
+def _value(settings: Settings, name: str) -> object:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _unusable(folder: Path, error: Exception) -> SettingsError:
+    cause = error.strerror if isinstance(error, OSError) else error
+    return SettingsError(f"cannot write to the folder {str(folder)!r}: {cause}")
