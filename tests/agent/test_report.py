@@ -15,7 +15,10 @@ from detailscribe.agent.report.write import TEMPLATES
 from detailscribe.agent.report.lineage import lay_out
 from detailscribe.agent.report.words import differences, duration, spend_rows, verdict
 from detailscribe.state import (
+    Advice,
     Check,
+    Choice,
+    Comparison,
     ConceptGraph,
     Critique,
     Decision,
@@ -309,6 +312,31 @@ def test_exchanges_are_folded_away_but_whole(tmp_path: Path) -> None:
     page = report(tmp_path)
     assert [data for tag, data in page.text_of if tag == "pre"] == ["Is it so?", "raw reply"]
     assert not [d for d in page.all("details") if "open" in d]
+
+
+def test_what_models_advised_and_compared_is_told_and_folded(tmp_path: Path) -> None:
+    said = (Exchange(model="m", prompt="What now?", reply="refine it"),)
+    choice = Choice(image="i1", action="refine", reason="the fox is missing")
+    result = run_of(tmp_path).model_copy(
+        update={
+            "advice": (Advice(round=0, choices=(choice,), exchanges=said), Advice(round=1, silence="no answer came")),
+            "comparisons": (Comparison(first="i1", second="i2", better="i2", reason="it has a fox", exchanges=said),),
+        }
+    )
+    page = Reader(write_report(tmp_path, result).read_text("utf-8"))
+    for words in ("refine i1 : the fox is missing", "Nothing: no answer came", "i2 is better . it has a fox"):
+        assert words in page.text, words
+    assert [data for tag, data in page.text_of if tag == "pre"].count("What now?") == 2
+
+
+def test_a_preview_says_where_it_stopped_and_what_it_spared(tmp_path: Path) -> None:
+    result = run_of(tmp_path)
+    preview = result.images[0].model_copy(update={"stop_step": 8})
+    page = Reader(
+        write_report(tmp_path, result.model_copy(update={"images": (preview, result.images[1])})).read_text("utf-8")
+    )
+    assert "first drawing, a preview at step 8" in page.text
+    assert "40 evaluations, as a preview" in page.text
 
 
 def test_small_pictures_keep_their_pixels_and_large_ones_do_not(tmp_path: Path) -> None:

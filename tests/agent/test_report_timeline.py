@@ -67,3 +67,8 @@ def test_work_that_never_ended_lasts_to_the_last_line():
 def test_without_a_trace_there_is_no_timeline():
     assert timeline([], IMAGES) is None
     assert timeline([begun()], IMAGES) is None
+
+
+def test_seconds_in_which_two_images_are_drawn_count_once():
+    busy = [record("00-00", seconds=4.0), record("00-01", seconds=4.0)]
+    assert timeline(trace(), busy).parts[0].words == "4.0 s"
