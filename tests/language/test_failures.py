@@ -106,6 +106,13 @@ async def test_a_model_that_sees_nothing_is_named(server, chat, status, words):
     assert len(server.requests) == 1
 
 
+async def test_what_can_never_be_taken_is_not_tried_again(server, chat, naps):
+    server.always = Said("image input is not supported - hint: you may need to provide the mmproj", status=500)
+    with pytest.raises(ModelError, match="takes no pictures"):
+        await chat(transport_retries=4).ask(ABOUT_A_PICTURE, Colour)
+    assert (len(server.requests), naps) == (1, [])
+
+
 async def test_a_complaint_about_the_schema_is_not_taken_for_one_about_the_picture(server, chat):
     server.says(Said("response_format json_schema is not supported for image requests", status=400))
     assert (await chat().ask(ABOUT_A_PICTURE, Colour)).value.colour == "red"

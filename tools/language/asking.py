@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...prompts import render
 from ...state import Exchange
 from ..errors import ModelError
-from .failures import Declined, NoAnswer, speaks_of_format, speaks_of_pictures
+from .failures import Declined, NoAnswer, speaks_of_format, speaks_of_pictures, takes_no_pictures
 from .prices import Price
 from .question import Question
 from .server import Answered, ChatServer
@@ -86,8 +86,7 @@ class Asking:
             raise
         except NoAnswer as none:
             self._note(text, none.reason, none.seconds)
-            # llama.cpp's server says so with status 500.
-            if self.is_about_pictures(none.reason) and "not support" in none.reason:
+            if self.question.pictures and takes_no_pictures(none.reason):
                 raise self.last_word(none.reason) from None
             raise
         self._note(text, answered.text or answered.refusal, answered.seconds, answered)

@@ -84,6 +84,11 @@ def speaks_of_pictures(words: str) -> bool:
     return _PICTURES.search(words) is not None
 
 
+def takes_no_pictures(words: str) -> bool:
+    """Whether a failing server says that it never will take pictures; llama.cpp's does so with status 500."""
+    return speaks_of_pictures(words) and "not support" in words
+
+
 def speaks_of_format(words: str) -> bool:
     """Whether a server's complaint is about the form of the answer."""
     return _FORMAT.search(words) is not None

@@ -6,8 +6,12 @@ from typing import Any
 
 import openai
 
+from .failures import takes_no_pictures
+
 _CONNECT = 10
 """Seconds within which a server that is there takes a connection."""
+_SERVERS_FAULT = 500
+"""The lowest status of its kind; the SDK tries again after these."""
 
 
 class UnreachableError(openai.APIConnectionError):
@@ -37,9 +41,22 @@ def http_client(seconds: float) -> openai.DefaultAsyncHttpxClient:
                 # A wrong URL must not cost a minute of retries.
                 raise UnreachableError(message=str(error), request=request) from error
             self.reached = True
+            if response.status_code >= _SERVERS_FAULT:
+                await _end_retries_where_they_cannot_help(response, seconds)
             return response
 
     return Client(limits=http.Limits(max_keepalive_connections=0))
+
+
+async def _end_retries_where_they_cannot_help(response: Any, seconds: float) -> None:
+    """Tell the SDK, in the way that servers can, not to try again with a picture that will not be taken."""
+    try:
+        async with asyncio.timeout(seconds):
+            await response.aread()
+    except (TimeoutError, library().HTTPError):
+        return
+    if takes_no_pictures(response.text):
+        response.headers["x-should-retry"] = "false"
 
 
 def time_limits(seconds: float) -> Any:
