@@ -97,6 +97,20 @@ async def test_a_model_that_sees_nothing_is_named(server, chat):
         await chat().likelihood(Question("holds", "", "Is it?", (Picture(b"png", "images/a.png"),)))
 
 
+@pytest.mark.parametrize(
+    ("declined", "reason"),
+    [
+        ({"refusal": "I cannot say."}, "refusal: I cannot say."),
+        ({"finish": "content_filter"}, "content_filter: the server filtered the answer"),
+    ],
+)
+async def test_what_is_declined_has_no_likelihood_whatever_its_logprobs(server, chat, tmp_path, declined, reason):
+    server.says(Said("Yes", logprobs=[token("Yes", Yes=0.9, No=0.1)], **declined))
+    told = await chat(cache=tmp_path).likelihood(QUESTION)
+    assert (told.probability, told.reason) == (None, reason)
+    assert not list(tmp_path.glob("*/*.json")), "what is no answer is not kept"
+
+
 async def test_a_request_that_is_declined_otherwise_is_told_as_the_reason(server, chat):
     server.says(Said("max_tokens is too small", status=400), Said("Yes", logprobs=[token("Yes", Yes=0.5, No=0.5)]))
     model = chat()

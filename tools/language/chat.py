@@ -137,7 +137,8 @@ class ChatModel:
                 raise asking.last_word(declined.words) from None
             self._dialect.logprobs = "logprob" not in declined.words
             return Likelihood(None, f"{_NO_LOGPROBS} ({declined.words})", asking.exchanges[-1])
-        probability, reason = probability_of_yes(answered.logprobs)
+        declined = _declined(answered)
+        probability, reason = probability_of_yes(answered.logprobs) if declined is None else (None, declined)
         if probability is not None:
             await self._keep(key, Kept(reply=answered.text, probability=probability))
         return Likelihood(probability, reason, asking.exchanges[-1])
@@ -192,13 +193,18 @@ async def _once(asking: Asking, text: str, schema: dict[str, Any], read: Callabl
 
 def _fault(answered: Answered) -> str | None:
     """What is wrong with a reply whatever it says; None if nothing is."""
-    if answered.refusal:
-        return f"refusal: {answered.refusal}"
-    if answered.finish == "content_filter":
-        return "content_filter: the server filtered the answer"
+    if (declined := _declined(answered)) is not None:
+        return declined
     if answered.finish == "length":
         return f"length: the answer was cut after {answered.reply_tokens or 'too many'} tokens; be brief"
     return None if answered.text.strip() else "empty: there is no text in the answer"
+
+
+def _declined(answered: Answered) -> str | None:
+    """How the model or its server declined to answer; None if neither did."""
+    if answered.refusal:
+        return f"refusal: {answered.refusal}"
+    return "content_filter: the server filtered the answer" if answered.finish == "content_filter" else None
 
 
 def _again(text: str, unusable: Unusable) -> str:
