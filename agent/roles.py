@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..prompts import TemplateError
 from ..tools.errors import SettingsError
 from ..tools.roles import Asker, Critic, Decomposer, Diffusion
 
@@ -73,16 +72,13 @@ class Chats:
         from ..tools.vision.critic import ChatCritic
 
         own = self._settings.vision
-        try:
-            return ChatCritic(
-                self.vision,
-                templates=self._settings.chat.templates,
-                votes=own.votes,
-                probabilities=own.probabilities,
-                words=own.words,
-            )
-        except TemplateError as error:
-            raise SettingsError(str(error)) from error
+        return ChatCritic(
+            self.vision,
+            templates=self._settings.chat.templates,
+            votes=own.votes,
+            probabilities=own.probabilities,
+            words=own.words,
+        )
 
 
 def make_diffusion(settings: "Settings") -> Diffusion:

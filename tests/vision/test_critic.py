@@ -2,7 +2,6 @@
 
 import pytest
 
-from detailscribe.prompts import TemplateError
 from detailscribe.state import Check
 from detailscribe.tools.errors import ModelError, SettingsError
 from detailscribe.tools.vision import ChatCritic
@@ -204,7 +203,7 @@ async def test_a_users_own_template_is_asked(image, store, tmp_path):
 
 def test_a_users_own_template_with_other_variables_is_refused_at_once(tmp_path):
     (tmp_path / "critique.txt").write_text("$checks")
-    with pytest.raises(TemplateError, match="missing: prompt"):
+    with pytest.raises(SettingsError, match="missing: prompt"):
         ChatCritic(FakeChat(script({})), templates=tmp_path)
 
 

@@ -22,7 +22,8 @@ class ChatSettings(Frozen):
     base_url: str | None = None
     """Up to and with ``/v1``; None for OpenAI's own."""
     api_key: SecretStr | None = None
-    """None where the server wants none, or where the environment variable ``OPENAI_API_KEY`` holds it."""
+    """None where the server wants none. No environment variable stands in for it here; what ``OPENAI_API_KEY``
+    holds is taken by the settings of a run (``agent.settings``), and for the server of ``chat`` alone."""
     temperature: float = Field(default=0, ge=0, le=2)
     max_tokens: int = Field(default=4096, ge=1)
     """Of one reply; a longer one is unusable, and asked again."""

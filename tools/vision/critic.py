@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...prompts import TemplateError
 from ...state import Check, Comparison, ConceptGraph, Critique, Exchange, ImageRecord, Verdict
 from ..errors import SettingsError
 from ..language.chat import ChatModel
@@ -37,8 +38,8 @@ class ChatCritic:
         words: length of the corrected prompt at most.
 
     Raises:
-        SettingsError: a number is out of range.
-        TemplateError: a template of the user's has other variables than the one it stands in for.
+        SettingsError: a number is out of range, or a template of the user's cannot be read or has other
+            variables than the one it stands in for.
     """
 
     def __init__(
@@ -55,7 +56,10 @@ class ChatCritic:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
             raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
         self._chat = chat
-        self._questions = Questions(templates)
+        try:
+            self._questions = Questions(templates)
+        except TemplateError as error:
+            raise SettingsError(str(error)) from error
         self._examiner = Examiner(chat, self._questions, votes, probabilities, checks_per_call)
         self._together = together
         self._words = words
