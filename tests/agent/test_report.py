@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent.report import write_report
-from detailscribe.agent.report.write import TEMPLATES
 from detailscribe.agent.report.lineage import lay_out
 from detailscribe.agent.report.words import differences, duration, spend_rows, verdict
+from detailscribe.agent.report.write import TEMPLATES
 from detailscribe.state import (
     Advice,
     Check,
