@@ -1,0 +1,138 @@
+"""From a TOML file to an experiment; every mistake in it is one line."""
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ...tools.errors import SettingsError
+from ..settings import Loaded, load
+from .prompts import ExperimentPrompt
+from .spec import Experiment
+from .variants import Variant, variants
+
+OWN = ("policy", "policy_args", "seed", "budget", "out")
+"""Settings of ``run`` that an experiment has a place of its own for."""
+
+
+class ExperimentError(SettingsError):
+    """An experiment file is wrong; each line of the message is one mistake."""
+
+
+@dataclass(frozen=True)
+class Loadout:
+    """An experiment with all that its file stands for."""
+
+    name: str
+    """The file's, without its ending."""
+    experiment: Experiment
+    variants: tuple[Variant, ...]
+    prompts: tuple[ExperimentPrompt, ...]
+    settings: Loaded
+    """Models and how they draw."""
+    text: str
+    """The file as it was read."""
+
+
+def load_experiment(path: Path | str) -> Loadout:
+    """Read and check all of an experiment file; no model is loaded.
+
+    Raises:
+        ExperimentError: it cannot be read, is no TOML, or says what cannot be done.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ExperimentError(f"cannot read the experiment {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ExperimentError(f"{path} is no TOML: {error}") from error
+    try:
+        experiment = _validated(table)
+        chosen, settings, prompts = _checked(experiment, path.parent)
+    except SettingsError as error:
+        raise ExperimentError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
+    return Loadout(path.stem, experiment, chosen, prompts, settings, text)
+
+
+def _validated(table: dict[str, Any]) -> Experiment:
+    try:
+        return Experiment.model_validate(table)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(dict(detail)) for detail in error.errors())) from error
+
+
+def _line(detail: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: there is no such setting{_nearest(detail['loc'])}"
+    if detail["type"] == "missing":
+        return f"{place}: is missing"
+    return f"{place}: {detail['msg']}"
+
+
+def _nearest(place: tuple[str | int, ...]) -> str:
+    """The known name that is most like the last part of a place."""
+    near = get_close_matches(str(place[-1]), _names(Experiment, [p for p in place[:-1] if isinstance(p, str)]), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _names(model: type[BaseModel], place: list[str]) -> list[str]:
+    for part in place:
+        found = [m for m in _models(model.model_fields[part].annotation)] if part in model.model_fields else []
+        if not found:
+            return []
+        model = found[0]
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in getattr(annotation, "__args__", ()) for model in _models(inner)]
+
+
+def _checked(experiment: Experiment, folder: Path) -> tuple[tuple[Variant, ...], Loaded, tuple[ExperimentPrompt, ...]]:
+    """All that has to be looked into; every part that fails tells its mistakes."""
+    problems: list[str] = []
+    found, settings, prompts = list[Variant](), None, list[ExperimentPrompt]()
+    try:
+        found = variants(experiment)
+    except SettingsError as error:
+        problems.append(str(error))
+    try:
+        settings = _settings(experiment)
+    except SettingsError as error:
+        problems.append(f"settings: {error}")
+    try:
+        prompts = experiment.prompts.prompts(folder)
+    except SettingsError as error:
+        problems.append(f"prompts: {error}")
+    problems += [] if settings is None else _judge_problems(experiment, settings)
+    if problems or settings is None:
+        raise SettingsError("\n".join(problems))
+    return tuple(found), settings, tuple(prompts)
+
+
+def _settings(experiment: Experiment) -> Loaded:
+    own = [f"run.{name}" for name in OWN if name in experiment.settings.get("run", {})]
+    if own:
+        raise SettingsError(f"{', '.join(own)}: an experiment says this by its policies, seeds and budget")
+    return load(experiment.settings)
+
+
+def _judge_problems(experiment: Experiment, settings: Loaded) -> list[str]:
+    judge, chosen = experiment.judge, settings.settings
+    if judge.kind == "chat" and judge.model is None:
+        return ["judge.model: is missing: name the chat model that judges"]
+    if judge.kind != "chat" and (judge.model or judge.url):
+        return [f'judge: model and url are for kind = "chat", not for {judge.kind!r}']
+    if judge.kind == "embedded" and chosen.chats:
+        return [
+            'judge: the embedded judge sees only the embedded world: give kind = "chat" with a model of another family'
+        ]
+    return []
