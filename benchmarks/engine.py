@@ -3,6 +3,8 @@
 Sixteen requests in flight, four from pure noise and the others from a finished latent at steps 1, 2, 4 and 8 of
 28. A serial call encodes its prompt, denoises, decodes and saves a PNG, one after another; a refinement starts
 from the latent, not from the picture, which spares it a pass of the autoencoder. Every repeat times both in turn.
+The embedded model reads prompts in lengths of 8, 16, 24 ... tokens, and only those of one length share a pass; SD3.5
+reads all in one length, which ``one_length_throughput_ratio`` stands for.
 
     python -m benchmarks.engine --json
 """
@@ -13,7 +15,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -143,19 +145,25 @@ def measure(folder: Path, count: int, repeats: int, compiled: bool) -> dict[str,
     store, plain = Store(folder), _load(compiled=False)
     serial, engine = Serial(plain, store), Engine(plain, store)
     requests = mixed_requests(plain, store, count)
+    alike = [replace(request, prompt=requests[1].prompt) for request in requests]
     one = requests[:1]
     theirs = [Image.open(io.BytesIO(serial.make(request))) for request in requests]
     difference = max(_difference(a, b) for a, b in zip(theirs, engine.make(requests), strict=True))
-    many = [_both(lambda: [serial.make(r) for r in requests], lambda: engine.make(requests)) for _ in range(repeats)]
-    alone = [_both(lambda: serial.make(one[0]), lambda: engine.make(one)) for _ in range(4 * repeats)]
+    before = plain.statistics
+    many = _times(serial, engine, requests, repeats)
+    after = plain.statistics
+    same_length = _times(serial, engine, alike, repeats)
+    alone = _times(serial, engine, one, 4 * repeats)
     by_rows = {rows: _milliseconds(plain, rows, 5 * repeats) for rows in ROWS}
     theirs_seconds = median(theirs for theirs, _ in many)
     row_steps = 2 * sum(EMBEDDED_STEPS - request.start for request in requests)
     figures = {
         **_with_interval("throughput_ratio", [theirs / ours for theirs, ours in many]),
+        **_with_interval("one_length_throughput_ratio", [theirs / ours for theirs, ours in same_length]),
         **_with_interval("batch1_ratio", [ours / theirs for theirs, ours in alone]),
         "serial.seconds": theirs_seconds,
         "engine.seconds": median(ours for _, ours in many),
+        "mean_batch": (after.steps - before.steps) / (after.passes - before.passes),
         "largest_pixel_difference": difference,
         "threads": torch.get_num_threads(),
         "ceiling_ratio": theirs_seconds / (row_steps * min(ms / rows for rows, ms in by_rows.items()) / 1000),
@@ -168,7 +176,7 @@ def _compiled(serial: Serial, store: Store, requests: Sequence[Request], repeats
     """The same against the same serial calls with the engine's blocks compiled; how long that takes stands beside."""
     engine = Engine(_load(compiled=True), store)
     first = _seconds(lambda: engine.make(requests))
-    many = [_both(lambda: [serial.make(r) for r in requests], lambda: engine.make(requests)) for _ in range(repeats)]
+    many = _times(serial, engine, requests, repeats)
     return _with_interval("compiled_throughput_ratio", [theirs / ours for theirs, ours in many]) | {
         "compiled.first_seconds": first,
         "compiled.seconds": median(ours for _, ours in many),
@@ -184,8 +192,12 @@ def _with_interval(name: str, samples: Sequence[float]) -> dict[str, float]:
     return {name: median(samples), f"{name}_low": low, f"{name}_high": high}
 
 
-def _both(theirs: Callable[[], object], ours: Callable[[], object]) -> tuple[float, float]:
-    return _seconds(theirs), _seconds(ours)
+def _times(serial: Serial, engine: Engine, requests: Sequence[Request], repeats: int) -> list[tuple[float, float]]:
+    """Seconds of the serial calls and of the engine, in turn."""
+    return [
+        (_seconds(lambda: [serial.make(request) for request in requests]), _seconds(lambda: engine.make(requests)))
+        for _ in range(repeats)
+    ]
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -221,6 +233,7 @@ def show(figures: dict[str, float]) -> None:
             [label, f"{figures[name]:.3f}", f"{figures[f'{name}_low']:.3f} to {figures[f'{name}_high']:.3f}"]
             for name, label in (
                 ("throughput_ratio", "throughput of the engine, serial calls = 1"),
+                ("one_length_throughput_ratio", "the same with prompts of one length"),
                 ("compiled_throughput_ratio", "the same with the engine's blocks compiled"),
                 ("batch1_ratio", "time of one image alone, a call = 1"),
             )
@@ -229,7 +242,8 @@ def show(figures: dict[str, float]) -> None:
     )
     print(
         f"\nWere every pass as good a row as the best size of pass, the throughput would be "
-        f"{figures['ceiling_ratio']:.2f}. Threads: {figures['threads']:.0f}. Largest difference of a pixel: "
+        f"{figures['ceiling_ratio']:.2f}. Mean batch: {figures['mean_batch']:.1f} images. "
+        f"Threads: {figures['threads']:.0f}. Largest difference of a pixel: "
         f"{figures['largest_pixel_difference']:.0f} of 255.\n"
     )
     print_table(("rows in a pass", "ms a row"), [[str(rows), f"{figures[f'row_ms.{rows}']:.2f}"] for rows in ROWS])
