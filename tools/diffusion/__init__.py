@@ -1,7 +1,8 @@
 """Diffusion as a tool: draws images and takes them up again, with any SD3-class model.
 
-``LocalDiffusion`` is the role; below it are plain functions that one can call by hand, in the order
-of their use: ``loading``, ``noise``, ``schedule``, ``embeddings``, ``operators``, ``denoise``, ``decode``.
+``LocalDiffusion`` is the role; below it stands the ``engine``, which owns the model, and below that are
+plain functions that one can call by hand, in the order of their use: ``loading``, ``noise``, ``schedule``,
+``embeddings``, ``operators``, ``denoise``, ``decode``.
 ``PipelineDiffusion`` is the same role over the pipelines of other families, ``EndpointDiffusion`` over an images
 endpoint, which can only draw. ``memory_needed`` and ``memory_there`` tell whether a model fits.
 """
