@@ -34,6 +34,10 @@ def page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     one_table = environment.from_string(_PLAIN)
     template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
+
+    def show(table: Table) -> Markup:
+        return Markup(one_table.render(table=table))
+
     wins, losses = wins_and_losses(rows, baseline)
     return template.render(
         name=name,
@@ -41,7 +45,7 @@ def page(
         facts=facts,
         text=text,
         tables=tables,
-        show=lambda table: Markup(one_table.render(table=table)),
+        show=show,
         plots=[(title, _data_url("image/svg+xml", drawing.encode())) for title, drawing in plots],
         examples=[
             (f"Largest wins against {baseline}", [_shown(e, folder) for e in wins]),

@@ -24,6 +24,7 @@ def svg(figure: Figure) -> str:
     """The drawing as SVG, the same for the same figures."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
 
     with rc_context({"svg.hashsalt": "detailscribe", "svg.fonttype": "none", "font.family": "sans-serif"}):
         canvas = Canvas(figsize=(7, 4.2), layout="constrained")
@@ -34,7 +35,7 @@ def svg(figure: Figure) -> str:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if figure.x_label == "round":
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         canvas.legend(loc="outside right upper", fontsize="small", frameon=False)
         out = io.StringIO()
         canvas.savefig(out, format="svg", metadata={"Date": None})

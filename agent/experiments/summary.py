@@ -97,11 +97,13 @@ def trajectories(rows: Sequence[Row]) -> Table:
         ]
         survived = surviving(group, gains) if any(row.is_judged for row in group) else None
         lines.append((label, *shares, *seen, survived))
-    columns = ("peak", "share"), ("retention", "share"), ("efficiency", "share"), ("critic's gain", "points")
-    columns += (("judge's gain", "points"), ("survives", "share"))
+    columns = (
+        *(Column("variant"), Column("peak", "share"), Column("retention", "share"), Column("efficiency", "share")),
+        *(Column("critic's gain", "points"), Column("judge's gain", "points"), Column("survives", "share")),
+    )
     return Table(
         "Trajectories, and what survives the change of judge",
-        (Column("variant"), *(Column(*column) for column in columns)),
+        columns,
         tuple(lines),
         f"{_TRAJECTORY} {_SURVIVES}",
     )
