@@ -9,16 +9,22 @@ import typer
 from .common import console, reported
 from .options import (
     LEAVES,
-    MODELS,
     ChatModel,
     ChatUrl,
     Diffusion,
+    Guidance,
+    Images,
+    PolicyArgs,
+    PolicyName,
     Preset,
+    Rounds,
+    Seed,
     SettingsFile,
+    Steps,
     VisionModel,
     VisionUrl,
     model_arguments,
-    said,
+    run_arguments,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +35,6 @@ if TYPE_CHECKING:
 
 EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-size ones, see detailscribe doctor"
 
-DECIDES = "How the run decides"
-
 
 def command(
     prompt: Annotated[str, typer.Argument(help="What the picture should show.", show_default=False)],
@@ -40,29 +44,13 @@ def command(
     vision_url: VisionUrl = None,
     vision_model: VisionModel = None,
     diffusion: Diffusion = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps of an image.", rich_help_panel=MODELS)] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Scale of classifier-free guidance.", rich_help_panel=MODELS)
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            help="adaptive, single, best_of_n, paper ..., or your own as module:Name.", rich_help_panel=DECIDES
-        ),
-    ] = None,
-    policy_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy-arg", "-p", metavar="KEY=VALUE", help="A parameter of the policy.", rich_help_panel=DECIDES
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Every image's seed follows from it. By default 0.", rich_help_panel=DECIDES)
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="At most so many rounds after the first drawings.", rich_help_panel=DECIDES)
-    ] = None,
-    images: Annotated[int | None, typer.Option(help="At most so many images.", rich_help_panel=DECIDES)] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    policy: PolicyName = None,
+    policy_arg: PolicyArgs = None,
+    seed: Seed = None,
+    rounds: Rounds = None,
+    images: Images = None,
     settings: SettingsFile = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder. By default a new one in runs.", rich_help_panel=LEAVES)
@@ -75,27 +63,10 @@ def command(
     from ..settings import load
 
     with reported():
-        arguments = dict(parsed_argument(argument) for argument in policy_arg or [])
         given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
-        run = {"policy": policy, "seed": seed, "out": out, "steps": steps, "guidance": guidance}
-        run |= {"policy_args": arguments or None, "budget": said({"rounds": rounds, "images": images}) or None}
-        given["run"] = given.get("run", {}) | said(run)
+        run = run_arguments(steps, guidance, policy, policy_arg, seed, rounds, images, out)
+        given["run"] = given.get("run", {}) | run
         _show(prompt, load(given, file=settings), quiet)
-
-
-def parsed_argument(argument: str) -> tuple[str, object]:
-    """``key=value``, the value read as TOML where it is any, else as text; ``SettingsError`` without a key."""
-    import tomllib
-
-    from ...tools.errors import SettingsError
-
-    key, equals, value = argument.partition("=")
-    if not (key and equals):
-        raise SettingsError(f"--policy-arg {argument!r} should read key=value")
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value
 
 
 def _show(prompt: str, loaded: "Loaded", quiet: bool) -> None:
