@@ -127,4 +127,6 @@ class Asker(Protocol):
 class Metric(Protocol):
     """A number for an image and its prompt; higher is better."""
 
-    async def score(self, image: ImageRecord, prompt: str, store: Store) -> float: ...
+    async def score(self, image: ImageRecord, prompt: str, store: Store) -> float | None:
+        """None where it cannot tell; ``tools.metrics`` says why, and takes many images at once."""
+        ...
