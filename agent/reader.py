@@ -32,6 +32,7 @@ from .events import (
     Failed,
     ImageMade,
     NodeFinished,
+    NodeStarted,
     PromptDecomposed,
     RunFinished,
     RunStarted,
@@ -81,7 +82,8 @@ class RecordedRun:
     @cached_property
     def status(self) -> Status:
         """How far it came."""
-        last = next((e for e in reversed(self.events) if isinstance(e, RunFinished | Failed | RunStarted)), None)
+        telling = RunFinished | Failed | NodeStarted | RunStarted  # work begun after an error: it was taken up again
+        last = next((e for e in reversed(self.events) if isinstance(e, telling)), None)
         if isinstance(last, RunFinished):
             return "finished"
         return "failed" if isinstance(last, Failed) else "unfinished"

@@ -102,6 +102,8 @@ class Page:
     story: Story
     headline: str
     """The outcome in one line."""
+    reason: str
+    """Of the stop that ended the best image's work, or that of the last image where it was worked on further."""
     shown: Card
     """The best image; the first one where none was looked at."""
     entities: tuple[str, ...]
@@ -128,6 +130,7 @@ def page(story: Story, store: Store) -> Page:
     return Page(
         story=story,
         headline=verdict(look, len(story.images)) if look else "No image was looked at yet",
+        reason=_reason(story),
         shown=next((c for c in cards if c.best), cards[0]),
         entities=tuple(phrase(e) for e in story.concepts.entities),
         relations=relations(story.concepts),

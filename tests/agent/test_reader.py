@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from detailscribe.agent import Adaptive, arun, read_events, read_run
-from detailscribe.agent.events import RunStarted, TraceError
+from detailscribe.agent.events import NodeStarted, RunStarted, TraceError
 from detailscribe.agent.reader import RecordedRun
 from detailscribe.tools.errors import SettingsError
 
@@ -50,6 +50,14 @@ async def test_a_failed_run_says_why(tmp_path):
     run = read_run(tmp_path / "run")
     assert (run.status, run.error.message, list(run.images)) == ("failed", "the model broke", ["00-00", "00-01"])
     assert (run.best.id, run.stop) == ("00-00", None)
+
+
+async def test_a_failed_run_that_was_taken_up_again_is_no_longer_failed(tmp_path):
+    with pytest.raises(RuntimeError):
+        await recorded(tmp_path / "run", diffusion=FakeDiffusion(breaks_at="01-00"))
+    failed = read_run(tmp_path / "run")
+    again = next(e for e in failed.events if isinstance(e, NodeStarted))
+    assert RecordedRun(failed.folder, (*failed.events, again), None).status == "unfinished"
 
 
 async def test_the_population_of_a_round_is_what_the_judge_saw_then(tmp_path):

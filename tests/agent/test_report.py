@@ -286,6 +286,14 @@ def test_every_decision_is_shown_with_its_rule_and_reason(tmp_path: Path) -> Non
     assert "Stop budget_images No images are left." in text
 
 
+def test_the_reason_at_the_top_is_that_of_the_stop(tmp_path: Path) -> None:
+    """The best image was worked on further, so that another image's stop ended the run."""
+    result = run_of(tmp_path)
+    first = result.model_copy(update={"best": result.images[0]})
+    text = Reader(write_report(tmp_path, first).read_text("utf-8")).text
+    assert "Stopped: budget_images No images are left." in text
+
+
 def test_an_image_says_where_it_came_from(tmp_path: Path) -> None:
     text = report(tmp_path).text
     for fact in (
