@@ -146,6 +146,12 @@ def page(story: Story, store: Store) -> Page:
     )
 
 
+def _reason(story: Story) -> str:
+    stops = [d for _, d in sorted(story.decisions.items()) if d.rule == story.stop]
+    best = [d for d in stops if story.best is not None and d.image == story.best.id]
+    return (best or stops)[-1].reason if stops else ""
+
+
 def _card(story: Story, image: ImageRecord, links: dict[str, Link], tree: Tree, pictures: dict[str, Picture]) -> Card:
     parent = next((i for i in story.images if i.id == image.parent), None)
     critique = story.critiques.get(image.id, Critique(image=image.id, verdicts=()))
