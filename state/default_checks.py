@@ -1,22 +1,40 @@
 """A plain checklist for concepts that come without one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from .concepts import Check, Entity, Interaction
 
 
-def default_checks(entities: Sequence[Entity], interactions: Iterable[Interaction]) -> tuple[Check, ...]:
-    """Ask for every entity, its attributes, its count where more than one is wanted, and every interaction.
+def default_checks(
+    entities: Sequence[Entity], interactions: Iterable[Interaction], counted: Collection[str] = ()
+) -> tuple[Check, ...]:
+    """Ask for every entity, its attributes, its number where that matters, and every interaction.
 
     What is asked of an entity depends on its presence; an interaction depends on the presence of
-    its members.
+    its members. That nothing else is in the picture is not asked: a free prompt leaves its
+    backdrop open.
+
+    Args:
+        entities: In the order of asking.
+        interactions: After the entities.
+        counted: Ids of entities of which there must be so many even where it is one, since
+            doubles are a common failure. Others are counted where several are wanted: "exactly
+            one" means nothing for water, and is wrong for a paw.
     """
-    phrases = {e.id: " ".join((*e.attributes, e.name)) for e in entities}
-    of_entities = [check for entity in entities for check in _entity_checks(entity)]
+    names = [e.name for e in entities]
+    shared = {name for name in names if names.count(name) > 1}
+    phrases = {e.id: _phrase(e) for e in entities}
+    of_entities = [check for e in entities for check in _entity_checks(e, e.name in shared, e.id in counted)]
     return (*of_entities, *(_interaction_check(i, phrases) for i in interactions))
 
 
-def _entity_checks(entity: Entity) -> list[Check]:
+def _phrase(entity: Entity) -> str:
+    return " ".join((*entity.attributes, entity.name))
+
+
+def _entity_checks(entity: Entity, is_shared: bool, is_counted: bool) -> list[Check]:
+    """Of one entity; the questions are worded otherwise where another one has its name."""
+    which = "Is there any {} that is {}?" if is_shared else "Is the {} {}?"
     presence = Check(
         id=f"presence:{entity.id}",
         question=f"Is there any {entity.name} in the picture?",
@@ -26,7 +44,7 @@ def _entity_checks(entity: Entity) -> list[Check]:
     attributes = [
         Check(
             id=f"attribute:{entity.id}:{n}",
-            question=f"Is the {entity.name} {attribute}?",
+            question=which.format(entity.name, attribute),
             aspect="attribute",
             about=entity.id,
             depends_on=(presence.id,),
@@ -35,12 +53,18 @@ def _entity_checks(entity: Entity) -> list[Check]:
     ]
     count = Check(
         id=f"count:{entity.id}",
-        question=f"Does the picture show {entity.name} exactly {entity.count} times?",
+        question=_count_question(_phrase(entity) if is_shared else entity.name, entity.count),
         aspect="count",
         about=entity.id,
         depends_on=(presence.id,),
     )
-    return [presence, *attributes, *([count] if entity.count > 1 else [])]
+    return [presence, *attributes, *([count] if is_counted or entity.count > 1 else [])]
+
+
+def _count_question(noun: str, count: int) -> str:
+    if count == 1:
+        return f"Is there exactly one {noun} in the picture?"
+    return f"Counting every {noun} in the picture, are there exactly {count}?"
 
 
 def _interaction_check(interaction: Interaction, phrases: dict[str, str]) -> Check:

@@ -54,7 +54,8 @@ class Subject:
         """Of the user's prompt; ``PromptError`` if it is from outside the embedded world."""
         spec = parse(prompt)
         concepts = concepts_of(spec, prompt)
-        checks = (*default_checks(concepts.entities, concepts.interactions), *concepts.checks)
+        counted = [entity.id for entity in concepts.entities]
+        checks = (*default_checks(concepts.entities, concepts.interactions, counted), *concepts.checks)
         return cls(spec, concepts, {check.question: check for check in checks})
 
 

@@ -9,9 +9,11 @@ from detailscribe.agent import run
 from detailscribe.prompts import load
 from detailscribe.state import Critique, Verdict, format_concepts
 from detailscribe.tools.errors import PromptError, ReplyError, SettingsError
-from detailscribe.tools.language import ChatDecomposer
+from detailscribe.tools.language import ChatDecomposer, ChatSettings
 from detailscribe.tools.language.concept_answer import ConceptAnswer
 from detailscribe.tools.language.decomposer import read_concepts
+from detailscribe.tools.language.wire import portable_schema
+from detailscribe.tools.vision.answers import ComparisonAnswer, CritiqueAnswer, RefinedAnswer
 
 from ..agent.fakes import FakeDiffusion
 from .scripted import KEY
@@ -20,7 +22,7 @@ PROMPT = "A squirrel holds two brown acorns in a forest."
 PAPER_PROMPTS = Path(__file__).parents[3] / "shared" / "data" / "interacting"
 
 
-def entity(id: str, name: str | None = None, attributes: list[str] | None = None, count: int = 1) -> dict:
+def entity(id: str, name: str | None = None, attributes: list[str] | None = None, count: int | None = None) -> dict:
     return {"id": id, "name": name or id, "attributes": attributes or [], "count": count}
 
 
@@ -84,8 +86,8 @@ def test_the_example_of_the_prompt_is_itself_an_answer():
     ("wrong", "reason"),
     [
         (answer([]), "entities: List should have at least 1 item"),
-        (answer([entity("a")] * 25), "entities: List should have at most 24 items"),
-        (answer([entity("a", "b" * 81)]), "at most 80 characters"),
+        (answer([entity("a")] * 17), "entities: List should have at most 16 items"),
+        (answer([entity("a", "b" * 49)]), "at most 48 characters"),
         (answer([entity("a", count=0)]), "entities.0.count"),
         (answer([entity("a", "ant"), entity("a", "bee")]), "concept ids must be unique; used twice: a"),
         (answer([entity("a")], [link("h", ["a"], "holding", "moon")]), "refers to what does not exist: moon"),
@@ -119,6 +121,26 @@ def test_an_entity_is_found_by_its_name_where_only_it_has_it(called):
         answer([entity("Fox 1", "fox", ["red"]), entity("ball")], [link("k", [called], "kicking", "the ball")]), "x"
     )
     assert told.interactions[0].members() == ("fox_1", "ball")
+
+
+def test_a_number_that_is_given_is_asked_for_be_it_one_and_one_that_is_open_is_not():
+    told = read_concepts(answer([entity("cat", count=1), entity("acorn", count=2), entity("water")]), "x")
+    assert [(e.id, e.count) for e in told.entities] == [("cat", 1), ("acorn", 2), ("water", 1)]
+    assert [(c.about, c.question) for c in told.checks if c.aspect == "count"] == [
+        ("cat", "Is there exactly one cat in the picture?"),
+        ("acorn", "Counting every acorn in the picture, are there exactly 2?"),
+    ]
+
+
+def test_that_nothing_else_is_there_is_not_asked_of_a_free_prompt():
+    assert "nothing_else" not in {check.aspect for check in read_concepts(GOOD, PROMPT).checks}
+
+
+def test_an_id_that_is_too_long_is_cut_wherever_it_stands():
+    id = "child_in_the_yellow_raincoat_at_the_shore"
+    told = read_concepts(answer([entity(id, "child"), entity("boat")], [link("r" * 99, [id], "rowing", "boat")]), "x")
+    assert told.interactions[0].subjects == (told.entities[0].id,)
+    assert len(told.entities[0].id) <= 28
 
 
 def test_what_is_said_twice_is_said_once():
@@ -238,6 +260,29 @@ def test_concepts_can_be_written_in_the_flat_notation_again():
     told = read_concepts(GOOD, PROMPT)
     again = read_concepts(format_concepts(told.model_copy(update={"scene": None})), PROMPT)
     assert (again.entities, again.interactions) == (told.entities, told.interactions)
+
+
+def largest(schema: dict) -> object:
+    """The longest value that keeps to a schema."""
+    if "anyOf" in schema:
+        return max(map(largest, schema["anyOf"]), key=lambda value: len(json.dumps(value)))
+    match schema.get("type"):
+        case "object":
+            return {name: largest(below) for name, below in schema["properties"].items()}
+        case "array":
+            return [largest(schema["items"])] * schema["maxItems"]
+        case "string":
+            return max(schema.get("enum") or ["x" * schema["maxLength"]], key=len)
+        case kind:
+            return schema["maximum"] if kind == "integer" else None
+
+
+@pytest.mark.parametrize("answer_type", [ConceptAnswer, CritiqueAnswer, RefinedAnswer, ComparisonAnswer])
+def test_the_largest_answer_fits_into_one_reply(answer_type):
+    """At three characters a token, which is few for English words in JSON, and with a tenth to spare."""
+    value = largest(portable_schema(answer_type, strict=False))
+    answer_type.model_validate(value)
+    assert len(json.dumps(value)) / 3 < 0.9 * ChatSettings(model="m").max_tokens
 
 
 def test_the_caps_bound_every_list_and_string():

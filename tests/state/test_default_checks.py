@@ -25,6 +25,22 @@ def test_questions_tell_like_things_apart_by_their_attributes():
     assert questions[-1] == "Does the picture show this: cat touch red small ball?"
 
 
+def test_what_is_wanted_once_is_counted_where_that_is_asked_for():
+    assert [c.question for c in default_checks([BALL, CATS], [], counted=["b"]) if c.aspect == "count"] == [
+        "Is there exactly one ball in the picture?",
+        "Counting every cat in the picture, are there exactly 2?",
+    ]
+
+
+def test_things_of_one_name_are_not_mixed_up():
+    balls = [BALL, Entity(id="b2", name="ball", attributes=("blue",))]
+    assert [c.question for c in default_checks(balls, [], counted=["b", "b2"]) if c.about == "b2"] == [
+        "Is there any ball in the picture?",
+        "Is there any ball that is blue?",
+        "Is there exactly one blue ball in the picture?",
+    ]
+
+
 def test_an_interaction_with_itself_depends_on_it_once():
     washes = Interaction(id="w", kind="contact", subjects=("c",), relation="wash", object="c")
     assert default_checks([CATS], [washes])[-1].depends_on == ("presence:c",)

@@ -109,6 +109,15 @@ async def test_an_id_is_known_by_what_small_models_make_of_it(image, store, copi
     assert (await examined(chat, image, store)).answers()["cat"] == "pass"
 
 
+async def test_a_line_that_was_copied_is_known_by_its_beginning_where_it_is_cut(image, store):
+    long = concepts().model_copy(
+        update={"checks": (Check(id="cat", question=f"Is there {'very ' * 60}much of it?", aspect="scene"),)}
+    )
+    chat = FakeChat(lambda question: answers(**{f"cat: Is there {'very ' * 60}much of it?": "yes"}))
+    critique = await ChatCritic(chat).critique(image, long, store)
+    assert critique.answers() == {"cat": "pass"}
+
+
 async def test_an_answer_survives_evidence_that_does_not_end(image, store):
     rambling = {"answers": [{"check": "cat", "evidence": "a cat, " * 1000, "answer": "yes"}]}
     critique = await examined(FakeChat(lambda question: rambling), image, store)
@@ -207,7 +216,7 @@ def test_a_users_own_template_with_other_variables_is_refused_at_once(tmp_path):
         ChatCritic(FakeChat(script({})), templates=tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"votes": 0}, {"words": 0}, {"checks_per_call": 0}, {"checks_per_call": 65}])
+@pytest.mark.parametrize("options", [{"votes": 0}, {"words": 0}, {"checks_per_call": 0}, {"checks_per_call": 21}])
 def test_numbers_out_of_range_are_refused(options):
     with pytest.raises(SettingsError, match="at least 1"):
         ChatCritic(FakeChat(script({})), **options)

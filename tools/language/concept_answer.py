@@ -1,13 +1,28 @@
-"""The decomposer's answer on the wire: plain, capped and without references, so that small models end."""
+"""The decomposer's answer on the wire: plain, without references, and capped.
+
+The largest answer that keeps to the caps fits into one reply of ``ChatSettings.max_tokens``, so that a
+small model ends in time; they leave room for twice what a prompt of 60 words holds.
+"""
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from ...state import InteractionKind
 
-Id = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
-Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+LONGEST_ID = 28
+"""Characters; longer ones are cut, alike wherever they stand."""
+
+
+def _cut(value: object) -> object:
+    return value.strip()[:LONGEST_ID] if isinstance(value, str) else value
+
+
+Id = Annotated[
+    str, BeforeValidator(_cut), StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_ID)
+]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=48)]
+Adjective = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=32)]
 
 
 class _Wire(BaseModel):
@@ -20,8 +35,9 @@ class EntityAnswer(_Wire):
 
     id: Id
     name: Phrase
-    attributes: list[Phrase] = Field(max_length=8)
-    count: int = Field(ge=1, le=99)
+    attributes: list[Adjective] = Field(max_length=4)
+    count: Annotated[int, Field(ge=1, le=99)] | None
+    """None where the number is open, or it cannot be counted."""
 
 
 class InteractionAnswer(_Wire):
@@ -29,7 +45,7 @@ class InteractionAnswer(_Wire):
 
     id: Id
     kind: InteractionKind
-    subjects: list[Id] = Field(min_length=1, max_length=8)
+    subjects: list[Id] = Field(min_length=1, max_length=5)
     relation: Phrase
     object: Id | None
 
@@ -37,6 +53,6 @@ class InteractionAnswer(_Wire):
 class ConceptAnswer(_Wire):
     """A prompt taken apart."""
 
-    entities: list[EntityAnswer] = Field(min_length=1, max_length=24)
-    interactions: list[InteractionAnswer] = Field(max_length=32)
-    scene: Annotated[str, StringConstraints(strip_whitespace=True, max_length=160)] | None
+    entities: list[EntityAnswer] = Field(min_length=1, max_length=16)
+    interactions: list[InteractionAnswer] = Field(max_length=16)
+    scene: Annotated[str, StringConstraints(strip_whitespace=True, max_length=120)] | None

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from ...prompts import TemplateError, load, render
-from ...state import Check, ConceptGraph, Entity, Interaction, default_checks, parse_concepts
+from ...state import Check, ConceptGraph, default_checks, parse_concepts
 from ..errors import PromptError, SettingsError
 from .chat import ChatModel
 from .concept_answer import ConceptAnswer
-from .mending import mended
+from .mending import Concepts, mended
 from .question import Question
 from .wire import json_object, portable_schema, without_thoughts
 
@@ -69,16 +69,15 @@ def read_concepts(text: str, prompt: str) -> ConceptGraph:
     flat = _NOTATION.search(without_thoughts(text))
     if flat is not None and "{" not in flat.group():
         concepts = parse_concepts(flat.group())
-        return _graph(prompt, concepts.entities, concepts.interactions, None)
-    return _graph(prompt, *mended(ConceptAnswer.model_validate_json(json_object(text))))
+        return _graph(prompt, Concepts(concepts.entities, concepts.interactions))
+    return _graph(prompt, mended(ConceptAnswer.model_validate_json(json_object(text))))
 
 
-def _graph(
-    prompt: str, entities: tuple[Entity, ...], interactions: tuple[Interaction, ...], scene: str | None
-) -> ConceptGraph:
+def _graph(prompt: str, concepts: Concepts) -> ConceptGraph:
     """The validated graph; a reference that dangles is found before a check is made of it."""
+    entities, interactions, scene, counted = concepts
     bare = ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, scene=scene)
-    checks = default_checks(entities, interactions)
+    checks = default_checks(entities, interactions, counted)
     if scene is not None:
         checks += (Check(id="scene", question=render("check_scene", scene=scene), aspect="scene"),)
     return ConceptGraph.model_validate({**dict(bare), "checks": checks})

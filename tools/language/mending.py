@@ -1,7 +1,7 @@
 """Slips of a decomposition whose meaning is clear, mended; what is unclear is left for the model to answer for."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ...state import Entity, Interaction
 from .concept_answer import ConceptAnswer, EntityAnswer, InteractionAnswer
@@ -12,8 +12,18 @@ _NOTHING = frozenset({"", "none", "null", "n/a", "any", "unspecified", "not spec
 _ARTICLES = ("a ", "an ", "the ")
 
 
-def mended(answer: ConceptAnswer) -> tuple[tuple[Entity, ...], tuple[Interaction, ...], str | None]:
-    """Entities, interactions and scene of an answer.
+class Concepts(NamedTuple):
+    """What a prompt asks for, before it is known to fit together."""
+
+    entities: tuple[Entity, ...]
+    interactions: tuple[Interaction, ...]
+    scene: str | None = None
+    counted: frozenset[str] = frozenset()
+    """Ids of the entities whose number the answer gives, be it one."""
+
+
+def mended(answer: ConceptAnswer) -> Concepts:
+    """The concepts of an answer.
 
     Ids are written alike, an interaction that names an entity in place of its id finds it, what is
     said twice is said once, and interactions that share an id are told apart.
@@ -21,12 +31,17 @@ def mended(answer: ConceptAnswer) -> tuple[tuple[Entity, ...], tuple[Interaction
     entities = _once(_entity(entity) for entity in answer.entities)
     found = _Finder(answer.entities)
     interactions = _once(_interaction(interaction, found) for interaction in answer.interactions)
-    return entities, _with_own_ids(interactions, {e.id for e in entities}), _something(answer.scene)
+    return Concepts(
+        entities,
+        _with_own_ids(interactions, {e.id for e in entities}),
+        _something(answer.scene),
+        frozenset(_plain(e.id) for e in answer.entities if e.count is not None),
+    )
 
 
 def _entity(answer: EntityAnswer) -> Entity:
     attributes = [a for a in dict.fromkeys(answer.attributes) if a.casefold() not in _NOTHING]
-    return Entity(id=_plain(answer.id), name=answer.name, attributes=tuple(attributes), count=answer.count)
+    return Entity(id=_plain(answer.id), name=answer.name, attributes=tuple(attributes), count=answer.count or 1)
 
 
 def _interaction(answer: InteractionAnswer, found: "_Finder") -> Interaction:

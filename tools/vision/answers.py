@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-LONGEST_REMARK = 600
+LONGEST_REMARK = 240
 """Characters of evidence or of a reason that are kept."""
-LONGEST_ID = 300
+LONGEST_ID = 160
 """Characters of a check's id that are read."""
-MOST_ANSWERS = 64
-"""Answers in one reply; a small model that repeats itself ends here."""
+MOST_ANSWERS = 20
+"""Answers in one reply; a small model that repeats itself ends here, and so within ``ChatSettings.max_tokens``."""
 
 
 def one_line(text: str) -> str:

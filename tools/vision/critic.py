@@ -34,7 +34,7 @@ class ChatCritic:
             image is sent once more for each check.
         together: whether all checks are asked at once and settled afterwards. One call where levels
             take two or three; but a question about a thing that is not there tempts a model to see it.
-        checks_per_call: checks asked in one call at most, 1 to 64.
+        checks_per_call: checks asked in one call at most, 1 to 20.
         words: length of the corrected prompt at most.
 
     Raises:
@@ -50,7 +50,7 @@ class ChatCritic:
         votes: int = 1,
         probabilities: bool = False,
         together: bool = False,
-        checks_per_call: int = 12,
+        checks_per_call: int = 16,
         words: int = 70,
     ) -> None:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...state import Check
-from .answers import CheckAnswer
+from .answers import LONGEST_ID, CheckAnswer
 from .questions import wire_id, wire_line
 
 
@@ -35,7 +35,7 @@ def counted(checks: Sequence[Check], answers: Sequence[CheckAnswer]) -> dict[str
 
 def _is_about(answer: CheckAnswer, check: Check) -> bool:
     """Small models copy the whole line in place of the id, or put it in quotation marks."""
-    return _bare(answer.check) in (_bare(wire_id(check)), _bare(wire_line(check)))
+    return _bare(answer.check) in (_bare(wire_id(check)[:LONGEST_ID]), _bare(wire_line(check)[:LONGEST_ID]))
 
 
 def _bare(id: str) -> str:
