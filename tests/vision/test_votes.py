@@ -82,7 +82,8 @@ async def test_each_vote_sees_the_checks_in_its_own_order_and_the_same_one_every
 
 
 @pytest.mark.parametrize(
-    ("likely", "answer"), [(0.93, "pass"), (0.61, "pass"), (0.55, "unknown"), (0.45, "unknown"), (0.02, "fail")]
+    ("likely", "answer"),
+    [(0.93, "pass"), (0.56, "pass"), (0.54, "unknown"), (0.46, "unknown"), (0.44, "fail"), (0.02, "fail")],
 )
 async def test_p_yes_decides(image, store, likely, answer):
     chat = FakeChat(script({}), lambda question: likely if listed(question) == ["cat"] else 0.99)

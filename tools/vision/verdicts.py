@@ -8,8 +8,10 @@ from .votes import Vote
 
 THRESHOLD = 0.5
 """P(yes) above this is a pass."""
-UNSURE = 0.1
-"""P(yes) nearer to the threshold than this is unknown."""
+UNSURE = 0.05
+"""P(yes) nearer to the threshold than this is unknown: as for the embedded critic, so that both decide alike
+on the same probabilities. Chat models put most of theirs near 0 and 1; what lies between is told by the
+verdict's own probability."""
 
 
 @dataclass(frozen=True)
