@@ -1,0 +1,117 @@
+"""``detailscribe batch``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import console, reported
+from .options import (
+    LEAVES,
+    ChatModel,
+    ChatUrl,
+    Diffusion,
+    Guidance,
+    Images,
+    PolicyArgs,
+    PolicyName,
+    Preset,
+    Rounds,
+    Seed,
+    SettingsFile,
+    Steps,
+    VisionModel,
+    VisionUrl,
+    model_arguments,
+    run_arguments,
+)
+
+if TYPE_CHECKING:
+    from ..batch.batch import Batch
+    from ..settings import Loaded
+
+
+def command(
+    prompts: Annotated[
+        str,
+        typer.Argument(
+            help="JSONL with `prompt` and, where they differ, `id`, `seed`, `policy`, `policy_args`, `budget`; CSV with"
+            " a column prompt; text with a prompt a line; a URL of one of these; or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    concurrency: Annotated[int, typer.Option(help="Prompts in flight.", min=1)] = 16,
+    preset: Preset = None,
+    chat_url: ChatUrl = None,
+    chat_model: ChatModel = None,
+    vision_url: VisionUrl = None,
+    vision_model: VisionModel = None,
+    diffusion: Diffusion = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    policy: PolicyName = None,
+    policy_arg: PolicyArgs = None,
+    seed: Seed = None,
+    rounds: Rounds = None,
+    images: Images = None,
+    settings: SettingsFile = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on"
+            " with.",
+            rich_help_panel=LEAVES,
+        ),
+    ] = None,
+    runs: Annotated[
+        bool, typer.Option("--runs/--no-runs", help="Keep run folders, or rows alone.", rich_help_panel=LEAVES)
+    ] = True,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run the prompts again that failed.", rich_help_panel=LEAVES)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.", rich_help_panel=LEAVES)
+    ] = False,
+) -> None:
+    """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""
+    from ..settings import load
+
+    with reported():
+        given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
+        run = run_arguments(steps, guidance, policy, policy_arg, seed, rounds, images, out)
+        given["run"] = given.get("run", {}) | run
+        batch = _run(prompts, load(given, file=settings), concurrency, runs, retry_failed, quiet)
+    raise typer.Exit(1 if batch.tally.failed else 0)
+
+
+def _run(prompts: str, loaded: "Loaded", concurrency: int, keep_runs: bool, retry_failed: bool, quiet: bool) -> "Batch":
+    from rich.text import Text
+
+    from ...tools.errors import DetailScribeError
+    from ..batch.batch import run_batch
+    from ..batch.live import BatchLive, span, summary
+
+    out = console(quiet)
+    sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
+    live = BatchLive(out)
+    try:
+        with live:
+            batch = run_batch(
+                prompts,
+                settings=loaded,
+                concurrency=concurrency,
+                keep_runs=keep_runs,
+                retry_failed=retry_failed,
+                on_event=live.on_event,
+                on_progress=live.on_progress,
+            )
+    except (DetailScribeError, KeyboardInterrupt):
+        if live.way_on:
+            typer.echo(live.way_on, err=True)
+        raise
+    if quiet:
+        typer.echo(batch.folder)
+    for line in (f"{summary(batch.tally)}; {span(live.seconds)}", f"results  {batch.results}"):
+        out.print(Text(line), soft_wrap=True)
+    return batch
