@@ -12,6 +12,9 @@ from .loading import Loadout
 from .prompts import ExperimentPrompt
 from .variants import Variant
 
+HARMLESS = {"device", "offload", "compiled", "max_batch"}
+"""Settings of ``diffusion`` that change no image, but for rounding."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -65,7 +68,8 @@ def _fingerprint(variant: Variant, cast: Cast) -> str:
         variant.budget.model_dump_json(),
         *(model_name(role) for role in (cast.decomposer, cast.diffusion, cast.critic)),
         f"{drawing.run.steps} {drawing.run.guidance}",
-        drawing.diffusion.model_dump_json(),
+        drawing.diffusion.model_dump_json(exclude=HARMLESS),
+        drawing.vision.model_dump_json(),
     )
     return digest("\0".join(parts))
 

@@ -4,14 +4,14 @@ import csv
 import io
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ...state import Frozen, Words
+from ...state import Frozen, InteractionKind, Words
 from ...tools.errors import SettingsError
 from ...tools.world.captions import short_caption
 from ...tools.world.layout import lay_out
@@ -36,6 +36,8 @@ class PromptSource(Frozen):
     things that training never combined so. Their scenario is the kind of their first interaction."""
     seed: int = 2026
     """Of the made-up ones."""
+    kinds: tuple[InteractionKind, ...] = ()
+    """Of the made-up ones, those whose first interaction is of these kinds; none for all."""
     files: tuple[Path, ...] = ()
     """JSONL, CSV with a header, or plain text with a prompt a line; relative to the experiment file."""
     column: str = "prompt"
@@ -57,7 +59,7 @@ class PromptSource(Frozen):
     def prompts(self, folder: Path) -> list[ExperimentPrompt]:
         """All of them, none twice; ``SettingsError`` if a file cannot be read or lacks the column."""
         if self.embedded:
-            return held_out(self.embedded, self.seed)
+            return held_out(self.embedded, self.seed, self.kinds)
         if self.texts:
             return _distinct(ExperimentPrompt(text) for text in self.texts)
         return _distinct(prompt for path in self.files for prompt in self._spread(list(self._read(folder / path))))
@@ -75,15 +77,16 @@ class PromptSource(Frozen):
             yield ExperimentPrompt(text.strip(), str(record.get(self.scenario, "")) if self.scenario else path.stem)
 
 
-def held_out(count: int, seed: int) -> list[ExperimentPrompt]:
+def held_out(count: int, seed: int, kinds: Sequence[InteractionKind] = ()) -> list[ExperimentPrompt]:
     """Prompts of the embedded world that training never saw; the first ones are the same for any count."""
     rng, found = random.Random(seed), dict[str, ExperimentPrompt]()
     while len(found) < count:
         spec = random_spec(rng)
         if not spec.held_out or spec.unseen != (len(found) % 2 == 1) or lay_out(spec, rng) is None:
             continue
-        text = short_caption(spec)
-        found.setdefault(text, ExperimentPrompt(text, _kind(spec)))
+        if not kinds or _kind(spec) in kinds:
+            text = short_caption(spec)
+            found.setdefault(text, ExperimentPrompt(text, _kind(spec)))
     return list(found.values())
 
 

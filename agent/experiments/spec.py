@@ -41,22 +41,20 @@ class PolicyEntry(Frozen):
     label: Words | None = None
     """What the tables call it; None for the policy's name. Values of the grid are appended."""
     args: dict[str, Any] = Field(default_factory=dict)
-    """Parameters of its class."""
+    """Parameters of its class; the text ``none`` stands for None, which TOML cannot write."""
     grid: Grid = Field(default_factory=dict)
-    """More parameters of its class, each with several values."""
+    """More parameters of its class, each with several values; ``"budget.NAME"`` varies a bound of its budget."""
     budget: BudgetChange = BudgetChange()
     """Its own bounds."""
     critics: tuple[Words, ...] | None = None
     """Labels of the critics that it is tried with; None for all."""
 
 
-class CriticEntry(Frozen):
+class CriticEntry(CriticSettings):
     """A critic, once for each combination of its grid."""
 
     label: Words | None = None
     """What the tables call it; None for its settings in words."""
-    settings: CriticSettings = CriticSettings()
-    """How reliable it is, and what it is asked."""
     grid: Grid = Field(default_factory=dict)
     """Settings with several values each."""
 

@@ -12,9 +12,11 @@ from ...tools.errors import SettingsError
 from ..policies import resolve_policy
 from ..validation import first_problem
 from .critics import CriticSettings
-from .spec import CriticEntry, Experiment, Grid, PolicyEntry
+from .spec import BudgetChange, CriticEntry, Experiment, Grid, PolicyEntry
 
 Values = dict[str, Any]
+_BUDGET = "budget."
+_NAMING = {"label", "grid"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def variants(experiment: Experiment) -> list[Variant]:
     """
     problems: list[str] = []
     critics = list(_critics(experiment, problems))
-    found = [v for entry in experiment.policies for v in _of_policy(entry, experiment, critics)]
+    found = [v for entry in experiment.policies for v in _of_policy(entry, experiment, critics, problems)]
     problems += _unusable(found) + _ambiguous(found, experiment)
     if problems:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
@@ -65,7 +67,7 @@ def _critics(experiment: Experiment, problems: list[str]) -> Iterator[_Critic]:
     for number, entry in enumerate(experiment.critics):
         for chosen in combinations(entry.grid):
             try:
-                settings = CriticSettings.model_validate(entry.settings.model_dump() | chosen)
+                settings = CriticSettings.model_validate(entry.model_dump(exclude=_NAMING) | chosen)
             except ValidationError as error:
                 problems.append(f"critics.{number}.grid: {first_problem(error)}")
                 continue
@@ -80,27 +82,43 @@ def _group(entry: CriticEntry) -> str:
     """The entry's label, or its settings in words."""
     if entry.label is not None:
         return entry.label
-    said = {name: getattr(entry.settings, name) for name in sorted(entry.settings.model_fields_set)}
+    said = {name: getattr(entry, name) for name in sorted(entry.model_fields_set - _NAMING)}
     return _labelled("", said)
 
 
-def _of_policy(entry: PolicyEntry, experiment: Experiment, critics: list[_Critic]) -> Iterator[Variant]:
+def _of_policy(
+    entry: PolicyEntry, experiment: Experiment, critics: list[_Critic], problems: list[str]
+) -> Iterator[Variant]:
     name = entry.label or entry.policy
     for chosen, critic in itertools.product(combinations(entry.grid), critics):
         if entry.critics is not None and critic.group not in entry.critics:
             continue
-        parameters = {f"policy.{k}": v for k, v in chosen.items()} | {
-            f"critic.{k}": v for k, v in critic.chosen.items()
-        }
+        args, bounds = _split(entry.args | chosen)
+        try:
+            budget = BudgetChange.model_validate(entry.budget.model_dump() | bounds).on(experiment.budget)
+        except ValidationError as error:
+            problems.append(f"policies: {name}: budget.{first_problem(error)}")
+            continue
         yield Variant(
             label=_joined(_labelled(name, chosen), critic.label),
             policy=entry.policy,
-            args=entry.args | chosen,
-            budget=entry.budget.on(experiment.budget),
+            args=args,
+            budget=budget,
             critic=critic.settings,
             group=_joined(name, critic.group),
-            parameters=parameters,
+            parameters=_prefixed("policy", chosen) | _prefixed("critic", critic.chosen),
         )
+
+
+def _split(chosen: Values) -> tuple[Values, Values]:
+    """The parameters of a policy, and the bounds of its budget among them."""
+    bounds = {name.removeprefix(_BUDGET): value for name, value in chosen.items() if name.startswith(_BUDGET)}
+    args = {name: None if value == "none" else value for name, value in chosen.items() if not name.startswith(_BUDGET)}
+    return args, bounds
+
+
+def _prefixed(prefix: str, values: Values) -> Values:
+    return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
 def combinations(grid: Grid) -> list[Values]:
