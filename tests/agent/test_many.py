@@ -1,0 +1,288 @@
+"""Many runs over one set of roles: no result lands on another's prompt, and nothing ends the others' work."""
+
+import asyncio
+import gc
+import json
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from detailscribe.agent import BestOfN, Run, Single
+from detailscribe.agent.batch.jobs import Job, folder_name
+from detailscribe.agent.batch.ledger import RESULTS, Ledger, read_rows
+from detailscribe.agent.many import Cast, run_many
+from detailscribe.agent.settings import Settings, load
+from detailscribe.state import Population
+from detailscribe.tools.errors import ModelError, SettingsError
+
+from .fakes import CHECKS, FakeDecomposer, FakeDiffusion, ScriptedCritic
+
+ONE = BestOfN(n=1)
+
+
+def jobs(count, **changes):
+    return [
+        Job(f"job-{n:04d}", **({"prompt": f"a cat, take {n}", "seed": n, "policy": ONE} | changes))
+        for n in range(count)
+    ]
+
+
+def cast(**changes):
+    chosen = {"decomposer": FakeDecomposer(), "diffusion": FakeDiffusion(), "critic": ScriptedCritic({})} | changes
+    return Cast(loaded=load(Settings()), **chosen)
+
+
+async def many(folder, given, **changes):
+    """The rows by id; ``changes`` that are roles go to the cast."""
+    roles = {name: changes.pop(name) for name in ("decomposer", "diffusion", "critic") if name in changes}
+    with Ledger(folder) as ledger:
+        await run_many(given, cast(**roles), ledger, **changes)
+    return {row.id: row for row in read_rows(folder)}
+
+
+@dataclass
+class Unhurried(FakeDiffusion):
+    """Takes longest for the first that ask, and counts who is here."""
+
+    breaks_on: str = "nothing"
+    error: type[Exception] = RuntimeError
+    here: int = 0
+    most: int = 0
+
+    async def generate(self, requests, store, progress=None):
+        self.here += 1
+        self.most = max(self.most, self.here)
+        try:
+            for _ in range(random.Random(requests[0].prompt).randrange(20)):
+                await asyncio.sleep(0)
+            if self.breaks_on in requests[0].prompt:
+                raise self.error(f"the model broke at {requests[0].prompt}")
+            return await super().generate(requests, store, progress)
+        finally:
+            self.here -= 1
+
+
+async def test_every_result_lands_on_its_own_prompt_whatever_ends_first(tmp_path):
+    def as_the_seed_says(image):
+        return " ".join(CHECKS[: image.seed % len(CHECKS)])
+
+    asked = jobs(40)
+    rows = await many(tmp_path, asked, diffusion=Unhurried(), critic=ScriptedCritic(as_the_seed_says), concurrency=8)
+    assert list(rows) != [job.id for job in asked], "they end in another order"
+    for job in asked:
+        row = rows[job.id]
+        assert (row.prompt, row.seed) == (job.prompt, job.seed)
+        assert (row.passed, row.checks) == (len(CHECKS) - job.seed % len(CHECKS), len(CHECKS))
+        result = json.loads((tmp_path / row.run / "result.json").read_bytes())
+        assert (result["prompt"], result["best"]["seed"]) == (job.prompt, job.seed)
+        assert (tmp_path / row.best).is_file()
+
+
+async def test_no_more_are_in_flight_than_the_concurrency_and_the_source_is_read_as_places_become_free(tmp_path):
+    diffusion, taken = Unhurried(), []
+
+    def source():
+        for job in jobs(30):
+            taken.append(job.id)
+            yield job
+
+    ahead = []
+    await many(tmp_path, source(), diffusion=diffusion, concurrency=4, on_row=lambda row: ahead.append(len(taken)))
+    assert 1 < diffusion.most <= 4
+    assert all(taken_by_then <= row + 4 for row, taken_by_then in enumerate(ahead, 1))
+
+
+async def test_a_run_that_fails_is_a_row_and_not_the_end(tmp_path):
+    given = [*jobs(5), Job("words", "a xylophone", 0, ONE), Job("empty", "", 0, ONE)]
+    rows = await many(tmp_path, given, diffusion=Unhurried(breaks_on="take 3"), concurrency=2)
+    assert {id: row.error for id, row in rows.items() if row.status == "failed"} == {
+        "job-0003": "RuntimeError",
+        "words": "PromptError",
+        "empty": "PromptError",
+    }
+    assert rows["job-0003"].message == "the model broke at a cat, take 3"
+    assert rows["job-0003"].run is None
+    assert not (tmp_path / "runs" / "job-0003").exists()
+    assert not rows["job-0003"].all_correct
+
+
+async def test_a_failed_run_with_an_image_keeps_its_folder(tmp_path):
+    diffusion = FakeDiffusion(breaks_at="01-00")
+    rows = await many(tmp_path, jobs(1, policy=Single()), diffusion=diffusion, critic=ScriptedCritic(lambda i: "cat"))
+    assert (rows["job-0000"].error, rows["job-0000"].run) == ("RuntimeError", "runs/job-0000")
+    assert (tmp_path / "runs" / "job-0000" / "images" / "00-00.png").is_file()
+
+
+async def test_a_run_that_is_cancelled_from_within_is_a_failed_row(tmp_path):
+    class Cancelled(FakeDecomposer):
+        async def decompose(self, prompt):
+            if "take 1" in prompt:
+                raise asyncio.CancelledError
+            return await super().decompose(prompt)
+
+    rows = await many(tmp_path, jobs(3), decomposer=Cancelled())
+    assert [row.error for row in rows.values() if row.status == "failed"] == ["CancelledError"]
+    assert len(rows) == 3
+
+
+async def test_a_model_that_fails_all_ends_the_batch_and_leaves_no_row(tmp_path):
+    broken = Unhurried(breaks_on="take", error=ModelError)
+    with pytest.raises(ModelError, match="the model broke"):
+        await many(tmp_path, jobs(100), diffusion=broken, concurrency=4)
+    assert list(read_rows(tmp_path)) == []
+    assert broken.most <= 4
+    assert list(tmp_path.glob("runs/*")) == []
+    assert len(await many(tmp_path, jobs(9))) == 9, "and it goes on once the model works"
+
+
+async def test_few_jobs_that_all_fail_by_a_model_end_the_batch(tmp_path):
+    with pytest.raises(ModelError, match="the model broke"):
+        await many(tmp_path, jobs(2), diffusion=Unhurried(breaks_on="take", error=ModelError))
+    assert list(read_rows(tmp_path)) == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 64])
+async def test_a_model_that_refuses_some_prompts_fails_these_alone(tmp_path, concurrency):
+    refused = Unhurried(breaks_on="7", error=ModelError)
+    rows = await many(tmp_path, jobs(30), diffusion=refused, concurrency=concurrency)
+    assert len(rows) == 30
+    assert sorted(row.id for row in rows.values() if row.error == "ModelError") == [f"job-{n:04d}" for n in (7, 17, 27)]
+
+
+async def test_a_model_that_breaks_on_the_way_leaves_the_rows_so_far(tmp_path):
+    @dataclass
+    class Mortal(FakeDiffusion):
+        lives: int = 10
+
+        async def generate(self, requests, store, progress=None):
+            self.lives -= 1
+            if self.lives < 0:
+                raise ModelError("the server is gone")
+            return await super().generate(requests, store, progress)
+
+    with pytest.raises(ModelError, match="the server is gone"):
+        await many(tmp_path, jobs(20), diffusion=Mortal(), concurrency=4)
+    assert [row.status for row in read_rows(tmp_path)] == ["done"] * 10
+    rows = await many(tmp_path, jobs(20), concurrency=4)
+    assert len(rows) == sum(1 for _ in read_rows(tmp_path)) == 20
+
+
+async def test_cancelling_stops_what_is_in_flight_and_another_start_goes_on(tmp_path):
+    @dataclass
+    class Stuck(FakeDiffusion):
+        cancelled: list[str] = field(default_factory=list)
+
+        async def generate(self, requests, store, progress=None):
+            if "take 3" in requests[0].prompt:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    self.cancelled.append(requests[0].prompt)
+                    raise
+            return await super().generate(requests, store, progress)
+
+    stuck = Stuck()
+    noted = asyncio.Event()
+    work = asyncio.create_task(many(tmp_path, jobs(4), diffusion=stuck, concurrency=4, on_row=lambda row: noted.set()))
+    await noted.wait()
+    await asyncio.sleep(0.05)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert stuck.cancelled == ["a cat, take 3"]
+    assert not (tmp_path / "runs" / "job-0003").exists()
+    assert "job-0003" not in {row.id for row in read_rows(tmp_path)}
+    decomposer = FakeDecomposer()
+    assert len(await many(tmp_path, jobs(4), decomposer=decomposer)) == 4
+    assert "a cat, take 3" in decomposer.asked
+    assert "a cat, take 0" not in decomposer.asked
+
+
+async def test_a_half_made_folder_is_made_anew(tmp_path):
+    half = tmp_path / "runs" / "job-0000"
+    (half / "images").mkdir(parents=True)
+    (half / "images" / "00-07.png").write_bytes(b"left by a kill")
+    rows = await many(tmp_path, jobs(1))
+    assert rows["job-0000"].status == "done"
+    assert not (half / "images" / "00-07.png").exists()
+
+
+async def test_folders_can_go_once_their_rows_are_there(tmp_path):
+    rows = await many(tmp_path, jobs(3), keep_runs=False)
+    assert len(rows) == 3
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+async def test_an_id_that_was_run_as_something_else_is_refused(tmp_path):
+    await many(tmp_path, jobs(2))
+    with pytest.raises(SettingsError, match=r"'job-0000' has a row in .* already, for another prompt"):
+        await many(tmp_path, jobs(2, prompt="a dog"))
+
+
+async def test_of_runs_that_ended_nothing_is_held_but_their_rows(tmp_path):
+    ended, held = [], []
+
+    def count(row):
+        ended.append(row.id)
+        if len(ended) % 50 == 0:
+            gc.collect()
+            held.append(sum(isinstance(o, Run | Population) for o in gc.get_objects()))
+
+    await many(tmp_path, jobs(200), keep_runs=False, concurrency=4, on_row=count)
+    assert len(ended) == 200
+    assert 0 < max(held) <= 3 * 4
+
+
+@pytest.mark.parametrize("torn", [b'{"id": "job-0', b"\xff\xfe", b'{"id": "job-0001", "status": "done"}'])
+async def test_a_last_line_torn_by_a_kill_is_cut_off(tmp_path, torn):
+    await many(tmp_path, jobs(3))
+    whole = (tmp_path / RESULTS).read_bytes()
+    (tmp_path / RESULTS).write_bytes(whole + torn)
+    assert len(list(read_rows(tmp_path))) == 3
+    with Ledger(tmp_path) as ledger:
+        assert ledger.tally.rows == 3
+    assert (tmp_path / RESULTS).read_bytes() == whole
+
+
+def test_a_file_that_is_one_torn_line_is_emptied(tmp_path):
+    (tmp_path / RESULTS).write_bytes(b"x" * 200_000)
+    with Ledger(tmp_path) as ledger:
+        assert ledger.tally.rows == 0
+    assert (tmp_path / RESULTS).read_bytes() == b""
+
+
+async def test_a_whole_line_that_is_no_row_is_named_and_nothing_is_touched(tmp_path):
+    await many(tmp_path, jobs(1))
+    with (tmp_path / RESULTS).open("ab") as file:
+        file.write(b'{"id": "x"}\n')
+    before = (tmp_path / RESULTS).read_bytes()
+    with pytest.raises(SettingsError, match=r"line 2 of .*results\.jsonl is no row"):
+        Ledger(tmp_path)
+    assert (tmp_path / RESULTS).read_bytes() == before
+
+
+def test_two_cannot_write_to_one_folder(tmp_path):
+    with Ledger(tmp_path), pytest.raises(SettingsError, match="another process is at work"):
+        Ledger(tmp_path)
+    with Ledger(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("id", ["000017", "coco-12", "a.b_c-d", "x" * 100])
+def test_a_plain_id_is_the_name_of_its_folder(id):
+    assert folder_name(id) == id
+
+
+HOSTILE = ["", ".", "..", "../../etc/passwd", "/etc", "a/b", "a\\b", "C:x", "con", "NUL.txt", "-rf", "a ", "a.", "A"]
+HOSTILE += ["x" * 101, "猫", "a\x00b", "a\nb", "\udc80", "~root", "$HOME", "*", "lpt1", "aux.json"]
+
+
+def test_a_hostile_id_stays_inside_the_folder_and_apart_from_the_others(tmp_path):
+    names = [folder_name(id) for id in HOSTILE]
+    assert len({name.lower() for name in names}) == len(HOSTILE)
+    for name in names:
+        (tmp_path / name).mkdir()
+        assert (tmp_path / name).parent.samefile(tmp_path)
+        assert name.split(".")[0] not in ("con", "nul", "aux", "lpt1")
+    assert len(list(tmp_path.iterdir())) == len(HOSTILE)
