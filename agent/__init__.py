@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from .reader import RecordedRun, read_run
     from .report import write_report
+    from .resume import aresume, resume
     from .routing import decide, judge
     from .runs import arun, run
     from .settings import Settings, load_settings
@@ -57,6 +58,7 @@ __all__ = [
     "SeedSearch",
     "Settings",
     "Single",
+    "aresume",
     "arun",
     "arun_batch",
     "build_graph",
@@ -68,6 +70,7 @@ __all__ = [
     "read_run",
     "recursion_limit",
     "resolve_policy",
+    "resume",
     "run",
     "run_batch",
     "write_report",
@@ -99,6 +102,7 @@ _MODULES = {
     ),
     "reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
+    "resume": ("aresume", "resume"),
     "runs": ("arun", "run"),
     "settings": ("Settings", "load_settings"),
 }

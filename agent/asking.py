@@ -3,6 +3,7 @@
 from ..state import Advice, Comparison, Population, RunState, Spend, pair_name
 from ..tools.errors import SettingsError
 from ..tools.roles import Asker, Comparer
+from .asked_once import advise, compare
 from .context import Context, population_of
 from .policies.policy import Advised
 
@@ -18,7 +19,7 @@ async def advice_for(state: RunState, context: Context) -> Advice | None:
     image = population.spend + Spend(images=1, critic_calls=1)
     if population.round >= population.budget.rounds or population.budget.exceeded_by(image):
         return None
-    return await context.policy.advise(population, asker_of(context.policy, context))
+    return await advise(population, context.policy, asker_of(context.policy, context), context)
 
 
 def asker_of(policy: Advised, context: Context) -> Asker:
@@ -40,7 +41,7 @@ async def with_comparisons(population: Population, context: Context) -> Populati
         if population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
             return population
         best = population.best()
-        made = await context.critic.compare(best, other, population.concepts, context.store)
+        made = await compare(best, other, population.concepts, context.critic, context)
         known: dict[str, Comparison] = {**population.comparisons, pair_name(best, other): made}
         population = population.model_copy(update={"comparisons": known})
     return population

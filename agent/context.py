@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ..state import Budget, Population, RunState
 from ..tools.roles import Asker, Critic, Decomposer, Diffusion
 from ..tools.store import Store
+from .answers import Answers
 from .policies.policy import Policy
 
 
@@ -26,6 +27,9 @@ class Context:
     """Bounds that no policy can exceed."""
     chat: Asker | None = None
     """A chat model for policies that ask one; None where there is none."""
+    answers: Answers | None = None
+    """Of this run so far: what is among them, and every image that lies in the store, is not asked for again.
+    None where nothing is to be found again."""
 
 
 def population_of(state: RunState, context: Context) -> Population:

@@ -45,6 +45,12 @@ class RunStarted(EventBase):
     budget: Budget
 
 
+class Resumed(EventBase):
+    """Another process goes on with the run; what it finds done it does not do again. Since version 2."""
+
+    type: Literal["resumed"] = "resumed"
+
+
 class NodeStarted(EventBase):
     """A node begins; ``image`` is the one it will make, if it makes one."""
 
@@ -141,6 +147,7 @@ class Denoising(EventBase):
 
 Event = Annotated[
     RunStarted
+    | Resumed
     | NodeStarted
     | NodeFinished
     | PromptDecomposed

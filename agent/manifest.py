@@ -4,12 +4,17 @@ import platform
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from ..state import STATE_VERSION, Frozen
+from ..tools.errors import SettingsError
 from .context import Context
 from .settings import Settings
+from .validation import first_problem
+
+MANIFEST = "manifest.json"
 
 PACKAGES = (
     "accelerate",
@@ -19,6 +24,7 @@ PACKAGES = (
     "langchain-core",
     "langchain-openai",
     "langgraph",
+    "langgraph-checkpoint-sqlite",
     "numpy",
     "openai",
     "pillow",
@@ -31,7 +37,7 @@ PACKAGES = (
 
 
 class Manifest(Frozen):
-    """Written as ``manifest.json`` before anything is drawn."""
+    """Written as ``manifest.json`` before anything is asked, and again when the models are loaded."""
 
     run: str
     prompt: str
@@ -44,7 +50,7 @@ class Manifest(Frozen):
     sources: dict[str, str]
     """Where each setting came from, by dotted name; those at their defaults are left out."""
     models: dict[str, str]
-    """Name and content hash by role."""
+    """Name and content hash by role; empty while none is loaded."""
     command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))
     """The arguments of the process."""
     python: str = Field(default_factory=platform.python_version)
@@ -52,6 +58,22 @@ class Manifest(Frozen):
     packages: dict[str, str] = Field(default_factory=lambda: installed())
     """Version by distribution."""
     state_version: int = STATE_VERSION
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run folder.
+
+    Raises:
+        SettingsError: there is none, or it is of a version that this code does not know.
+    """
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{folder} is no run folder: it holds no {MANIFEST}") from error
+    except ValidationError as error:
+        raise SettingsError(
+            f"{folder / MANIFEST} is of another version of DetailScribe: {first_problem(error)}"
+        ) from error
 
 
 def models_of(context: Context) -> dict[str, str]:

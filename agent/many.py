@@ -19,15 +19,16 @@ from .batch.outcomes import Ended, Going
 from .batch.rows import Row, row_of
 from .context import Context
 from .doctor.require import require
+from .driving import complete, emitter
 from .events import Event, EventLog, RunStarted
 from .graph import Graph, build_graph
 from .manifest import model_name
 from .outcome import Run
 from .presets import preset_named
 from .run_folder import claimed
-from .runs import AlreadyDecomposed, complete, emitter, write_manifest
 from .settings import Loaded
 from .validation import check_prompt
+from .work import AlreadyDecomposed, write_manifest
 
 RUNS = "runs"
 """Folder of the run folders, beside the rows."""

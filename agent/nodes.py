@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from ..state import STATE_VERSION, Decision, Population, RunInput, RunState
 from ..tools.errors import SettingsError
 from ..tools.roles import Progress
+from .asked_once import draw, look, redenoise
 from .asking import advice_for, with_comparisons
 from .context import Context
 from .messages import Criticized, Decomposed, Drawn, Finished, FinishWork, GenerateWork, RefineWork
@@ -23,14 +24,14 @@ async def decompose(state: RunInput, runtime: Runtime[Context]) -> Decomposed:
 async def generate(state: GenerateWork, runtime: Runtime[Context]) -> Drawn:
     """Draw one image from pure noise."""
     context, decision = context_of(runtime), state["decision"]
-    [image] = await context.diffusion.generate([state["request"]], context.store, progress_of(runtime))
+    image = await draw(state["request"], context, progress_of(runtime))
     return {"images": {image.id: image}, "decisions": {} if decision is None else {decision.image: decision}}
 
 
 async def refine(state: RefineWork, runtime: Runtime[Context]) -> Drawn:
     """Re-denoise one image."""
     context, decision = context_of(runtime), state["decision"]
-    [image] = await context.diffusion.redenoise([state["request"]], context.store, progress_of(runtime))
+    image = await redenoise(state["request"], context, progress_of(runtime))
     return {"images": {image.id: image}, "decisions": {decision.image: decision}}
 
 
@@ -38,8 +39,7 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
     """Look at every image that has not been looked at, all at once; then have the policy's adviser asked, if any."""
     context, seen = context_of(runtime), state.get("critiques", {})
     images = [image for id, image in sorted(state["images"].items()) if id not in seen]
-    looks = [context.critic.critique(image, state["concepts"], context.store) for image in images]
-    critiques = await asyncio.gather(*looks)
+    critiques = await asyncio.gather(*(look(image, state["concepts"], context) for image in images))
     made: Criticized = {
         "critiques": {image.id: found for image, found in zip(images, critiques, strict=True)},
         "round": max(image.round for image in state["images"].values()),

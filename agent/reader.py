@@ -34,6 +34,7 @@ from .events import (
     NodeFinished,
     NodeStarted,
     PromptDecomposed,
+    Resumed,
     RunFinished,
     RunStarted,
     TraceError,
@@ -82,7 +83,9 @@ class RecordedRun:
     @cached_property
     def status(self) -> Status:
         """How far it came."""
-        telling = RunFinished | Failed | NodeStarted | RunStarted  # work begun after an error: it was taken up again
+        telling = (
+            RunFinished | Failed | NodeStarted | RunStarted | Resumed
+        )  # work begun after an error: it was taken up again
         last = next((e for e in reversed(self.events) if isinstance(e, telling)), None)
         if isinstance(last, RunFinished):
             return "finished"

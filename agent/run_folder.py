@@ -5,12 +5,13 @@ import re
 import secrets
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from ..tools.errors import SettingsError
-from ..tools.store import Store
+from ..tools.store import PARTIAL, Store
+from .locking import LOCK, locked
 
 SLUG_LENGTH = 40
 """Characters of the prompt in a run's id."""
@@ -28,39 +29,66 @@ def claimed(folder: Path) -> Generator[Store]:
     """The folder, made and ours; where the run fails before its first image, all that was made goes again.
 
     Raises:
-        SettingsError: it cannot be made or written, or holds something already.
+        SettingsError: it cannot be made or written, holds something already, or another process works on it.
     """
     absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
-        _make(folder)
-    except SettingsError:
+        with _ours(folder):
+            _refuse_full(folder)
+            with _cleared_without_image(folder):
+                yield Store(folder)
+    except BaseException:
         _remove_empty(absent)
         raise
-    try:
+
+
+@contextmanager
+def taken_up(folder: Path) -> Generator[Store]:
+    """The folder of a run that goes on; what a kill left half written in it is gone.
+
+    Raises:
+        SettingsError: there is no such folder, it cannot be written, or another process works on it.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"there is no run folder {folder}")
+    with _ours(folder):
+        for partial in folder.rglob(PARTIAL):
+            partial.unlink()
         yield Store(folder)
+
+
+@contextmanager
+def _ours(folder: Path) -> Generator[None]:
+    """The folder, made and locked; only its making can fail."""
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder))
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"cannot write to the run folder {str(folder)!r}: {cause}") from error
+        yield
+
+
+def _refuse_full(folder: Path) -> None:
+    if any(path.name != LOCK for path in folder.iterdir()):
+        raise SettingsError(f"the run folder {folder} is not empty; name another with --out")
+
+
+@contextmanager
+def _cleared_without_image(folder: Path) -> Generator[None]:
+    try:
+        yield
     except BaseException:
         if not any(folder.glob("images/*.png")):
             _clear(folder)
-            _remove_empty(absent)
         raise
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise SettingsError(f"the run folder {folder} is not empty; name another with --out")
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"cannot write to the run folder {str(folder)!r}: {cause}") from error
 
 
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _remove_empty(folders: list[Path]) -> None:

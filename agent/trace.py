@@ -1,10 +1,10 @@
 """From the graph's stream to events, seen from outside the nodes."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..state import Critique, Decision, ImageRecord, change
+from ..state import Critique, Decision, ImageRecord, RunState, change
 from .events import (
     Advised,
     Compared,
@@ -21,9 +21,12 @@ from .events import (
 
 
 class Tracer:
-    """Reads the parts of ``graph.astream(stream_mode=["tasks", "custom"], version="v2")`` of one run."""
+    """Reads the parts of ``graph.astream(stream_mode=["tasks", "custom"], version="v2")`` of one run.
 
-    def __init__(self, run: str) -> None:
+    What it has told once it does not tell again, nor what an earlier process told (``told``) before it was killed.
+    """
+
+    def __init__(self, run: str, told: Iterable[Event] = ()) -> None:
         self.run = run
         self.images: dict[str, ImageRecord] = {}
         """Seen so far, by id."""
@@ -31,11 +34,48 @@ class Tracer:
         """Seen so far, by image id."""
         self.failed = False
         """Whether a node raised."""
-        self._decided: set[str] = set()
+        self._told: dict[tuple[str, ...], object] = {}
         self._started: dict[str, tuple[float, int | None, str | None]] = {}
+        for event in told:
+            self._note(event)
 
     def read(self, part: Mapping[str, Any]) -> Iterator[Event]:
         """The events that one stream part stands for."""
+        return filter(self._note, self._read(part))
+
+    def missing(self, state: RunState) -> Iterator[Event]:
+        """What the state knows and was not told, in the order it came about: the end of a trace cut off by a kill."""
+        return filter(self._note, self._known(state))
+
+    def _note(self, event: Event) -> bool:
+        """Remember what an event tells; whether it is new."""
+        if isinstance(event, ImageMade):
+            self.images[event.record.id] = event.record
+        elif isinstance(event, Critiqued):
+            self.critiques[event.critique.image] = event.critique
+        content = _content(event)
+        if content is None:
+            return True
+        name, told = content
+        known = self._told.get(name) == told
+        self._told[name] = told
+        return not known
+
+    def _known(self, state: RunState) -> Iterator[Event]:
+        images, critiques, decisions = state.get("images", {}), state.get("critiques", {}), state.get("decisions", {})
+        if "concepts" in state:
+            yield PromptDecomposed(run=self.run, concepts=state["concepts"])
+        for round in sorted({image.round for image in images.values()}):
+            of_round = [image for image in images.values() if image.round == round]
+            yield from (self._made(None, image) for image in of_round)
+            yield from (self._critiqued(None, critiques[i.id]) for i in of_round if i.id in critiques)
+            if advice := state.get("advice", {}).get(str(round)):
+                yield Advised(run=self.run, round=round, advice=advice)
+            yield from (self._decided(None, decisions[i.id]) for i in of_round if i.id in decisions)
+        for pair in state.get("comparisons", {}).values():
+            yield Compared(run=self.run, image=pair.better, comparison=pair)
+
+    def _read(self, part: Mapping[str, Any]) -> Iterator[Event]:
         data = part["data"]
         if part["type"] == "custom":
             yield Denoising(run=self.run, image=data["image"], done=data["done"], steps=data["steps"])
@@ -45,13 +85,7 @@ class Tracer:
             yield from self._end(data["id"], data["name"], data["result"] or {}, data["error"])
 
     def _start(self, task: str, node: str, given: Mapping[str, Any]) -> Iterator[Event]:
-        for decision in _decisions(given):
-            if decision.image in self._decided:
-                continue
-            self._decided.add(decision.image)
-            yield Decided(
-                run=self.run, round=self._round(decision.image), node=node, image=decision.image, decision=decision
-            )
+        yield from (self._decided(node, decision) for decision in _decisions(given))
         request = given.get("request")
         round, image = (request.round, request.id) if request else (self._last_round(), None)
         self._started[task] = (time.monotonic(), round, image)
@@ -76,12 +110,14 @@ class Tracer:
         seconds = time.monotonic() - started
         yield NodeFinished(run=self.run, round=round, node=node, image=image, task=task, seconds=seconds)
 
-    def _made(self, node: str, record: ImageRecord) -> Event:
-        self.images[record.id] = record
+    def _decided(self, node: str | None, decision: Decision) -> Event:
+        round = self._round(decision.image)
+        return Decided(run=self.run, round=round, node=node, image=decision.image, decision=decision)
+
+    def _made(self, node: str | None, record: ImageRecord) -> Event:
         return ImageMade(run=self.run, round=record.round, node=node, image=record.id, record=record)
 
-    def _critiqued(self, node: str, critique: Critique) -> Event:
-        self.critiques[critique.image] = critique
+    def _critiqued(self, node: str | None, critique: Critique) -> Event:
         record = self.images.get(critique.image)
         before = self.critiques.get(record.parent) if record and record.parent else None
         changed = change(before, critique) if before else None
@@ -100,6 +136,25 @@ def failure(run: str, error: object, **where: Any) -> Failed:
     """The event of an exception, or of what LangGraph hands on in place of one."""
     name = type(error).__name__ if isinstance(error, BaseException) else "Error"
     return Failed(run=run, error=name, message=str(error), **where)
+
+
+def _content(event: Event) -> tuple[tuple[str, ...], object] | None:
+    """What an event tells of the state, by a name of its own; None where it tells of the process alone."""
+    match event:
+        case PromptDecomposed():
+            return ("concepts",), event.concepts
+        case ImageMade():
+            return ("image", event.record.id), event.record
+        case Critiqued():
+            return ("critique", event.critique.image), event.critique
+        case Advised():
+            return ("advice", str(event.advice.round)), event.advice
+        case Compared():
+            return ("comparison", event.comparison.first, event.comparison.second), event.comparison
+        case Decided():
+            return ("decision", event.decision.image), event.decision
+        case _:
+            return None
 
 
 def _decisions(given: Mapping[str, Any]) -> list[Decision]:

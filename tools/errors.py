@@ -34,3 +34,7 @@ class ReplyError(DetailScribeError):
 
 class MissingLatentError(DetailScribeError):
     """A trajectory was to be resumed at a step that was not kept."""
+
+
+class Interrupted(DetailScribeError):
+    """A run was asked to stop, and did so after a step; it can go on from there."""

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+PARTIAL = ".*.partial"
+"""Files that are being written."""
+
 
 class Store:
     """A run folder. Every file in it is whole or absent: it is written beside its place and moved there."""

@@ -17,10 +17,13 @@ PIPED_WIDTH = 120
 @contextmanager
 def reported() -> Generator[None]:
     """What the user can mend becomes one line on stderr and exit status 2; Ctrl-C becomes 130."""
-    from ...tools.errors import DetailScribeError
+    from ...tools.errors import DetailScribeError, Interrupted
 
     try:
         yield
+    except Interrupted as interrupted:
+        typer.echo(str(interrupted), err=True)
+        raise typer.Exit(130) from interrupted
     except DetailScribeError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from error

@@ -80,10 +80,11 @@ def _show(prompt: str, loaded: "Loaded", quiet: bool) -> None:
     if quiet:
         typer.echo(done.folder)
     else:
-        _tell(out, done, loaded.settings)
+        tell(out, done, loaded.settings)
 
 
-def _tell(out: "Console", done: "Run", settings: "Settings") -> None:
+def tell(out: "Console", done: "Run", settings: "Settings") -> None:
+    """A run that came to its end."""
     from rich.text import Text
 
     from ..live import summary

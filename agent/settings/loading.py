@@ -25,6 +25,9 @@ from .layers import (
 )
 from .sections import Settings
 
+SECRETS = ("chat", "vision", "images")
+"""Sections that have a key."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -84,6 +87,16 @@ def _may_stay(layer: Layer) -> bool:
 def load_settings(*given: Given, file: Path | None = None) -> Settings:
     """The settings alone; see ``load``."""
     return load(*given, file=file).settings
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """The same settings with the keys that the environment, or a file in it, holds now; a record has none."""
+    sources = [from_environment(), from_file(None), *(from_fallbacks() if settings.chats else [])]
+    found = merged(sources)
+    keys = {name: {"key": key} for name in SECRETS if (key := _table(found, name).get("key")) is not None}
+    values = explicit(settings)
+    overlay(values, keys)
+    return Settings.model_validate(values)
 
 
 def merged(layers: list[Layer]) -> Table:

@@ -33,6 +33,22 @@ def _cache_folder() -> Path:
     return root / "detailscribe" / "answers"
 
 
+def _off_by_name(value: object) -> object:
+    return "off" if _off(value) is None else value
+
+
+def _checkpoints(where: str) -> str:
+    """Refuses what names no place, or could hold a secret; the message does not repeat it."""
+    if where in ("sqlite", "off"):
+        return where
+    parts = urlsplit(where)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.hostname:
+        raise ValueError("this is neither sqlite nor off, nor a URL such as postgresql://localhost/detailscribe")
+    if parts.password is not None or parts.query:
+        raise ValueError("the URL is stored with the run, so it may hold no password or query; set PGPASSWORD instead")
+    return where
+
+
 def _off(value: object) -> object:
     """None for what means none where a file or the environment can only hold text."""
     return None if value is False or value in ("", "off", "false", "none") else value
@@ -68,6 +84,9 @@ class RunSettings(Section):
     budget: Budget = Field(default_factory=Budget)
     out: Path | None = None
     """The run folder; None for a new one under ``runs/``."""
+    checkpoints: Annotated[str, BeforeValidator(_off_by_name), AfterValidator(_checkpoints)] = "sqlite"
+    """Where the state is kept, so that a run can be rewound and forked: ``sqlite``, a file in the run folder; ``off``;
+    or the URL of a Postgres server, without a password."""
 
 
 class ChatSection(Section):

@@ -1,6 +1,5 @@
 """Roles of a few lines: a critic that follows a script, and a diffusion model that paints one colour."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from detailscribe.state import (
     Population,
     Verdict,
 )
+from detailscribe.tools.diffusion.png import png_bytes
 from detailscribe.tools.errors import MissingLatentError, PromptError
 from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 from detailscribe.tools.store import Store
@@ -120,6 +120,7 @@ class FakeDiffusion:
     model: str = "fake@0"
     requests: list[GenerateRequest | RedenoiseRequest] = field(default_factory=list)
     breaks_at: str | None = None
+    writes_latents: bool = False
 
     async def generate(self, requests, store, progress=None) -> list[ImageRecord]:
         return [self._make(r, store, progress, origin="reseed" if r.parent else "generate") for r in requests]
@@ -147,14 +148,17 @@ class FakeDiffusion:
         if request.id == self.breaks_at:
             raise RuntimeError("the model broke")
         self.requests.append(request)
-        buffer = io.BytesIO()
-        Image.new("RGB", (8, 8), (request.seed % 256, 99, 20)).save(buffer, "PNG")
-        store.write(f"images/{request.id}.png", buffer.getvalue())
-        if progress:
-            progress(request.id, STEPS, STEPS)
         kept = {k: f"latents/{request.id}-{k}.safetensors" for k in request.keep_steps}
         given = {"parent": getattr(request, "parent", None), "prompt": request.prompt, "seed": request.seed}
-        return record(request.id, **(given | {"round": request.round, "trajectory": kept} | changes))
+        given |= {"round": request.round, "trajectory": kept, "model": self.model}
+        made = record(request.id, **(given | changes))
+        if self.writes_latents:
+            for reference in (made.latent, *kept.values()):
+                store.write(reference, b"a latent")
+        store.write(made.path, png_bytes(Image.new("RGB", (8, 8), (request.seed % 256, 99, 20)), made))
+        if progress:
+            progress(request.id, STEPS, STEPS)
+        return made
 
 
 @dataclass

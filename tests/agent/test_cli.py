@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -60,12 +59,12 @@ def test_choosing_nothing_says_that_it_is_embedded_and_offline(cli, monkeypatch)
     assert [line for line in lines if line.startswith("models ")] == [EMBEDDED]
     assert "offline" in EMBEDDED
     monkeypatch.setitem(presets.PRESETS, "mine", replace(presets.PRESETS["embedded"], settings={"chat": CHAT}))
-    monkeypatch.setattr("detailscribe.agent.runs.require", nothing_to_see)
+    monkeypatch.setattr("detailscribe.agent.work.require", nothing_to_see)
     assert EMBEDDED not in cli("run", PROMPT, "--preset", "mine", "--out", "mine").stdout
 
 
 def test_models_can_be_named_by_options(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("detailscribe.agent.runs.require", nothing_to_see)
+    monkeypatch.setattr("detailscribe.agent.work.require", nothing_to_see)
     models = ("--chat-url", "http://one/v1", "--chat-model", "m", "--vision-url", "http://two/v1")
     models += ("--vision-model", "v", "--diffusion", "some/folder", "--guidance", 2.5)
     done = cli("run", PROMPT, *models, "--out", "run")
@@ -241,7 +240,7 @@ main()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_ends_cleanly_and_keeps_what_was_drawn(tmp_path):
+def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_drawn(tmp_path):
     here = os.path.dirname(__file__)
     command = [sys.executable, "-c", ENDLESS, here, "run", PROMPT, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -249,7 +248,8 @@ def test_ctrl_c_ends_cleanly_and_keeps_what_was_drawn(tmp_path):
         assert process.stderr is not None
         while process.stdout.readline() != "drawing\n":
             assert process.poll() is None, process.stderr.read()
-        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "stopping after this step; Ctrl-C again stops at once\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr.read() == "interrupted\n"

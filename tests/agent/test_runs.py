@@ -50,7 +50,8 @@ def test_the_folder_holds_everything_and_nothing_half_written(tmp_path):
     done = small_run(tmp_path)
     names = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*") if p.is_file()}
     images = {f"images/{id}.png" for id in ("00-00", "00-01", "01-00", "02-00")}
-    assert names == images | {"events.jsonl", "manifest.json", "report.html", "result.json"}
+    rest = {"answers.jsonl", "checkpoints.sqlite", "events.jsonl", "manifest.json", "report.html", "result.json"}
+    assert names == images | rest
     assert RunResult.model_validate_json((done.folder / "result.json").read_bytes()) == done.result
     assert done.report.read_text().startswith("<!doctype html>")
 

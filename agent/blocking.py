@@ -1,0 +1,75 @@
+"""Async functions for callers that cannot await, and what Ctrl-C does to them."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from langgraph.runtime import RunControl
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STOPPING = "stopping after this step; Ctrl-C again stops at once"
+
+
+def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """The same function for callers that cannot await; where a loop runs already, as in a notebook, in a thread.
+
+    Where it takes a ``control``, Ctrl-C asks that to stop.
+    """
+    stops = "control" in inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        control = None
+        if stops:
+            given = kwargs.get("control")
+            kwargs["control"] = control = given if isinstance(given, RunControl) else RunControl()
+        if not _loop_is_running():
+            with stopped_by_ctrl_c(control):
+                return asyncio.run(function(*args, **kwargs))
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(max_workers=1) as pool, stopped_by_ctrl_c(control):
+            work: Future[R] = pool.submit(context.run, lambda: asyncio.run(function(*args, **kwargs)))
+            return work.result()
+
+    return call
+
+
+@contextmanager
+def stopped_by_ctrl_c(control: RunControl | None) -> Generator[None]:
+    """The first Ctrl-C asks ``control``, if there is one, to stop after the step; a second one interrupts as ever.
+
+    Signals reach the main thread alone; in another one nothing is changed.
+    """
+    if control is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: object) -> None:
+        control.request_drain("Ctrl-C")
+        print(STOPPING, file=sys.stderr, flush=True)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

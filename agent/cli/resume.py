@@ -1,0 +1,30 @@
+"""``detailscribe resume``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import console, reported
+from .run import tell
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run folder.")] = False,
+) -> None:
+    """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
+    from ..live import Live
+    from ..manifest import read_manifest
+    from ..resume import resume
+
+    with reported():
+        out = console(quiet)
+        sys.path.append(str(Path.cwd()))  # where module:Name is looked for, as in a run
+        with Live(out) as live:
+            done = resume(folder, on_event=live)
+        if quiet:
+            typer.echo(done.folder)
+        else:
+            tell(out, done, read_manifest(folder).settings)

@@ -1,0 +1,144 @@
+"""The graph is driven to its end, from wherever it stands, and its stream becomes the trace."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+
+from ..state import STATE_VERSION, RunInput, RunResult, RunState, spend_of
+from ..tools.errors import Interrupted
+from .checkpoints import check_version
+from .context import Context
+from .events import Event, EventLog, RunFinished
+from .graph import Graph, recursion_limit
+from .outcome import Run
+from .report import write_report
+from .trace import Tracer, failure
+
+Emit = Callable[[Event], None]
+
+
+async def complete(
+    graph: Graph,
+    run_id: str,
+    prompt: str,
+    seed: int,
+    context: Context,
+    emit: Emit,
+    told: Iterable[Event] = (),
+    control: RunControl | None = None,
+) -> Run:
+    """Drive the graph to its end and leave result and report in the context's store.
+
+    Where the graph's checkpointer knows the run, it goes on from there.
+
+    Args:
+        graph: Compiled; the run is its thread of the name ``run_id``.
+        run_id: Of the run.
+        prompt: What the picture should show.
+        seed: Of the run.
+        context: What the caller chose.
+        emit: Takes every event.
+        told: What the trace tells already, which is not told again.
+        control: Stops the run after a step.
+
+    Raises:
+        Interrupted: ``control`` asked for it.
+        SettingsError: the checkpointer knows the run in another version of the state.
+    """
+    tracer = Tracer(run_id, told)
+    state = await _drive(graph, {"prompt": prompt, "seed": seed}, context, tracer, emit, control)
+    result, store = result_of(run_id, state), context.store
+    store.write("result.json", result.model_dump_json(indent=2).encode())
+    write_report(store.root, result)
+    emit(RunFinished(run=run_id, image=result.best.id, stop=result.stop, spend=result.spend))
+    return Run(result, store.root)
+
+
+async def _drive(
+    graph: Graph, start: RunInput, context: Context, tracer: Tracer, emit: Emit, control: RunControl | None
+) -> RunState:
+    """The final state; every part of the graph's stream becomes events."""
+    config: RunnableConfig = {
+        "configurable": {"thread_id": tracer.run},
+        "recursion_limit": recursion_limit(context.budget),
+    }
+    state, unfinished = await _standing(graph, config)
+    if state is not None:
+        _tell(tracer.missing(state), emit)
+        if not unfinished:
+            return state
+    try:
+        async for part in graph.astream(
+            None if unfinished else start,
+            config,
+            context=context,
+            stream_mode=["tasks", "custom", "values"],
+            version="v2",
+            control=control,
+        ):
+            if part["type"] == "values":
+                state = part["data"]
+                _tell(tracer.missing(state), emit)
+            else:
+                _tell(tracer.read(part), emit)
+    except GraphDrained as drained:
+        interrupted = Interrupted(f"stopped after this step; go on with: detailscribe resume {context.store.root}")
+        emit(failure(tracer.run, interrupted))
+        raise interrupted from drained
+    except BaseException as error:
+        if not tracer.failed:
+            emit(failure(tracer.run, error))
+        raise
+    if state is None:
+        raise RuntimeError("the graph ended without a state")
+    return state
+
+
+async def _standing(graph: Graph, config: RunnableConfig) -> tuple[RunState | None, bool]:
+    """What the checkpointer knows of the run, if anything, and whether there is more to do."""
+    if graph.checkpointer is None:
+        return None, False
+    snapshot = await graph.aget_state(config)
+    if not snapshot.values:
+        return None, False
+    state = cast(RunState, snapshot.values)
+    check_version(state.get("version", STATE_VERSION), "the run")
+    return state, bool(snapshot.next)
+
+
+def _tell(events: Iterable[Event], emit: Emit) -> None:
+    for event in events:
+        emit(event)
+
+
+def emitter(log: EventLog, on_event: Callable[[Event], Any] | None) -> Emit:
+    """Writes each event down and tells it."""
+
+    def emit(event: Event) -> None:
+        log.write(event)
+        if on_event is not None:
+            on_event(event)
+
+    return emit
+
+
+def result_of(run_id: str, state: RunState) -> RunResult:
+    """The outcome of a state that ``finish`` has written."""
+    ids = sorted(state["images"])
+    advice, comparisons = state.get("advice", {}).values(), state.get("comparisons", {}).values()
+    return RunResult(
+        run=run_id,
+        prompt=state["prompt"],
+        concepts=state["concepts"],
+        best=state["images"][state["best"]],
+        images=tuple(state["images"][id] for id in ids),
+        critiques=tuple(state["critiques"][id] for id in ids),
+        decisions=tuple(state["decisions"][id] for id in ids),
+        advice=tuple(advice),
+        comparisons=tuple(comparisons),
+        stop=state["stop"],
+        spend=spend_of(state["concepts"], state["images"], state["critiques"], advice, comparisons),
+    )
