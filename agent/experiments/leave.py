@@ -20,9 +20,12 @@ from .summary import tables_of
 from .tables import Table, comma_separated, markdown
 from .variants import baseline_of
 
+ROWS = "rows.jsonl"
+"""The rows of the whole experiment, one a run, in its order."""
+
 
 def leave(loadout: Loadout, rows: Sequence[Row], folder: Path) -> dict[str, Table]:
-    """Write ``summary.md``, ``page.html``, ``tables/*.csv``, ``plots/*.svg`` and the tidy ``images.*``.
+    """Write ``rows.jsonl``, ``summary.md``, ``page.html``, ``tables/*.csv``, ``plots/*.svg`` and the tidy ``images.*``.
 
     Plots are left out where matplotlib is not installed; ``images.parquet`` where pyarrow is not, which leaves
     ``images.csv``.
@@ -35,6 +38,7 @@ def leave(loadout: Loadout, rows: Sequence[Row], folder: Path) -> dict[str, Tabl
     figures = figures_of(rows, loadout.variants) if can_plot() else []
     drawings = {figure.name: (figure.title, svg(figure)) for figure in figures}
     facts = _facts(loadout, rows)
+    store.write(ROWS, "".join(f"{row.model_dump_json()}\n" for row in rows).encode())
     for name, table in tables.items():
         store.write(f"tables/{name}.csv", comma_separated(table).encode())
     for name, (_, drawing) in drawings.items():

@@ -52,11 +52,26 @@ def load_experiment(path: Path | str) -> Loadout:
     except ValueError as error:
         raise ExperimentError(f"{path} is no TOML: {error}") from error
     try:
-        experiment = _validated(table)
-        chosen, settings, prompts = _checked(experiment, path.parent)
+        return loaded(path.stem, table, path.parent, text)
     except SettingsError as error:
         raise ExperimentError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
-    return Loadout(path.stem, experiment, chosen, prompts, settings, text)
+
+
+def loaded(name: str, table: dict[str, Any], folder: Path, text: str = "") -> Loadout:
+    """An experiment from what its file would say.
+
+    Args:
+        name: What it is called.
+        table: What the file would say.
+        folder: Where its prompts are looked for.
+        text: The file as it was read; empty where there is none.
+
+    Raises:
+        SettingsError: it says what cannot be done; each line of the message is one mistake.
+    """
+    experiment = _validated(table)
+    chosen, settings, prompts = _checked(experiment, folder)
+    return Loadout(name, experiment, chosen, prompts, settings, text)
 
 
 def _validated(table: dict[str, Any]) -> Experiment:

@@ -74,10 +74,10 @@ def _fingerprint(variant: Variant, cast: Cast) -> str:
     return digest("\0".join(parts))
 
 
-def by_critic(planned: list[Planned], casts: dict[str, Cast]) -> Iterator[tuple[Cast, list[Planned]]]:
-    """The runs that share their roles, together."""
-    groups: dict[int, list[Planned]] = {}
+def by_critic(planned: list[Planned], casts: dict[str, Cast]) -> Iterator[tuple[Cast, list[Job]]]:
+    """The jobs that share their roles, together; variants that come to the same job have it done once."""
+    groups: dict[int, dict[str, Planned]] = {}
     for one in planned:
-        groups.setdefault(id(casts[one.variant.label]), []).append(one)
+        groups.setdefault(id(casts[one.variant.label]), {}).setdefault(one.job.id, one)
     for group in groups.values():
-        yield casts[group[0].variant.label], group
+        yield casts[next(iter(group.values())).variant.label], [one.job for one in group.values()]

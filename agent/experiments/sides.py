@@ -11,7 +11,8 @@ from ...tools.errors import SettingsError
 from ..batch.ledger import RESULTS
 from ..batch.ledger import read_rows as read_batch_rows
 from ..reader import EVENTS, RESULT, read_run
-from .perform import JUDGED
+from .bench import JUDGED
+from .leave import ROWS
 from .rows import Row, read_rows, told
 
 Side = dict[str, list[Row]]
@@ -24,7 +25,9 @@ def read_side(folder: Path) -> Side:
     Raises:
         SettingsError: it is none of these folders, or nothing in it came to an end.
     """
-    if (folder / JUDGED).is_file():
+    if (folder / ROWS).is_file():
+        rows = read_rows(folder / ROWS)
+    elif (folder / JUDGED).is_file():
         rows = read_rows(folder / JUDGED)
     elif (folder / RESULTS).is_file():
         rows = _batch(folder)
