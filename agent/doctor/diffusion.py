@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...tools.errors import DetailScribeError, ModelError, SettingsError
-from ..hub import check_available, is_hub_id
+from ..hub import check_available, is_hub_id, pipeline_class
 from ..policies import POLICIES
+from ..presets import PRESETS
 from ..roles import diffusion_source, draws_remotely, endpoint_of
 from ..settings import DiffusionSection, Settings
 from .finding import Finding, found, ok, problem, warning
 
 if TYPE_CHECKING:
-    from ...tools.diffusion.memory import Precision
+    from ...tools.diffusion.memory import MemoryThere, Precision
     from ...tools.diffusion.placement import Placement
 
 DRAWING_ALONE = ("best_of_n",)
@@ -20,7 +21,7 @@ DRAWING_ALONE = ("best_of_n",)
 
 
 def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
-    """Cheapest first; nothing is loaded, and the hub is asked at most once."""
+    """Cheapest first; nothing is loaded, and the hub is asked for nothing but an index."""
     if draws_remotely(settings):
         yield found("diffusion", lambda: _remote(settings))
         return
@@ -43,18 +44,31 @@ def _where(chosen: DiffusionSection) -> str:
     """Where the model lies or comes from."""
     if chosen.model is None:
         return "the embedded model, inside the package"
+    from ...tools.diffusion.sizes import KNOWN, is_downloaded
+
     if not is_hub_id(chosen.model):
         if not (Path(chosen.model) / "model_index.json").is_file():
             raise ModelError(
                 f"there is no diffusers model in {chosen.model}: name a folder with a model_index.json or owner/name"
             )
+        _check_kind(chosen.model)
         return f"the folder {chosen.model}"
-    from ...tools.diffusion.sizes import is_downloaded
-
     if is_downloaded(chosen.model):
+        _check_kind(chosen.model)
         return f"{chosen.model}, downloaded"
     check_available(chosen.model)
+    if chosen.model not in KNOWN:
+        _check_kind(chosen.model)
     return f"{chosen.model}, not downloaded: the first run fetches it"
+
+
+def _check_kind(model: str) -> None:
+    """Refuse a family that cannot be refined, by its index alone."""
+    kind = pipeline_class(model)
+    if not kind.startswith("StableDiffusion3"):
+        from ...tools.diffusion.family import check_family
+
+        check_family(kind)
 
 
 def _device(chosen: DiffusionSection) -> str:
@@ -83,11 +97,25 @@ def _memory(settings: Settings) -> Finding:
     try:
         check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu)
     except ModelError as error:
-        return problem("memory", error)
+        return problem("memory", ModelError(f"{error}{_preset_that_fits(chosen, there, placement.on_gpu)}"))
     free = f"{_gb(there.ram_bytes)} of RAM are free"
     if placement.on_gpu and there.gpu_bytes is not None:
         free = f"{_gb(there.gpu_bytes)} and {free}"
     return ok("memory", f"{_needed(source, placement.precision, chosen, gpu=placement.on_gpu)}; {free}")
+
+
+def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere", gpu: bool) -> str:
+    """The first preset of the same model that would fit, as an advice; empty if none would."""
+    from ...tools.diffusion.memory import fits
+    from ...tools.diffusion.sizes import model_size
+
+    for name, preset in PRESETS.items():
+        other = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
+        if not gpu or other.model is None or other.model != chosen.model or "policy" in preset.settings.get("run", {}):
+            continue
+        if fits(model_size(other.model), other.precision or "bf16", other.offload, other.t5, there, gpu=gpu):
+            return f"; or use --preset {name}"
+    return ""
 
 
 def _needed(source: Path | str, precision: "Precision", chosen: DiffusionSection, gpu: bool = True) -> str:

@@ -184,6 +184,29 @@ def test_too_little_memory_is_told_with_what_is_needed(cli, monkeypatch):
     assert re.search(r"needs about [\d.]+ GB of memory and 8.0 GB are free", text)
 
 
+@pytest.mark.parametrize(
+    ("free", "advice"),
+    [(24e9, "; or use --preset sd35-large-24gb"), (12e9, "; or use --preset sd35-large-12gb"), (2e9, "")],
+)
+def test_too_little_memory_names_the_settings_and_the_preset_that_would_do(cli, monkeypatch, free, advice):
+    hub_that_answers(monkeypatch, (302, ""))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(memory, "memory_there", lambda: MemoryThere(int(free), int(64e9)))
+    status, text = told(cli("doctor", "--json", "--preset", "sd35-large"))["memory"]
+    assert status == "problem"
+    assert text.endswith(advice or "use a smaller model or another machine")
+    assert ('set diffusion.precision = "' in text) == bool(advice)
+
+
+def test_a_family_that_cannot_be_refined_is_told_from_its_index(cli, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "HiDreamImagePipeline"}')
+    status, text = told(cli("doctor", "--json", "--preset", "diffusers", "--diffusion", "model"))["diffusion"]
+    assert status == "problem"
+    assert "no image-to-image pipeline for a HiDreamImagePipeline" in text
+
+
 def test_what_an_absent_gpu_would_have_to_hold_is_told_all_the_same(cli, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     hub_that_answers(monkeypatch, (302, ""))

@@ -1,6 +1,7 @@
 """Other families draw and are refined through their own pipelines, or say clearly that they cannot be."""
 
 import asyncio
+import json
 import string
 import threading
 import warnings
@@ -35,7 +36,7 @@ from transformers import (
 )
 
 from detailscribe.state import ImageRecord
-from detailscribe.tools.diffusion import PipelineDiffusion
+from detailscribe.tools.diffusion import PipelineDiffusion, loading
 from detailscribe.tools.diffusion.family import make_family
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.errors import MissingLatentError, ModelError, SettingsError
@@ -434,6 +435,23 @@ class NoPath:
 def test_a_family_without_such_a_path_is_refused_in_one_line(name):
     with pytest.raises(ModelError, match=rf"\Adiffusers has no image-to-image pipeline for a {name}, .*\Z"):
         make_family(NoPath(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("HiDreamImagePipeline", "no image-to-image pipeline for a HiDreamImagePipeline"),
+        ("StableDiffusionXLPipeline", "a StableDiffusionXLImg2ImgPipeline takes no height, width"),
+        ("Flux9Pipeline", "has no pipeline Flux9Pipeline"),
+    ],
+)
+def test_a_family_that_cannot_be_refined_is_not_downloaded(tmp_path, monkeypatch, name, complaint):
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({"_class_name": name}))
+    monkeypatch.setattr(loading, "hf_hub_download", lambda model, file: str(tmp_path / file))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda source: pytest.fail("it was fetched"))
+    with pytest.raises(ModelError, match=complaint):
+        PipelineDiffusion.load("owner/name", device="cpu")
 
 
 def test_schedulers_that_no_step_names_are_refused():

@@ -213,12 +213,12 @@ async def test_layers_that_come_and_go_draw_the_same(folders, store):
 
 @pytest.mark.parametrize("offload", ["model", "group"])
 def test_offloading_needs_somewhere_to_load_from(offload):
-    with pytest.raises(SettingsError, match="there is no GPU: leave it out"):
+    with pytest.raises(SettingsError, match="there is no GPU: set diffusion.offload"):
         choose_placement("cpu", offload=offload)
 
 
 def test_four_bits_need_a_gpu():
-    with pytest.raises(ModelError, match=r"\A.*needs an NVIDIA GPU: use precision='bf16'.*\Z"):
+    with pytest.raises(ModelError, match=r"\A.*needs an NVIDIA GPU: .*diffusion.precision = .bf16.*\Z"):
         choose_placement("cpu", "nf4")
 
 
@@ -228,7 +228,7 @@ def test_four_bits_need_bitsandbytes_and_whole_parts(monkeypatch):
     with pytest.raises(ModelError, match=r"pip install 'detailscribe\[gpu\]'"):
         choose_placement(None, "nf4")
     monkeypatch.setattr(placement, "find_spec", lambda name: object())
-    with pytest.raises(SettingsError, match="use offload='model'"):
+    with pytest.raises(SettingsError, match="set diffusion.offload = .model"):
         choose_placement(None, "nf4", "group")
     assert choose_placement(None, "nf4", "model").dtype == torch.bfloat16
 

@@ -131,13 +131,17 @@ def test_a_known_model_is_known_before_it_is_there():
         memory_needed("nobody/nothing")
 
 
+def way(precision, offload, t5):
+    return f'set diffusion.precision = "{precision}", diffusion.offload = "{offload}", diffusion.t5 = "{t5}"'
+
+
 @pytest.mark.parametrize(
     ("free", "advice"),
     [
-        (24, "use precision='bf16', offload='model', t5='keep'"),
-        (16, "use precision='nf4', offload='none', t5='keep'"),
-        (12, "use precision='nf4', offload='model', t5='keep'"),
-        (6, "use precision='bf16', offload='group', t5='once'"),
+        (24, way("bf16", "model", "keep")),
+        (16, way("nf4", "none", "keep")),
+        (12, way("nf4", "model", "keep")),
+        (6, way("bf16", "group", "once")),
         (2, "use a smaller model or another machine"),
     ],
 )
@@ -150,9 +154,9 @@ def test_too_little_is_one_line_that_says_what_would_do(free, advice):
 
 
 def test_ram_counts_too():
-    with pytest.raises(ModelError, match=r"27.6 GB of memory and 20.0 GB are free; use .*t5='once'"):
+    with pytest.raises(ModelError, match=r"27.6 GB of memory and 20.0 GB are free; set .*diffusion.t5 = \"once\""):
         check_memory(LARGE, "bf16", "model", "keep", MemoryThere(24 * GB, 20 * GB), gpu=True)
-    with pytest.raises(ModelError, match=r"use precision='bf16', offload='none', t5='keep'"):
+    with pytest.raises(ModelError, match=way("bf16", "none", "keep")):
         check_memory(LARGE, "fp32", "none", "keep", MemoryThere(None, 40 * GB), gpu=False)
 
 
@@ -172,6 +176,14 @@ def test_a_model_that_does_not_fit_is_not_downloaded(monkeypatch):
     monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
     with pytest.raises(ModelError, match=r"10.0 GB are free"):
         LocalDiffusion.load(LARGE)
+
+
+def test_a_model_of_another_class_is_not_downloaded(tmp_path, monkeypatch):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    monkeypatch.setattr(loading, "hf_hub_download", lambda model, file: str(tmp_path / file))
+    monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
+    with pytest.raises(ModelError, match="it holds a FluxPipeline"):
+        LocalDiffusion.load("owner/name")
 
 
 def test_this_machine_has_memory():

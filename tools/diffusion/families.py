@@ -16,11 +16,11 @@ from ...state import ImageRecord
 from ..errors import ModelError, SettingsError
 from ..roles import GenerateRequest, Progress, RedenoiseRequest
 from ..store import Store
-from .family import Family, make_family
+from .family import Family, check_family, make_family
 from .family_drawing import Abandoned, Drawing, counted
 from .jobs import Job, in_this_context
 from .latents import final_reference, kept_reference, read_latent, write_latent
-from .loading import load_any
+from .loading import class_named, load_any
 from .memory import Offload, Precision
 from .operators import inject, resume
 from .placement import choose_placement
@@ -93,7 +93,9 @@ class PipelineDiffusion:
         Raises:
             ModelError: weights are missing or corrupt, the family cannot be refined, or there is too little memory.
         """
-        pipe, model = load_any(source, choose_placement(device, precision, offload))
+        placement = choose_placement(device, precision, offload)
+        check_family(class_named(source))
+        pipe, model = load_any(source, placement)
         return cls(pipe, model, **drawing)
 
     @property

@@ -56,7 +56,7 @@ class Family:
 
     def evaluations(self, guidance: float) -> int:
         """Forward passes of one step: 1 where guidance is off or distilled, otherwise 2."""
-        off = guidance <= (1 if "true_cfg_scale" in _parameters(self.drawing) else 0)
+        off = guidance <= (1 if "true_cfg_scale" in _parameters(type(self.drawing)) else 0)
         return 1 if self.is_distilled or off else 2
 
     def noise(self, seed: int) -> torch.Tensor:
@@ -127,7 +127,7 @@ class Family:
             pipe.maybe_free_model_hooks()
 
     def _guidance(self, guidance: float) -> dict[str, Any]:
-        if "true_cfg_scale" not in _parameters(self.drawing) or self.is_distilled:
+        if "true_cfg_scale" not in _parameters(type(self.drawing)) or self.is_distilled:
             return {"guidance_scale": guidance}
         return {"true_cfg_scale": guidance} | ({"negative_prompt": self.negative_prompt} if guidance > 1 else {})
 
@@ -147,8 +147,7 @@ def make_family(
     """
     drawing: Any = pipe
     redrawing = _sibling(drawing)
-    for one, more in ((drawing, ()), (redrawing, ("strength", "image"))):
-        _check_call(one, (*_BOTH, *more))
+    _check_calls(type(drawing), type(redrawing))
     drawing.set_progress_bar_config(disable=True)
     redrawing.set_progress_bar_config(disable=True)
     side = getattr(drawing, "default_sample_size", None)
@@ -156,16 +155,33 @@ def make_family(
     return Family(drawing, redrawing, width or usual, height or usual, negative_prompt, max_tokens)
 
 
+def check_family(name: str) -> None:
+    """Whether pipelines of that class can be refined, as far as the class tells; before any weight is fetched.
+
+    Raises:
+        ModelError: they cannot, and why.
+    """
+    kind = getattr(diffusers, name, None)
+    if not isinstance(kind, type):
+        raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")
+    _check_calls(kind, _sibling_class(name))
+
+
 def _sibling(pipe: Any) -> Any:
     """The image-to-image pipeline of the same name, built anew: ``from_pipe`` would change the shared weights."""
     name = type(pipe).__name__
-    kind = getattr(diffusers, name.replace("Pipeline", "Img2ImgPipeline"), None)
-    if kind is None or not name.endswith("Pipeline") or name.endswith("Img2ImgPipeline"):
-        raise ModelError(f"diffusers has no image-to-image pipeline for a {name}, so it cannot refine: {_KNOWN}")
+    kind = _sibling_class(name)
     _check_scheduler(name, pipe.scheduler)
     wanted = inspect.signature(kind.__init__).parameters
     parts = {part: network for part, network in pipe.components.items() if part in wanted}
     return kind(**parts | {"scheduler": FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)})
+
+
+def _sibling_class(name: str) -> type[Any]:
+    kind = getattr(diffusers, name.replace("Pipeline", "Img2ImgPipeline"), None)
+    if kind is None or not name.endswith("Pipeline") or name.endswith("Img2ImgPipeline"):
+        raise ModelError(f"diffusers has no image-to-image pipeline for a {name}, so it cannot refine: {_KNOWN}")
+    return kind
 
 
 def _check_scheduler(name: str, scheduler: Any) -> None:
@@ -179,19 +195,24 @@ def _check_scheduler(name: str, scheduler: Any) -> None:
         raise ModelError(f"the scheduler of this {name} samples stochastically or upside down: no seed names an image")
 
 
-def _check_call(pipe: Any, wanted: tuple[str, ...]) -> None:
-    parameters = _parameters(pipe)
+def _check_calls(drawing: type[Any], redrawing: type[Any]) -> None:
+    _check_call(drawing, _BOTH)
+    _check_call(redrawing, (*_BOTH, "strength", "image"))
+
+
+def _check_call(kind: type[Any], wanted: tuple[str, ...]) -> None:
+    parameters = _parameters(kind)
     missing = [name for name in wanted if name not in parameters]
     if not {"guidance_scale", "true_cfg_scale"} & parameters:
         missing.append("guidance_scale")
     if missing:
-        raise ModelError(f"a {type(pipe).__name__} takes no {', '.join(missing)}, so it cannot be refined: {_KNOWN}")
+        raise ModelError(f"a {kind.__name__} takes no {', '.join(missing)}, so it cannot be refined: {_KNOWN}")
     if "control_image" in parameters:
-        raise ModelError(f"a {type(pipe).__name__} wants a control image, and here is only a prompt: {_KNOWN}")
+        raise ModelError(f"a {kind.__name__} wants a control image, and here is only a prompt: {_KNOWN}")
 
 
-def _parameters(pipe: Any) -> set[str]:
-    return set(inspect.signature(type(pipe).__call__).parameters)
+def _parameters(kind: type[Any]) -> set[str]:
+    return set(inspect.signature(kind.__call__).parameters)
 
 
 def _check_schedule(pipe: Any, schedule: Schedule) -> None:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import diffusers
 import torch
 from diffusers import StableDiffusion3Pipeline
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..errors import ModelError
 from .memory import Precision, check_memory, memory_there
@@ -27,6 +29,8 @@ NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encode
 OPTIONAL = ("text_encoder_2", "text_encoder_3", "tokenizer_2", "tokenizer_3")
 """Parts that a pipeline can do without; diffusers wants to be told that they are absent."""
 T5_ENCODER = "text_encoder_3"
+INDEX = "model_index.json"
+"""What a pipeline is made of."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -39,13 +43,43 @@ def locate(source: Path | str) -> tuple[Path, str]:
     folder = Path(source)
     if folder.is_dir():
         return folder, f"{folder.resolve().name}@{content_hash(folder)}"
+    hub_id = _hub_id(source)
+    try:
+        snapshot = Path(diffusers.DiffusionPipeline.download(hub_id))
+    except Exception as error:
+        raise ModelError(_not_given(hub_id, error)) from error
+    return snapshot, f"{hub_id.rpartition('/')[2]}@{snapshot.name[:12]}"
+
+
+def class_named(source: Path | str) -> str:
+    """The class of pipeline that a model's index names; of a hub model that is not here, the index alone is fetched.
+
+    Raises:
+        ModelError: it is neither a folder with an index nor a model of the hub that can be fetched.
+    """
+    folder = Path(source)
+    index = folder / INDEX if folder.is_dir() else _fetched(_hub_id(source), INDEX)
+    try:
+        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{source} has no {INDEX} that can be read: {one_line(error)}") from error
+
+
+def _fetched(hub_id: str, file: str) -> Path:
+    try:
+        return Path(hf_hub_download(hub_id, file))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ModelError(_not_given(hub_id, error)) from error
+
+
+def _not_given(hub_id: str, error: BaseException) -> str:
+    return f"{hub_id} is no folder here, and the hub did not give it: {one_line(error)}"
+
+
+def _hub_id(source: Path | str) -> str:
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
-    try:
-        snapshot = Path(diffusers.DiffusionPipeline.download(source))
-    except Exception as error:
-        raise ModelError(f"{source} is no folder here, and the hub did not give it: {one_line(error)}") from error
-    return snapshot, f"{source.rpartition('/')[2]}@{snapshot.name[:12]}"
+    return source
 
 
 def content_hash(folder: Path) -> str:
@@ -55,7 +89,7 @@ def content_hash(folder: Path) -> str:
     """
     total = hashlib.sha256()
     files = [path for kind in ("json", "txt", "model", "safetensors") for path in folder.glob(f"*/*.{kind}")]
-    for path in [*folder.glob("model_index.json"), *sorted(files)]:
+    for path in [*folder.glob(INDEX), *sorted(files)]:
         total.update(f"{path.relative_to(folder).as_posix()}\0".encode())
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -66,10 +100,13 @@ def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipe
     """The pipeline of a diffusers folder or a hub id, and its name with a short content hash.
 
     Raises:
-        ModelError: see ``locate`` and ``load_pipeline``; a known model that does not fit is not downloaded first.
+        ModelError: see ``locate`` and ``load_pipeline``; neither a known model that does not fit nor one of another
+            class is downloaded first.
     """
     if str(source) in KNOWN:
         _check_room(source, placement)
+    elif not Path(source).is_dir():
+        _check_class(class_named(source))
     folder, model = locate(source)
     return load_pipeline(folder, placement), model
 
@@ -123,11 +160,14 @@ def _check_room(model: Path | str, placement: Placement) -> None:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     """What the pipeline is made of: library and class by part."""
-    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
-    kind = str(index.get("_class_name"))
-    if not kind.startswith("StableDiffusion3"):
-        raise ModelError(f"it holds a {kind}, not a StableDiffusion3Pipeline")
+    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+    _check_class(str(index.get("_class_name")))
     return index
+
+
+def _check_class(name: str) -> None:
+    if not name.startswith("StableDiffusion3"):
+        raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
 
 
 def _load(folder: Path, index: Mapping[str, Any], placement: Placement) -> StableDiffusion3Pipeline:

@@ -86,6 +86,11 @@ def memory_there() -> MemoryThere:
     return MemoryThere(torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None, ram)
 
 
+def fits(size: ModelSize, precision: Precision, offload: Offload, t5: T5, there: MemoryThere, *, gpu: bool) -> bool:
+    """Whether a model of that size can be loaded so."""
+    return _shortage(need_of(size, precision, offload, t5, gpu=gpu), there) is None
+
+
 def check_memory(
     model: Path | str,
     precision: Precision,
@@ -104,7 +109,7 @@ def check_memory(
     need = need_of(size, precision, offload, t5, gpu=gpu)
     if short := _shortage(need, there):
         raise ModelError(
-            f"{Path(model).name} in {precision} with offload={offload!r} needs about {short}; "
+            f'{Path(model).name} in {precision} with offload "{offload}" needs about {short}; '
             f"{_advice(size, there, gpu=gpu)}"
         )
 
@@ -121,8 +126,8 @@ def _shortage(need: MemoryNeed, there: MemoryThere) -> str | None:
 def _advice(size: ModelSize, there: MemoryThere, *, gpu: bool) -> str:
     """The first way that fits, from the least loss of quality and speed to the most."""
     for precision, offload, t5 in _ways(gpu=gpu):
-        if _shortage(need_of(size, precision, offload, t5, gpu=gpu), there) is None:
-            return f"use precision={precision!r}, offload={offload!r}, t5={t5!r}"
+        if fits(size, precision, offload, t5, there, gpu=gpu):
+            return f'set diffusion.precision = "{precision}", diffusion.offload = "{offload}", diffusion.t5 = "{t5}"'
     return "nothing here makes it fit: use a smaller model or another machine"
 
 

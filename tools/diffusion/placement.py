@@ -70,18 +70,22 @@ def choose_placement(
         _check_nf4(chosen)
     if chosen.offload != "none" and not chosen.on_gpu:
         raise SettingsError(
-            f"offload={offload!r} moves weights between a GPU and RAM, and there is no GPU: leave it out"
+            f'offload "{offload}" moves weights between a GPU and RAM, and there is no GPU: set'
+            ' diffusion.offload = "none"'
         )
     return chosen
 
 
 def _check_nf4(placement: Placement) -> None:
     if placement.device.type != "cuda" or not torch.cuda.is_available():
-        raise ModelError("precision='nf4' needs an NVIDIA GPU: use precision='bf16' on a CPU, with t5='once' or 'drop'")
+        raise ModelError(
+            'precision "nf4" needs an NVIDIA GPU: use a machine that has one, or, slowly, this one with'
+            ' diffusion.precision = "bf16", diffusion.offload = "none", diffusion.t5 = "once"'
+        )
     if find_spec("bitsandbytes") is None:
-        raise ModelError("precision='nf4' needs bitsandbytes: pip install 'detailscribe[gpu]'")
+        raise ModelError("precision \"nf4\" needs bitsandbytes: pip install 'detailscribe[gpu]'")
     if placement.offload == "group":
-        raise SettingsError("4-bit weights cannot be moved layer by layer: use offload='model' with precision='nf4'")
+        raise SettingsError('4-bit weights cannot be moved layer by layer: set diffusion.offload = "model"')
 
 
 def loading_arguments(part: str, library: str, placement: Placement) -> dict[str, Any]:
