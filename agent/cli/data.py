@@ -1,0 +1,122 @@
+"""``detailscribe data``."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .common import reported
+from .options import ChatModel, ChatUrl, SettingsFile, model_arguments
+
+if TYPE_CHECKING:
+    from ...tools.data import PromptRecord
+    from ...tools.data.builder import Builder
+
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="JSONL, for `detailscribe batch`; by default printed.")
+]
+Scenario = Literal["functional", "compositional", "multi_subject"]
+Count = Annotated[int, typer.Option(help="Prompts to make.", min=1)]
+SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other prompts.", min=0)]
+
+command = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_is_help=True)
+
+
+@command.command()
+def interacting(
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="FOLDER|URL", help="Where its three JSONL files lie.", show_default=False),
+    ],
+    scenario: Annotated[Scenario | None, typer.Option(help="Only this one.")] = None,
+    out: Out = None,
+) -> None:
+    """The 1000 InterActing prompts as published, with scenario and subclass, as clean JSONL."""
+    from ...tools.data import read_interacting
+
+    with reported():
+        _leave((r for r in read_interacting(source) if scenario in (None, r.scenario)), out)
+
+
+@command.command()
+def read(
+    source: Annotated[str, typer.Argument(help="A file or URL, or dataset:owner/name#split.", show_default=False)],
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="That holds the prompt: prompt, caption or text.")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of scenarios: scenario, category or tag.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="jsonl, json, csv, tsv, parquet or txt; by default the suffix.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Prompts at most.", min=1)] = None,
+    unique: Annotated[bool, typer.Option("--distinct", help="Each prompt once.")] = False,
+    out: Out = None,
+) -> None:
+    """Any set of prompts as clean JSONL: JSONL, COCO captions, CSV, TSV, parquet, plain text; also compressed."""
+    from ...tools.data import distinct, read_prompts
+
+    with reported():
+        records = read_prompts(source, column=column, scenario=scenario, format=format, limit=limit)
+        _leave(distinct(records) if unique else records, out)
+
+
+@command.command()
+def world(
+    count: Count = 100,
+    seed: SeedOption = 0,
+    scenario: Annotated[Scenario | None, typer.Option(help="Only this one.")] = None,
+    out: Out = None,
+) -> None:
+    """New prompts of the embedded world that its models were never trained on; offline."""
+    from ...tools.data.from_world import world_prompts
+
+    with reported():
+        _leave(world_prompts(count, seed, scenario), out)
+
+
+@command.command()
+def build(
+    scenario: Annotated[Scenario, typer.Option(help="What kind of interaction.", show_default=False)],
+    count: Count = 50,
+    seed: SeedOption = 0,
+    chat_url: ChatUrl = None,
+    chat_model: ChatModel = None,
+    settings: SettingsFile = None,
+    out: Out = None,
+) -> None:
+    """New prompts about uncommon interactions, worded by a chat model, validated and without doubles."""
+    with reported():
+        from ...tools.data.builder import Builder
+        from ...tools.errors import SettingsError
+        from ..roles import Chats
+        from ..settings import load
+
+        found = load(model_arguments(None, chat_url, chat_model, None, None, None), file=settings).settings
+        if not found.chats:
+            raise SettingsError("a chat model words the prompts: name one with --chat-model and --chat-url")
+        builder = Builder(Chats(found).language, scenario, seed)
+        records = asyncio.run(_all(builder, count))
+        _leave(records, out)
+        for reason, times in builder.rejected.most_common():
+            typer.echo(f"turned down {times} times: {reason}", err=True)
+        if len(records) < count:
+            typer.echo(f"{len(records)} of {count} prompts came", err=True)
+            raise typer.Exit(1)
+
+
+async def _all(builder: "Builder", count: int) -> "list[PromptRecord]":
+    return [record async for record in builder.build(count)]
+
+
+def _leave(records: "Iterable[PromptRecord]", out: Path | None) -> None:
+    from ...tools.data import write_prompts
+
+    if out is None:
+        for record in records:
+            typer.echo(record.line())
+    else:
+        typer.echo(f"{write_prompts(records, out)} prompts in {out}")
