@@ -152,7 +152,7 @@ def _of_table(lines: Iterable[tuple[int, str]], source: str, delimiter: str) -> 
                 raise SettingsError(f"{where} has more cells than the first line has names")
             yield _located({name: cell for name, cell in row.items() if cell or name == "prompt"}, where)
     except csv.Error as error:
-        raise SettingsError(f"line {reader.line_num} of {source} is no CSV: {error}") from error
+        raise SettingsError(f"{source} is no CSV after line {reader.line_num}: {error}") from error
 
 
 def _located(given: Mapping[str, Any], where: str) -> Located:

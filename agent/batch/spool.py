@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO
 
 from ...tools.errors import SettingsError
@@ -40,13 +41,15 @@ class Spool:
         """
         try:
             job = self._defaults.job(ask, ask.id or "")
+            if ask.id is None:
+                job = replace(job, id=self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
+            line = ask.model_copy(update={"id": job.id}).model_dump_json()
         except ValueError as error:
             raise SettingsError(f"{where}: {error}") from error
-        if ask.id is None:
-            job = self._defaults.job(ask, self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
-        if (other := self._places.setdefault(job.folder, where)) is not where:
-            raise SettingsError(f"{where} has the id {job.id!r}, which {other} has already")
-        self._file.write(ask.model_copy(update={"id": job.id}).model_dump_json().encode() + b"\n")
+        if job.folder in self._places:
+            raise SettingsError(f"{where} has the id {job.id!r}, which {self._places[job.folder]} has already")
+        self._places[job.folder] = where
+        self._file.write(line.encode() + b"\n")
 
     def _free(self, id: str) -> str:
         """The id, or with a number behind it where the same is asked for again."""
