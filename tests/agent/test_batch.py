@@ -1,0 +1,273 @@
+"""A batch of prompts: what it leaves, how it goes on, and what it refuses to go on with."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from detailscribe.agent import BestOfN, arun_batch, read_run, run_batch
+from detailscribe.agent.batch.ledger import read_rows
+from detailscribe.agent.policies import stop
+from detailscribe.state import Budget
+from detailscribe.tools.errors import ModelError, SettingsError
+
+from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, roles
+
+PROMPTS = [PROMPT, "a xylophone", {"prompt": "a dog", "id": "dog", "policy": "single", "topic": "pets", "seed": 3}]
+
+
+def batch(folder, prompts=PROMPTS, **changes):
+    return run_batch(prompts, **(roles({"00-00": "red"}) | {"out": folder} | changes))
+
+
+def test_each_prompt_leaves_a_row_and_a_run(tmp_path):
+    done = batch(tmp_path / "out")
+    rows = {row.prompt: row for row in done.rows()}
+    assert (done.tally.done, done.tally.failed, done.tally.correct) == (2, 1, 2)
+    assert rows["a xylophone"].message == "it does not know these words: xylophone"
+    dog = rows["a dog"]
+    assert (dog.id, dog.seed, dog.tags, dog.run) == ("dog", 3, {"topic": "pets"}, "runs/dog")
+    assert dog.policy.startswith("Single(")
+    run = read_run(done.folder / dog.run)
+    assert (run.prompt, run.status, run.best.seed, run.spend) == ("a dog", "finished", 3, dog.spend)
+    assert (done.folder / dog.best) == run.path(run.best.id)
+    assert json.loads((done.folder / dog.run / "manifest.json").read_bytes())["seed"] == 3
+    assert (done.folder / dog.run / "report.html").is_file()
+
+
+def test_a_row_says_what_a_single_run_would(tmp_path):
+    from detailscribe.agent import run
+
+    alone = run(PROMPT, seed=5, out=tmp_path / "alone", **roles({"00-00": "red"}))
+    [row] = batch(tmp_path / "out", [PROMPT], seed=5).rows()
+    assert (row.spend, row.stop, row.passed) == (alone.spend, alone.stop, alone.best.critique.passed)
+    assert read_run(tmp_path / "out" / row.run).best.seed == alone.best.record.seed
+
+
+def test_another_start_runs_nothing_that_has_a_row(tmp_path):
+    batch(tmp_path / "out")
+    results = (tmp_path / "out" / "results.jsonl").read_bytes()
+    decomposer, seen = FakeDecomposer(), []
+    again = batch(tmp_path / "out", decomposer=decomposer, on_progress=lambda progress, row: seen.append(progress.left))
+    assert (decomposer.asked, seen) == ([], [0])
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == results
+    assert again.tally.rows == 3
+
+
+def test_nothing_is_loaded_where_nothing_is_left(tmp_path, monkeypatch):
+    batch(tmp_path / "out")
+
+    async def load(*_):
+        raise ModelError("this would take minutes")
+
+    monkeypatch.setattr("detailscribe.agent.batch.batch.cast_of", load)
+    assert batch(tmp_path / "out").tally.rows == 3
+
+
+def test_prompts_that_were_added_anywhere_are_run_alone(tmp_path):
+    batch(tmp_path / "out")
+    decomposer = FakeDecomposer()
+    more = batch(tmp_path / "out", ["a new one", *PROMPTS[::-1], "another"], decomposer=decomposer)
+    assert sorted(decomposer.asked) == ["a new one", "another"]
+    assert more.tally.rows == 5
+
+
+def test_failed_prompts_are_run_again_where_that_is_asked_for(tmp_path):
+    broken = FakeDiffusion(breaks_at="00-00")
+    assert batch(tmp_path / "out", diffusion=broken).tally.failed == 3
+    again = batch(tmp_path / "out", retry_failed=True)
+    assert (again.tally.done, again.tally.failed) == (2, 1)
+    assert Counter(row.id for row in again.rows()).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 4}, "run.seed was 0 and is 4"),
+        ({"policy": "best_of_n"}, "run.policy was 'adaptive' and is 'best_of_n'"),
+        ({"budget": Budget(images=3)}, "run.budget.images was 16 and is 3"),
+        ({"settings": {"run": {"policy_args": {"images": 3}}}}, "run.policy_args was {} and is {'images': 3}"),
+        ({"diffusion": FakeDiffusion(model="fake@1")}, "diffusion was 'fake@0' and is 'fake@1'"),
+        ({"critic": ScriptedCritic({}, model="script@1")}, "critic was 'script@0' and is 'script@1'"),
+    ],
+    ids=str,
+)
+def test_a_batch_goes_on_with_nothing_but_what_it_began_with(tmp_path, changed, named):
+    batch(tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")}
+    with pytest.raises(SettingsError, match="began otherwise") as refused:
+        batch(tmp_path / "out", [*PROMPTS, "a new one"], **changed)
+    assert named in str(refused.value)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")} == before
+
+
+def test_settings_that_change_no_outcome_may_change(tmp_path):
+    batch(tmp_path / "out")
+    slower = {"diffusion": {"max_batch": 1}, "chat": {"timeout": 5}}
+    assert batch(tmp_path / "out", [*PROMPTS, "a new one"], settings=slower).tally.rows == 4
+
+
+def test_a_policy_that_is_a_function_is_the_same_in_another_process(tmp_path):
+    def lazy():
+        return lambda population: [stop(image, "lazy", "why bother") for image in population.pending()]
+
+    batch(tmp_path / "out", policy=lazy())
+    assert batch(tmp_path / "out", policy=lazy()).tally.rows == 3
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(SettingsError, match="is not empty and holds no batch"):
+        batch(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "changed", "complaint"),
+    [
+        ([], {}, "there is no prompt"),
+        ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "x"}], {}, "prompt 2 has the id 'x', which prompt 1"),
+        ([{"prompt": "a", "id": "X y"}, {"prompt": "b", "id": "X y"}], {}, "has the id 'X y'"),
+        ([{"caption": "a cat"}], {}, "prompt 1: prompt: Field required"),
+        (["a cat"], {"concurrency": 0}, "concurrency of 0"),
+        (["a cat"], {"steps": 5}, "steps and guidance belong"),
+        (["a cat"], {"policy": "sngle"}, "no policy 'sngle'"),
+        (["a cat"], {"seed": -1}, "seed"),
+        ("absent.jsonl", {}, "No such file"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_run_leaves_nothing(tmp_path, prompts, changed, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        batch(tmp_path / "new" / "out", prompts, **changed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_that_cannot_be_used_leave_nothing(tmp_path):
+    class Corrupt(FakeDiffusion):
+        async def generate(self, requests, store, progress=None):
+            raise ModelError("the weights are corrupt; install the package again")
+
+    with pytest.raises(ModelError, match="corrupt"):
+        batch(tmp_path / "new" / "out", ["a cat", "a dog"], diffusion=Corrupt())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("a file, no folder")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(SettingsError, match="cannot write to the folder"):
+            batch(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_prompts_of_no_file_have_a_new_folder_each_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = batch(None), batch(None)
+    assert first.folder != second.folder
+    assert first.folder.parent == Path("runs")
+
+
+async def test_a_batch_that_was_cancelled_goes_on(tmp_path):
+    class Slow(FakeDiffusion):
+        async def generate(self, requests, store, progress=None):
+            if requests[0].seed != 1:
+                await asyncio.sleep(60)
+            return await super().generate(requests, store, progress)
+
+    noted, prompts = asyncio.Event(), [{"prompt": f"a cat, take {n}", "seed": n} for n in range(1, 9)]
+    given = {"out": tmp_path / "out", "policy": "single"}
+    work = asyncio.create_task(
+        arun_batch(prompts, **roles({}, diffusion=Slow()), **given, on_progress=lambda _, row: row and noted.set())
+    )
+    await noted.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert [row.seed for row in read_rows(tmp_path / "out")] == [1]
+    assert [path.name for path in (tmp_path / "out" / "runs").iterdir()] == [
+        next(read_rows(tmp_path / "out")).run.removeprefix("runs/")
+    ]
+    done = await arun_batch(prompts, **roles({}), **given)
+    assert sorted(row.seed for row in done.rows()) == list(range(1, 9))
+
+
+KILLED = """
+import asyncio, sys
+sys.path.insert(0, sys.argv.pop(1))
+from fakes import *
+from detailscribe.agent import presets
+from detailscribe.agent.cli import main
+
+class Slow(FakeDiffusion):
+    async def generate(self, requests, store, progress=None):
+        await asyncio.sleep(0.02)
+        return await super().generate(requests, store, progress)
+
+roles = presets.Roles(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda i: "red" if i.prompt.endswith("3") else ""))
+presets.PRESETS["embedded"] = presets.Preset("slow", roles=lambda settings: roles)
+main()
+"""
+
+
+def test_a_batch_that_was_killed_again_and_again_has_each_prompt_once(tmp_path):
+    prompts = [f"a cat, take {n}" for n in range(40)]
+    (tmp_path / "p.txt").write_text("\n".join(prompts))
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), "batch", "p.txt", "--policy", "single"]
+    results = tmp_path / "runs" / "p" / "results.jsonl"
+    lines = 0
+    for _ in range(2):
+        with subprocess.Popen([*command, "--concurrency", "4"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None and (not results.exists() or results.read_bytes().count(b"\n") < lines + 5):
+                time.sleep(0.005)
+            assert process.returncode is None
+            process.kill()
+        lines = results.read_bytes().count(b"\n")
+    with results.open("ab") as file:
+        file.write(b'{"id": "torn by the ki')
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"40 prompts, {lines} of them before this start; folder runs/p" in done.stdout
+    rows = list(read_rows(tmp_path / "runs" / "p"))
+    assert Counter(row.prompt for row in rows) == Counter(prompts)
+    for row in rows:
+        recorded = read_run(tmp_path / "runs" / "p" / row.run)
+        assert (recorded.prompt, recorded.status) == (row.prompt, "finished")
+        assert row.passed == recorded.critiques[recorded.best.id].passed
+    assert len(list((tmp_path / "runs" / "p" / "runs").iterdir())) == 40
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    (tmp_path / "p.txt").write_text("\n".join(f"a cat, take {n}" for n in range(500)))
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), "batch", "p.txt", "--concurrency", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("  3/500"):
+                break
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=30)[1].splitlines()
+    assert process.returncode == 130
+    assert told[-1] == "interrupted"
+    rows = len(list(read_rows(tmp_path / "runs" / "p")))
+    assert told[-2] == f"{rows} of 500 prompts have a row; the same command with --out runs/p goes on"
+    assert len(list((tmp_path / "runs" / "p" / "runs").iterdir())) <= rows + 2
+
+
+def test_the_embedded_world_draws_what_each_row_says(tmp_path):
+    prompts = ["a fox riding a red bicycle", "words that it does not know", "a bear holding a blue balloon"]
+    done = run_batch(prompts, policy=BestOfN(n=1), steps=6, out=tmp_path)
+    rows = {row.prompt: row for row in done.rows()}
+    assert [rows[prompt].status for prompt in prompts] == ["done", "failed", "done"]
+    for prompt in (prompts[0], prompts[2]):
+        recorded = read_run(tmp_path / rows[prompt].run)
+        assert recorded.concepts.prompt == recorded.best.prompt == prompt
+        assert rows[prompt].passed == recorded.critiques[recorded.best.id].passed
+    assert done.tally.evaluations == 2 * 2 * 6
