@@ -89,7 +89,7 @@ def make_diffusion(settings: "Settings") -> Diffusion:
     if draws_remotely(settings):
         return endpoint_of(settings)
     if not is_sd3(settings):
-        from ..tools.diffusion.families import PipelineDiffusion
+        from ..tools.diffusion import PipelineDiffusion
 
         return PipelineDiffusion.load(diffusion_source(settings), **how)
     from ..tools.diffusion import LocalDiffusion

@@ -66,7 +66,7 @@ def _check_kind(model: str) -> None:
     """Refuse a family that cannot be refined, by its index alone."""
     kind = pipeline_class(model)
     if not kind.startswith("StableDiffusion3"):
-        from ...tools.diffusion.family import check_family
+        from ...tools.diffusion import check_family
 
         check_family(kind)
 
@@ -134,7 +134,7 @@ def _placement(chosen: DiffusionSection) -> "Placement":
     """Where the model would go; ``ModelError`` or ``SettingsError`` if that cannot be here."""
     import torch
 
-    from ...tools.diffusion.placement import choose_placement
+    from ...tools.diffusion import choose_placement
 
     try:
         placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)

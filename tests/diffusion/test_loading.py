@@ -96,6 +96,21 @@ asyncio.run(model.generate([GenerateRequest("a", 0, "a cat", 1)], Store("run")))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_bitsandbytes_says_nothing_of_kernels(tmp_path):
+    """A stand-in says it as bitsandbytes does on a CPU, when diffusers imports it."""
+    code = """
+import logging, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "diffusers":
+            logging.getLogger("bitsandbytes.backends.cpu.ops").warning("Please `pip install kernels`")
+sys.meta_path.insert(0, Finder())
+from detailscribe.tools.diffusion import choose_placement
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -213,7 +228,7 @@ async def test_layers_that_come_and_go_draw_the_same(folders, store):
 
 @pytest.mark.parametrize("offload", ["model", "group"])
 def test_offloading_needs_somewhere_to_load_from(offload):
-    with pytest.raises(SettingsError, match="there is no GPU: set diffusion.offload"):
+    with pytest.raises(SettingsError, match=r"there is no GPU: set diffusion\.offload"):
         choose_placement("cpu", offload=offload)
 
 
@@ -228,7 +243,7 @@ def test_four_bits_need_bitsandbytes_and_whole_parts(monkeypatch):
     with pytest.raises(ModelError, match=r"pip install 'detailscribe\[gpu\]'"):
         choose_placement(None, "nf4")
     monkeypatch.setattr(placement, "find_spec", lambda name: object())
-    with pytest.raises(SettingsError, match="set diffusion.offload = .model"):
+    with pytest.raises(SettingsError, match=r"set diffusion\.offload = .model"):
         choose_placement(None, "nf4", "group")
     assert choose_placement(None, "nf4", "model").dtype == torch.bfloat16
 

@@ -4,21 +4,24 @@
 plain functions that one can call by hand, in the order of their use: ``loading``, ``noise``, ``schedule``,
 ``embeddings``, ``operators``, ``denoise``, ``decode``.
 ``PipelineDiffusion`` is the same role over the pipelines of other families, ``EndpointDiffusion`` over an images
-endpoint, which can only draw. ``memory_needed`` and ``memory_there`` tell whether a model fits.
+endpoint, which can only draw. ``memory_needed`` and ``memory_there`` tell whether a model fits, ``choose_placement``
+where it would go, ``check_family`` whether a class of pipelines can be refined.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .memory import MemoryNeed, MemoryThere, memory_needed, memory_there
-from .quiet import without_torchvision_advice
+from .quiet import quiet_importing
 from .sizes import is_downloaded
 from .tools import diffusion_tools
 
 if TYPE_CHECKING:
     from .endpoint import EndpointDiffusion, EndpointSettings
     from .families import PipelineDiffusion
+    from .family import check_family
     from .local import LocalDiffusion
+    from .placement import choose_placement
 
 __all__ = [
     "EndpointDiffusion",
@@ -27,6 +30,8 @@ __all__ = [
     "MemoryNeed",
     "MemoryThere",
     "PipelineDiffusion",
+    "check_family",
+    "choose_placement",
     "diffusion_tools",
     "is_downloaded",
     "memory_needed",
@@ -38,6 +43,8 @@ _LATER = {
     "EndpointSettings": "endpoint",
     "LocalDiffusion": "local",
     "PipelineDiffusion": "families",
+    "check_family": "family",
+    "choose_placement": "placement",
 }
 """Modules by what they define; torch or an SDK's settings load with them."""
 
@@ -45,5 +52,5 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with without_torchvision_advice():
+    with quiet_importing():
         return getattr(import_module(f".{_LATER[name]}", __name__), name)

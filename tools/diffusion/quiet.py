@@ -6,9 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_torchvision_advice() -> Generator[None]:
-    """Import diffusers in here, and transformers does not ask for torchvision, which nothing here needs."""
-    with _without("transformers.utils.import_utils", "requires torchvision"):
+def quiet_importing() -> Generator[None]:
+    """Import diffusers in here, and nobody asks for torchvision or kernels, which nothing here needs."""
+    with (
+        _without("transformers.utils.import_utils", "requires torchvision"),
+        _without("bitsandbytes.backends.cpu.ops", "pip install kernels"),
+    ):
         yield
 
 
