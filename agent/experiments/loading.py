@@ -78,22 +78,32 @@ def _validated(table: dict[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(table)
     except ValidationError as error:
-        raise SettingsError("\n".join(_line(dict(detail)) for detail in error.errors())) from error
+        raise SettingsError("\n".join(_lines([dict(detail) for detail in error.errors()]))) from error
+
+
+def _lines(details: list[dict[str, Any]]) -> list[str]:
+    """One line a mistake: a name that is missing for being misspelt, and a list that is empty for a wrong item, are
+    no mistakes of their own."""
+    misspelt = {(*d["loc"][:-1], _nearest(d["loc"])) for d in details if d["type"] == "extra_forbidden"}
+    deeper = {d["loc"][: len(d["loc"]) - n] for d in details for n in range(1, len(d["loc"]))}
+    kept = [d for d in details if d["type"] != "missing" or d["loc"] not in misspelt]
+    return [_line(d) for d in kept if d["type"] != "too_short" or d["loc"] not in deeper]
 
 
 def _line(detail: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{place}: there is no such setting{_nearest(detail['loc'])}"
+        near = _nearest(detail["loc"])
+        return f"{place}: there is no such setting" + (f"; did you mean {near!r}?" if near else "")
     if detail["type"] == "missing":
         return f"{place}: is missing"
     return f"{place}: {detail['msg']}"
 
 
-def _nearest(place: tuple[str | int, ...]) -> str:
-    """The known name that is most like the last part of a place."""
+def _nearest(place: tuple[str | int, ...]) -> str | None:
+    """The known name that is most like the last part of a place; None where none is."""
     near = get_close_matches(str(place[-1]), _names(Experiment, [p for p in place[:-1] if isinstance(p, str)]), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None
 
 
 def _names(model: type[BaseModel], place: list[str]) -> list[str]:

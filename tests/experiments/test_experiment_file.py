@@ -1,0 +1,163 @@
+"""What an experiment file says, and what is said of a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from detailscribe.agent.experiments.loading import ExperimentError, load_experiment
+from detailscribe.agent.experiments.prompts import held_out
+from detailscribe.tools.world.grammar import parse
+
+from .small import small
+
+SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+GOOD = """
+question = "What?"
+seeds = 2
+[prompts]
+embedded = 3
+[[policies]]
+policy = "single"
+"""
+
+
+def written(tmp_path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(tmp_path, text: str) -> list[str]:
+    path = written(tmp_path, text)
+    with pytest.raises(ExperimentError) as error:
+        load_experiment(path)
+    return [line.removeprefix(f"{path}: ") for line in str(error.value).splitlines()]
+
+
+def test_a_short_file_is_enough(tmp_path):
+    loadout = load_experiment(written(tmp_path, GOOD))
+    assert loadout.name == "mine"
+    assert loadout.experiment.seeds == (0, 1)
+    assert [v.label for v in loadout.variants] == ["single"]
+    assert [p.text for p in loadout.prompts] == [p.text for p in held_out(3, 2026)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("question", "questoin"), "questoin: there is no such setting; did you mean 'question'?"),
+        (("embedded = 3", "embeded = 3"), "prompts.embeded: there is no such setting; did you mean 'embedded'?"),
+        (("embedded = 3", ""), "prompts: Value error, give one of embedded, files and texts, not none"),
+        (('policy = "single"', ""), "policies.0.policy: is missing"),
+        (('"single"', '"singel"'), "policies: singel: no policy 'singel': did you mean 'single'?"),
+        (('"single"', '"single"\nargs = {rounds = 3}'), "policies: single: policy Single: got an unexpected keyword"),
+        (('"single"', '"single"\nargs = {start_step = -1}'), "policies: single: policy Single: start_step: Input"),
+        (('"single"', '"single"\n[[policies]]\npolicy = "single"'), "policies: two are called 'single'"),
+        (('"single"', '"single"\n[[critics]]\nflip = 1.5'), "critics.0: flip is a rate from 0 to 1, not 1.5"),
+        (
+            ('"single"', '"single"\n[[critics]]\ngrid = {flip = []}'),
+            "critics.0.grid.flip: Tuple should have at least 1",
+        ),
+        (('"single"', '"single"\ncritics = ["bad"]'), "policies: no critic is called 'bad'"),
+        (('"single"', '"single"\ngrid = {"budget.images" = [0]}'), "policies: single: budget.images: Input should be"),
+        (("seeds = 2", "seeds = []"), "seeds: Tuple should have at least 1 item"),
+        (("seeds = 2", 'baseline = "best"'), "baseline: nothing is called 'best'; there are single"),
+        (("seeds = 2", "settings.run.seed = 3"), "settings: run.seed: an experiment says this by its policies"),
+        (("seeds = 2", "settings.run.stepz = 3"), "settings: no setting 'run.stepz'; did you mean 'run.steps'?"),
+        (("seeds = 2", 'settings.chat.model = "m"'), "judge: the embedded judge sees only the embedded world"),
+        (("seeds = 2", 'judge.kind = "chat"'), "judge.model: is missing: name the chat model that judges"),
+        (("embedded = 3", 'files = ["no.jsonl"]'), "prompts: cannot read the prompts"),
+        (("[prompts]", "[prompts"), "is no TOML"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path, change, said):
+    [line] = problems(tmp_path, GOOD.replace(*change))
+    assert said in line
+
+
+def test_every_mistake_has_a_line_of_its_own(tmp_path):
+    text = GOOD.replace('"single"', '"singel"').replace("embedded = 3", 'files = ["no.txt"]')
+    found = problems(tmp_path, text.replace("seeds = 2", 'settings.run.preset = "none"'))
+    assert [line.partition(":")[0] for line in found] == ["policies", "settings", "prompts"]
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(ExperimentError, match="cannot read the experiment"):
+        load_experiment(tmp_path / "none.toml")
+
+
+def test_every_combination_of_a_grid_is_a_variant():
+    loadout = small(
+        policies=[{"policy": "single", "grid": {"operator": ["inject", "resume"], "start_step": [0, 4]}}],
+        critics=[{"label": "good"}, {"grid": {"flip": [0.1, 0.3]}}],
+    )
+    assert [v.label for v in loadout.variants][:4] == [
+        "single operator=inject start_step=0, good",
+        "single operator=inject start_step=0, flip=0.1",
+        "single operator=inject start_step=0, flip=0.3",
+        "single operator=inject start_step=4, good",
+    ]
+    assert len(loadout.variants) == 2 * 2 * 3
+    assert loadout.variants[1].parameters == {"policy.operator": "inject", "policy.start_step": 0, "critic.flip": 0.1}
+    assert loadout.variants[1].critic.flip == 0.1
+
+
+def test_a_policy_can_name_its_critics_and_vary_its_budget():
+    loadout = small(
+        policies=[{"policy": "single", "critics": ["bad"], "grid": {"budget.evaluations": [112, 224]}}],
+        critics=[{"label": "good"}, {"label": "bad", "flip": 0.2}],
+        budget={"images": 5},
+    )
+    assert [v.label for v in loadout.variants] == [
+        "single budget.evaluations=112, bad",
+        "single budget.evaluations=224, bad",
+    ]
+    assert [(v.budget.images, v.budget.evaluations) for v in loadout.variants] == [(5, 112), (5, 224)]
+    assert loadout.variants[0].args == {}
+
+
+def test_the_text_none_stands_for_none():
+    [variant] = small(policies=[{"policy": "multi_round", "args": {"patience": "none"}}]).variants
+    assert variant.args == {"patience": None}
+
+
+def test_prompts_come_from_tables_and_plain_text(tmp_path):
+    (tmp_path / "one.jsonl").write_text('{"prompt": "a cat", "topic": "pets"}\n\n{"prompt": "a dog"}\n')
+    (tmp_path / "two.csv").write_text('prompt,topic\n"a cat, sitting\nand waiting",pets\n')
+    (tmp_path / "three.txt").write_text("a cat\na pig\n")
+    prompts = small(prompts={"files": [str(tmp_path / n) for n in ("one.jsonl", "two.csv", "three.txt")]}).prompts
+    assert [(p.text, p.scenario) for p in prompts] == [
+        ("a cat", "three"),
+        ("a dog", "one"),
+        ("a cat, sitting\nand waiting", "two"),
+        ("a pig", "three"),
+    ]
+    [cat, dog] = small(prompts={"files": [str(tmp_path / "one.jsonl")], "scenario": "topic"}).prompts
+    assert (cat.scenario, dog.scenario) == ("pets", "")
+
+
+def test_a_limit_spreads_over_the_file(tmp_path):
+    (tmp_path / "many.txt").write_text("\n".join(f"prompt {n}" for n in range(100)))
+    prompts = small(prompts={"files": [str(tmp_path / "many.txt")], "limit": 4}).prompts
+    assert [p.text for p in prompts] == ["prompt 0", "prompt 25", "prompt 50", "prompt 75"]
+
+
+def test_held_out_prompts_are_held_out_and_half_of_them_unseen():
+    found = [parse(prompt.text) for prompt in held_out(10, 2026)]
+    assert [spec.unseen for spec in found] == [False, True] * 5
+    assert all(spec.held_out for spec in found)
+    assert held_out(4, 2026) == held_out(10, 2026)[:4]
+    assert {p.scenario for p in held_out(10, 2026, ("functional",))} == {"functional"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_experiments_that_ship_can_be_run_and_say_what_they_ask(path):
+    loadout = load_experiment(path)
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert len(loadout.prompts) >= 200
+    assert len(loadout.experiment.seeds) >= 2
+    assert len(loadout.variants) >= 3
+
+
+def test_seven_experiments_ship():
+    assert len(SHIPPED) == 7

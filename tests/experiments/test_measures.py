@@ -1,0 +1,164 @@
+"""What a run is worth: each measure on runs that were made up for it."""
+
+import pytest
+
+from detailscribe.agent.experiments.critics import CriticSettings, UngatedCritic, WholeCritic
+from detailscribe.agent.experiments.measures import MEASURES, by_aspect, effects, newest, until
+from detailscribe.agent.experiments.samples import by_label, difference, differences, estimate, surviving
+from detailscribe.agent.experiments.summary import against_baseline, rounds, summary, tables_of, trajectories
+
+from ..agent.fakes import ScriptedCritic, concepts, record
+from .small import image, row
+
+
+def measured(name: str, *images, **changes) -> float:
+    return MEASURES[name](row("x", "p", *images, **changes))
+
+
+DRIFTED = (image("00-00", "red holding"), image("01-00", "", "00-00"), image("02-00", "red", "01-00"))
+"""Wrong, right, and wrong again."""
+
+
+def test_quality_is_that_of_the_chosen_image_in_the_judges_eyes():
+    chosen = image("00-00", "red", critic="")
+    assert measured("all_correct", chosen) == 0
+    assert measured("checks", chosen) == pytest.approx(4 / 5)
+    assert measured("critic_all_correct", chosen) == 1
+
+
+def test_without_a_judge_the_critic_is_believed():
+    alone = image("00-00", critic="red", judge=None)
+    assert measured("checks", alone) == pytest.approx(4 / 5)
+
+
+def test_peak_retention_and_efficiency_of_a_run_that_drifts():
+    assert measured("peak", *DRIFTED) == 1
+    assert measured("retention", *DRIFTED) == pytest.approx(4 / 5)
+    assert measured("retention", *DRIFTED, best="01-00") == 1
+    assert measured("efficiency", *DRIFTED) == pytest.approx(2 / 3)
+    assert measured("efficiency", DRIFTED[0]) == 1
+
+
+def test_previews_count_for_cost_but_not_for_quality():
+    preview = image("00-00", "", stop_step=10)
+    whole = image("01-00", "red", "00-00")
+    assert measured("peak", preview, whole) == pytest.approx(4 / 5)
+    assert measured("first_all_correct", preview, whole) == 0
+    assert measured("images", preview, whole) == 2
+    assert effects([row("x", "p", preview, whole)]) == {}
+
+
+def test_each_round_has_the_image_that_would_be_chosen_and_the_newest():
+    run = row("x", "p", *DRIFTED, best="01-00")
+    assert [until(run, n).id for n in range(3)] == ["00-00", "01-00", "01-00"]
+    assert [newest(run, n).id for n in range(3)] == ["00-00", "01-00", "02-00"]
+
+
+def test_what_a_round_fixed_and_broke_is_counted_against_the_parents():
+    mixed = (image("00-00", "red"), image("01-00", "holding", "00-00"), image("02-00", "holding", "01-00"))
+    assert effects([row("x", "p", *DRIFTED), row("x", "q", *mixed)]) == {
+        1: {"fixed": 1, "both": 1},
+        2: {"broken": 1, "unchanged": 1},
+    }
+
+
+def test_checks_are_grouped_by_aspect():
+    assert by_aspect(row("x", "p", image("00-00", "cat holding"))) == {
+        "presence": 0.5,
+        "attribute": 1.0,
+        "relation": 0.0,
+        "nothing_else": 1.0,
+    }
+
+
+RIGHT, WRONG = image("00-00"), image("00-00", "red")
+
+
+def test_seeds_of_a_prompt_are_one_sample():
+    rows = [row("x", "p", RIGHT, seed=n) for n in range(9)] + [row("x", "q", WRONG)]
+    found = estimate(rows, MEASURES["all_correct"])
+    assert found is not None
+    assert found.value == 0.5
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_differences_are_paired_by_prompt_and_seed():
+    ours = [row("a", "p", RIGHT), row("a", "p", WRONG, seed=1), row("a", "only here", RIGHT)]
+    theirs = [row("b", "p", WRONG, seed=1), row("b", "p", WRONG), row("b", "only there", RIGHT)]
+    assert differences(ours, theirs, MEASURES["all_correct"]) == {"p": 0.5}
+    assert difference(ours, [], MEASURES["all_correct"]) is None
+
+
+def test_what_survives_is_the_share_of_the_critics_gain_that_the_judge_sees():
+    flattered = (image("00-00", "red"), image("01-00", "red", "00-00", critic=""))
+    mended = (image("00-00", "red"), image("01-00", "", "00-00"))
+    rows = [row("x", f"p{n}", *(flattered if n % 4 == 0 else mended)) for n in range(40)]
+    gains = {
+        "judge": (MEASURES["first_all_correct"], MEASURES["all_correct"]),
+        "critic": (MEASURES["critic_first_all_correct"], MEASURES["critic_all_correct"]),
+    }
+    found = surviving(rows, gains)
+    assert found is not None
+    assert found.value == pytest.approx(0.75)
+    assert found.low < 0.75 < found.high < 1
+    assert surviving([row("x", f"p{n}", RIGHT) for n in range(5)], gains) is None
+
+
+def test_failed_runs_are_counted_and_left_out():
+    rows = [row("x", "p", RIGHT), row("x", "q", RIGHT).model_copy(update={"error": "it broke", "images": ()})]
+    [(label, done, failed, quality, *_)] = summary(rows).rows
+    assert (label, done, failed) == ("x", "1", "1")
+    assert quality.value == 1
+
+
+def test_the_table_against_the_baseline_has_signs_wins_and_adjusted_p_values():
+    rows = [row("base", f"p{n}", WRONG) for n in range(20)]
+    rows += [row("better", f"p{n}", RIGHT) for n in range(20)]
+    rows += [row("same", f"p{n}", WRONG) for n in range(20)]
+    table = against_baseline(rows, "base")
+    better, same = table.rows
+    assert (better[0], better[2], better[5]) == ("better", "+", "20 / 0 / 0")
+    assert better[1].value == 1
+    assert better[3] < 0.01
+    assert (same[0], same[2], same[3], same[5]) == ("same", "0", 1.0, "0 / 20 / 0")
+
+
+def test_every_table_can_be_made_of_any_rows():
+    rows = [row("a", "p", *DRIFTED, scenario="functional"), row("b", "p", RIGHT, scenario="functional")]
+    assert set(tables_of(rows, "b")) == {
+        *("summary", "against_baseline", "trajectories", "rounds", "by_scenario", "by_kind_of_check")
+    }
+    assert [line[1] for line in rounds(rows).rows] == ["0", "1", "2", "0"]
+    assert len(trajectories(rows).rows) == len(by_label(rows)) == 2
+    assert tables_of([], "b") == {}
+
+
+async def critiqued(critic):
+    return await critic.critique(record("00-00"), concepts(), None)
+
+
+async def test_one_answer_for_the_whole_picture_hides_which_check_failed():
+    seen = await critiqued(WholeCritic(ScriptedCritic({"00-00": "red"})))
+    assert {v.answer for v in seen.verdicts} == {"fail"}
+    assert seen.refined_prompt == "a corrected prompt"
+    assert (await critiqued(WholeCritic(ScriptedCritic({})))).all_pass
+
+
+async def test_without_gates_every_check_is_asked_for_itself():
+    asked = []
+
+    class Notes:
+        async def critique(self, image, concepts, store):
+            asked.extend(check.depends_on for check in concepts.checks)
+            return await ScriptedCritic({}).critique(image, concepts, store)
+
+    await critiqued(UngatedCritic(Notes()))
+    assert set(asked) == {()}
+
+
+def test_settings_of_a_critic_make_it_unreliable_voting_or_leave_it_as_it_is():
+    critic = ScriptedCritic({})
+    assert CriticSettings().applied(critic) is critic
+    assert "flip=0.2" in CriticSettings(flip=0.2).applied(critic).model
+    assert CriticSettings(flip=0.2, votes=3).applied(critic).model.startswith("vote of")
+    assert "(whole)" in CriticSettings(checklist="whole").applied(critic).model
