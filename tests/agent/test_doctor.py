@@ -11,40 +11,16 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import hub
 from detailscribe.agent.cli import app
-from detailscribe.agent.doctor.chat import NUMBER, picture_of_number
+from detailscribe.agent.doctor.chat import picture_of_number
 from detailscribe.tools.diffusion import memory
 from detailscribe.tools.diffusion.memory import MemoryThere
 
-from ..chat_server.protocol import MODEL, Answer
-from ..chat_server.server import ChatServer
+from ..chat_server import mind
+from ..chat_server.protocol import MODEL
 
 KEY = "sk-test-9a0c-secret"
 PROMPT = "a cat holding a red umbrella"
 LARGE = "stabilityai/stable-diffusion-3.5-large"
-
-
-class Reader:
-    """A mind that reads the number in the test picture, or another."""
-
-    number = NUMBER
-
-    def answer(self, request):
-        return Answer(json.dumps({"number": self.number}))
-
-
-@pytest.fixture(scope="module")
-def running():
-    server = ChatServer(Reader()).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server(running):
-    running.reset()
-    running.can.key = KEY
-    yield running
-    Reader.number = NUMBER
 
 
 @pytest.fixture
@@ -61,6 +37,7 @@ def cli(tmp_path, monkeypatch):
 @pytest.fixture
 def at(server, monkeypatch):
     """Options that name the server, with its key in the environment."""
+    server.can.key = KEY
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return "--chat-url", server.url, "--chat-model", MODEL
 
@@ -118,8 +95,8 @@ def test_a_server_that_answers_and_sees_is_well(cli, at, server):
     assert findings["vision"] == ("ok", f"{MODEL}@{server.url.split('/')[2]} sees pictures")
 
 
-def test_a_model_that_reads_something_else_may_be_blind(cli, at):
-    Reader.number = "42"
+def test_a_model_that_reads_something_else_may_be_blind(cli, at, monkeypatch):
+    monkeypatch.setattr(mind, "number_in", lambda picture: "42")
     done = cli("doctor", "--json", *at)
     assert done.exit_code == 0
     assert told(done)["vision"][0] == "warning"
