@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .batch.rows import Row
     from .context import Context
     from .events import Event, read_events
+    from .forking import afork, fork
     from .graph import build_graph, make_graph, recursion_limit
     from .outcome import Run, RunImage
     from .policies import (
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     )
     from .reader import RecordedRun, read_run
     from .report import write_report
-    from .resume import aresume, resume
+    from .resuming import aresume, resume
     from .routing import decide, judge
     from .runs import arun, run
     from .settings import Settings, load_settings
+    from .steps import ahistory, history
 
 __all__ = [
     "Adaptive",
@@ -58,11 +60,15 @@ __all__ = [
     "SeedSearch",
     "Settings",
     "Single",
+    "afork",
+    "ahistory",
     "aresume",
     "arun",
     "arun_batch",
     "build_graph",
     "decide",
+    "fork",
+    "history",
     "judge",
     "load_settings",
     "make_graph",
@@ -81,6 +87,8 @@ _MODULES = {
     "batch.rows": ("Row",),
     "context": ("Context",),
     "events": ("Event", "read_events"),
+    "forking": ("afork", "fork"),
+    "steps": ("ahistory", "history"),
     "graph": ("build_graph", "make_graph", "recursion_limit"),
     "routing": ("decide", "judge"),
     "outcome": ("Run", "RunImage"),
@@ -102,7 +110,7 @@ _MODULES = {
     ),
     "reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
-    "resume": ("aresume", "resume"),
+    "resuming": ("aresume", "resume"),
     "runs": ("arun", "run"),
     "settings": ("Settings", "load_settings"),
 }

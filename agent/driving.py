@@ -65,14 +65,14 @@ async def _drive(
         "configurable": {"thread_id": tracer.run},
         "recursion_limit": recursion_limit(context.budget),
     }
-    state, unfinished = await _standing(graph, config)
+    state, begun = await _standing(graph, config)
     if state is not None:
         _tell(tracer.missing(state), emit)
-        if not unfinished:
+        if "best" in state:
             return state
     try:
         async for part in graph.astream(
-            None if unfinished else start,
+            None if begun else start,
             config,
             context=context,
             stream_mode=["tasks", "custom", "values"],
@@ -98,7 +98,10 @@ async def _drive(
 
 
 async def _standing(graph: Graph, config: RunnableConfig) -> tuple[RunState | None, bool]:
-    """What the checkpointer knows of the run, if anything, and whether there is more to do."""
+    """What the checkpointer knows of the run, if anything, and whether it knows what to do next.
+
+    It does not at the run's end, nor after a kill between the first input and the first step.
+    """
     if graph.checkpointer is None:
         return None, False
     snapshot = await graph.aget_state(config)

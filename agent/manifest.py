@@ -36,6 +36,17 @@ PACKAGES = (
 """Those whose version can change a run."""
 
 
+class Parent(Frozen):
+    """The run that a run was forked from."""
+
+    run: str
+    """Its id."""
+    step: int = Field(ge=0)
+    """After which the two part; see ``detailscribe history``."""
+    edits: dict[str, str] = Field(default_factory=dict)
+    """What was changed in its state, as ``fork`` takes it."""
+
+
 class Manifest(Frozen):
     """Written as ``manifest.json`` before anything is asked, and again when the models are loaded."""
 
@@ -51,6 +62,8 @@ class Manifest(Frozen):
     """Where each setting came from, by dotted name; those at their defaults are left out."""
     models: dict[str, str]
     """Name and content hash by role; empty while none is loaded."""
+    parent: Parent | None = None
+    """Where the run comes from; None for one that began with its prompt."""
     command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))
     """The arguments of the process."""
     python: str = Field(default_factory=platform.python_version)

@@ -71,8 +71,11 @@ def _ours(folder: Path) -> Generator[None]:
 
 
 def _refuse_full(folder: Path) -> None:
-    if any(path.name != LOCK for path in folder.iterdir()):
-        raise SettingsError(f"the run folder {folder} is not empty; name another with --out")
+    """What a run left that was killed before it wrote anything does not count."""
+    if any(path.name != LOCK and not path.match(PARTIAL) for path in folder.iterdir()):
+        unfinished = (folder / "manifest.json").exists() and not (folder / "result.json").exists()
+        other = f", or go on with the run in it: detailscribe resume {folder}" if unfinished else ""
+        raise SettingsError(f"the run folder {folder} is not empty; name another with --out{other}")
 
 
 @contextmanager

@@ -82,7 +82,7 @@ async def do(work: Work) -> Run:
         )
         _same_models(manifest, models_of(context))
         _leave(manifest.model_copy(update={"models": models_of(context)}), store)
-        async with _checkpointer(work) as saver:
+        async with checkpointer_of(work) as saver:
             graph = build_graph(saver)
             return await complete(
                 graph, manifest.run, manifest.prompt, manifest.seed, context, emit, told, work.control
@@ -152,7 +152,8 @@ def _started(work: Work) -> Event:
 
 
 @asynccontextmanager
-async def _checkpointer(work: Work) -> AsyncGenerator[Checkpointer]:
+async def checkpointer_of(work: Work) -> AsyncGenerator[Checkpointer]:
+    """The one that was given, or else the settings'."""
     if work.checkpointer is not None:
         yield work.checkpointer
         return

@@ -17,7 +17,7 @@ def command(
     """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
     from ..live import Live
     from ..manifest import read_manifest
-    from ..resume import resume
+    from ..resuming import resume
 
     with reported():
         out = console(quiet)

@@ -65,7 +65,7 @@ async def aresume(
             return Run(RunResult.model_validate_json(store.read(RESULT)), folder)
         loaded = recorded_settings(manifest)
         judge = policy_of(policy, loaded.settings.run)
-        _same_policy(manifest, judge)
+        same_policy(manifest, judge)
         work = Work(
             store=store,
             manifest=manifest,
@@ -95,7 +95,8 @@ def recorded_settings(manifest: Manifest) -> Loaded:
     return load(with_secrets(manifest.settings))
 
 
-def _same_policy(manifest: Manifest, policy: Policy) -> None:
+def same_policy(manifest: Manifest, policy: Policy) -> None:
+    """Refuse a policy that is not the one that the run began with."""
     before, now = (ADDRESS.sub("", name) for name in (manifest.policy, repr(policy)))
     if before != now:
         raise SettingsError(
