@@ -2,6 +2,9 @@
 
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +66,41 @@ def test_no_file_and_no_line_of_a_run_holds_the_key(cli, tmp_path, parrot):
     assert holders(tmp_path) == []
     assert KEY not in done.output
     assert KEY not in cli("doctor", "--all", *at).output
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A server for looking alone, which notes the keys that come."""
+
+    keys: ClassVar[list[str | None]] = []
+
+    def do_POST(self):
+        self.keys.append(self.headers["Authorization"])
+        self.send_error(404)
+
+    def log_message(self, format, *args):
+        """Silent."""
+
+
+@pytest.fixture
+def elsewhere():
+    Elsewhere.keys.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("held_by", ["OPENAI_API_KEY", "DETAILSCRIBE_CHAT__KEY"])
+def test_a_server_for_looking_gets_no_key_but_its_own(cli, parrot, elsewhere, monkeypatch, held_by):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv(held_by, KEY)
+    at = ("--chat-url", parrot.url, "--chat-model", MODEL, "--vision-url", elsewhere)
+    assert cli("run", PROMPT, *at).exit_code == 2
+    assert cli("doctor", *at).exit_code == 2
+    monkeypatch.setenv("DETAILSCRIBE_VISION__KEY", "sk-own-0123456")
+    assert cli("run", PROMPT, *at).exit_code == 2
+    assert Elsewhere.keys == ["Bearer none", "Bearer none", "Bearer sk-own-0123456"]
 
 
 def test_a_refused_key_is_not_repeated(cli, tmp_path, parrot, monkeypatch):
