@@ -83,8 +83,9 @@ def _opened(source: str) -> Generator[IO[bytes]]:
 def _fetch(source: str, into: IO[bytes]) -> None:
     import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
+    remote: Any = fsspec.open
     try:
-        with fsspec.open(source, "rb", compression="infer") as file:
+        with remote(source, "rb", compression="infer") as file:
             shutil.copyfileobj(file, into)
     except ImportError as error:
         raise SettingsError(f"to read {display(source)}: {error} (with pip install)") from error

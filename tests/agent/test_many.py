@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from detailscribe.agent import BestOfN, Run, Single
+from detailscribe.agent import BestOfN, Run, Single, read_run
 from detailscribe.agent.batch.jobs import Job, folder_name
 from detailscribe.agent.batch.ledger import RESULTS, Ledger, read_rows
+from detailscribe.agent.events import NodeStarted
 from detailscribe.agent.many import Cast, run_many
 from detailscribe.agent.settings import Settings, load
-from detailscribe.state import Population
+from detailscribe.state import Budget, Population
 from detailscribe.tools.errors import ModelError, SettingsError
 
 from .fakes import CHECKS, FakeDecomposer, FakeDiffusion, ScriptedCritic
@@ -199,7 +200,7 @@ async def test_cancelling_stops_what_is_in_flight_and_another_start_goes_on(tmp_
     assert "a cat, take 0" not in decomposer.asked
 
 
-async def test_a_half_made_folder_is_made_anew(tmp_path):
+async def test_a_folder_that_no_run_of_this_job_left_is_made_anew(tmp_path):
     half = tmp_path / "runs" / "job-0000"
     (half / "images").mkdir(parents=True)
     (half / "images" / "00-07.png").write_bytes(b"left by a kill")
@@ -286,3 +287,67 @@ def test_a_hostile_id_stays_inside_the_folder_and_apart_from_the_others(tmp_path
         assert (tmp_path / name).parent.samefile(tmp_path)
         assert name.split(".")[0] not in ("con", "nul", "aux", "lpt1")
     assert len(list(tmp_path.iterdir())) == len(HOSTILE)
+
+
+class Counting(FakeDiffusion):
+    """Can be told to stop for good at an image."""
+
+    stuck_at = "01-00"
+
+    async def redenoise(self, requests, store, progress=None):
+        if requests[0].id == self.stuck_at:
+            await asyncio.sleep(60)
+        return await super().redenoise(requests, store, progress)
+
+
+async def cut_off(folder, given):
+    """A start that is cancelled when the first image was drawn and looked at, and the second is being drawn."""
+    seen = asyncio.Event()
+
+    def watch(event):
+        if isinstance(event, NodeStarted) and event.node == "refine":
+            seen.set()
+
+    script = ScriptedCritic(lambda image: "red")
+    work = asyncio.create_task(
+        many(folder, given, diffusion=Counting(writes_latents=True), critic=script, on_event=watch)
+    )
+    await seen.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
+async def test_a_run_that_was_cut_off_goes_on_with_what_it_had(tmp_path):
+    given = jobs(1, policy=Single())
+    await cut_off(tmp_path, given)
+    again, decomposer = FakeDiffusion(writes_latents=True), FakeDecomposer()
+    rows = await many(tmp_path, given, diffusion=again, decomposer=decomposer, critic=ScriptedCritic(lambda i: "red"))
+    assert ([request.id for request in again.requests], decomposer.asked) == (["01-00"], [])
+    assert (rows["job-0000"].status, rows["job-0000"].spend.images) == ("done", 2)
+    recorded = read_run(tmp_path / "runs" / "job-0000")
+    assert (recorded.status, list(recorded.images)) == ("finished", ["00-00", "01-00"])
+
+
+@pytest.mark.parametrize("changed", [{"prompt": "a dog"}, {"seed": 9}, {"policy": ONE}, {"budget": Budget(images=3)}])
+async def test_what_another_job_of_the_same_id_left_is_removed(tmp_path, changed):
+    await cut_off(tmp_path, jobs(1, policy=Single()))
+    again = FakeDiffusion(writes_latents=True)
+    await many(tmp_path, jobs(1, **({"policy": Single()} | changed)), diffusion=again)
+    assert [request.id for request in again.requests] == ["00-00"]
+
+
+async def test_what_another_model_drew_is_removed(tmp_path):
+    await cut_off(tmp_path, jobs(1, policy=Single()))
+    again = FakeDiffusion(model="fake@1", writes_latents=True)
+    await many(tmp_path, jobs(1, policy=Single()), diffusion=again)
+    assert [request.id for request in again.requests] == ["00-00"]
+
+
+async def test_a_run_that_ended_and_had_no_time_for_its_row_is_not_run_again(tmp_path):
+    before = (await many(tmp_path, jobs(1)))["job-0000"]
+    (tmp_path / RESULTS).unlink()
+    again = FakeDiffusion()
+    after = (await many(tmp_path, jobs(1), diffusion=again))["job-0000"]
+    assert again.requests == []
+    assert (after.spend, after.best, after.passed) == (before.spend, before.best, before.passed)
