@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("run", "resume", "history", "fork", "batch", "show", "report", "experiment", "evaluate", "data", "doctor", "presets", "graph")
+COMMANDS = (
+    "run",
+    "resume",
+    "history",
+    "fork",
+    "batch",
+    "show",
+    "report",
+    "experiment",
+    "evaluate",
+    "rate",
+    "ratings",
+    "data",
+    "doctor",
+    "presets",
+    "graph",
+)
 """In the order of ``--help``. Each is a module here whose ``command`` is a function, or a ``Typer`` of several."""
 
 app = typer.Typer(
