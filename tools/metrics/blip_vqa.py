@@ -18,8 +18,6 @@ SIZE = 480
 """Pixels of a side, as in the source; the model's positions are interpolated to it."""
 _WORDS = 35
 """Tokens of a question, as in the source."""
-_BATCH = 16
-"""Questions at once."""
 
 
 class BlipVqa(LocalMetric):
@@ -71,31 +69,33 @@ class BlipVqa(LocalMetric):
         with torch.inference_mode():
             interpolated = self._size != model.config.vision_config.image_size
             seen = model.vision_model(pixels.to(model.device), interpolate_pos_encoding=interpolated).last_hidden_state
-            chunks = (phrases[start : start + _BATCH] for start in range(0, len(phrases), _BATCH))
-            return [p for chunk in chunks for p in self._answers(seen, [f"{phrase}?" for phrase in chunk])]
+            return self._answers(seen, [f"{phrase}?" for phrase in phrases])
 
-    def _answers(self, seen: Any, questions: list[str]) -> list[float]:
-        """P(yes) of questions about a picture, ``seen`` being its encoding of shape (1, patches, width)."""
+    def _answers(self, seen: Any, questions: Sequence[str]) -> list[float]:
+        """P(yes) of questions about a picture, ``seen`` being its encoding of shape (1, patches, width).
+
+        Questions of one length go together, since the decoder of transformers 5 minds padding whatever the mask says.
+        """
+        _, tokenizer, _ = self._loaded
+        asked: list[list[int]] = tokenizer(list(questions), truncation=True, max_length=_WORDS)["input_ids"]
+        likely: dict[int, float] = {}
+        for length in {len(ids) for ids in asked}:
+            places = [n for n, ids in enumerate(asked) if len(ids) == length]
+            likely |= zip(places, self._alike(seen, [asked[n] for n in places]), strict=True)
+        return [likely[n] for n in range(len(questions))]
+
+    def _alike(self, seen: Any, asked: list[list[int]]) -> list[float]:
+        """P(yes) of questions with as many tokens."""
         import torch
 
         model, tokenizer, _ = self._loaded
-        asked = tokenizer(questions, padding=True, truncation=True, max_length=_WORDS, return_tensors="pt")
-        asked = asked.to(model.device)
         start = model.decoder_start_token_id
+        ids = torch.tensor(asked, device=model.device)
         # The encoder's own first token stands behind the decoder's in BLIP's vocabulary.
-        asked["input_ids"][:, 0] = start + 1
-        seen = seen.expand(len(questions), -1, -1)
-        read = model.text_encoder(
-            input_ids=asked["input_ids"],
-            attention_mask=asked["attention_mask"],
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:-1], dtype=torch.long, device=model.device),
-        ).last_hidden_state
-        logits = model.text_decoder(
-            input_ids=torch.full((len(questions), 1), start, device=model.device),
-            encoder_hidden_states=read,
-            encoder_attention_mask=asked["attention_mask"],
-        ).logits[:, 0]
+        ids[:, 0] = start + 1
+        read = model.text_encoder(ids, encoder_hidden_states=seen.expand(len(asked), -1, -1)).last_hidden_state
+        starts = torch.full((len(asked), 1), start, device=model.device)
+        logits = model.text_decoder(starts, encoder_hidden_states=read).logits[:, 0]
         yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
         return logits[:, [yes, no]].softmax(-1)[:, 0].tolist()
 

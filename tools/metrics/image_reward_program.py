@@ -2,49 +2,61 @@
 
 Run by that environment's Python. One JSON object a line: see ``worker`` for the protocol.
 
-    python image_reward_program.py [CHECKPOINT [MED_CONFIG]]
+    python image_reward_program.py [CHECKPOINT MED_CONFIG]
 """
 
 import json
 import os
 import sys
 import types
-
-# Libraries print to standard output, which belongs to the protocol.
-_ANSWERS = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)
+from typing import IO, Any
 
 
-def say(what):
-    _ANSWERS.write(json.dumps(what) + "\n")
-    _ANSWERS.flush()
+def main(arguments: list[str]) -> int:
+    """Load the model, then answer line by line until the input ends."""
+    # Libraries print to standard output, which belongs to the protocol.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        try:
+            model = load(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other end must hear of it
+            say(answers, {"error": f"ImageReward cannot be loaded: {told(error)}"})
+            return 1
+        say(answers, {"ready": True, "model": arguments[0] if arguments else "ImageReward-v1.0"})
+        for line in sys.stdin.buffer:
+            say(answers, scored(model, json.loads(line)))
+    return 0
 
 
-def load(checkpoint="ImageReward-v1.0", med_config=None):
-    # The package imports OpenAI's clip for other scores than its own; it is on no registry.
+def load(checkpoint: str = "ImageReward-v1.0", med_config: "str | None" = None) -> Any:
+    """The model of a name or file."""
+    # The package imports OpenAI's clip, which is on no registry, for other scores than its own.
     sys.modules.setdefault("clip", types.ModuleType("clip"))
-    import ImageReward
+    import ImageReward  # pyright: ignore[reportMissingImports]
 
     return ImageReward.load(checkpoint, med_config=med_config)
 
 
-def main(arguments):
-    try:
-        model = load(*arguments)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other end must hear of it
-        say({"error": f"ImageReward cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())[:500]}"})
-        return 1
+def scored(model: Any, asked: "dict[str, Any]") -> "dict[str, Any]":
+    """The answer to one line."""
     import torch
 
-    say({"ready": True, "model": arguments[0] if arguments else "ImageReward-v1.0"})
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            with torch.no_grad():
-                say({"id": asked["id"], "score": float(model.score(asked["prompt"], asked["image"]))})
-        except Exception as error:  # noqa: BLE001 - one bad image must not end the others
-            say({"id": asked["id"], "error": f"{type(error).__name__}: {error}"})
-    return 0
+    try:
+        with torch.no_grad():
+            return {"id": asked["id"], "score": float(model.score(asked["prompt"], asked["image"]))}
+    except Exception as error:  # noqa: BLE001 - one bad image must not end the others
+        return {"id": asked["id"], "error": told(error)}
+
+
+def say(answers: "IO[str]", what: "dict[str, Any]") -> None:
+    """One line of the protocol."""
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
+
+
+def told(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 if __name__ == "__main__":

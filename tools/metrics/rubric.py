@@ -30,7 +30,7 @@ class RatingAnswer(BaseModel):
     """A rating, its reason first."""
 
     reason: Remark = ""
-    rating: Annotated[int, Field(ge=1, le=5), BeforeValidator(_number)]
+    rating: Annotated[int, Field(strict=True, ge=1, le=5), BeforeValidator(_number)]
 
 
 class Rubric(AskingMetric):

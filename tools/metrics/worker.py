@@ -9,6 +9,7 @@ It ends when its input ends.
 
 import asyncio
 import json
+import math
 import os
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +20,8 @@ from typing import IO, Any
 
 from ..errors import ModelError
 
+_GRACE = 5
+"""Seconds that it has to end when its input has."""
 _LAST = 300
 """Characters of a worker's last words that are shown."""
 _LONGEST = 2**20
@@ -50,7 +53,7 @@ class Worker:
         if said.get("id") != id:
             raise ModelError(f"the scoring program answered {said.get('id')!r} when it was asked {id}")
         score = said.get("score")
-        if isinstance(score, int | float) and not isinstance(score, bool):
+        if isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score):
             return float(score), ""
         return None, str(said.get("error") or "the scoring program gave no number")
 
@@ -111,7 +114,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None and process.stdin is not None:
         process.stdin.close()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_GRACE):
                 await process.wait()
         except TimeoutError:
             process.kill()
