@@ -99,8 +99,9 @@ def test_failed_prompts_are_run_again_on_demand(cli, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(presets.PRESETS, "embedded", Preset("broken", roles=lambda settings: broken))
         assert cli("p.txt").exit_code == 1
-    assert cli("p.txt", "--retry-failed").exit_code == 1, "another critic"
-    monkeypatch.setattr("detailscribe.agent.cli.batch.console", lambda quiet: Console(file=io.StringIO()))
+    assert cli("p.txt").exit_code == 1, "they are not run again unasked"
+    assert cli("p.txt", "--retry-failed").exit_code == 0
+    assert [row.status for row in read_rows(tmp_path / "runs" / "p")] == ["done", "done"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,9 @@ def test_a_model_that_breaks_on_the_way_says_how_to_go_on(cli, tmp_path, monkeyp
         "2 of 4 prompts have a row; the same command with --out runs/p goes on",
         "error: the server is gone: start it again",
     ]
-    assert cli("p.txt", "--policy", "single").exit_code == 2, "the server is still gone"
+    again = cli("p.txt", "--policy", "single", "--concurrency", 1)
+    assert again.exit_code == 0, "a new process has a server again"
+    assert again.stdout.splitlines()[0] == "4 prompts, 2 of them before this start; folder runs/p"
 
 
 def test_a_terminal_sees_a_table_that_goes_with_the_batch(tmp_path):
