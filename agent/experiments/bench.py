@@ -27,7 +27,7 @@ class Bench:
         folder: Of the results, which no other process writes to.
         planned: All that the experiment consists of.
         judge: None where the critic's word is taken.
-        keep_all: Whether latents and report of a run stay once it is judged.
+        keep_all: Whether latents, report and answers of a run stay once it is judged.
         on_row: Called with each new row.
     """
 
@@ -94,7 +94,8 @@ class Bench:
         seen = {} if self._judge is None else await judged(self._judge, result, store)
         if not self._keep_all:
             shutil.rmtree(store.path("latents"), ignore_errors=True)
-            store.path("report.html").unlink(missing_ok=True)
+            for name in ("report.html", "answers.jsonl"):
+                store.path(name).unlink(missing_ok=True)
         return told(row, result, seen)
 
 

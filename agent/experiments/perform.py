@@ -16,6 +16,7 @@ from .judges import make_judge
 from .loading import Loadout
 from .plan import Planned, by_critic, plan
 from .rows import Row
+from .sharing import sharing
 from .variants import Variant
 
 OnPlan = Callable[[list[Planned], list[Row]], object]
@@ -33,7 +34,8 @@ class Crew:
     async def of(cls, loadout: Loadout) -> Self:
         """Those that the experiment's settings name; ``DetailScribeError`` where one cannot be used."""
         judge = make_judge(loadout.experiment.judge, loadout.settings.settings)
-        return cls(await cast_of(loadout.settings), judge)
+        cast = await cast_of(loadout.settings)
+        return cls(replace(cast, diffusion=sharing(cast.diffusion)), judge)
 
     def casts(self, variants: tuple[Variant, ...]) -> dict[str, Cast]:
         """The roles of each variant by its label; variants with the same critic share theirs."""

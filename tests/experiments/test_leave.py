@@ -1,0 +1,150 @@
+"""Tables, plots and the page."""
+
+import csv
+import io
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from detailscribe.agent.experiments import plots
+from detailscribe.agent.experiments.curves import figures_of
+from detailscribe.agent.experiments.examples import failures_of, wins_and_losses
+from detailscribe.agent.experiments.leave import leave
+from detailscribe.agent.experiments.perform import perform
+from detailscribe.agent.experiments.rows import read_rows
+from detailscribe.agent.experiments.statistics import Interval
+from detailscribe.agent.experiments.tables import Column, Table, comma_separated, for_terminal, markdown
+
+from .small import Fakes, image, row, small
+
+TABLE = Table(
+    "Some figures",
+    (Column("name"), Column("share", "share"), Column("gain", "points"), Column("p", "p"), Column("count", "number")),
+    (("a | b", Interval(0.5, 0.25, 0.75), Interval(0.1, -0.05, 0.2), 0.0004, 3.0), ("c", None, None, 0.25, None)),
+    "A note.",
+)
+
+
+def test_a_table_as_markdown():
+    assert markdown(TABLE).splitlines() == [
+        "## Some figures",
+        "",
+        "| name   |                share |                   gain |      p | count |",
+        "| ------ | -------------------: | ---------------------: | -----: | ----: |",
+        "| a \\| b | 50.0% (25.0 to 75.0) | +10.0% (-5.0 to +20.0) | <0.001 |   3.0 |",
+        "| c      |                    - |                      - |  0.250 |     - |",
+        "",
+        "A note.",
+    ]
+
+
+def test_a_table_as_plain_numbers():
+    lines = list(csv.reader(io.StringIO(comma_separated(TABLE))))
+    assert lines[0] == ["name", "share", "share low", "share high", "gain", "gain low", "gain high", "p", "count"]
+    assert lines[1] == ["a | b", "0.5", "0.25", "0.75", "0.1", "-0.05", "0.2", "0.0004", "3.0"]
+    assert lines[2] == ["c", "", "", "", "", "", "", "0.25", ""]
+
+
+def test_a_table_on_the_terminal_takes_labels_as_they_are():
+    from rich.console import Console
+
+    out = io.StringIO()
+    table = Table("[red]", (Column("name"),), (("[bold]x",),))
+    Console(file=out, width=80).print(for_terminal(table))
+    assert "[bold]x" in out.getvalue()
+    assert "[red]" in out.getvalue()
+
+
+GRID = [{"policy": "multi_round", "grid": {"rounds": [1, 2]}}]
+
+
+def test_figures_are_drawn_along_grids_and_rounds():
+    loadout = small(policies=GRID)
+    line = (image("00-00", "red"), image("01-00", "", "00-00"))
+    rows = [row("multi_round rounds=1", "p", line[0]), row("multi_round rounds=2", "p", *line)]
+    figures = {figure.name: figure for figure in figures_of(rows, loadout.variants)}
+    assert set(figures) == {
+        *("frontier_evaluations", "frontier_images", "frontier_critic_calls", "frontier_seconds"),
+        *("sweep_policy_rounds", "rounds_chosen", "rounds_newest"),
+    }
+    [curve] = figures["frontier_evaluations"].curves
+    assert (curve.name, curve.x, [y.value for y in curve.y]) == ("multi_round", (56.0, 112.0), [0.0, 1.0])
+    assert figures["sweep_policy_rounds"].curves[0].x == (1.0, 2.0)
+    assert [y.value for y in figures["rounds_chosen"].curves[1].y] == [0.0, 1.0]
+
+
+def test_a_plot_is_the_same_each_time_and_names_its_curves():
+    loadout = small(policies=GRID)
+    rows = [row("multi_round rounds=1", "p", image("00-00")), row("multi_round rounds=2", "p", *[image("00-00")] * 2)]
+    figure = figures_of(rows, loadout.variants)[0]
+    drawn = plots.svg(figure)
+    assert drawn == plots.svg(figure)
+    assert ET.fromstring(drawn).tag.endswith("svg")
+    assert "multi_round" in drawn
+    assert "all correct, %" in drawn
+
+
+def test_the_largest_wins_and_losses_are_shown_once_a_prompt():
+    bad, worse, good = image("00-00", "red"), image("00-00", "red cat"), image("00-00")
+    rows = [row("base", "p", worse), row("base", "q", good), row("base", "r", bad)]
+    rows += [row("x", "p", good), row("x", "q", bad), row("x", "r", bad), row("y", "p", bad)]
+    wins, losses = wins_and_losses(rows, "base")
+    assert [(e.ours.label, e.ours.prompt) for e in wins] == [("x", "p")]
+    assert [(e.ours.prompt, failures_of(e.ours)) for e in losses] == [("q", ["red"])]
+
+
+@pytest.fixture
+async def left(tmp_path):
+    """A small experiment that has left all it leaves."""
+    fakes, loadout = Fakes(), small(policies=[{"policy": "single"}, {"policy": "best_of_n", "args": {"n": 1}}])
+    fakes.judge.script = lambda seen: "red" if seen.round == 0 and seen.seed % 2 else ""
+    rows = await perform(loadout, tmp_path / "<out>", fakes.crew(loadout))
+    leave(loadout, rows, tmp_path / "<out>")
+    return tmp_path / "<out>", rows
+
+
+async def test_an_experiment_leaves_tables_plots_rows_and_a_page(left):
+    out, rows = left
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if "runs" not in path.parts}
+    assert {"summary.md", "page.html", "images.csv", "rows.jsonl", "manifest.json", "experiment.toml"} <= names
+    assert {"tables/summary.csv", "tables/against_baseline.csv", "plots/frontier_evaluations.svg"} <= names
+    assert read_rows(out / "rows.jsonl") == rows
+    assert (out / "summary.md").read_text().startswith("# small\n\nIs refining better than drawing?")
+    table = list(csv.DictReader(io.StringIO((out / "images.csv").read_text())))
+    assert len(table) == sum(len(row.images) for row in rows)
+    assert sum(line["chosen"] == "True" for line in table) == len(rows)
+
+
+async def test_the_page_needs_nothing_else(left):
+    page = (left[0] / "page.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) > 5
+    assert all(source.startswith("data:") for source in sources)
+    assert "Largest losses against single" in page
+
+
+async def test_hostile_text_is_shown_as_text(tmp_path):
+    loadout = small(question="<script>alert(1)</script>", prompts={"texts": ["a <b>cat</b> | here"]})
+    rows = await perform(loadout, tmp_path / "out", Fakes().crew(loadout))
+    leave(loadout, rows, tmp_path / "out")
+    page = (tmp_path / "out" / "page.html").read_text()
+    assert "<script>" not in page
+    assert "<b>cat" not in page
+
+
+async def test_without_matplotlib_everything_but_the_plots_is_there(left, monkeypatch):
+    out, rows = left
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    loadout = small(policies=[{"policy": "single"}, {"policy": "best_of_n", "args": {"n": 1}}])
+    leave(loadout, rows, out / "again")
+    assert (out / "again" / "page.html").exists()
+    assert not (out / "again" / "plots").exists()
+
+
+async def test_an_experiment_with_nothing_done_still_says_so(tmp_path):
+    tables = leave(small(), [], tmp_path)
+    assert tables == {}
+    assert "0 prompts" in (tmp_path / "summary.md").read_text()
