@@ -1,6 +1,8 @@
 """The channels of the LangGraph state: what happened, and references only."""
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
+
+from typing_extensions import TypedDict  # that of typing gives pydantic no schema before Python 3.12
 
 from .advice import Advice
 from .comparison import Comparison

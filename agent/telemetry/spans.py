@@ -107,7 +107,7 @@ class Telemetry:
     def _run(self, event: Event) -> _Run:
         """The run of an event; begun where it is not known, as by the first event or by a resumption."""
         if event.run not in self._runs:
-            said = say.of_run(event) if isinstance(event, RunStarted) else {say.KIND: "AGENT"}
+            said: say.Attributes = say.of_run(event) if isinstance(event, RunStarted) else {say.KIND: "AGENT"}
             span = self._begin("detailscribe", None, event.time, said, event.run)
             self._runs[event.run] = _Run(span, event.time)
         return self._runs[event.run]

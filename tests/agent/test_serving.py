@@ -1,0 +1,95 @@
+"""The graph of ``langgraph.json``: clients choose in JSON, and the models are the server's."""
+
+import asyncio
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import ValidationError
+
+from detailscribe.agent import Single, make_graph, serving
+from detailscribe.agent.many import Cast
+from detailscribe.agent.settings import load
+from detailscribe.tools.errors import SettingsError
+
+from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, context
+
+SCRIPT = {"00-00": "holding"}
+
+
+@pytest.fixture
+def loads(tmp_path, monkeypatch):
+    """How often the server loaded its models, which are fakes; it keeps runs in an empty folder."""
+    counted: list[object] = []
+
+    async def cast_of(loaded) -> Cast:
+        counted.append(loaded)
+        await asyncio.sleep(0)
+        return Cast(FakeDecomposer(), FakeDiffusion(), ScriptedCritic(SCRIPT), loaded)
+
+    monkeypatch.setattr(serving, "cast_of", cast_of)
+    monkeypatch.setattr(serving, "load", lambda: load({"run": {"policy": "best_of_n", "policy_args": {"n": 2}}}))
+    monkeypatch.chdir(tmp_path)
+    return counted
+
+
+def served():
+    graph = make_graph()
+    graph.checkpointer = InMemorySaver()
+    return graph
+
+
+async def ask(graph, thread="t", chosen=None):
+    return await graph.ainvoke({"prompt": PROMPT}, {"configurable": {"thread_id": thread}}, context=chosen)
+
+
+async def test_a_client_that_chooses_nothing_has_what_the_server_is_set_to(loads, tmp_path):
+    state = await ask(served())
+    assert sorted(state["images"]) == ["00-00", "00-01"]
+    assert (tmp_path / "runs" / "t" / state["images"][state["best"]].path).is_file()
+
+
+async def test_a_client_chooses_policy_and_budget_in_json(loads):
+    chosen = json.loads('{"policy": "multi_round", "policy_args": {"rounds": 3}, "budget": {"images": 2}}')
+    state = await ask(served(), chosen=chosen)
+    assert sorted(state["images"]) == ["00-00", "01-00"]
+    assert state["best"] == "01-00"
+
+
+async def test_threads_have_their_own_folders_and_share_the_models(loads, tmp_path):
+    graph = served()
+    await asyncio.gather(ask(graph, "a"), ask(graph, "b"))
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"a", "b"}
+    assert len(loads) == 1
+
+
+async def test_a_client_can_have_no_module_imported(loads):
+    with pytest.raises(SettingsError, match=r"no policy 'os:system'; there are adaptive, "):
+        await ask(served(), chosen={"policy": "os:system"})
+
+
+async def test_a_choice_that_is_none_is_refused(loads):
+    with pytest.raises(ValidationError, match="polcy"):
+        await ask(served(), chosen={"polcy": "single"})
+
+
+async def test_objects_of_a_python_caller_go_before_the_servers(loads, tmp_path):
+    own = context(tmp_path / "own", policy=Single(), script={})
+    state = await ask(served(), chosen=own)
+    assert sorted(state["images"]) == ["00-00"]
+    assert (tmp_path / "own" / "images" / "00-00.png").is_file()
+
+
+def test_a_server_can_tell_what_the_graph_takes():
+    graph = make_graph()
+    assert set(graph.get_input_jsonschema()["properties"]) == {"prompt", "seed"}
+    assert set(graph.get_context_jsonschema()["properties"]) == {"policy", "policy_args", "budget"}
+    assert "best" in graph.get_output_jsonschema()["properties"]
+
+
+def test_the_file_names_this_graph():
+    named = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())["graphs"]["detailscribe"]
+    module, attribute = named.split(":")
+    assert getattr(import_module(module), attribute) is make_graph
