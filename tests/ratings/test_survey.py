@@ -4,20 +4,16 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent.evaluation import collect
+from detailscribe.agent.ratings import make_survey
 from detailscribe.agent.ratings.criteria import CRITERIA, criteria_named
 from detailscribe.agent.ratings.pictures import format_of
 from detailscribe.tools.errors import SettingsError
 
 from ..agent.fakes import record
-from .world import PROMPTS, SEEDS, key_of, leave, make_runs, pixels, png, survey_of, told
+from .world import PROMPTS, SEEDS, key_of, leave, pixels, png, survey_of, told
 
 
-@pytest.fixture
-async def runs(tmp_path):
-    return await make_runs(tmp_path / "runs")
-
-
-async def test_neither_method_nor_path_nor_run_stands_in_the_page(runs, tmp_path):
+def test_neither_method_nor_path_nor_run_stands_in_the_page(runs, tmp_path):
     written = leave(runs, tmp_path / "out")
     html = written.page.read_text(encoding="utf-8")
     key = key_of(written)
@@ -25,7 +21,7 @@ async def test_neither_method_nor_path_nor_run_stands_in_the_page(runs, tmp_path
     assert [name for name in names if name in html] == []
 
 
-async def test_pictures_hold_pixels_alone(runs, tmp_path):
+def test_pictures_hold_pixels_alone(runs, tmp_path):
     collected = collect(runs).shots
     assert all(b"tEXt" in shot.sample.store.read(shot.sample.image.path) for shot in collected)
     for item in told(leave(runs, tmp_path).page)["items"]:
@@ -34,7 +30,7 @@ async def test_pictures_hold_pixels_alone(runs, tmp_path):
         assert chunks == []
 
 
-async def test_pictures_show_what_the_method_drew(runs, tmp_path):
+def test_pictures_show_what_the_method_drew(runs, tmp_path):
     written = leave(runs, tmp_path)
     key = key_of(written)
     drawn = {(s.method, s.run): s.sample for s in collect(runs).shots}
@@ -45,29 +41,27 @@ async def test_pictures_show_what_the_method_drew(runs, tmp_path):
             assert pixels(item).tobytes() == original.convert("RGB").tobytes()
 
 
-async def test_the_same_picture_is_rated_once_for_all_who_made_it(runs):
+def test_the_same_picture_is_rated_once_for_all_who_made_it(runs):
     survey = survey_of(runs)
     assert len(survey.items) == 5
     shared = [item for item in survey.key.items.values() if len(item.sources) > 1]
     assert [(item.prompt, [s.method for s in item.sources]) for item in shared] == [(PROMPTS[2], [*SEEDS])]
 
 
-async def test_the_order_follows_from_the_seed_and_the_survey_does_not(runs):
+def test_the_order_follows_from_the_seed_and_the_survey_does_not(runs):
     first, again, other = survey_of(runs, seed=1), survey_of(runs, seed=1), survey_of(runs, seed=2)
     assert [item.id for item in first.items] == [item.id for item in again.items]
     assert [item.id for item in first.items] != [item.id for item in other.items]
     assert first.key == other.key
 
 
-async def test_another_question_is_another_survey(runs):
+def test_another_question_is_another_survey(runs):
     alone = criteria_named(["layout"])
     ids = {survey_of(runs).key.survey, survey_of(runs, checks=True).key.survey}
-    from detailscribe.agent.ratings import make_survey
-
     assert len(ids | {make_survey(collect(runs).shots, alone).key.survey}) == 3
 
 
-async def test_checks_are_asked_only_where_they_are_wanted_and_are_the_same_for_every_method(runs):
+def test_checks_are_asked_only_where_they_are_wanted_and_are_the_same_for_every_method(runs):
     assert {item.questions for item in survey_of(runs).items} == {()}
     survey = survey_of(runs, checks=True)
     assert {len(item.questions) for item in survey.items} == {5}
@@ -78,13 +72,13 @@ async def test_checks_are_asked_only_where_they_are_wanted_and_are_the_same_for_
             assert source.answers[red] == ("fail" if source.method == "plainmethod" else "pass")
 
 
-async def test_fewer_prompts_are_the_same_prompts_in_every_order(runs):
+def test_fewer_prompts_are_the_same_prompts_in_every_order(runs):
     few = [{item.prompt for item in survey_of(runs, prompts=2, seed=seed).items} for seed in range(3)]
     assert few[0] == few[1] == few[2]
     assert len(few[0]) == 2
 
 
-async def test_pictures_can_lie_beside_the_page(runs, tmp_path):
+def test_pictures_can_lie_beside_the_page(runs, tmp_path):
     written = leave(runs, tmp_path / "out", beside=True)
     names = {path.name for path in written.pictures.iterdir()}
     assert names == {f"{id}.png" for id in key_of(written).items}
@@ -108,7 +102,5 @@ def test_an_unknown_criterion_is_told_with_those_that_are_known():
 
 
 def test_nothing_to_rate_is_told():
-    from detailscribe.agent.ratings import make_survey
-
     with pytest.raises(SettingsError, match="no image to rate"):
         make_survey([], tuple(CRITERIA.values()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detailscribe.agent import arun
+from detailscribe.agent import run
 from detailscribe.agent.evaluation import collect
 from detailscribe.agent.policies import BestOfN
 from detailscribe.agent.ratings import Key, make_survey, write_survey
@@ -21,12 +21,12 @@ SEEDS = {"plainmethod": (1, 2, 3), "finemethod": (11, 12, 3)}
 FAILS = {"plainmethod": "red holding", "finemethod": ""}
 
 
-async def make_runs(folder: Path) -> list[str]:
+def make_runs(folder: Path) -> list[str]:
     """The arguments of ``rate``."""
     for method, seeds in SEEDS.items():
         for n, (prompt, seed) in enumerate(zip(PROMPTS, seeds, strict=True)):
             made = roles({"00-00": FAILS[method]})
-            await arun(prompt, out=folder / method / f"p{n}", seed=seed, policy=BestOfN(n=1), **made)
+            run(prompt, out=folder / method / f"p{n}", seed=seed, policy=BestOfN(n=1), **made)
     return [str(folder / method) for method in SEEDS]
 
 
