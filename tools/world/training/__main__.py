@@ -18,8 +18,8 @@ STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
     "autoencoder": (train_autoencoder, 5),
     "decoder": (train_decoder, 11),
     "critic": (train_critic, 4.5),
-    "judge": (train_judge, 20),
-    "denoiser": (train_denoiser, 75),
+    "judge": (train_judge, 40),
+    "denoiser": (train_denoiser, 120),
 }
 """Trainer and minutes, in the order in which they need each other."""
 
