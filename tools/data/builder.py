@@ -21,6 +21,8 @@ _AT_ONCE = 10
 """Combinations in one question."""
 _ROUNDS = 3
 """Times that a combination is asked for, each time with what was wrong."""
+_FRUITLESS = 3
+"""Questions in a row that nothing came of, after which the model is left alone."""
 
 
 class PromptsAnswer(BaseModel):
@@ -49,15 +51,17 @@ class Builder:
     _gists: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
 
     async def build(self, count: int) -> AsyncIterator[PromptRecord]:
-        """At most ``count`` prompts; fewer where combinations or usable answers run out.
+        """At most ``count`` prompts; fewer where combinations run out, or the model words none that can be taken.
 
         Raises:
             ModelError: the model or its server cannot be used.
         """
         waiting = combinations(self.scenario, random.Random(f"{self.seed} {self.scenario}"))
-        made = 0
-        while made < count and (chunk := list(islice(waiting, min(_AT_ONCE, count - made)))):
-            for combination, prompt in await self._worded(chunk):
+        made = fruitless = 0
+        while made < count and fruitless < _FRUITLESS and (chunk := list(islice(waiting, min(_AT_ONCE, count - made)))):
+            worded = await self._worded(chunk)
+            fruitless = 0 if worded else fruitless + 1
+            for combination, prompt in worded:
                 made += 1
                 yield self._record(combination, prompt, made)
 
@@ -78,7 +82,8 @@ class Builder:
                     wrong[number] = f"{prompt!r} cannot be taken: {reason}"
             if not wrong:
                 break
-        self.rejected["no usable prompt came"] += len(wrong)
+        if wrong:
+            self.rejected["no usable prompt came"] += len(wrong)
         return [(chunk[number], worded[number]) for number in sorted(worded)]
 
     async def _ask(self, chunk: Sequence[Combination], wrong: dict[int, str]) -> dict[int, str]:

@@ -49,6 +49,9 @@ def csv_rows(file: IO[bytes], delimiter: str = ",") -> Iterator[Row]:
             yield {name: value for name, value in row.items() if isinstance(name, str)}
     except (csv.Error, UnicodeDecodeError) as error:
         raise FormatError(f"line {rows.line_num}: {error}") from error
+    finally:
+        # The file is not ours to close.
+        text.detach()
 
 
 def tsv_rows(file: IO[bytes]) -> Iterator[Row]:
@@ -98,28 +101,32 @@ def _text(data: bytes, number: int) -> str:
 
 
 def _decoded(text: str, where: str) -> Any:
-    """The value of a text, decoded as often as it was encoded."""
-    value: Any = text
-    for depth in range(_NESTED):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            if depth:
-                return value
-            raise FormatError(f"{where} is no JSON: {error}") from error
-        if not isinstance(value, str):
-            return value
-    return value
+    """The value of a text; ``FormatError`` if it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is no JSON: {error}") from error
 
 
 def _row(value: Any, where: str) -> Row:
-    if isinstance(value, str) and value.lstrip().startswith(("{", '"')):
-        value = _decoded(value, where)
+    for _ in range(_NESTED):
+        value = _unwrapped(value)
     if isinstance(value, str):
         return {"prompt": value}
     if isinstance(value, dict):
         return cast("Row", value)
     raise FormatError(f"{where} is neither an object nor a text")
+
+
+def _unwrapped(value: Any) -> Any:
+    """What a text encodes, where that is an object or a text; else the value itself."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", '"')):
+        return value
+    try:
+        inner = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return inner if isinstance(inner, dict | str) else value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _list_in(found: Row) -> Any:

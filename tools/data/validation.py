@@ -10,7 +10,7 @@ _ALIKE = 0.7
 
 _IRREGULAR = (
     "beaten|bent|bitten|blown|bound|broken|brought|built|bought|caught|chosen|cut|done|drawn|driven|drunk|dug|eaten|fed"
-    "|found|flown|frozen|given|ground|held|hidden|hit|hung|kept|laid|led|lit|made|put|read|ridden|seen|sewn|shaken"
+    "|found|flown|frozen|given|ground|held|hidden|hit|hung|kept|laid|led|lit|made|put|read|ridden|sawn|seen|sewn|shaken"
     "|shown|shut|spread|spun|strung|stuck|swept|swung|taken|taught|thrown|tied|torn|woven|won|worn|wound|written"
 )
 _NOT_PARTICIPLES = "red|bed|shed|sled|seed|weed|reed|hundred|naked|wicked|sacred|rugged|crooked|wooded|speed|breed|need"

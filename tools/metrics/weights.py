@@ -37,8 +37,11 @@ def device() -> Any:
 
 def load_part(part: Any, folder: Path, **options: Any) -> Any:
     """A model, tokenizer or image processor of that class from a folder; ``ModelError`` if it is not there."""
+    from ..diffusion.quiet import quiet_loading
+
     try:
-        return part.from_pretrained(folder, local_files_only=True, **options)
+        with quiet_loading():
+            return part.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
         why = " ".join(str(error).split())[:300]
         raise ModelError(f"{folder} holds no usable {part.__name__}: {why}") from error
