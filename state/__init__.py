@@ -10,6 +10,7 @@ from .decisions import Action, Decision, Plan
 from .default_checks import default_checks
 from .exchange import Exchange
 from .images import ImageRecord, Operator, Origin
+from .model_spend import ModelSpend, spend_by_model
 from .notation import format_concepts, parse_concepts
 from .notation_tokens import NotationError
 from .population import Population, pair_name, spend_of
@@ -39,6 +40,7 @@ __all__ = [
     "ImageRecord",
     "Interaction",
     "InteractionKind",
+    "ModelSpend",
     "NotationError",
     "Operator",
     "Origin",
@@ -58,5 +60,6 @@ __all__ = [
     "merge_by_id",
     "pair_name",
     "parse_concepts",
+    "spend_by_model",
     "spend_of",
 ]

@@ -12,6 +12,7 @@ from .concepts import ConceptGraph
 from .critique import Critique
 from .decisions import Decision
 from .images import ImageRecord
+from .model_spend import ModelSpend, spend_by_model
 
 
 class RunResult(Frozen):
@@ -45,6 +46,12 @@ class RunResult(Frozen):
         if self.best not in self.images:
             raise ValueError(f"the best image {self.best.id!r} is not among the images")
         return self
+
+    @property
+    def spend_by_model(self) -> dict[str, ModelSpend]:
+        """``spend`` by the name of the model, without what a critic cost that keeps no exchanges."""
+        answers = (self.concepts, *self.critiques, *self.advice, *self.comparisons)
+        return spend_by_model(self.images, [e for answer in answers for e in answer.exchanges])
 
     def critique(self, image: str) -> Critique:
         """The critique of the image of that id; ``KeyError`` if there is none."""
