@@ -85,8 +85,9 @@ class Bench:
         self._found[row.job] = row
         with (self._folder / JUDGED).open("ab", buffering=0) as file:
             file.write(row.model_dump_json().encode() + b"\n")
-        for one in planned if self._on_row is not None else ():
-            self._on_row(_row_of(one, row))
+        if self._on_row is not None:
+            for one in planned:
+                self._on_row(_row_of(one, row))
 
     async def _looked_at(self, row: Row) -> Row:
         store = Store(self._folder / (row.folder or ""))
