@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from .reader import RecordedRun, read_run
     from .report import write_report
+    from .reproducing import areproduce, reproduce
     from .resuming import aresume, resume
     from .routing import decide, judge
     from .runs import arun, run
@@ -62,6 +63,7 @@ __all__ = [
     "Single",
     "afork",
     "ahistory",
+    "areproduce",
     "aresume",
     "arun",
     "arun_batch",
@@ -75,6 +77,7 @@ __all__ = [
     "read_events",
     "read_run",
     "recursion_limit",
+    "reproduce",
     "resolve_policy",
     "resume",
     "run",
@@ -110,6 +113,7 @@ _MODULES = {
     ),
     "reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
+    "reproducing": ("areproduce", "reproduce"),
     "resuming": ("aresume", "resume"),
     "runs": ("arun", "run"),
     "settings": ("Settings", "load_settings"),

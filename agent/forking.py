@@ -151,12 +151,12 @@ def take_over(images: Iterable[ImageRecord], source: Store, target: Store) -> No
             raise SettingsError(f"{source.path(image.path)} is gone, so the run cannot be forked with it")
         for reference in (image.path, image.latent, *image.trajectory.values()):
             if reference is not None and source.path(reference).exists():
-                _share(source.path(reference), target.path(reference))
+                share(source.path(reference), target.path(reference))
     if source.path(ANSWERS).exists():
         target.write(ANSWERS, source.read(ANSWERS))
 
 
-def _share(source: Path, target: Path) -> None:
+def share(source: Path, target: Path) -> None:
     """The same file under another name, or a copy; files of a run are never changed in place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():

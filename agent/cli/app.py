@@ -11,6 +11,7 @@ COMMANDS = (
     "resume",
     "history",
     "fork",
+    "reproduce",
     "batch",
     "show",
     "report",
