@@ -130,6 +130,10 @@ class VisionSection(Section):
     """Calls for one answer; the majority counts."""
     probabilities: bool = False
     """Ask check by check for P(yes), where the server gives log-probabilities."""
+    input_price: float | None = Field(default=None, ge=0)
+    """As for ``chat``, whose price is taken where the model is the same."""
+    output_price: float | None = Field(default=None, ge=0)
+    """As for ``chat``, whose price is taken where the model is the same."""
     words: int = Field(default=70, ge=10)
     """Of the corrected prompt, at most."""
 
@@ -202,7 +206,14 @@ class Settings(Section):
 
     def vision_settings(self) -> ChatSettings:
         """Of the critic's model; ``chat.model`` is set."""
-        return self._server(self.vision.model or self.chat.model, self.vision.url, self.vision.key)
+        own, chat = self.vision, self.chat
+        looks = self._server(own.model or chat.model, own.url, own.key)
+        other = (looks.model, looks.base_url) != (chat.model, chat.url)
+        prices = {
+            "input_price": own.input_price if other or own.input_price is not None else chat.input_price,
+            "output_price": own.output_price if other or own.output_price is not None else chat.output_price,
+        }
+        return looks.model_copy(update=prices)
 
     def images_settings(self) -> ChatSettings:
         """Of the images endpoint; ``diffusion.model`` is set."""

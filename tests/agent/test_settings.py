@@ -136,6 +136,19 @@ def test_vision_takes_from_chat_what_it_does_not_have():
     assert (vision.model, vision.base_url, vision.timeout) == ("v", "http://one/v1", 7)
 
 
+def test_a_price_is_of_one_model_alone():
+    chat = {"model": "m", "input_price": 1, "output_price": 2}
+
+    def prices(**vision):
+        looks = load_settings({"chat": chat, "vision": vision}).vision_settings()
+        return looks.input_price, looks.output_price
+
+    assert prices() == (1, 2)
+    assert prices(input_price=3) == (3, 2)
+    assert prices(model="v") == prices(url="http://two/v1") == (None, None)
+    assert prices(model="v", output_price=4) == (None, 4)
+
+
 @pytest.mark.parametrize("off", ["false", '"off"', '""'])
 def test_the_cache_can_be_switched_off(here, off):
     assert load_settings().chat.cache is not None
