@@ -74,7 +74,12 @@ class Roles:
     def bound(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """A node or route that is handed these roles in place of the client's choice."""
         if not inspect.iscoroutinefunction(work):
-            return wraps(work)(lambda state, runtime: work(state, self._given(runtime)))
+
+            @wraps(work)
+            def route(state: Any, runtime: Runtime[Any]) -> Any:
+                return work(state, self._given(runtime))
+
+            return route
 
         @wraps(work)
         async def node(state: Any, runtime: Runtime[Any]) -> Any:
@@ -86,5 +91,5 @@ class Roles:
     def _given(self, runtime: Runtime[Any]) -> Runtime[Context]:
         if isinstance(runtime.context, Context):
             return runtime
-        thread = str(get_config()["configurable"]["thread_id"])
+        thread = str(get_config().get("configurable", {})["thread_id"])
         return cast("Runtime[Context]", runtime.override(context=self.context(runtime.context or Chosen(), thread)))
