@@ -22,9 +22,8 @@ def make_metrics(names: Sequence[str], settings: Settings, weights: Mapping[str,
     """
     unknown = [name for name in (*names, *weights) if name not in METRICS]
     if unknown or not names:
-        raise SettingsError(
-            f"{', '.join(unknown) or 'no name'!r} names no metric; these are known: {', '.join(METRICS)}"
-        )
+        named = ", ".join(unknown) or "nothing"
+        raise SettingsError(f"{named} is no metric; these are known: {', '.join(METRICS)}")
     parts = parts_of(settings, weights)
     return {name: METRICS[name](parts) for name in names}
 

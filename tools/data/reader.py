@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
@@ -52,7 +52,7 @@ def read_prompts(
 
 
 @contextmanager
-def opened(source: str) -> Iterator[IO[bytes]]:
+def opened(source: str) -> Generator[IO[bytes]]:
     """A file at a path or URL, decompressed where its suffix says so; ``SettingsError`` if it cannot be read."""
     try:
         with fsspec.open(source, "rb", compression="infer") as file:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Worker:
 
 
 @asynccontextmanager
-async def started(command: Sequence[str], *, patience: float, seconds: float) -> AsyncIterator[Worker]:
+async def started(command: Sequence[str], *, patience: float, seconds: float) -> AsyncGenerator[Worker]:
     """A worker, ended with the block.
 
     Args:
