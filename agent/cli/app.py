@@ -18,6 +18,7 @@ COMMANDS = (
     "export",
     "experiment",
     "compare",
+    "replay",
     "evaluate",
     "rate",
     "ratings",

@@ -40,6 +40,7 @@ async def test_variants_share_prompt_and_noise(tmp_path, fakes):
     await carried_out(small(seeds=1), tmp_path / "out", fakes)
     first = {(r.prompt, r.seed) for r in fakes.diffusion.requests if r.id == "00-00"}
     assert len(first) == 3, "one drawing a prompt, whichever variant asks for it"
+    assert len({seed for _, seed in first}) == 3, "prompts do not share their noise"
 
 
 async def test_a_row_is_the_same_alone_and_in_parallel(tmp_path, fakes):
@@ -96,6 +97,13 @@ async def test_a_changed_policy_runs_anew_and_the_others_do_not(tmp_path, fakes)
     rows = await carried_out(small(seeds=1, policies=policies), out, fakes)
     assert fakes.drawn - drawn == 3 * 3
     assert len(rows) == 9
+
+
+async def test_another_budget_runs_anew(tmp_path, fakes):
+    out, policies = tmp_path / "out", [{"policy": "best_of_n", "args": {"n": 2}}]
+    await carried_out(small(seeds=1, policies=policies), out, fakes)
+    rows = await carried_out(small(seeds=1, policies=policies, budget={"images": 1}), out, fakes)
+    assert {len(row.images) for row in rows} == {1}
 
 
 async def test_another_name_for_a_policy_runs_nothing(tmp_path, fakes):
