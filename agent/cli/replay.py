@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .common import console, reported
-from .run import parsed_argument
+from .options import parsed_argument
 
 if TYPE_CHECKING:
     from ..experiments.replay import Replayed

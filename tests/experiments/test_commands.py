@@ -50,6 +50,9 @@ def test_a_tiny_experiment_from_the_file_to_the_comparison(cli, tmp_path):
     compared = cli("compare", "runs/tiny", "runs/tiny", "--a", "best_of_n", "--b", "single", "--markdown")
     assert compared.exit_code == 0, compared.output
     assert "## single against best_of_n: 1 pairs of runs" in compared.stdout
+    replayed = cli("replay", "runs/tiny/runs", "--policy", "best_of_n", "-p", "n=2")
+    assert replayed.exit_code == 0, replayed.output
+    assert "1 of 2 runs would have gone the same way" in replayed.stdout
 
 
 def test_a_plan_is_told_and_nothing_is_run(cli, tmp_path):
