@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .events import Event, read_events
     from .forking import afork, fork
     from .graph import build_graph, make_graph, recursion_limit
+    from .interactive import TerminalAsker
     from .outcome import Run, RunImage
+    from .person import Question
     from .policies import (
         Adaptive,
         BestOfN,
@@ -53,6 +55,7 @@ __all__ = [
     "Paper",
     "Policy",
     "PolicyError",
+    "Question",
     "RandomControl",
     "RecordedRun",
     "Row",
@@ -61,6 +64,7 @@ __all__ = [
     "SeedSearch",
     "Settings",
     "Single",
+    "TerminalAsker",
     "afork",
     "ahistory",
     "areproduce",
@@ -92,6 +96,8 @@ _MODULES = {
     "events": ("Event", "read_events"),
     "forking": ("afork", "fork"),
     "steps": ("ahistory", "history"),
+    "interactive": ("TerminalAsker",),
+    "person": ("Question",),
     "graph": ("build_graph", "make_graph", "recursion_limit"),
     "routing": ("decide", "judge"),
     "outcome": ("Run", "RunImage"),

@@ -16,6 +16,7 @@ from ..state import (
     Decision,
     ImageRecord,
     Population,
+    Ruling,
 )
 from ..tools.errors import SettingsError
 from ..tools.roles import GenerateRequest, RedenoiseRequest
@@ -37,6 +38,7 @@ STATE_TYPES = (
     ImageRecord,
     Population,
     RedenoiseRequest,
+    Ruling,
 )
 """Everything that a checkpoint of ours holds beside plain data. Nothing else is made from one, so that a file of
 unknown origin cannot run code."""

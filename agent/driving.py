@@ -6,6 +6,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+from langgraph.types import Command
 
 from ..state import STATE_VERSION, RunInput, RunResult, RunState, spend_of
 from ..tools.errors import Interrupted
@@ -14,6 +15,7 @@ from .context import Context
 from .events import Event, EventLog, RunFinished
 from .graph import Graph, recursion_limit
 from .outcome import Run
+from .person import Ask, answer_of
 from .report import write_report
 from .trace import Tracer, failure
 
@@ -29,6 +31,7 @@ async def complete(
     emit: Emit,
     told: Iterable[Event] = (),
     control: RunControl | None = None,
+    ask: Ask | None = None,
 ) -> Run:
     """Drive the graph to its end and leave result and report in the context's store.
 
@@ -43,13 +46,14 @@ async def complete(
         emit: Takes every event.
         told: What the trace tells already, which is not told again.
         control: Stops the run after a step.
+        ask: Decides where the graph is interactive.
 
     Raises:
         Interrupted: ``control`` asked for it.
         SettingsError: the checkpointer knows the run in another version of the state.
     """
     tracer = Tracer(run_id, told)
-    state = await _drive(graph, {"prompt": prompt, "seed": seed}, context, tracer, emit, control)
+    state = await _drive(graph, {"prompt": prompt, "seed": seed}, context, tracer, emit, control, ask)
     result, store = result_of(run_id, state), context.store
     store.write("result.json", result.model_dump_json(indent=2).encode())
     write_report(store.root, result)
@@ -58,7 +62,13 @@ async def complete(
 
 
 async def _drive(
-    graph: Graph, start: RunInput, context: Context, tracer: Tracer, emit: Emit, control: RunControl | None
+    graph: Graph,
+    start: RunInput,
+    context: Context,
+    tracer: Tracer,
+    emit: Emit,
+    control: RunControl | None,
+    ask: Ask | None,
 ) -> RunState:
     """The final state; every part of the graph's stream becomes events."""
     config: RunnableConfig = {
@@ -70,20 +80,12 @@ async def _drive(
         _tell(tracer.missing(state), emit)
         if "best" in state:
             return state
+    given: RunInput | Command[Any] | None = None if begun else start
     try:
-        async for part in graph.astream(
-            None if begun else start,
-            config,
-            context=context,
-            stream_mode=["tasks", "custom", "values"],
-            version="v2",
-            control=control,
-        ):
-            if part["type"] == "values":
-                state = part["data"]
-                _tell(tracer.missing(state), emit)
-            else:
-                _tell(tracer.read(part), emit)
+        while state is None or "best" not in state:
+            state, waiting = await _stretch(graph, given, config, context, tracer, emit, control)
+            if waiting is not None:
+                given = Command(resume=await answer_of(ask, state, context, waiting))
     except GraphDrained as drained:
         interrupted = Interrupted(f"stopped after this step; go on with: detailscribe resume {context.store.root}")
         emit(failure(tracer.run, interrupted))
@@ -92,9 +94,37 @@ async def _drive(
         if not tracer.failed:
             emit(failure(tracer.run, error))
         raise
-    if state is None:
-        raise RuntimeError("the graph ended without a state")
     return state
+
+
+async def _stretch(
+    graph: Graph,
+    given: RunInput | Command[Any] | None,
+    config: RunnableConfig,
+    context: Context,
+    tracer: Tracer,
+    emit: Emit,
+    control: RunControl | None,
+) -> tuple[RunState, Any]:
+    """Run to the end, or until a person is asked: the state then, and what they are asked, None at the end."""
+    state, waiting = None, None
+    async for part in graph.astream(
+        given,
+        config,
+        context=context,
+        stream_mode=["tasks", "custom", "values"],
+        version="v2",
+        control=control,
+    ):
+        if part["type"] == "values":
+            state = part["data"]
+            waiting = part["interrupts"][0].value if part["interrupts"] else None
+            _tell(tracer.missing(state), emit)
+        else:
+            _tell(tracer.read(part), emit)
+    if state is None or (waiting is None and "best" not in state):
+        raise RuntimeError("the graph ended before its end")
+    return state, waiting
 
 
 async def _standing(graph: Graph, config: RunnableConfig) -> tuple[RunState | None, bool]:

@@ -20,6 +20,7 @@ from .events import Event
 from .graph import Checkpointer, build_graph
 from .manifest import Parent, read_manifest
 from .outcome import Run
+from .person import Ask
 from .policies import PolicySpec
 from .resuming import recorded_settings, same_policy
 from .run_folder import claimed, new_run_id
@@ -46,6 +47,7 @@ async def afork(
     on_event: Callable[[Event], object] | None = None,
     checkpointer: Checkpointer = None,
     control: RunControl | None = None,
+    ask: Ask | None = None,
 ) -> Run:
     """Go on from a step of the run in ``folder`` as a new run, in a folder of its own; the old one stays as it is.
 
@@ -66,6 +68,7 @@ async def afork(
         on_event: As in ``run``.
         checkpointer: As the run had it, where it was given; it takes the new run too.
         control: As in ``run``.
+        ask: As in ``run``.
 
     Raises:
         Interrupted: it was asked to stop.
@@ -84,7 +87,7 @@ async def afork(
         same_policy(manifest, judge)
     run_id = new_run_id(manifest.prompt)
     parent = Parent(run=manifest.run, step=at, edits=edits)
-    new = manifest_of(run_id, manifest.prompt, manifest.seed, judge, loaded, parent=parent)
+    new = manifest_of(run_id, manifest.prompt, manifest.seed, judge, loaded, parent=parent, interactive=ask is not None)
     with claimed(Path(out) if out else Path("runs") / run_id) as store:
         work = Work(
             store=store,
@@ -97,6 +100,7 @@ async def afork(
             on_event=on_event,
             checkpointer=checkpointer,
             control=control,
+            ask=ask,
         )
         take_over(state.get("images", {}).values(), Store(folder), store)
         await _seed(work, state)
@@ -112,7 +116,8 @@ def open_again(step: Step) -> RunState:
     kept["decisions"] = {id: d for id, d in step.state.get("decisions", {}).items() if d.action != "stop"}
     if step.judged:
         now = str(step.state["round"])
-        kept["advice"] = {round: said for round, said in step.state.get("advice", {}).items() if round != now}
+        for name in ("advice", "rulings"):
+            kept[name] = {round: said for round, said in step.state.get(name, {}).items() if round != now}
     return cast(RunState, kept)
 
 

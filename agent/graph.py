@@ -10,6 +10,7 @@ from langgraph.graph.state import CompiledStateGraph
 from ..state import Budget, RunInput, RunState
 from .context import Context
 from .nodes import critique, decompose, finish, generate, refine
+from .person import person
 from .routing import judge, plan
 
 Graph = CompiledStateGraph[RunState, Context, RunInput, RunState]
@@ -29,7 +30,11 @@ EXITS: dict[Any, str] = {"refine ": "refine", "reseed": "generate", "stop": "fin
 
 
 def build_graph(
-    checkpointer: Checkpointer = None, *, context_schema: type[Any] = Context, bound: Bound = lambda work: work
+    checkpointer: Checkpointer = None,
+    *,
+    interactive: bool = False,
+    context_schema: type[Any] = Context,
+    bound: Bound = lambda work: work,
 ) -> Graph:
     """The graph over injected roles; nothing is loaded and nothing runs until it is invoked.
 
@@ -38,6 +43,8 @@ def build_graph(
 
     Args:
         checkpointer: Where the state is kept.
+        interactive: Whether a person is asked before the judge: a node ``person`` interrupts after each round, with
+            ``{"round": ..., "proposed": [...]}``, and takes one decision for each image that waits.
         context_schema: What callers give as ``context``, where ``bound`` makes a ``Context`` of it.
         bound: Put around every node and route.
     """
@@ -51,7 +58,12 @@ def build_graph(
     builder.add_conditional_edges("decompose", bound(plan), {"plan": "generate"})
     builder.add_edge("generate", "critique")
     builder.add_edge("refine", "critique")
-    builder.add_conditional_edges("critique", bound(judge), EXITS)
+    judged = "critique"
+    if interactive:
+        judged = "person"
+        builder.add_node("person", bound(person))
+        builder.add_edge("critique", "person")
+    builder.add_conditional_edges(judged, bound(judge), EXITS)
     builder.add_edge("finish", END)
     graph = builder.compile(checkpointer=checkpointer, name="detailscribe")
     return graph.with_config(recursion_limit=recursion_limit(BACKSTOP))

@@ -1,5 +1,7 @@
 """What a run looks like on a terminal while it goes on, and at its end."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +18,7 @@ VERBS = {
     "generate": "drawing",
     "refine": "refining",
     "critique": "looking at the images",
+    "person": "waiting for you",
     "finish": "choosing the best",
 }
 """What each node does, in words."""
@@ -45,6 +48,15 @@ class Live:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._progress.stop()
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Without the bars, so that a person can be asked."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Denoising):

@@ -62,6 +62,8 @@ class Manifest(Frozen):
     """Where each setting came from, by dotted name; those at their defaults are left out."""
     models: dict[str, str]
     """Name and content hash by role; empty while none is loaded."""
+    interactive: bool = False
+    """Whether a person decides."""
     parent: Parent | None = None
     """Where the run comes from; None for one that began with its prompt."""
     command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))

@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
-from ..state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord, Population
+from ..state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord, Population, Ruling
 from ..tools.roles import GenerateRequest, RedenoiseRequest
 
 
@@ -51,6 +51,12 @@ class Criticized(TypedDict):
     critiques: dict[str, Critique]
     round: int
     advice: NotRequired[dict[str, Advice]]
+
+
+class Ruled(TypedDict):
+    """What ``person`` adds to the state."""
+
+    rulings: dict[str, Ruling]
 
 
 class Finished(TypedDict):

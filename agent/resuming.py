@@ -15,6 +15,7 @@ from .events import Event, RunFinished, read_events
 from .graph import Checkpointer
 from .manifest import Manifest, read_manifest
 from .outcome import Run
+from .person import Ask
 from .policies import Policy, PolicySpec
 from .run_folder import taken_up
 from .runs import policy_of
@@ -36,6 +37,7 @@ async def aresume(
     on_event: Callable[[Event], object] | None = None,
     checkpointer: Checkpointer = None,
     control: RunControl | None = None,
+    ask: Ask | None = None,
 ) -> Run:
     """Go on with the run in ``folder``, with the settings of its manifest; secrets come from the environment.
 
@@ -51,6 +53,7 @@ async def aresume(
         on_event: As in ``run``.
         checkpointer: As the run had it, where it was given.
         control: As in ``run``.
+        ask: As in ``run``; a run that began with one needs one.
 
     Raises:
         Interrupted: it was asked to stop.
@@ -77,6 +80,7 @@ async def aresume(
             on_event=on_event,
             checkpointer=checkpointer,
             control=control,
+            ask=ask,
         )
         return await do(work)
 

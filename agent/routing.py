@@ -12,7 +12,7 @@ from .context import Context, population_of
 from .guard import checked, first_drawings, within_budget, without_repeats
 from .messages import FinishWork, GenerateWork, RefineWork
 from .nodes import context_of
-from .policies.policy import Advised, Policy, PolicyError
+from .policies.policy import Advised, FunctionPolicy, Policy, PolicyError
 
 
 def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
@@ -48,11 +48,17 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
     """Every decision as one ``Send``; when none is left but stops, they all go to ``finish``."""
     context = context_of(runtime)
     population = population_of(state, context)
-    decisions = decide(population, context.policy)
+    decisions = decide(population, deciding(state, context.policy))
     work = [decision for decision in decisions if decision.action != "stop"]
     if not work:
         return [Send("finish", FinishWork(population=population, stops=decisions))]
     return sends(work, population, context.policy.plan(population.concepts).keep_steps)
+
+
+def deciding(state: RunState, policy: Policy) -> Policy:
+    """Who decides about this round: a person who was asked, or else the policy."""
+    ruling = state.get("rulings", {}).get(str(state["round"]))
+    return policy if ruling is None else FunctionPolicy(lambda population: ruling.decisions)
 
 
 def decide(population: Population, policy: Policy) -> list[Decision]:

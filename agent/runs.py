@@ -12,6 +12,7 @@ from .blocking import blocking
 from .events import Event
 from .graph import Checkpointer
 from .outcome import Run
+from .person import Ask
 from .policies import Policy, PolicySpec, resolve_policy
 from .run_folder import claimed, new_run_id
 from .settings import Given, Loaded, RunSettings, load
@@ -41,6 +42,7 @@ async def arun(
     on_event: Callable[[Event], object] | None = None,
     checkpointer: Checkpointer = None,
     control: RunControl | None = None,
+    ask: Ask | None = None,
 ) -> Run:
     """Draw ``prompt``, check the drawing and work on it until the policy or the budget says stop.
 
@@ -66,6 +68,8 @@ async def arun(
         on_event: Called with each event of the trace, and with every denoising step, on the loop's thread.
         checkpointer: In place of the settings'; the run is a LangGraph thread, with the run's id as the thread's.
         control: Its ``request_drain()`` stops the run after the step that is being done.
+        ask: Makes a person the judge: called after each round with a ``Question``, it decides instead of the policy,
+            which only proposes. ``TerminalAsker`` asks in a terminal; in a notebook, ``await arun(...)``.
 
     Raises:
         Interrupted: it was asked to stop; ``resume`` goes on.
@@ -81,7 +85,7 @@ async def arun(
     with claimed(chosen.out or Path("runs") / run_id) as store:
         work = Work(
             store=store,
-            manifest=manifest_of(run_id, prompt, chosen.seed, judge, loaded),
+            manifest=manifest_of(run_id, prompt, chosen.seed, judge, loaded, interactive=ask is not None),
             loaded=loaded,
             policy=judge,
             decomposer=decomposer,
@@ -90,6 +94,7 @@ async def arun(
             on_event=on_event,
             checkpointer=checkpointer,
             control=control,
+            ask=ask,
         )
         return await do(work)
 

@@ -96,7 +96,7 @@ async def _recorded(manifest: Manifest, folder: Path, checkpointer: Checkpointer
     if checkpointer is None and where == "sqlite" and not (folder / FILE).exists():
         raise SettingsError(f"the run in {folder} left no checkpoints: {folder / FILE} is missing")
     if checkpointer is not None:
-        yield build_graph(checkpointer)
+        yield build_graph(checkpointer, interactive=manifest.interactive)
         return
     async with checkpoints_of(where, Store(folder)) as saver:
-        yield build_graph(saver)
+        yield build_graph(saver, interactive=manifest.interactive)

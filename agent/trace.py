@@ -81,11 +81,13 @@ class Tracer:
             yield Denoising(run=self.run, image=data["image"], done=data["done"], steps=data["steps"])
         elif "input" in data:
             yield from self._start(data["id"], data["name"], data["input"])
-        else:
+        elif not data["interrupts"]:
             yield from self._end(data["id"], data["name"], data["result"] or {}, data["error"])
 
     def _start(self, task: str, node: str, given: Mapping[str, Any]) -> Iterator[Event]:
         yield from (self._decided(node, decision) for decision in _decisions(given))
+        if task in self._started:  # it waits for a person, and begins anew with their answer
+            return
         request = given.get("request")
         round, image = (request.round, request.id) if request else (self._last_round(), None)
         self._started[task] = (time.monotonic(), round, image)

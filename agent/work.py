@@ -21,6 +21,7 @@ from .events import Event, EventLog, Resumed, RunStarted, read_events
 from .graph import Checkpointer, build_graph
 from .manifest import MANIFEST, Manifest, model_name, models_of
 from .outcome import Run
+from .person import Ask
 from .policies import Policy
 from .presets import preset_named
 from .settings import Loaded, known_names
@@ -49,6 +50,8 @@ class Work:
     """In place of the settings'."""
     control: RunControl | None = None
     """Stops the run after a step."""
+    ask: Ask | None = None
+    """Decides, where the manifest says that the run is interactive."""
 
 
 async def do(work: Work) -> Run:
@@ -83,9 +86,18 @@ async def do(work: Work) -> Run:
         _same_models(manifest, models_of(context))
         _leave(manifest.model_copy(update={"models": models_of(context)}), store)
         async with checkpointer_of(work) as saver:
-            graph = build_graph(saver)
+            if manifest.interactive and saver is None:
+                raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
             return await complete(
-                graph, manifest.run, manifest.prompt, manifest.seed, context, emit, told, work.control
+                build_graph(saver, interactive=manifest.interactive),
+                manifest.run,
+                manifest.prompt,
+                manifest.seed,
+                context,
+                emit,
+                told,
+                work.control,
+                work.ask,
             )
 
 

@@ -16,6 +16,7 @@ from .notation_tokens import NotationError
 from .population import Population, pair_name, spend_of
 from .reducers import merge_by_id
 from .result import RunResult
+from .ruling import Ruling
 from .run_state import STATE_VERSION, RunInput, RunState
 from .seeds import SEED_LIMIT, Seed, derive_seed
 
@@ -46,6 +47,7 @@ __all__ = [
     "Origin",
     "Plan",
     "Population",
+    "Ruling",
     "RunInput",
     "RunResult",
     "RunState",

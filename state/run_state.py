@@ -11,6 +11,7 @@ from .critique import Critique
 from .decisions import Decision
 from .images import ImageRecord
 from .reducers import merge_by_id
+from .ruling import Ruling
 
 STATE_VERSION = 1
 """Raised whenever a checkpoint of the last version can no longer be read."""
@@ -44,6 +45,8 @@ class RunState(TypedDict):
     """By round; only policies that have a model asked leave any."""
     comparisons: Annotated[dict[str, Comparison], merge_by_id]
     """By ``pair_name``; written by ``finish`` where equals lead."""
+    rulings: Annotated[dict[str, Ruling], merge_by_id]
+    """By round; only where a person is asked."""
     best: str
     """Id of the best image; written by ``finish``."""
     stop: str

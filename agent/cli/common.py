@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from ..interactive import TerminalAsker
+    from ..live import Live
 
 PIPED_WIDTH = 120
 """Columns of a table where stdout is no terminal."""
@@ -30,6 +34,33 @@ def reported() -> Generator[None]:
     except KeyboardInterrupt as interrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from interrupt
+
+
+def terminal_asker(live: "Live") -> "TerminalAsker":
+    """Asks on the terminal, between what ``live`` shows."""
+    import os
+
+    from rich.text import Text
+
+    from ...tools.errors import SettingsError
+    from ..interactive import TerminalAsker
+    from ..terminal_images import escape, protocol_of
+
+    out = live.console
+    protocol = protocol_of(os.environ) if out.is_terminal else None
+
+    def read(question: str) -> str:
+        try:
+            with live.paused():
+                return input(question)
+        except EOFError as error:
+            raise SettingsError("nobody answers: give --interactive in a terminal, and resume the run there") from error
+
+    def show(path: Path) -> None:
+        if protocol is not None:
+            out.file.write(f"{escape(path, protocol)}\n")
+
+    return TerminalAsker(lambda line: out.print(Text(line), soft_wrap=True), read, show)
 
 
 def console(quiet: bool = False) -> "Console":

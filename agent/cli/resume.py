@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import console, reported
+from .common import console, reported, terminal_asker
 from .run import tell
 
 
@@ -23,7 +23,7 @@ def command(
         out = console(quiet)
         sys.path.append(str(Path.cwd()))  # where module:Name is looked for, as in a run
         with Live(out) as live:
-            done = resume(folder, on_event=live)
+            done = resume(folder, on_event=live, ask=terminal_asker(live))
         if quiet:
             typer.echo(done.folder)
         else:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import console, reported
+from .common import console, reported, terminal_asker
 from .options import (
+    DECIDES,
     LEAVES,
     ChatModel,
     ChatUrl,
@@ -52,6 +53,12 @@ def command(
     seed: Seed = None,
     rounds: Rounds = None,
     images: Images = None,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive", "-i", help="Ask you after each round; the policy proposes.", rich_help_panel=DECIDES
+        ),
+    ] = False,
     settings: SettingsFile = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder. By default a new one in runs.", rich_help_panel=LEAVES)
@@ -67,17 +74,17 @@ def command(
         given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
         run = run_arguments(steps, guidance, policy, policy_arg, seed, rounds, images, out)
         given["run"] = given.get("run", {}) | run
-        _show(prompt, load(given, file=settings), quiet)
+        _show(prompt, load(given, file=settings), quiet, interactive)
 
 
-def _show(prompt: str, loaded: "Loaded", quiet: bool) -> None:
+def _show(prompt: str, loaded: "Loaded", quiet: bool, interactive: bool) -> None:
     from ..live import Live
     from ..runs import run
 
     out = console(quiet)
     sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
     with Live(out) as live:
-        done = run(prompt, settings=loaded, on_event=live)
+        done = run(prompt, settings=loaded, on_event=live, ask=terminal_asker(live) if interactive else None)
     if quiet:
         typer.echo(done.folder)
     else:
