@@ -99,7 +99,24 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_named(name: str) -> Preset:
-    """The preset of that name; ``SettingsError`` if there is none."""
+    """The preset of that name, or ``PRESET+BASELINE``; ``SettingsError`` if there is none."""
+    bare, plus, baseline = name.partition("+")
+    return _without(preset_named(bare), baseline) if plus else _preset(name)
+
+
+def _without(preset: Preset, name: str) -> Preset:
+    """The preset's models, as a baseline works with them."""
+    from .baselines import baseline_named  # its parts are made of what presets are made of
+
+    baseline = baseline_named(name)
+    return Preset(
+        f"{preset.summary}; {baseline.summary}",
+        baseline.over(preset.settings),
+        lambda settings: baseline.roles(settings, preset.roles(settings)),
+    )
+
+
+def _preset(name: str) -> Preset:
     if name not in PRESETS:
         near = get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

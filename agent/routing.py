@@ -27,7 +27,7 @@ def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
             GenerateRequest(
                 id=image_id(0, index),
                 round=0,
-                prompt=state["prompt"],
+                prompt=state["concepts"].drawn_from or state["prompt"],
                 seed=first_seed(wanted, state["seed"], index),
                 keep_steps=wanted.keep_steps,
                 stop_step=wanted.stop_step,

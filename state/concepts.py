@@ -87,6 +87,8 @@ class ConceptGraph(Frozen):
     scene: str | None = None
     """The place or backdrop asked for, as a critic should read it; None where any will do."""
     checks: tuple[Check, ...] = ()
+    drawn_from: str | None = Field(default=None, min_length=1)
+    """The words of the first drawings, where the prompt was rewritten before anything was seen; None for its own."""
     exchanges: tuple[Exchange, ...] = ()
     """Exactly what was asked and answered to make it; empty where no model was asked."""
 

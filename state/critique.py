@@ -60,8 +60,8 @@ class Critique(Frozen):
     """The prompt with corrections; None where nothing is to be corrected."""
     exchanges: tuple[Exchange, ...] = ()
     """Exactly what was asked and answered."""
-    looks: int = Field(default=1, ge=1)
-    """Times that the image was looked at: critics that took part in a vote."""
+    looks: int = Field(default=1, ge=0)
+    """Times that the image was looked at: critics that took part in a vote; 0 where none was there to look."""
 
     @model_validator(mode="after")
     def _verdicts_fit_together(self) -> Self:

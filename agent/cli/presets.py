@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 
 
 def command() -> None:
-    """List the presets, with the memory that each needs for its images."""
+    """List the presets, with the memory that each needs for its images, and what can be put after one of them."""
     from rich.table import Table
     from rich.text import Text
 
+    from ..baselines import BASELINES, baseline_named
     from ..presets import PRESETS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -20,6 +21,8 @@ def command() -> None:
         table.add_column(heading, no_wrap=heading != "what it is")
     for name, preset in PRESETS.items():
         table.add_row(Text(name), *map(Text, _size(preset)), Text(preset.summary))
+    for name, baseline in {**BASELINES, "best-by-clipscore": baseline_named("best-by-clipscore")}.items():
+        table.add_row(Text(f"...+{name}"), "", "", Text(f"baseline: {baseline.summary}"))
     console().print(table)
 
 

@@ -97,9 +97,11 @@ def _exports(paths: Iterable[Path], key: Key, problems: list[str]) -> Iterator[t
     for path in paths:
         try:
             data = path.read_bytes()
-            export = Export.model_validate_json(data)
         except OSError as error:
             problems.append(f"{path} cannot be read: {error.strerror}")
+            continue
+        try:
+            export = Export.model_validate_json(data)
         except ValidationError as error:
             if not _is_key(data):
                 detail = error.errors(include_url=False)[0]

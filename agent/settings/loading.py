@@ -130,7 +130,7 @@ def _complete(settings: Settings) -> None:
     if not settings.chats and (settings.chat.url or settings.vision.url or settings.vision.model):
         where = settings.chat.url or settings.vision.url or "the critic"
         raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")
-    if settings.run.preset == "diffusers" and settings.diffusion.model is None:
+    if settings.run.preset.partition("+")[0] == "diffusers" and settings.diffusion.model is None:
         raise SettingsError("the preset 'diffusers' draws with a model that you name: --diffusion FOLDER or owner/name")
 
 

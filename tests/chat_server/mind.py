@@ -20,6 +20,7 @@ from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.eyes import Eyes
 from detailscribe.tools.world.grammar import parse
 from detailscribe.tools.world.reading import Sights, evidence, probability
+from detailscribe.tools.world.rewriter import laid_out
 from detailscribe.tools.world.spec import Spec
 
 from .protocol import Answer, BadRequestError, Request
@@ -98,6 +99,8 @@ class Mind:
                 return self._critique(request, subject)
             case "refined_prompt":
                 return {"prompt": self._refined(self._meant(request), subject)}
+            case "rewritten_prompt":
+                return {"prompt": laid_out(subject.concepts.prompt)}
             case "comparison":
                 return self._comparison(request, subject)
             case "decision":
