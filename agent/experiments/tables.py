@@ -117,7 +117,7 @@ def for_terminal(table: Table) -> "RichTable":
 
     made = RichTable(title=Text(table.title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
-        made.add_column(Text(column.name), justify="left" if column.style == "text" else "right")
+        made.add_column(Text(column.name), justify="left" if column.style == "text" else "right", overflow="fold")
     for row in table.texts:
         made.add_row(*map(Text, row))
     return made
