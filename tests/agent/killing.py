@@ -103,8 +103,13 @@ class Billing(ScriptedCritic):
 def forked(work):
     """Exit status of ``work`` in a process of its own."""
     child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not child:
+        begin_and_exit(work)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def begin_and_exit(work):
+    """Do the work of a forked process, which is to go no further."""
     status = 1
     try:
         work()
