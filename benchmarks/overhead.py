@@ -1,0 +1,236 @@
+"""What the graph costs a step with roles that do nothing, against a bare LangGraph of the same shape.
+
+Both graphs have the same nodes, edges, exits and keyed reducers, and go through the same supersteps with as many
+``Send``s: four drawings, then a refinement of each in every round. The bare one passes numbers around and checks
+nothing; ours builds its records, validates the population, checks the policy's decisions and holds them to the
+budget. A step is one superstep of LangGraph, all of its tasks together.
+
+    python -m benchmarks.overhead --json
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from detailscribe.agent import Context, build_graph
+from detailscribe.agent.graph import EXITS, recursion_limit
+from detailscribe.agent.policies.moves import refine, stop
+from detailscribe.state import Budget, ConceptGraph, Decision, ImageRecord, Plan, Population
+from detailscribe.tools.roles import GenerateRequest, Progress, RedenoiseRequest
+from detailscribe.tools.store import Store
+
+from .figures import interval, print_json, print_table
+from .many import NoCritic, NoDecomposer
+
+IMAGES = 4
+"""Drawn in every round."""
+ROUNDS = 8
+"""Of refinements."""
+STEPS = 4 + 2 * ROUNDS
+"""Supersteps: decompose, generate, critique and finish, and two for every round of refinements."""
+
+
+class RecordsOnly:
+    """Draws nothing and writes nothing."""
+
+    model = "none@0"
+
+    async def generate(
+        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
+    ) -> list[ImageRecord]:
+        return [self._image(request, origin="generate", start_step=0) for request in requests]
+
+    async def redenoise(
+        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
+    ) -> list[ImageRecord]:
+        return [
+            self._image(r, origin="refine", parent=r.source.id, operator=r.operator, start_step=r.start_step)
+            for r in requests
+        ]
+
+    def _image(self, request: GenerateRequest | RedenoiseRequest, **lineage: Any) -> ImageRecord:
+        return ImageRecord(
+            id=request.id,
+            round=request.round,
+            prompt=request.prompt,
+            seed=request.seed,
+            steps=28,
+            start_sigma=1.0,
+            guidance=1.0,
+            width=8,
+            height=8,
+            model=self.model,
+            path=f"images/{request.id}.png",
+            latent=None,
+            evaluations=1,
+            seconds=0.0,
+            **lineage,
+        )
+
+
+class RefineAll:
+    """Refines every image, round after round."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=IMAGES)
+
+    def judge(self, population: Population) -> list[Decision]:
+        pending = population.pending()
+        if population.round == ROUNDS:
+            return [stop(image, "rounds_done", "the last round") for image in pending]
+        return [refine(population, i, "next_round", "so it is", operator="inject", start_step=4) for i in pending]
+
+
+def _union(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    return {**left, **right}
+
+
+class BareState(TypedDict):
+    """What the bare graph passes around: numbers by image id."""
+
+    prompt: str
+    concepts: int
+    round: int
+    images: Annotated[dict[str, int], _union]
+    critiques: Annotated[dict[str, int], _union]
+    decisions: Annotated[dict[str, int], _union]
+    best: str
+
+
+def bare_graph() -> Any:
+    """The same nodes and exits with nothing in them."""
+    builder = StateGraph(BareState)
+    for name, node in (("decompose", _decompose), ("critique", _critique), ("finish", _finish)):
+        builder.add_node(name, node)
+    builder.add_node("generate", _draw)
+    builder.add_node("refine", _draw)
+    builder.add_edge(START, "decompose")
+    builder.add_conditional_edges("decompose", _plan, {"plan": "generate"})
+    builder.add_edge("generate", "critique")
+    builder.add_edge("refine", "critique")
+    builder.add_conditional_edges("critique", _judge, EXITS)
+    builder.add_edge("finish", END)
+    return builder.compile()
+
+
+async def _decompose(state: BareState) -> dict[str, Any]:
+    return {"concepts": 1}
+
+
+async def _draw(work: dict[str, Any]) -> dict[str, Any]:
+    return {"images": {work["id"]: work["round"]}, "decisions": {work["of"]: 1} if work["of"] else {}}
+
+
+async def _critique(state: BareState) -> dict[str, Any]:
+    new = [id for id in state["images"] if id not in state.get("critiques", {})]
+    return {"critiques": dict.fromkeys(new, 1), "round": state.get("round", -1) + 1}
+
+
+async def _finish(work: dict[str, Any]) -> dict[str, Any]:
+    return {"best": work["stops"][0], "decisions": dict.fromkeys(work["stops"], 0)}
+
+
+def _plan(state: BareState) -> list[Send]:
+    return [Send("generate", {"id": f"0-{i}", "round": 0, "of": None}) for i in range(IMAGES)]
+
+
+def _judge(state: BareState) -> list[Send]:
+    round = state["round"]
+    pending = [f"{round}-{i}" for i in range(IMAGES)]
+    if round == ROUNDS:
+        return [Send("finish", {"stops": pending})]
+    return [Send("refine", {"id": f"{round + 1}-{i}", "round": round + 1, "of": of}) for i, of in enumerate(pending)]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one run of each graph."""
+
+    ours: float
+    bare: float
+
+
+async def measure(folder: Path, repeats: int) -> dict[str, float]:
+    """Everything measured, by name; the two graphs take turns."""
+    times, context = list[Times](), _context(folder)
+    ours, bare, limit = build_graph(), bare_graph(), {"recursion_limit": recursion_limit(context.budget)}
+
+    async def one() -> Any:
+        return await ours.ainvoke({"prompt": "a thing", "seed": 0}, limit, context=context)
+
+    async def other() -> Any:
+        return await bare.ainvoke({"prompt": "a thing"}, limit)
+
+    _check(await one(), await other())
+    for _ in range(repeats):
+        times.append(Times(await _seconds(one), await _seconds(other)))
+    ratios = [t.ours / t.bare for t in times]
+    _, low, high = interval(ratios)
+    return {
+        "step_ratio": median(ratios),
+        "step_ratio_low": low,
+        "step_ratio_high": high,
+        "ours.step_ms": 1000 * median(t.ours for t in times) / STEPS,
+        "bare.step_ms": 1000 * median(t.bare for t in times) / STEPS,
+        "steps": STEPS,
+        "images": IMAGES * (ROUNDS + 1),
+        "repeats": repeats,
+    }
+
+
+def _context(folder: Path) -> Context:
+    budget = Budget(rounds=ROUNDS, images=IMAGES * (ROUNDS + 1))
+    return Context(NoDecomposer(), RecordsOnly(), NoCritic(), RefineAll(), Store(folder), budget)
+
+
+def _check(ours: Any, bare: Any) -> None:
+    """Refuse to compare graphs that did not do the same."""
+    made = len(ours["images"]), len(bare["images"])
+    if made != (IMAGES * (ROUNDS + 1),) * 2 or ours["round"] != bare["round"]:
+        raise RuntimeError(f"the two graphs made {made[0]} and {made[1]} images")
+
+
+async def _seconds(work: Callable[[], Awaitable[Any]]) -> float:
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+def show(figures: dict[str, float]) -> None:
+    """The figures as a table."""
+    low, high = figures["step_ratio_low"], figures["step_ratio_high"]
+    print_table(
+        ("graph", "ms a step", "ratio (95%)"),
+        [
+            ["bare", f"{figures['bare.step_ms']:.2f}", "1"],
+            ["ours", f"{figures['ours.step_ms']:.2f}", f"{figures['step_ratio']:.2f} ({low:.2f} to {high:.2f})"],
+        ],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=30, help="runs of each graph, in turn")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the repeats")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    chosen = parser.parse_args()
+    repeats = max(1, chosen.repeats // 5) if chosen.quick else chosen.repeats
+    with tempfile.TemporaryDirectory() as folder:
+        figures = asyncio.run(measure(Path(folder), repeats))
+    if chosen.json:
+        print_json(figures)
+    else:
+        show(figures)
+
+
+if __name__ == "__main__":
+    main()
