@@ -37,11 +37,13 @@ class Baseline:
     policy: str | None = None
     """Where the preset names none."""
     asks: bool = True
-    """Whether a chat model takes part; where none does, the preset's is not asked for, and no key is needed."""
+    """Whether a chat model takes part; where none does, the preset's is not asked for, and no key is needed, unless
+    an endpoint draws, which may be found where the chat model is."""
 
     def over(self, preset: Values) -> dict[str, dict[str, Any]]:
         """Settings of the preset with its own on top."""
-        kept = {name: dict(values) for name, values in preset.items() if self.asks or name not in ("chat", "vision")}
+        asks = self.asks or preset.get("diffusion", {}).get("kind") == "endpoint"
+        kept = {name: dict(values) for name, values in preset.items() if asks or name not in ("chat", "vision")}
         if self.policy is not None:
             kept["run"] = {"policy": self.policy, **kept.get("run", {})}
         for name, values in self.settings.items():

@@ -19,6 +19,11 @@ class WholeDecomposer:
         return ConceptGraph(prompt=prompt, entities=(Entity(id="picture", name="picture"),), checks=(check,))
 
 
+def is_whole(concepts: ConceptGraph | None) -> bool:
+    """Whether the prompt was not taken apart, so that a checklist of it would be no measure."""
+    return concepts is not None and [check.id for check in concepts.checks] == [WHOLE]
+
+
 class NoCritic:
     """Looks at nothing: every check stays unknown, and the method has to do without."""
 

@@ -9,6 +9,7 @@ from ...state import ImageRecord
 from ...tools.errors import SettingsError
 from ...tools.metrics import Sample
 from ...tools.store import Store
+from ..baselines.whole import is_whole
 from ..events import TraceError
 from ..reader import EVENTS, RecordedRun, is_run, read_run
 from .tags import Tagged, policy_class, tags_in
@@ -87,7 +88,8 @@ class _Collector:
                 why = run.error.message if run.error else f"it is {run.status} and has no such image"
                 self.skipped.append(Skipped(own, scenario, str(place), why))
             for image in images:
-                sample = Sample(image, run.prompt, Store(place), run.concepts)
+                concepts = None if is_whole(run.concepts) else run.concepts
+                sample = Sample(image, run.prompt, Store(place), concepts)
                 self.shots.append(Shot(own, scenario, tagged.subclass, run.run, run.started.seed, sample))
 
     def _method(self, given: str | None, policy: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from detailscribe.agent import run
 from detailscribe.agent.baselines import BASELINES, MetricCritic, NoCritic, WholeDecomposer, baseline_named
 from detailscribe.agent.baselines.metric_critic import squashed
+from detailscribe.agent.evaluation import collect
 from detailscribe.agent.policies import BestOfN, Paper, Single, resolve_policy
 from detailscribe.agent.presets import PRESETS, preset_named
 from detailscribe.agent.settings import Settings, load_settings
@@ -59,6 +60,13 @@ def test_what_asks_no_chat_model_needs_none():
     assert not settings_of("sd35-large+best-by-clipscore").chats
     assert settings_of("sd35-large+best-by-vqascore").chats
     assert settings_of("sd35-large+rewrite").chats
+
+
+def test_an_endpoint_that_draws_keeps_the_server_and_key_of_the_chat_model():
+    chat = {"url": "http://localhost:1/v1", "key": "k"}
+    server = settings_of("images-endpoint+base", chat=chat).images_settings()
+    assert (server.base_url, server.api_key.get_secret_value()) == ("http://localhost:1/v1", "k")
+    assert settings_of("images-endpoint+base").chats
 
 
 def test_the_bare_model_draws_once_and_costs_nothing_else(tmp_path):
@@ -138,6 +146,12 @@ def test_the_embedded_judge_can_choose(tmp_path):
     done = drawn("embedded+best-by-judge", tmp_path)
     assert done.spend.images == 2
     assert all(image.critique.verdicts[0].evidence for image in done.images)
+
+
+def test_a_checklist_measures_a_baseline_by_the_checks_of_its_prompt(tmp_path):
+    drawn("embedded+base", tmp_path)
+    [shot] = collect([str(tmp_path / "run")]).shots
+    assert shot.sample.concepts is None
 
 
 async def test_without_a_critic_nothing_is_looked_at():
