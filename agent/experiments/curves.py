@@ -32,6 +32,8 @@ class Figure:
     x_label: str
     y_label: str
     curves: tuple[Curve, ...]
+    spread: bool = True
+    """Whether curves may be drawn a little beside each other, since their x are chosen and not measured."""
 
 
 def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
@@ -44,12 +46,19 @@ def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
             group = groups.get(variant.label, [])
             quality, spent = proportion(group, MEASURES["all_correct"]), estimate(group, MEASURES[cost])
             if quality is not None and spent is not None:
-                points.setdefault(variant.group, []).append((spent.value, quality))
+                points.setdefault(_family(variant), []).append((spent.value, quality))
         if len({x for line in points.values() for x, _ in line}) > 1:
             curves = tuple(_curve(name, line) for name, line in points.items())
             label = f"{cost.replace('_', ' ')} a prompt"
             found.append(
-                Figure(f"frontier_{cost}", f"Quality against {cost.replace('_', ' ')}", label, _QUALITY, curves)
+                Figure(
+                    f"frontier_{cost}",
+                    f"Quality against {cost.replace('_', ' ')}",
+                    label,
+                    _QUALITY,
+                    curves,
+                    spread=False,
+                )
             )
     return found
 
@@ -106,6 +115,12 @@ def _sweep(name: str, groups: dict[str, list[Row]], variants: Sequence[Variant])
 def _curve(name: str, points: list[tuple[float, Interval]]) -> Curve:
     ordered = sorted(points, key=lambda point: point[0])
     return Curve(name, tuple(x for x, _ in ordered), tuple(y for _, y in ordered))
+
+
+def _family(variant: Variant) -> str:
+    """What is joined by one curve: all that differs by numbers alone."""
+    words = [f"{name.partition('.')[2]}={v}" for name, v in variant.parameters.items() if not _is_number(v)]
+    return " ".join([variant.group, *words])
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 NEEDS = "plots need matplotlib: pip install 'detailscribe[plots]'"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 """Told apart by colour-blind readers too; after Okabe and Ito."""
+_SPREAD = 0.008
+"""Of the width, from one curve to the next where they may be drawn beside each other."""
 _MARKS = "osD^vP*X"
 
 
@@ -29,8 +31,9 @@ def svg(figure: Figure) -> str:
     with rc_context({"svg.hashsalt": "detailscribe", "svg.fonttype": "none", "font.family": "sans-serif"}):
         canvas = Canvas(figsize=(7, 4.2), layout="constrained")
         axes = canvas.add_subplot()
+        shift = _SPREAD * _width(figure) if figure.spread else 0.0
         for number, curve in enumerate(figure.curves):
-            _draw(axes, curve, number)
+            _draw(axes, curve, number, shift * (number - (len(figure.curves) - 1) / 2))
         axes.set(title=figure.title, xlabel=figure.x_label, ylabel=figure.y_label)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -42,12 +45,18 @@ def svg(figure: Figure) -> str:
     return out.getvalue()
 
 
-def _draw(axes: "Axes", curve: Curve, number: int) -> None:
+def _width(figure: Figure) -> float:
+    """From the smallest x to the largest."""
+    places = [x for curve in figure.curves for x in curve.x]
+    return max(places, default=0.0) - min(places, default=0.0)
+
+
+def _draw(axes: "Axes", curve: Curve, number: int, shift: float) -> None:
     values = [100 * y.value for y in curve.y]
     below = [100 * max(0.0, y.value - y.low) for y in curve.y]
     above = [100 * max(0.0, y.high - y.value) for y in curve.y]
     axes.errorbar(
-        curve.x,
+        [x + shift for x in curve.x],
         values,
         yerr=[below, above],
         label=curve.name,

@@ -75,6 +75,16 @@ def test_figures_are_drawn_along_grids_and_rounds():
     assert [y.value for y in figures["rounds_chosen"].curves[1].y] == [0.0, 1.0]
 
 
+def test_what_differs_by_words_is_not_joined():
+    loadout = small(policies=[{"policy": "single", "grid": {"operator": ["inject", "resume"], "start_step": [0, 4]}}])
+    rows = [row(v.label, "p", *[image("00-00")] * n) for n, v in enumerate(loadout.variants, 1)]
+    frontier, *_ = figures_of(rows, loadout.variants)
+    assert [(c.name, c.x) for c in frontier.curves] == [
+        ("single operator=inject", (56.0, 112.0)),
+        ("single operator=resume", (168.0, 224.0)),
+    ]
+
+
 def test_a_plot_is_the_same_each_time_and_names_its_curves():
     loadout = small(policies=GRID)
     rows = [row("multi_round rounds=1", "p", image("00-00")), row("multi_round rounds=2", "p", *[image("00-00")] * 2)]
