@@ -1,7 +1,8 @@
 """A run that was cut off anywhere goes on: nothing is drawn or asked again, and the end is the same."""
 
+import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from langgraph.runtime import RunControl
@@ -10,8 +11,11 @@ from detailscribe.agent import Adaptive, read_events, read_run, resume, run
 from detailscribe.agent.checkpoints import serializer
 from detailscribe.agent.events import Critiqued, Decided, ImageMade, Resumed
 from detailscribe.agent.locking import locked
+from detailscribe.agent.taken_over import image_made_for
 from detailscribe.state import Budget
 from detailscribe.tools.errors import Interrupted, SettingsError
+from detailscribe.tools.roles import GenerateRequest
+from detailscribe.tools.store import Store
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, critique, roles
 
@@ -132,13 +136,34 @@ def cut_off(folder, **changes):
 def test_what_a_kill_left_half_written_is_cleared_away(tmp_path):
     folder = tmp_path / "run"
     cut_off(folder)
-    (folder / "images" / ".01-00.png.partial").write_bytes(b"half")
+    (folder / "images" / ".99-00.png.partial").write_bytes(b"half")
     for file in ("events.jsonl", "answers.jsonl"):
         with (folder / file).open("ab") as torn:
             torn.write(b'{"torn": ')
     go_on(folder)
     assert not list(folder.rglob("*.partial"))
     assert read_run(folder).status == "finished"
+
+
+def test_what_the_trace_lost_to_a_kill_is_told_in_its_order(tmp_path):
+    folder = tmp_path / "run"
+    cut_off(folder)
+    lines = (folder / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "events.jsonl").write_bytes(lines[0])
+    done = go_on(folder)
+    assert tuple(e.record for e in told(folder, ImageMade)) == done.result.images
+    assert tuple(e.critique for e in told(folder, Critiqued)) == done.result.critiques
+    assert read_run(folder).population(0).images.keys() == {"00-00", "00-01"}
+
+
+def test_an_image_of_another_request_is_not_taken_over(tmp_path):
+    store, diffusion = Store(tmp_path), FakeDiffusion(writes_latents=True)
+    asked = GenerateRequest("00-00", 0, PROMPT, seed=7)
+    [made] = asyncio.run(diffusion.generate([asked], store))
+    assert image_made_for(asked, "fake@0", store) == made
+    changes = [{"prompt": "other"}, {"seed": 8}, {"round": 1}, {"parent": "00-01"}, {"stop_step": 3}, {"guidance": 1.0}]
+    assert [image_made_for(replace(asked, **change), "fake@0", store) for change in changes] == [None] * len(changes)
+    assert image_made_for(asked, "fake@1", store) is None
 
 
 @pytest.mark.parametrize("lost", ["latents/00-00.safetensors", "images/00-00.png"])
