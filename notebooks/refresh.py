@@ -1,0 +1,35 @@
+"""``python notebooks/refresh.py [NOTEBOOK ...]`` runs notebooks and keeps their new outputs."""
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+TIMEOUT = 600
+"""Seconds for one cell, on a machine that has more to do."""
+
+
+def executed(path: Path) -> nbformat.NotebookNode:
+    """The notebook with the outputs of this run; ``CellExecutionError`` where a cell raises."""
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(
+        book, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+    ).execute()
+    return book
+
+
+def main() -> None:
+    for path in [Path(name) for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")):
+        began = time.monotonic()
+        nbformat.write(executed(path), path)
+        print(
+            f"{path.name}  {time.monotonic() - began:.0f} s  {path.stat().st_size // 1024} KiB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
