@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from detailscribe.agent import Adaptive, build_graph, decide
+from detailscribe.agent import Adaptive, build_graph, decide, load_settings, run
+from detailscribe.agent.checkpoints import serializer
 from detailscribe.agent.routing import population_of
+from detailscribe.state import Decision, Ruling
+from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.roles import GenerateRequest
 
-from .fakes import PROMPT, context
+from .fakes import PROMPT, context, record, roles
 
 SCRIPT = {"00-00": "red", "00-01": "cat", "01-00": "red holding", "02-00": "red", "03-00": "red", "04-00": ""}
 
@@ -47,7 +51,7 @@ async def main(saver):
         assert values[name] and {type(v) for v in values[name].values()} == {kind}, values[name]
     assert list(values["images"]["00-00"].trajectory) == [1, 2, 4]
     async for snapshot in graph.aget_state_history(config):
-        assert all(not isinstance(value, dict) or name in CHANNELS
+        assert all(not isinstance(value, dict) or name in CHANNELS or not value
                    for name, value in snapshot.values.items())
 
 async def sqlite():
@@ -89,3 +93,34 @@ async def test_judging_the_recorded_state_again_gives_the_same_decisions(tmp_pat
             again |= {d.image: d for d in decisions if d.action != "stop" or not working}
     assert again == final["decisions"]
     assert len(again) > 3
+
+
+@pytest.mark.parametrize("where", ["sqlite", "off", "postgresql://localhost/runs", "postgres://me@db:5432/runs"])
+def test_checkpoints_lie_in_the_run_folder_nowhere_or_on_a_server(where):
+    assert load_settings({"run": {"checkpoints": where}}).run.checkpoints == where
+
+
+@pytest.mark.parametrize("where", ["postgres", "mysql://localhost/runs", "postgresql://me:word@db/runs", "a/file.db"])
+def test_another_place_is_refused_and_a_password_not_repeated(where):
+    with pytest.raises(
+        SettingsError, match=r"run\.checkpoints: Value error, (this is neither|the URL is stored)"
+    ) as error:
+        load_settings({"run": {"checkpoints": where}})
+    assert "word@" not in str(error.value)
+
+
+def test_none_in_a_file_means_off():
+    assert load_settings({"run": {"checkpoints": "none"}}).run.checkpoints == "off"
+
+
+def test_a_server_without_its_driver_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "langgraph.checkpoint.postgres.aio", None)
+    with pytest.raises(SettingsError, match=r'pip install "detailscribe\[postgres\]"'):
+        run(PROMPT, out=tmp_path / "run", settings={"run": {"checkpoints": "postgresql://localhost/runs"}}, **roles({}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_everything_that_a_state_can_hold_comes_back_from_our_own_serializer():
+    decision = Decision(image="00-00", action="stop", rule="person", reason="enough")
+    kept = [Ruling(round=0, decisions=(decision,)), decision, GenerateRequest("00-00", 0, PROMPT, 7), record("00-00")]
+    assert serializer().loads_typed(serializer().dumps_typed(kept)) == kept

@@ -65,6 +65,12 @@ def test_another_policy_decides_from_the_step_on(done, tmp_path):
     assert again.best.record.id == "01-00"
 
 
+def test_a_run_at_its_end_goes_on_with_a_larger_budget(done, tmp_path):
+    again = fork(done.folder, 8, budget=Budget(rounds=3), out=tmp_path / "fork", **drawing())
+    assert (done.stop, len(done.images), len(again.images)) == ("budget_rounds", 4, 5)
+    assert again.result.images[:4] == done.result.images
+
+
 def test_the_new_run_knows_its_parent_and_stands_alone(done, tmp_path):
     again = fork(done.folder, 5, policy="best_of_n", out=tmp_path / "fork", **drawing())
     manifest = read_manifest(again.folder)
