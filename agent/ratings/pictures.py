@@ -10,8 +10,8 @@ from ...state import ImageRecord
 from ...tools.metrics.pictures import read_pixels
 from ..evaluation import Shot
 
-LARGEST = 1024
-"""Pixels; no side is longer."""
+LARGEST = 768
+"""Pixels; no side is longer, so that a page of 300 pictures stays below 100 MB."""
 SMALL = 256
 """Pixels; up to this side pictures stay PNG, and are enlarged with hard edges."""
 
@@ -41,7 +41,7 @@ class Format:
         if scale != 1:
             bare = bare.resize((max(round(bare.width * scale), 1), max(round(bare.height * scale), 1)))
         written = BytesIO()
-        bare.save(written, self.suffix.upper(), quality=90)
+        bare.save(written, self.suffix.upper(), quality=85)
         return written.getvalue()
 
 
