@@ -59,12 +59,13 @@ def command(
         found = collect(runs, picks=_picks(images))
         survey = make_survey(found.shots, asked, seed=seed, checks=checks, prompts=prompts)
         written = write_survey(survey, out, key or out.with_suffix(".key.json"), beside=beside)
-    shown = {source.method for item in survey.key.items.values() for source in item.sources}
     typer.echo(f"page     {written.page}")
     if written.pictures is not None:
         typer.echo(f"pictures {written.pictures}")
     typer.echo(f"key      {written.key} (keep it from raters)")
-    typer.echo(f"{len(survey.items)} pictures of {len({i.prompt for i in survey.items})} prompts, {len(shown)} methods")
+    typer.echo(
+        f"{len(survey.items)} pictures of {len({i.prompt for i in survey.items})} prompts, {len(survey.key.methods)} methods"
+    )
     if found.skipped:
         typer.echo(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}", err=True)
 

@@ -22,7 +22,8 @@ class Source(Frozen):
     image: str
     """Its id in the run."""
     score: float | None = None
-    """Share of the run's own checks that the run's critic passed, in [0, 1]; None where it told nothing."""
+    """Share of the run's own checks that the run's critic passed, in [0, 1]; None where it answered none, as without a
+    critic, or with a metric in its place."""
     confidence: float | None = None
     """The critic's mean certainty, in [0, 1]; None where it told nothing."""
     answers: dict[int, Answer] = Field(default_factory=dict)
@@ -55,13 +56,10 @@ class Key(Frozen):
     """Id of the survey; it follows from what is asked, whatever the order."""
     criteria: tuple[str, ...]
     """Ids of what is rated."""
+    methods: tuple[str, ...]
+    """In the order in which they were named."""
     items: dict[str, KeyItem]
     """By the id that the page knows."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """In the order in which they were named."""
-        return tuple(dict.fromkeys(source.method for item in self.items.values() for source in item.sources))
 
 
 def read_key(path: Path) -> Key:

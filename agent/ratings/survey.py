@@ -73,7 +73,12 @@ def make_survey(
         for id, group in grouped.items()
     ]
     known = {id: _key_item(group, asked[group[0].sample.prompt]) for id, group in grouped.items()}
-    key = Key(survey=_survey_id(items, criteria), criteria=tuple(c.id for c in criteria), items=known)
+    key = Key(
+        survey=_survey_id(items, criteria),
+        criteria=tuple(c.id for c in criteria),
+        methods=tuple(dict.fromkeys(shot.method for shot in shots)),
+        items=known,
+    )
     random.Random(seed).shuffle(items)
     return Survey(tuple(items), tuple(criteria), seed, key)
 
@@ -127,7 +132,7 @@ def _source(shot: Shot, checks: tuple[AskedCheck, ...]) -> Source:
     sample = shot.sample
     look = read_run(sample.store.root).critiques.get(sample.image.id)
     about = Source(method=shot.method, scenario=shot.scenario, run=shot.run, image=sample.image.id)
-    if look is None or sample.concepts is None or all(v.certainty is None for v in look.verdicts):
+    if look is None or sample.concepts is None or all(v.answer == "unknown" for v in look.verdicts):
         return about
     said = _by_question(sample.concepts, look)
     answers = {n: said[check.question] for n, check in enumerate(checks) if check.question in said}

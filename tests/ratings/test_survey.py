@@ -3,13 +3,17 @@
 import pytest
 from PIL import Image
 
+from detailscribe.agent import run
+from detailscribe.agent.baselines import MetricCritic, WholeDecomposer
 from detailscribe.agent.evaluation import collect
+from detailscribe.agent.policies import BestOfN
 from detailscribe.agent.ratings import make_survey
 from detailscribe.agent.ratings.criteria import CRITERIA, criteria_named
 from detailscribe.agent.ratings.pictures import format_of
 from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.metrics.metric import OneByOne
 
-from ..agent.fakes import record
+from ..agent.fakes import record, roles
 from .world import PROMPTS, SEEDS, key_of, leave, pixels, png, survey_of, told
 
 
@@ -104,3 +108,19 @@ def test_an_unknown_criterion_is_told_with_those_that_are_known():
 def test_nothing_to_rate_is_told():
     with pytest.raises(SettingsError, match="no image to rate"):
         make_survey([], tuple(CRITERIA.values()))
+
+
+def test_a_metric_in_the_critics_place_is_not_taken_for_a_critic(tmp_path):
+    class Seed:
+        async def score(self, image, prompt, store):
+            return float(image.seed)
+
+    parts = roles({}) | {"critic": MetricCritic("seed", lambda: OneByOne(Seed())), "decomposer": WholeDecomposer()}
+    run(PROMPTS[0], out=tmp_path / "best" / "a", policy=BestOfN(n=1), **parts)
+    [item] = survey_of([str(tmp_path / "best")], checks=True).key.items.values()
+    assert (item.sources[0].score, item.sources[0].confidence, item.sources[0].answers) == (None, None, {})
+
+
+def test_methods_keep_the_order_in_which_they_were_named(runs):
+    assert survey_of(runs).key.methods == tuple(SEEDS)
+    assert survey_of(runs[::-1]).key.methods == tuple(SEEDS)[::-1]
