@@ -63,9 +63,8 @@ def command(
     if written.pictures is not None:
         typer.echo(f"pictures {written.pictures}")
     typer.echo(f"key      {written.key} (keep it from raters)")
-    typer.echo(
-        f"{len(survey.items)} pictures of {len({i.prompt for i in survey.items})} prompts, {len(survey.key.methods)} methods"
-    )
+    shown = len({item.prompt for item in survey.items})
+    typer.echo(f"{len(survey.items)} pictures of {shown} prompts, {len(survey.key.methods)} methods")
     if found.skipped:
         typer.echo(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}", err=True)
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent import run
-from detailscribe.agent.baselines import MetricCritic, WholeDecomposer
+from detailscribe.agent.baselines import MetricCritic
 from detailscribe.agent.evaluation import collect
 from detailscribe.agent.policies import BestOfN
 from detailscribe.agent.ratings import make_survey
@@ -115,7 +115,7 @@ def test_a_metric_in_the_critics_place_is_not_taken_for_a_critic(tmp_path):
         async def score(self, image, prompt, store):
             return float(image.seed)
 
-    parts = roles({}) | {"critic": MetricCritic("seed", lambda: OneByOne(Seed())), "decomposer": WholeDecomposer()}
+    parts = roles({}) | {"critic": MetricCritic("seed", lambda: OneByOne(Seed()))}
     run(PROMPTS[0], out=tmp_path / "best" / "a", policy=BestOfN(n=1), **parts)
     [item] = survey_of([str(tmp_path / "best")], checks=True).key.items.values()
     assert (item.sources[0].score, item.sources[0].confidence, item.sources[0].answers) == (None, None, {})
