@@ -228,7 +228,7 @@ async def test_of_runs_that_ended_nothing_is_held_but_their_rows(tmp_path):
         ended.append(row.id)
         if len(ended) % 50 == 0:
             gc.collect()
-            held.append(sum(isinstance(o, Run | Population) for o in gc.get_objects()))
+            held.append(sum(type(o) in (Run, Population) for o in gc.get_objects()))
 
     await many(tmp_path, jobs(200), keep_runs=False, concurrency=4, on_row=count)
     assert len(ended) == 200
