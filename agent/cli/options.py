@@ -12,7 +12,7 @@ LEAVES = "What it reads and leaves"
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="embedded (the default), sd35-large, sd35-medium, paper ...; `detailscribe presets` lists them.",
+        help="embedded (the default), sd35-large, sd35-medium, paper ..., or one of them as a baseline (NAME+base); `detailscribe presets` lists all.",
         rich_help_panel=MODELS,
     ),
 ]
