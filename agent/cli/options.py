@@ -12,7 +12,8 @@ LEAVES = "What it reads and leaves"
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="embedded (the default), sd35-large, sd35-medium, paper ..., or one of them as a baseline (NAME+base); `detailscribe presets` lists all.",
+        help="embedded (the default), sd35-large, paper ..., or one of them as a baseline (NAME+base); "
+        "`detailscribe presets` lists all.",
         rich_help_panel=MODELS,
     ),
 ]
