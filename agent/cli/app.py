@@ -1,5 +1,6 @@
 """The command ``detailscribe`` and its subcommands, one module each."""
 
+import warnings
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
@@ -40,6 +41,8 @@ app = typer.Typer(
 
 def main() -> None:
     """The ``detailscribe`` command."""
+    # What aiosqlite leaves behind when Ctrl-C comes in the middle of a checkpoint; nothing is lost with it.
+    warnings.filterwarnings("ignore", "coroutine 'Result.__aexit__' was never awaited", RuntimeWarning)
     app()
 
 

@@ -221,14 +221,19 @@ async def test_an_id_that_was_run_as_something_else_is_refused(tmp_path):
         await many(tmp_path, jobs(2, prompt="a dog"))
 
 
+def live() -> int:
+    """Runs and populations in memory."""
+    gc.collect()
+    return sum(type(o) in (Run, Population) for o in gc.get_objects())
+
+
 async def test_of_runs_that_ended_nothing_is_held_but_their_rows(tmp_path):
-    ended, held = [], []
+    ended, held, others = [], [], live()
 
     def count(row):
         ended.append(row.id)
         if len(ended) % 50 == 0:
-            gc.collect()
-            held.append(sum(type(o) in (Run, Population) for o in gc.get_objects()))
+            held.append(live() - others)
 
     await many(tmp_path, jobs(200), keep_runs=False, concurrency=4, on_row=count)
     assert len(ended) == 200

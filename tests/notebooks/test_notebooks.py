@@ -22,9 +22,10 @@ def cells(path: Path, kind: str) -> list[dict]:
 
 
 def said(path: Path) -> str:
-    """All texts in the outputs."""
+    """All texts that the outputs show; what has a table or a picture of its own is not shown as text."""
     outputs = [output for cell in cells(path, "code") for output in cell["outputs"]]
-    texts = [o.get("text", "") for o in outputs] + [o.get("data", {}).get("text/plain", "") for o in outputs]
+    shown = [o.get("data", {}) for o in outputs]
+    texts = [o.get("text", "") for o in outputs] + [d.get("text/plain", "") for d in shown if "text/html" not in d]
     return "".join("".join(text) for text in texts)
 
 
