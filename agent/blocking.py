@@ -56,9 +56,9 @@ def stopped_by_ctrl_c(control: RunControl | None) -> Generator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def ask(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
         control.request_drain("Ctrl-C")
         print(STOPPING, file=sys.stderr, flush=True)
-        signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, ask)
     try:
