@@ -41,8 +41,8 @@ app = typer.Typer(
 
 def main() -> None:
     """The ``detailscribe`` command."""
-    # What aiosqlite leaves behind when Ctrl-C comes in the middle of a checkpoint; nothing is lost with it.
-    warnings.filterwarnings("ignore", "coroutine 'Result.__aexit__' was never awaited", RuntimeWarning)
+    # What the checkpointer leaves behind when Ctrl-C comes in the middle of a checkpoint; nothing is lost with it.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning, r"langgraph\.checkpoint\.")
     app()
 
 
