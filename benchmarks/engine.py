@@ -2,9 +2,10 @@
 
 Sixteen requests in flight, four from pure noise and the others from a finished latent at steps 1, 2, 4 and 8 of
 28. A serial call encodes its prompt, denoises, decodes and saves a PNG, one after another; a refinement starts
-from the latent, not from the picture, which spares it a pass of the autoencoder. Every repeat times both in turn.
-The embedded model reads prompts in lengths of 8, 16, 24 ... tokens, and only those of one length share a pass; SD3.5
-reads all in one length, which ``one_length_throughput_ratio`` stands for.
+from the latent, not from the picture, which spares it a pass of the autoencoder. Every repeat times both in turn,
+each in a thread that ends with it, as the engine's does: OpenMP threads that idle for one would slow the other down.
+The embedded model reads prompts in lengths of 8, 16, 24 ... tokens, and those that share a pass are padded to the
+longest; SD3.5 reads all in one length, which ``one_length_throughput_ratio`` stands for.
 
     python -m benchmarks.engine --json
 """
@@ -13,8 +14,7 @@ import argparse
 import asyncio
 import io
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -32,7 +32,7 @@ from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 from detailscribe.tools.store import Store
 
-from .figures import interval, print_json, print_table
+from .figures import in_thread, interval, print_json, print_table, seconds
 from .held_out import Prompt, held_out_prompts
 
 STARTS = (0, 1, 2, 4, 8)
@@ -147,7 +147,7 @@ def measure(folder: Path, count: int, repeats: int, compiled: bool) -> dict[str,
     requests = mixed_requests(plain, store, count)
     alike = [replace(request, prompt=requests[1].prompt) for request in requests]
     one = requests[:1]
-    theirs = [Image.open(io.BytesIO(serial.make(request))) for request in requests]
+    theirs = [Image.open(io.BytesIO(png)) for png in in_thread(lambda: [serial.make(request) for request in requests])]
     difference = max(_difference(a, b) for a, b in zip(theirs, engine.make(requests), strict=True))
     before = plain.statistics
     many = _times(serial, engine, requests, repeats)
@@ -175,7 +175,7 @@ def measure(folder: Path, count: int, repeats: int, compiled: bool) -> dict[str,
 def _compiled(serial: Serial, store: Store, requests: Sequence[Request], repeats: int) -> dict[str, float]:
     """The same against the same serial calls with the engine's blocks compiled; how long that takes stands beside."""
     engine = Engine(_load(compiled=True), store)
-    first = _seconds(lambda: engine.make(requests))
+    [first] = seconds(lambda: engine.make(requests))
     many = _times(serial, engine, requests, repeats)
     return _with_interval("compiled_throughput_ratio", [theirs / ours for theirs, ours in many]) | {
         "compiled.first_seconds": first,
@@ -194,16 +194,12 @@ def _with_interval(name: str, samples: Sequence[float]) -> dict[str, float]:
 
 def _times(serial: Serial, engine: Engine, requests: Sequence[Request], repeats: int) -> list[tuple[float, float]]:
     """Seconds of the serial calls and of the engine, in turn."""
-    return [
-        (_seconds(lambda: [serial.make(request) for request in requests]), _seconds(lambda: engine.make(requests)))
-        for _ in range(repeats)
-    ]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    pairs: list[tuple[float, float]] = []
+    for _ in range(repeats):
+        [theirs] = seconds(lambda: [serial.make(request) for request in requests])
+        [ours] = seconds(lambda: engine.make(requests))
+        pairs.append((theirs, ours))
+    return pairs
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:
@@ -211,7 +207,6 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
     return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
-@torch.no_grad()
 def _milliseconds(diffusion: LocalDiffusion, rows: int, repeats: int) -> float:
     """A forward pass of so many rows for prompts of 24 tokens, at its best."""
     config, generator = diffusion.pipe.transformer.config, torch.Generator().manual_seed(0)
@@ -222,7 +217,12 @@ def _milliseconds(diffusion: LocalDiffusion, rows: int, repeats: int) -> float:
         "encoder_hidden_states": torch.randn(rows, 24, width, generator=generator),
         "pooled_projections": torch.randn(rows, config.pooled_projection_dim, generator=generator),
     }
-    return 1000 * min(_seconds(lambda: diffusion.pipe.transformer(**inputs)) for _ in range(repeats))
+
+    @torch.no_grad()
+    def one_pass() -> None:
+        diffusion.pipe.transformer(**inputs)
+
+    return 1000 * min(seconds(one_pass, repeats))
 
 
 def show(figures: dict[str, float]) -> None:

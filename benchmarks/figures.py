@@ -4,13 +4,38 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+T = TypeVar("T")
+
 _PACKAGES = ("detailscribe", "torch", "diffusers", "transformers", "langgraph")
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Do work of torch's in a thread that ends with it, and with it its OpenMP threads.
+
+    The engine's thread is like that. Those that idle for another thread would slow it down (``one_thread``).
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
+def seconds(work: Callable[[], object], repeats: int = 1) -> list[float]:
+    """How long the work takes each time, all in one thread of its own; see ``in_thread``."""
+
+    def timed() -> float:
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    return in_thread(lambda: [timed() for _ in range(repeats)])
 
 
 def interval(samples: Sequence[float], seed: int = 0, resamples: int = 2000) -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.embeddings import Embedding, encode
 from detailscribe.tools.store import Store
 
-from .figures import print_json, print_table
+from .figures import in_thread, print_json, print_table, seconds
 from .held_out import Prompt, held_out_prompts
 from .many import NoDecomposer
 
@@ -121,8 +121,8 @@ async def loop(
         out=out,
         on_progress=lambda progress, row: started.append(time.perf_counter()),
     )
-    seconds = time.perf_counter() - started[0]
-    return seconds, list(_images(out / row.run for row in batch.rows() if row.run is not None))
+    taken = time.perf_counter() - started[0]
+    return taken, list(_images(out / row.run for row in batch.rows() if row.run is not None))
 
 
 def _images(folders: Iterable[Path]) -> Iterable[ImageRecord]:
@@ -133,13 +133,14 @@ def _images(folders: Iterable[Path]) -> Iterable[ImageRecord]:
 def measure(folder: Path, prompts: Sequence[Prompt], look: float, compiled: bool) -> dict[str, float]:
     """Everything measured, by dotted name."""
     diffusion = _load(compiled)
-    tokens = {text: len(encode(diffusion.pipe, text).tokens) for p in prompts for text in (p.short, p.detailed)}
+    texts = [text for prompt in prompts for text in (prompt.short, prompt.detailed)]
+    tokens = in_thread(lambda: {text: len(encode(diffusion.pipe, text).tokens) for text in texts})
     if compiled:
         asyncio.run(loop(diffusion, SlowCritic(0, prompts), prompts, folder / "compiling"))
     passes = _passes(diffusion, set(tokens.values()))
     past = diffusion.statistics
     critic = SlowCritic(look, prompts)
-    seconds, images = asyncio.run(loop(diffusion, critic, prompts, folder / "loop"))
+    taken, images = asyncio.run(loop(diffusion, critic, prompts, folder / "loop"))
     ended, spent = time.perf_counter(), diffusion.statistics
     passes = {size: times + passes[size] for size, times in _passes(diffusion, set(tokens.values())).items()}
     rows = Counter[int]()
@@ -148,11 +149,11 @@ def measure(folder: Path, prompts: Sequence[Prompt], look: float, compiled: bool
     floor = sum(count * min(median(passes[length, size]) for size in ROWS) for length, count in rows.items())
     published = _published(_load(compiled=False), prompts, look, folder)
     return {
-        "floor_ratio": seconds / floor,
-        "floor_and_last_look_ratio": seconds / (floor + look),
-        "published_ratio": published / seconds,
-        "published_all_looked_ratio": (published + look * len(PUBLISHED_STEPS) * len(prompts)) / seconds,
-        "loop.seconds": seconds,
+        "floor_ratio": taken / floor,
+        "floor_and_last_look_ratio": taken / (floor + look),
+        "published_ratio": published / taken,
+        "published_all_looked_ratio": (published + look * len(PUBLISHED_STEPS) * len(prompts)) / taken,
+        "loop.seconds": taken,
         "floor.seconds": floor,
         "published.seconds": published,
         "loop.pass_seconds": spent.seconds - past.seconds,
@@ -171,13 +172,11 @@ def _load(compiled: bool) -> LocalDiffusion:
 
 
 def _published(diffusion: LocalDiffusion, prompts: Sequence[Prompt], look: float, folder: Path) -> float:
-    published, began = Published(diffusion.pipe, look, folder), time.perf_counter()
-    for prompt in prompts:
-        published.run(prompt)
-    return time.perf_counter() - began
+    published = Published(diffusion.pipe, look, folder)
+    [taken] = seconds(lambda: [published.run(prompt) for prompt in prompts])
+    return taken
 
 
-@torch.no_grad()
 def _passes(diffusion: LocalDiffusion, lengths: Iterable[int]) -> dict[tuple[int, int], list[float]]:
     """Seconds a row of bare forward passes, by tokens of the prompt and rows of the pass."""
     return {(length, rows): _row_seconds(diffusion.pipe, rows, length) for length in lengths for rows in ROWS}
@@ -193,13 +192,12 @@ def _row_seconds(pipe: Any, rows: int, length: int) -> list[float]:
         "encoder_hidden_states": torch.randn(rows, length, config.joint_attention_dim, generator=generator),
         "pooled_projections": torch.randn(rows, config.pooled_projection_dim, generator=generator),
     }
-    pipe.transformer(**inputs)
-    times: list[float] = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
+
+    @torch.no_grad()
+    def one_pass() -> None:
         pipe.transformer(**inputs)
-        times.append((time.perf_counter() - began) / rows)
-    return times
+
+    return [taken / rows for taken in seconds(one_pass, 1 + REPEATS)[1:]]
 
 
 def show(figures: dict[str, float]) -> None:

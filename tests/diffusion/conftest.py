@@ -72,6 +72,7 @@ def denoiser(side: int, patch: int, text_width: int) -> SD3Transformer2DModel:
         pooled_projection_dim=text_width,
         pos_embed_max_size=side // patch,
         qk_norm="rms_norm",
+        dual_attention_layers=(0,),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detailscribe.tools.diffusion.denoise import Sample
+from detailscribe.tools.diffusion.denoise import Kind, Sample
 from detailscribe.tools.diffusion.embeddings import Embedding
 from detailscribe.tools.diffusion.engine import BEGUN, Engine, Statistics
 from detailscribe.tools.diffusion.engine_passes import Limits, next_pass
@@ -105,18 +105,30 @@ async def test_the_oldest_leads_and_its_kind_rides_along():
     assert denoiser.passes == [[0, 2], [0, 3], [1, 4], [1], [3]]
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5)), min_size=1, max_size=30), st.integers(1, 8))
+kinds = st.builds(Kind, st.sampled_from([(1,), (2,)]), st.integers(1, 4), st.booleans())
+
+
+@given(st.lists(st.tuples(kinds, st.integers(1, 5)), min_size=1, max_size=30), st.integers(1, 8))
 def test_every_image_gets_all_its_steps_in_full_passes(images, most):
-    """No pass mixes kinds or leaves out an older image of its kind while it takes a younger."""
+    """The oldest is in every pass, and with it those that fit it with least padding."""
     left = [steps for _, steps in images]
     limits = Limits(most)
     while flight := [i for i, steps in enumerate(left) if steps]:
-        kinds = [((1,), images[i][0]) for i in flight]
-        taken = next_pass(kinds, limits)
-        alike = [i for i, kind in enumerate(kinds) if kind == kinds[0]]
-        assert taken == alike[:most]
+        here = [images[i][0] for i in flight]
+        taken = next_pass(here, limits)
+        padding = {i: abs(kind.tokens - here[0].tokens) for i, kind in enumerate(here) if kind.fits(here[0])}
+        waiting = [(padding[i], i) for i in padding if i not in taken]
+        assert taken[0] == 0
+        assert len(taken) == min(most, len(padding))
+        assert all((padding[i], i) < other for i in taken for other in waiting)
         for i in taken:
             left[flight[i]] -= 1
+
+
+@given(kinds, kinds)
+def test_prompts_of_two_lengths_fit_only_where_both_may_be_padded(one, other):
+    same_shape, same_length = one.shape == other.shape, one.tokens == other.tokens
+    assert one.fits(other) == (same_shape and (same_length or (one.any_length and other.any_length)))
 
 
 async def test_memory_is_bounded_by_what_has_begun():

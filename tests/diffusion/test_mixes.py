@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detailscribe.state import ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 from detailscribe.tools.store import Store
@@ -92,3 +93,12 @@ def test_the_mixes_do_share_passes(bench):
     asyncio.run(bench.together([({}, words, 0), ({"steps": 4}, words | {"guidance": 1.0}, 0)]))
     after = bench.model.statistics
     assert (after.steps - before.steps, after.passes - before.passes) == (10, 6)
+
+
+async def test_prompts_of_other_lengths_ride_along(bench):
+    """A model with one CLIP reads prompts in several lengths, the others in one."""
+    lengths = {len(encode(bench.alone.pipe, prompt).tokens) for prompt in PROMPTS}
+    before = bench.model.statistics.passes
+    await bench.together([({}, {"prompt": prompt, "seed": 1, "guidance": 4.5}, 0) for prompt in PROMPTS])
+    assert bench.model.statistics.passes - before == STEPS
+    assert (len(lengths) > 1) == (bench.alone.pipe.text_encoder_2 is None)

@@ -2,15 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import SD3Transformer2DModel
 
+from .attention import pad
 from .embeddings import Embedding
 from .schedule import Schedule, euler_step, predict_clean
 
-Kind = tuple[tuple[int, ...], int]
-"""Shape of the latent and tokens of the prompt: images of one kind fit in one forward pass."""
+
+class Kind(NamedTuple):
+    """What decides whether images fit in one forward pass."""
+
+    shape: tuple[int, ...]
+    """Of the latent."""
+    tokens: int
+    """Of the prompt."""
+    any_length: bool = False
+    """Whether prompts of other lengths fit as well."""
+
+    def fits(self, other: "Kind") -> bool:
+        """Whether both fit in one pass."""
+        return self.shape == other.shape and (self.tokens == other.tokens or (self.any_length and other.any_length))
 
 
 @dataclass
@@ -29,6 +43,8 @@ class Sample:
     """Of as many tokens as the prompt; None where there is no guidance."""
     guidance: float
     """Scale of classifier-free guidance (arXiv 2207.12598); 1 or less means none."""
+    any_length: bool = False
+    """Whether it may share a pass with prompts of other lengths; see ``attention.mix_lengths``."""
     keep_steps: frozenset[int] = frozenset()
     """Steps k whose x_k is wanted."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
@@ -58,8 +74,8 @@ class Sample:
 
     @property
     def kind(self) -> Kind:
-        """What a sample must have in common with those it shares a pass with."""
-        return tuple(self.latent.shape), len(self.prompt.tokens)
+        """What decides which samples it can share a pass with."""
+        return Kind(tuple(self.latent.shape), len(self.prompt.tokens), self.any_length)
 
     @property
     def final(self) -> torch.Tensor:
@@ -81,14 +97,14 @@ class Sample:
 
 @torch.no_grad()
 def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> None:
-    """Take one step of every sample, all of one kind, in one forward pass; where that fails, none has moved."""
+    """Take one step of every sample, all of which fit together, in one forward pass; where that fails, none has moved."""
     for sample, velocity in zip(samples, predict(transformer, samples), strict=True):
         sample.take(velocity)
 
 
 @torch.no_grad()
 def predict(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> list[torch.Tensor]:
-    """Guided velocity (channels, height, width) at the latent of each sample, all of one kind, in one pass.
+    """Guided velocity (channels, height, width) at the latent of each sample, all of which fit together, in one pass.
 
     Samples with no guidance take one row of it and the others two. The rows of one sample alone stand as
     ``StableDiffusion3Pipeline`` has them.
@@ -96,11 +112,15 @@ def predict(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> li
     guided = [sample for sample in samples if sample.guided]
     prompts = [sample.negative for sample in guided if sample.negative] + [sample.prompt for sample in samples]
     rows = [*guided, *samples]
+    latents = torch.stack([sample.latent for sample in rows])
+    config: Any = transformer.config
+    tokens, mask = pad([prompt.tokens for prompt in prompts], latents[0, 0].numel() // config.patch_size**2)
     velocity = transformer(
-        hidden_states=torch.stack([sample.latent for sample in rows]),
+        hidden_states=latents,
         timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
-        encoder_hidden_states=torch.stack([prompt.tokens for prompt in prompts]),
+        encoder_hidden_states=tokens,
         pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
+        joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
         return_dict=False,
     )[0]
     unconditional = iter(velocity[: len(guided)])

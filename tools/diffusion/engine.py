@@ -43,8 +43,8 @@ class Statistics:
 class Engine:
     """Denoises samples in one thread, which lives only as long as there is work.
 
-    ``advance`` takes one step of samples of one kind, or raises and moves none. Out of memory halves the
-    batch for that kind from then on; any other error reaches all in the pass, and the engine goes on.
+    ``advance`` takes one step of samples that fit together, or raises and moves none. Out of memory halves the
+    batch for images of that shape from then on; any other error reaches all in the pass, and the engine goes on.
     ``on_idle`` is called in the thread whenever no work is left.
     """
 

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend
 from .denoise import Sample, advance
 
 Advance = Callable[[Sequence[Sample]], None]
-"""Takes one step of samples of one kind."""
+"""Takes one step of samples that fit together."""
 
 
 def stepper(transformer: SD3Transformer2DModel, compiled: bool) -> Advance:

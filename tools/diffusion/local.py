@@ -12,6 +12,7 @@ from PIL import Image
 
 from ...state import ImageRecord
 from ..errors import SettingsError
+from ..one_thread import one_thread
 from ..roles import GenerateRequest, Progress, RedenoiseRequest
 from ..store import Store
 from .decode import decode
@@ -123,7 +124,8 @@ class LocalDiffusion:
             ModelError: weights are missing, corrupt or of another kind, or there is too little memory for them.
             SettingsError: precision and offload do not go together, or need a GPU that is not there.
         """
-        pipe, model = load(source, choose_placement(device, precision, offload, t5))
+        with one_thread():
+            pipe, model = load(source, choose_placement(device, precision, offload, t5))
         return cls(
             pipe,
             model,

@@ -8,6 +8,7 @@ from diffusers import StableDiffusion3Pipeline
 from ...state import ImageRecord
 from ..errors import ModelError, SettingsError
 from ..roles import GenerateRequest, RedenoiseRequest
+from .attention import mix_lengths
 from .denoise import Sample
 from .embeddings import Embedding, Encoder
 from .jobs import Job
@@ -44,6 +45,7 @@ class Samples:
         self._pipe, self._tokens = pipe, (config.sample_size // config.patch_size) ** 2
         self._steps, self._guidance = steps, guidance
         self._encoder, self._latents, self._swap_pooled = encoder, latents, swap_pooled
+        self._any_length = mix_lengths(pipe.transformer)
         self._schedules: dict[int, Schedule] = {}
 
     @property
@@ -72,6 +74,7 @@ class Samples:
             prompt=prompt,
             negative=self._encoder.negative(prompt) if guidance > 1 else None,
             guidance=guidance,
+            any_length=self._any_length,
             keep_steps=frozenset(request.keep_steps) | ({stop} if stop < schedule.steps else frozenset()),
         )
 

@@ -15,6 +15,7 @@ from safetensors.torch import load
 
 from ...state import ImageRecord
 from ..errors import ModelError
+from ..one_thread import one_thread
 from ..store import Store
 from .detectors import AttentionDetector, ConvolutionalDetector
 from .reading import Sights, sights
@@ -46,8 +47,8 @@ class Eyes:
     def look(self, pictures: Sequence[Image.Image]) -> list[Sights]:
         """What may be in each picture; pictures of another size are resized first."""
         arrays = [np.asarray(p.convert("RGB").resize((SIZE, SIZE))) for p in pictures]
-        batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
+            batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
             return sights(self._network(batch))
 
 
@@ -56,8 +57,9 @@ def _load(name: Literal["critic", "judge"], folder: Path) -> Eyes:
     path = folder / f"{name}.safetensors"
     try:
         data = path.read_bytes()
-        network = _NETWORKS[name]()
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
+        with one_thread():
+            network = _NETWORKS[name]()
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
         raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error

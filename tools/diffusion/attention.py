@@ -1,0 +1,62 @@
+"""Attention among images whose prompts have different numbers of tokens."""
+
+from typing import Any
+
+import torch
+from diffusers import SD3Transformer2DModel
+from diffusers.models.attention_processor import JointAttnProcessor2_0
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class MaskedJointAttention(JointAttnProcessor2_0):
+    """SD3's joint attention, which leaves out padding where it is told of any, and is diffusers' own where not.
+
+    ``attention_mask`` is (rows, 1, 1, image and text tokens), True where a token is there.
+    """
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> Any:
+        """As diffusers' processor: the attended image tokens, and the text tokens where there are any."""
+        if encoder_hidden_states is None or attention_mask is None:
+            return super().__call__(attn, hidden_states, encoder_hidden_states)  # type: ignore[arg-type]
+        image = _heads(attn, hidden_states, (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k))
+        text = _heads(
+            attn,
+            encoder_hidden_states,
+            (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj),
+            (attn.norm_added_q, attn.norm_added_k),
+        )
+        query, key, value = (torch.cat(pair, dim=2) for pair in zip(image, text, strict=True))
+        seen = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        of_image, of_text = seen.transpose(1, 2).flatten(2).split([hidden_states.shape[1], text[0].shape[2]], dim=1)
+        return attn.to_out[0](of_image), of_text if attn.context_pre_only else attn.to_add_out(of_text)
+
+
+def _heads(attn: Any, tokens: torch.Tensor, projections: tuple[Any, ...], norms: tuple[Any, ...]) -> list[torch.Tensor]:
+    """Query, key and value, each (rows, heads, tokens, width of a head)."""
+    parts = [project(tokens).unflatten(-1, (attn.heads, -1)).transpose(1, 2) for project in projections]
+    return [norm(part) if norm else part for norm, part in zip((*norms, None), parts, strict=True)]
+
+
+def mix_lengths(transformer: SD3Transformer2DModel) -> bool:
+    """Let prompts of any lengths share a pass; False if the model attends in a way of its own, and is left as it is."""
+    known = (JointAttnProcessor2_0, MaskedJointAttention)
+    if any(type(processor) not in known for processor in transformer.attn_processors.values()):
+        return False
+    transformer.set_attn_processor(MaskedJointAttention())  # type: ignore[arg-type]
+    return True
+
+
+def pad(prompts: list[torch.Tensor], image_tokens: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Prompts (tokens, width) as one (rows, most tokens, width), and the mask if some are shorter than others."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=prompts[0].device)
+    if bool((lengths == lengths[0]).all()):
+        return torch.stack(prompts), None
+    tokens = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+    there = torch.arange(image_tokens + tokens.shape[1], device=tokens.device) < image_tokens + lengths[:, None]
+    return tokens, there[:, None, None]
