@@ -97,7 +97,7 @@ class Sample:
 
 @torch.no_grad()
 def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> None:
-    """Take one step of every sample, all of which fit together, in one forward pass; where that fails, none has moved."""
+    """Take one step of samples that fit together, in one forward pass; where that fails, none has moved."""
     for sample, velocity in zip(samples, predict(transformer, samples), strict=True):
         sample.take(velocity)
 
