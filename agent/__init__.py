@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .batch.batch import Batch, arun_batch, run_batch
     from .batch.rows import Row
-    from .context import Context
-    from .events import Event, read_events
-    from .forking import afork, fork
-    from .graph import build_graph, make_graph, recursion_limit
-    from .interactive import TerminalAsker
-    from .outcome import Run, RunImage
-    from .person import Question
+    from .graph.context import Context
+    from .graph.graph import build_graph, make_graph, recursion_limit
+    from .graph.person import Question
+    from .graph.routing import decide, judge
     from .policies import (
         Adaptive,
         BestOfN,
@@ -32,14 +29,17 @@ if TYPE_CHECKING:
         Single,
         resolve_policy,
     )
-    from .reader import RecordedRun, read_run
     from .report import write_report
-    from .reproducing import areproduce, reproduce
-    from .resuming import aresume, resume
-    from .routing import decide, judge
-    from .runs import arun, run
+    from .runs.forking import afork, fork
+    from .runs.interactive import TerminalAsker
+    from .runs.outcome import Run, RunImage
+    from .runs.reproducing import areproduce, reproduce
+    from .runs.resuming import aresume, resume
+    from .runs.run import arun, run
+    from .runs.steps import ahistory, history
     from .settings import Settings, load_settings
-    from .steps import ahistory, history
+    from .traces.events import Event, read_events
+    from .traces.reader import RecordedRun, read_run
 
 __all__ = [
     "Adaptive",
@@ -92,15 +92,15 @@ __all__ = [
 _MODULES = {
     "batch.batch": ("Batch", "arun_batch", "run_batch"),
     "batch.rows": ("Row",),
-    "context": ("Context",),
-    "events": ("Event", "read_events"),
-    "forking": ("afork", "fork"),
-    "steps": ("ahistory", "history"),
-    "interactive": ("TerminalAsker",),
-    "person": ("Question",),
-    "graph": ("build_graph", "make_graph", "recursion_limit"),
-    "routing": ("decide", "judge"),
-    "outcome": ("Run", "RunImage"),
+    "graph.context": ("Context",),
+    "traces.events": ("Event", "read_events"),
+    "runs.forking": ("afork", "fork"),
+    "runs.steps": ("ahistory", "history"),
+    "runs.interactive": ("TerminalAsker",),
+    "graph.person": ("Question",),
+    "graph.graph": ("build_graph", "make_graph", "recursion_limit"),
+    "graph.routing": ("decide", "judge"),
+    "runs.outcome": ("Run", "RunImage"),
     "policies": (
         "Adaptive",
         "BestOfN",
@@ -117,11 +117,11 @@ _MODULES = {
         "Single",
         "resolve_policy",
     ),
-    "reader": ("RecordedRun", "read_run"),
+    "traces.reader": ("RecordedRun", "read_run"),
     "report": ("write_report",),
-    "reproducing": ("areproduce", "reproduce"),
-    "resuming": ("aresume", "resume"),
-    "runs": ("arun", "run"),
+    "runs.reproducing": ("areproduce", "reproduce"),
+    "runs.resuming": ("aresume", "resume"),
+    "runs.run": ("arun", "run"),
     "settings": ("Settings", "load_settings"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

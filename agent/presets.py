@@ -95,6 +95,15 @@ PRESETS: dict[str, Preset] = {
             "diffusion": {"model": "gpt-image-1", "kind": "endpoint"},
         },
     ),
+    "dall-e-3": Preset(
+        "the same with DALL-E 3 of OpenAI, as published",
+        {
+            "run": {"policy": "best_of_n"},
+            "chat": CHAT,
+            "diffusion": {"model": "dall-e-3", "kind": "endpoint"},
+            "images": {"price": 0.04},
+        },
+    ),
 }
 
 

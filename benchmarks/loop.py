@@ -31,7 +31,7 @@ import torch
 from detailscribe.agent import Paper, arun_batch
 from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
 from detailscribe.agent.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
-from detailscribe.agent.reader import RESULT
+from detailscribe.agent.traces.reader import RESULT
 from detailscribe.state import ConceptGraph, Critique, ImageRecord, RunResult, Verdict
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.embeddings import Embedding, encode

@@ -22,7 +22,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from detailscribe.agent import Context, build_graph
-from detailscribe.agent.graph import EXITS, recursion_limit
+from detailscribe.agent.graph.graph import EXITS, recursion_limit
 from detailscribe.agent.policies.moves import refine, stop
 from detailscribe.state import Budget, ConceptGraph, Decision, ImageRecord, Plan, Population
 from detailscribe.tools.roles import GenerateRequest, Progress, RedenoiseRequest

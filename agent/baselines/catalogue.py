@@ -1,5 +1,6 @@
 """The baselines by name. Each changes settings and roles of a preset, and leaves its model that draws alone."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
     from ..settings import Settings
 
-BEST_BY = "best-by-"
-"""Begins the names of those that choose by a metric."""
+BEST = re.compile(r"best-(?:of-(?P<n>[1-9]\d{0,2})-)?by-(?P<metric>.+)")
+"""Names of those that choose by a metric; of two seeds where no number is said."""
 ASKING = ("vqascore", "interactions", "layout", "checklist", "all_correct")
 """Metrics that ask the chat model."""
 Values = Mapping[str, Mapping[str, Any]]
@@ -53,12 +54,13 @@ class Baseline:
 
 def baseline_named(name: str) -> Baseline:
     """The baseline of that name; ``SettingsError`` if there is none."""
-    if name.startswith(BEST_BY):
-        return _best_by(name.removeprefix(BEST_BY))
+    if best := BEST.fullmatch(name):
+        return _best_by(best["metric"], int(best["n"] or 2))
     if name not in BASELINES:
         near = get_close_matches(name, BASELINES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"no baseline {name!r}: {hint}known are {', '.join(BASELINES)} and {BEST_BY}METRIC")
+        known = f"{', '.join(BASELINES)}, best-by-METRIC and best-of-N-by-METRIC"
+        raise SettingsError(f"no baseline {name!r}: {hint}known are {known}")
     return BASELINES[name]
 
 
@@ -97,15 +99,15 @@ def _rewriter(settings: "Settings") -> "Rewriter":
     return ChatRewriter(Chats(settings).language, settings.chat.templates, words=settings.vision.words)
 
 
-def _best_by(metric: str) -> Baseline:
+def _best_by(metric: str, n: int) -> Baseline:
     from ...tools.metrics import METRICS
 
     if metric not in METRICS:
         raise SettingsError(f"no metric {metric!r} to choose by; known are {', '.join(METRICS)}")
     return Baseline(
-        f"the best of two seeds by {metric}",
+        f"the best of {'two' if n == 2 else n} seeds by {metric}",
         partial(_chosen_by, metric),
-        settings=_drawings(2),
+        settings=_drawings(n),
         asks=metric in ASKING,
     )
 
@@ -128,4 +130,4 @@ BASELINES: dict[str, Baseline] = {
         "refinement without decomposition: one question for the whole picture", _undecomposed, policy="single"
     ),
 }
-"""By name; ``best-by-METRIC`` is one for each metric."""
+"""By name; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""

@@ -8,12 +8,12 @@ from typing import Any
 from ...state import Budget
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic, Decomposer, Diffusion
-from ..events import Event
-from ..many import cast_of, run_many
 from ..policies import PolicySpec
-from ..run_folder import new_run_id
-from ..runs import NOT_OURS, blocking, policy_of, settled
+from ..runs.folder import new_run_id
+from ..runs.many import cast_of, run_many
+from ..runs.run import NOT_OURS, blocking, policy_of, settled
 from ..settings import Given
+from ..traces.events import Event
 from .asks import Defaults
 from .folder import BatchManifest, batch_folder, note_models
 from .jobs import folder_name, policy_name

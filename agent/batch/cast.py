@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from ...tools.roles import Asker, Critic, Decomposer, Diffusion
 from ..doctor.require import require
-from ..manifest import model_name
 from ..presets import preset_named
 from ..settings import Loaded
+from ..traces.manifest import model_name
 
 
 @dataclass(frozen=True)

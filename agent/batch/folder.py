@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError
 from ...state import STATE_VERSION, Frozen
 from ...tools.errors import SettingsError
 from ...tools.store import Store
-from ..manifest import installed
 from ..settings import Settings, known_names
+from ..traces.manifest import installed
 from .ledger import Ledger
 
 MANIFEST = "batch.json"

@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..events import Denoising, Event, Failed, ImageMade, NodeStarted, RunFinished, RunStarted
-from ..live import VERBS
+from ..traces.events import Denoising, Event, Failed, ImageMade, NodeStarted, RunFinished, RunStarted
+from ..traces.live import VERBS
 from .batch import Progress
 from .jobs import folder_name
 from .rows import Row

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..outcome import Run
+from ..runs.outcome import Run
 from .jobs import Job
 
 

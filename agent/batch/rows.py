@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from ...state import Budget, Frozen, Spend
-from ..outcome import Run
+from ..runs.outcome import Run
 from .jobs import key_of, policy_name
 from .outcomes import Ended
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from ...state import ConceptGraph, RunResult
 from ...tools.errors import SettingsError
 from ...tools.store import Store
-from ..answers import ANSWERS, Answers, key_of
-from ..context import Context
-from ..driving import complete, emitter
-from ..events import Event, EventLog, Resumed, RunFinished, RunStarted, TraceError, read_events
-from ..graph import Graph
-from ..manifest import Manifest, model_name, read_manifest
-from ..outcome import Run
-from ..reader import EVENTS, MANIFEST, RESULT
-from ..run_folder import claimed, taken_up
+from ..graph.answers import ANSWERS, Answers, key_of
+from ..graph.context import Context
+from ..graph.graph import Graph
+from ..runs.driving import complete, emitter
+from ..runs.folder import claimed, taken_up
+from ..runs.outcome import Run
+from ..runs.work import AlreadyDecomposed, manifest_of
+from ..traces.events import Event, EventLog, Resumed, RunFinished, RunStarted, TraceError, read_events
+from ..traces.manifest import Manifest, model_name, read_manifest
+from ..traces.reader import EVENTS, MANIFEST, RESULT
 from ..validation import check_prompt
-from ..work import AlreadyDecomposed, manifest_of
 from .cast import Cast
 from .jobs import Job
 

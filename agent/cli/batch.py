@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .common import console, reported
 from .options import (
     LEAVES,
+    MODELS,
     ChatModel,
     ChatUrl,
     Diffusion,
@@ -42,6 +43,15 @@ def command(
         ),
     ],
     concurrency: Annotated[int, typer.Option(help="Prompts in flight.", min=1)] = 16,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Several methods, one after another, each into a folder of its own: detailscribe (the preset itself),"
+            " base, rewrite, refine, best-by-METRIC, best-of-N-by-METRIC, or another preset (dall-e-3+base).",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
     preset: Preset = None,
     chat_url: ChatUrl = None,
     chat_model: ChatModel = None,
@@ -75,14 +85,34 @@ def command(
     ] = False,
 ) -> None:
     """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""
-    from ..settings import load
-
     with reported():
         given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
         run = run_arguments(steps, guidance, policy, policy_arg, seed, rounds, images, out)
         given["run"] = given.get("run", {}) | run
-        batch = _run(prompts, load(given, file=settings), concurrency, runs, retry_failed, quiet)
-    raise typer.Exit(1 if batch.tally.failed else 0)
+        failed = 0
+        for name, loaded in _loaded(prompts, methods, given, out, settings).items():
+            if name and not quiet:
+                typer.echo(name)
+            failed += _run(prompts, loaded, concurrency, runs, retry_failed, quiet).tally.failed
+    raise typer.Exit(1 if failed else 0)
+
+
+def _loaded(
+    prompts: str, methods: str | None, given: dict[str, dict[str, Any]], out: Path | None, file: Path | None
+) -> "dict[str, Loaded]":
+    """Settings by method, all of them checked before the first begins; one without a name where none are listed."""
+    from ..settings import load
+
+    if methods is None:
+        return {"": load(given, file=file)}
+    from ...tools.errors import SettingsError
+    from ..batch.batch import default_folder
+    from ..batch.sources import STDIN
+    from .methods import load_methods
+
+    if prompts == STDIN:
+        raise SettingsError("standard input can be read once, and every method reads the prompts: name a file")
+    return load_methods(methods.split(","), given, out or default_folder(prompts), file)
 
 
 def _run(prompts: str, loaded: "Loaded", concurrency: int, keep_runs: bool, retry_failed: bool, quiet: bool) -> "Batch":

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..interactive import TerminalAsker
-    from ..live import Live
+    from ..runs.interactive import TerminalAsker
+    from ..traces.live import Live
 
 PIPED_WIDTH = 120
 """Columns of a table where stdout is no terminal."""
@@ -43,8 +43,8 @@ def terminal_asker(live: "Live") -> "TerminalAsker":
     from rich.text import Text
 
     from ...tools.errors import SettingsError
-    from ..interactive import TerminalAsker
-    from ..terminal_images import escape, protocol_of
+    from ..runs.interactive import TerminalAsker
+    from ..traces.terminal_images import escape, protocol_of
 
     out = live.console
     protocol = protocol_of(os.environ) if out.is_terminal else None

@@ -28,7 +28,7 @@ def command(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUNS...", help="Run folders, or folders of runs; NAME=FOLDER names the method.", show_default=False
+            metavar="RUNS...", help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.", show_default=False
         ),
     ],
     metrics: Annotated[str, typer.Option(metavar="A,B", help=KNOWN, rich_help_panel=MEASURES, show_default=False)],
@@ -57,6 +57,14 @@ def command(
         list[str] | None,
         typer.Option(metavar="METRIC=FOLDER", help="Weights that are here, or a hub id.", rich_help_panel=MEASURES),
     ] = None,
+    phrases: Annotated[
+        Literal["concepts", "chat"],
+        typer.Option(
+            help="Noun phrases of blip_vqa: concepts of the run, or of the settings' decomposer where it has none; or a"
+            " list of the chat model's own.",
+            rich_help_panel=MEASURES,
+        ),
+    ] = "concepts",
     preset: Preset = None,
     chat_url: ChatUrl = None,
     chat_model: ChatModel = None,
@@ -81,7 +89,8 @@ def command(
         if out is not None:
             require_writable(out)
         given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, None)
-        wanted = make_metrics(_names(metrics), load(given, file=settings).settings, _pairs(weights or []))
+        chosen = load(given, file=settings).settings
+        wanted = make_metrics(_names(metrics), chosen, _pairs(weights or []), phrases)
         collected = _collected(runs, images, by, prompts)
         _require_method(against, collected)
         measured = asyncio.run(_measured(collected, wanted))

@@ -5,6 +5,6 @@ import typer
 
 def command() -> None:
     """Print the state machine as a Mermaid drawing."""
-    from ..graph import build_graph
+    from ..graph.graph import build_graph
 
     typer.echo(build_graph().get_graph().draw_mermaid())

@@ -15,7 +15,7 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
-    from ..steps import history
+    from ..runs.steps import history
 
     with reported():
         steps = history(folder)

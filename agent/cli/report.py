@@ -13,8 +13,8 @@ def command(
     out: Annotated[Path | None, typer.Option(help="The page to write. By default report.html in FOLDER.")] = None,
 ) -> None:
     """Write a run as one HTML page, or a folder of runs as a table and gallery of them."""
-    from ..reader import is_run
     from ..report import write_collection, write_report
+    from ..traces.reader import is_run
 
     with reported():
         page = write_report(folder, out=out) if is_run(folder) else write_collection(folder, out)

@@ -8,7 +8,7 @@ import typer
 from .common import reported
 
 if TYPE_CHECKING:
-    from ..reproducing import Reproduction
+    from ..runs.reproducing import Reproduction
 
 
 def command(
@@ -19,7 +19,7 @@ def command(
     ] = None,
 ) -> None:
     """Make an image of a run again from its record, and tell how it differs from what it was."""
-    from ..reproducing import reproduce
+    from ..runs.reproducing import reproduce
 
     with reported():
         again = reproduce(folder, image, out=out)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ...state import ModelSpend
-    from ..outcome import Run
+    from ..runs.outcome import Run
     from ..settings import Loaded, Settings
 
 EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-size ones, see detailscribe doctor"
@@ -78,8 +78,8 @@ def command(
 
 
 def _show(prompt: str, loaded: "Loaded", quiet: bool, interactive: bool) -> None:
-    from ..live import Live
-    from ..runs import run
+    from ..runs.run import run
+    from ..traces.live import Live
 
     out = console(quiet)
     sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
@@ -95,7 +95,7 @@ def tell(out: "Console", done: "Run", settings: "Settings") -> None:
     """A run that came to its end."""
     from rich.text import Text
 
-    from ..live import summary
+    from ..traces.live import summary
 
     out.print()
     out.print(summary(done))

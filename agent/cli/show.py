@@ -10,7 +10,7 @@ from .common import console, reported
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..reader import RecordedRun
+    from ..traces.reader import RecordedRun
 
 
 def command(
@@ -28,8 +28,8 @@ def command(
     """Tell the story of a run: its images, what was fixed and broken, each decision with its reason, the cost."""
     import sys
 
-    from ..reader import read_run
-    from ..show import as_data, story
+    from ..traces.reader import read_run
+    from ..traces.show import as_data, story
 
     with reported():
         run = read_run(folder)
@@ -50,7 +50,7 @@ def _draw(out: "Console", run: "RecordedRun", wanted: bool | None) -> None:
     from rich.console import Group
     from rich.text import Text
 
-    from ..terminal_images import escape, half_blocks, protocol_of
+    from ..traces.terminal_images import escape, half_blocks, protocol_of
 
     protocol = protocol_of(os.environ) if out.is_terminal else None
     paths = {image: run.path(image) for image in run.images if run.path(image).exists()}

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import SecretStr, computed_field
 
 from ...state import Frozen
-from ..manifest import installed
 from ..policies import resolve_policy
 from ..roles import Chats
 from ..settings import Loaded, Settings, known_names
+from ..traces.manifest import installed
 from .chat import look_at_chat
 from .diffusion import look_at_diffusion
 from .finding import Finding, Status, found

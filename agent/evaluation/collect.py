@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +11,9 @@ from ...tools.errors import SettingsError
 from ...tools.metrics import Sample
 from ...tools.store import Store
 from ..baselines.whole import is_whole
-from ..events import TraceError
-from ..reader import EVENTS, RecordedRun, is_run, read_run
-from .tags import Tagged, policy_class, tags_in
+from ..traces.events import TraceError
+from ..traces.reader import EVENTS, RecordedRun, is_run, read_run
+from .tags import Tagged, is_batch, policy_class, tags_in
 
 Pick = Literal["best", "first", "last", "all"]
 """best: that of the run; first: drawn first, which is what the bare model gives; last: made last; all: every image."""
@@ -106,8 +107,9 @@ def collect(
     """The images of runs.
 
     Args:
-        arguments: Folders: of a run, or that hold runs, such as batches. ``NAME=FOLDER`` names the method; a folder of
-            runs is called by its own name, a run by its policy.
+        arguments: Folders: of a run, of a batch or of other runs, or of several batches, each of which is a method.
+            ``NAME=FOLDER`` names the method of all that is in it; else a folder is called by its own name, a run by
+            its policy.
         by: What a method is.
         picks: Which images of each run; each further one is a method of its own, such as ``NAME (first)``.
         scenarios: Scenario by prompt, for runs whose batch does not tell it.
@@ -116,8 +118,7 @@ def collect(
         SettingsError: an argument is no folder, or there is no run in it.
     """
     collector = _Collector(by, picks, scenarios or {})
-    for argument in arguments:
-        name, folder = _named(argument)
+    for name, folder in chain.from_iterable(map(_methods, arguments)):
         if not folder.is_dir():
             raise SettingsError(f"there is no folder {folder}: name a run folder, or one that holds runs")
         if not runs_in(folder):
@@ -142,10 +143,13 @@ def picked(run: RecordedRun, pick: Pick) -> Iterator[ImageRecord]:
         yield from whole[:1] if pick == "first" else whole[-1:]
 
 
-def _named(argument: str) -> tuple[str | None, Path]:
-    """Method and folder of an argument; no method for a single run that is not named."""
+def _methods(argument: str) -> list[tuple[str | None, Path]]:
+    """Methods and folders of an argument; no method for a single run that is not named."""
     name, equals, rest = argument.partition("=")
     if equals and name and not Path(argument).exists():
-        return name, Path(rest)
+        return [(name, Path(rest))]
     folder = Path(argument)
-    return None if is_run(folder) else folder.resolve().name, folder
+    if is_run(folder):
+        return [(None, folder)]
+    inside = [] if is_batch(folder) or not folder.is_dir() else sorted(filter(is_batch, folder.iterdir()))
+    return [(one.resolve().name, one) for one in inside or [folder]]

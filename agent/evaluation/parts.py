@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...tools.errors import SettingsError
-from ...tools.metrics import METRICS, BatchMetric, Parts
+from ...tools.metrics import METRICS, BatchMetric, Parts, PhrasesName
 from ..roles import Chats, roles_of
 from ..settings import ChatSection, Settings
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from ...tools.language.chat import ChatModel
 
 
-def make_metrics(names: Sequence[str], settings: Settings, weights: Mapping[str, str]) -> dict[str, BatchMetric]:
+def make_metrics(
+    names: Sequence[str], settings: Settings, weights: Mapping[str, str], phrases: PhrasesName = "concepts"
+) -> dict[str, BatchMetric]:
     """The metrics of these names, none of them loaded yet.
 
     Raises:
@@ -24,11 +26,11 @@ def make_metrics(names: Sequence[str], settings: Settings, weights: Mapping[str,
     if unknown or not names:
         named = ", ".join(unknown) or "nothing"
         raise SettingsError(f"{named} is no metric; these are known: {', '.join(METRICS)}")
-    parts = parts_of(settings, weights)
+    parts = parts_of(settings, weights, phrases)
     return {name: METRICS[name](parts) for name in names}
 
 
-def parts_of(settings: Settings, weights: Mapping[str, str]) -> Parts:
+def parts_of(settings: Settings, weights: Mapping[str, str], phrases: PhrasesName = "concepts") -> Parts:
     """What the settings give; scores are kept beside the answers of chat models."""
     roles = roles_of(settings)
 
@@ -43,6 +45,7 @@ def parts_of(settings: Settings, weights: Mapping[str, str]) -> Parts:
         critic=roles.critic,
         decomposer=roles.decomposer,
         models=dict(weights),
+        phrases=phrases,
     )
 
 

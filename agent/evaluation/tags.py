@@ -44,6 +44,11 @@ def tags_in(folder: Path) -> dict[Path | str, Tagged]:
     return found
 
 
+def is_batch(folder: Path) -> bool:
+    """Whether it is the folder of one batch."""
+    return (folder / ROWS).is_file()
+
+
 def policy_class(policy: str) -> str:
     """``Adaptive`` of ``Adaptive(images=2)``."""
     return re.split(r"[(<\s]", policy.strip(), maxsplit=1)[0] or "runs"

@@ -10,7 +10,7 @@ from ...state import RunResult
 from ...tools.roles import Critic
 from ...tools.store import Store
 from ..batch import rows as batch
-from ..manifest import model_name
+from ..traces.manifest import model_name
 from .judges import judged
 from .plan import Planned
 from .rows import Row, read_rows, told

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...tools.store import Store
-from ..manifest import installed
+from ..traces.manifest import installed
 from .curves import figures_of
 from .loading import Loadout
 from .page import page

@@ -9,7 +9,7 @@ from ...tools.errors import SettingsError
 from ...tools.roles import Critic
 from ..batch.ledger import Ledger
 from ..batch.ledger import read_rows as read_batch_rows
-from ..many import Cast, cast_of, run_many
+from ..runs.many import Cast, cast_of, run_many
 from .bench import Bench, OnRow
 from .critics import CriticSettings
 from .judges import make_judge

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from ...state import derive_seed
 from ..batch.jobs import Job, digest, policy_name, slug
-from ..manifest import model_name
-from ..many import Cast
 from ..policies import resolve_policy
+from ..runs.many import Cast
+from ..traces.manifest import model_name
 from .loading import Loadout
 from .prompts import ExperimentPrompt
 from .variants import Variant

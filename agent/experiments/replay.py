@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ...state import Decision, ImageRecord, Population
 from ...tools.errors import SettingsError
-from ..guard import first_drawings
+from ..graph.guard import first_drawings
+from ..graph.routing import decide, first_seed
 from ..policies import Policy
 from ..policies.attempts import Attempt, attempt_of, attempts_in
-from ..reader import EVENTS, RecordedRun, read_run
-from ..routing import decide, first_seed
+from ..traces.reader import EVENTS, RecordedRun, read_run
 
 Way = dict[str, tuple[Attempt, ...]]
 """The attempts that were asked for after a round, by image; images that were left alone are not in it."""

@@ -11,7 +11,7 @@ from typing import Any
 from ...state import ImageRecord
 from ...tools.roles import Diffusion, GenerateRequest, KnowsItsCost, Progress, RedenoiseRequest
 from ...tools.store import Store
-from ..manifest import model_name
+from ..traces.manifest import model_name
 
 Request = GenerateRequest | RedenoiseRequest
 Key = tuple[object, ...]

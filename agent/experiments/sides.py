@@ -10,7 +10,7 @@ from ...state import RunResult
 from ...tools.errors import SettingsError
 from ..batch.ledger import RESULTS
 from ..batch.ledger import read_rows as read_batch_rows
-from ..reader import EVENTS, RESULT, read_run
+from ..traces.reader import EVENTS, RESULT, read_run
 from .bench import JUDGED
 from .leave import ROWS
 from .rows import Row, read_rows, told

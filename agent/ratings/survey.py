@@ -11,7 +11,7 @@ from ...state import ConceptGraph, Critique
 from ...tools.errors import SettingsError
 from ...tools.metrics.pictures import pixel_hash, read_pixels
 from ..evaluation import Shot
-from ..reader import read_run
+from ..traces.reader import read_run
 from .criteria import Criterion
 from .key import AskedCheck, Key, KeyItem, Source
 

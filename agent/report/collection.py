@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ...state import ImageRecord
-from ..events import TraceError
-from ..reader import EVENTS, RecordedRun, read_run
+from ..traces.events import TraceError
+from ..traces.reader import EVENTS, RecordedRun, read_run
 from .pictures import SMALL, THUMBNAIL, shrunk
 from .words import duration
 from .write import filled, write_whole

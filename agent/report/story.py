@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord, RunResult, Spend
-from ..events import Event, TraceError
-from ..reader import RecordedRun
+from ..traces.events import Event, TraceError
+from ..traces.reader import RecordedRun
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from ...state import ImageRecord
-from ..events import Event, NodeFinished, NodeStarted, RunStarted
+from ..traces.events import Event, NodeFinished, NodeStarted, RunStarted
 from .words import duration
 
 Kind = Literal["denoiser", "critic", "loading", "waiting"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...state import RunResult
 from ...tools.store import Store
-from ..reader import EVENTS, read_run
+from ..traces.reader import EVENTS, read_run
 from .story import Story, story_of_result, story_of_run
 from .views import page
 

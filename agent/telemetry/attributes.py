@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ...state import Change, Comparison, Critique, Decision, Exchange, ImageRecord
-from ..events import NodeStarted, RunFinished, RunStarted
+from ..traces.events import NodeStarted, RunFinished, RunStarted
 
 Kind = Literal["AGENT", "CHAIN", "TOOL", "EVALUATOR", "LLM"]
 """AGENT: the run; CHAIN: a node, a decision; TOOL: the diffusion model; EVALUATOR: a look at images; LLM: one call."""

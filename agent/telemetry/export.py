@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from ...tools.errors import DetailScribeError
-from ..reader import RecordedRun, read_run
+from ..traces.reader import RecordedRun, read_run
 from .spans import Telemetry
 
 DEFAULT_ENDPOINT = "http://localhost:4318/v1/traces"

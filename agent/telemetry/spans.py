@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode, Tracer, TracerProvider
 
 from ...state import Exchange
-from ..events import (
+from ..traces.events import (
     Advised,
     Compared,
     Critiqued,

@@ -5,9 +5,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from detailscribe.agent.guard import first_drawings
+from detailscribe.agent.graph.guard import first_drawings
+from detailscribe.agent.graph.routing import decide, first_seed, image_id, sends
 from detailscribe.agent.policies import Advised, Policy
-from detailscribe.agent.routing import decide, first_seed, image_id, sends
 from detailscribe.state import Advice, Budget, Critique, Decision, Exchange, ImageRecord, Population
 from detailscribe.tools.language.question import Reply
 from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest

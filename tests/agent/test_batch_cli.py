@@ -16,9 +16,9 @@ from detailscribe.agent.batch.ledger import read_rows
 from detailscribe.agent.batch.live import BatchLive, span
 from detailscribe.agent.batch.tally import Tally
 from detailscribe.agent.cli import app
-from detailscribe.agent.events import Denoising, NodeStarted, RunStarted
 from detailscribe.agent.presets import Preset
 from detailscribe.agent.roles import Roles
+from detailscribe.agent.traces.events import Denoising, NodeStarted, RunStarted
 from detailscribe.state import Budget
 from detailscribe.tools.errors import ModelError
 

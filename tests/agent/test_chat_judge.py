@@ -6,7 +6,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from detailscribe.agent import arun, build_graph, decide, read_events
-from detailscribe.agent.context import population_of
+from detailscribe.agent.graph.context import population_of
 from detailscribe.agent.policies import ChatJudge, resolve_policy
 from detailscribe.state import Advice, Budget, Choice, Exchange
 from detailscribe.tools.errors import ReplyError, SettingsError

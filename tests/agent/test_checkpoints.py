@@ -9,8 +9,8 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from detailscribe.agent import Adaptive, build_graph, decide, load_settings, run
-from detailscribe.agent.checkpoints import serializer
-from detailscribe.agent.routing import population_of
+from detailscribe.agent.graph.checkpoints import serializer
+from detailscribe.agent.graph.routing import population_of
 from detailscribe.state import Decision, Ruling
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.roles import GenerateRequest

@@ -59,12 +59,12 @@ def test_choosing_nothing_says_that_it_is_embedded_and_offline(cli, monkeypatch)
     assert [line for line in lines if line.startswith("models ")] == [EMBEDDED]
     assert "offline" in EMBEDDED
     monkeypatch.setitem(presets.PRESETS, "mine", replace(presets.PRESETS["embedded"], settings={"chat": CHAT}))
-    monkeypatch.setattr("detailscribe.agent.work.require", nothing_to_see)
+    monkeypatch.setattr("detailscribe.agent.runs.work.require", nothing_to_see)
     assert EMBEDDED not in cli("run", PROMPT, "--preset", "mine", "--out", "mine").stdout
 
 
 def test_models_can_be_named_by_options(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("detailscribe.agent.work.require", nothing_to_see)
+    monkeypatch.setattr("detailscribe.agent.runs.work.require", nothing_to_see)
     models = ("--chat-url", "http://one/v1", "--chat-model", "m", "--vision-url", "http://two/v1")
     models += ("--vision-model", "v", "--diffusion", "some/folder", "--guidance", 2.5)
     done = cli("run", PROMPT, *models, "--out", "run")

@@ -3,8 +3,8 @@
 import pytest
 
 from detailscribe.agent import Adaptive, Single, fork, history, read_run, run
-from detailscribe.agent.manifest import read_manifest
 from detailscribe.agent.policies import stop
+from detailscribe.agent.traces.manifest import read_manifest
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from detailscribe.agent.graph.routing import sends
 from detailscribe.agent.policies import Halving, resolve_policy
-from detailscribe.agent.routing import sends
 from detailscribe.state import Budget, Plan
 from detailscribe.tools.errors import SettingsError
 

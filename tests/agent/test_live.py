@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from detailscribe.agent.events import Denoising, Failed, ImageMade
-from detailscribe.agent.live import Live
+from detailscribe.agent.traces.events import Denoising, Failed, ImageMade
+from detailscribe.agent.traces.live import Live
 
 from .fakes import record
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from detailscribe.agent import Adaptive, arun, read_events, read_run
-from detailscribe.agent.events import NodeStarted, RunStarted, TraceError
-from detailscribe.agent.reader import RecordedRun
+from detailscribe.agent.traces.events import NodeStarted, RunStarted, TraceError
+from detailscribe.agent.traces.reader import RecordedRun
 from detailscribe.tools.errors import SettingsError
 
 from .fakes import PROMPT, FakeDiffusion, roles

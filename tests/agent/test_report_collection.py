@@ -3,8 +3,8 @@
 import pytest
 
 from detailscribe.agent import Adaptive, arun
-from detailscribe.agent.events import TraceError
 from detailscribe.agent.report import runs_in, write_collection, write_report
+from detailscribe.agent.traces.events import TraceError
 
 from .fakes import PROMPT, FakeDiffusion, roles
 from .test_report import Reader

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from detailscribe.agent.events import NodeFinished, NodeStarted, RunStarted
 from detailscribe.agent.report.timeline import timeline
+from detailscribe.agent.traces.events import NodeFinished, NodeStarted, RunStarted
 from detailscribe.state import Budget
 
 from .fakes import record

@@ -7,7 +7,7 @@ from PIL import Image
 
 from detailscribe.agent import Adaptive, Single, reproduce, run
 from detailscribe.agent.presets import EMBEDDED_DIFFUSION
-from detailscribe.agent.reproducing import difference
+from detailscribe.agent.runs.reproducing import difference
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 

@@ -8,10 +8,10 @@ import pytest
 from langgraph.runtime import RunControl
 
 from detailscribe.agent import Adaptive, read_events, read_run, resume, run
-from detailscribe.agent.checkpoints import serializer
-from detailscribe.agent.events import Critiqued, Decided, ImageMade, Resumed
-from detailscribe.agent.locking import locked
-from detailscribe.agent.taken_over import image_made_for
+from detailscribe.agent.graph.checkpoints import serializer
+from detailscribe.agent.graph.taken_over import image_made_for
+from detailscribe.agent.runs.locking import locked
+from detailscribe.agent.traces.events import Critiqued, Decided, ImageMade, Resumed
 from detailscribe.state import Budget
 from detailscribe.tools.errors import Interrupted, SettingsError
 from detailscribe.tools.roles import GenerateRequest

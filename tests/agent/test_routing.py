@@ -2,9 +2,9 @@
 
 import pytest
 
-from detailscribe.agent.guard import checked, within_budget
+from detailscribe.agent.graph.guard import checked, within_budget
+from detailscribe.agent.graph.routing import sends
 from detailscribe.agent.policies import PolicyError, refine, reseed, stop
-from detailscribe.agent.routing import sends
 from detailscribe.state import Budget, Decision
 
 from .fakes import PROMPT, population, record

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import Adaptive, arun, read_run
 from detailscribe.agent.cli import app
-from detailscribe.agent.show import story
-from detailscribe.agent.terminal_images import escape, half_blocks, protocol_of
+from detailscribe.agent.traces.show import story
+from detailscribe.agent.traces.terminal_images import escape, half_blocks, protocol_of
 
 from .fakes import PROMPT, FakeDiffusion, roles
 from .hostile import HOSTILE, HostileCritic

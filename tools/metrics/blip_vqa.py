@@ -39,7 +39,8 @@ class BlipVqa(LocalMetric):
     @property
     def identity(self) -> str:
         """Model, size, and where the phrases come from."""
-        source = getattr(self._phrases, "__name__", type(self._phrases).__name__)
+        named = getattr(self._phrases, "__name__", type(self._phrases).__name__)
+        source = getattr(self._phrases, "identity", named)
         return f"blip-vqa {self._located[1]} size={self._size} phrases={source}"
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:

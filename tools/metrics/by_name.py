@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..roles import Critic, Decomposer
 from .metric import BatchMetric, LocalMetric
 
 if TYPE_CHECKING:
     from ..language.chat import ChatModel
+
+PhrasesName = Literal["concepts", "chat"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Parts:
     """Takes prompts apart that no run did."""
     models: dict[str, str] = field(default_factory=dict[str, str])
     """Folder or hub id by metric name, where it is another than the metric's own."""
+    phrases: PhrasesName = "concepts"
+    """Where the noun phrases of BLIP-VQA come from: the prompt's entities, or a list of the chat model's own."""
 
     def cached(self, metric: LocalMetric) -> BatchMetric:
         """The metric with its scores kept in ``cache``."""
@@ -42,8 +46,13 @@ def _clipscore(parts: Parts) -> BatchMetric:
 
 def _blip_vqa(parts: Parts) -> BatchMetric:
     from .blip_vqa import MODEL, BlipVqa
+    from .phrases import ChatPhrases
+    from .taken_apart import TakenApart
 
-    return parts.cached(BlipVqa(parts.models.get("blip_vqa", MODEL)))
+    model = parts.models.get("blip_vqa", MODEL)
+    if parts.phrases == "chat":
+        return parts.cached(BlipVqa(model, phrases=ChatPhrases(parts.chat())))
+    return TakenApart(parts.cached(BlipVqa(model)), parts.decomposer)
 
 
 def _image_reward(parts: Parts) -> BatchMetric:

@@ -43,6 +43,11 @@ class ChatPhrases:
         self._chat = chat
         self._system, self._text = load("rate_phrases_system"), load("rate_phrases")
 
+    @property
+    def identity(self) -> str:
+        """Model and templates, which scores depend on."""
+        return f"{self._chat.name} {self._system.label} {self._text.label}"
+
     async def __call__(self, sample: Sample) -> tuple[str, ...] | str:
         """The phrases in the order of the prompt; the reason where no usable answer came."""
         question = Question(

@@ -1,0 +1,75 @@
+"""A person asked in the terminal: each image with its checks and what is proposed, one key for what to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...state import Decision, ImageRecord, Population
+from ..graph.person import RULE, Question
+from ..policies import refine_anew, reseed, stop
+
+KEYS = "Enter as proposed, r refine, n new seed, s stop, w own words"
+"""What may be answered about an image."""
+
+
+@dataclass(frozen=True)
+class TerminalAsker:
+    """An ``ask`` for ``run``: shows and reads lines of text.
+
+    >>> run("a cat holding an umbrella", ask=TerminalAsker())  # doctest: +SKIP
+    """
+
+    say: Callable[[str], object] = print
+    """Takes a line."""
+    read: Callable[[str], str] = input
+    """Shows what is asked and returns the answer, a line."""
+    show: Callable[[Path], object] = lambda path: None
+    """Draws a picture, where that can be done."""
+
+    def __call__(self, question: Question) -> list[Decision]:
+        """One decision for each image that waits.
+
+        Raises:
+            EOFError: nobody is there to answer.
+        """
+        self.say(f"round {question.population.round}: decide about {len(question.proposed)}; {KEYS}")
+        return [self._decide(question, decision) for decision in question.proposed]
+
+    def _decide(self, question: Question, proposed: Decision) -> Decision:
+        population, image = question.population, question.population.images[proposed.image]
+        look = population.critiques[image.id]
+        self.say(f"{image.id}  {question.folder / image.path}")
+        self.show(question.folder / image.path)
+        self.say(f"  {look.passed} of {len(look.verdicts)} checks pass")
+        for verdict in look.verdicts:
+            if verdict.answer != "pass":
+                self.say(f"  {verdict.answer}: {population.concepts.check(verdict.check).question}")
+        self.say(f"  proposed: {proposed.action} ({proposed.rule}): {proposed.reason}")
+        while True:
+            key = self.read(f"{image.id} > ").strip().lower()
+            decision = proposed if not key else self._meant(key, population, image)
+            if decision is not None:
+                return decision
+            self.say(f"  {key!r} is none of: {KEYS}")
+
+    def _meant(self, key: str, population: Population, image: ImageRecord) -> Decision | None:
+        reason = "a person decided so"
+        match key:
+            case "r":
+                return refined(population, image, reason)
+            case "n":
+                return reseed(population, image, RULE, reason)
+            case "s":
+                return stop(image, RULE, reason)
+            case "w":
+                words = self.read("  words to draw from > ").strip()
+                meant = refined(population, image, reason)
+                return meant.model_copy(update={"prompt": words}) if words and meant.action == "refine" else meant
+            case _:
+                return None
+
+
+def refined(population: Population, image: ImageRecord, reason: str) -> Decision:
+    """A refinement that was not tried before: from a seventh of the schedule on, or from earlier."""
+    start = round(image.steps / 7)
+    return refine_anew(population, image, RULE, reason, source=image, operator="inject", start_step=start)
