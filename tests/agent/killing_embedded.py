@@ -1,6 +1,6 @@
 """Kills runs or batches of the embedded models at random times, goes on with each, and compares.
 
-``python killing_embedded.py runs|batches FOLDER COUNT [SEED]``. Each is a process of its own, and what kills it is
+``python killing_embedded.py FOLDER COUNT SEED runs|batches...``. Each is a process of its own, and what kills it is
 SIGKILL. It prints how many were killed, and how many of those were not at their end.
 """
 
@@ -137,6 +137,7 @@ def killed_after(seconds, kind, folder):
 
 def main(kind, root, count, seed):
     rng = random.Random(seed)
+    root.mkdir()
     started = time.monotonic()
     assert forked(lambda: kind.begin(root / "whole")) == 0
     length = time.monotonic() - started
@@ -149,8 +150,10 @@ def main(kind, root, count, seed):
         assert forked(partial(kind.begin, folder)) == 0, f"{folder} does not go on"
         kind.check(folder, root / "whole", left)
         assert not [path for path in folder.rglob("*") if "partial" in path.name]
-        print(number + 1, cut, flush=True)
+        print(root.name, number + 1, cut, flush=True)
 
 
 if __name__ == "__main__":
-    main({"runs": Runs(), "batches": Batches()}[sys.argv[1]], Path(sys.argv[2]), *map(int, [*sys.argv[3:], 0][:2]))
+    folder, count, seed, *names = sys.argv[1:]
+    for name in names:
+        main({"runs": Runs(), "batches": Batches()}[name], Path(folder) / name, int(count), int(seed))
