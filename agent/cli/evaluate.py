@@ -28,7 +28,9 @@ def command(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUNS...", help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.", show_default=False
+            metavar="RUNS...",
+            help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.",
+            show_default=False,
         ),
     ],
     metrics: Annotated[str, typer.Option(metavar="A,B", help=KNOWN, rich_help_panel=MEASURES, show_default=False)],

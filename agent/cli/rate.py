@@ -18,7 +18,9 @@ def command(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUNS...", help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.", show_default=False
+            metavar="RUNS...",
+            help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.",
+            show_default=False,
         ),
     ],
     criteria: Annotated[

@@ -51,6 +51,7 @@ def test_the_policies_of_baselines():
     assert policy_of("paper+base") == BestOfN(n=1)
     assert policy_of("paper+rewrite") == BestOfN(n=1)
     assert policy_of("paper+best-by-image_reward") == BestOfN(n=2)
+    assert policy_of("paper+best-of-7-by-image_reward") == BestOfN(n=7)
     assert policy_of("paper+refine") == Paper()
     assert policy_of("sd35-large+refine") == Single()
 

@@ -125,3 +125,13 @@ async def test_each_image_keeps_its_own_score_whatever_the_order(run, tmp_path):
         (shot.run, shot.sample.image.id, shot.sample.image.seed) for shot in shots
     ]
     assert len({m.value for m in measured}) == 4
+
+
+async def test_each_batch_in_a_folder_is_a_method_unless_they_are_named_as_one(run, tmp_path):
+    rows(tmp_path / "batch", {"run": "runs/a"})
+    await drawn(tmp_path / "all" / "other" / "runs" / "b")
+    (tmp_path / "batch").rename(tmp_path / "all" / "batch")
+    rows(tmp_path / "all" / "other", {"run": "runs/b"})
+    assert [m for m, _, _ in told(collect([str(tmp_path / "all")]))] == ["batch", "other"]
+    assert [m for m, _, _ in told(collect([f"x={tmp_path / 'all'}"]))] == ["x", "x"]
+    assert [m for m, _, _ in told(collect([str(tmp_path / "all" / "other")]))] == ["other"]
