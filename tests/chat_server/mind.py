@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import re
 import threading
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from detailscribe.tools.world.rewriter import laid_out
 from detailscribe.tools.world.spec import Spec
 
 from .protocol import Answer, BadRequestError, Request
+from .words import new_prompts, phrases
 
 UNSURE = 0.05
 """Likelihoods nearer to one half than this are answered with unclear, as the embedded critic does."""
@@ -34,6 +36,13 @@ OTHER = {"The": 0.02, "I": 0.01}
 """What else a reply might begin with."""
 MARK = re.compile(r"\[picture (\w+)\]")
 """In evidence: a corrected prompt is asked for with what was seen, but without the picture."""
+FIGURE = re.compile(r'Does this figure show "(?P<prompt>.*)"\?', re.DOTALL)
+
+
+def prompt_of(text: str) -> str:
+    """The user's prompt; the question whether a figure shows it holds it in its own words."""
+    figure = FIGURE.search(text)
+    return figure["prompt"] if figure else section(text, "prompt") or ""
 
 
 def section(text: str, tag: str) -> str | None:
@@ -81,10 +90,13 @@ class Mind:
         Raises:
             BadRequestError: a picture is missing, or cannot be opened.
         """
-        if asked_for(request) == "vision_check":
-            return Answer(json.dumps({"number": number_in(*_pictures(request, 1))}))
+        match asked_for(request):
+            case "vision_check":
+                return Answer(json.dumps({"number": number_in(*_pictures(request, 1))}))
+            case "new_prompts":
+                return Answer(json.dumps(new_prompts(section(request.text, "combinations") or "")))
         try:
-            subject = Subject.of(section(request.text, "prompt") or "")
+            subject = Subject.of(prompt_of(request.text))
             if request.wants_logprobs:
                 return self._likelihood(request, subject)
             return Answer(json.dumps(self._content(request, subject)))
@@ -105,6 +117,10 @@ class Mind:
                 return self._comparison(request, subject)
             case "decision":
                 return decisions(request)
+            case "noun_phrases":
+                return phrases(subject.concepts)
+            case "rating":
+                return self._rating(request, subject)
             case _:
                 return {"text": "I am not sure what you want to know."}
 
@@ -118,11 +134,14 @@ class Mind:
         }
 
     def _likelihood(self, request: Request, subject: Subject) -> Answer:
-        asked = [check for question, check in subject.known.items() if question in request.text]
+        if FIGURE.search(request.text):
+            asked = list(subject.concepts.checks)
+        else:
+            asked = [check for question, check in subject.known.items() if question in request.text][-1:]
         if not asked:
             return Answer("Perhaps", first=OTHER)
         _, seen = self._show(request)
-        likely = probability(asked[-1], subject.concepts, subject.spec, seen)
+        likely = math.prod(probability(check, subject.concepts, subject.spec, seen) for check in asked)
         first = {w: likely * share for w, share in YES.items()} | {w: (1 - likely) * share for w, share in NO.items()}
         rest = 1 - sum(OTHER.values())
         return Answer("Yes" if likely > 0.5 else "No", first={w: rest * p for w, p in first.items()} | OTHER)
@@ -151,6 +170,11 @@ class Mind:
         first, second = (self._rank(picture, subject) for picture in _pictures(request, 2))
         better = "equal" if first == second else "first" if first > second else "second"
         return {"better": better, "reason": f"{first[0]:.0%} of the checks pass on the first, {second[0]:.0%} after it"}
+
+    def _rating(self, request: Request, subject: Subject) -> dict[str, object]:
+        """5 where every check passes, 1 where none does."""
+        share = self._rank(*_pictures(request, 1), subject)[0]
+        return {"reason": f"{share:.0%} of the checks pass", "rating": 1 + round(4 * share)}
 
     def _rank(self, picture: bytes, subject: Subject) -> tuple[float, float]:
         with self._lock:
@@ -193,6 +217,9 @@ def asked_for(request: Request) -> str:
         "critique": "answers",
         "comparison": "better",
         "decision": "decisions",
+        "rating": "rating",
+        "noun_phrases": "phrases",
+        "new_prompts": "prompts",
         "vision_check": "number",
         "refined_prompt": "prompt",
     }
