@@ -27,6 +27,12 @@ def command(
     keep_all: Annotated[
         bool, typer.Option(help="Keep latents and reports of every run; they take most of the room.")
     ] = False,
+    exhaustive: Annotated[
+        bool,
+        typer.Option(
+            "--exhaustive", help="Run no policy: record, of each prompt and seed, a tree that any can be replayed on."
+        ),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what it would run, and stop.")] = False,
 ) -> None:
     """Run the experiment in FILE, judge every image, and leave tables and plots. To start it again goes on."""
@@ -37,7 +43,9 @@ def command(
     try:
         loadout = load_experiment(file)
         if check:
-            _tell_plan(console(), loadout, prompts)
+            _tell_plan(console(), loadout, prompts, exhaustive)
+        elif exhaustive:
+            _record(loadout, out or Path("runs") / f"{loadout.name}-trees", prompts, concurrency, keep_all)
         else:
             _run(loadout, out or Path("runs") / loadout.name, prompts, concurrency, keep_all)
     except ExperimentError as error:
@@ -61,6 +69,36 @@ def _run(loadout: "Loadout", folder: Path, prompts: int | None, concurrency: int
         rows = _performed(loadout, folder, prompts, concurrency, keep_all, bars)
     tables = leave(loadout, rows, folder)
     _show(out, folder, list(tables.values()))
+
+
+def _record(loadout: "Loadout", folder: Path, prompts: int | None, concurrency: int, keep_all: bool) -> None:
+    import asyncio
+
+    from rich.progress import Progress
+    from rich.text import Text
+
+    from ..experiments.perform import Crew
+    from ..experiments.tree import Tree, grow
+
+    out = console()
+
+    async def main() -> "list[Tree]":
+        with Progress(console=out, disable=not out.is_terminal) as progress:
+            bar = progress.add_task("trees", total=len(loadout.prompts[:prompts]) * len(loadout.experiment.seeds))
+            return await grow(
+                loadout,
+                folder,
+                await Crew.of(loadout),
+                prompts=prompts,
+                concurrency=concurrency,
+                keep_all=keep_all,
+                on_tree=lambda _: progress.advance(bar),
+            )
+
+    trees = asyncio.run(main())
+    images = sum(len(tree.images) for tree in trees)
+    out.print(Text(f"{len(trees)} trees of {images} images; decide about them with"), soft_wrap=True)
+    out.print(Text(f"  detailscribe replay {folder} --policy NAME"), soft_wrap=True)
 
 
 def _performed(
@@ -101,11 +139,15 @@ def _show(out: "Console", folder: Path, tables: "list[Table]") -> None:
         out.print(Text(f"{name:<8} {path}"), soft_wrap=True)
 
 
-def _tell_plan(out: "Console", loadout: "Loadout", prompts: int | None) -> None:
+def _tell_plan(out: "Console", loadout: "Loadout", prompts: int | None, exhaustive: bool) -> None:
     from rich.text import Text
 
     count, seeds = len(loadout.prompts[:prompts]), len(loadout.experiment.seeds)
     out.print(Text(loadout.experiment.question), soft_wrap=True)
+    if exhaustive:
+        most = loadout.experiment.tree.most_images
+        out.print(Text(f"{count} prompts, {seeds} seed(s): {count * seeds} trees of at most {most} images"))
+        return
     out.print(Text(f"{count} prompts, {seeds} seed(s), {len(loadout.variants)} variants:"))
     for variant in loadout.variants:
         out.print(Text(f"  {variant.label}"), soft_wrap=True)

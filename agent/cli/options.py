@@ -94,7 +94,7 @@ def run_arguments(
     return said(run)
 
 
-def parsed_argument(argument: str) -> tuple[str, object]:
+def parsed_argument(argument: str, option: str = "--policy-arg") -> tuple[str, object]:
     """``key=value``, the value read as TOML where it is any, else as text; ``SettingsError`` without a key."""
     import tomllib
 
@@ -102,7 +102,7 @@ def parsed_argument(argument: str) -> tuple[str, object]:
 
     key, equals, value = argument.partition("=")
     if not (key and equals):
-        raise SettingsError(f"--policy-arg {argument!r} should read key=value")
+        raise SettingsError(f"{option} {argument!r} should read key=value")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -10,53 +10,55 @@ from .common import console, reported
 from .options import parsed_argument
 
 if TYPE_CHECKING:
-    from ..experiments.replay import Replayed
-    from ..experiments.tables import Table
+    from ..experiments.spec import BudgetChange
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="A run, or a folder of runs.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="A run, a folder of runs, or one of exhaustive trees.", show_default=False)
+    ],
     policy: Annotated[str, typer.Option(help="A known name, or your own as module:Name.", show_default=False)],
     policy_arg: Annotated[
         list[str] | None, typer.Option("--policy-arg", "-p", metavar="KEY=VALUE", help="A parameter of the policy.")
     ] = None,
+    bound: Annotated[
+        list[str] | None,
+        typer.Option("--bound", "-b", metavar="KEY=VALUE", help="Another bound than the recorded: evaluations=112."),
+    ] = None,
+    most: Annotated[int, typer.Option("--list", min=0, help="List at most so many runs or trees.")] = 20,
 ) -> None:
-    """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score."""
+    """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score.
+
+    Of trees that `detailscribe experiment --exhaustive` recorded: what it would have scored on each.
+    """
     from ..experiments.replay import replay
+    from ..experiments.replayed import each, in_words, totals
     from ..experiments.tables import for_terminal
     from ..policies import resolve_policy
 
     with reported():
         sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
         arguments = dict(parsed_argument(argument) for argument in policy_arg or [])
-        found = replay(folder, resolve_policy(policy, **arguments))
-        out = console()
-        out.print(for_terminal(_table(found)))
-        out.print(_summary(found), markup=False)
+        found = replay(folder, resolve_policy(policy, **arguments), _bounds(bound or []))
+        out, listed = console(), each(found, most)
+        for table in [listed] if found[0].recorded is not None else [listed, totals(found)]:
+            if table.rows:
+                out.print(for_terminal(table))
+            if table.note:
+                out.print(table.note, markup=False, soft_wrap=True)
+        if found[0].recorded is not None:
+            out.print(in_words(found), markup=False, soft_wrap=True)
 
 
-def _table(found: "list[Replayed]") -> "Table":
-    from ..experiments.tables import Cell, Column, Table
+def _bounds(given: list[str]) -> "BudgetChange":
+    """``SettingsError`` for what is no bound."""
+    from pydantic import ValidationError
 
-    def line(one: "Replayed") -> tuple[Cell, ...]:
-        place = "-" if one.differs is None else "at first" if one.differs < 0 else f"round {one.differs}"
-        chosen = one.best or "not recorded"
-        return one.run, place, one.reason or "the same", chosen, one.recorded, one.score, one.evaluations
+    from ...tools.errors import SettingsError
+    from ..experiments.spec import BudgetChange
+    from ..validation import first_problem
 
-    columns = (
-        *(Column("run"), Column("differs"), Column("it would"), Column("its best")),
-        *(Column("recorded", "share"), Column("its score", "share"), Column("evaluations", "number")),
-    )
-    return Table("Judged again", columns, tuple(line(one) for one in found))
-
-
-def _summary(found: "list[Replayed]") -> str:
-    known = [one for one in found if one.score is not None and one.evaluations is not None]
-    same = sum(one.differs is None for one in found)
-    text = f"{same} of {len(found)} runs would have gone the same way; {len(known)} can be scored from the record"
-    if not known:
-        return f"{text}."
-    recorded = sum(one.recorded for one in known) / len(known)
-    score = sum(one.score or 0.0 for one in known) / len(known)
-    spent = sum(one.evaluations or 0 for one in known) - sum(one.recorded_evaluations for one in known)
-    return f"{text}: {100 * score:.1f}% of checks where {100 * recorded:.1f}% were, with {spent:+d} evaluations."
+    try:
+        return BudgetChange.model_validate(dict(parsed_argument(one, "--bound") for one in given))
+    except ValidationError as error:
+        raise SettingsError(f"--bound {first_problem(error)}") from error

@@ -80,7 +80,7 @@ async def perform(
     """
     casts = crew.casts(loadout.variants)
     planned = plan(loadout, casts, prompts)
-    _make(folder)
+    make(folder)
     with Ledger(folder) as ledger:
         bench = Bench(folder, planned, crew.judge, keep_all, on_row)
         if on_plan is not None:
@@ -95,7 +95,8 @@ async def perform(
     return bench.rows()
 
 
-def _make(folder: Path) -> None:
+def make(folder: Path) -> None:
+    """A folder for results; ``SettingsError`` if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -62,16 +62,19 @@ def _job(variant: Variant, prompt: ExperimentPrompt, seed: int, fingerprint: str
 
 def _fingerprint(variant: Variant, cast: Cast) -> str:
     """Of everything but prompt and seed."""
+    policy = policy_name(resolve_policy(variant.policy, **variant.args))
+    return digest("\0".join((policy, variant.budget.model_dump_json(), *drawn_by(cast))))
+
+
+def drawn_by(cast: Cast) -> tuple[str, ...]:
+    """The models and how they draw, in words that change whenever an image or a verdict could."""
     drawing = cast.loaded.settings
-    parts = (
-        policy_name(resolve_policy(variant.policy, **variant.args)),
-        variant.budget.model_dump_json(),
+    return (
         *(model_name(role) for role in (cast.decomposer, cast.diffusion, cast.critic)),
         f"{drawing.run.steps} {drawing.run.guidance}",
         drawing.diffusion.model_dump_json(exclude=HARMLESS),
         drawing.vision.model_dump_json(),
     )
-    return digest("\0".join(parts))
 
 
 def by_critic(planned: list[Planned], casts: dict[str, Cast]) -> Iterator[tuple[Cast, list[Job]]]:

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from ...state import Budget, Frozen, Seed, Words
 from .critics import CriticSettings
+from .menu import Menu
 from .prompts import PromptSource
 
 Grid = dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]
@@ -91,5 +92,7 @@ class Experiment(Frozen):
     judge: JudgeSettings = JudgeSettings()
     baseline: Words | None = None
     """Label of what all others are compared with; None for the first."""
+    tree: Menu = Menu()
+    """What ``--exhaustive`` tries."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Models and how they draw, by section, as in ``detailscribe.toml``: all but policy, seed and budget."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from ...state import Decision, Plan, Population, RunState, derive_seed
+from ...state import ConceptGraph, Decision, Plan, Population, RunState, derive_seed
 from ...tools.roles import GenerateRequest, KnowsItsCost, RedenoiseRequest
 from ..policies.policy import Advised, FunctionPolicy, Policy, PolicyError
 from .asking import asker_of
@@ -22,18 +22,22 @@ def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
         asker_of(context.policy, context)  # before anything is drawn, since it may be missing
     wanted = context.policy.plan(state["concepts"])
     cost = context.diffusion.evaluations_per_drawing if isinstance(context.diffusion, KnowsItsCost) else None
+    drawings = first_drawings(wanted.images, context.budget, cost)
+    return [_generate(request) for request in first_requests(wanted, state["concepts"], state["seed"], drawings)]
+
+
+def first_requests(wanted: Plan, concepts: ConceptGraph, seed: int, drawings: int) -> list[GenerateRequest]:
+    """So many first drawings of a plan, in a run of that seed."""
     return [
-        _generate(
-            GenerateRequest(
-                id=image_id(0, index),
-                round=0,
-                prompt=state["concepts"].drawn_from or state["prompt"],
-                seed=first_seed(wanted, state["seed"], index),
-                keep_steps=wanted.keep_steps,
-                stop_step=wanted.stop_step,
-            )
+        GenerateRequest(
+            id=image_id(0, index),
+            round=0,
+            prompt=concepts.drawn_from or concepts.prompt,
+            seed=first_seed(wanted, seed, index),
+            keep_steps=wanted.keep_steps,
+            stop_step=wanted.stop_step,
         )
-        for index in range(first_drawings(wanted.images, context.budget, cost))
+        for index in range(drawings)
     ]
 
 

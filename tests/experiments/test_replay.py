@@ -3,7 +3,7 @@
 import pytest
 
 from detailscribe.agent import run
-from detailscribe.agent.experiments.replay import replay
+from detailscribe.agent.experiments.replay import Score, replay
 from detailscribe.agent.policies import Adaptive, BestOfN, MultiRound, Single
 from detailscribe.tools.errors import SettingsError
 
@@ -27,30 +27,32 @@ def test_the_same_policy_does_the_same(tmp_path, policy):
     [one] = replay(recorded(tmp_path, policy, LINE | {"00-01": "red cat", "03-00": "red"}), policy)
     assert one.differs is None
     assert one.score == one.recorded
-    assert one.evaluations == one.recorded_evaluations
+    assert one.off == ""
 
 
 def test_a_policy_that_stops_earlier_is_scored_from_the_record(tmp_path):
     [one] = replay(recorded(tmp_path, MultiRound(rounds=3, patience=None), LINE), MultiRound(rounds=1))
-    assert (one.differs, one.best, one.score) == (1, "01-00", 0.8)
+    assert (one.differs, one.best, one.score) == (1, "01-00", Score(0.8, None, 56 + 48, 2))
     assert "rounds_done" in one.reason
-    assert one.evaluations == 56 + 48
-    assert one.recorded == 1.0
+    assert one.recorded == Score(1.0, None, 56 + 3 * 48, 4)
 
 
 def test_a_policy_that_asks_for_what_was_never_made_has_no_score(tmp_path):
     [one] = replay(recorded(tmp_path, MultiRound(rounds=1), LINE), MultiRound(rounds=3, start_step=9))
     assert (one.differs, one.best, one.score) == (0, None, None)
     assert "refine (next_round)" in one.reason
+    assert one.off == "a refinement of 00-00 by inject from step 9"
 
 
 def test_other_first_drawings_are_told(tmp_path):
     runs = recorded(tmp_path, BestOfN(n=3), {"00-01": "red", "00-00": "red cat"})
     [fewer], [more] = replay(runs, BestOfN(n=2)), replay(runs, BestOfN(n=5))
-    assert (fewer.differs, fewer.best, fewer.score) == (-1, "00-01", 0.8)
+    assert (fewer.differs, fewer.best, fewer.score) == (-1, "00-01", Score(0.8, None, 2 * 56, 2))
     assert (more.differs, more.score) == (-1, None)
+    assert more.off.startswith("a first drawing, seed ")
+    assert more.off.endswith(" and 1 more")
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="holds no run"):
+    with pytest.raises(SettingsError, match="holds no tree, and no run"):
         replay(tmp_path, Single())
