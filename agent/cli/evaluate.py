@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
     from ..evaluation import Figure, Measurement
     from ..evaluation.collect import Collected
+    from ..evaluation.costs import Cost
+    from ..evaluation.tables import Table
 
 MEASURES = "What is measured"
 SHOWS = "How it is shown"
@@ -76,6 +78,17 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=SHOWS)] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.", rich_help_panel=SHOWS)] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX.", rich_help_panel=SHOWS)] = False,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="A row for each method, a column for each metric: mean ± standard error, win rate.",
+            rich_help_panel=SHOWS,
+        ),
+    ] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="What each method spent on a prompt, too.", rich_help_panel=SHOWS)
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Every single value: .parquet, .csv or .jsonl.", rich_help_panel=SHOWS),
@@ -83,9 +96,11 @@ def command(
 ) -> None:
     """Measure the images of RUNS; tell means, deviations, standard errors and win rates by method and scenario."""
     with reported():
+        from ..evaluation.costs import costs_of
         from ..evaluation.files import require_writable, write_measurements
         from ..evaluation.parts import make_metrics
         from ..evaluation.statistics import summarize
+        from ..evaluation.tables import cost_table, long_table, reasons, wide_table
         from ..settings import load
 
         if out is not None:
@@ -98,8 +113,18 @@ def command(
         measured = asyncio.run(_measured(collected, wanted))
         if out is not None:
             write_measurements(measured, out)
-        figures = summarize(measured, against)
-    _show(figures, measured, "json" if json else "markdown" if markdown else "latex" if latex else "table")
+        figures, costs = summarize(measured, against), costs_of(collected.spent)
+    lost = reasons(measured)
+    if json:
+        typer.echo(_as_json(figures, costs, lost))
+        return
+    tables = [wide_table(figures) if wide else long_table(figures), *([cost_table(costs)] if cost else [])]
+    for n, table in enumerate(tables):
+        if n:
+            typer.echo()
+        _show(table, "markdown" if markdown else "latex" if latex else "table")
+    for line in lost:
+        typer.echo(line, err=True)
 
 
 def _names(listed: str) -> list[str]:
@@ -154,32 +179,30 @@ async def _measured(collected: "Collected", wanted: "dict[str, BatchMetric]") ->
         )
 
 
-def _show(figures: "list[Figure]", measured: "list[Measurement]", form: str) -> None:
-    from ..evaluation.tables import as_latex, as_markdown, reasons
+def _as_json(figures: "list[Figure]", costs: "list[Cost]", lost: list[str]) -> str:
+    import json
 
-    lost = reasons(measured)
-    if form == "json":
-        import json
+    told = {"figures": [f.model_dump() for f in figures], "costs": [c.model_dump() for c in costs], "missing": lost}
+    return json.dumps(told, indent=2)
 
-        typer.echo(json.dumps({"figures": [f.model_dump() for f in figures], "missing": lost}, indent=2))
-        return
+
+def _show(table: "Table", form: Literal["table", "markdown", "latex"]) -> None:
+    from ..evaluation.tables import latex, markdown
+
     if form == "table":
-        _print_table(figures)
+        _print(table)
     else:
-        typer.echo({"markdown": as_markdown, "latex": as_latex}[form](figures))
-    for line in lost:
-        typer.echo(line, err=True)
+        typer.echo({"markdown": markdown, "latex": latex}[form](table))
 
 
-def _print_table(figures: "list[Figure]") -> None:
-    from rich.table import Table
+def _print(table: "Table") -> None:
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    from ..evaluation.tables import HEADER, cells
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for n, heading in enumerate(HEADER):
-        table.add_column(heading, justify="right" if n > 2 else "left", no_wrap=n != 2)
-    for figure in figures:
-        table.add_row(*map(Text, cells(figure)))
-    console().print(table)
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for n, heading in enumerate(table.header):
+        words = n < table.words
+        shown.add_column(heading, justify="left" if words else "right", no_wrap=n != table.words - 1, overflow="fold")
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    console().print(shown)

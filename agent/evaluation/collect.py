@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from ...state import ImageRecord
+from ...state import ImageRecord, Spend
 from ...tools.errors import SettingsError
 from ...tools.metrics import Sample
 from ...tools.store import Store
@@ -56,6 +56,8 @@ class Collected:
     shots: tuple[Shot, ...]
     skipped: tuple[Skipped, ...]
     """Runs without an image; they count as missing, not as bad."""
+    spent: tuple[tuple[str, Spend], ...] = ()
+    """Method and spend of each run that could be read."""
 
 
 @dataclass
@@ -65,6 +67,7 @@ class _Collector:
     scenarios: Mapping[str, str]
     shots: list[Shot] = field(default_factory=list[Shot])
     skipped: list[Skipped] = field(default_factory=list[Skipped])
+    spent: list[tuple[str, Spend]] = field(default_factory=list[tuple[str, Spend]])
 
     def add(self, method: str | None, folder: Path) -> None:
         tagged = tags_in(folder)
@@ -81,6 +84,7 @@ class _Collector:
             self.skipped.append(Skipped(self._method(method, tagged.policy), tagged.scenario, str(place), str(error)))
             return
         name = self._method(method, run.started.policy)
+        self.spent.append((name, run.spend))
         scenario = tagged.scenario or self.scenarios.get(run.prompt, "")
         for pick in self.picks:
             own = name if pick == self.picks[0] else f"{name} ({pick})"
@@ -124,7 +128,7 @@ def collect(
         if not runs_in(folder):
             raise SettingsError(f"there is no run in {folder}: name a run folder, or one that holds runs")
         collector.add(name, folder)
-    return Collected(tuple(collector.shots), tuple(collector.skipped))
+    return Collected(tuple(collector.shots), tuple(collector.skipped), tuple(collector.spent))
 
 
 def runs_in(folder: Path) -> list[Path]:

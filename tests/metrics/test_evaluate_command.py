@@ -94,6 +94,15 @@ def test_the_table_alone_is_on_standard_output(cli, runs, form, words):
     assert "ours" in done.stdout
 
 
+def test_what_each_method_spent_is_told_beside_and_always_in_json(cli, runs):
+    done = cli("evaluate", runs, "--metrics", "judge", "--images", "first,best", "--wide", "--cost", "--markdown")
+    scores, costs = done.stdout.strip().split("\n\n")
+    assert scores.splitlines()[0].split("|")[3].strip() == "judge"
+    assert costs.splitlines()[2].split("|")[1:4] == [" ours   ", " 2    ", " 2.00   "]
+    told = json.loads(cli("evaluate", runs, "--metrics", "judge", "--json").stdout)["costs"]
+    assert [(cost["method"], cost["runs"], cost["images"]) for cost in told] == [("ours", 2, 2.0)]
+
+
 def test_missing_values_are_counted_and_their_reasons_shown(cli, runs):
     [run] = (run for run in runs.glob("run1"))
     for picture in run.glob("images/*.png"):

@@ -5,7 +5,9 @@ import math
 import pytest
 
 from detailscribe.agent.evaluation import Measurement, as_latex, as_markdown, summarize
-from detailscribe.agent.evaluation.tables import reasons
+from detailscribe.agent.evaluation.costs import costs_of
+from detailscribe.agent.evaluation.tables import cost_table, latex, markdown, reasons, wide_table
+from detailscribe.state import Spend
 
 
 def measured(method: str, prompt: str, value: float | None, scenario: str = "s", metric: str = "m", **more: object):
@@ -98,3 +100,33 @@ def test_reasons_are_counted_the_commonest_first():
     rows = [*values("a", None, None, 1), measured("a", "p3", None, reason="no answer")]
     assert reasons(rows) == ["m: 3 missing; 2 x blurred; 1 x no answer"]
     assert reasons(values("a", 1)) == []
+
+
+def test_a_wide_table_has_a_row_for_each_method_and_a_column_for_each_metric():
+    found = summarize(
+        [
+            *values("base", 1, 3, metric="m"),
+            *values("base", 5, None, metric="n"),
+            *values("ours", 2, 4, metric="m"),
+        ]
+    )
+    table = wide_table(found)
+    assert table.header == ("scenario", "method", "m", "n", "prompts", "missing")
+    assert table.rows == (
+        ("all", "base", "2.000 ± 1.000", "5.000", "1-2", "0-1"),
+        ("all", "ours", "3.000 ± 1.000, 100%", "-", "2", "0"),
+    )
+    assert r"3.000 $\pm$ 1.000, 100\% & -" in latex(table)
+    assert r"\begin{tabular}{llrrrr}" in latex(table)
+
+
+def test_costs_are_means_over_the_runs_of_a_method():
+    spent = [("a", Spend(images=1, money=0.5)), ("b", Spend(evaluations=56)), ("a", Spend(images=4, tokens=10))]
+    first, second = costs_of(spent)
+    assert (first.method, first.runs, first.images, first.tokens, first.money) == ("a", 2, 2.5, 5, 0.25)
+    assert (second.method, second.evaluations) == ("b", 56)
+    table = cost_table([first, second])
+    assert [len(row) for row in table.rows] == [len(table.header)] * 2
+    assert table.rows[0][:3] == ("a", "2", "2.50")
+    assert markdown(table).startswith("| method | runs | images |")
+    assert r"\midrule" not in latex(table).partition(r"\midrule")[2]
