@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .batch.batch import Batch, arun_batch, run_batch
     from .batch.rows import Row
+    from .cluster.wish import Cluster
     from .graph.context import Context
     from .graph.graph import build_graph, make_graph, recursion_limit
     from .graph.person import Question
@@ -46,6 +47,7 @@ __all__ = [
     "Batch",
     "BestOfN",
     "ChatJudge",
+    "Cluster",
     "Context",
     "Event",
     "FunctionPolicy",
@@ -92,6 +94,7 @@ __all__ = [
 _MODULES = {
     "batch.batch": ("Batch", "arun_batch", "run_batch"),
     "batch.rows": ("Row",),
+    "cluster.wish": ("Cluster",),
     "graph.context": ("Context",),
     "traces.events": ("Event", "read_events"),
     "runs.forking": ("afork", "fork"),

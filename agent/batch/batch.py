@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...state import Budget
 from ...tools.errors import SettingsError
@@ -22,6 +22,9 @@ from .rows import Row
 from .sources import STDIN, display, given_asks, read_asks, stem
 from .spool import spooled
 from .tally import Tally
+
+if TYPE_CHECKING:
+    from ..cluster.wish import Cluster
 
 Prompts = Path | str | Iterable[str | Mapping[str, Any]]
 """A file, a URL or ``-``; or prompts themselves, each a text or a table with ``prompt`` and what else is to differ."""
@@ -74,6 +77,7 @@ async def arun_batch(
     diffusion: Diffusion | None = None,
     critic: Critic | None = None,
     concurrency: int = 16,
+    cluster: "Cluster | None" = None,
     # where it leaves what it made
     out: Path | str | None = None,
     keep_runs: bool = True,
@@ -91,7 +95,9 @@ async def arun_batch(
 
     Args:
         prompts: A file, a URL or ``-``; or the prompts themselves.
-        concurrency: Runs in flight.
+        concurrency: Runs in flight; on a cluster, on each replica.
+        cluster: Where to run them, instead of here. Roles are then given by ``Cluster.roles``, and ``on_event`` is not
+            called.
         out: The folder; by default ``runs/`` and the name of the file.
         keep_runs: Whether run folders stay; else only rows do.
         retry_failed: Run the prompts again that failed in an earlier start.
@@ -104,6 +110,8 @@ async def arun_batch(
         raise SettingsError(f"the concurrency of {concurrency} should be at least 1")
     if diffusion is not None and (steps, guidance) != (None, None):
         raise SettingsError(NOT_OURS)
+    if cluster is not None and (decomposer, diffusion, critic) != (None, None, None):
+        raise SettingsError("roles that are here cannot be on a cluster: name what makes them, with Cluster(roles=...)")
     loaded = settled(settings, policy, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out)
     chosen = loaded.settings.run
     defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget)
@@ -118,7 +126,20 @@ async def arun_batch(
             progress = Progress(folder, len(jobs), sum(not ledger.has(job) for job in jobs), ledger.tally)
             tell = on_progress or _ignore
             tell(progress, None)
-            if progress.left:
+            if progress.left and cluster is not None:
+                from ..cluster.running import run_on_cluster
+
+                await run_on_cluster(
+                    jobs,
+                    cluster,
+                    loaded,
+                    ledger,
+                    concurrency=concurrency,
+                    keep_runs=keep_runs,
+                    note_models=lambda models: note_models(folder, models),
+                    on_row=lambda row: tell(progress, row),
+                )
+            elif progress.left:
                 cast = await cast_of(loaded, decomposer, diffusion, critic)
                 note_models(folder, cast.models)
                 await run_many(

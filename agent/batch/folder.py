@@ -73,7 +73,7 @@ def refuse_change(folder: Path, now: BatchManifest) -> None:
     before = read_manifest(folder)
     if before is None:
         return
-    _refuse_difference(folder, before.facts(), now.facts())
+    refuse_difference(str(folder), before.facts(), now.facts())
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
@@ -86,7 +86,7 @@ def note_models(folder: Path, models: Mapping[str, str]) -> None:
     if manifest is None:
         raise SettingsError(f"{folder / MANIFEST} is gone: start again")
     if manifest.models:
-        _refuse_difference(folder, manifest.models, models)
+        refuse_difference(str(folder), manifest.models, models)
     else:
         write_manifest(folder, manifest.model_copy(update={"models": dict(models)}))
 
@@ -96,10 +96,11 @@ def write_manifest(folder: Path, manifest: BatchManifest) -> None:
     Store(folder).write(MANIFEST, manifest.model_dump_json(indent=2).encode())
 
 
-def _refuse_difference(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_difference(place: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """``SettingsError`` where what a batch in a place began with is not what it is to go on with."""
     others = [f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in now if then.get(name) != now[name]]
     if others:
-        raise SettingsError(f"the batch in {folder} began otherwise ({'; '.join(others)}): name another --out")
+        raise SettingsError(f"the batch in {place} began otherwise ({'; '.join(others)}): name another --out")
 
 
 def read_manifest(folder: Path) -> BatchManifest | None:

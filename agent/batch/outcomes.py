@@ -9,6 +9,15 @@ from ..runs.outcome import Run
 from .jobs import Job
 
 
+class FailedElsewhere(Exception):
+    """What ended a job in another process, whose own error may hold what cannot be sent."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """Name of the class of that error."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """A job that is no longer in flight."""

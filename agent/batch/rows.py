@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from ...state import Budget, Frozen, Spend
 from ..runs.outcome import Run
 from .jobs import key_of, policy_name
-from .outcomes import Ended
+from .outcomes import Ended, FailedElsewhere
 
 Status = Literal["done", "failed"]
 """done: the run came to its end, whatever its checks say; failed: an error ended it."""
@@ -29,9 +29,9 @@ class Row(Frozen):
     tags: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """Whatever else was given with the prompt."""
     run: str | None = None
-    """The run folder, relative to that of the rows; None where nothing was left."""
+    """The run folder, relative to that of the rows, or to the store of its batch; None where nothing was left."""
     best: str | None = None
-    """The best image, relative to the folder of the rows."""
+    """The best image, relative to the same."""
     passed: int | None = None
     """Checks that the best image passes."""
     checks: int | None = None
@@ -70,7 +70,7 @@ def row_of(ended: Ended, root: Path) -> Row:
         policy=policy_name(job.policy),
         budget=job.budget,
         tags=dict(job.tags),
-        run=ended.folder.relative_to(root).as_posix() if ended.folder.is_dir() else None,
+        run=ended.folder.relative_to(root).as_posix() if isinstance(outcome, Run) or ended.folder.is_dir() else None,
         seconds=ended.seconds,
     )
     return about.model_copy(update=_failure(outcome) if isinstance(outcome, BaseException) else _success(outcome, root))
@@ -89,4 +89,5 @@ def _success(run: Run, root: Path) -> dict[str, object]:
 
 def _failure(error: BaseException) -> dict[str, object]:
     message = str(error).encode(errors="replace").decode()  # it may quote what no file can hold
-    return {"error": type(error).__name__, "message": " ".join(message.split())}
+    kind = error.kind if isinstance(error, FailedElsewhere) else type(error).__name__
+    return {"error": kind, "message": " ".join(message.split())}

@@ -10,6 +10,7 @@ from .common import console, reported
 from .options import (
     LEAVES,
     MODELS,
+    WHERE,
     ChatModel,
     ChatUrl,
     Diffusion,
@@ -30,6 +31,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..batch.batch import Batch
+    from ..cluster.wish import Cluster
     from ..settings import Loaded
 
 
@@ -42,7 +44,36 @@ def command(
             show_default=False,
         ),
     ],
-    concurrency: Annotated[int, typer.Option(help="Prompts in flight.", min=1)] = 16,
+    concurrency: Annotated[int, typer.Option(help="Prompts in flight; with --ray, on each replica.", min=1)] = 16,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|local|ADDRESS",
+            help="Run on a Ray cluster: auto for the one that runs here, or else one of this machine; local for one of"
+            " this machine; host:port.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    replicas: Annotated[
+        int, typer.Option(help="Processes on the cluster, each with models of its own.", min=1, rich_help_panel=WHERE)
+    ] = 1,
+    gpus_per_replica: Annotated[
+        float | None,
+        typer.Option(help="By default 1 if the cluster has GPUs.", min=0, rich_help_panel=WHERE),
+    ] = None,
+    cpus_per_replica: Annotated[
+        float | None,
+        typer.Option(help="Also its threads. By default an equal share of all.", min=0, rich_help_panel=WHERE),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where run folders go when they are finished, such as s3://bucket/name. By default they lie beside the"
+            " rows, in a folder that all machines share.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -89,12 +120,47 @@ def command(
         given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
         run = run_arguments(steps, guidance, policy, policy_arg, seed, rounds, images, out)
         given["run"] = given.get("run", {}) | run
+        cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
         failed = 0
         for name, loaded in _loaded(prompts, methods, given, out, settings).items():
             if name and not quiet:
                 typer.echo(name)
-            failed += _run(prompts, loaded, concurrency, runs, retry_failed, quiet).tally.failed
+            place = _place_of(cluster, name)
+            failed += _run(prompts, loaded, concurrency, place, runs, retry_failed, quiet).tally.failed
     raise typer.Exit(1 if failed else 0)
+
+
+def _cluster(
+    address: str | None,
+    replicas: int,
+    gpus: float | None,
+    cpus: float | None,
+    store: str | None,
+    quiet: bool,
+) -> "Cluster | None":
+    """What these options wish for; None where the batch runs here."""
+    if address is None:
+        if (replicas, gpus, cpus, store) != (1, None, None, None):
+            from ...tools.errors import SettingsError
+
+            raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
+        return None
+    from ..cluster.wish import Cluster
+
+    def tell(line: str) -> None:
+        if not quiet:
+            typer.echo(line, err=True)
+
+    return Cluster(address, replicas, gpus, cpus, store, news=tell)
+
+
+def _place_of(cluster: "Cluster | None", method: str) -> "Cluster | None":
+    """The cluster, with a store of its own for each of several methods."""
+    if cluster is None or cluster.store is None or not method:
+        return cluster
+    from dataclasses import replace
+
+    return replace(cluster, store=f"{cluster.store.rstrip('/')}/{method}")
 
 
 def _loaded(
@@ -115,7 +181,15 @@ def _loaded(
     return load_methods(methods.split(","), given, out or default_folder(prompts), file)
 
 
-def _run(prompts: str, loaded: "Loaded", concurrency: int, keep_runs: bool, retry_failed: bool, quiet: bool) -> "Batch":
+def _run(
+    prompts: str,
+    loaded: "Loaded",
+    concurrency: int,
+    cluster: "Cluster | None",
+    keep_runs: bool,
+    retry_failed: bool,
+    quiet: bool,
+) -> "Batch":
     from rich.text import Text
 
     from ...tools.errors import DetailScribeError
@@ -131,6 +205,7 @@ def _run(prompts: str, loaded: "Loaded", concurrency: int, keep_runs: bool, retr
                 prompts,
                 settings=loaded,
                 concurrency=concurrency,
+                cluster=cluster,
                 keep_runs=keep_runs,
                 retry_failed=retry_failed,
                 on_event=live.on_event,

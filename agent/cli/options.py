@@ -8,6 +8,7 @@ import typer
 MODELS = "Which models take part"
 DECIDES = "How the run decides"
 LEAVES = "What it reads and leaves"
+WHERE = "Where it runs"
 
 Preset = Annotated[
     str | None,

@@ -12,19 +12,23 @@ LOCK = ".lock"
 """Held by who works on the folder; a kill gives it back."""
 
 
+class FolderInUse(SettingsError):
+    """Another process works on the run folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
     """The folder, which is there, to ourselves.
 
     Raises:
-        SettingsError: somebody else works on it.
+        FolderInUse: somebody else works on it.
         OSError: it cannot be written to.
     """
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise SettingsError(
+        raise FolderInUse(
             f"another process is working on the run folder {folder}: wait until it ends, or stop it first"
         ) from error
     try:

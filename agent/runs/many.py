@@ -6,8 +6,9 @@ free, and of a run that has ended nothing stays but its row on the disk.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
+from pathlib import Path
 
 from ..batch.cast import Cast, cast_of
 from ..batch.doubts import Doubts
@@ -20,7 +21,7 @@ from ..graph.graph import build_graph
 from ..traces.events import Event
 from .outcome import Run
 
-__all__ = ["RUNS", "Cast", "Job", "Ledger", "Row", "cast_of", "run_many"]
+__all__ = ["RUNS", "Cast", "Job", "Ledger", "Row", "cast_of", "perform_many", "run_many"]
 
 RUNS = "runs"
 """Folder of the run folders, beside the rows."""
@@ -54,9 +55,27 @@ async def run_many(
         ModelError: a model cannot be used, by any job as far as can be told; see ``Doubts``.
         SettingsError: a row is there under the id of another job.
     """
+    graph = build_graph()
+
+    async def perform(job: Job, folder: Path) -> Run:
+        return await run_job(job, cast, graph, folder, on_event)
+
+    await perform_many(jobs, perform, ledger, concurrency=concurrency, keep_runs=keep_runs, on_row=on_row)
+
+
+async def perform_many(
+    jobs: Iterable[Job],
+    perform: Callable[[Job, Path], Awaitable[Run]],
+    ledger: Ledger,
+    *,
+    concurrency: int,
+    keep_runs: bool = True,
+    on_row: Callable[[Row], object] | None = None,
+) -> None:
+    """As ``run_many``, wherever the jobs are run: ``perform`` is given each and its run folder."""
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], Going] = {}
-    doubts, graph = Doubts(concurrency), build_graph()
+    doubts = Doubts(concurrency)
     started = 0
 
     def note(ended: Ended) -> None:
@@ -72,7 +91,7 @@ async def run_many(
             for job in islice(waiting, concurrency - len(running)):
                 started += 1
                 folder = ledger.root / RUNS / job.folder
-                task = asyncio.create_task(run_job(job, cast, graph, folder, on_event))
+                task = asyncio.create_task(_awaited(perform(job, folder)))
                 running[task] = Going(job, folder, started)
             if not running:
                 break
@@ -84,6 +103,10 @@ async def run_many(
             note(sure)
     finally:
         await _cancel(running)
+
+
+async def _awaited(run: Awaitable[Run]) -> Run:
+    return await run
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Run]]) -> None:

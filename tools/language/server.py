@@ -10,16 +10,14 @@ from weakref import WeakKeyDictionary
 
 from ..errors import ModelError
 from .failures import failure_of
+from .limits import limiter_of
 from .prices import OPENAI
 from .settings import ChatSettings
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.rate_limiters import InMemoryRateLimiter
     from langchain_openai import ChatOpenAI
 
-_LONGEST_POLL = 0.1
-"""Seconds between two looks at the rate limiter."""
 _NO_KEY = "none"
 
 
@@ -55,6 +53,7 @@ class ChatServer:
             )
         self.settings = settings
         self.is_openai = settings.host == OPENAI
+        self._limiter = limiter_of(settings)
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def send(self, messages: "list[BaseMessage]", *, max_tokens: int, **parameters: Any) -> Answered:
@@ -88,19 +87,6 @@ class ChatServer:
     async def _wait_for_turn(self) -> None:
         if self._limiter is not None:
             await self._limiter.aacquire()
-
-    @cached_property
-    def _limiter(self) -> "InMemoryRateLimiter | None":
-        if self.settings.requests_per_minute is None:
-            return None
-        from langchain_core.rate_limiters import InMemoryRateLimiter
-
-        rate = self.settings.requests_per_minute / 60
-        limiter = InMemoryRateLimiter(
-            requests_per_second=rate, check_every_n_seconds=min(_LONGEST_POLL, 0.25 / rate), max_bucket_size=1
-        )
-        limiter.available_tokens = 1  # The first call need not wait.
-        return limiter
 
     @cached_property
     def _llm(self) -> "ChatOpenAI":

@@ -1,0 +1,161 @@
+"""The runs of a batch on a Ray cluster; rows are written here, by the one process that started the batch."""
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...tools.cluster.joining import joined
+from ...tools.cluster.turns import start_turns
+from ...tools.errors import SettingsError
+from ..batch.folder import read_manifest
+from ..batch.jobs import Job
+from ..batch.ledger import Ledger
+from ..batch.outcomes import FailedElsewhere
+from ..batch.rows import Row
+from ..runs.many import perform_many
+from ..runs.outcome import Run
+from ..settings import Loaded
+from .answers import About, Answer, Failure
+from .homes import Home
+from .pool import Member, Pool
+from .publishing import RunStore, begin_store
+from .replica import Origin, Replica
+from .tending import RESTARTS, Tending
+from .wish import Cluster, Share, share_of
+
+TRIES = 3
+"""Replicas that one prompt may lose; the last one it has alone, so that it is not failed for what another did."""
+ORDERLY = 5.0
+"""Seconds in which runs in flight put their folders in order at an end that is none of theirs."""
+
+
+async def run_on_cluster(
+    jobs: Iterable[Job],
+    cluster: Cluster,
+    loaded: Loaded,
+    ledger: Ledger,
+    *,
+    concurrency: int,
+    keep_runs: bool,
+    note_models: Callable[[dict[str, str]], None],
+    on_row: Callable[[Row], object],
+) -> None:
+    """As ``run_many``, with ``concurrency`` runs in flight on each replica, and no more tasks than these.
+
+    Args:
+        jobs: See ``run_many``.
+        cluster: Where, and on how many replicas.
+        loaded: What each replica makes its models of.
+        ledger: Written by this process alone.
+        concurrency: Runs in flight on each replica.
+        keep_runs: See ``run_many``.
+        note_models: Called with the models of each replica that is ready; raises where they are others.
+        on_row: See ``run_many``.
+
+    Raises:
+        DetailScribeError: the cluster cannot be joined, or no replica can work.
+    """
+    home = _home(cluster, ledger.root, keep_runs)
+    local = int(cluster.replicas * (cluster.cpus_per_replica or 1))
+    with joined(cluster.address, max(local, os.cpu_count() or 1), cluster.news) as ray:
+        async with _performing(ray, cluster, loaded, home, concurrency, note_models) as perform:
+            await perform_many(
+                jobs,
+                perform,
+                ledger,
+                concurrency=concurrency * cluster.replicas,
+                keep_runs=keep_runs,
+                on_row=on_row,
+            )
+
+
+def _home(cluster: Cluster, root: Path, keep_runs: bool) -> Home:
+    if cluster.store is None:
+        return Home(root.resolve(), None)
+    if not keep_runs:
+        raise SettingsError("--store is where run folders are kept, and --no-runs keeps none: leave out one of them")
+    manifest = read_manifest(root)
+    if manifest is not None:
+        begin_store(RunStore(cluster.store), manifest)
+    return Home(root.resolve(), cluster.store)
+
+
+@asynccontextmanager
+async def _performing(
+    ray: Any,
+    cluster: Cluster,
+    loaded: Loaded,
+    home: Home,
+    places: int,
+    note_models: Callable[[dict[str, str]], None],
+) -> AsyncGenerator[Callable[[Job, Path], Awaitable[Run]]]:
+    """What performs a job on some replica; at the end nothing of it is left on the cluster."""
+    there = ray.cluster_resources()
+    share = share_of(cluster, there.get("CPU", 0), there.get("GPU", 0))
+    limited = loaded.settings.chat.requests_per_minute is not None
+    turns = start_turns(ray) if limited else None
+    origin = Origin(loaded, cluster.roles, home, share.threads, os.getcwd(), tuple(sys.argv))
+    pool = Pool([Member(number, None) for number in range(1, cluster.replicas + 1)], places)
+
+    def make() -> Any:
+        return _start_replica(ray, share, places, origin, turns)
+
+    def check(about: About) -> None:
+        note_models(about.models)
+
+    tending = Tending(ray, pool, make, check, cluster.news)
+    try:
+        tending.start()
+        yield Performer(ray, pool, tending)
+    finally:
+        await tending.end(ORDERLY)
+        if turns is not None:
+            ray.kill(turns)
+
+
+def _start_replica(ray: Any, share: Share, places: int, origin: Origin, turns: Any) -> Any:
+    options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_restarts": RESTARTS, "max_task_retries": 0}
+    beside = 2  # calls of `ready` and `stop`, which must not wait for runs
+    return ray.remote(**options, max_concurrency=places + beside)(Replica).remote(origin, turns)
+
+
+@dataclass(frozen=True)
+class Performer:
+    """Performs jobs on replicas."""
+
+    ray: Any
+    pool: Pool
+    tending: Tending
+
+    async def __call__(self, job: Job, folder: Path) -> Run:
+        """Run a job on some replica; where that is lost, on another one.
+
+        Raises:
+            Exception: what the run raised, in words.
+        """
+        for lost in range(TRIES):
+            async with self.pool.place(alone=lost == TRIES - 1) as member:
+                answer = await self._asked(member, job)
+            if isinstance(answer, Failure):
+                raise answer.raised()
+            if answer is not None:
+                return Run(answer, folder)
+        raise FailedElsewhere(
+            "ReplicaLost", f"{TRIES} replicas were lost while they ran it, the last with nothing else"
+        )
+
+    async def _asked(self, member: Member, job: Job) -> Answer | None:
+        """What a replica answers; None if it was lost."""
+        try:
+            answer: Answer = await member.handle.run.remote(job)
+        except self.ray.exceptions.RayTaskError as error:
+            return Failure(type(error.cause).__name__, str(error.cause), of_model=False)
+        except self.ray.exceptions.RayError as error:
+            await self.tending.lost(member, error)
+            return None
+        member.ended += 1
+        return answer
