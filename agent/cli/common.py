@@ -44,6 +44,7 @@ def terminal_asker(live: "Live") -> "TerminalAsker":
 
     from ...tools.errors import SettingsError
     from ..runs.interactive import TerminalAsker
+    from ..traces.harmless import harmless
     from ..traces.terminal_images import escape, protocol_of
 
     out = live.console
@@ -60,7 +61,7 @@ def terminal_asker(live: "Live") -> "TerminalAsker":
         if protocol is not None:
             out.file.write(f"{escape(path, protocol)}\n")
 
-    return TerminalAsker(lambda line: out.print(Text(line), soft_wrap=True), read, show)
+    return TerminalAsker(lambda line: out.print(Text(harmless(line)), soft_wrap=True), read, show)
 
 
 def console(quiet: bool = False) -> "Console":

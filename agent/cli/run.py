@@ -31,7 +31,6 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...state import ModelSpend
     from ..runs.outcome import Run
     from ..settings import Loaded, Settings
 
@@ -95,6 +94,7 @@ def tell(out: "Console", done: "Run", settings: "Settings") -> None:
     """A run that came to its end."""
     from rich.text import Text
 
+    from ..report.words import shares
     from ..traces.live import summary
 
     out.print()
@@ -102,15 +102,7 @@ def tell(out: "Console", done: "Run", settings: "Settings") -> None:
     out.print()
     if settings.is_embedded:
         out.print(Text(EMBEDDED), soft_wrap=True)
-    for model, share in done.result.spend_by_model.items():
-        if share.tokens or share.cached or share.money:
-            out.print(Text(f"asked    {model}: {_cost(share)}"), soft_wrap=True)
+    for model, words in shares(done.result.spend_by_model, done.result.images):
+        out.print(Text(f"used     {model}: {words}"), soft_wrap=True)
     for name, path in (("folder", done.folder), ("best", done.best.path), ("report", done.report)):
         out.print(Text(f"{name:<8} {path}"), soft_wrap=True)
-
-
-def _cost(share: "ModelSpend") -> str:
-    """Every cost of a model that there was."""
-    words = [f"{share.calls} calls", f"{share.tokens:,} tokens", f"{share.seconds:.1f} s"]
-    words += [f"{share.cached} kept answers"] * bool(share.cached) + [f"${share.money:.4g}"] * bool(share.money)
-    return ", ".join(words)

@@ -48,5 +48,10 @@ RESEEDS = {
 }
 """Rules that ask for another seed."""
 
-RULES = STOPS | REFINEMENTS | RESEEDS
+OTHERS = {
+    "person": "A person decided otherwise than the policy proposed.",
+}
+"""Rules of whatever action."""
+
+RULES = STOPS | REFINEMENTS | RESEEDS | OTHERS
 """Meaning by rule; a user's own policy names its own rules."""

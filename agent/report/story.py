@@ -1,11 +1,24 @@
 """What a report tells, whether the run came to its end or not."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from ...state import Advice, Comparison, ConceptGraph, Critique, Decision, ImageRecord, RunResult, Spend
+from ...state import (
+    Advice,
+    Comparison,
+    ConceptGraph,
+    Critique,
+    Decision,
+    ImageRecord,
+    ModelSpend,
+    RunResult,
+    Spend,
+)
 from ..traces.events import Event, TraceError
 from ..traces.reader import RecordedRun
+
+if TYPE_CHECKING:
+    from ..traces.manifest import Parent
 
 
 @dataclass(frozen=True)
@@ -31,12 +44,18 @@ class Story:
     trouble: str
     """Why it is not at its end; empty where it is."""
     spend: Spend
-    events: tuple[Event, ...]
+    spend_by_model: dict[str, ModelSpend]
+    events: tuple[Event, ...] = ()
     """The trace; empty where there is none."""
+    parent: "Parent | None" = None
+    """The run that it was forked from; None where it began with its prompt."""
+    interactive: bool = False
+    """Whether a person decided."""
 
 
-def story_of_result(result: RunResult, events: Sequence[Event] = ()) -> Story:
-    """The story of a run that came to its end."""
+def story_of_result(result: RunResult, recorded: RecordedRun | None = None) -> Story:
+    """The story of a run that came to its end; without what its folder alone tells, unless that is given."""
+    known = {} if recorded is None else _of_folder(recorded)
     return Story(
         run=result.run,
         prompt=result.prompt,
@@ -50,14 +69,15 @@ def story_of_result(result: RunResult, events: Sequence[Event] = ()) -> Story:
         stop=result.stop,
         trouble="",
         spend=result.spend,
-        events=tuple(events),
+        spend_by_model=result.spend_by_model,
+        **known,
     )
 
 
 def story_of_run(run: RecordedRun) -> Story:
     """The story of a recorded run, as far as it came; ``TraceError`` if it has no image yet."""
     if run.result is not None:
-        return story_of_result(run.result, run.events)
+        return story_of_result(run.result, run)
     if run.concepts is None or not run.images:
         raise TraceError(f"the run in {run.folder} has no image yet, so that there is nothing to report")
     return Story(
@@ -73,8 +93,13 @@ def story_of_run(run: RecordedRun) -> Story:
         stop=run.stop,
         trouble=_trouble(run),
         spend=run.spend,
-        events=run.events,
+        spend_by_model=run.spend_by_model,
+        **_of_folder(run),
     )
+
+
+def _of_folder(run: RecordedRun) -> dict[str, Any]:
+    return {"events": run.events, "parent": run.parent, "interactive": run.interactive}
 
 
 def _trouble(run: RecordedRun) -> str:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from ...state import ImageRecord
 from ..traces.events import Event, NodeFinished, NodeStarted, RunStarted
+from ..traces.sittings import Clock, clock_of, sittings
 from .words import duration
 
 Kind = Literal["denoiser", "critic", "loading", "waiting"]
-"""denoiser: it worked; critic: it looked; loading: models were read before the first node began; waiting: all else."""
+"""denoiser: it worked; critic: it looked; loading: a process read models before its first node; waiting: all else."""
 
 WORK = {
     "decompose": "reading the prompt",
@@ -51,7 +51,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The whole run on one axis."""
+    """The whole run on one axis, without the time in which no process worked on it."""
 
     total: str
     bars: tuple[Bar, ...]
@@ -63,35 +63,40 @@ class _Span:
     node: str
     image: str | None
     start: float
-    """Seconds after the run began."""
+    """Seconds of work after the run began."""
     end: float
 
 
 def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> Timeline | None:
     """The timeline of a trace; None where there is none, or nothing was begun."""
-    began = next((e.time for e in events if isinstance(e, RunStarted)), None)
-    spans = [] if began is None else _spans(events, began)
-    total = max((s.end for s in spans), default=0.0)
+    began = next((n for n, e in enumerate(events) if isinstance(e, RunStarted)), len(events))
+    spans = _spans(events[began:]) if events[began:] else []
+    total = max((s.end for s in spans if s.node), default=0.0)
     if not total:
         return None
     made = {i.id: i for i in images}
-    loading = _Span("", None, 0.0, min(s.start for s in spans))
     return Timeline(
         total=duration(total),
-        bars=tuple(_bar(s, made.get(s.image or ""), total) for s in (loading, *spans)),
-        parts=_parts(spans, made.values(), loading.end, total),
+        bars=tuple(_bar(s, made.get(s.image or ""), total) for s in spans),
+        parts=_parts(spans, made.values(), total),
     )
 
 
-def _spans(events: Sequence[Event], began: datetime) -> list[_Span]:
-    """Every piece of work that was begun, in the order of its beginning; one without an end lasts to the last line."""
-    ends = {e.task: e.time for e in events if isinstance(e, NodeFinished)}
-    last = events[-1].time
-    return [
-        _Span(e.node or "", e.image, (e.time - began).total_seconds(), (ends.get(e.task, last) - began).total_seconds())
-        for e in events
-        if isinstance(e, NodeStarted)
-    ]
+def _spans(events: Sequence[Event]) -> list[_Span]:
+    """Every piece of work that was begun, in the order of its beginning; the node of loading has no name."""
+    clock = clock_of(events)
+    return [span for told in sittings(events) for span in _of_process(told, clock)]
+
+
+def _of_process(told: Sequence[Event], clock: Clock) -> Iterable[_Span]:
+    """Work without an end lasts to the last word of its process."""
+    ends = {e.task: e.time for e in told if isinstance(e, NodeFinished)}
+    begun = [e for e in told if isinstance(e, NodeStarted)]
+    if begun:
+        yield _Span("", None, clock.seconds(told[0].time), clock.seconds(begun[0].time))
+    for e in begun:
+        end = ends.get(e.task, told[-1].time)
+        yield _Span(e.node or "", e.image, clock.seconds(e.time), clock.seconds(end))
 
 
 def _bar(span: _Span, image: ImageRecord | None, total: float) -> Bar:
@@ -107,12 +112,12 @@ def _bar(span: _Span, image: ImageRecord | None, total: float) -> Bar:
     )
 
 
-def _parts(spans: list[_Span], images: Iterable[ImageRecord], loading: float, total: float) -> tuple[Part, ...]:
+def _parts(spans: list[_Span], images: Iterable[ImageRecord], total: float) -> tuple[Part, ...]:
     drawing = _covered(s for s in spans if KINDS.get(s.node) == "denoiser")
     seconds: dict[Kind, float] = {
         "denoiser": min(sum(i.seconds for i in images), drawing),
         "critic": _covered(s for s in spans if KINDS.get(s.node) == "critic"),
-        "loading": loading,
+        "loading": sum(s.end - s.start for s in spans if not s.node),
     }
     seconds["waiting"] = max(0.0, total - sum(seconds.values()))
     return tuple(Part(kind, 100 * s / total, duration(s)) for kind, s in seconds.items())

@@ -17,11 +17,24 @@ from ...state import (
     spend_of,
 )
 from ...tools.store import Store
+from ..policies.rules import RULES
 from .lineage import TILE, Place, Tree, lay_out
 from .pictures import Picture, picture
 from .story import Story
 from .timeline import Timeline, timeline
-from .words import Piece, Relation, counted, differences, duration, phrase, relations, spend_rows, verdict
+from .words import (
+    Piece,
+    Relation,
+    counted,
+    differences,
+    duration,
+    forked,
+    phrase,
+    relations,
+    shares,
+    spend_rows,
+    verdict,
+)
 
 State = Literal["pass", "fail", "unknown", "settled", "missing"]
 """settled: a failed parent check decided it; missing: the critic left it out."""
@@ -108,7 +121,13 @@ class Page:
     """The best image; the first one where none was looked at."""
     entities: tuple[str, ...]
     relations: tuple[Relation, ...]
+    forked: str
+    """Where it comes from, in words; empty where it began with its prompt."""
     costs: tuple[tuple[str, str], ...]
+    shares: tuple[tuple[str, str], ...]
+    """Each model and what it cost."""
+    rules: dict[str, str]
+    """What a rule means, where it is one of the policies that ship."""
     cards: tuple[Card, ...]
     rounds: tuple[Round, ...]
     tree: Tree
@@ -134,7 +153,10 @@ def page(story: Story, store: Store) -> Page:
         shown=next((c for c in cards if c.best), cards[0]),
         entities=tuple(phrase(e) for e in story.concepts.entities),
         relations=relations(story.concepts),
+        forked=forked(story.parent) if story.parent else "",
         costs=spend_rows(story.spend),
+        shares=shares(story.spend_by_model, story.images),
+        rules=RULES,
         cards=cards,
         rounds=tuple(
             _round(number, [c for c in cards if c.image.round == number], story.advice) for number, _ in tree.columns

@@ -1,11 +1,15 @@
 """What the page says in words: amounts, concepts, and where two prompts differ."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ...state import ConceptGraph, Critique, Entity, Spend
+from ...state import Advice, Comparison, ConceptGraph, Critique, Entity, ImageRecord, ModelSpend, Spend
+
+if TYPE_CHECKING:
+    from ..traces.manifest import Parent
 
 Edit = Literal["same", "added", "removed"]
 
@@ -82,8 +86,44 @@ def spend_rows(spend: Spend) -> tuple[tuple[str, str], ...]:
     if spend.tokens:
         rows.append(("tokens", f"{spend.tokens:,}"))
     if spend.money:
-        rows.append(("US dollars", f"{spend.money:.2f}" if spend.money >= 0.01 else f"{spend.money:.2g}"))
+        rows.append(("US dollars", dollars(spend.money)))
     return tuple(rows)
+
+
+def dollars(money: float) -> str:
+    """``1.50``; below a cent its first two digits."""
+    return f"{money:.2f}" if money >= 0.01 else f"{money:.2g}"
+
+
+def shares(models: Mapping[str, ModelSpend], images: Iterable[ImageRecord]) -> tuple[tuple[str, str], ...]:
+    """Each model and what it cost in one line; tokens, money and answers from the cache only where there were any."""
+    draw = {image.model for image in images}
+    return tuple((model, _share(own, "image" if model in draw else "call")) for model, own in models.items())
+
+
+def _share(own: ModelSpend, noun: str) -> str:
+    words = [counted(own.calls, noun)]
+    words += [counted(own.tokens, "token")] * bool(own.tokens) + [duration(own.seconds)]
+    words += [f"{counted(own.cached, 'answer')} from the cache"] * bool(own.cached)
+    words += [f"${dollars(own.money)}"] * bool(own.money)
+    return ", ".join(words)
+
+
+def advised(advice: Advice) -> str:
+    """What a model would do with each image, or why it did not say."""
+    return advice.silence or ", ".join(f"{choice.action} {choice.image}" for choice in advice.choices)
+
+
+def compared(pair: Comparison) -> str:
+    """Which of two images is better, and why."""
+    outcome = f"{pair.better} is better" if pair.better else "neither is better"
+    return f"{pair.first} and {pair.second}: {outcome}: {pair.reason}"
+
+
+def forked(parent: "Parent") -> str:
+    """Where a run comes from: ``fox-1123-0947-3fa2 after step 3, with 00-00.red=pass``."""
+    edits = ", ".join(f"{place}={value}" for place, value in parent.edits.items())
+    return f"{parent.run} after step {parent.step}" + (f", with {edits}" if edits else "")
 
 
 def verdict(best: Critique, images: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...state import RunResult
 from ...tools.store import Store
-from ..traces.reader import EVENTS, read_run
+from ..traces.reader import is_run, read_run
 from .story import Story, story_of_result, story_of_run
 from .views import page
 
@@ -46,7 +46,7 @@ def write_whole(path: Path, data: bytes) -> Path:
 def _story(folder: Path, result: RunResult | None) -> Story:
     if result is None:
         return story_of_run(read_run(folder))
-    return story_of_result(result, read_run(folder).events if (folder / EVENTS).exists() else ())
+    return story_of_result(result, read_run(folder) if is_run(folder) else None)
 
 
 def render(story: Story, store: Store) -> str:

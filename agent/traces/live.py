@@ -10,8 +10,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from ..report.words import advised, compared
 from ..runs.outcome import Run, RunImage
-from .events import Critiqued, Decided, Denoising, Event, Failed, ImageMade, NodeStarted, RunStarted
+from .events import (
+    Advised,
+    Compared,
+    Critiqued,
+    Decided,
+    Denoising,
+    Event,
+    Failed,
+    ImageMade,
+    NodeStarted,
+    Resumed,
+    RunStarted,
+)
+from .harmless import harmless
 
 VERBS = {
     "decompose": "reading the prompt",
@@ -66,7 +80,7 @@ class Live:
             self._end(event.record.id)
         line = sentence(event)
         if line is not None:
-            self.console.print(Text(line), soft_wrap=True)
+            self.console.print(Text(harmless(line)), soft_wrap=True)
 
     def _step(self, event: Denoising) -> None:
         name = event.image or ""
@@ -89,12 +103,18 @@ def sentence(event: Event) -> str | None:
     match event:
         case RunStarted():
             return f"prompt   {event.prompt}"
+        case Resumed():
+            return f"going on with {event.run}"
         case NodeStarted(node="generate" | "refine"):
             return f"{place}{VERBS[event.node or '']} {event.image}"
         case NodeStarted():
             return f"{place}{VERBS.get(event.node or '', event.node)}"
         case Critiqued():
             return f"{place}{event.image}: {_checks(event)}"
+        case Advised():
+            return f"{place}advice: {advised(event.advice)}"
+        case Compared():
+            return f"{place}compared {compared(event.comparison)}"
         case Decided():
             return f"{place}{event.image}: {event.decision.action} ({event.decision.rule}): {event.decision.reason}"
         case Failed():

@@ -16,11 +16,13 @@ from ...state import (
     Critique,
     Decision,
     ImageRecord,
+    ModelSpend,
     Population,
     RunResult,
     Spend,
     change,
     pair_name,
+    spend_by_model,
     spend_of,
 )
 from .events import (
@@ -41,9 +43,10 @@ from .events import (
     read_events,
 )
 from .frames import Table, frame, rows
+from .sittings import clock_of
 
 if TYPE_CHECKING:
-    from .manifest import Manifest
+    from .manifest import Manifest, Parent
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -83,9 +86,7 @@ class RecordedRun:
     @cached_property
     def status(self) -> Status:
         """How far it came."""
-        telling = (
-            RunFinished | Failed | NodeStarted | RunStarted | Resumed
-        )  # work begun after an error: it was taken up again
+        telling = RunFinished | Failed | NodeStarted | RunStarted | Resumed
         last = next((e for e in reversed(self.events) if isinstance(e, telling)), None)
         if isinstance(last, RunFinished):
             return "finished"
@@ -107,6 +108,23 @@ class RecordedRun:
         from .manifest import Manifest
 
         return _read(self.folder / MANIFEST, Manifest.model_validate_json)
+
+    @property
+    def parent(self) -> "Parent | None":
+        """The run that it was forked from, and where; None where it began with its prompt, or no manifest tells."""
+        return self._known_manifest.parent if self._known_manifest else None
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person decides, as far as a manifest tells."""
+        return self._known_manifest is not None and self._known_manifest.interactive
+
+    @cached_property
+    def _known_manifest(self) -> "Manifest | None":
+        try:
+            return self.manifest
+        except TraceError:
+            return None
 
     @cached_property
     def concepts(self) -> ConceptGraph | None:
@@ -143,10 +161,17 @@ class RecordedRun:
         """What it cost so far."""
         return spend_of(self.concepts, self.images, self.critiques, self.advice, self.comparisons)
 
+    @cached_property
+    def spend_by_model(self) -> dict[str, ModelSpend]:
+        """``spend`` by the name of the model, without what a critic cost that keeps no exchanges."""
+        read = () if self.concepts is None else (self.concepts,)
+        answers = (*read, *self.critiques.values(), *self.advice, *self.comparisons)
+        return spend_by_model(self.images.values(), [e for answer in answers for e in answer.exchanges])
+
     @property
     def seconds(self) -> float:
-        """Wall time from the first line of the trace to the last."""
-        return (self.events[-1].time - self.events[0].time).total_seconds()
+        """Wall time from the first line of the trace to the last, without that in which no process worked on it."""
+        return clock_of(self.events).seconds(self.events[-1].time)
 
     @cached_property
     def rounds(self) -> tuple[int, ...]:

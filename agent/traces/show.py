@@ -8,25 +8,33 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ...state import Decision, ImageRecord, Spend
-from ..report.words import Piece, counted, differences, duration, phrase, relations
+from ..report.words import (
+    Piece,
+    advised,
+    compared,
+    counted,
+    differences,
+    duration,
+    forked,
+    phrase,
+    relations,
+    shares,
+)
+from .harmless import harmless
 from .reader import RecordedRun
 
 GOOD, BAD, SOFT, DOUBT = "green", "red", "bright_black", "yellow"
 EDITS = {"added": GOOD, "removed": f"{BAD} strike", "same": "default"}
-CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
-"""Characters by which a text from a model could command the terminal."""
 
 
 def _text(words: str, style: str = "") -> Text:
-    """Words of anybody's, which stay words."""
-    return Text(words.translate(CONTROLS), style=style)
+    return Text(harmless(words), style=style)
 
 
 def story(run: RecordedRun) -> Group:
     """Everything in the order a person asks: what was wanted, what came of it, how, and at what price."""
-    parts: list[RenderableType] = [_text(run.prompt, style="bold"), *_asked(run), Text(), lineage(run), Text()]
-    parts += _between(run)
-    parts += [_outcome(run), _text(cost(run.spend, run.seconds), style=SOFT)]
+    parts: list[RenderableType] = [_text(run.prompt, style="bold"), *_origin(run), *_asked(run), Text(), lineage(run)]
+    parts += [Text(), *_between(run), _outcome(run), *_cost(run)]
     return Group(*parts)
 
 
@@ -38,6 +46,13 @@ def lineage(run: RecordedRun) -> Tree:
         above = branches.get(image.parent, tree)
         branches[image.id] = above.add(Group(*_image(run, image)))
     return tree
+
+
+def _origin(run: RecordedRun) -> Iterable[Text]:
+    if run.parent is not None:
+        yield _text(f"forked   from {forked(run.parent)}", style=SOFT)
+    if run.interactive:
+        yield _text("judge    a person; the policy only proposed", style=SOFT)
 
 
 def _asked(run: RecordedRun) -> Iterable[Text]:
@@ -114,10 +129,9 @@ def _decided(decision: Decision) -> Text:
 
 def _between(run: RecordedRun) -> Iterable[Text]:
     for advice in run.advice:
-        said = advice.silence or ", ".join(f"{c.action} {c.image}" for c in advice.choices)
-        yield _text(f"advice   after round {advice.round}: {said}", style=SOFT)
+        yield _text(f"advice   after round {advice.round}: {advised(advice)}", style=SOFT)
     for pair in run.comparisons:
-        yield _text(f"compared {pair.first} and {pair.second}: {pair.better or 'equal'}: {pair.reason}", style=SOFT)
+        yield _text(f"compared {compared(pair)}", style=SOFT)
 
 
 def _outcome(run: RecordedRun) -> Text:
@@ -127,6 +141,12 @@ def _outcome(run: RecordedRun) -> Text:
     if run.stop is None:
         return _text(best).append("unfinished: it goes on, or was killed", style=DOUBT)
     return _text(f"{best}stopped  {run.stop}")
+
+
+def _cost(run: RecordedRun) -> Iterable[Text]:
+    yield _text(cost(run.spend, run.seconds), style=SOFT)
+    for model, words in shares(run.spend_by_model, run.images.values()):
+        yield _text(f"         {model}: {words}", style=SOFT)
 
 
 def cost(spend: Spend, seconds: float) -> str:
@@ -153,7 +173,10 @@ def as_data(run: RecordedRun) -> dict[str, Any]:
         "stop": run.stop,
         "error": run.error and f"{run.error.error}: {run.error.message}",
         "best": run.best and run.best.id,
+        "parent": run.parent and run.parent.model_dump(mode="json"),
+        "interactive": run.interactive,
         "spend": run.spend.model_dump(mode="json"),
+        "spend_by_model": {model: own.model_dump(mode="json") for model, own in run.spend_by_model.items()},
         "seconds": run.seconds,
         "images": run.rows(),
         "checks": run.rows("checks"),

@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from detailscribe.agent.traces.events import Denoising, Failed, ImageMade
+from detailscribe.agent.traces.events import Advised, Compared, Denoising, Failed, ImageMade, Resumed
 from detailscribe.agent.traces.live import Live
+from detailscribe.state import Advice, Choice, Comparison
 
 from .fakes import record
 
@@ -40,3 +41,28 @@ def test_a_failure_is_told_in_one_line(terminal):
     with Live(terminal) as live:
         live(Failed(run="r", node="refine", round=1, error="ModelError", message="[/] no weights"))
     assert "round 1  refine failed: ModelError" in terminal.file.getvalue()
+
+
+CHOICES = (Choice(image="00-00", action="refine", reason="x"), Choice(image="00-01", action="stop", reason="y"))
+PAIR = Comparison(first="00-00", second="00-01", better="00-01", reason="it has \x1b]0;title\x07 a fox")
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Advised(run="r", round=0, advice=Advice(round=0, choices=CHOICES)), "advice: refine 00-00, stop 00-01"),
+        (Advised(run="r", round=0, advice=Advice(round=0, silence="no answer came")), "advice: no answer came"),
+        (Compared(run="r", round=0, comparison=PAIR), "compared 00-00 and 00-01: 00-01 is better: it has"),
+        (Resumed(run="r"), "going on with r"),
+    ],
+)
+def test_advice_comparisons_and_a_second_start_are_told(terminal, event, line):
+    with Live(terminal) as live:
+        live(event)
+    assert line in terminal.file.getvalue()
+
+
+def test_no_text_of_a_model_commands_the_terminal(terminal):
+    Live(terminal)(Compared(run="r", comparison=PAIR))
+    assert "title" in terminal.file.getvalue()
+    assert "\x1b]0;" not in terminal.file.getvalue()

@@ -1,11 +1,12 @@
 """A recorded run is read as far as it came, and can be judged again."""
 
 import sys
+from datetime import timedelta
 
 import pytest
 
-from detailscribe.agent import Adaptive, arun, read_events, read_run
-from detailscribe.agent.traces.events import NodeStarted, RunStarted, TraceError
+from detailscribe.agent import Adaptive, afork, arun, read_events, read_run
+from detailscribe.agent.traces.events import NodeStarted, Resumed, RunStarted, TraceError
 from detailscribe.agent.traces.reader import RecordedRun
 from detailscribe.tools.errors import SettingsError
 
@@ -58,6 +59,43 @@ async def test_a_failed_run_that_was_taken_up_again_is_no_longer_failed(tmp_path
     failed = read_run(tmp_path / "run")
     again = next(e for e in failed.events if isinstance(e, NodeStarted))
     assert RecordedRun(failed.folder, (*failed.events, again), None).status == "unfinished"
+
+
+async def test_a_trace_that_ends_in_a_second_start_is_of_a_run_that_goes_on(tmp_path):
+    with pytest.raises(RuntimeError):
+        await recorded(tmp_path / "run", diffusion=FakeDiffusion(breaks_at="01-00"))
+    failed = read_run(tmp_path / "run")
+    again = RecordedRun(failed.folder, (*failed.events, Resumed(run=failed.run)), None)
+    assert (again.status, again.error, failed.error.message) == ("unfinished", None, "the model broke")
+
+
+async def test_the_time_between_two_processes_is_none_of_the_runs(tmp_path):
+    run = await recorded(tmp_path / "run")
+    later = timedelta(hours=9)
+    half = len(run.events) // 2
+    again = Resumed(run=run.run, time=run.events[half].time + later)
+    rest = [event.model_copy(update={"time": event.time + later}) for event in run.events[half:]]
+    paused = RecordedRun(run.folder, (*run.events[:half], again, *rest), None)
+    assert paused.seconds == pytest.approx(
+        run.seconds - (run.events[half].time - run.events[half - 1].time).total_seconds()
+    )
+
+
+async def test_each_model_has_its_share_of_the_cost(tmp_path):
+    run = await recorded(tmp_path / "run")
+    assert run.spend_by_model == run.result.spend_by_model
+    assert {model: own.calls for model, own in run.spend_by_model.items()} == {"fake@0": 4}
+
+
+async def test_a_run_tells_its_parent_and_its_judge_where_a_manifest_does(tmp_path):
+    await recorded(tmp_path / "run", ask=lambda question: None)
+    whole = read_run(tmp_path / "run")
+    again = await afork(whole.folder, 3, out=tmp_path / "fork", **roles(SCRIPT))
+    fork = read_run(again.folder)
+    assert (whole.parent, whole.interactive, fork.interactive) == (None, True, False)
+    assert (fork.parent.run, fork.parent.step) == (whole.run, 3)
+    (again.folder / "manifest.json").unlink()
+    assert (read_run(again.folder).parent, read_run(again.folder).interactive) == (None, False)
 
 
 async def test_the_population_of_a_round_is_what_the_judge_saw_then(tmp_path):

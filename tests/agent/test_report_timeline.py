@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from detailscribe.agent.report.timeline import timeline
-from detailscribe.agent.traces.events import NodeFinished, NodeStarted, RunStarted
+from detailscribe.agent.traces.events import NodeFinished, NodeStarted, Resumed, RunStarted
 from detailscribe.state import Budget
 
 from .fakes import record
@@ -62,6 +62,19 @@ def test_a_bar_lies_where_its_work_was_done():
 def test_work_that_never_ended_lasts_to_the_last_line():
     events = [e for e in trace() if not (isinstance(e, NodeFinished) and e.node == "critique")]
     assert timeline([*events, *work("finish", 9, 9)], IMAGES).bars[3].width == pytest.approx(100 * 2 / 9)
+
+
+def test_the_time_between_two_processes_is_left_out_and_work_cut_off_ends_with_its_process():
+    cut = [e for e in trace() if not (isinstance(e, NodeFinished) and e.node == "critique")]  # its last word is at 7
+    again = [Resumed(run="r", time=at(1000)), *work("critique", 1001, 1002)]
+    found = timeline([*cut, *again], IMAGES)
+    assert found.total == "9.0 s"
+    assert [(b.work, b.left * 9 / 100, b.width * 9 / 100) for b in found.bars[3:]] == [
+        ("looking", pytest.approx(7), 0),
+        ("loading models", pytest.approx(7), pytest.approx(1)),
+        ("looking", pytest.approx(8), pytest.approx(1)),
+    ]
+    assert {p.kind: p.words for p in found.parts}["loading"] == "3.0 s"
 
 
 def test_without_a_trace_there_is_no_timeline():

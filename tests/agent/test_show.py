@@ -4,13 +4,14 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from detailscribe.agent import Adaptive, arun, read_run
+from detailscribe.agent import Adaptive, afork, arun, read_run
 from detailscribe.agent.cli import app
 from detailscribe.agent.traces.show import story
 from detailscribe.agent.traces.terminal_images import escape, half_blocks, protocol_of
@@ -31,6 +32,10 @@ def cli(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+def words_of(page) -> str:
+    return " ".join(re.sub("<[^>]+>", "", Path(page).read_text("utf-8")).split())
+
+
 def told(run) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(story(run))
@@ -49,7 +54,8 @@ async def test_the_story_is_a_tree_of_images_with_what_became_of_them_and_why(fo
         "stopped  all_pass",
     ):
         assert line in lines, line
-    assert "4 images, 21" in lines[-1]
+    assert "4 images, 21" in lines[-2]
+    assert lines[-1] == "fake@0: 4 images, 1.0 s"
 
 
 async def test_a_child_hangs_below_its_parent(folder):
@@ -69,6 +75,18 @@ async def test_json_holds_the_whole_run(folder):
     assert (data["status"], data["best"], data["stop"]) == ("finished", "02-00", "all_pass")
     assert data["images"] == json.loads(json.dumps(run.rows()))
     assert len(data["checks"]) == 20
+
+
+async def test_a_fork_names_its_parent_and_a_person_who_decided_is_named(folder, tmp_path):
+    edits = {"00-00.red": "pass"}
+    await afork(folder, 3, edits=edits, out=tmp_path / "fork", ask=lambda question: None, **roles(SCRIPT))
+    lines = cli("show", tmp_path / "fork").stdout.splitlines()
+    assert lines[1] == f"forked   from {read_run(folder).run} after step 3, with 00-00.red=pass"
+    assert lines[2] == "judge    a person; the policy only proposed"
+    data = json.loads(cli("show", tmp_path / "fork", "--json").stdout)
+    assert (data["parent"]["edits"], data["interactive"]) == (edits, True)
+    text = words_of(cli("report", tmp_path / "fork").stdout.strip())
+    assert f"Forked from {read_run(folder).run} after step 3, with 00-00.red=pass A person decided" in text
 
 
 async def test_a_failed_run_is_shown_with_its_error(tmp_path):
