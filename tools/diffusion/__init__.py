@@ -4,8 +4,9 @@
 plain functions that one can call by hand, in the order of their use: ``loading``, ``noise``, ``schedule``,
 ``embeddings``, ``operators``, ``denoise``, ``decode``.
 ``PipelineDiffusion`` is the same role over the pipelines of other families, ``EndpointDiffusion`` over an images
-endpoint, which can only draw. ``memory_needed`` and ``memory_there`` tell whether a model fits, ``choose_placement``
-where it would go, ``check_family`` whether a class of pipelines can be refined.
+endpoint, which can only draw, and ``RemoteDiffusion`` over engines on a Ray cluster. ``memory_needed`` and
+``memory_there`` tell whether a model fits, ``choose_placement`` where it would go, ``check_family`` whether a class of
+pipelines can be refined.
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ from .sizes import is_downloaded
 from .tools import diffusion_tools
 
 if TYPE_CHECKING:
+    from ..cluster.remote import RemoteDiffusion
     from .endpoint import EndpointDiffusion, EndpointSettings
     from .families import PipelineDiffusion
     from .family import check_family
@@ -30,6 +32,7 @@ __all__ = [
     "MemoryNeed",
     "MemoryThere",
     "PipelineDiffusion",
+    "RemoteDiffusion",
     "check_family",
     "choose_placement",
     "diffusion_tools",
@@ -43,6 +46,7 @@ _LATER = {
     "EndpointSettings": "endpoint",
     "LocalDiffusion": "local",
     "PipelineDiffusion": "families",
+    "RemoteDiffusion": ".cluster.remote",
     "check_family": "family",
     "choose_placement": "placement",
 }

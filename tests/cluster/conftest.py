@@ -1,0 +1,38 @@
+"""One Ray cluster for the tests that need none of their own."""
+
+import os
+
+import pytest
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+MARK = "DETAILSCRIBE_TEST_MARK"
+"""A variable that every process of a cluster inherits, by which it is found."""
+
+
+@pytest.fixture(scope="session")
+def ray(tmp_path_factory):
+    """Ray, connected to a small cluster of this machine; processes of it are far from the tests' own modules."""
+    from detailscribe.tools.cluster.library import library
+
+    ray = library()
+    from . import quick
+
+    ray.cloudpickle.register_pickle_by_value(quick)
+    small = {"num_cpus": 4, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    ray.init(address="local", namespace="detailscribe", log_to_driver=False, logging_level="ERROR", **small)
+    yield ray
+    ray.shutdown()
+
+
+def processes_of(mark):
+    """Ids of the processes that have the mark in their environment, but for this one."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                if f"{MARK}={mark}".encode() in file.read().split(b"\0") and int(entry) != os.getpid():
+                    found.append(int(entry))
+        except (OSError, ValueError):
+            continue
+    return found
