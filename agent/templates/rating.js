@@ -61,6 +61,8 @@ function answer(value) {
   if (value === undefined) return show(place, cursor);
   if (wasOpen && !isOpen(item) && place + 1 < survey.items.length) return show(place + 1);
   show(place, Math.min(cursor + 1, questionsOf(item).length - 1));
+  // Whoever answers the last question has scrolled past the line that says what comes next.
+  if (wasOpen && !byId("done").hidden) window.scrollTo({ top: 0 });
 }
 
 function save() {

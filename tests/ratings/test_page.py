@@ -85,6 +85,21 @@ def test_the_keyboard_rates_picture_after_picture(browser, short):
     assert browser.value("document.getElementById('open').disabled")
 
 
+def test_the_last_answer_brings_what_comes_next_into_sight(browser, page):
+    browser.open(page.page, 390, 700)
+    # So that scrolling takes no time.
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    enter(browser, "Ada")
+    for _ in range(60):
+        if browser.value("!document.getElementById('done').hidden"):
+            break
+        type_in(browser, "3y")
+    else:
+        pytest.fail("not every picture is rated")
+    place = browser.value("(r => [r.top, r.bottom])(document.getElementById('done').getBoundingClientRect())")
+    assert 0 <= place[0] < place[1] <= 700
+
+
 def test_the_export_holds_every_answer_and_reads_back(browser, page, tmp_path):
     enter(browser, "Ada Lovelace")
     items = told(page.page)["items"]
