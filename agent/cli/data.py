@@ -54,13 +54,18 @@ def read(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Prompts at most.", min=1)] = None,
     unique: Annotated[bool, typer.Option("--distinct", help="Each prompt once.")] = False,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave out records whose prompt is empty, rather than stop.")
+    ] = False,
     out: Out = None,
 ) -> None:
     """Any set of prompts as clean JSONL: JSONL, COCO captions, CSV, TSV, parquet, plain text; also compressed."""
     from ...tools.data import distinct, read_prompts
 
     with reported():
-        records = read_prompts(source, column=column, scenario=scenario, format=format, limit=limit)
+        records = read_prompts(
+            source, column=column, scenario=scenario, format=format, limit=limit, skip_empty=skip_empty
+        )
         _leave(distinct(records) if unique else records, out)
 
 

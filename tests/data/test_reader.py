@@ -208,6 +208,29 @@ def test_a_hub_data_set_is_streamed(monkeypatch):
         prompts("dataset:x/y")
 
 
+def test_empty_captions_of_tables_from_the_web_are_left_out_where_that_is_asked_for(put):
+    source = put("laion.csv", "URL,TEXT\na,A cat\nb,\nc,  \nd,A dog\ne,A fox\n")
+    assert prompts(source, skip_empty=True, limit=2) == ["A cat", "A dog"]
+    assert [record.id for record in read_prompts(source, skip_empty=True)] == [
+        "laion-00001",
+        "laion-00004",
+        "laion-00005",
+    ]
+    nulls = put("laion.jsonl", lines({"TEXT": None}, {"TEXT": "A cat"}))
+    assert prompts(nulls, skip_empty=True) == ["A cat"]
+    with pytest.raises(SettingsError, match="record 2 holds no text"):
+        prompts(source)
+    with pytest.raises(SettingsError, match="record 1 holds no text in title"):
+        prompts(source, skip_empty=True, column="title")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.txt", "a.JSON"])
+def test_prompts_are_not_written_under_the_name_of_another_format(tmp_path, name):
+    with pytest.raises(SettingsError, match=r"written as JSON lines: name .*a\.jsonl"):
+        write_prompts([], tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_a_file_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="cannot write"):

@@ -31,6 +31,7 @@ def read_prompts(
     scenario: str | None = None,
     format: str | None = None,
     limit: int | None = None,
+    skip_empty: bool = False,
 ) -> Iterator[PromptRecord]:
     """The prompts of a file or a data set, one by one; nothing is read before the first is asked for.
 
@@ -41,14 +42,15 @@ def read_prompts(
         scenario: The column that holds the scenario; by default ``scenario``, ``category`` or ``tag``.
         format: A key of ``FORMATS``; by default the suffix says it.
         limit: Prompts at most.
+        skip_empty: Leave out records whose prompt is empty, which tables from the web are full of, rather than stop.
 
     Raises:
         SettingsError: the source cannot be read, or holds no such column; the message says where in it.
     """
     rows = _dataset_rows(source) if source.startswith(_HUB) else _file_rows(source, format)
     stem = _stem(source)
-    numbered = enumerate(islice(rows, limit), 1)
-    yield from with_own_ids(_record(row, n, stem, source, column, scenario) for n, row in numbered)
+    numbered = ((n, row) for n, row in enumerate(rows, 1) if not (skip_empty and _is_empty(row, column)))
+    yield from with_own_ids(_record(row, n, stem, source, column, scenario) for n, row in islice(numbered, limit))
 
 
 @contextmanager
@@ -108,6 +110,12 @@ def _record(row: Row, number: int, stem: str, source: str, column: str | None, s
         )
     except ValidationError as error:
         raise SettingsError(f"{source}: record {number}: {error.errors()[0]['msg']}") from error
+
+
+def _is_empty(row: Row, column: str | None) -> bool:
+    """Whether a record has the column of prompts, and nothing in it."""
+    held = _named({name.casefold(): name for name in row}, (column,) if column else _PROMPT)
+    return held is not None and not str(row[held] if row[held] is not None else "").strip()
 
 
 def _named(names: Mapping[str, str], wanted: Sequence[str]) -> str | None:
