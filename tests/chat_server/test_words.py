@@ -39,7 +39,7 @@ async def test_a_builder_gets_as_many_prompts_as_it_asks_for(server, scenario):
 
 
 def test_a_sentence_names_who_acts_and_what_is_made_up():
-    assert sentence("a cat and a fox, sharing a blanket") == "A cat and a fox are sharing a blanket."
+    assert sentence("cat and otter, sharing a blanket") == "A cat and an otter are sharing a blanket."
     assert sentence("a spiral made of seashells") == "Seashells form a spiral."
 
 

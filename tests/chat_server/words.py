@@ -22,8 +22,8 @@ def sentence(brief: str) -> str:
     if form := FORM.fullmatch(brief):
         return f"{form['parts'].capitalize()} form {form['form']}."
     if does := DOES.fullmatch(brief):
-        who = does["who"]
-        return f"{who[:1].upper()}{who[1:]} {'are' if ' and ' in who else 'is'} {does['what']}."
+        who = [f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in does["who"].split(" and ")]
+        return f"{' and '.join(who).capitalize()} {'are' if len(who) > 1 else 'is'} {does['what']}."
     return brief
 
 
