@@ -15,7 +15,7 @@ from .tables import Cell, Column, Style, Table
 Pairs = dict[str, tuple[list[Row], list[Row]]]
 """Rows of the first side and of the second, by variant."""
 OTHER_SEEDS = "No seed is shared: the runs of a prompt are paired in the order of their seeds."
-_COUNTS = ("evaluations", "images", "critic_calls", "seconds", "tokens", "money")
+_COUNTS = ("evaluations", "images", "previews", "critic_calls", "seconds", "tokens", "money")
 
 
 def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = None, prompts: int = 20) -> list[Table]:
@@ -74,7 +74,7 @@ def _measures(label: str, first: list[Row], second: list[Row]) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for name, measure in MEASURES.items():
         gap = difference(ours, theirs, measure)
-        if gap is None or (name in ("tokens", "money") and not gap.value):
+        if gap is None or (name in ("previews", "tokens", "money") and not gap.value):
             continue
         p = paired_test(list(differences(ours, theirs, measure).values()))
         style, gap_style = ("fine", "fine") if name in _COUNTS else ("share", "points")

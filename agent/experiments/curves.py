@@ -17,9 +17,17 @@ class Curve:
     """Points of one line."""
 
     name: str
+    """Empty where the group says all."""
     x: tuple[float, ...]
     y: tuple[Interval, ...]
     """Each with its interval, in shares of 1."""
+    group: str = ""
+    """What stands in one panel where there are too many curves for one."""
+
+    @property
+    def label(self) -> str:
+        """Its group and name."""
+        return " ".join(filter(None, (self.group, self.name)))
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class Figure:
     y_label: str
     curves: tuple[Curve, ...]
     spread: bool = True
-    """Whether curves may be drawn a little beside each other, since their x are chosen and not measured."""
+    """Whether curves may be drawn a little beside each other, since their x are chosen and not measured. Where they
+    are measured, they are costs, of which ratios matter: their axis is logarithmic."""
 
 
 def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
@@ -70,17 +79,18 @@ def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     return [figure for name in names if (figure := _sweep(name, groups, variants)) is not None]
 
 
-def round_by_round(rows: Sequence[Row]) -> list[Figure]:
+def round_by_round(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     """Quality after each round: of the image that would be chosen, and of the newest one."""
     last = max((image.round for row in finished(rows) for image in row.images), default=0)
     if last == 0:
         return []
-    found: list[Figure] = []
+    groups, found = by_label(rows), list[Figure]()
     for kind, measure in (("chosen", chosen_after), ("newest", newest_after)):
         curves = [
-            Curve(label, tuple(float(r) for r in range(last + 1)), tuple(y for y in ends if y is not None))
-            for label, group in by_label(rows).items()
-            if finished(group) and (ends := [proportion(group, measure(r)) for r in range(last + 1)])
+            Curve(_numbers(variant), tuple(map(float, range(last + 1))), ends, _family(variant))
+            for variant in variants
+            if (group := finished(groups.get(variant.label, [])))
+            and (ends := tuple(y for r in range(last + 1) if (y := proportion(group, measure(r))) is not None))
         ]
         found.append(Figure(f"rounds_{kind}", f"The {kind} image after each round", "round", _QUALITY, tuple(curves)))
     return found
@@ -88,7 +98,7 @@ def round_by_round(rows: Sequence[Row]) -> list[Figure]:
 
 def figures_of(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     """Every drawing of an experiment."""
-    return [*frontiers(rows, variants), *sweeps(rows, variants), *round_by_round(rows)]
+    return [*frontiers(rows, variants), *sweeps(rows, variants), *round_by_round(rows, variants)]
 
 
 _QUALITY = "all correct, %"
@@ -121,6 +131,11 @@ def _family(variant: Variant) -> str:
     """What is joined by one curve: all that differs by numbers alone."""
     words = [f"{name.partition('.')[2]}={v}" for name, v in variant.parameters.items() if not _is_number(v)]
     return " ".join([variant.group, *words])
+
+
+def _numbers(variant: Variant) -> str:
+    """What its family does not say."""
+    return " ".join(f"{name.partition('.')[2]}={v:g}" for name, v in variant.parameters.items() if _is_number(v))
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -3,7 +3,6 @@
 import asyncio
 
 from ...state import ConceptGraph, Critique, ImageRecord, RunResult
-from ...tools.errors import SettingsError
 from ...tools.roles import Critic
 from ...tools.store import Store
 from ..settings import Settings
@@ -14,8 +13,7 @@ def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
     """The judge; None where the critic's word is taken.
 
     Raises:
-        SettingsError: a chat judge without a chat model in the settings.
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or lacks a key.
     """
     if chosen.kind == "critic":
         return None
@@ -57,14 +55,14 @@ async def judged(judge: Critic, result: RunResult, store: Store) -> dict[str, Cr
 
 
 def _chat_judge(chosen: JudgeSettings, settings: Settings) -> Critic:
-    """A critic over the named model; its key is that of the settings where the server is the same."""
+    """A critic over the named model, with the limits of ``chat``; its key is that of the settings where the server is
+    the same."""
     from ..roles import Chats
 
-    if settings.chat.model is None:
-        raise SettingsError("a chat judge needs settings.chat.model, whose server and limits it shares")
     server: dict[str, object] = {"model": chosen.model}
     if chosen.url is not None:
         own = settings.vision.key if chosen.url == settings.vision.url else None
         server |= {"url": chosen.url, "key": own}
     vision = settings.vision.model_copy(update=server)
-    return Chats(settings.model_copy(update={"vision": vision})).critic()
+    chat = settings.chat.model_copy(update={"model": settings.chat.model or chosen.model})
+    return Chats(settings.model_copy(update={"chat": chat, "vision": vision})).critic()

@@ -34,7 +34,7 @@ def leave(loadout: Loadout, rows: Sequence[Row], folder: Path) -> dict[str, Tabl
         The tables, by the name of their file.
     """
     store, baseline = Store(folder), baseline_of(loadout.experiment, list(loadout.variants)).label
-    tables = tables_of(rows, baseline)
+    tables = tables_of(rows, baseline, loadout.variants)
     figures = figures_of(rows, loadout.variants) if can_plot() else []
     drawings = {figure.name: (figure.title, svg(figure)) for figure in figures}
     facts = _facts(loadout, rows)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ...tools.errors import SettingsError
+from ..policies import Advised, resolve_policy
 from ..settings import Loaded, load
 from .prompts import ExperimentPrompt
 from .spec import Experiment
@@ -137,7 +138,7 @@ def _checked(experiment: Experiment, folder: Path) -> tuple[tuple[Variant, ...],
         prompts = experiment.prompts.prompts(folder)
     except SettingsError as error:
         problems.append(f"prompts: {error}")
-    problems += [] if settings is None else _judge_problems(experiment, settings)
+    problems += [] if settings is None else _judge_problems(experiment, settings) + _adviser_problems(found, settings)
     if problems or settings is None:
         raise SettingsError("\n".join(problems))
     return tuple(found), settings, tuple(prompts)
@@ -148,6 +149,16 @@ def _settings(experiment: Experiment) -> Loaded:
     if own:
         raise SettingsError(f"{', '.join(own)}: an experiment says this by its policies, seeds and budget")
     return load(experiment.settings)
+
+
+def _adviser_problems(found: list[Variant], settings: Loaded) -> list[str]:
+    """One line for each policy that asks a chat model where there is none."""
+    policies = {variant.label: resolve_policy(variant.policy, **variant.args) for variant in found}
+    unadvised = [label for label, p in policies.items() if isinstance(p, Advised) and p.chat is None]
+    known = settings.settings.chats
+    return (
+        [] if known else [f"policies: {label}: it asks a chat model: give settings.chat.model" for label in unadvised]
+    )
 
 
 def _judge_problems(experiment: Experiment, settings: Loaded) -> list[str]:

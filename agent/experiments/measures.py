@@ -64,14 +64,17 @@ MEASURES: dict[str, Callable[[Row], float]] = {
     "retention": retention,
     "efficiency": efficiency,
     "evaluations": lambda row: row.spend.evaluations,
-    "images": lambda row: row.spend.images,
+    "images": lambda row: sum(image.stop_step is None for image in row.images),
+    "previews": lambda row: sum(image.stop_step is not None for image in row.images),
     "critic_calls": lambda row: row.spend.critic_calls,
     "seconds": lambda row: row.spend.seconds,
     "tokens": lambda row: row.spend.tokens,
     "money": lambda row: row.spend.money,
 }
-"""By name. Peak, retention and efficiency are named after Generation Navigator (arXiv 2605.17969), and defined here
-for a loop that may choose an earlier image than the last."""
+"""By name. Images are those that were drawn to the end; a preview is counted apart, since it and what goes on with it
+are one drawing, while ``Spend.images`` counts every picture that was made and looked at. Peak, retention and
+efficiency are named after Generation Navigator (arXiv 2605.17969), and defined here for a loop that may choose an
+earlier image than the last."""
 
 
 def by_aspect(row: Row) -> dict[str, float]:

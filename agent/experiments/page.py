@@ -10,10 +10,14 @@ from .measures import score
 from .rows import Row
 from .tables import Table
 
-_PLAIN = """<h2>{{ table.title }}</h2><div class="scroll"><table><tr>
+MOST_ROWS = 40
+"""Of a table that is shown without a click."""
+_PLAIN = """<h2>{{ table.title }}</h2>
+{% if long %}<details><summary>{{ table.rows | length }} lines</summary>{% endif %}<div class="scroll"><table><tr>
 {% for column in table.columns %}<th class="{{ column.style }}">{{ column.name }}</th>{% endfor %}</tr>
 {% for row in table.texts %}<tr>{% for cell in row %}<td class="{{ table.columns[loop.index0].style }}">{{ cell }}</td>\
-{% endfor %}</tr>{% endfor %}</table></div>{% if table.note %}<p class="note">{{ table.note }}</p>{% endif %}"""
+{% endfor %}</tr>{% endfor %}</table></div>{% if long %}</details>{% endif %}\
+{% if table.note %}<p class="note">{{ table.note }}</p>{% endif %}"""
 
 
 def page(
@@ -36,7 +40,7 @@ def page(
     template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
 
     def show(table: Table) -> Markup:
-        return Markup(one_table.render(table=table))
+        return Markup(one_table.render(table=table, long=len(table.rows) > MOST_ROWS))
 
     wins, losses = wins_and_losses(rows, baseline)
     return template.render(

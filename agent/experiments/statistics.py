@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,20 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
 
 def resampled_means(values: Floats, seed: int = 0) -> Floats:
     """Means of samples drawn with replacement: (n, columns) becomes (``RESAMPLES``, columns), rows kept together."""
-    rng = np.random.default_rng(seed)
-    means = np.empty((RESAMPLES, values.shape[1]))
+    times = _times_drawn(len(values), seed)
+    chunks = [times[start : start + _CHUNK].astype(np.float64) @ values for start in range(0, RESAMPLES, _CHUNK)]
+    return np.concatenate(chunks) / len(values)
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(count: int, seed: int) -> NDArray[np.uint16]:
+    """How often each of so many values is in each resample, (``RESAMPLES``, count); the same for all figures."""
+    rng, times = np.random.default_rng(seed), np.empty((RESAMPLES, count), dtype=np.uint16)
     for start in range(0, RESAMPLES, _CHUNK):
-        picks = rng.integers(len(values), size=(min(_CHUNK, RESAMPLES - start), len(values)))
-        means[start : start + len(picks)] = values[picks].mean(axis=1)
-    return means
+        size = min(_CHUNK, RESAMPLES - start)
+        picks = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        times[start : start + size] = np.bincount(picks.ravel(), minlength=size * count).reshape(size, count)
+    return times
 
 
 def paired_test(differences: Sequence[float]) -> float:

@@ -8,10 +8,15 @@ from .rows import Row
 from .samples import Measure, by_label, by_prompt, difference, difference_p, estimate, finished, proportion, surviving
 from .statistics import Interval, holm, mean_interval
 from .tables import Cell, Column, Style, Table
+from .variants import Variant
 
 COSTS = ("evaluations", "images", "critic_calls", "seconds")
 """What quality is drawn against."""
 NO_JUDGE = "No independent judge looked: these are the words of the critic that chose the images."
+_PREVIEWS = (
+    "Images are those drawn to the end. A preview is a picture too, and costs a look, but it and what goes on with it "
+    "share their evaluations, which are the honest cost."
+)
 _INTERVALS = (
     "Means over prompts, each the mean of its seeds, with 95% bootstrap intervals; where every run is alike, the "
     "exact interval. Seconds are of model time."
@@ -37,7 +42,7 @@ _ROUNDS = (
 def summary(rows: Sequence[Row]) -> Table:
     """Quality and cost of each variant."""
     names: list[tuple[str, Style]] = [("all_correct", "share"), ("checks", "share")]
-    costs: list[tuple[str, Style]] = [(name, "number" if name != "seconds" else "fine") for name in COSTS]
+    costs: list[tuple[str, Style]] = [(name, "number" if name != "seconds" else "fine") for name in _costs(rows)]
     columns = [Column("variant"), Column("runs", "number"), Column("failed", "number")]
     columns += [Column(name.replace("_", " "), style) for name, style in (*names, *costs)]
     lines: list[tuple[Cell, ...]] = []
@@ -46,7 +51,8 @@ def summary(rows: Sequence[Row]) -> Table:
         figures: list[Cell] = [proportion(group, MEASURES["all_correct"]), estimate(group, MEASURES["checks"])]
         figures += [_value(estimate(group, MEASURES[name])) for name, _ in costs]
         lines.append((label, str(len(done)), str(len(group) - len(done)), *figures))
-    return Table("Quality and cost", tuple(columns), tuple(lines), " ".join(filter(None, (_eyes(rows), _INTERVALS))))
+    note = (_eyes(rows), _INTERVALS, _PREVIEWS if "previews" in _costs(rows) else "")
+    return Table("Quality and cost", tuple(columns), tuple(lines), " ".join(filter(None, note)))
 
 
 def against_baseline(rows: Sequence[Row], baseline: str) -> Table:
@@ -60,6 +66,8 @@ def against_baseline(rows: Sequence[Row], baseline: str) -> Table:
 
 def differences_table(title: str, pairs: Mapping[str, tuple[Sequence[Row], Sequence[Row]]]) -> Table:
     """Paired differences, ours less theirs, by name."""
+    both = [row for pair in pairs.values() for side in pair for row in side]
+    costs = _costs(both)
     p_values = holm([difference_p(*pair, MEASURES["all_correct"]) for pair in pairs.values()])
     lines: list[tuple[Cell, ...]] = []
     for (name, (ours, theirs)), p in zip(pairs.items(), p_values, strict=True):
@@ -68,7 +76,7 @@ def differences_table(title: str, pairs: Mapping[str, tuple[Sequence[Row], Seque
         cells.append(difference(ours, theirs, MEASURES["checks"]))
         wins = Counter(_outcome(v) for v in _paired(ours, theirs).values())
         cells.append(f"{wins['win']} / {wins['tie']} / {wins['loss']}")
-        cells += [_value(difference(ours, theirs, MEASURES[cost])) for cost in COSTS]
+        cells += [_value(difference(ours, theirs, MEASURES[cost])) for cost in costs]
         lines.append((name, *cells))
     columns = (
         Column("variant"),
@@ -77,9 +85,8 @@ def differences_table(title: str, pairs: Mapping[str, tuple[Sequence[Row], Seque
         Column("p", "p"),
         Column("checks", "points"),
         Column("prompts won / tied / lost"),
-        *(Column(name.replace("_", " "), "number") for name in COSTS),
+        *(Column(name.replace("_", " "), "number") for name in costs),
     )
-    both = [row for pair in pairs.values() for side in pair for row in side]
     return Table(title, columns, tuple(lines), " ".join(filter(None, (_eyes(both), _PAIRED))))
 
 
@@ -163,11 +170,26 @@ def by_kind_of_check(rows: Sequence[Row]) -> Table:
     return _grouped("Checks passed, by kind of check", rows, found, share)
 
 
-def tables_of(rows: Sequence[Row], baseline: str) -> dict[str, Table]:
+def on_equal_terms(rows: Sequence[Row], baseline: str, variants: Sequence[Variant]) -> Table:
+    """Paired differences of every variant from that of the baseline's policy with the same value of every grid."""
+    groups, chosen = by_label(rows), [v for v in variants if v.label == baseline]
+    theirs = [v for v in variants if chosen and v.group == chosen[0].group]
+    pairs = {
+        ours.label: (groups.get(ours.label, []), groups.get(other.label, []))
+        for ours in variants
+        for other in theirs
+        if ours not in theirs and ours.parameters == other.parameters and other.parameters
+    }
+    title = f"Against {chosen[0].group} at the same {_grids(theirs)}" if pairs else ""
+    return differences_table(title, pairs if len(theirs) > 1 else {})
+
+
+def tables_of(rows: Sequence[Row], baseline: str, variants: Sequence[Variant] = ()) -> dict[str, Table]:
     """Every table by the name of its file; those that would be empty are left out."""
     found = {
         "summary": summary(rows),
         "against_baseline": against_baseline(rows, baseline),
+        "on_equal_terms": on_equal_terms(rows, baseline, variants),
         "trajectories": trajectories(rows),
         "rounds": rounds(rows),
         "by_scenario": by_scenario(rows),
@@ -192,6 +214,17 @@ def _paired(ours: Iterable[Row], theirs: Iterable[Row]) -> dict[str, float]:
 
 def _outcome(difference: float) -> str:
     return "win" if difference > 0 else "loss" if difference < 0 else "tie"
+
+
+def _costs(rows: Iterable[Row]) -> list[str]:
+    """What is told of the cost; previews where there are any."""
+    previews = any(image.stop_step is not None for row in rows for image in row.images)
+    return [*COSTS[:2], *(["previews"] if previews else []), *COSTS[2:]]
+
+
+def _grids(variants: Sequence[Variant]) -> str:
+    """The names of what their grids vary."""
+    return " and ".join(dict.fromkeys(name.partition(".")[2] for v in variants for name in v.parameters))
 
 
 def _eyes(rows: Iterable[Row]) -> str:

@@ -127,13 +127,20 @@ def combinations(grid: Grid) -> list[Values]:
 
 
 def _unusable(found: list[Variant]) -> list[str]:
-    """One line for each policy that cannot be made."""
+    """One line for each policy that cannot be made, or whose rounds are cut by a budget of fewer."""
     problems: list[str] = []
     for variant in found:
         try:
-            resolve_policy(variant.policy, **variant.args)
+            policy = resolve_policy(variant.policy, **variant.args)
         except SettingsError as error:
             problems.append(f"policies: {variant.label}: {error}")
+            continue
+        wanted, allowed = getattr(policy, "rounds", 0), variant.budget.rounds
+        if isinstance(wanted, int) and wanted > allowed:
+            problems.append(
+                f"policies: {variant.label}: it refines {wanted} times, and the budget has {allowed} rounds: "
+                f"give budget.rounds = {wanted}, or it is not what its name says"
+            )
     return problems
 
 

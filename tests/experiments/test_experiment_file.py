@@ -52,6 +52,10 @@ def test_a_short_file_is_enough(tmp_path):
         (('"single"', '"singel"'), "policies: singel: no policy 'singel': did you mean 'single'?"),
         (('"single"', '"single"\nargs = {rounds = 3}'), "policies: single: policy Single: got an unexpected keyword"),
         (('"single"', '"single"\nargs = {start_step = -1}'), "policies: single: policy Single: start_step: Input"),
+        (
+            ('"single"', '"hybrid"'),
+            "policies: hybrid: it refines 7 times, and the budget has 6 rounds: give",
+        ),
         (('"single"', '"single"\n[[policies]]\npolicy = "single"'), "policies: two are called 'single'"),
         (('"single"', '"single"\n[[critics]]\nflip = 1.5'), "critics.0: flip is a rate from 0 to 1, not 1.5"),
         (

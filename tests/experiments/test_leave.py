@@ -96,6 +96,19 @@ def test_a_plot_is_the_same_each_time_and_names_its_curves():
     assert "all correct, %" in drawn
 
 
+def test_many_curves_have_a_panel_for_each_policy():
+    grid = {"budget.evaluations": [100, 200, 300]}
+    names = ("best_of_n", "multi_round", "adaptive", "random")
+    loadout = small(policies=[{"policy": name, "grid": grid} for name in names])
+    rows = [row(v.label, "p", image("00-00"), image("01-00", "", "00-00")) for v in loadout.variants]
+    figure = next(f for f in figures_of(rows, loadout.variants) if f.name == "rounds_chosen")
+    assert len(figure.curves) == 12 > plots.MOST_CURVES
+    drawn = plots.svg(figure)
+    texts = [element.text for element in ET.fromstring(drawn).iter() if element.tag.endswith("}text")]
+    assert [texts.count(name) for name in names] == [1, 1, 1, 1]
+    assert [texts.count(f"budget.evaluations={bound}") for bound in (100, 200, 300)] == [1, 1, 1]
+
+
 def test_the_largest_wins_and_losses_are_shown_once_a_prompt():
     bad, worse, good = image("00-00", "red"), image("00-00", "red cat"), image("00-00")
     rows = [row("base", "p", worse), row("base", "q", good), row("base", "r", bad)]

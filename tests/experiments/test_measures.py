@@ -8,7 +8,7 @@ from detailscribe.agent.experiments.samples import by_label, difference, differe
 from detailscribe.agent.experiments.summary import against_baseline, rounds, summary, tables_of, trajectories
 
 from ..agent.fakes import ScriptedCritic, concepts, record
-from .small import image, row
+from .small import image, row, small
 
 
 def measured(name: str, *images, **changes) -> float:
@@ -44,7 +44,7 @@ def test_previews_count_for_cost_but_not_for_quality():
     whole = image("01-00", "red", "00-00")
     assert measured("peak", preview, whole) == pytest.approx(4 / 5)
     assert measured("first_all_correct", preview, whole) == 0
-    assert measured("images", preview, whole) == 2
+    assert (measured("images", preview, whole), measured("previews", preview, whole)) == (1, 1)
     assert effects([row("x", "p", preview, whole)]) == {}
 
 
@@ -121,6 +121,32 @@ def test_the_table_against_the_baseline_has_signs_wins_and_adjusted_p_values():
     assert better[1].value == 1
     assert better[3] < 0.01
     assert (same[0], same[2], same[3], same[5]) == ("same", "0", 1.0, "0 / 20 / 0")
+
+
+def test_previews_have_a_column_where_there_are_any():
+    plain, previewed = row("plain", "p", RIGHT), row("halved", "p", image("00-00", stop_step=10), image("01-00"))
+    assert "previews" not in [column.name for column in summary([plain]).columns]
+    table = summary([plain, previewed])
+    place = [column.name for column in table.columns].index("previews")
+    assert [line[place] for line in table.rows] == [0.0, 1.0]
+    assert "the honest cost" in table.note
+
+
+def test_variants_are_compared_with_the_baselines_policy_on_equal_terms():
+    grid = {"budget.evaluations": [112, 224]}
+    policies = [{"policy": "best_of_n", "grid": grid}, {"policy": "adaptive", "grid": grid}, {"policy": "single"}]
+    rows = [row("best_of_n budget.evaluations=112", f"p{n}", WRONG) for n in range(20)]
+    rows += [row("best_of_n budget.evaluations=224", f"p{n}", RIGHT) for n in range(20)]
+    rows += [row(f"adaptive budget.evaluations={bound}", f"p{n}", RIGHT) for n in range(20) for bound in (112, 224)]
+    rows += [row("single", f"p{n}", RIGHT) for n in range(20)]
+    variants = small(policies=policies).variants
+    table = tables_of(rows, "best_of_n budget.evaluations=224", variants)["on_equal_terms"]
+    assert table.title == "Against best_of_n at the same budget.evaluations"
+    assert [(line[0], line[1].value) for line in table.rows] == [
+        ("adaptive budget.evaluations=112", 1.0),
+        ("adaptive budget.evaluations=224", 0.0),
+    ]
+    assert "on_equal_terms" not in tables_of(rows, "single", variants)
 
 
 def test_every_table_can_be_made_of_any_rows():

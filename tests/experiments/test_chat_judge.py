@@ -1,0 +1,72 @@
+"""A chat model in an experiment, over HTTP: as its judge, and as what decides."""
+
+import pytest
+
+from detailscribe.agent.experiments.leave import leave
+from detailscribe.agent.experiments.perform import Crew, perform
+from detailscribe.agent.experiments.replay import replay
+from detailscribe.agent.policies import ChatJudge
+from detailscribe.tools.errors import ModelError
+
+from ..chat_server.protocol import MODEL
+from .small import small
+
+POLICIES = [{"policy": "best_of_n", "args": {"n": 1}}, {"policy": "single"}]
+PROMPT = "a cat and a dog lifting a yellow house at night"
+
+
+def judged_by_chat(server):
+    """Four steps, so that pictures are wrong."""
+    judge = {"kind": "chat", "model": MODEL, "url": server.url}
+    settings = {"run": {"steps": 4}, "chat": {"cache": "off"}}
+    return small(prompts={"texts": [PROMPT]}, policies=POLICIES, settings=settings, judge=judge, seeds=1)
+
+
+async def test_a_chat_model_judges_what_the_embedded_critic_chose(server, tmp_path):
+    loadout = judged_by_chat(server)
+    rows = await perform(loadout, tmp_path, await Crew.of(loadout))
+    assert [row.error for row in rows] == [None, None]
+    assert all(row.judge.startswith(MODEL) and image.judge for row in rows for image in row.images)
+    asked = len(server.served)
+    assert asked > 0
+    tables = leave(loadout, rows, tmp_path)
+    assert f"Judge: {rows[0].judge}" in (tmp_path / "summary.md").read_text()
+    assert tables["trajectories"].rows
+    assert await perform(loadout, tmp_path, await Crew.of(loadout)) == rows
+    assert len(server.served) == asked
+
+
+async def test_a_judge_that_is_gone_loses_no_run(server, tmp_path):
+    loadout = judged_by_chat(server)
+    crew = await Crew.of(loadout)
+    server.can.sees = False
+    with pytest.raises(ModelError):
+        await perform(loadout, tmp_path, crew)
+    server.reset()
+    drawn = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
+    rows = await perform(loadout, tmp_path, crew)
+    assert [row.error for row in rows] == [None, None]
+    assert drawn == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
+
+
+async def test_a_chat_model_decides_in_an_experiment(server, tmp_path):
+    chat = {"model": MODEL, "url": server.url, "cache": "off"}
+    loadout = small(
+        prompts={"texts": [PROMPT, "a pig holding a green flag on top of a blue box, in the snow"]},
+        policies=[{"policy": "chat_judge", "args": {"images": 1}}, {"policy": "best_of_n", "args": {"n": 1}}],
+        settings={"run": {"steps": 4}, "chat": chat},
+        judge={"kind": "chat", "model": MODEL},
+        budget={"rounds": 2},
+        seeds=1,
+    )
+    rows = await perform(loadout, tmp_path, await Crew.of(loadout))
+    assert [row.error for row in rows] == [None] * 4
+    advised = [row for row in rows if row.label == "chat_judge"]
+    assert any(image.rule.startswith("advised_") for row in advised for image in row.images)
+    assert all(row.spend.tokens > 0 for row in rows)
+    asked = len(server.served)
+    assert await perform(loadout, tmp_path, await Crew.of(loadout)) == rows
+    assert len(server.served) <= asked + 4  # what is asked of the server before anything is drawn
+    leave(loadout, rows, tmp_path)
+    for found in replay(tmp_path, ChatJudge(images=1)):
+        assert found.differs is None or "best_of_n" in found.name
