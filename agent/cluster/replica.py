@@ -44,18 +44,20 @@ class Origin:
     """The working directory, where models and policies may be named relative to it."""
     command: tuple[str, ...]
     """Arguments of that process, for the manifests."""
+    turns: str | None
+    """Name of the actor that hands out turns to call a chat model; None where no rate is set."""
 
 
 class Replica:
     """The actor. Models are loaded by the first call that needs them, so that what goes wrong is told as it is."""
 
-    def __init__(self, origin: Origin, turns: Any) -> None:
+    def __init__(self, origin: Origin) -> None:
         if Path(origin.folder).is_dir():
             os.chdir(origin.folder)
             sys.path.append(origin.folder)
         sys.argv = list(origin.command)
         os.environ["OMP_NUM_THREADS"] = str(origin.threads)  # read once torch is imported
-        self._origin, self._turns = origin, turns
+        self._origin = origin
         self._graph = build_graph()
         self._cast: asyncio.Task[Cast] | None = None
         self._runs: set[asyncio.Task[Any]] = set()
@@ -115,8 +117,8 @@ class Replica:
 
     async def _load(self) -> Cast:
         origin = self._origin
-        shared = limited_by(lambda settings: shared_limiter(self._turns, settings)) if self._turns else nullcontext()
-        with shared:
+        turns = origin.turns
+        with nullcontext() if turns is None else limited_by(lambda settings: shared_limiter(turns, settings)):
             if origin.roles is None:
                 return await cast_of(origin.loaded)
             roles = origin.roles(origin.loaded.settings)

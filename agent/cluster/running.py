@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...tools.cluster.joining import joined
-from ...tools.cluster.turns import start_turns
+from ...tools.cluster.turns import started_turns
 from ...tools.errors import SettingsError
 from ..batch.folder import read_manifest
 from ..batch.jobs import Job
@@ -97,30 +97,28 @@ async def _performing(
     there = ray.cluster_resources()
     share = share_of(cluster, there.get("CPU", 0), there.get("GPU", 0))
     limited = loaded.settings.chat.requests_per_minute is not None
-    turns = start_turns(ray) if limited else None
-    origin = Origin(loaded, cluster.roles, home, share.threads, os.getcwd(), tuple(sys.argv))
     pool = Pool([Member(number, None) for number in range(1, cluster.replicas + 1)], places)
+    with started_turns(ray) if limited else nullcontext() as turns:
+        origin = Origin(loaded, cluster.roles, home, share.threads, os.getcwd(), tuple(sys.argv), turns)
 
-    def make() -> Any:
-        return _start_replica(ray, share, places, origin, turns)
+        def make() -> Any:
+            return _start_replica(ray, share, places, origin)
 
-    def check(about: About) -> None:
-        note_models(about.models)
+        def check(about: About) -> None:
+            note_models(about.models)
 
-    tending = Tending(ray, pool, make, check, cluster.news)
-    try:
-        tending.start()
-        yield Performer(ray, pool, tending)
-    finally:
-        await tending.end(ORDERLY)
-        if turns is not None:
-            ray.kill(turns)
+        tending = Tending(ray, pool, make, check, cluster.news)
+        try:
+            tending.start()
+            yield Performer(ray, pool, tending)
+        finally:
+            await tending.end(ORDERLY)
 
 
-def _start_replica(ray: Any, share: Share, places: int, origin: Origin, turns: Any) -> Any:
+def _start_replica(ray: Any, share: Share, places: int, origin: Origin) -> Any:
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_restarts": RESTARTS, "max_task_retries": 0}
     beside = 2  # calls of `ready` and `stop`, which must not wait for runs
-    return ray.remote(**options, max_concurrency=places + beside)(Replica).remote(origin, turns)
+    return ray.remote(**options, max_concurrency=places + beside)(Replica).remote(origin)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
-MARK = "DETAILSCRIBE_TEST_MARK"
+MARK = "TESTED_BATCH"
 """A variable that every process of a cluster inherits, by which it is found."""
 
 

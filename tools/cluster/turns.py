@@ -2,9 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from ..language.settings import ChatSettings
+from .library import library
 
 
 class Turns:
@@ -31,13 +35,19 @@ class SharedLimiter:
         await self._turns.take.remote(self._name, self._rate)
 
 
-def shared_limiter(turns: Any, settings: ChatSettings) -> SharedLimiter | None:
-    """That of a model on its server; None where no rate is set."""
+def shared_limiter(actor: str, settings: ChatSettings) -> SharedLimiter | None:
+    """That of a model on its server, from the actor of a name; None where no rate is set."""
     rate = settings.requests_per_minute
-    return None if rate is None else SharedLimiter(turns, settings.name, rate / 60)
+    return None if rate is None else SharedLimiter(library().get_actor(actor), settings.name, rate / 60)
 
 
-def start_turns(ray: Any) -> Any:
-    """A handle of the actor, which is started anew where it is lost."""
+@contextmanager
+def started_turns(ray: Any) -> Generator[str]:
+    """The name of the actor, by which every process of the cluster finds it; where it is lost, it is started anew."""
+    name = f"turns-{uuid4().hex}"
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 10_000}
-    return ray.remote(**options)(Turns).remote()
+    actor = ray.remote(**options, name=name)(Turns).remote()
+    try:
+        yield name
+    finally:
+        ray.kill(actor)

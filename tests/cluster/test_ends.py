@@ -1,0 +1,86 @@
+"""However the process that started a batch ends, nothing of it goes on, and the next one finds what was done."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from detailscribe.agent.batch.ledger import read_rows
+
+from .conftest import MARK, processes_of
+from .quick import Notes
+
+DRIVER = Path(__file__).with_name("driver.py")
+COUNT = 12
+
+
+@contextmanager
+def driver(folder, pause, mark):
+    with (folder / "errors").open("w") as errors:
+        started = subprocess.Popen(
+            [sys.executable, str(DRIVER), str(folder), str(COUNT), str(pause)],
+            env=os.environ | {MARK: mark},
+            stdout=errors,
+            stderr=errors,
+        )
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+
+
+def has_drawn(folder, count, process):
+    """Wait until so many images are done."""
+    notes = Notes(folder / "notes")
+    while len(notes.read("end")) < count:
+        assert process.poll() is None, (folder / "errors").read_text()
+        time.sleep(0.05)
+
+
+def is_alone(mark):
+    """Whether every process with the mark ends within a minute."""
+    deadline = time.monotonic() + 60
+    while (left := processes_of(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left == []
+
+
+def test_after_the_driver_is_killed_nothing_goes_on_and_nothing_is_lost_or_done_twice(tmp_path):
+    mark = uuid4().hex
+    with driver(tmp_path, 1.0, mark) as first:
+        has_drawn(tmp_path, 4, first)
+        assert len(processes_of(mark)) > 3, "the mark is seen"
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        before = [row.prompt for row in read_rows(tmp_path / "out")]
+    assert is_alone(mark)
+    assert len(before) < COUNT
+    drawn = [what for _, _, what in Notes(tmp_path / "notes").read("end")]
+    with driver(tmp_path, 0.0, mark) as second:
+        assert second.wait(120) == 0, (tmp_path / "errors").read_text()
+    rows = list(read_rows(tmp_path / "out"))
+    assert Counter(row.prompt for row in rows) == Counter(f"thing number {n}" for n in range(COUNT))
+    assert {row.status for row in rows} == {"done"}
+    assert [row.prompt for row in rows[: len(before)]] == before
+    again = [what for _, _, what in Notes(tmp_path / "notes").read("end")][len(drawn) :]
+    assert not {*again} & {*before}, "what has a row is not drawn again"
+    assert is_alone(mark), "nor does anything go on after its end"
+
+
+def test_ctrl_c_leaves_no_process_and_puts_run_folders_in_order(tmp_path):
+    mark = uuid4().hex
+    with driver(tmp_path, 1.0, mark) as started:
+        has_drawn(tmp_path, 1, started)
+        started.send_signal(signal.SIGINT)
+        started.wait(90)
+    assert "KeyboardInterrupt" in (tmp_path / "errors").read_text()
+    assert is_alone(mark)
+    rows = list(read_rows(tmp_path / "out"))
+    assert {row.status for row in rows} <= {"done"}
+    assert not list((tmp_path / "out" / "runs").glob("*/.lock"))

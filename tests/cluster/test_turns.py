@@ -1,0 +1,105 @@
+"""One rate for the calls of all replicas."""
+
+import threading
+import time
+
+from detailscribe.agent import Cluster, run_batch
+from detailscribe.agent.roles import Roles, roles_of
+from detailscribe.tools.cluster import turns
+from detailscribe.tools.cluster.turns import Turns
+from detailscribe.tools.language.limits import limited_by, own_limiter
+from detailscribe.tools.language.server import ChatServer
+from detailscribe.tools.language.settings import ChatSettings
+
+from ..chat_server.protocol import MODEL
+from .quick import Looker, Notes, Painter
+
+
+async def test_turns_are_as_far_apart_as_the_rate_says_whoever_takes_them(monkeypatch):
+    slept = []
+
+    class Clock:
+        @staticmethod
+        def monotonic():
+            return 100.0
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(turns, "time", Clock)
+    monkeypatch.setattr(turns.asyncio, "sleep", sleep)
+    shared = Turns()
+    for _ in range(3):
+        await shared.take("model@here", 0.5)
+    await shared.take("another@here", 0.5)
+    assert slept == [0.0, 2.0, 4.0, 0.0]
+
+
+async def test_a_model_takes_its_limiter_from_where_it_is_made():
+    class Counting:
+        taken = 0
+
+        async def aacquire(self):
+            self.taken += 1
+
+    settings, counting = ChatSettings(model="m", base_url="http://localhost:1/v1", requests_per_minute=60), Counting()
+    with limited_by(lambda settings: counting):
+        server = ChatServer(settings)
+    await server._wait_for_turn()
+    assert counting.taken == 1
+    assert own_limiter(settings.model_copy(update={"requests_per_minute": None})) is None
+
+
+class Counter:
+    """Stands before the server; notes when calls come, and how many are there at once."""
+
+    def __init__(self, server, pause):
+        self.times, self.here, self.peak = [], 0, 0
+        self._chat, self._pause, self._lock = server.chat, pause, threading.Lock()
+
+    def __call__(self, data, key):
+        with self._lock:
+            self.times.append(time.monotonic())
+            self.here += 1
+            self.peak = max(self.peak, self.here)
+        time.sleep(self._pause)
+        answer = self._chat(data, key)
+        with self._lock:
+            self.here -= 1
+        return answer
+
+
+def decomposed(server, folder, count, concurrency, **chat):
+    """Run prompts that one endpoint decomposes on two replicas; each has one call under way at a time."""
+    notes = str(folder / "notes")
+
+    def asking(settings):
+        return Roles(roles_of(settings).decomposer, lambda: Painter(Notes(notes), 0.0), Looker)
+
+    done = run_batch(
+        ["a cat holding a red umbrella"] * count,
+        settings={"chat": {"model": MODEL, "url": server.url, "cache": "off"} | chat},
+        out=folder / "out",
+        policy="single",
+        concurrency=concurrency,
+        cluster=Cluster(replicas=2, cpus_per_replica=1, roles=asking),
+    )
+    assert [row.message for row in done.rows() if row.error] == []
+    assert done.tally.done == count
+
+
+def test_replicas_ask_one_endpoint_no_faster_than_one_process_may(ray, server, tmp_path, monkeypatch):
+    counter, per_minute = Counter(server, 0), 240
+    monkeypatch.setattr(server, "chat", counter)
+    decomposed(server, tmp_path, 6, 3, requests_per_minute=per_minute)
+    assert len(counter.times) >= 6
+    spread = counter.times[-1] - counter.times[0]
+    assert spread >= 0.9 * (len(counter.times) - 1) * 60 / per_minute
+
+
+def test_a_slow_endpoint_holds_back_the_runs_behind_it(ray, server, tmp_path, monkeypatch):
+    counter = Counter(server, 0.5)
+    monkeypatch.setattr(server, "chat", counter)
+    decomposed(server, tmp_path, 10, 2)
+    assert len(counter.times) >= 10
+    assert counter.peak <= 2 * 2, "no more runs are under way than replicas have places"
