@@ -1,7 +1,7 @@
 """A person as the judge: asked after each round with what the policy proposes, they decide."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Question:
     """What the policy would do, one decision for each image that waits."""
     folder: Path
     """The run folder, in which ``image.path`` is a PNG."""
+    earlier: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
+    """What the person said last, by image id; one that they stopped waits again as long as others are worked on."""
 
 
 Ask = Callable[[Question], "Sequence[Decision] | Awaitable[Sequence[Decision] | None] | None"]
@@ -55,6 +57,8 @@ async def answer_of(ask: Ask | None, state: RunState, context: Context, payload:
             f" {context.store.root}, or from Python with resume(folder, ask=...)"
         )
     proposed: list[Decision] = list(payload["proposed"])
-    said = ask(Question(population_of(state, context), tuple(proposed), context.store.root))
+    rulings = sorted(state.get("rulings", {}).values(), key=lambda ruling: ruling.round)
+    earlier = {decision.image: decision for ruling in rulings for decision in ruling.decisions}
+    said = ask(Question(population_of(state, context), tuple(proposed), context.store.root, earlier))
     said = await said if isinstance(said, Awaitable) else said
     return proposed if said is None else list(said)

@@ -105,4 +105,6 @@ def _of_folder(run: RecordedRun) -> dict[str, Any]:
 def _trouble(run: RecordedRun) -> str:
     if run.error is not None:
         return f"This run failed: {run.error.error}: {run.error.message}"
+    if run.interrupted:
+        return "This run was interrupted. The page shows it as far as its trace goes."
     return "This run is not at its end: it goes on, or was killed. The page shows it as far as its trace goes."

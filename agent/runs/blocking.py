@@ -67,6 +67,19 @@ def stopped_by_ctrl_c(control: RunControl | None) -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def ctrl_c_at_once() -> Generator[None]:
+    """Where nothing is being done that should come to its end first: Ctrl-C raises ``KeyboardInterrupt``, as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _loop_is_running() -> bool:
     try:
         asyncio.get_running_loop()

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...state import Decision, ImageRecord, Population
+from ...tools.errors import Interrupted
 from ..graph.person import RULE, Question
 from ..policies import refine_anew, reseed, stop
+from .blocking import ctrl_c_at_once
 
 KEYS = "Enter as proposed, r refine, n new seed, s stop, w own words"
 """What may be answered about an image."""
@@ -31,9 +33,16 @@ class TerminalAsker:
 
         Raises:
             EOFError: nobody is there to answer.
+            Interrupted: Ctrl-C was the answer.
         """
         self.say(f"round {question.population.round}: decide about {len(question.proposed)}; {KEYS}")
-        return [self._decide(question, decision) for decision in question.proposed]
+        try:
+            with ctrl_c_at_once():
+                return [self._decide(question, decision) for decision in question.proposed]
+        except KeyboardInterrupt as pressed:
+            raise Interrupted(
+                f"stopped at the question; go on with: detailscribe resume {question.folder}"
+            ) from pressed
 
     def _decide(self, question: Question, proposed: Decision) -> Decision:
         population, image = question.population, question.population.images[proposed.image]
@@ -44,6 +53,8 @@ class TerminalAsker:
         for verdict in look.verdicts:
             if verdict.answer != "pass":
                 self.say(f"  {verdict.answer}: {population.concepts.check(verdict.check).question}")
+        if image.id in question.earlier:
+            self.say(f"  you said before: {question.earlier[image.id].action}")
         self.say(f"  proposed: {proposed.action} ({proposed.rule}): {proposed.reason}")
         while True:
             key = self.read(f"{image.id} > ").strip().lower()

@@ -125,6 +125,11 @@ class Failed(EventBase):
     """Class of the exception."""
     message: str
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether nothing was wrong: somebody stopped the run."""
+        return self.error in ("Interrupted", "KeyboardInterrupt", "CancelledError")
+
 
 class RunFinished(EventBase):
     """The last line of a run that came to its end; ``image`` is the best one."""

@@ -117,6 +117,8 @@ def sentence(event: Event) -> str | None:
             return f"{place}compared {compared(event.comparison)}"
         case Decided():
             return f"{place}{event.image}: {event.decision.action} ({event.decision.rule}): {event.decision.reason}"
+        case Failed(interrupted=True):
+            return None
         case Failed():
             return f"{place}{event.node or 'run'} failed: {event.error}"
         case _:

@@ -52,7 +52,8 @@ E = TypeVar("E")
 T = TypeVar("T")
 
 Status = Literal["finished", "failed", "unfinished"]
-"""finished: it came to its end; failed: its last word is an error; unfinished: it goes on, or was killed."""
+"""finished: it came to its end; failed: its last word is an error; unfinished: it goes on, or was
+interrupted or killed."""
 
 EVENTS, RESULT, MANIFEST = "events.jsonl", "result.json", "manifest.json"
 
@@ -90,12 +91,17 @@ class RecordedRun:
         last = next((e for e in reversed(self.events) if isinstance(e, telling)), None)
         if isinstance(last, RunFinished):
             return "finished"
-        return "failed" if isinstance(last, Failed) else "unfinished"
+        return "failed" if isinstance(last, Failed) and not last.interrupted else "unfinished"
 
     @property
     def error(self) -> Failed | None:
         """Why it failed; None where it did not."""
         return next(e for e in reversed(self.events) if isinstance(e, Failed)) if self.status == "failed" else None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody stopped it, and nobody took it up again."""
+        return self.status == "unfinished" and isinstance(self.events[-1], Failed)
 
     @property
     def stop(self) -> str | None:

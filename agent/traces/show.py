@@ -138,6 +138,8 @@ def _outcome(run: RecordedRun) -> Text:
     best = "" if run.best is None else f"best     {run.path(run.best.id)}\n"
     if run.error is not None:
         return _text(best).append_text(_text(f"failed   {run.error.error}: {run.error.message}", style=BAD))
+    if run.interrupted:
+        return _text(best).append("unfinished: it was interrupted", style=DOUBT)
     if run.stop is None:
         return _text(best).append("unfinished: it goes on, or was killed", style=DOUBT)
     return _text(f"{best}stopped  {run.stop}")

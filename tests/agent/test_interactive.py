@@ -1,12 +1,14 @@
 """A person as the judge: asked after each round with what is proposed, at the keyboard or by a function."""
 
+import signal
+
 import pytest
 
 from detailscribe.agent import Adaptive, TerminalAsker, build_graph, history, read_run, resume, run
 from detailscribe.agent.policies import PolicyError, reseed, stop
 from detailscribe.agent.traces.events import Decided
 from detailscribe.state import Budget
-from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.errors import Interrupted, SettingsError
 
 from .fakes import PROMPT, FakeDiffusion, roles
 
@@ -135,6 +137,25 @@ def test_at_the_keyboard_one_key_an_image_decides(tmp_path):
     assert "  fail: Is the umbrella red?" in keys.said
     assert f"00-00  {done.folder / 'images' / '00-00.png'}" in keys.said
     assert any(line.startswith("  proposed: refine (few_checks_fail)") for line in keys.said)
+
+
+def test_ctrl_c_at_a_question_stops_there_and_the_run_asks_it_again(tmp_path):
+    def press(prompt):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"stopped at the question; go on with: detailscribe resume .*run$"):
+        asked_run(tmp_path, TerminalAsker(lambda line: None, press))
+    cut = read_run(tmp_path / "run")
+    assert (cut.status, cut.interrupted, cut.error) == ("unfinished", True, None)
+    keys = Answers("s")
+    done = resume(tmp_path / "run", policy=ONE, ask=keys.asker(), **roles(SCRIPT))
+    assert (done.stop, len(done.images)) == ("person", 1)
+
+
+def test_an_image_that_was_stopped_waits_again_beside_others_and_says_so(tmp_path):
+    keys = Answers("r", "s", "s", "s")
+    asked_run(tmp_path, keys.asker(), policy=Adaptive(images=2))
+    assert keys.said.count("  you said before: stop") == 1
 
 
 def test_enter_takes_the_proposal_and_another_key_is_asked_again(tmp_path):
