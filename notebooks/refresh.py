@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 HERE = Path(__file__).parent
 TIMEOUT = 600
@@ -16,7 +17,13 @@ def executed(path: Path) -> nbformat.NotebookNode:
     """The notebook with the outputs of this run; ``CellExecutionError`` where a cell raises."""
     book = nbformat.read(path, as_version=4)
     NotebookClient(
-        book, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+        book,
+        timeout=TIMEOUT,
+        record_timing=False,
+        resources={"metadata": {"path": str(HERE)}},
+        config=Config(
+            {"KernelManager": {"transport": "ipc"}}
+        ),  # no port that another may take first
     ).execute()
     return book
 
