@@ -127,6 +127,39 @@ async def test_the_shipped_program_scores_with_what_its_package_says(tmp_path, s
     assert [(s.value, s.reason) for s in scores] == [(4.0, None), (None, "ValueError: no dogs"), (19.0, None)]
 
 
+OFFLINE = """
+import os
+import torchvision._meta_registrations
+class Model:
+    def score(self, prompt, image):
+        return len(open("bert-base-uncased/vocab.txt").read())
+def load(name, med_config=None):
+    assert os.path.isfile(name) and os.path.isfile(med_config) and os.path.isabs(med_config)
+    return Model()
+"""
+
+
+async def test_a_tokenizer_beside_the_checkpoint_is_found_and_operators_are_not_missed(tmp_path, sample, monkeypatch):
+    """With a torchvision whose operators cannot be registered, as where it is another build's than torch."""
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "packages"
+    (here / "torchvision").mkdir(parents=True)
+    (here / "torchvision" / "__init__.py").touch()
+    (here / "torchvision" / "_meta_registrations.py").write_text("raise RuntimeError('no operator torchvision::nms')")
+    (here / "ImageReward.py").write_text(OFFLINE)
+    (here / "torch.py").write_text("from contextlib import nullcontext as no_grad")
+    (tmp_path / "weights" / "bert-base-uncased").mkdir(parents=True)
+    (tmp_path / "weights" / "bert-base-uncased" / "vocab.txt").write_text("12345")
+    files = [Path("weights") / name for name in ("ImageReward.pt", "med_config.json")]
+    for path in files:
+        path.touch()
+    arguments = [str(SHIPPED), *map(str, files)]
+    code = f"import runpy, sys; sys.path.insert(0, {str(here)!r}); sys.argv = {arguments}; "
+    code += f"runpy.run_path({str(SHIPPED)!r}, None, '__main__')"
+    [score] = await metric([sys.executable, "-c", code]).score_all([sample(noise(1))])
+    assert (score.value, score.reason) == (5.0, None)
+
+
 def test_an_environment_is_made_once_and_anew_where_it_was_cut_off(tmp_path, monkeypatch):
     calls: list[list[str]] = []
     monkeypatch.setattr(

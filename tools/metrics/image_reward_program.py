@@ -29,9 +29,16 @@ def main(arguments: list[str]) -> int:
 
 
 def load(checkpoint: str = "ImageReward-v1.0", med_config: "str | None" = None) -> Any:
-    """The model of a name or file."""
-    # The package imports OpenAI's clip, which is on no registry, for other scores than its own.
-    sys.modules.setdefault("clip", types.ModuleType("clip"))
+    """The model of a name or file; a tokenizer that lies beside the file needs no hub."""
+    # The package imports OpenAI's clip, which is on no registry, for other scores than its own. Of torchvision it
+    # takes what scales pictures; the operators, which cannot be registered where pip took torch and torchvision from
+    # different indexes, are left out.
+    for unused in ("clip", "torchvision._meta_registrations"):
+        sys.modules.setdefault(unused, types.ModuleType(unused))
+    if med_config is not None:
+        checkpoint, med_config = os.path.abspath(checkpoint), os.path.abspath(med_config)
+        # The package asks for "bert-base-uncased", which is looked for here first.
+        os.chdir(os.path.dirname(checkpoint))
     import ImageReward  # pyright: ignore[reportMissingImports]
 
     return ImageReward.load(checkpoint, med_config=med_config)
