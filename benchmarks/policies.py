@@ -1,10 +1,12 @@
-"""What policies make of the same number of denoiser evaluations, against best-of-N.
+"""What the default policy makes of evaluations, against best-of-N: the figures of ``experiments/frontier.toml``.
 
 Every figure is the independent judge's, on held-out prompts, paired by prompt and seed, with 95% bootstrap intervals.
-``half_gain`` is how far the default policy at half the evaluations of best-of-N is above it (at least 0 is wanted), and
-``equal_gain`` how far at as many (at least 0.15 is wanted); each is the smaller one of N = 4 and N = 8.
+``half_gain`` is how far the default policy at half the evaluations of best-of-N is above it (at least 0 is wanted), the
+smaller one of N = 4 and N = 8. ``equal_gain`` is how far at as many (at least 0.15 is wanted), at the largest N whose
+best-of-N leaves as much room below 100%, which ``equal_evaluations`` names; each N has its own figure beside it.
 
     python -m benchmarks.policies --prompts 200 --json
+    python -m benchmarks.policies --out runs/frontier   # of runs that are there; what is missing is run
 """
 
 import argparse
@@ -12,10 +14,10 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from detailscribe.agent.experiments.loading import Loadout, loaded
+from detailscribe.agent.experiments.loading import Loadout, load_experiment
 from detailscribe.agent.experiments.measures import MEASURES
 from detailscribe.agent.experiments.perform import Crew, perform
 from detailscribe.agent.experiments.rows import Row
@@ -26,58 +28,54 @@ from detailscribe.agent.experiments.tables import markdown
 
 from .figures import print_json
 
-DRAWING = 56
-"""Evaluations of one full drawing: 28 guided steps."""
-SIZES = (4, 8)
-"""N of best-of-N."""
-OTHERS = ("multi_round", "seed_search", "hybrid", "halving", "random")
-"""Compared beside the default, at the evaluations of the larger N."""
+FRONTIER = Path(__file__).parents[1] / "experiments" / "frontier.toml"
+BOUNDS = (112, 224, 448)
+"""Evaluations of 2, 4 and 8 full drawings."""
+WANTED = 0.15
+"""Of ``equal_gain``."""
 
 
-def experiment(prompts: int, seeds: int) -> dict[str, Any]:
-    """What is run, as an experiment file would say it."""
-    best = [{"policy": "best_of_n", "label": f"best_of_{n}", "args": {"n": n}} for n in SIZES]
-    ours = [
-        _bounded("adaptive", f"adaptive_{part}_of_{n}", DRAWING * n // share, {"images": 1})
-        for n in SIZES
-        for part, share in (("half", 2), ("equal", 1))
-    ]
-    args = {"multi_round": {"rounds": 8}, "seed_search": {"n": 2, "rounds": 8}, "random": {"images": 1}}
-    others = [_bounded(name, name, DRAWING * SIZES[-1], args.get(name, {})) for name in OTHERS]
-    return {
-        "question": "What do policies make of the same number of denoiser evaluations?",
-        "prompts": {"embedded": prompts},
-        "seeds": seeds,
-        "budget": {"rounds": 8, "images": 16},
-        "policies": [*best, *ours, *others, {"policy": "single"}],
-    }
+def frontier(seeds: int, everything: bool) -> Loadout:
+    """The experiment with so many of its seeds; without ``everything``, the default policy and best-of-N alone."""
+    loadout = load_experiment(FRONTIER)
+    kept = [v for v in loadout.variants if everything or v.policy in ("adaptive", "best_of_n")]
+    experiment = loadout.experiment.model_copy(update={"seeds": loadout.experiment.seeds[:seeds]})
+    return replace(loadout, experiment=experiment, variants=tuple(kept))
 
 
-def _bounded(policy: str, label: str, evaluations: int, args: dict[str, Any]) -> dict[str, Any]:
-    return {"policy": policy, "label": label, "args": args, "budget": {"evaluations": evaluations}}
+def adaptive(bound: int) -> str:
+    """Label of the default policy with so many evaluations."""
+    return f"adaptive budget.evaluations={bound}"
 
 
-async def measure(loadout: Loadout, folder: Path) -> list[Row]:
-    """Every run, judged."""
-    return await perform(loadout, folder, await Crew.of(loadout))
+def best_of_n(bound: int) -> str:
+    """Label of as many drawings as so many evaluations reach for."""
+    return f"best_of_n budget.evaluations={bound}"
 
 
 def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
     """Everything measured, by dotted name."""
     groups, figures = by_label(rows), dict[str, float]()
     for label, group in groups.items():
-        figures |= _named(f"{label}.all_correct", proportion(group, MEASURES["all_correct"]))
-        for name in ("checks", "critic_all_correct", "evaluations", "images", "critic_calls", "seconds"):
-            found = estimate(group, MEASURES[name])
-            figures[f"{label}.{name}"] = found.value if found else 0.0
-    for part in ("half", "equal"):
-        for n in SIZES:
-            gain = difference(groups[f"adaptive_{part}_of_{n}"], groups[f"best_of_{n}"], MEASURES["all_correct"])
-            figures |= _named(f"{part}_gain_over_{n}", gain)
-        figures[f"{part}_gain"] = min(figures[f"{part}_gain_over_{n}"] for n in SIZES)
-    figures["runs"] = len(rows)
-    figures["wall_seconds"] = seconds
-    return figures
+        name = label.replace(" budget.evaluations=", "_")
+        figures |= _named(f"{name}.all_correct", proportion(group, MEASURES["all_correct"]))
+        for measure in ("checks", "critic_all_correct", "evaluations", "images", "critic_calls", "seconds"):
+            found = estimate(group, MEASURES[measure])
+            figures[f"{name}.{measure}"] = found.value if found else 0.0
+    for bound in BOUNDS:
+        figures[f"room_over_{bound}"] = 1 - figures[f"best_of_n_{bound}.all_correct"]
+        figures |= _gain(groups, "equal", bound, bound)
+    for bound in BOUNDS[1:]:
+        figures |= _gain(groups, "half", bound // 2, bound)
+    figures["half_gain"] = min(figures[f"half_gain_over_{bound}"] for bound in BOUNDS[1:])
+    figures["equal_evaluations"] = max((b for b in BOUNDS if figures[f"room_over_{b}"] >= WANTED), default=BOUNDS[0])
+    figures["equal_gain"] = figures[f"equal_gain_over_{figures['equal_evaluations']}"]
+    return figures | {"runs": len(rows), "wall_seconds": seconds}
+
+
+def _gain(groups: dict[str, list[Row]], name: str, ours: int, theirs: int) -> dict[str, float]:
+    found = difference(groups[adaptive(ours)], groups[best_of_n(theirs)], MEASURES["all_correct"])
+    return _named(f"{name}_gain_over_{theirs}", found)
 
 
 def _named(name: str, found: Interval | None) -> dict[str, float]:
@@ -87,16 +85,13 @@ def _named(name: str, found: Interval | None) -> dict[str, float]:
 def show(rows: Sequence[Row]) -> None:
     """The figures as tables."""
     groups = by_label(rows)
+    asked = [(bound, bound) for bound in BOUNDS] + [(bound // 2, bound) for bound in BOUNDS[1:]]
     pairs = {
-        f"{label} against best_of_{n}": (groups[label], groups[f"best_of_{n}"])
-        for n in SIZES
-        for label in (f"adaptive_half_of_{n}", f"adaptive_equal_of_{n}")
+        f"adaptive {ours} against best_of_n {n}": (groups[adaptive(ours)], groups[best_of_n(n)]) for ours, n in asked
     }
-    largest = groups[f"best_of_{SIZES[-1]}"]
-    pairs |= {f"{name} against best_of_{SIZES[-1]}": (groups[name], largest) for name in OTHERS}
     print(markdown(summary(rows)))
     print()
-    print(markdown(differences_table("Against best-of-N", pairs)))
+    print(markdown(differences_table("By evaluations, against best-of-N", pairs)))
 
 
 def main() -> None:
@@ -104,18 +99,23 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=200, help="held-out prompts")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each prompt")
     parser.add_argument("--quick", action="store_true", help="16 prompts and one seed, to see that it works")
+    parser.add_argument("--all", action="store_true", help="every policy of the experiment")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--out", type=Path, help="keep the runs here, so that a stopped benchmark goes on")
+    parser.add_argument("--out", type=Path, help="of the runs: a finished experiment's, or where a stopped one goes on")
     chosen = parser.parse_args()
     prompts, seeds = (16, 1) if chosen.quick else (chosen.prompts, chosen.seeds)
-    loadout = loaded("policies", experiment(prompts, seeds), Path())
-    began = time.perf_counter()
+    loadout, began = frontier(seeds, chosen.all), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        rows = asyncio.run(measure(loadout, chosen.out or Path(folder)))
+        rows = asyncio.run(measure(loadout, chosen.out or Path(folder), prompts))
     if chosen.json:
         print_json(figures_of(rows, time.perf_counter() - began))
     else:
         show(rows)
+
+
+async def measure(loadout: Loadout, folder: Path, prompts: int) -> list[Row]:
+    """Every run, judged."""
+    return await perform(loadout, folder, await Crew.of(loadout), prompts=prompts)
 
 
 if __name__ == "__main__":
