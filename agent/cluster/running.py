@@ -3,19 +3,21 @@
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...tools.cluster.claiming import claimed_name
 from ...tools.cluster.joining import joined
 from ...tools.cluster.turns import started_turns
 from ...tools.errors import SettingsError
 from ..batch.folder import read_manifest
-from ..batch.jobs import Job
-from ..batch.ledger import Ledger
+from ..batch.jobs import Job, digest
+from ..batch.ledger import RESULTS, Ledger
 from ..batch.outcomes import FailedElsewhere
 from ..batch.rows import Row
+from ..batch.sources import display
 from ..runs.many import perform_many
 from ..runs.outcome import Run
 from ..settings import Loaded
@@ -59,7 +61,7 @@ async def run_on_cluster(
     Raises:
         DetailScribeError: the cluster cannot be joined, or no replica can work.
     """
-    home = _home(cluster, ledger.root, keep_runs)
+    home, store = _home(cluster, ledger.root, keep_runs)
     local = int(cluster.replicas * (cluster.cpus_per_replica or 1))
     with joined(cluster.address, max(local, os.cpu_count() or 1), cluster.news) as ray:
         async with _performing(ray, cluster, loaded, home, concurrency, note_models) as perform:
@@ -71,17 +73,20 @@ async def run_on_cluster(
                 keep_runs=keep_runs,
                 on_row=on_row,
             )
+    if store is not None:
+        store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
 
 
-def _home(cluster: Cluster, root: Path, keep_runs: bool) -> Home:
+def _home(cluster: Cluster, root: Path, keep_runs: bool) -> tuple[Home, RunStore | None]:
+    """Where runs go on, and the store that they go to, which has this batch and no other."""
     if cluster.store is None:
-        return Home(root.resolve(), None)
+        return Home(root.resolve(), None), None
     if not keep_runs:
         raise SettingsError("--store is where run folders are kept, and --no-runs keeps none: leave out one of them")
-    manifest = read_manifest(root)
+    store, manifest = RunStore(cluster.store), read_manifest(root)
     if manifest is not None:
-        begin_store(RunStore(cluster.store), manifest)
-    return Home(root.resolve(), cluster.store)
+        begin_store(store, manifest)
+    return Home(root.resolve(), cluster.store), store
 
 
 @asynccontextmanager
@@ -98,7 +103,7 @@ async def _performing(
     share = share_of(cluster, there.get("CPU", 0), there.get("GPU", 0))
     limited = loaded.settings.chat.requests_per_minute is not None
     pool = Pool([Member(number, None) for number in range(1, cluster.replicas + 1)], places)
-    with started_turns(ray) if limited else nullcontext() as turns:
+    with _alone(ray, home), started_turns(ray) if limited else nullcontext() as turns:
         origin = Origin(loaded, cluster.roles, home, share.threads, os.getcwd(), tuple(sys.argv), turns)
 
         def make() -> Any:
@@ -113,6 +118,13 @@ async def _performing(
             yield Performer(ray, pool, tending)
         finally:
             await tending.end(ORDERLY)
+
+
+def _alone(ray: Any, home: Home) -> AbstractContextManager[None]:
+    """No other batch of the cluster goes to the same store; a folder is locked by the rows."""
+    if home.url is None:
+        return nullcontext()
+    return claimed_name(ray, f"batch-{digest(home.url)}", f"the store {display(home.url)}")
 
 
 def _start_replica(ray: Any, share: Share, places: int, origin: Origin) -> Any:

@@ -75,6 +75,7 @@ async def perform_many(
     """As ``run_many``, wherever the jobs are run: ``perform`` is given each and its run folder."""
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], Going] = {}
+    ended: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow
     doubts = Doubts(concurrency)
     started = 0
 
@@ -93,12 +94,12 @@ async def perform_many(
                 folder = ledger.root / RUNS / job.folder
                 task = asyncio.create_task(_awaited(perform(job, folder)))
                 running[task] = Going(job, folder, started)
+                task.add_done_callback(ended.put_nowait)
             if not running:
                 break
-            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                for sure in doubts.settle(running.pop(task).ended(task, started)):
-                    note(sure)
+            task = await ended.get()
+            for sure in doubts.settle(running.pop(task).ended(task, started)):
+                note(sure)
         for sure in doubts.rest():
             note(sure)
     finally:

@@ -4,8 +4,6 @@ import os
 
 import pytest
 
-pytest.importorskip("ray", reason="the extra `ray` is not installed")
-
 MARK = "TESTED_BATCH"
 """A variable that every process of a cluster inherits, by which it is found."""
 
@@ -13,6 +11,7 @@ MARK = "TESTED_BATCH"
 @pytest.fixture(scope="session")
 def ray(tmp_path_factory):
     """Ray, connected to a small cluster of this machine; processes of it are far from the tests' own modules."""
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from detailscribe.tools.cluster.library import library
 
     ray = library()

@@ -118,6 +118,7 @@ def test_runs_go_to_a_store_and_are_taken_from_there_by_whoever_begins_anew(ray,
         run = read_run(tmp_path / "store" / row.run)
         assert (run.status, run.prompt) == ("finished", row.prompt)
         assert (tmp_path / "store" / row.best).is_file()
+    assert (tmp_path / "store" / "results.jsonl").read_bytes() == (tmp_path / "one" / "results.jsonl").read_bytes()
     again = batch(tmp_path / "two", PROMPTS[:4], notes, store=url)
     assert {row.run for row in again.values()} == {row.run for row in rows.values()}
     assert len(notes.read("begin")) == 4, "nothing is drawn again"

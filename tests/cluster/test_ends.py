@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from detailscribe.agent.batch.ledger import read_rows
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 from .conftest import MARK, processes_of
 from .quick import Notes
