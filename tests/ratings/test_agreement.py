@@ -1,5 +1,8 @@
 """Agreement, held against published examples."""
 
+import random
+
+import numpy as np
 import pytest
 
 from detailscribe.agent.ratings.agreement import alpha, balanced_accuracy, cohen_kappa, kendall, ranks, spearman
@@ -38,6 +41,24 @@ def test_the_interval_of_alpha_holds_it_and_does_not_change():
     assert found.value == pytest.approx(0.815, abs=5e-4)
     assert found.low < found.value < found.high
     assert found == alpha_interval(units(*KRIPPENDORFF), "ordinal")
+
+
+def test_the_interval_of_alpha_is_as_wide_as_a_plain_bootstrap_of_units_makes_it():
+    rng = random.Random(1)
+    pairs = [(a, a if rng.random() < 0.7 else rng.randint(1, 3)) for a in (rng.randint(1, 3) for _ in range(60))]
+    found = alpha_interval(pairs, "nominal")
+    drawn = sorted(alpha(rng.choices(pairs, k=len(pairs)), "nominal") for _ in range(600))
+    assert found.value == pytest.approx(alpha(pairs, "nominal"))
+    assert (found.low, found.high) == pytest.approx((drawn[15], drawn[584]), abs=0.04)
+    assert found.high - found.low > 0.2
+
+
+def test_an_interval_over_groups_has_the_width_of_95_of_100_experiments():
+    """The statistic is a mean here, whose interval is known: 1.96 standard errors to each side."""
+    values = list(np.random.default_rng(2).normal(size=400))
+    found = rank_interval(values, values, [str(n) for n in range(400)], lambda x, y: float(x.mean()))
+    half = 1.96 * float(np.std(values)) / 20
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), abs=0.1 * half)
 
 
 def test_rank_correlations_are_those_of_published_examples():
