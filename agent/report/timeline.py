@@ -17,6 +17,7 @@ WORK = {
     "generate": "drawing",
     "refine": "refining",
     "critique": "looking",
+    "person": "a person deciding",
     "finish": "choosing",
 }
 """What each node does, in words."""
