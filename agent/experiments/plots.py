@@ -2,7 +2,7 @@
 
 import io
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .curves import Curve, Figure
 
@@ -110,7 +110,7 @@ def _finish(axes: "Axes", figure: Figure) -> None:
 
 def _legend(canvas: "Canvas", *of: "Axes") -> None:
     """Below everything, in as many columns as its texts leave room for; none where nothing has a name."""
-    handles, labels = list[object](), list[str]()
+    handles, labels = list[Any](), list[str]()
     for axes in of:
         more, names = axes.get_legend_handles_labels()
         handles += more

@@ -29,7 +29,7 @@ def totals(found: Sequence[Replayed]) -> Table:
     scored = [one for one in found if one.score is not None]
     shares = [_mean(scored, value, proportion_interval) for value in (_judge_right, _critic_right)]
     checks = [_mean(scored, value, mean_interval) for value in (_judge_checks, _critic_checks)]
-    costs = [_mean(scored, value, mean_interval) for value in (lambda s: s.evaluations, lambda s: s.images)]
+    costs = [_mean(scored, value, mean_interval) for value in (_evaluations, _images)]
     columns = (
         *(Column("scored"), Column("left")),
         *(Column(f"all correct, {eyes}", "share") for eyes in ("judge", "critic")),
@@ -79,6 +79,14 @@ def _judge_right(score: Score) -> float | None:
 
 def _critic_right(score: Score) -> float | None:
     return float(score.critic == 1)
+
+
+def _evaluations(score: Score) -> float | None:
+    return score.evaluations
+
+
+def _images(score: Score) -> float | None:
+    return score.images
 
 
 def _mean(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ...state import Budget, ConceptGraph, Critique, Frozen, ImageRecord, Plan, Population
 from ...tools.errors import SettingsError
-from ...tools.roles import Critic, GenerateRequest, KnowsItsCost
+from ...tools.roles import Critic, GenerateRequest, KnowsItsCost, RedenoiseRequest
 from ...tools.store import Store
 from ..batch.jobs import digest, slug
 from ..graph.routing import first_requests, sends
@@ -199,9 +199,11 @@ async def _drawn(work: Sequence[Send], crew: Crew, store: Store) -> list[ImageRe
     diffusion = crew.cast.diffusion
 
     async def one(send: Send) -> ImageRecord:
-        request = send.arg["request"]
-        draw = diffusion.generate if isinstance(request, GenerateRequest) else diffusion.redenoise
-        [image] = await draw([request], store)
+        request: GenerateRequest | RedenoiseRequest = send.arg["request"]
+        if isinstance(request, GenerateRequest):
+            [image] = await diffusion.generate([request], store)
+        else:
+            [image] = await diffusion.redenoise([request], store)
         return image
 
     return list(await asyncio.gather(*map(one, work)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import cast
 
 from ...state import (
@@ -72,23 +71,22 @@ def walk(record: Record, policy: Policy) -> Walk:
     plan = policy.plan(record.concepts)
     asked = _first(record, plan)
     drawings, population = tuple(attempt for _, attempt in asked), None
-    recorded, decided = dict[str, str](), dict[int, list[Decision]]()
-    for round in count():
+    recorded, decided, work = dict[str, str](), dict[int, list[Decision]](), list[Decision]()
+    while True:
         missing = [request for request, attempt in asked if attempt not in record.images]
         if missing:
             return Walk(population, recorded, drawings, decided, _told(missing))
         found = {request.id: record.images[attempt] for request, attempt in asked}
         recorded |= {id: image.id for id, image in found.items()}
         made = [_as_asked(request, found[request.id]) for request, _ in asked]
-        population = _grown(record, population, made, recorded, decided.get(round - 1, []))
+        population = _grown(record, population, made, recorded, work)
         if isinstance(policy, Advised) and _would_ask(population):
             return Walk(population, recorded, drawings, decided, "an answer of a chat model")
-        decided[round] = decide(population, policy)
-        work = [decision for decision in decided[round] if decision.action != "stop"]
+        decisions = decided[population.round] = decide(population, policy)
+        work = [decision for decision in decisions if decision.action != "stop"]
         if not work:
             return Walk(population, recorded, drawings, decided)
         asked = _asked(work, population, recorded, plan)
-    raise AssertionError("a count never ends")
 
 
 def _first(record: Record, plan: Plan) -> Asked:
@@ -122,7 +120,7 @@ def _grown(
     before: Population | None,
     made: list[ImageRecord],
     recorded: dict[str, str],
-    decided: list[Decision],
+    work: list[Decision],
 ) -> Population:
     critiques = {i.id: record.critiques[recorded[i.id]].model_copy(update={"image": i.id}) for i in made}
     round = made[0].round
@@ -130,7 +128,7 @@ def _grown(
         concepts=record.concepts,
         images=({} if before is None else before.images) | {image.id: image for image in made},
         critiques=({} if before is None else before.critiques) | critiques,
-        decisions=({} if before is None else before.decisions) | {d.image: d for d in decided if d.action != "stop"},
+        decisions=({} if before is None else before.decisions) | {d.image: d for d in work},
         advice={key: one for key, one in record.advice.items() if int(key) <= round},
         budget=record.budget,
         seed=record.seed,
