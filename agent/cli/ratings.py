@@ -62,7 +62,7 @@ def _print(found: "Results") -> None:
     for one in tables(found):
         shown = Table(box=None, pad_edge=False, header_style="bold", title=one.title, title_justify="left")
         for heading in one.header:
-            shown.add_column(heading)
+            shown.add_column(heading, no_wrap=heading not in ("method", "metric", "question"), overflow="fold")
         for row in one.rows:
             shown.add_row(*map(Text, row))
         out.print()

@@ -40,8 +40,8 @@ def _methods(found: Results) -> Table:
             f.scenario,
             f.criterion,
             f.method,
-            _range(f.mean),
-            _range(f.gain, signed=True),
+            _range(f.mean, alone=f.prompts == 1),
+            _range(f.gain, signed=True, alone=f.prompts == 1),
             "-" if f.win_rate is None else f"{f.win_rate:.0%}",
             str(f.prompts),
             str(f.ratings),
@@ -53,7 +53,7 @@ def _methods(found: Results) -> Table:
         header,
         rows,
         "Means over prompts from 1 to 5, and the gain over the baseline on the prompts of both, with 95% bootstrap"
-        " intervals; a tie counts half in the win rate.",
+        " intervals, which a single prompt has none of; a tie counts half in the win rate.",
     )
 
 
@@ -110,11 +110,12 @@ def _critic(found: Results) -> Table:
     )
 
 
-def _range(interval: Interval | None, digits: int = 2, signed: bool = False) -> str:
+def _range(interval: Interval | None, digits: int = 2, signed: bool = False, alone: bool = False) -> str:
+    """``3.50 (3.00 to 4.00)``; the value without the rest where it stands alone."""
     if interval is None:
         return "-"
     value, low, high = (f"{v:{'+' if signed else ''}.{digits}f}" for v in (interval.value, interval.low, interval.high))
-    return f"{value} ({low} to {high})"
+    return value if alone else f"{value} ({low} to {high})"
 
 
 def _number(value: float | None, signed: bool = False) -> str:

@@ -215,6 +215,11 @@ def test_markdown_holds_every_table(key, tmp_path):
     assert "## Metrics against people" in text
 
 
+def test_a_single_prompt_has_no_interval_of_no_width(key, tmp_path):
+    found = results(answers_of(key, tmp_path, export(key, "Ada", opinions(key, (1,), (5,)))), key)
+    assert "| finemethod | 5.00 | +4.00 | 100% | 1 | 1 |" in as_markdown(found)
+
+
 def test_the_page_and_the_key_speak_of_the_same_pictures(runs, tmp_path):
     written = leave(runs, tmp_path, checks=True)
     assert key_of(written) == survey_of(runs, checks=True).key
