@@ -79,7 +79,8 @@ WIDE = Menu(drawings=3, rounds=2, start_steps=(1, 2, 4), width=2)
 POLICIES = [
     *(Adaptive(), Adaptive(images=1), Adaptive(images=3, width=2), Adaptive(operator="resume"), Adaptive(patience=1)),
     *(Single(), Single(operator="inject"), BestOfN(n=3), MultiRound(), MultiRound(patience=None, keep="newest")),
-    *(MultiRound(operator="resume", start_step=(4, 2, 1)), SeedSearch(n=3, m=2, rounds=3), Hybrid(sequential=4)),
+    *(MultiRound(operator="resume", start_step=(4, 2, 1)), MultiRound(operator="resume", patience=None)),
+    *(SeedSearch(n=3, m=2, rounds=3), Hybrid(sequential=4)),
 ]
 
 
