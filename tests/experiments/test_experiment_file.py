@@ -163,5 +163,5 @@ def test_the_experiments_that_ship_can_be_run_and_say_what_they_ask(path):
     assert len(loadout.variants) >= 3
 
 
-def test_seven_experiments_ship():
-    assert len(SHIPPED) == 7
+def test_eight_experiments_ship():
+    assert len(SHIPPED) == 8
