@@ -2,8 +2,9 @@
 
 import pytest
 
-from detailscribe.agent import Adaptive, arun, read_run
+from detailscribe.agent import Adaptive, BestOfN, arun, read_run
 from detailscribe.agent.report import write_collection, write_report
+from detailscribe.state import Budget
 
 from .browser import CHROMIUM, Browser
 from .fakes import PROMPT, FakeDiffusion, roles
@@ -154,3 +155,12 @@ async def test_the_gallery_shows_the_same_runs(browser, runs):
     assert browser.value("getComputedStyle(document.querySelector('tbody')).display") == "grid"
     assert browser.value("document.querySelectorAll('tbody tr:not([hidden])').length") == 3
     assert read_run(runs / "b").status == "failed"
+
+
+async def test_a_link_leads_to_its_card_on_a_page_of_many_which_lays_out_only_what_is_seen(browser, tmp_path):
+    await arun(PROMPT, out=tmp_path / "run", policy=BestOfN(n=120), budget=Budget(images=120), **roles({}))
+    browser.open(write_report(tmp_path / "run"))
+    assert browser.value("getComputedStyle(document.querySelector('.card')).contentVisibility") == "auto"
+    browser.value("document.querySelector('a[href=\"#image-100\"]').click()")
+    top = "document.getElementById('image-100').getBoundingClientRect().top"
+    assert 0 <= browser.value(f"new Promise(done => setTimeout(() => done({top}), 300))") < 100
