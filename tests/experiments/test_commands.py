@@ -61,6 +61,26 @@ def test_a_plan_is_told_and_nothing_is_run(cli, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_trees_are_recorded_and_any_policy_is_scored_on_them(cli, tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY + "\n[tree]\ndrawings = 1\nrounds = 1\nstart_steps = [1]\n")
+    told = cli("experiment", "tiny.toml", "--exhaustive", "--check")
+    assert told.stdout.splitlines()[-1] == "1 prompts, 1 seed(s): 1 trees of at most 5 images"
+    done = cli("experiment", "tiny.toml", "--exhaustive")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == "  detailscribe replay runs/tiny-trees --policy NAME"
+    scored = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=1")
+    assert scored.exit_code == 0, scored.output
+    assert "It never left a tree" in scored.stdout
+    left = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=2")
+    assert "a first drawing, seed" in left.stdout
+    assert "record them with a wider menu" in left.stdout
+    bounded = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=2", "-b", "images=1")
+    assert "It never left a tree" in bounded.stdout
+    wrong = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-b", "pictures=1")
+    assert wrong.exit_code == 2
+    assert wrong.stderr.startswith("error: --bound pictures")
+
+
 def test_every_mistake_of_a_file_is_one_line(cli, tmp_path):
     (tmp_path / "bad.toml").write_text(TINY.replace('"single"', '"singel"').replace("seeds", "seds"))
     done = cli("experiment", "bad.toml")
