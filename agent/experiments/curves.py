@@ -79,19 +79,21 @@ def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     return [figure for name in names if (figure := _sweep(name, groups, variants)) is not None]
 
 
-def round_by_round(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
-    """Quality after each round: of the image that would be chosen, and of the newest one."""
+def round_by_round(rows: Sequence[Row], variants: Sequence[Variant] = ()) -> list[Figure]:
+    """Quality after each round: of the image that would be chosen, and of the newest one.
+
+    ``variants`` tell which curves belong together.
+    """
     last = max((image.round for row in finished(rows) for image in row.images), default=0)
     if last == 0:
         return []
-    groups, found = by_label(rows), list[Figure]()
+    known, found = {variant.label: variant for variant in variants}, list[Figure]()
     for kind, measure in (("chosen", chosen_after), ("newest", newest_after)):
-        curves = [
-            Curve(_numbers(variant), tuple(map(float, range(last + 1))), ends, _family(variant))
-            for variant in variants
-            if (group := finished(groups.get(variant.label, [])))
-            and (ends := tuple(y for r in range(last + 1) if (y := proportion(group, measure(r))) is not None))
-        ]
+        curves: list[Curve] = []
+        for label, group in by_label(finished(rows)).items():
+            name, family = (_numbers(known[label]), _family(known[label])) if label in known else (label, "")
+            ends = [y for r in range(last + 1) if (y := proportion(group, measure(r))) is not None]
+            curves.append(Curve(name, tuple(map(float, range(last + 1))), tuple(ends), family))
         found.append(Figure(f"rounds_{kind}", f"The {kind} image after each round", "round", _QUALITY, tuple(curves)))
     return found
 
