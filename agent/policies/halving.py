@@ -18,7 +18,8 @@ class Halving(Refining):
 
     Successive halving (arXiv 1502.07943) with the critic's verdicts on previews as the loss: what
     the denoiser takes for the final picture at an early step shows already which things are there.
-    A preview costs a look as well, so it pays where drawing is dearer than looking.
+    A preview costs a look as well, so it pays where drawing is dearer than looking. Under a budget
+    of evaluations it begins with no more seeds than could all be drawn to the end.
     """
 
     n: int = Field(default=8, ge=1)
