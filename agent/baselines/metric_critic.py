@@ -40,10 +40,11 @@ class MetricCritic:
             model=self.model,
             prompt=f"{concepts.prompt} [picture {image.path}]",
             reply=told,
-            seconds=time.perf_counter() - started,
+            # Of a metric that asks, the time is that of its own exchanges.
+            seconds=0 if score.exchanges else time.perf_counter() - started,
         )
         verdicts = tuple(_verdict(check.id, score, told) for check in concepts.checks)
-        return Critique(image=image.id, verdicts=verdicts, exchanges=(exchange,))
+        return Critique(image=image.id, verdicts=verdicts, exchanges=(*score.exchanges, exchange))
 
 
 def squashed(value: float) -> float:

@@ -90,6 +90,14 @@ def test_a_template_that_cannot_be_used_is_told(scripted, tmp_path):
         rewriter(scripted, templates=tmp_path)
 
 
+def test_a_choice_by_a_rubric_is_paid_for_as_everything_else(scripted, tmp_path):
+    scripted.always = Said(json.dumps({"reason": "", "rating": 2}))
+    done = drawn("embedded+best-by-interactions", scripted, tmp_path, "best_of_n")
+    assert len(scripted.requests) == 4
+    assert (done.spend.images, done.spend.critic_calls, done.spend.tokens) == (4, 4, 440)
+    assert done.spend.money == pytest.approx(4 * (100 * 1.0 + 10 * 2.0) / 1e6)
+
+
 def answered(answer):
     return json.dumps({"answers": [{"check": "whole", "evidence": "the paw is empty", "answer": answer}]})
 

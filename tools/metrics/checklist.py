@@ -31,7 +31,9 @@ class Checklist(AskingMetric):
         if concepts is None or not concepts.checks:
             return missing("there is no checklist for the prompt")
         critique = await self._critic.critique(sample.image, concepts, sample.store)
-        return checklist_score(critique.verdicts, whole=self._whole)
+        taken_apart = concepts.exchanges if sample.concepts is None else ()
+        score = checklist_score(critique.verdicts, whole=self._whole)
+        return score.model_copy(update={"exchanges": (*taken_apart, *critique.exchanges)})
 
     async def _concepts(self, sample: Sample) -> ConceptGraph | None:
         if sample.concepts is not None or self._decomposer is None:

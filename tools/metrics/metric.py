@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from ...state import ConceptGraph, Frozen, ImageRecord
+from ...state import ConceptGraph, Exchange, Frozen, ImageRecord
 from ..roles import Metric
 from ..store import Store
 from ..vision.tasks import task_group
@@ -35,6 +35,8 @@ class Score(Frozen):
     """Why there is no value; only then, and always then."""
     note: str = ""
     """What is to be known of the value, such as the words of the model that gave it."""
+    exchanges: tuple[Exchange, ...] = Field(default=(), exclude=True)
+    """What was asked of chat models for it, and what that cost; no part of the score where it is kept."""
 
     @model_validator(mode="after")
     def _missing_has_a_reason(self) -> Self:
@@ -43,9 +45,9 @@ class Score(Frozen):
         return self
 
 
-def missing(reason: str) -> Score:
+def missing(reason: str, exchanges: tuple[Exchange, ...] = ()) -> Score:
     """No value, for this reason."""
-    return Score(value=None, reason=reason)
+    return Score(value=None, reason=reason, exchanges=exchanges)
 
 
 @runtime_checkable

@@ -63,5 +63,5 @@ class Rubric(AskingMetric):
         try:
             reply = await self._chat.ask(question, RatingAnswer)
         except ReplyError as error:
-            return missing(error.reason)
-        return Score(value=float(reply.value.rating), note=reply.value.reason)
+            return missing(error.reason, error.exchanges)
+        return Score(value=float(reply.value.rating), note=reply.value.reason, exchanges=reply.exchanges)

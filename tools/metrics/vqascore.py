@@ -33,7 +33,7 @@ class VqaScore(AskingMetric):
         try:
             found = await self._chat.likelihood(question)
         except ReplyError as error:
-            return missing(error.reason)
+            return missing(error.reason, error.exchanges)
         if found.probability is None:
-            return missing(found.reason or "the server gives no probability")
-        return Score(value=found.probability)
+            return missing(found.reason or "the server gives no probability", (found.exchange,))
+        return Score(value=found.probability, exchanges=(found.exchange,))
