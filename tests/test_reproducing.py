@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from detailscribe.agent.cli import app
+from detailscribe.agent.cli.methods import load_methods
 from detailscribe.agent.policies import resolve_policy
 from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
 from detailscribe.agent.presets import preset_named
@@ -29,8 +30,30 @@ def parsed(line):
     return command.make_context(name, words).params
 
 
-def test_the_page_shows_each_of_the_four_commands():
-    assert {shlex.split(line)[1] for line in COMMANDS} >= {"data", "batch", "evaluate", "rate", "ratings"}
+def section(title):
+    """The commands under a heading."""
+    lines = PAGE.partition(f"## {title}")[2].partition("\n## ")[0].splitlines()
+    return [line.strip() for line in lines if line.startswith("    detailscribe ")]
+
+
+@pytest.mark.parametrize("title", ["With full-size models", "Today, on a laptop"])
+def test_four_commands_make_the_tables_and_a_fifth_reads_what_people_answered(title):
+    words = [shlex.split(line)[1] for line in section(title)]
+    assert words[:4] == ["data", "batch", "evaluate", "rate"]
+    assert words[4:] in ([], ["ratings"])
+
+
+def test_each_command_takes_what_the_one_before_it_leaves():
+    for title in ("With full-size models", "Today, on a laptop"):
+        data, batch, evaluate, rate = (parsed(line) for line in section(title)[:4])
+        assert batch["prompts"] == str(data["out"])
+        assert evaluate["runs"] == rate["runs"] == [str(batch["out"])]
+        assert evaluate["against"] in (None, *batch["methods"].split(","))
+        if title.startswith("With"):
+            ratings = parsed(section(title)[4])
+            assert ratings["scores"] == [evaluate["out"]]
+            assert ratings["key"] == rate["out"].with_suffix(".key.json")
+            assert ratings["against"] == evaluate["against"]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -40,6 +63,9 @@ def test_every_command_is_taken_as_it_stands(line):
         settings = load_settings(Settings(), {"run": {"preset": given["preset"]}})
         resolve_policy(given.get("policy") or settings.run.policy)
         assert preset_named(given["preset"]).summary
+    if given.get("methods"):
+        names, run = given["methods"].split(","), {"preset": given["preset"] or "embedded"}
+        assert list(load_methods(names, {"run": run}, Path("runs"), None)) == names
     if given.get("metrics"):
         assert set(given["metrics"].split(",")) <= set(METRICS)
 
@@ -51,13 +77,18 @@ def test_a_command_that_does_not_exist_would_be_noticed():
         parsed("detailscribe conjure")
 
 
-def test_methods_have_the_same_names_for_metrics_and_for_people():
-    full_size = [line for line in COMMANDS if "sd35=" in line]
-    named = [re.findall(r"([\w-]+)=runs/", line) for line in full_size]
-    assert len(named) == 2
-    assert named[0] == named[1]
-    outs = {re.search(r"--out (\S+)", line)[1] for line in COMMANDS if " batch " in line}
-    assert {f"runs/{name}" for name in named[0]} <= outs
+def test_every_method_of_the_commands_is_told_of():
+    table = PAGE.partition("| method | what it does without |")[2].partition("\n\n")[0]
+    told = {re.sub("-by-.*", "-by-METRIC", name) for name in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)}
+    used = {name for line in COMMANDS if (listed := parsed(line).get("methods")) for name in listed.split(",")}
+    assert {re.sub("^best-.*by-.*", "best-by-METRIC", name) for name in used} <= told
+
+
+def test_the_measured_table_has_a_row_for_each_method_of_its_command():
+    measured = PAGE.partition("## Today, on a laptop")[2].partition("\n## ")[0]
+    batch = next(parsed(line) for line in section("Today, on a laptop") if " batch " in line)
+    rows = re.findall(r"^\| `([^`]+)` \| \d", measured, re.MULTILINE)
+    assert sorted(rows) == sorted(batch["methods"].split(","))
 
 
 def test_evaluations_are_those_of_the_published_schedule():
