@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..experiments.tables import Table
 
 
+_A_TREE = 8
+"""Runs that one tree stands for: it has as many images in flight."""
+
+
 def command(
     file: Annotated[Path, typer.Argument(help="The experiment, in TOML.", show_default=False)],
     out: Annotated[
@@ -90,7 +94,7 @@ def _record(loadout: "Loadout", folder: Path, prompts: int | None, concurrency: 
                 folder,
                 await Crew.of(loadout),
                 prompts=prompts,
-                concurrency=concurrency,
+                concurrency=-(-concurrency // _A_TREE),
                 keep_all=keep_all,
                 on_tree=lambda _: progress.advance(bar),
             )
