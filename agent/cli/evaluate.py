@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MEASURES = "What is measured"
 SHOWS = "How it is shown"
+WIDEST = 1000
+"""Columns of a table that is not shown in a terminal."""
 
 KNOWN = (
     "clipscore, image_reward, blip_vqa: models here; vqascore, interactions, layout: a chat model that sees; checklist,"
@@ -196,13 +198,17 @@ def _show(table: "Table", form: Literal["table", "markdown", "latex"]) -> None:
 
 
 def _print(table: "Table") -> None:
+    from rich.measure import Measurement as Width
     from rich.table import Table as RichTable
     from rich.text import Text
 
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
     for n, heading in enumerate(table.header):
-        words = n < table.words
-        shown.add_column(heading, justify="left" if words else "right", no_wrap=n != table.words - 1, overflow="fold")
+        shown.add_column(heading, justify="left" if n < table.words else "right", no_wrap=True)
     for row in table.rows:
         shown.add_row(*map(Text, row))
-    console().print(shown)
+    out = console()
+    wanted = Width.get(out, out.options.update(max_width=WIDEST), shown).maximum
+    if not out.is_terminal:
+        out.width = max(out.width, wanted)  # no number is cut off in a file
+    out.print(shown)

@@ -103,6 +103,15 @@ def test_what_each_method_spent_is_told_beside_and_always_in_json(cli, runs):
     assert [(cost["method"], cost["runs"], cost["images"]) for cost in told] == [("ours", 2, 2.0)]
 
 
+def test_no_word_is_cut_off_where_the_table_goes_into_a_file(cli, runs):
+    name = "a-method-with-a-name-that-goes-on-and-on-and-on"
+    metrics = "judge,judge_all_correct,checklist,all_correct"
+    done = cli("evaluate", f"{name}={runs}", "--metrics", metrics, "--wide", "--images", "best,first,last")
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == [name] * 3
+    assert all(metric in lines[0] for metric in metrics.split(","))
+
+
 def test_missing_values_are_counted_and_their_reasons_shown(cli, runs):
     [run] = (run for run in runs.glob("run1"))
     for picture in run.glob("images/*.png"):
