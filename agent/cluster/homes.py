@@ -1,7 +1,7 @@
 """Where run folders lie while their runs go on, and afterwards."""
 
 import asyncio
-import getpass
+import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ class Home:
         return (self.root / RUNS if self.url is None else self._scratch(self.url)) / job.folder
 
     def _scratch(self, url: str) -> Path:
-        return Path(tempfile.gettempdir()) / f"detailscribe-{getpass.getuser()}" / digest(url)
+        return Path(tempfile.gettempdir()) / f"detailscribe-{_user()}" / digest(url)
 
 
 async def published(store: RunStore, job: Job, folder: Path, run: Callable[[], Awaitable[Run]]) -> RunResult:
@@ -49,6 +49,11 @@ async def published(store: RunStore, job: Job, folder: Path, run: Callable[[], A
         raise
     _remove(folder)
     return result
+
+
+def _user() -> int:
+    """By number, since in containers it may have no name."""
+    return getattr(os, "getuid", lambda: 0)()
 
 
 def _remove(folder: Path) -> None:

@@ -33,16 +33,13 @@ class Pool:
     def __init__(self, members: Sequence[Member], places: int) -> None:
         """``places``: runs side by side on one replica."""
         self.members, self._places = members, places
-        self._error: Exception | None = None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the error once the work cannot go on."""
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
     async def place(self, *, alone: bool = False) -> AsyncGenerator[Member]:
-        """A place at the replica that has the fewest runs; ``alone``: with no other run on it.
-
-        Raises:
-            DetailScribeError: no replica is left.
-        """
+        """A place at the replica that has the fewest runs; ``alone``: with no other run on it."""
         member = await (self._reserve() if alone else self._take())
         try:
             yield member
@@ -58,16 +55,16 @@ class Pool:
         await self.tell()
 
     async def drop(self, member: Member, error: Exception) -> None:
-        """Say that a replica will not come back; where it is the last, whoever waits for a place gets the error."""
-        member.up, member.out = False, True
+        """Say that a replica will not come back; where it is the last, the pool has failed with the error."""
+        member.out = True
+        await self.set_up(member, False)
         if all(one.out for one in self.members):
-            await self.fail(error)
-        await self.tell()
+            self.fail(error)
 
-    async def fail(self, error: Exception) -> None:
-        """Give no more places, and the error to whoever asks for one."""
-        self._error = self._error or error
-        await self.tell()
+    def fail(self, error: Exception) -> None:
+        """Say that the work cannot go on."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
     async def tell(self) -> None:
         """Wake those who wait for a place."""
@@ -104,9 +101,7 @@ class Pool:
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         async with self._changed:
-            await self._changed.wait_for(lambda: self._error is not None or holds())
-        if self._error is not None:
-            raise self._error
+            await self._changed.wait_for(holds)
 
 
 def _is_empty_or_down(member: Member) -> bool:

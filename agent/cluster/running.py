@@ -1,8 +1,9 @@
 """The runs of a batch on a Ray cluster; rows are written here, by the one process that started the batch."""
 
+import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ async def run_on_cluster(
     local = int(cluster.replicas * (cluster.cpus_per_replica or 1))
     with joined(cluster.address, max(local, os.cpu_count() or 1), cluster.news) as ray:
         async with _performing(ray, cluster, loaded, home, concurrency, note_models) as perform:
-            await perform_many(
+            work = perform_many(
                 jobs,
                 perform,
                 ledger,
@@ -73,8 +74,20 @@ async def run_on_cluster(
                 keep_runs=keep_runs,
                 on_row=on_row,
             )
+            await _unless(perform.pool.failed, work)
     if store is not None:
         store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
+
+
+async def _unless(failed: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; where ``failed`` comes first, end it and raise what that has."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task, failed}, return_when=asyncio.FIRST_COMPLETED)
+        await (task if task.done() else failed)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _home(cluster: Cluster, root: Path, keep_runs: bool) -> tuple[Home, RunStore | None]:
@@ -97,7 +110,7 @@ async def _performing(
     home: Home,
     places: int,
     note_models: Callable[[dict[str, str]], None],
-) -> AsyncGenerator[Callable[[Job, Path], Awaitable[Run]]]:
+) -> AsyncGenerator["Performer"]:
     """What performs a job on some replica; at the end nothing of it is left on the cluster."""
     there = ray.cluster_resources()
     share = share_of(cluster, there.get("CPU", 0), there.get("GPU", 0))

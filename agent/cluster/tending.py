@@ -54,14 +54,15 @@ class Tending:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        handles = [member.handle for member in self._pool.members if member.handle is not None]
-        stops = [asyncio.ensure_future(_settled(handle.stop.remote())) for handle in handles if handle is not None]
+        begun = [member for member in self._pool.members if member.handle is not None]
+        stops = [asyncio.ensure_future(_settled(member.handle.stop.remote())) for member in begun if member.up]
         if stops:
             await asyncio.wait(stops, timeout=seconds)
         for stop in stops:
             stop.cancel()
-        for handle in handles:
-            self._ray.kill(handle)
+        await asyncio.gather(*stops, return_exceptions=True)
+        for member in begun:
+            self._ray.kill(member.handle)
 
     def _bring_up_later(self, member: Member) -> None:
         task = asyncio.create_task(self._bring_up(member))
@@ -85,7 +86,7 @@ class Tending:
             except errors.RayError:
                 await asyncio.sleep(_LOOK_AGAIN)
             except DetailScribeError as error:
-                await self._pool.fail(error)
+                self._pool.fail(error)
                 return
             else:
                 self._news(f"replica {member.number} is up on {about.machine}, process {about.pid}")

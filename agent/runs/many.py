@@ -6,9 +6,10 @@ free, and of a run that has ended nothing stays but its row on the disk.
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..batch.cast import Cast, cast_of
 from ..batch.doubts import Doubts
@@ -65,7 +66,7 @@ async def run_many(
 
 async def perform_many(
     jobs: Iterable[Job],
-    perform: Callable[[Job, Path], Awaitable[Run]],
+    perform: Callable[[Job, Path], Coroutine[Any, Any, Run]],
     ledger: Ledger,
     *,
     concurrency: int,
@@ -92,7 +93,7 @@ async def perform_many(
             for job in islice(waiting, concurrency - len(running)):
                 started += 1
                 folder = ledger.root / RUNS / job.folder
-                task = asyncio.create_task(_awaited(perform(job, folder)))
+                task = asyncio.create_task(perform(job, folder))
                 running[task] = Going(job, folder, started)
                 task.add_done_callback(ended.put_nowait)
             if not running:
@@ -104,10 +105,6 @@ async def perform_many(
             note(sure)
     finally:
         await _cancel(running)
-
-
-async def _awaited(run: Awaitable[Run]) -> Run:
-    return await run
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Run]]) -> None:

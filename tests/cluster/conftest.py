@@ -1,6 +1,7 @@
 """One Ray cluster for the tests that need none of their own."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,14 +25,19 @@ def ray(tmp_path_factory):
     ray.shutdown()
 
 
-def processes_of(mark):
-    """Ids of the processes that have the mark in their environment, but for this one."""
+AGENTS = (b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
+"""Of Ray; they notice after a minute that what they belong to was killed."""
+
+
+def processes_of(mark, but=()):
+    """Ids of the processes that have the mark in their environment, but for this one and those of some names."""
     found = []
     for entry in os.listdir("/proc"):
         try:
-            with open(f"/proc/{entry}/environ", "rb") as file:
-                if f"{MARK}={mark}".encode() in file.read().split(b"\0") and int(entry) != os.getpid():
-                    found.append(int(entry))
+            environment, name = (Path(f"/proc/{entry}/{part}").read_bytes() for part in ("environ", "cmdline"))
+            marked = f"{MARK}={mark}".encode() in environment.split(b"\0") and int(entry) != os.getpid()
+            if marked and not name.startswith(but):
+                found.append(int(entry))
         except (OSError, ValueError):
             continue
     return found

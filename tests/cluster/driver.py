@@ -1,4 +1,4 @@
-"""Runs a batch on a cluster of its own: ``python driver.py FOLDER PROMPTS PAUSE``, for tests that end it."""
+"""Runs a batch on a cluster: ``python driver.py FOLDER PROMPTS PAUSE ADDRESS``, for tests that end it."""
 
 import os
 import sys
@@ -20,5 +20,5 @@ if __name__ == "__main__":
         out=folder / "out",
         policy="single",
         concurrency=2,
-        cluster=Cluster("local", replicas=2, cpus_per_replica=1, roles=roles),
+        cluster=Cluster(sys.argv[4], replicas=2, cpus_per_replica=1, roles=roles),
     )

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,19 @@ def test_models_that_cannot_be_loaded_end_the_batch_and_say_why(ray, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_replicas_with_other_models_end_the_batch_and_make_no_rows_of_it(ray, tmp_path, notes):
+    def different(settings):
+        made = quick_roles(folder, 0.2)(settings)
+        painter = made.diffusion()
+        painter.model = f"quick@{os.getpid()}"
+        return replace(made, diffusion=lambda: painter)
+
+    folder = str(notes.folder)
+    with pytest.raises(SettingsError, match="diffusion was 'quick@"):
+        batch(tmp_path / "out", PROMPTS * 4, notes, roles=different)
+    assert {row.status for row in read_rows(tmp_path / "out")} <= {"done"}
+
+
 def test_a_replica_that_needs_more_than_there_is_is_refused(ray, tmp_path, notes):
     with pytest.raises(SettingsError, match="has no room"):
         batch(tmp_path / "out", PROMPTS, notes, gpus_per_replica=100)
@@ -144,6 +158,6 @@ def test_the_embedded_models_draw_what_the_local_batch_draws(ray, tmp_path):
             here.stop,
         )
         one, other = read_run(tmp_path / "here" / here.run), read_run(tmp_path / "there" / row.run)
-        assert [image.id for image in one.images] == [image.id for image in other.images]
+        assert [*one.images] == [*other.images]
         for image in one.images:
-            assert difference(one.path(image.id), other.path(image.id)).largest <= TOLERANCE
+            assert difference(one.path(image), other.path(image)).largest <= TOLERANCE

@@ -9,6 +9,7 @@ from detailscribe.tools.errors import ModelError
 
 
 def pool(replicas=2, places=2):
+    """In a running loop."""
     return Pool([Member(n, None, up=True) for n in range(replicas)], places)
 
 
@@ -81,7 +82,7 @@ async def test_one_that_waits_in_vain_gives_its_reservation_back():
     assert room.members[0].load == 0
 
 
-async def test_nobody_waits_for_replicas_that_will_not_come_back():
+async def test_when_no_replica_will_come_back_the_pool_has_failed():
     room = pool()
     for member in room.members:
         await room.set_up(member, False)
@@ -89,6 +90,8 @@ async def test_nobody_waits_for_replicas_that_will_not_come_back():
     await room.drop(room.members[0], ModelError("the first"))
     await settle()
     assert not waiting.done()
+    assert not room.failed.done()
     await room.drop(room.members[1], ModelError("the second"))
     with pytest.raises(ModelError, match="the second"):
-        await waiting
+        await room.failed
+    waiting.cancel()

@@ -4,10 +4,12 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from ...state import ImageRecord
 from ..errors import ModelError
@@ -21,6 +23,17 @@ RESTARTS = 3
 """Times that Ray starts a lost engine again; it counts machines that were taken away as none."""
 RETRIES = 2
 """Times that an image is drawn again whose engine was lost."""
+
+
+@dataclass
+class Engine:
+    """An actor that draws."""
+
+    handle: Any
+    load: int = 0
+    """Images in flight."""
+    gone: bool = False
+    """Whether it will not come back."""
 
 
 class RemoteDiffusion:
@@ -61,14 +74,13 @@ class RemoteDiffusion:
         """
         with ExitStack() as opened:
             self._ray = opened.enter_context(joined(address, max(round(engines * cpus), os.cpu_count() or 1), news))
-            self._engines = [self._start(make, gpus, cpus) for _ in range(engines)]
+            self._engines = [Engine(self._start(make, gpus, cpus)) for _ in range(engines)]
             for engine in self._engines:
-                opened.callback(self._ray.kill, engine)
+                opened.callback(self._ray.kill, engine.handle)
             self._traits = self._look()
             self._opened = opened.pop_all()
-        self._load = [0] * engines
         self._places = in_flight * engines
-        self._free: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @classmethod
     def load(
@@ -128,7 +140,7 @@ class RemoteDiffusion:
 
     def _look(self) -> Traits:
         """Wait for the first engine; the others may come later."""
-        answers = [engine.traits.remote() for engine in self._engines]
+        answers = [engine.handle.traits.remote() for engine in self._engines]
         [first], _ = self._ray.wait(answers, num_returns=1)
         try:
             return self._ray.get(first)
@@ -147,17 +159,26 @@ class RemoteDiffusion:
 
     async def _draw(self, request: Request, store: Store, progress: Progress | None) -> ImageRecord:
         async with self._place():
-            number = min(range(len(self._load)), key=lambda one: self._load[one])
-            self._load[number] += 1
-            try:
-                given = await asyncio.to_thread(files_of, store, needed(request))
-                drawn = await self._drawn(self._engines[number], (request, name_of(store.root), given), progress)
-            except self._ray.exceptions.RayError as error:
-                raise _ours(error) from error
-            finally:
-                self._load[number] -= 1
+            given = await asyncio.to_thread(files_of, store, needed(request))
+            drawn = await self._drawn_somewhere((request, name_of(store.root), given), progress)
         await asyncio.to_thread(_write, drawn, store)
         return drawn.record
+
+    async def _drawn_somewhere(self, asked: tuple[Any, ...], progress: Progress | None) -> Drawn:
+        """The image, from the engine that has the fewest; where that is gone for good, once more from another."""
+        errors = self._ray.exceptions
+        for last in (False, True):
+            engine = min(self._engines, key=lambda one: (one.gone, one.load))
+            engine.load += 1
+            try:
+                return await self._drawn(engine.handle, asked, progress)
+            except errors.RayError as error:
+                engine.gone = engine.gone or isinstance(error, errors.ActorDiedError)
+                if last or not isinstance(error, errors.ActorDiedError):
+                    raise _ours(error) from error
+            finally:
+                engine.load -= 1
+        raise AssertionError("the last try returns or raises")
 
     async def _drawn(self, engine: Any, asked: tuple[Any, ...], progress: Progress | None) -> Drawn:
         if progress is None:
