@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..traces.events import Denoising, Event, Failed, ImageMade, NodeStarted, RunFinished, RunStarted
+from ..traces.harmless import harmless
 from ..traces.live import VERBS
 from .batch import Progress
 from .jobs import folder_name
@@ -145,10 +146,10 @@ def started(progress: Progress) -> str:
 def told(row: Row) -> str:
     """A row in one line."""
     if row.status == "failed":
-        return f"failed  {row.id}  {row.error}: {row.message}"
+        return harmless(f"failed  {row.id}  {row.error}: {row.message}")
     images = row.spend.images if row.spend else 0
     checks = f"{row.passed} of {row.checks} checks pass"
-    return f"done    {row.id}  {checks}  {images} images  {row.seconds:.1f} s  {row.stop}"
+    return harmless(f"done    {row.id}  {checks}  {images} images  {row.seconds:.1f} s  {row.stop}")
 
 
 def summary(tally: Tally) -> str:
