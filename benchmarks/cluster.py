@@ -4,7 +4,7 @@ The same prompts are run by the local batch and by replicas that have as many th
 loading models is left out: the clock of the local batch begins when its models are there, that of a cluster when the
 last of its replicas is up; rows that came before count for neither. A pace is rows a second from then on.
 
-    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.cluster --prompts 64 --repeats 5 --json
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.cluster --prompts 128 --concurrency 8 --json
 """
 
 import argparse
