@@ -14,9 +14,9 @@ from pydantic import Field
 from ..state import Budget, Frozen
 from ..tools.errors import SettingsError
 from ..tools.store import Store
+from .batch.cast import Cast, cast_of
 from .graph.context import Context
 from .policies import POLICIES, resolve_policy
-from .runs.many import Cast, cast_of
 from .settings import load
 
 FOLDER = Path("runs")

@@ -10,14 +10,15 @@ from ...tools.errors import SettingsError
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ..policies import PolicySpec
 from ..runs.folder import new_run_id
-from ..runs.many import cast_of, run_many
 from ..runs.run import NOT_OURS, blocking, policy_of, settled
 from ..settings import Given
 from ..traces.events import Event
 from .asks import Defaults
+from .cast import cast_of
 from .folder import BatchManifest, batch_folder, note_models
 from .jobs import folder_name, policy_name
 from .ledger import RESULTS, read_rows
+from .many import run_many
 from .rows import Row
 from .sources import STDIN, display, given_asks, read_asks, stem
 from .spool import spooled

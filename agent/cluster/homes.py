@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...state import RunResult
 from ..batch.jobs import Job, digest
-from ..runs.many import RUNS
+from ..batch.many import RUNS
 from ..runs.outcome import Run
 from .publishing import RunStore
 

@@ -16,10 +16,10 @@ from ...tools.errors import SettingsError
 from ..batch.folder import read_manifest
 from ..batch.jobs import Job, digest
 from ..batch.ledger import RESULTS, Ledger
+from ..batch.many import perform_many
 from ..batch.outcomes import FailedElsewhere
 from ..batch.rows import Row
 from ..batch.sources import display
-from ..runs.many import perform_many
 from ..runs.outcome import Run
 from ..settings import Loaded
 from .answers import About, Answer, Failure

@@ -7,9 +7,10 @@ from typing import Self
 
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic
+from ..batch.cast import Cast, cast_of
 from ..batch.ledger import Ledger
 from ..batch.ledger import read_rows as read_batch_rows
-from ..runs.many import Cast, cast_of, run_many
+from ..batch.many import run_many
 from .bench import Bench, OnRow
 from .critics import CriticSettings
 from .judges import make_judge

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...state import derive_seed
+from ..batch.cast import Cast
 from ..batch.jobs import Job, digest, policy_name, slug
 from ..policies import resolve_policy
-from ..runs.many import Cast
 from ..traces.manifest import model_name
 from .loading import Loadout
 from .prompts import ExperimentPrompt

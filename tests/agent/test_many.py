@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from detailscribe.agent import BestOfN, Run, Single, read_run
+from detailscribe.agent.batch.cast import Cast
 from detailscribe.agent.batch.jobs import Job, folder_name
 from detailscribe.agent.batch.ledger import RESULTS, Ledger, read_rows
-from detailscribe.agent.runs.many import Cast, run_many
+from detailscribe.agent.batch.many import run_many
 from detailscribe.agent.settings import Settings, load
 from detailscribe.agent.traces.events import NodeStarted
 from detailscribe.state import Budget, Population

@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import ValidationError
 
 from detailscribe.agent import Single, make_graph, serving
-from detailscribe.agent.runs.many import Cast
+from detailscribe.agent.batch.cast import Cast
 from detailscribe.agent.settings import load
 from detailscribe.tools.errors import SettingsError
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detailscribe.agent.batch.cast import Cast
 from detailscribe.agent.experiments.loading import Loadout, loaded
 from detailscribe.agent.experiments.perform import Crew
 from detailscribe.agent.experiments.rows import ImageRow, Row
-from detailscribe.agent.runs.many import Cast
 from detailscribe.state import Spend
 
 from ..agent.fakes import CHECKS, FakeDecomposer, FakeDiffusion, ScriptedCritic

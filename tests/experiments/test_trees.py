@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from detailscribe.agent import arun
-from detailscribe.agent.batch.cast import cast_of
+from detailscribe.agent.batch.cast import Cast, cast_of
 from detailscribe.agent.experiments.menu import Menu
 from detailscribe.agent.experiments.perform import Crew
 from detailscribe.agent.experiments.replay import replay, replay_tree
@@ -26,7 +26,6 @@ from detailscribe.agent.policies import (
     SeedSearch,
     Single,
 )
-from detailscribe.agent.runs.many import Cast
 from detailscribe.state import Budget
 from detailscribe.tools.errors import ModelError, SettingsError
 from detailscribe.tools.roles import RedenoiseRequest

@@ -11,18 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..batch.cast import Cast, cast_of
-from ..batch.doubts import Doubts
-from ..batch.jobs import Job
-from ..batch.ledger import Ledger
-from ..batch.outcomes import Ended, Going
-from ..batch.rows import Row, row_of
-from ..batch.running import run_job
 from ..graph.graph import build_graph
+from ..runs.outcome import Run
 from ..traces.events import Event
-from .outcome import Run
-
-__all__ = ["RUNS", "Cast", "Job", "Ledger", "Row", "cast_of", "perform_many", "run_many"]
+from .cast import Cast
+from .doubts import Doubts
+from .jobs import Job
+from .ledger import Ledger
+from .outcomes import Ended, Going
+from .rows import Row, row_of
+from .running import run_job
 
 RUNS = "runs"
 """Folder of the run folders, beside the rows."""
