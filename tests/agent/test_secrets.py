@@ -61,7 +61,7 @@ def test_no_file_and_no_line_of_a_run_holds_the_key(cli, tmp_path, parrot):
     at = ("--chat-url", parrot.url, "--chat-model", MODEL)
     done = cli("run", PROMPT, *at, "--out", "run", "--steps", 3, "--rounds", 1)
     assert done.exit_code == 0, done.output
-    assert re.search(rf"^asked    {MODEL}@\S+: \d+ calls, [\d,]+ tokens, [\d.]+ s$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^used     {MODEL}@\S+: \d+ calls, [\d,]+ tokens, [\d.]+ s$", done.stdout, re.MULTILINE)
     assert {"run", "cache"} <= {path.name for path in tmp_path.iterdir()}
     assert "You are ***" in (tmp_path / "run" / "events.jsonl").read_text()
     assert '"key"' not in (tmp_path / "run" / "manifest.json").read_text()
