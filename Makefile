@@ -23,7 +23,7 @@ layers:
 check: lint types layers test
 
 train:
-	python -m detailscribe.tools.world.training --out runs/training
+	python -m training --out runs/training
 
 bench:
 	python -m benchmarks.world --prompts 500

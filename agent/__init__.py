@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .batch.batch import Batch, arun_batch, run_batch
-    from .batch.rows import Row
-    from .cluster.wish import Cluster
     from .graph.context import Context
-    from .graph.graph import build_graph, make_graph, recursion_limit
+    from .graph.graph import build_graph, recursion_limit
+    from .graph.judge import decide, judge
     from .graph.person import Question
-    from .graph.routing import decide, judge
     from .policies import (
         Adaptive,
         BestOfN,
@@ -30,24 +28,24 @@ if TYPE_CHECKING:
         Single,
         resolve_policy,
     )
-    from .report import write_report
-    from .runs.forking import afork, fork
-    from .runs.interactive import TerminalAsker
-    from .runs.outcome import Run, RunImage
-    from .runs.reproducing import areproduce, reproduce
-    from .runs.resuming import aresume, resume
-    from .runs.run import arun, run
-    from .runs.steps import ahistory, history
-    from .settings import Settings, load_settings
-    from .traces.events import Event, read_events
-    from .traces.reader import RecordedRun, read_run
+    from .records.events import Event, read_events
+    from .records.outcome import Run, RunImage
+    from .records.reader import RecordedRun, read_run
+    from .records.rows import Row
+    from .runs.fork import afork, ahistory, fork, history
+    from .runs.reproduce import areproduce, reproduce
+    from .runs.run import aresume, arun, resume, run
+    from .serving import make_graph
+    from .settings.loading import load_settings
+    from .settings.settings import Settings
+    from .views.asker import TerminalAsker
+    from .views.report import write_report
 
 __all__ = [
     "Adaptive",
     "Batch",
     "BestOfN",
     "ChatJudge",
-    "Cluster",
     "Context",
     "Event",
     "FunctionPolicy",
@@ -91,43 +89,54 @@ __all__ = [
     "write_report",
 ]
 
-_MODULES = {
-    "batch.batch": ("Batch", "arun_batch", "run_batch"),
-    "batch.rows": ("Row",),
-    "cluster.wish": ("Cluster",),
-    "graph.context": ("Context",),
-    "traces.events": ("Event", "read_events"),
-    "runs.forking": ("afork", "fork"),
-    "runs.steps": ("ahistory", "history"),
-    "runs.interactive": ("TerminalAsker",),
-    "graph.person": ("Question",),
-    "graph.graph": ("build_graph", "make_graph", "recursion_limit"),
-    "graph.routing": ("decide", "judge"),
-    "runs.outcome": ("Run", "RunImage"),
-    "policies": (
-        "Adaptive",
-        "BestOfN",
-        "ChatJudge",
-        "FunctionPolicy",
-        "Halving",
-        "Hybrid",
-        "MultiRound",
-        "Paper",
-        "Policy",
-        "PolicyError",
-        "RandomControl",
-        "SeedSearch",
-        "Single",
-        "resolve_policy",
-    ),
-    "traces.reader": ("RecordedRun", "read_run"),
-    "report": ("write_report",),
-    "runs.reproducing": ("areproduce", "reproduce"),
-    "runs.resuming": ("aresume", "resume"),
-    "runs.run": ("arun", "run"),
-    "settings": ("Settings", "load_settings"),
+_HOME = {
+    "Batch": "batch.batch",
+    "arun_batch": "batch.batch",
+    "run_batch": "batch.batch",
+    "Row": "records.rows",
+    "Context": "graph.context",
+    "build_graph": "graph.graph",
+    "recursion_limit": "graph.graph",
+    "decide": "graph.judge",
+    "judge": "graph.judge",
+    "Question": "graph.person",
+    "Adaptive": "policies",
+    "BestOfN": "policies",
+    "ChatJudge": "policies",
+    "FunctionPolicy": "policies",
+    "Halving": "policies",
+    "Hybrid": "policies",
+    "MultiRound": "policies",
+    "Paper": "policies",
+    "Policy": "policies",
+    "PolicyError": "policies",
+    "RandomControl": "policies",
+    "SeedSearch": "policies",
+    "Single": "policies",
+    "resolve_policy": "policies",
+    "Event": "records.events",
+    "read_events": "records.events",
+    "RecordedRun": "records.reader",
+    "read_run": "records.reader",
+    "afork": "runs.fork",
+    "ahistory": "runs.fork",
+    "fork": "runs.fork",
+    "history": "runs.fork",
+    "Run": "records.outcome",
+    "RunImage": "records.outcome",
+    "areproduce": "runs.reproduce",
+    "reproduce": "runs.reproduce",
+    "aresume": "runs.run",
+    "arun": "runs.run",
+    "resume": "runs.run",
+    "run": "runs.run",
+    "make_graph": "serving",
+    "Settings": "settings.settings",
+    "load_settings": "settings.loading",
+    "TerminalAsker": "views.asker",
+    "write_report": "views.report",
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+"""Module of each name."""
 
 
 def __getattr__(name: str) -> object:

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from ..state import Budget, Frozen
 from ..tools.errors import SettingsError
-from ..tools.store import Store
-from .batch.cast import Cast, cast_of
+from ..tools.files import Store
 from .graph.context import Context
+from .graph.graph import Graph, build_graph
 from .policies import POLICIES, resolve_policy
-from .settings import load
+from .settings.loading import load
+from .settings.models import Models
 
 FOLDER = Path("runs")
 """Where the server keeps what runs make, a folder a thread."""
@@ -34,17 +35,19 @@ class Chosen(Frozen):
 
 
 class Roles:
-    """The models of a server, loaded at the first run and shared by all."""
+    """The models of a server, loaded at their first use and shared by all runs."""
 
     def __init__(self) -> None:
-        self._cast: Cast | None = None
-        self._loading = asyncio.Lock()
+        self._models: Models | None = None
+        self._checking = asyncio.Lock()
 
-    async def ready(self) -> None:
-        """Return when they are there; ``DetailScribeError`` where they cannot be had."""
-        async with self._loading:
-            if self._cast is None:
-                self._cast = await cast_of(await asyncio.to_thread(load))
+    async def check(self) -> None:
+        """Return when it is known that the models can be had; ``DetailScribeError`` where they cannot."""
+        async with self._checking:
+            if self._models is None:
+                models = Models((await asyncio.to_thread(load)).settings)
+                await models.check()
+                self._models = models
 
     def context(self, chosen: Chosen, thread: str) -> Context:
         """What a run on that thread works with.
@@ -52,9 +55,9 @@ class Roles:
         Raises:
             SettingsError: the client's choice is not usable.
         """
-        if self._cast is None:
+        if self._models is None:
             raise RuntimeError("a route was taken before the node that it leads from")
-        own = self._cast.loaded.settings.run
+        models, own = self._models, self._models.settings.run
         if chosen.policy is None:
             policy = resolve_policy(own.policy, **(own.policy_args | chosen.policy_args))
         elif chosen.policy in POLICIES:
@@ -62,17 +65,17 @@ class Roles:
         else:
             raise SettingsError(f"the server has no policy {chosen.policy!r}; there are {', '.join(POLICIES)}")
         return Context(
-            decomposer=self._cast.decomposer,
-            diffusion=self._cast.diffusion,
-            critic=self._cast.critic,
+            decomposer=models.decomposer,
+            diffusion=models.diffusion,
+            critic=models.critic,
             policy=policy,
             store=Store(FOLDER / thread),
             budget=chosen.budget or own.budget,
-            chat=self._cast.chat,
+            chat=models.chat,
         )
 
     def bound(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        """A node or route that is handed these roles in place of the client's choice."""
+        """A node or route that is given these roles, as far as the client may not choose them."""
         if not inspect.iscoroutinefunction(work):
 
             @wraps(work)
@@ -83,7 +86,7 @@ class Roles:
 
         @wraps(work)
         async def node(state: Any, runtime: Runtime[Any]) -> Any:
-            await self.ready()
+            await self.check()
             return await work(state, self._given(runtime))
 
         return node
@@ -93,3 +96,8 @@ class Roles:
             return runtime
         thread = str(get_config().get("configurable", {})["thread_id"])
         return cast("Runtime[Context]", runtime.override(context=self.context(runtime.context or Chosen(), thread)))
+
+
+def make_graph() -> Graph:
+    """The graph as ``langgraph.json`` names it: clients choose in JSON, and the server brings the rest."""
+    return build_graph(context_schema=Chosen, bound=Roles().bound)

@@ -15,10 +15,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from detailscribe.agent import Single
-from detailscribe.agent.batch.asks import Ask, Defaults
-from detailscribe.agent.batch.ledger import Ledger
-from detailscribe.agent.batch.rows import Row
-from detailscribe.agent.batch.spool import spooled
+from detailscribe.agent.batch.jobs import Ledger
+from detailscribe.agent.batch.prompts import Ask, Defaults, spooled
+from detailscribe.agent.records.rows import Row
 from detailscribe.state import Budget, Spend
 
 from .figures import print_json, print_table

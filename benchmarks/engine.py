@@ -24,13 +24,12 @@ import torch
 from diffusers import StableDiffusion3Img2ImgPipeline
 from PIL import Image, ImageChops
 
-from detailscribe.agent.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
-from detailscribe.state import ImageRecord
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
+from detailscribe.state import Attempt, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 from .figures import in_thread, interval, print_json, print_table, seconds
 from .held_out import Prompt, held_out_prompts
@@ -51,11 +50,15 @@ class Request:
     """None for a drawing from pure noise."""
     start: int
 
-    def ours(self, id: str) -> GenerateRequest | RedenoiseRequest:
+    def attempt(self, id: str) -> Attempt:
         """As the engine is asked."""
+        made = Attempt(id=id, prompt=self.prompt, seed=self.seed)
         if self.source is None:
-            return GenerateRequest(id, 0, self.prompt, self.seed)
-        return RedenoiseRequest(id, 1, self.prompt, self.source, "inject", self.start, self.seed)
+            return made
+        source = self.source.id
+        return made.model_copy(
+            update={"round": 1, "parent": source, "source": source, "operator": "inject", "start_step": self.start}
+        )
 
 
 class Serial:
@@ -112,14 +115,13 @@ class Engine:
         return [Image.open(io.BytesIO(self._store.read(record.path))) for record in records]
 
     async def _all(self, requests: Sequence[Request]) -> list[ImageRecord]:
-        made = await asyncio.gather(*(self._one(f"made-{i:02d}", request) for i, request in enumerate(requests)))
-        return [record for [record] in made]
-
-    async def _one(self, id: str, request: Request) -> list[ImageRecord]:
-        asked = request.ours(id)
-        if isinstance(asked, GenerateRequest):
-            return await self._diffusion.generate([asked], self._store)
-        return await self._diffusion.redenoise([asked], self._store)
+        draw = self._diffusion.draw
+        return await asyncio.gather(
+            *(
+                draw(request.attempt(f"made-{i:02d}"), self._store, source=request.source)
+                for i, request in enumerate(requests)
+            )
+        )
 
 
 def mixed_requests(diffusion: LocalDiffusion, store: Store, count: int) -> list[Request]:
@@ -129,9 +131,12 @@ def mixed_requests(diffusion: LocalDiffusion, store: Store, count: int) -> list[
     """
     prompts, starts = held_out_prompts(count), [STARTS[i % len(STARTS)] for i in range(count)]
     refined = [i for i in range(count) if starts[i]]
-    drawn = asyncio.run(
-        diffusion.generate([GenerateRequest(f"source-{i:02d}", 0, prompts[i].short, i) for i in refined], store)
-    )
+
+    async def draw_all() -> list[ImageRecord]:
+        attempts = [Attempt(id=f"source-{i:02d}", prompt=prompts[i].short, seed=i) for i in refined]
+        return await asyncio.gather(*(diffusion.draw(attempt, store) for attempt in attempts))
+
+    drawn = asyncio.run(draw_all())
     sources = dict(zip(refined, drawn, strict=True))
     return [_request(prompts[i], i, sources.get(i), starts[i]) for i in range(count)]
 

@@ -26,9 +26,9 @@ from typing import Any, Self
 
 import torch
 
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 from .figures import print_json, print_table
 from .held_out import held_out_prompts
@@ -122,7 +122,11 @@ def _drawing(pipe: Any, diffusion: LocalDiffusion, store: Store, batch: int, cho
         pipe([PROMPT] * batch, generator=generators, num_inference_steps=chosen.steps, guidance_scale=GUIDANCE)
 
     def ours() -> None:
-        asyncio.run(diffusion.generate([GenerateRequest(f"{i}", 0, PROMPT, i) for i in range(batch)], store))
+        async def draw_all() -> None:
+            attempts = [Attempt(id=f"{i}", prompt=PROMPT, seed=i) for i in range(batch)]
+            await asyncio.gather(*(diffusion.draw(attempt, store) for attempt in attempts))
+
+        asyncio.run(draw_all())
 
     figures: dict[str, float] = {}
     for name, draw in (("pipeline", theirs), ("engine", ours)):

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from detailscribe.tools.world.captions import detailed_caption, short_caption
+from detailscribe.tools.world.language import detailed_caption, short_caption
 from detailscribe.tools.world.layout import lay_out
 from detailscribe.tools.world.relations import overlap
 from detailscribe.tools.world.scene import Scene, Thing
 from detailscribe.tools.world.spec import Spec, random_spec
-from detailscribe.tools.world.training.planted import plant
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
+from training.planted import plant
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,50 @@
-"""Copies what is worth keeping of a finished experiment: tables, plots, the tidy table, and a page that is not large.
+"""Copies what is worth keeping of a finished experiment: tables, the tidy table of images, and a few small plots.
 
 detailscribe experiment experiments/frontier.toml --out runs/frontier
 python -m benchmarks.keep runs/frontier            # to experiments/results/frontier
 """
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
+from detailscribe.agent.experiments.load import load_experiment
+from detailscribe.agent.experiments.plots import draw, figures_of
+from detailscribe.agent.experiments.rows import read_rows
+
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
-KEPT = ("summary.md", "tables", "plots", "images.parquet", "page.html")
-"""What is in a folder of results and stays small; nothing in it names a place on this machine."""
-LARGEST = 2_000_000
-"""Bytes of a file that is kept."""
+KEPT = ("tables", "images.parquet")
+"""Copied as they are; nothing in them names a place on this machine."""
+PLOTS = re.compile("frontier_evaluations|rounds_chosen|sweep_.*")
+"""Names of the plots that are kept, as PNG."""
 
 
-def keep(folder: Path, to: Path) -> list[str]:
-    """The names that were copied; what was kept of an earlier time is replaced, and anything else in ``to`` stays."""
-    to.mkdir(parents=True, exist_ok=True)
-    copied: list[str] = []
+def keep(folder: Path, to: Path) -> None:
+    """Copy what is kept; what was kept before is replaced, and anything else in ``to`` stays."""
+    for name in (*KEPT, "plots"):
+        shutil.rmtree(to / name, ignore_errors=True)
+        (to / name).unlink(missing_ok=True)
+    (to / "plots").mkdir(parents=True)
     for name in KEPT:
-        found, kept = folder / name, to / name
-        if kept.is_dir():
-            shutil.rmtree(kept)
-        kept.unlink(missing_ok=True)
-        if found.is_dir():
-            shutil.copytree(found, kept)
-        elif not found.is_file() or found.stat().st_size > LARGEST:
-            continue
-        else:
-            shutil.copy(found, kept)
-        copied.append(name)
-    return copied
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, to / name)
+        elif (folder / name).is_file():
+            shutil.copy(folder / name, to / name)
+    variants = load_experiment(folder / "experiment.toml").variants
+    for figure in figures_of(read_rows(folder / "rows.jsonl"), variants):
+        if PLOTS.fullmatch(figure.name):
+            (to / "plots" / f"{figure.name}.png").write_bytes(draw(figure, "png"))
+    (to / "summary.md").write_text(_with_kept_plots((folder / "summary.md").read_text("utf-8")), "utf-8")
+
+
+def _with_kept_plots(summary: str) -> str:
+    """The summary with links to the plots that are kept."""
+
+    def link(found: re.Match[str]) -> str:
+        return f"![{found[1]}](plots/{found[2]}.png)\n\n" if PLOTS.fullmatch(found[2]) else ""
+
+    return re.sub(r"!\[([^]]*)\]\(plots/(.*)\.svg\)\n+", link, summary).rstrip("\n") + "\n"
 
 
 def main() -> None:
@@ -40,7 +53,8 @@ def main() -> None:
     folder = parser.parse_args().folder
     if not (folder / "summary.md").is_file():
         parser.error(f"{folder} holds no finished experiment")
-    print(f"kept in {RESULTS / folder.name}: {', '.join(keep(folder, RESULTS / folder.name))}")
+    keep(folder, RESULTS / folder.name)
+    print(f"kept in {RESULTS / folder.name}")
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ import torch
 
 from detailscribe.agent import Paper, arun_batch
 from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
-from detailscribe.agent.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
-from detailscribe.agent.traces.reader import RESULT
+from detailscribe.agent.records.reader import RESULT
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
 from detailscribe.state import ConceptGraph, Critique, ImageRecord, RunResult, Verdict
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.embeddings import Embedding, encode
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 from .figures import in_thread, print_json, print_table, seconds
 from .held_out import Prompt, held_out_prompts

@@ -11,7 +11,6 @@ import asyncio
 import io
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +18,9 @@ from PIL import Image
 
 from detailscribe.agent import BestOfN, Row, arun_batch
 from detailscribe.agent.batch.batch import Progress
-from detailscribe.state import Check, ConceptGraph, Critique, Entity, ImageRecord, Verdict
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+from detailscribe.state import Attempt, Check, ConceptGraph, Critique, Entity, ImageRecord, Verdict
+from detailscribe.tools.files import Store
 from detailscribe.tools.roles import Progress as Steps
-from detailscribe.tools.store import Store
 
 from .figures import print_json, print_table
 
@@ -50,23 +48,15 @@ class NoDiffusion:
         Image.new("RGB", (8, 8)).save(buffer, "PNG")
         self._png = buffer.getvalue()
 
-    async def generate(
-        self, requests: Sequence[GenerateRequest], store: Store, progress: Steps | None = None
-    ) -> list[ImageRecord]:
-        return [self._image(request, store) for request in requests]
-
-    async def redenoise(
-        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Steps | None = None
-    ) -> list[ImageRecord]:
-        raise NotImplementedError("the policy of this benchmark refines nothing")
-
-    def _image(self, request: GenerateRequest, store: Store) -> ImageRecord:
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Steps | None = None
+    ) -> ImageRecord:
         return ImageRecord(
-            id=request.id,
-            round=request.round,
+            id=attempt.id or "",
+            round=attempt.round,
             origin="generate",
-            prompt=request.prompt,
-            seed=request.seed,
+            prompt=attempt.prompt or "",
+            seed=attempt.seed or 0,
             steps=1,
             start_step=0,
             start_sigma=1.0,
@@ -74,7 +64,7 @@ class NoDiffusion:
             width=8,
             height=8,
             model=self.model,
-            path=store.write(f"images/{request.id}.png", self._png),
+            path=store.write(f"images/{attempt.id}.png", self._png),
             latent=None,
             evaluations=1,
             seconds=0.0,

@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,10 +23,10 @@ from langgraph.types import Send
 
 from detailscribe.agent import Context, build_graph
 from detailscribe.agent.graph.graph import EXITS, recursion_limit
-from detailscribe.agent.policies.moves import refine, stop
-from detailscribe.state import Budget, ConceptGraph, Decision, ImageRecord, Plan, Population
-from detailscribe.tools.roles import GenerateRequest, Progress, RedenoiseRequest
-from detailscribe.tools.store import Store
+from detailscribe.agent.policies import refine, stop
+from detailscribe.state import Attempt, Budget, ConceptGraph, Decision, ImageRecord, Plan, Population
+from detailscribe.tools.files import Store
+from detailscribe.tools.roles import Progress
 
 from .figures import print_json, print_table
 from .many import NoCritic, NoDecomposer
@@ -44,36 +44,28 @@ class RecordsOnly:
 
     model = "none@0"
 
-    async def generate(
-        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        return [self._image(request, origin="generate", start_step=0) for request in requests]
-
-    async def redenoise(
-        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        return [
-            self._image(r, origin="refine", parent=r.source.id, operator=r.operator, start_step=r.start_step)
-            for r in requests
-        ]
-
-    def _image(self, request: GenerateRequest | RedenoiseRequest, **lineage: Any) -> ImageRecord:
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
         return ImageRecord(
-            id=request.id,
-            round=request.round,
-            prompt=request.prompt,
-            seed=request.seed,
+            id=attempt.id or "",
+            round=attempt.round,
+            origin=attempt.origin,
+            parent=attempt.parent,
+            prompt=attempt.prompt or "",
+            seed=attempt.seed or 0,
             steps=28,
+            start_step=attempt.start_step,
             start_sigma=1.0,
+            operator=attempt.operator,
             guidance=1.0,
             width=8,
             height=8,
             model=self.model,
-            path=f"images/{request.id}.png",
+            path=f"images/{attempt.id}.png",
             latent=None,
             evaluations=1,
             seconds=0.0,
-            **lineage,
         )
 
 

@@ -10,21 +10,19 @@ best-of-N leaves as much room below 100%, which ``equal_evaluations`` names; eac
 """
 
 import argparse
-import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from detailscribe.agent.experiments.loading import Loadout, load_experiment
-from detailscribe.agent.experiments.measures import MEASURES
-from detailscribe.agent.experiments.perform import Crew, perform
+from detailscribe.agent.evaluation.statistics import Interval
+from detailscribe.agent.evaluation.tables import markdown
+from detailscribe.agent.experiments.load import Experiment, load_experiment
+from detailscribe.agent.experiments.measures import by_label, difference, estimate, frame, pairs, proportion
 from detailscribe.agent.experiments.rows import Row
-from detailscribe.agent.experiments.samples import by_label, difference, estimate, proportion
-from detailscribe.agent.experiments.statistics import Interval
+from detailscribe.agent.experiments.run import run_experiment
 from detailscribe.agent.experiments.summary import differences_table, summary
-from detailscribe.agent.experiments.tables import markdown
 
 from .figures import print_json
 
@@ -35,12 +33,12 @@ WANTED = 0.15
 """Of ``equal_gain``."""
 
 
-def frontier(seeds: int, everything: bool) -> Loadout:
+def frontier(seeds: int, everything: bool) -> Experiment:
     """The experiment with so many of its seeds; without ``everything``, the default policy and best-of-N alone."""
-    loadout = load_experiment(FRONTIER)
-    kept = [v for v in loadout.variants if everything or v.policy in ("adaptive", "best_of_n")]
-    experiment = loadout.experiment.model_copy(update={"seeds": loadout.experiment.seeds[:seeds]})
-    return replace(loadout, experiment=experiment, variants=tuple(kept))
+    experiment = load_experiment(FRONTIER)
+    kept = [v for v in experiment.variants if everything or v.policy in ("adaptive", "best_of_n")]
+    spec = experiment.spec.model_copy(update={"seeds": experiment.spec.seeds[:seeds]})
+    return replace(experiment, spec=spec, variants=tuple(kept))
 
 
 def adaptive(bound: int) -> str:
@@ -58,9 +56,10 @@ def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
     groups, figures = by_label(rows), dict[str, float]()
     for label, group in groups.items():
         name = label.replace(" budget.evaluations=", "_")
-        figures |= _named(f"{name}.all_correct", proportion(group, MEASURES["all_correct"]))
+        runs = frame(group)
+        figures |= _named(f"{name}.all_correct", proportion(runs))
         for measure in ("checks", "critic_all_correct", "evaluations", "images", "critic_calls", "seconds"):
-            found = estimate(group, MEASURES[measure])
+            found = estimate(runs, measure)
             figures[f"{name}.{measure}"] = found.value if found else 0.0
     for bound in BOUNDS:
         figures[f"room_over_{bound}"] = 1 - figures[f"best_of_n_{bound}.all_correct"]
@@ -74,7 +73,7 @@ def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
 
 
 def _gain(groups: dict[str, list[Row]], name: str, ours: int, theirs: int) -> dict[str, float]:
-    found = difference(groups[adaptive(ours)], groups[best_of_n(theirs)], MEASURES["all_correct"])
+    found = difference(pairs(frame(groups[adaptive(ours)]), frame(groups[best_of_n(theirs)])), "all_correct")
     return _named(f"{name}_gain_over_{theirs}", found)
 
 
@@ -86,12 +85,12 @@ def show(rows: Sequence[Row]) -> None:
     """The figures as tables."""
     groups = by_label(rows)
     asked = [(bound, bound) for bound in BOUNDS] + [(bound // 2, bound) for bound in BOUNDS[1:]]
-    pairs = {
+    compared = {
         f"adaptive {ours} against best_of_n {n}": (groups[adaptive(ours)], groups[best_of_n(n)]) for ours, n in asked
     }
     print(markdown(summary(rows)))
     print()
-    print(markdown(differences_table("By evaluations, against best-of-N", pairs)))
+    print(markdown(differences_table("By evaluations, against best-of-N", compared)))
 
 
 def main() -> None:
@@ -104,18 +103,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="of the runs: a finished experiment's, or where a stopped one goes on")
     chosen = parser.parse_args()
     prompts, seeds = (16, 1) if chosen.quick else (chosen.prompts, chosen.seeds)
-    loadout, began = frontier(seeds, chosen.all), time.perf_counter()
+    experiment, began = frontier(seeds, chosen.all), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        rows = asyncio.run(measure(loadout, chosen.out or Path(folder), prompts))
+        rows = run_experiment(experiment, chosen.out or Path(folder), prompts=prompts)
     if chosen.json:
         print_json(figures_of(rows, time.perf_counter() - began))
     else:
         show(rows)
-
-
-async def measure(loadout: Loadout, folder: Path, prompts: int) -> list[Row]:
-    """Every run, judged."""
-    return await perform(loadout, folder, await Crew.of(loadout), prompts=prompts)
 
 
 if __name__ == "__main__":

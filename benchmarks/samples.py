@@ -10,10 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from detailscribe.agent.roles import roles_of
-from detailscribe.agent.settings import Settings, load_settings
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.settings.models import make_diffusion
+from detailscribe.agent.settings.settings import Settings
+from detailscribe.state import Attempt, ImageRecord
+from detailscribe.tools.files import Store
 from detailscribe.tools.world.eyes import read_picture
 from detailscribe.tools.world.vocabulary import SIZE
 
@@ -34,10 +35,14 @@ def main() -> None:
 
 def drawn(store: Store) -> list[list[Image.Image]]:
     """A row of pictures from the short prompts, and one from the detailed ones."""
-    diffusion, prompts = roles_of(load_settings(Settings())).diffusion(), held_out_prompts(_PROMPTS)
-    requests = [GenerateRequest(f"short-{i}", 0, prompt.short, seed=i) for i, prompt in enumerate(prompts)]
-    requests += [GenerateRequest(f"detailed-{i}", 0, prompt.detailed, seed=i) for i, prompt in enumerate(prompts)]
-    pictures = [read_picture(store, image) for image in asyncio.run(diffusion.generate(requests, store))]
+    diffusion, prompts = make_diffusion(load_settings(Settings())), held_out_prompts(_PROMPTS)
+    attempts = [Attempt(id=f"short-{i}", prompt=prompt.short, seed=i) for i, prompt in enumerate(prompts)]
+    attempts += [Attempt(id=f"detailed-{i}", prompt=prompt.detailed, seed=i) for i, prompt in enumerate(prompts)]
+
+    async def draw_all() -> list[ImageRecord]:
+        return await asyncio.gather(*(diffusion.draw(attempt, store) for attempt in attempts))
+
+    pictures = [read_picture(store, image) for image in asyncio.run(draw_all())]
     return [pictures[:_PROMPTS], pictures[_PROMPTS:]]
 
 

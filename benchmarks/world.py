@@ -20,16 +20,15 @@ from statistics import mean
 from PIL import Image
 
 from detailscribe.agent import Adaptive, BestOfN, Context, Policy, Single, build_graph, recursion_limit
-from detailscribe.agent.roles import roles_of
-from detailscribe.agent.settings import Settings, load_settings
-from detailscribe.state import Budget, ConceptGraph, ImageRecord, Spend, derive_seed, spend_of
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.settings.models import make_diffusion
+from detailscribe.agent.settings.settings import Settings
+from detailscribe.state import Attempt, Budget, ConceptGraph, ImageRecord, Spend, derive_seed, spend_of
+from detailscribe.tools.files import Store
 from detailscribe.tools.world.critic import EmbeddedCritic
-from detailscribe.tools.world.decomposer import concepts_of, spec_of
+from detailscribe.tools.world.decomposer import EmbeddedDecomposer, concepts_of, spec_of
 from detailscribe.tools.world.eyes import Eyes, read_picture
-from detailscribe.tools.world.reading import Sights, exact_sights, probability
-from detailscribe.tools.world.verdicts import settle
+from detailscribe.tools.world.reading import Sights, exact_sights, probability, settle
 
 from .figures import interval, print_json, print_table
 from .held_out import Prompt, exams, held_out_prompts
@@ -84,10 +83,9 @@ class World:
     """The embedded models, shared by all prompts of the benchmark."""
 
     def __init__(self, folder: Path) -> None:
-        roles = roles_of(load_settings(Settings()))
         self.folder = folder
-        self.decomposer = roles.decomposer()
-        self.diffusion = roles.diffusion()
+        self.decomposer = EmbeddedDecomposer()
+        self.diffusion = make_diffusion(load_settings(Settings()))
         self.critic = EmbeddedCritic.load()
         self.judge = Eyes.load("judge")
 
@@ -111,7 +109,7 @@ class World:
     async def draw(self, method: str, text: str, number: int) -> Outcome:
         """One image of a text, with no loop."""
         store = Store(self.folder / method / f"{number:04d}")
-        [image] = await self.diffusion.generate([GenerateRequest("00-00", 0, text, seed_of(number))], store)
+        image = await self.diffusion.draw(Attempt(id="00-00", prompt=text, seed=seed_of(number)), store)
         picture = read_picture(store, image)
         return Outcome(picture, (picture,), spend_of(None, {image.id: image}, {}))
 

@@ -49,13 +49,19 @@ class Template:
         return f"{self.name}@{self.sha256[:12]}"
 
     def render(self, /, **variables: str | int) -> str:
-        """The text with its variables filled in; what is filled in is never read as a template.
+        """The text with its variables filled in.
+
+        What is filled in is never read as a template, and cannot close a tag of it: ``</prompt>`` in a prompt becomes
+        ``< /prompt>``.
 
         Raises:
             TemplateError: it names every missing and every surplus variable.
         """
         _require_alike(f"template {self.name!r} was rendered with", variables.keys(), self.variables)
-        return string.Template(self.text).substitute(variables)
+        tags = "|".join(re.findall(r"</(\w+)>", self.text))
+        closing = re.compile(rf"</(?=\s*(?:{tags})\b)", re.IGNORECASE)
+        filled = {name: closing.sub("< /", str(value)) if tags else value for name, value in variables.items()}
+        return string.Template(self.text).substitute(filled)
 
 
 def load(name: str, folder: Path | str | None = None) -> Template:

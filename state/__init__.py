@@ -1,24 +1,15 @@
 """What is known: plain immutable types and reducers; no torch, no I/O."""
 
-from .advice import Advice, Choice
-from .base import Frozen, Words
+from .base import SEED_LIMIT, Exchange, Frozen, Seed, Words, derive_seed
 from .budget import Budget, Spend
-from .comparison import Comparison
-from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind
-from .critique import Answer, Change, Critique, Verdict, change
-from .decisions import Action, Decision, Plan
-from .default_checks import default_checks
-from .exchange import Exchange
-from .images import ImageRecord, Operator, Origin
-from .model_spend import ModelSpend, spend_by_model
-from .notation import format_concepts, parse_concepts
-from .notation_tokens import NotationError
+from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks
+from .critique import Answer, Change, Comparison, Critique, Verdict, change, fail_dependents
+from .decisions import Action, Advice, Choice, Decision, Plan, Ruling
+from .images import Attempt, ImageRecord, Operator, Origin, Step
+from .notation import NotationError, format_concepts, parse_concepts
 from .population import Population, pair_name, spend_of
-from .reducers import merge_by_id
-from .result import RunResult
-from .ruling import Ruling
-from .run_state import STATE_VERSION, RunInput, RunState
-from .seeds import SEED_LIMIT, Seed, derive_seed
+from .result import ModelSpend, RunResult, spend_by_model
+from .run_state import STATE_VERSION, RunInput, RunState, merge_by_id
 
 __all__ = [
     "SEED_LIMIT",
@@ -27,6 +18,7 @@ __all__ = [
     "Advice",
     "Answer",
     "Aspect",
+    "Attempt",
     "Budget",
     "Change",
     "Check",
@@ -53,11 +45,13 @@ __all__ = [
     "RunState",
     "Seed",
     "Spend",
+    "Step",
     "Verdict",
     "Words",
     "change",
     "default_checks",
     "derive_seed",
+    "fail_dependents",
     "format_concepts",
     "merge_by_id",
     "pair_name",

@@ -1,8 +1,9 @@
-"""The base of every type of the state: immutable, strict about unknown fields."""
+"""What every type of the state is made of: immutable records, seeds, and what was said to a model."""
 
-from typing import Annotated
+import hashlib
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Text that says something: not empty, no blanks around it."""
@@ -12,3 +13,46 @@ class Frozen(BaseModel):
     """An immutable record; an unknown field is an error, so a misspelt name never passes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+SEED_LIMIT = 2**32
+"""Seeds are in [0, SEED_LIMIT)."""
+
+Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
+"""A seed of a CPU generator."""
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A seed in [0, SEED_LIMIT) that depends on ``seed`` and ``names`` alone, alike on every machine.
+
+    A number and its decimal text are the same name; a name with a slash is not two names.
+    """
+    text = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+class Exchange(Frozen):
+    """One question to a model and its raw reply."""
+
+    model: str
+    """Name and version or hash of the model."""
+    prompt: str
+    """What was sent, images by reference."""
+    reply: str
+    """What came back, unparsed."""
+    prompt_tokens: int = Field(default=0, ge=0)
+    reply_tokens: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+    """Wall time of the call."""
+    money: float = Field(default=0.0, ge=0)
+    """In US dollars, where a price is configured."""
+    cached: bool = False
+    """Whether the reply came from the disk cache; then tokens, seconds and money are 0."""
+    note: str = ""
+    """What was odd about it, such as a part of the reply that was left out; empty where nothing was."""
+
+    @model_validator(mode="after")
+    def _cached_is_free(self) -> Self:
+        if self.cached and (self.prompt_tokens or self.reply_tokens or self.seconds or self.money):
+            raise ValueError("an exchange from the cache costs nothing")
+        return self

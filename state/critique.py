@@ -1,11 +1,12 @@
-"""What a critic says of one image."""
+"""What a critic says of one image, or of two side by side."""
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Frozen
-from .exchange import Exchange
+from .base import Exchange, Frozen
+from .concepts import ConceptGraph
 
 Answer = Literal["pass", "fail", "unknown"]
 """pass: the picture shows it; fail: it does not; unknown: the critic could not tell, with the reason."""
@@ -26,6 +27,15 @@ class Verdict(Frozen):
     settled_by: str | None = None
     """Id of the failed parent check that decided this one without asking, which makes it a fail;
     None if it was asked."""
+    heard: bool = True
+    """False where no usable answer came (quota, outage, rate limit, refusal, unreadable), so that the check is
+    unknown; an unknown check that was heard is one that the critic could not tell."""
+
+    @model_validator(mode="after")
+    def _unheard_is_unknown(self) -> Self:
+        if not self.heard and self.answer != "unknown":
+            raise ValueError("a verdict to which no answer came can only be unknown")
+        return self
 
     @model_validator(mode="after")
     def _unknown_has_a_reason(self) -> Self:
@@ -74,6 +84,18 @@ class Critique(Frozen):
         return self
 
     @property
+    def unheard(self) -> tuple[Verdict, ...]:
+        """The verdicts on checks to which no usable answer came."""
+        return tuple(v for v in self.verdicts if not v.heard)
+
+    @property
+    def silence(self) -> str | None:
+        """Why the critic was not heard at all; None where any check got a usable answer, or there are none."""
+        if not self.verdicts or len(self.unheard) < len(self.verdicts):
+            return None
+        return "; ".join(dict.fromkeys(v.reason for v in self.unheard if v.reason))
+
+    @property
     def passed(self) -> int:
         """Number of checks that passed."""
         return sum(v.answer == "pass" for v in self.verdicts)
@@ -103,6 +125,21 @@ class Critique(Frozen):
         return {v.check: v.answer for v in self.verdicts}
 
 
+def fail_dependents(concepts: ConceptGraph, own: Mapping[str, Verdict]) -> tuple[Verdict, ...]:
+    """Verdicts in the order of the checklist: each check's own, but a fail where a check that it depends on failed.
+
+    Checks that have neither are left out: they are still to be asked.
+    """
+    found: dict[str, Verdict] = {}
+    for check in concepts.checks_in_order():
+        failed = next((p for p in check.depends_on if p in found and found[p].answer == "fail"), None)
+        if failed is not None:
+            found[check.id] = Verdict(check=check.id, answer="fail", evidence=f"{failed} failed", settled_by=failed)
+        elif check.id in own:
+            found[check.id] = own[check.id]
+    return tuple(found[check.id] for check in concepts.checks if check.id in found)
+
+
 class Change(Frozen):
     """How the verdicts on an image differ from those on its parent, by check id."""
 
@@ -124,3 +161,27 @@ def change(before: Critique, after: Critique) -> Change:
         broken=broken,
         unchanged=tuple(c for c in shared if c not in fixed and c not in broken),
     )
+
+
+class Comparison(Frozen):
+    """The outcome for one pair of images, each of which was shown in both places."""
+
+    first: str
+    """Id of an image."""
+    second: str
+    """Id of the other image."""
+    better: str | None
+    """Id of the better one; None where they are equal, or where no answer, or not the same one, came
+    with the images in either order."""
+    reason: str = Field(min_length=1)
+    """What decided; where the answers differ, both of them."""
+    exchanges: tuple[Exchange, ...] = ()
+    """Exactly what was asked and answered."""
+
+    @model_validator(mode="after")
+    def _better_is_one_of_two(self) -> Self:
+        if self.first == self.second:
+            raise ValueError(f"image {self.first!r} is compared with itself")
+        if self.better not in (self.first, self.second, None):
+            raise ValueError(f"image {self.better!r} is neither {self.first!r} nor {self.second!r}")
+        return self

@@ -1,34 +1,47 @@
-"""What a policy decides about an image."""
+"""What is decided about an image, by a policy, a chat model that a policy asks, or a person."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, computed_field, model_validator
 
-from .base import Frozen, Words
-from .images import Operator
-from .seeds import Seed
+from .base import Exchange, Frozen, Seed, Words
+from .images import Attempt, Step
 
 Action = Literal["refine", "reseed", "stop"]
 """refine: re-denoise from an image; reseed: draw anew from another seed; stop: no more work on it."""
 
 
-class Plan(Frozen):
-    """What to draw first."""
+class Plan(tuple[Attempt, ...]):
+    """What to draw before the first critique: attempts, of which ``Plan(images=4)`` makes four of the run's prompt.
 
-    images: int = Field(default=1, ge=1)
-    """How many first drawings, each from a seed of its own."""
-    seeds: tuple[Seed, ...] | None = None
-    """Their seeds, in order, where a procedure fixes them; None: they follow from the run's seed."""
-    keep_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Steps k whose x_k is kept, so that the trajectory can be resumed there."""
-    stop_step: int | None = Field(default=None, ge=1)
-    """Step to stop at, for previews; None goes to the end."""
+    Args:
+        images: How many first drawings; at least 1. The budget may allow fewer.
+        seeds: Theirs, in order, where a procedure fixes them; else the first has the run's own, and the others' follow
+            from it.
+        keep_steps: Steps k whose x_k is kept, so that the trajectory can be resumed there.
+        stop_step: Step to stop at, for previews; None goes to the end.
 
-    @model_validator(mode="after")
-    def _every_drawing_has_its_seed(self) -> Self:
-        if self.seeds is not None and len(self.seeds) != self.images:
-            raise ValueError(f"{self.images} first drawings need as many seeds, not {len(self.seeds)}")
-        return self
+    Raises:
+        ValueError: there is no drawing, or not one seed for each.
+    """
+
+    def __new__(
+        cls,
+        images: int = 1,
+        *,
+        seeds: Sequence[Seed] | None = None,
+        keep_steps: Sequence[Step] = (),
+        stop_step: int | None = None,
+    ) -> Self:
+        if images < 1:
+            raise ValueError(f"a plan draws at least one image, not {images}")
+        if seeds is not None and len(seeds) != images:
+            raise ValueError(f"{images} first drawings need as many seeds, not {len(seeds)}")
+        keep = tuple(keep_steps)
+        return super().__new__(
+            cls, (Attempt(seed=seed, keep_steps=keep, stop_step=stop_step) for seed in seeds or [None] * images)
+        )
 
 
 class Decision(Frozen):
@@ -36,54 +49,69 @@ class Decision(Frozen):
 
     image: str
     """Id of the image that is judged."""
-    action: Action
     rule: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Name of the rule that fired, in snake_case; every stop has its own."""
     reason: Words
     """The rule applied to this image, in words."""
-    source: str | None = None
-    """refine only: id of the image to start from; the judged image itself unless an ancestor is better."""
-    operator: Operator | None = None
-    """refine only."""
-    start_step: int | None = Field(default=None, ge=0)
-    """refine only: the step of the schedule to start at."""
-    branches: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """refine only: more steps to start at; each gives an image beside that of ``start_step``."""
-    stop_step: int | None = Field(default=None, ge=1)
-    """refine and reseed: the step to stop at, for a preview; None goes to the end."""
-    prompt: str | None = Field(default=None, min_length=1)
-    """refine and reseed: the words to draw from."""
-    seed: Seed | None = None
-    """reseed: the new seed; refine: the seed of the noise, by default the source's own."""
+    attempts: tuple[Attempt, ...] = ()
+    """Images to make on its behalf in the next round; none is a stop. They may differ in anything, and mix
+    refinements of any earlier image with new drawings."""
 
-    @model_validator(mode="after")
-    def _parameters_fit_the_action(self) -> Self:
-        needed = {
-            "refine": ("source", "operator", "start_step", "prompt", "seed"),
-            "reseed": ("prompt", "seed"),
-            "stop": (),
-        }[self.action]
-        names = ("source", "operator", "start_step", "prompt", "seed")
-        missing = [n for n in needed if getattr(self, n) is None]
-        surplus = [n for n in names if n not in needed and getattr(self, n) is not None]
-        surplus += ["branches"] if self.branches and self.action != "refine" else []
-        surplus += ["stop_step"] if self.stop_step is not None and self.action == "stop" else []
-        if missing or surplus:
-            raise ValueError(
-                f"a {self.action} decision needs {', '.join(needed) or 'no parameters'};"
-                f" missing: {', '.join(missing) or 'none'}; surplus: {', '.join(surplus) or 'none'}"
-            )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _action_is_derived(cls, given: Any) -> Any:
+        """A record that was written holds the action as well."""
+        if isinstance(given, dict) and "action" in given:
+            return {name: value for name, value in given.items() if name != "action"}
+        return given
 
-    @model_validator(mode="after")
-    def _steps_fit_together(self) -> Self:
-        if len({*self.starts}) < len(self.starts):
-            raise ValueError(f"two branches of {self.image!r} start at the same step: they would be one image")
-        if self.stop_step is not None and self.stop_step <= max(self.starts, default=0):
-            raise ValueError(f"a preview of {self.image!r} would stop before it starts")
-        return self
-
+    @computed_field
     @property
-    def starts(self) -> tuple[int, ...]:
-        """refine only: every step to start at, each of which gives an image."""
-        return () if self.start_step is None else (self.start_step, *self.branches)
+    def action(self) -> Action:
+        """That of its first attempt; stop where there is none."""
+        if not self.attempts:
+            return "stop"
+        return "reseed" if self.attempts[0].source is None else "refine"
+
+
+class Choice(Frozen):
+    """What a chat model would do with one image."""
+
+    image: str
+    """Its id."""
+    action: Action
+    reason: Words
+    start_step: Step | None = None
+    """refine only: the step of the schedule to start at; None leaves it to the policy."""
+
+
+class Advice(Frozen):
+    """What a chat model that was asked between two rounds would do; recorded, so that the judge stays pure."""
+
+    round: int = Field(ge=0)
+    choices: tuple[Choice, ...] = ()
+    """At most one for an image."""
+    silence: str | None = Field(default=None, min_length=1)
+    """Why there is no choice at all; only then, and always then."""
+    exchanges: tuple[Exchange, ...] = ()
+    """Exactly what was asked and answered."""
+
+    @model_validator(mode="after")
+    def _has_choices_or_a_reason(self) -> Self:
+        if bool(self.choices) != (self.silence is None):
+            raise ValueError("advice has choices, or the reason why it has none")
+        if len({choice.image for choice in self.choices}) < len(self.choices):
+            raise ValueError("advice chooses at most once for an image")
+        return self
+
+    def about(self, image: str) -> Choice | None:
+        """The choice for an image; None if there is none."""
+        return next((choice for choice in self.choices if choice.image == image), None)
+
+
+class Ruling(Frozen):
+    """What a person decided after one round, in place of the policy."""
+
+    round: int = Field(ge=0)
+    decisions: tuple[Decision, ...]
+    """One for each image that waited; those that the policy proposed and the person accepted are among them."""

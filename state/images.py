@@ -1,22 +1,76 @@
-"""Where an image came from: enough to make it again."""
+"""Images as they are asked for and as they are made: enough to make each of them again."""
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Frozen
-from .seeds import Seed
+from .base import Frozen, Seed
 
 Origin = Literal["generate", "refine", "reseed"]
 """generate: the first drawing; refine: re-denoised from an earlier image; reseed: drawn anew from another seed."""
 
 Operator = Literal["inject", "resume"]
 """inject: noise is added to the final latent, which is denoised from there; resume: the image's own
-denoising is taken up again at a kept step."""
+denoising is continued from a kept step."""
+
+Step = Annotated[int, Field(ge=0)]
+"""A step of the denoising schedule, 0 to N."""
+
+
+class Attempt(Frozen):
+    """One image to make: a new drawing, or a refinement of an earlier image.
+
+    A policy fills in what it cares about; the graph adds id, round and parent, and the words and
+    the seed where the policy leaves them open.
+    """
+
+    prompt: str | None = Field(default=None, min_length=1)
+    """The words to draw from; None: those of the run's prompt."""
+    seed: Seed | None = None
+    """Seed of the image's own CPU generator, of ``inject``'s noise in a refinement; None: derived from the run's."""
+    source: str | None = None
+    """Id of the image to start from; None: from pure noise."""
+    operator: Operator | None = None
+    """How a refinement starts; set exactly where ``source`` is."""
+    start_step: Step = 0
+    """First step of the schedule to run, k in [0, N]; at N the source comes back unchanged. 0 for a new drawing."""
+    stop_step: int | None = Field(default=None, ge=1)
+    """Step k in [start_step + 1, N] to stop at, for a preview: the picture is what the denoiser takes for the final
+    one there, and x_k is kept, so that ``resume`` at k continues as if it had not stopped. None goes to the end."""
+    keep_steps: tuple[Step, ...] | None = None
+    """Steps k whose x_k is kept, so that ``resume`` can start there; None: as the first drawings keep."""
+    steps: int | None = Field(default=None, ge=1)
+    """N, the length of the schedule; None: the model's own, which ``resume`` needs to be that of the source."""
+    guidance: float | None = Field(default=None, ge=0)
+    """Scale of classifier-free guidance, 1 or less for none; None: the model's own."""
+    id: str | None = Field(default=None, min_length=1)
+    """Of the image to be, unique in the run; given by the graph."""
+    round: int = Field(default=0, ge=0)
+    """0 for the first drawings; given by the graph."""
+    parent: str | None = None
+    """Id of the image that this one is refined from or replaces; None for a first drawing; given by the graph."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.source is None) != (self.operator is None):
+            raise ValueError("an attempt names a source and an operator, or neither")
+        if self.source is None and self.start_step:
+            raise ValueError("a new drawing starts at step 0; to start later, name a source and an operator")
+        if self.stop_step is not None and self.stop_step <= self.start_step:
+            raise ValueError("a preview would stop before it starts")
+        return self
+
+    @property
+    def origin(self) -> Origin:
+        """What the image will be to its run."""
+        if self.operator is not None:
+            return "refine"
+        return "generate" if self.parent is None else "reseed"
 
 
 class ImageRecord(Frozen):
-    """One image: its lineage, how it was made and where its data lies. Never its pixels."""
+    """An attempt carried out: its lineage, how it was made and where its data lies. Never its pixels."""
 
     id: str = Field(min_length=1)
     """Unique in the run."""
@@ -54,9 +108,11 @@ class ImageRecord(Frozen):
     """Name and content hash of the diffusion model."""
     path: str
     """The PNG, relative to the run folder."""
+    digest: str = ""
+    """SHA-256 of the picture's mode, size and pixels, in hexadecimal; empty where a role does not give it."""
     latent: str | None
     """The final latent (safetensors), relative to the run folder; None where the model is a server that gives none,
-    so that the image cannot be taken up again."""
+    so that the image cannot be refined."""
     trajectory: dict[int, str] = Field(default_factory=dict)
     """Kept latents x_k by step k, relative to the run folder."""
     evaluations: int = Field(ge=0)
@@ -67,11 +123,6 @@ class ImageRecord(Frozen):
     """Of model time: its part in each forward pass that it shared, and its own encoding and decoding."""
     waited: float = Field(default=0.0, ge=0)
     """Seconds in which the model worked for other images while this one was in flight."""
-
-    @property
-    def spared(self) -> int:
-        """Forward passes of the denoiser that a preview did not take for having stopped; 0 for a whole image."""
-        return 0 if self.stop_step is None else (self.steps - self.stop_step) * (2 if self.guidance > 1 else 1)
 
     @model_validator(mode="after")
     def _lineage_fits_the_origin(self) -> Self:
@@ -88,3 +139,30 @@ class ImageRecord(Frozen):
         if beyond:
             raise ValueError(f"kept steps outside the schedule of {self.steps}: {beyond}")
         return self
+
+    @property
+    def spared(self) -> int:
+        """Forward passes of the denoiser that a preview did not take for having stopped; 0 for a whole image."""
+        return 0 if self.stop_step is None else (self.steps - self.stop_step) * (2 if self.guidance > 1 else 1)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Everything that it refers to in the run folder, the picture first."""
+        return (self.path, *([] if self.latent is None else [self.latent]), *self.trajectory.values())
+
+    def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
+        """The attempt that makes this image again, with x_k kept at these steps."""
+        return Attempt(
+            prompt=self.prompt,
+            seed=self.seed,
+            source=self.parent if self.operator is not None else None,
+            operator=self.operator,
+            start_step=self.start_step,
+            stop_step=self.stop_step,
+            keep_steps=tuple(keep_steps),
+            steps=self.steps,
+            guidance=self.guidance,
+            id=self.id,
+            round=self.round,
+            parent=self.parent,
+        )

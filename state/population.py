@@ -5,15 +5,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from .advice import Advice
-from .base import Frozen
+from .base import Frozen, Seed
 from .budget import Budget, Spend
-from .comparison import Comparison
 from .concepts import ConceptGraph
-from .critique import Critique
-from .decisions import Decision
+from .critique import Comparison, Critique
+from .decisions import Advice, Decision
 from .images import ImageRecord
-from .seeds import Seed
 
 
 def spend_of(

@@ -1,20 +1,31 @@
 """The channels of the LangGraph state: what happened, and references only."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated, NotRequired, TypeVar
 
 from typing_extensions import TypedDict  # that of typing gives pydantic no schema before Python 3.12
 
-from .advice import Advice
-from .comparison import Comparison
 from .concepts import ConceptGraph
-from .critique import Critique
-from .decisions import Decision
+from .critique import Comparison, Critique
+from .decisions import Advice, Decision, Ruling
 from .images import ImageRecord
-from .reducers import merge_by_id
-from .ruling import Ruling
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raised whenever a checkpoint of the last version can no longer be read."""
+
+T = TypeVar("T")
+
+
+def merge_by_id(left: dict[str, T], right: dict[str, T]) -> dict[str, T]:
+    """Union of two keyed updates, sorted by key; commutative, associative, idempotent.
+
+    Raises:
+        ValueError: both sides hold the same id with different values, so one would be lost.
+    """
+    clashes = sorted(id for id in left.keys() & right.keys() if left[id] != right[id])
+    if clashes:
+        raise ValueError(f"two different records claim the same id: {', '.join(clashes)}")
+    merged = {**left, **right}
+    return {id: merged[id] for id in sorted(merged)}
 
 
 class RunInput(TypedDict):

@@ -1,12 +1,25 @@
-"""What tests of several folders share: the chat server of the embedded world."""
+"""What tests of several folders share: the chat server of the embedded world, and the folders beside the package."""
 
+import importlib.util
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from .chat_server.server import ChatServer
+
+ROOT = Path(__file__).parents[1]
+
+# `benchmarks` and `training` are no part of the distribution, and lie at the top of the checkout. With a path entry
+# for it, `state`, `tools`, ... would be importable under their bare names as well.
+for name in ("training", "benchmarks"):
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / name / "__init__.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
 
 
 @pytest.fixture(scope="session")

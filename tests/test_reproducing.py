@@ -11,9 +11,10 @@ from detailscribe.agent.cli import app
 from detailscribe.agent.cli.methods import load_methods
 from detailscribe.agent.policies import resolve_policy
 from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
-from detailscribe.agent.presets import preset_named
-from detailscribe.agent.settings import Settings, load_settings
-from detailscribe.tools.language.prices import LIST_OF_2025_08
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.settings.presets import preset_named
+from detailscribe.agent.settings.settings import Settings
+from detailscribe.tools.language.settings import ChatSettings, cost_of
 from detailscribe.tools.metrics import METRICS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "reproducing-the-paper.md").read_text(encoding="utf-8")
@@ -102,9 +103,9 @@ def test_evaluations_are_those_of_the_published_schedule():
 
 
 def test_dollars_follow_from_the_tokens_and_the_price_list():
-    price = LIST_OF_2025_08["gpt-4o"]
+    chat = ChatSettings(model="gpt-4o")
     decomposing, look, whole, correction, rewriting, rating = (
-        round(price.of(*tokens), 4)
+        round(cost_of(chat, *tokens), 4)
         for tokens in ((1200, 400), (1650, 450), (1400, 60), (600, 100), (400, 100), (1200, 80))
     )
     assert (decomposing, look, correction) == (0.007, 0.0086, 0.0025)

@@ -1,18 +1,27 @@
 """The roles: one protocol each; variants are swapped by name, a fake is a few lines."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel
 
-from ..state import Comparison, ConceptGraph, Critique, ImageRecord, Operator
-from .store import Store
+from ..state import Attempt, Comparison, ConceptGraph, Critique, Exchange, ImageRecord
+from .files import Store
 
 if TYPE_CHECKING:
     from .language.question import Question, Reply
 
 M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R")
+
+LOADING = RLock()
+"""Held while any model of this process loads: torch's way to build a model without memory is global to the process,
+and two loads at once break every later one."""
 
 Progress = Callable[[str, int, int], None]
 """Called with image id, steps done and steps to do."""
@@ -26,72 +35,52 @@ class Decomposer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class GenerateRequest:
-    """An image to draw from pure noise."""
-
-    id: str
-    """Of the image to be."""
-    round: int
-    prompt: str
-    seed: int
-    parent: str | None = None
-    """The image that this one replaces, for a reseed."""
-    keep_steps: tuple[int, ...] = ()
-    """Steps k whose x_k is kept."""
-    stop_step: int | None = None
-    """Step k in [1, N] to stop at, for a preview: the picture is what the denoiser takes for the final one there, and
-    x_k is kept, so that ``resume`` at k goes on as if it had not stopped. None goes to the end."""
-    steps: int | None = None
-    """N; None is the model's own."""
-    guidance: float | None = None
-    """Scale of classifier-free guidance, 1 or less for none; None is the model's own."""
-
-
-@dataclass(frozen=True)
-class RedenoiseRequest:
-    """An image to take up again at a step of its schedule."""
-
-    id: str
-    """Of the image to be."""
-    round: int
-    prompt: str
-    source: ImageRecord
-    """The image to start from; it becomes the parent."""
-    operator: Operator
-    start_step: int
-    """k in [0, N]; at N the source comes back unchanged."""
-    seed: int
-    """Of the noise that ``inject`` adds."""
-    keep_steps: tuple[int, ...] = ()
-    """Steps k whose x_k is kept."""
-    stop_step: int | None = None
-    """Step k in [start_step + 1, N] to stop at, as in ``GenerateRequest``."""
-    steps: int | None = None
-    """N; None is the model's own, and ``resume`` needs that of the source."""
-    guidance: float | None = None
-    """Scale of classifier-free guidance, 1 or less for none; None is the model's own."""
-
-
 class Diffusion(Protocol):
     """Draws images into a store; the only owner of its model."""
 
-    async def generate(
-        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        """One record for each request, in order."""
+    async def draw(
+        self,
+        attempt: Attempt,
+        store: Store,
+        *,
+        source: ImageRecord | None = None,
+        progress: Progress | None = None,
+    ) -> ImageRecord:
+        """Carry an attempt out; calls that overlap may share the model's forward passes.
+
+        Args:
+            attempt: With id, prompt and seed.
+            store: Where picture and latents go.
+            source: The image that the attempt names as its source; None for a new drawing.
+            progress: Called after each step of the denoiser, from any thread.
+
+        Raises:
+            MissingLatentError: the source kept no x_k at the step that ``resume`` is to start from.
+        """
         ...
 
-    async def redenoise(
-        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        """One record for each request, in order; ``MissingLatentError`` if x_k was not kept."""
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The words to draw from."""
+
+    prompt: str
+    """It begins with the user's prompt."""
+    exchanges: tuple[Exchange, ...] = ()
+    """What was asked to get it."""
+
+
+class Rewriter(Protocol):
+    """Says in more words what a prompt asks for."""
+
+    async def rewrite(self, prompt: str) -> Rewritten:
+        """Raises ``ReplyError`` where no usable answer comes, and never returns the bare prompt in its place."""
         ...
 
 
 @runtime_checkable
 class KnowsItsCost(Protocol):
-    """A diffusion role that tells beforehand what a drawing costs, so that a budget holds from the first one on."""
+    """A diffusion role that knows beforehand what a drawing costs, so that a budget holds from the first one on."""
 
     @property
     def evaluations_per_drawing(self) -> int:
@@ -130,3 +119,56 @@ class Metric(Protocol):
     async def score(self, image: ImageRecord, prompt: str, store: Store) -> float | None:
         """None where it cannot tell; ``tools.metrics`` says why, and takes many images at once."""
         ...
+
+
+class Lazy(Generic[R]):
+    """A role that is made at its first use, once, in a worker thread.
+
+    It can be awaited from several event loops, one after the other or at once.
+    """
+
+    def __init__(self, make: Callable[[], R]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._made: Future[R] | None = None
+
+    async def get(self) -> R:
+        """The role. Callers that come while it is made wait for the same making.
+
+        Raises:
+            Exception: what making it raised, in each caller that waited; the next caller tries again.
+        """
+        with self._lock:
+            made = self._made
+            if made is None or (made.done() and made.exception() is not None):
+                made = self._made = Future()
+                context = copy_context()
+                asyncio.get_running_loop().run_in_executor(None, lambda: context.run(self._run, made))
+        # A caller that is cancelled leaves the others waiting for the same model.
+        return await asyncio.shield(asyncio.wrap_future(made))
+
+    @property
+    def made(self) -> R | None:
+        """The role if it is there already; None before."""
+        made = self._made
+        return made.result() if made is not None and made.done() and made.exception() is None else None
+
+    def _run(self, made: Future[R]) -> None:
+        try:
+            with LOADING:
+                role = self._make()
+        except BaseException as error:  # noqa: BLE001 - raised by those who wait
+            made.set_exception(error)
+        else:
+            made.set_result(role)
+
+
+async def ready(role: R | Lazy[R]) -> R:
+    """The role itself, made if it was not yet."""
+    return await cast("Lazy[R]", role).get() if isinstance(role, Lazy) else role
+
+
+def model_name(role: object) -> str:
+    """Name and content hash of the role's model, or the name of its class where it has none."""
+    made: object = cast("Lazy[object]", role).made if isinstance(role, Lazy) else role
+    return str(getattr(made, "model", type(made).__qualname__))

@@ -1,47 +1,47 @@
-"""A batch from its prompts to its rows."""
+"""A batch from its prompts to its rows: many runs side by side over one set of models."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ...state import Budget
-from ...tools.errors import SettingsError
-from ...tools.roles import Critic, Decomposer, Diffusion
+from ...state import Budget, RunResult
+from ...tools.errors import ModelError, SettingsError
+from ...tools.files import Store
+from ...tools.roles import Critic, Decomposer, Diffusion, ready
+from ..blocking import blocking
+from ..graph.checkpoints import CACHE, TaskCache
+from ..graph.context import SharedImages
+from ..graph.graph import Cache
 from ..policies import PolicySpec
-from ..runs.folder import new_run_id
-from ..runs.run import NOT_OURS, blocking, policy_of, settled
-from ..settings import Given
-from ..traces.events import Event
-from .asks import Defaults
-from .cast import cast_of
-from .folder import BatchManifest, batch_folder, note_models
-from .jobs import folder_name, policy_name
-from .ledger import RESULTS, read_rows
-from .many import run_many
-from .rows import Row
-from .sources import STDIN, display, given_asks, read_asks, stem
-from .spool import spooled
-from .tally import Tally
+from ..records.events import Event, TraceError, read_events
+from ..records.manifest import Manifest, read_manifest
+from ..records.outcome import Run
+from ..records.reader import EVENTS, RESULT
+from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
+from ..runs.folder import new_folder, new_run_id, old_folder
+from ..runs.run import NOT_OURS, policy_name, policy_of, resolve_settings
+from ..runs.session import is_finished, manifest_of, session_of
+from ..settings.loading import Given, Loaded
+from ..settings.models import Models
+from ..validation import check_prompt
+from .folder import BatchManifest, batch_folder, note_models, require_models
+from .jobs import Job, Ledger, folder_name
+from .prompts import STDIN, Defaults, display, given_asks, read_asks, spooled, stem
 
-if TYPE_CHECKING:
-    from ..cluster.wish import Cluster
+RUNS = "runs"
+"""Folder of the run folders, beside the rows."""
 
 Prompts = Path | str | Iterable[str | Mapping[str, Any]]
 """A file, a URL or ``-``; or prompts themselves, each a text or a table with ``prompt`` and what else is to differ."""
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a batch is."""
-
-    folder: Path
-    prompts: int
-    """All of them."""
-    left: int
-    """Those that had no row when this start began."""
-    tally: Tally
-    """Of all rows so far."""
+OnRow = Callable[[Row], object]
+"""Called with each row once the disk has it."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,33 @@ class Batch:
         return read_rows(self.folder)
 
 
+class Elsewhere(Protocol):
+    """Runs jobs on other processes or machines, such as ``Cluster``."""
+
+    async def run_jobs(
+        self,
+        jobs: Iterable[Job],
+        loaded: Loaded,
+        ledger: Ledger,
+        *,
+        concurrency: int,
+        keep_runs: bool,
+        note_models: Callable[[Mapping[str, str]], None],
+        on_row: OnRow,
+    ) -> None:
+        """Run every job whose row is not there yet; see ``run_jobs``."""
+        ...
+
+
 async def arun_batch(
     prompts: Prompts,
     *,
     settings: Given | None = None,
     # how each run decides, unless its prompt says otherwise
     policy: PolicySpec | None = None,
+    policy_args: Mapping[str, object] | None = None,
     seed: int | None = None,
-    budget: Budget | None = None,
+    budget: Budget | Mapping[str, object] | None = None,
     # what they work with
     preset: str | None = None,
     steps: int | None = None,
@@ -78,19 +97,19 @@ async def arun_batch(
     diffusion: Diffusion | None = None,
     critic: Critic | None = None,
     concurrency: int = 16,
-    cluster: "Cluster | None" = None,
-    # where it leaves what it made
+    cluster: Elsewhere | None = None,
+    # where its files go
     out: Path | str | None = None,
     keep_runs: bool = True,
     retry_failed: bool = False,
     on_event: Callable[[Event], object] | None = None,
     on_progress: Callable[[Progress, Row | None], object] | None = None,
 ) -> Batch:
-    """Run many prompts side by side over one set of models, and leave a row for each and a run folder.
+    """Run many prompts side by side over one set of models; each has a row and a run folder.
 
     All prompts are read and checked before anything is spent. Started again with the same folder and settings, it
     goes on where it stopped: a prompt whose row is there is not run again. Memory does not grow with the number of
-    prompts, but for the names of their folders.
+    prompts, but for the names of their folders. Equal images, and equal questions to a model, are made and asked once.
 
     The arguments that are not named below are those of ``arun``.
 
@@ -113,7 +132,9 @@ async def arun_batch(
         raise SettingsError(NOT_OURS)
     if cluster is not None and (decomposer, diffusion, critic) != (None, None, None):
         raise SettingsError("roles that are here cannot be on a cluster: name what makes them, with Cluster(roles=...)")
-    loaded = settled(settings, policy, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out)
+    loaded = resolve_settings(
+        settings, policy, policy_args, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out
+    )
     chosen = loaded.settings.run
     defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget)
     source = str(prompts) if isinstance(prompts, (str, Path)) else None
@@ -125,32 +146,41 @@ async def arun_batch(
         folder = chosen.out or default_folder(source)
         with batch_folder(folder, manifest, forget_failed=retry_failed) as ledger:
             progress = Progress(folder, len(jobs), sum(not ledger.has(job) for job in jobs), ledger.tally)
-            tell = on_progress or _ignore
-            tell(progress, None)
-            if progress.left and cluster is not None:
-                from ..cluster.running import run_on_cluster
 
-                await run_on_cluster(
+            def report(row: Row | None) -> None:
+                if on_progress is not None:
+                    on_progress(progress, row)
+
+            report(None)
+            if progress.left and cluster is not None:
+                await cluster.run_jobs(
                     jobs,
-                    cluster,
                     loaded,
                     ledger,
                     concurrency=concurrency,
                     keep_runs=keep_runs,
-                    note_models=lambda models: note_models(folder, models),
-                    on_row=lambda row: tell(progress, row),
+                    note_models=lambda names: note_models(folder, names),
+                    on_row=report,
                 )
             elif progress.left:
-                cast = await cast_of(loaded, decomposer, diffusion, critic)
-                note_models(folder, cast.models)
-                await run_many(
+                models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
+                await models.check()
+                await require_models(folder, models)
+
+                def report_with_models(row: Row) -> None:
+                    if row.status == "done":
+                        note_models(folder, models.names)
+                    report(row)
+
+                await run_jobs(
                     jobs,
-                    cast,
+                    loaded,
+                    models,
                     ledger,
                     concurrency=concurrency,
                     keep_runs=keep_runs,
                     on_event=on_event,
-                    on_row=lambda row: tell(progress, row),
+                    on_row=report_with_models,
                 )
     return Batch(folder, ledger.tally)
 
@@ -165,5 +195,240 @@ def default_folder(source: str | None) -> Path:
     return Path("runs") / (folder_name(stem(source)) if stem(source) else "batch")
 
 
-def _ignore(progress: Progress, row: Row | None) -> None:
-    """For callers that need no news."""
+async def run_jobs(
+    jobs: Iterable[Job],
+    loaded: Loaded,
+    models: Models,
+    ledger: Ledger,
+    *,
+    concurrency: int = 16,
+    keep_runs: bool = True,
+    on_event: Callable[[Event], object] | None = None,
+    on_row: OnRow | None = None,
+) -> None:
+    """Run every job whose row is not there yet; a run that fails is a row too.
+
+    To cancel this cancels the runs in flight, which write no row. To call it again with the same folder goes on;
+    what a run that was cut off had drawn and asked is not drawn and asked again.
+
+    Args:
+        jobs: Taken one by one, as places become free; their ids and folders differ.
+        loaded: The settings, for the manifests.
+        models: The roles, shared by all.
+        ledger: Of the folder that rows and run folders go to.
+        concurrency: Runs in flight, at least 1.
+        keep_runs: Whether run folders stay; else each is removed once its row is there.
+        on_event: Called with each event of each run, on the loop's thread.
+        on_row: Called with each row once the disk has it.
+
+    Raises:
+        ModelError: a model cannot be used, by any job as far as can be told; see ``Suspects``.
+        SettingsError: a row is there under the id of another job.
+    """
+    cache, shared = TaskCache(ledger.root / CACHE), SharedImages(ledger.root / RUNS)
+
+    async def perform(job: Job, folder: Path) -> Run:
+        return await run_job(job, folder, loaded, models, cache=cache, shared=shared, on_event=on_event)
+
+    try:
+        await perform_jobs(jobs, perform, ledger, concurrency=concurrency, keep_runs=keep_runs, on_row=on_row)
+    finally:
+        cache.close()
+
+
+async def run_job(
+    job: Job,
+    folder: Path,
+    loaded: Loaded,
+    models: Models,
+    *,
+    cache: Cache = None,
+    shared: SharedImages | None = None,
+    on_event: Callable[[Event], object] | None = None,
+) -> Run:
+    """Run a job to its end; what an earlier start of the same job left in the folder is not made again.
+
+    The cache stands in for checkpoints: it holds the results of all runs of the batch.
+
+    Raises:
+        DetailScribeError: the user can mend it.
+    """
+    check_prompt(job.prompt)
+    manifest = manifest_of(job.folder, job.prompt, job.seed, job.policy, loaded)
+    own = manifest.settings.run.model_copy(update={"seed": job.seed, "budget": job.budget, "checkpoints": "off"})
+    manifest = manifest.model_copy(update={"settings": manifest.settings.model_copy(update={"run": own})})
+    with await _job_folder(folder, manifest, models) as store:
+        if is_finished(folder):
+            return Run(RunResult.model_validate_json(store.read(RESULT)), folder)
+        async with session_of(
+            store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event
+        ) as session:
+            return await session.finish()
+
+
+async def _job_folder(folder: Path, manifest: Manifest, models: Models) -> AbstractContextManager[Store]:
+    """The run folder with what the same job and the same models wrote there; anything else in it is removed."""
+    before = _begun(folder)
+    if before is not None:
+        for role in before.models:
+            await ready(getattr(models, role))
+        if _identity(before) == _identity(manifest) and before.models.items() <= models.names.items():
+            return old_folder(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return new_folder(folder)
+
+
+def _begun(folder: Path) -> Manifest | None:
+    """The manifest of the run in a folder; None where there is none that can be read."""
+    try:
+        if (folder / EVENTS).exists():
+            read_events(folder / EVENTS)
+        return read_manifest(folder)
+    except (SettingsError, TraceError):
+        return None
+
+
+def _identity(manifest: Manifest) -> tuple[object, ...]:
+    settings = manifest.settings.run
+    return manifest.prompt, manifest.seed, manifest.policy, settings.budget, manifest.state_version
+
+
+class FailedElsewhere(Exception):
+    """The error of a job in another process, whose own error may hold what cannot be sent."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """Name of the class of that error."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that is no longer in flight."""
+
+    job: Job
+    folder: Path
+    """Of its run."""
+    number: int
+    """How many jobs had begun with it."""
+    until: int
+    """How many jobs had begun when it ended."""
+    seconds: float
+    """Wall time."""
+    outcome: Run | BaseException
+
+    def row(self, root: Path) -> Row:
+        """Its row; ``root`` is the folder of the rows."""
+        job, outcome = self.job, self.outcome
+        there = isinstance(outcome, Run) or self.folder.is_dir()
+        row = Row(
+            id=job.id,
+            status="failed" if isinstance(outcome, BaseException) else "done",
+            prompt=job.prompt,
+            seed=job.seed,
+            policy=policy_name(job.policy),
+            budget=job.budget,
+            tags=dict(job.tags),
+            run=self.folder.relative_to(root).as_posix() if there else None,
+            seconds=self.seconds,
+        )
+        if isinstance(outcome, BaseException):
+            message = str(outcome).encode(errors="replace").decode()  # it may quote what no file can hold
+            kind = outcome.kind if isinstance(outcome, FailedElsewhere) else type(outcome).__name__
+            return row.model_copy(update={"error": kind, "message": " ".join(message.split())})
+        best = outcome.best
+        return row.model_copy(
+            update={
+                "best": best.path.relative_to(root).as_posix(),
+                "passed": best.critique.passed,
+                "checks": len(best.critique.verdicts),
+                "stop": outcome.stop,
+                "spend": outcome.spend,
+            }
+        )
+
+
+class Suspects:
+    """Holds back jobs whose errors may be those of all jobs.
+
+    A ``ModelError`` says that a model cannot be used; but a server may refuse one prompt in the same words. When a
+    job that began later comes to its end, the model works, and the error was the job's own. When more are held back
+    than run side by side, or at the end when no job has come to its end, the first of their errors is raised; none
+    of them gets a row, so that they are run again once the model works.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._limit = concurrency
+        self._held: list[Ended] = []
+        self._any_done = False
+
+    def cleared(self, ended: Ended) -> list[Ended]:
+        """The jobs whose outcome is certain, now that this one ended; ``ModelError`` if no job can go on."""
+        if isinstance(ended.outcome, ModelError):
+            self._held.append(ended)
+            if len(self._held) > self._limit:
+                raise ended.outcome
+            return []
+        certain: list[Ended] = []
+        if not isinstance(ended.outcome, BaseException):
+            self._any_done = True
+            certain = [held for held in self._held if held.until < ended.number]
+            self._held = [held for held in self._held if held.until >= ended.number]
+        return [*certain, ended]
+
+    def rest(self) -> list[Ended]:
+        """Those that are left when all jobs have ended; ``ModelError`` if no job has come to its end."""
+        for held in self._held:
+            if isinstance(held.outcome, ModelError) and not self._any_done:
+                raise held.outcome
+        return self._held
+
+
+async def perform_jobs(
+    jobs: Iterable[Job],
+    perform: Callable[[Job, Path], Coroutine[Any, Any, Run]],
+    ledger: Ledger,
+    *,
+    concurrency: int,
+    keep_runs: bool = True,
+    on_row: OnRow | None = None,
+) -> None:
+    """As ``run_jobs``, wherever the jobs are run: ``perform`` is given each and its run folder."""
+    waiting = (job for job in jobs if not ledger.has(job))
+    running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
+    done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow
+    suspects, started = Suspects(concurrency), 0
+
+    def note(ended: Ended) -> None:
+        row = ended.row(ledger.root)
+        ledger.append(row)
+        if not keep_runs and row.run is not None:
+            shutil.rmtree(ledger.root / row.run)
+        if on_row is not None:
+            on_row(row)
+
+    try:
+        while True:
+            for job in islice(waiting, concurrency - len(running)):
+                started += 1
+                folder = ledger.root / RUNS / job.folder
+                task = asyncio.create_task(perform(job, folder))
+                running[task] = job, folder, started, time.monotonic()
+                task.add_done_callback(done.put_nowait)
+            if not running:
+                break
+            task = await done.get()
+            job, folder, number, began = running.pop(task)
+            if task.cancelled():
+                outcome: Run | BaseException = asyncio.CancelledError("it was cancelled from within")
+            else:
+                outcome = task.exception() or task.result()
+            seconds = time.monotonic() - began
+            for ended in suspects.cleared(Ended(job, folder, number, started, seconds, outcome)):
+                note(ended)
+        for ended in suspects.rest():
+            note(ended)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

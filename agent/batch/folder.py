@@ -13,10 +13,14 @@ from pydantic import Field, ValidationError
 
 from ...state import STATE_VERSION, Frozen
 from ...tools.errors import SettingsError
-from ...tools.store import Store
-from ..settings import Settings, known_names
-from ..traces.manifest import installed
-from .ledger import Ledger
+from ...tools.files import Store
+from ...tools.roles import ready
+from ..records.manifest import installed
+from ..runs.folder import remove_empty
+from ..settings.loading import known_names
+from ..settings.models import Models
+from ..settings.settings import Settings
+from .jobs import Ledger
 
 MANIFEST = "batch.json"
 HARMLESS = {
@@ -77,22 +81,31 @@ def refuse_change(folder: Path, now: BatchManifest) -> None:
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
-    """Write down what the models turned out to be, when they were loaded for the first time.
+    """Write the names of the models into ``batch.json``, when they were loaded for the first time.
 
     Raises:
         SettingsError: the folder's batch began with others.
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        raise SettingsError(f"{folder / MANIFEST} is gone: start again")
+        raise SettingsError(f"{folder / MANIFEST} is missing: start again")
     if manifest.models:
         refuse_difference(str(folder), manifest.models, models)
     else:
         write_manifest(folder, manifest.model_copy(update={"models": dict(models)}))
 
 
+async def require_models(folder: Path, models: Models) -> None:
+    """Load the models that an earlier start of the batch used; ``SettingsError`` where they are others now."""
+    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if manifest is not None and manifest.models:
+        for role in manifest.models:
+            await ready(getattr(models, role))
+        refuse_difference(str(folder), manifest.models, models.names)
+
+
 def write_manifest(folder: Path, manifest: BatchManifest) -> None:
-    """Leave it in the folder."""
+    """Write it into the folder."""
     Store(folder).write(MANIFEST, manifest.model_dump_json(indent=2).encode())
 
 
@@ -134,7 +147,7 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
         folder.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(folder, forget_failed=forget_failed)
     except (OSError, ValueError) as error:
-        _remove_empty(absent)
+        remove_empty(absent)
         raise _unusable(folder, error) from error
     with ledger:
         if not (folder / MANIFEST).exists():
@@ -144,17 +157,8 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
         except BaseException:
             if absent and not ledger.tally.rows and not any(folder.glob("runs/*")):
                 shutil.rmtree(folder)
-                _remove_empty(absent)
+                remove_empty(absent)
             raise
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove these, innermost first, up to one that holds something."""
-    for folder in folders:
-        if folder.is_dir():
-            if any(folder.iterdir()):
-                return
-            folder.rmdir()
 
 
 def _value(settings: Settings, name: str) -> object:

@@ -1,21 +1,25 @@
-"""One run among many: what is asked of it, and the name of its folder."""
+"""The jobs of a batch, and the file that their rows are written to, one whole line for each job that ended."""
 
-import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Self
 
 from pydantic import JsonValue
 
 from ...state import Budget
-from ..policies.policy import Policy
+from ...tools.errors import SettingsError
+from ...tools.files import JsonLines, write_whole
+from ..policies import Policy
+from ..records.rows import RESULTS, Row, Tally, digest, key_of, read_rows
+from ..runs.folder import locked, slug
+from ..runs.run import policy_name
 
-SLUG_LENGTH = 40
-"""Characters of a prompt or an id in the name of a folder."""
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?")
 """Names that every file system takes as they are and keeps apart."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,60 @@ def folder_name(id: str) -> str:
     return id if _PLAIN.fullmatch(id) else f"{slug(id) or 'run'}-{digest(id)}"
 
 
-def slug(text: str) -> str:
-    """The words of a text without articles, for a name: ``cat-holding-umbrella``; empty where it has no Latin word."""
-    words = re.findall(r"[a-z0-9]+", text.lower())
-    return "-".join(word for word in words if word not in ("a", "an", "the"))[:SLUG_LENGTH].strip("-")
+class Ledger:
+    """Appends rows to ``results.jsonl`` in a folder, which it locks; each one is on the disk when ``append`` returns.
 
+    It holds the id of every job and a hash of what it asked for, and no row.
 
-def policy_name(policy: Policy) -> str:
-    """Its class with parameters, as Python writes it, alike in every process."""
-    return _ADDRESS.sub("", repr(policy))
+    Args:
+        folder: Of the rows and of all they refer to.
+        forget_failed: Drops the rows of failed jobs, so that these are run again.
 
+    Raises:
+        SettingsError: another process writes to the folder, or a whole line of the file is no row.
+    """
 
-def key_of(prompt: str, seed: int, policy: str, budget: Budget) -> str:
-    """As ``Job.key``."""
-    return digest("\0".join((prompt, str(seed), policy, budget.model_dump_json())))
+    def __init__(self, folder: Path, *, forget_failed: bool = False) -> None:
+        self.root = folder
+        """Of the rows and of all they refer to."""
+        self.tally = Tally()
+        """Of all rows."""
+        self._keys: dict[str, str] = {}
+        with ExitStack() as held:
+            held.enter_context(locked(folder))
+            if forget_failed:
+                kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done"]
+                write_whole(folder / RESULTS, "".join(f"{line}\n" for line in kept).encode())
+            for row in read_rows(folder):
+                self._note(row)
+            self._lines = held.enter_context(JsonLines(folder / RESULTS, sync=True))
+            self._held = held.pop_all()
 
+    def has(self, job: Job) -> bool:
+        """Whether its row is there.
 
-def digest(text: str) -> str:
-    """Eight hexadecimal digits."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+        Raises:
+            SettingsError: it is, but what was asked for under this id was something else.
+        """
+        key = self._keys.get(job.id)
+        if key not in (None, job.key):
+            raise SettingsError(
+                f"{job.id!r} has a row in {self.root} already, for another prompt, seed, policy or budget:"
+                " give it another id, or name another --out"
+            )
+        return key is not None
+
+    def append(self, row: Row) -> None:
+        """Write one line, whole, and wait until the disk has it."""
+        self._lines.append(row.model_dump_json())
+        self._note(row)
+
+    def _note(self, row: Row) -> None:
+        self._keys[row.id] = row.key
+        self.tally.add(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()

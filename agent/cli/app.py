@@ -1,4 +1,4 @@
-"""The command ``detailscribe`` and its subcommands, one module each."""
+"""The command ``detailscribe`` and its subcommands."""
 
 import warnings
 from importlib import import_module
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = (
+from .common import PlainGroup
+
+COMMANDS = [
     "run",
     "resume",
     "history",
@@ -27,10 +29,15 @@ COMMANDS = (
     "doctor",
     "presets",
     "graph",
+]
+"""In the order of ``--help``. Each is a module here whose ``command`` is a function, or a ``Typer`` of several, or else
+a function of the module that ``TOGETHER`` names."""
+TOGETHER = dict.fromkeys(("history", "show", "report", "export"), "recorded") | dict.fromkeys(
+    ("doctor", "presets", "graph"), "about"
 )
-"""In the order of ``--help``. Each is a module here whose ``command`` is a function, or a ``Typer`` of several."""
 
 app = typer.Typer(
+    cls=PlainGroup,
     name="detailscribe",
     help="Draws prompts about things that interact, checks the drawing item by item, and refines it.",
     no_args_is_help=True,
@@ -62,7 +69,8 @@ def root(
 
 
 def _register(name: str) -> None:
-    command = import_module(f".{name}", __package__).command
+    module, function = (TOGETHER[name], name) if name in TOGETHER else (name, "command")
+    command = getattr(import_module(f".{module}", __package__), function)
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name)
     else:

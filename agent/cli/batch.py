@@ -32,7 +32,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..batch.batch import Batch
     from ..cluster.wish import Cluster
-    from ..settings import Loaded
+    from ..settings.loading import Loaded
 
 
 def command(
@@ -167,13 +167,13 @@ def _loaded(
     prompts: str, methods: str | None, given: dict[str, dict[str, Any]], out: Path | None, file: Path | None
 ) -> "dict[str, Loaded]":
     """Settings by method, all of them checked before the first begins; one without a name where none are listed."""
-    from ..settings import load
+    from ..settings.loading import load
 
     if methods is None:
         return {"": load(given, file=file)}
     from ...tools.errors import SettingsError
     from ..batch.batch import default_folder
-    from ..batch.sources import STDIN
+    from ..batch.prompts import STDIN
     from .methods import load_methods
 
     if prompts == STDIN:
@@ -194,7 +194,8 @@ def _run(
 
     from ...tools.errors import DetailScribeError
     from ..batch.batch import run_batch
-    from ..batch.live import BatchLive, span, summary
+    from ..views.live import BatchLive, tally_in_words
+    from ..views.words import duration
 
     out = console(quiet)
     sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
@@ -217,6 +218,6 @@ def _run(
         raise
     if quiet:
         typer.echo(batch.folder)
-    for line in (f"{summary(batch.tally)}; {span(live.seconds)}", f"results  {batch.results}"):
+    for line in (f"{tally_in_words(batch.tally)}; {duration(live.seconds, rough=True)}", f"results  {batch.results}"):
         out.print(Text(line), soft_wrap=True)
     return batch

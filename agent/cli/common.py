@@ -1,26 +1,66 @@
-"""What commands share."""
+"""What commands share. Everything that they print comes through here, and no text in it can command the terminal."""
 
+import re
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
+
+from ...tools.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..runs.interactive import TerminalAsker
-    from ..traces.live import Live
+    from ..views.asker import TerminalAsker
+    from ..views.live import Live
 
 PIPED_WIDTH = 120
 """Columns of a table where stdout is no terminal."""
 
+_HARMLESS = re.compile(r"(\x1b\[[0-9;]*m|\A\r|\A(?:\n|\x1b\[A)+\Z)")
+"""Commands of a terminal that are kept: colours, and how progress bars of libraries (tqdm) go back to their line."""
+
+
+class PlainStream:
+    """An output in which control characters are replaced as they are written, but for harmless ones."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        """Where the text goes; rich's consoles, which replace control characters themselves, write to it at once."""
+
+    def write(self, text: str) -> int:
+        """Write the text; the count is that of its own characters."""
+        self.stream.write("".join(part if n % 2 else plain(part) for n, part in enumerate(_HARMLESS.split(text))))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write each of them."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # who writes bytes would write past this
+            raise AttributeError(name)
+        return getattr(self.stream, name)
+
+
+class PlainGroup(TyperGroup):
+    """The commands, with standard output and error as ``PlainStream``s while one of them runs."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command."""
+        out, err = (cast(TextIO, PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
+        with redirect_stdout(out), redirect_stderr(err):
+            return super().main(*args, **kwargs)
+
 
 @contextmanager
 def reported() -> Generator[None]:
-    """What the user can mend becomes one line on stderr and exit status 2; Ctrl-C becomes 130."""
+    """Prints what the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130."""
     from ...tools.errors import DetailScribeError, Interrupted
 
     try:
@@ -43,9 +83,8 @@ def terminal_asker(live: "Live") -> "TerminalAsker":
     from rich.text import Text
 
     from ...tools.errors import SettingsError
-    from ..runs.interactive import TerminalAsker
-    from ..traces.harmless import harmless
-    from ..traces.terminal_images import escape, protocol_of
+    from ..views.asker import TerminalAsker
+    from ..views.terminal import escape, protocol_of
 
     out = live.console
     protocol = protocol_of(os.environ) if out.is_terminal else None
@@ -53,19 +92,21 @@ def terminal_asker(live: "Live") -> "TerminalAsker":
     def read(question: str) -> str:
         try:
             with live.paused():
-                return input(question)
+                return input(plain(question))
         except EOFError as error:
             raise SettingsError("nobody answers: give --interactive in a terminal, and resume the run there") from error
 
     def show(path: Path) -> None:
         if protocol is not None:
-            out.file.write(f"{escape(path, protocol)}\n")
+            out.file.write(f"{escape(path.read_bytes(), protocol)}\n")
 
-    return TerminalAsker(lambda line: out.print(Text(harmless(line)), soft_wrap=True), read, show)
+    return TerminalAsker(lambda line: out.print(Text(line), soft_wrap=True), read, show)
 
 
-def console(quiet: bool = False) -> "Console":
-    """Standard output: as wide as the terminal, or ``PIPED_WIDTH``."""
-    from rich.console import Console
+def console(quiet: bool = False, *, stderr: bool = False) -> "Console":
+    """Standard output or error: as wide as the terminal, or ``PIPED_WIDTH``."""
+    from ..views.terminal import PlainConsole
 
-    return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    file = sys.stderr if stderr else sys.stdout
+    file = file.stream if isinstance(file, PlainStream) else file
+    return PlainConsole(file=file, quiet=quiet, highlight=False, width=None if file.isatty() else PIPED_WIDTH)

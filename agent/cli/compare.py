@@ -16,10 +16,10 @@ def command(
     prompts: Annotated[int, typer.Option(min=0, help="List the prompts that differ most, at most so many.")] = 20,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
-    """Tell what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
+    """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
+    from ..evaluation.tables import for_terminal
+    from ..evaluation.tables import markdown as as_markdown
     from ..experiments.compare import compare
-    from ..experiments.tables import for_terminal
-    from ..experiments.tables import markdown as as_markdown
 
     with reported():
         tables = [table for table in compare(a, b, only_a, only_b, prompts) if table.rows]

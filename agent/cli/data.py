@@ -12,7 +12,6 @@ from .options import ChatModel, ChatUrl, SettingsFile, model_arguments
 
 if TYPE_CHECKING:
     from ...tools.data import PromptRecord
-    from ...tools.data.builder import Builder
 
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="JSONL, for `detailscribe batch`; by default printed.")
@@ -28,7 +27,7 @@ command = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_is
 def interacting(
     source: Annotated[
         str,
-        typer.Option("--from", metavar="FOLDER|URL", help="Where its three JSONL files lie.", show_default=False),
+        typer.Option("--from", metavar="FOLDER|URL", help="Where its three JSONL files are.", show_default=False),
     ],
     scenario: Annotated[Scenario | None, typer.Option(help="Only this one.")] = None,
     out: Out = None,
@@ -37,20 +36,21 @@ def interacting(
     from ...tools.data import read_interacting
 
     with reported():
-        _leave((r for r in read_interacting(source) if scenario in (None, r.scenario)), out)
+        _write((r for r in read_interacting(source) if scenario in (None, r.scenario)), out)
 
 
 @command.command()
 def read(
-    source: Annotated[str, typer.Argument(help="A file or URL, or dataset:owner/name#split.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="A file, a URL, - or dataset:owner/name#split.", show_default=False)],
     column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="That holds the prompt: prompt, caption or text.")
+        str | None,
+        typer.Option(metavar="NAME", help="The column of prompts: prompt, caption, text or the like."),
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The column of scenarios: scenario, category or tag.")
+        str | None, typer.Option(metavar="NAME", help="That of scenarios: scenario, category or tag.")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(metavar="NAME", help="jsonl, json, csv, tsv, parquet or txt; by default the suffix.")
+        str | None, typer.Option(metavar="NAME", help="jsonl, json, csv, tsv, parquet or txt; by default found out.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Prompts at most.", min=1)] = None,
     unique: Annotated[bool, typer.Option("--distinct", help="Each prompt once.")] = False,
@@ -66,7 +66,7 @@ def read(
         records = read_prompts(
             source, column=column, scenario=scenario, format=format, limit=limit, skip_empty=skip_empty
         )
-        _leave(distinct(records) if unique else records, out)
+        _write(distinct(records) if unique else records, out)
 
 
 @command.command()
@@ -77,10 +77,10 @@ def world(
     out: Out = None,
 ) -> None:
     """New prompts of the embedded world that its models were never trained on; offline."""
-    from ...tools.data.from_world import world_prompts
+    from ...tools.data import world_prompts
 
     with reported():
-        _leave(world_prompts(count, seed, scenario), out)
+        _write(world_prompts(count, seed, scenario), out)
 
 
 @command.command()
@@ -97,15 +97,19 @@ def build(
     with reported():
         from ...tools.data.builder import Builder
         from ...tools.errors import SettingsError
-        from ..roles import Chats
-        from ..settings import load
+        from ..settings.loading import load
+        from ..settings.models import Models
 
         found = load(model_arguments(None, chat_url, chat_model, None, None, None), file=settings).settings
-        if not found.chats:
+        if (model := Models(found).language) is None:
             raise SettingsError("a chat model words the prompts: name one with --chat-model and --chat-url")
-        builder = Builder(Chats(found).language, scenario, seed)
-        records = asyncio.run(_all(builder, count))
-        _leave(records, out)
+        builder = Builder(model, scenario, seed)
+
+        async def build_all() -> "list[PromptRecord]":
+            return [record async for record in builder.build(count)]
+
+        records = asyncio.run(build_all())
+        _write(records, out)
         for reason, times in builder.rejected.most_common():
             typer.echo(f"turned down {times} times: {reason}", err=True)
         if len(records) < count:
@@ -113,11 +117,7 @@ def build(
             raise typer.Exit(1)
 
 
-async def _all(builder: "Builder", count: int) -> "list[PromptRecord]":
-    return [record async for record in builder.build(count)]
-
-
-def _leave(records: "Iterable[PromptRecord]", out: Path | None) -> None:
+def _write(records: "Iterable[PromptRecord]", out: Path | None) -> None:
     from ...tools.data import write_prompts
 
     if out is None:

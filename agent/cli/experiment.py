@@ -1,24 +1,25 @@
 """``detailscribe experiment``."""
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import console
+from .common import console, reported
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
-    from ..experiments.loading import Loadout
-    from ..experiments.progress import Bars
+    from ..experiments.judge import PlannedRun
+    from ..experiments.load import Experiment
     from ..experiments.rows import Row
-    from ..experiments.tables import Table
 
-
-_A_TREE = 8
-"""Runs that one tree stands for: it has as many images in flight."""
+_TREE_RUNS = 8
+"""Runs that recording a tree counts for: it has that many images in flight."""
 
 
 def command(
@@ -34,106 +35,61 @@ def command(
     exhaustive: Annotated[
         bool,
         typer.Option(
-            "--exhaustive", help="Run no policy: record, of each prompt and seed, a tree that any can be replayed on."
+            "--exhaustive",
+            help="Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on.",
         ),
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Say what it would run, and stop.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Print what it would run, and stop.")] = False,
 ) -> None:
-    """Run the experiment in FILE, judge every image, and leave tables and plots. To start it again goes on."""
-    from ...tools.errors import DetailScribeError
-    from ..experiments.loading import ExperimentError, load_experiment
+    """Run the experiment in FILE, judge every image, and write tables and plots; exit status 1 if some runs failed.
+
+    To start it again goes on, and runs again what failed.
+    """
+    from ..experiments.load import ExperimentError, load_experiment
+    from ..experiments.run import exhaustive as recording
+    from ..experiments.run import run_experiment
 
     sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
-    try:
-        loadout = load_experiment(file)
+    with reported():
+        try:
+            experiment = load_experiment(file)
+        except ExperimentError as error:
+            for line in str(error).splitlines():
+                typer.echo(f"error: {line}", err=True)
+            raise typer.Exit(2) from error
         if check:
-            _tell_plan(console(), loadout, prompts, exhaustive)
-        elif exhaustive:
-            _record(loadout, out or Path("runs") / f"{loadout.name}-trees", prompts, concurrency, keep_all)
-        else:
-            _run(loadout, out or Path("runs") / loadout.name, prompts, concurrency, keep_all)
-    except ExperimentError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        raise typer.Exit(2) from error
-    except DetailScribeError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt as interrupt:
-        typer.echo("interrupted; start it again to go on", err=True)
-        raise typer.Exit(130) from interrupt
-
-
-def _run(loadout: "Loadout", folder: Path, prompts: int | None, concurrency: int, keep_all: bool) -> None:
-    from ..experiments.leave import leave
-    from ..experiments.progress import Bars
-
-    out = console()
-    with Bars(out) as bars:
-        rows = _performed(loadout, folder, prompts, concurrency, keep_all, bars)
-    tables = leave(loadout, rows, folder)
-    _show(out, folder, list(tables.values()))
-
-
-def _record(loadout: "Loadout", folder: Path, prompts: int | None, concurrency: int, keep_all: bool) -> None:
-    import asyncio
-
-    from rich.progress import Progress
-    from rich.text import Text
-
-    from ..experiments.perform import Crew
-    from ..experiments.tree import Tree, grow
-
-    out = console()
-
-    async def main() -> "list[Tree]":
-        with Progress(console=out, disable=not out.is_terminal) as progress:
-            bar = progress.add_task("trees", total=len(loadout.prompts[:prompts]) * len(loadout.experiment.seeds))
-            return await grow(
-                loadout,
+            _print_plan(console(), experiment, prompts, exhaustive)
+            return
+        folder = out or Path("runs") / (f"{experiment.name}-trees" if exhaustive else experiment.name)
+        if exhaustive:
+            experiment, concurrency = recording(experiment), -(-concurrency // _TREE_RUNS)
+        with Bars(console()) as bars:
+            rows = run_experiment(
+                experiment,
                 folder,
-                await Crew.of(loadout),
                 prompts=prompts,
-                concurrency=-(-concurrency // _A_TREE),
+                concurrency=concurrency,
                 keep_all=keep_all,
-                on_tree=lambda _: progress.advance(bar),
+                on_plan=bars.begin,
+                on_row=bars.step,
             )
-
-    trees = asyncio.run(main())
-    images = sum(len(tree.images) for tree in trees)
-    out.print(Text(f"{len(trees)} trees of {images} images; decide about them with"), soft_wrap=True)
-    out.print(Text(f"  detailscribe replay {folder} --policy NAME"), soft_wrap=True)
+        _print_results(console(), experiment, rows, folder, exhaustive)
+    raise typer.Exit(1 if any(row.error for row in rows) else 0)
 
 
-def _performed(
-    loadout: "Loadout", folder: Path, prompts: int | None, concurrency: int, keep_all: bool, bars: "Bars"
-) -> "list[Row]":
-    import asyncio
-
-    from ..experiments.perform import Crew, perform
-
-    async def main() -> "list[Row]":
-        return await perform(
-            loadout,
-            folder,
-            await Crew.of(loadout),
-            prompts=prompts,
-            concurrency=concurrency,
-            keep_all=keep_all,
-            on_plan=bars.begin,
-            on_row=bars.step,
-        )
-
-    return asyncio.run(main())
-
-
-def _show(out: "Console", folder: Path, tables: "list[Table]") -> None:
+def _print_results(out: "Console", experiment: "Experiment", rows: "list[Row]", folder: Path, exhaustive: bool) -> None:
     from rich.text import Text
 
+    from ..evaluation.tables import for_terminal
     from ..experiments.plots import NEEDS, can_plot
-    from ..experiments.tables import for_terminal
+    from ..experiments.write import write_results
 
-    for table in tables[:3]:
+    if exhaustive:
+        images = sum(len(row.images) for row in rows)
+        out.print(Text(f"{len(rows)} trees of {images} images; decide about them with"), soft_wrap=True)
+        out.print(Text(f"  detailscribe replay {folder} --policy NAME"), soft_wrap=True)
+        return
+    for table in list(write_results(experiment, rows, folder).values())[:3]:
         out.print()
         out.print(for_terminal(table))
     out.print()
@@ -143,16 +99,91 @@ def _show(out: "Console", folder: Path, tables: "list[Table]") -> None:
         out.print(Text(f"{name:<8} {path}"), soft_wrap=True)
 
 
-def _tell_plan(out: "Console", loadout: "Loadout", prompts: int | None, exhaustive: bool) -> None:
+def _print_plan(out: "Console", experiment: "Experiment", prompts: int | None, exhaustive: bool) -> None:
     from rich.text import Text
 
-    count, seeds = len(loadout.prompts[:prompts]), len(loadout.experiment.seeds)
-    out.print(Text(loadout.experiment.question), soft_wrap=True)
+    count, seeds = len(experiment.prompts[:prompts]), len(experiment.spec.seeds)
+    lines = [experiment.spec.question]
     if exhaustive:
-        most = loadout.experiment.tree.most_images
-        out.print(Text(f"{count} prompts, {seeds} seed(s): {count * seeds} trees of at most {most} images"))
-        return
-    out.print(Text(f"{count} prompts, {seeds} seed(s), {len(loadout.variants)} variants:"))
-    for variant in loadout.variants:
-        out.print(Text(f"  {variant.label}"), soft_wrap=True)
-    out.print(Text(f"{count * seeds * len(loadout.variants)} runs"))
+        most = experiment.spec.tree.budget.images
+        lines.append(f"{count} prompts, {seeds} seed(s): {count * seeds} trees of at most {most} images")
+    else:
+        lines.append(f"{count} prompts, {seeds} seed(s), {len(experiment.variants)} variants:")
+        lines += [f"  {variant.label}" for variant in experiment.variants]
+        lines.append(f"{count * seeds * len(experiment.variants)} runs")
+    out.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+class Bars:
+    """A bar for each variant and one for all; where the terminal draws none, a line for each tenth of the runs."""
+
+    def __init__(self, out: "Console") -> None:
+        self._out = out
+        self._drawn = out.is_terminal and not out.is_dumb_terminal
+        self._progress = _progress(out, self._drawn)
+        self._bars: dict[str, TaskID] = {}
+        self._correct, self._done, self._total = Counter[str](), Counter[str](), 0
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, planned: "Sequence[PlannedRun]", done: "Sequence[Row]") -> None:
+        """All runs, and the rows of those that are done."""
+        from rich.text import Text
+
+        self._total = len(planned)
+        runs = Counter(one.variant.label for one in planned)
+        for label, total in {"all": self._total, **runs}.items():
+            self._bars[label] = self._progress.add_task(label, total=total, note="")
+        for row in done:
+            self._count(row)
+        if done:
+            self._out.print(Text(f"{len(done)} of {self._total} runs are there already"))
+
+    def step(self, row: "Row") -> None:
+        """One more row."""
+        from rich.text import Text
+
+        self._count(row)
+        if row.error is not None:
+            self._out.print(Text(f"failed: {row.label}: {row.prompt}: {row.error}"), soft_wrap=True)
+        done = self._done["all"]
+        if not self._drawn and done * 10 // self._total != (done - 1) * 10 // self._total:
+            self._out.print(Text(f"{done} of {self._total} runs, {self._share('all')}"))
+
+    def _count(self, row: "Row") -> None:
+        from ..experiments.measures import correct
+
+        for label in ("all", row.label):
+            self._done[label] += 1
+            self._correct[label] += row.error is None and correct(row.chosen) == 1
+            self._progress.update(self._bars[label], completed=self._done[label], note=self._share(label))
+
+    def _share(self, label: str) -> str:
+        return f"{100 * self._correct[label] / self._done[label]:.0f}% all correct"
+
+
+def _progress(out: "Console", drawn: bool) -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=out,
+        disable=not drawn,
+    )

@@ -34,9 +34,9 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the new run folder.")] = False,
 ) -> None:
     """Go back to a step of a run, and go on from there otherwise, as a new run."""
-    from ..runs.forking import fork
-    from ..traces.live import Live
-    from ..traces.manifest import read_manifest
+    from ..records.manifest import read_manifest
+    from ..runs.fork import fork
+    from ..views.live import Live
 
     with reported():
         arguments = dict(parsed_argument(argument) for argument in policy_arg or [])

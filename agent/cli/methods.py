@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..settings import Loaded
+    from ..settings.loading import Loaded
 
 WHOLE = "detailscribe"
 """The method that is the preset itself."""
-OF_THE_MODEL = ("steps", "guidance")
-OF_THE_POLICY = ("policy", "policy_args")
 
 
 def load_methods(
@@ -19,8 +17,8 @@ def load_methods(
     """The settings of each method, by its name, which is also the name of its folder.
 
     A name is ``detailscribe`` for the preset itself, a baseline of that preset, or another preset with or without a
-    baseline. What is given of the model that draws holds for the preset's own; what is given of the policy, only
-    where the method leaves it open.
+    baseline. Settings of the model that draws are for the preset's own model; settings of the policy are for the
+    methods that have none of their own.
 
     Args:
         names: Of the methods.
@@ -33,7 +31,7 @@ def load_methods(
             would be overruled by a setting from elsewhere.
     """
     from ...tools.errors import SettingsError
-    from ..settings import load
+    from ..settings.loading import load
 
     own = load(given, file=file).settings.run.preset
     if "+" in own:
@@ -45,44 +43,26 @@ def load_methods(
 
 def _loaded(name: str, own: str, given: Mapping[str, Mapping[str, Any]], folder: Path, file: Path | None) -> "Loaded":
     from ...tools.errors import SettingsError
-    from ..presets import preset_named
-    from ..settings import load
+    from ..settings.loading import load
+    from ..settings.presets import BASELINES, PRESETS, preset_named
 
-    preset = _preset(name, own)
-    fixed = preset_named(preset).settings
-    theirs = preset.partition("+")[0] != own
-    dropped = (*(OF_THE_MODEL if theirs else ()), *(OF_THE_POLICY if theirs or _decides(preset) else ()))
-    sections = {section: dict(values) for section, values in given.items() if not (theirs and section == "diffusion")}
-    run = {key: value for key, value in sections.get("run", {}).items() if key not in dropped}
+    bare = name.partition("+")[0]
+    preset = own if name == WHOLE else name if bare in PRESETS else f"{own}+{name}"
+    try:
+        fixed = preset_named(preset)
+    except SettingsError as error:
+        if bare in PRESETS:
+            raise
+        known = f"{WHOLE}, {', '.join(BASELINES)}, best-by-METRIC, best-of-N-by-METRIC, or another preset"
+        raise SettingsError(f"no method {name!r}; known are {known}") from error
+    is_other = preset.partition("+")[0] != own
+    decides = fixed.baseline is not None and "policy" in fixed.baseline.settings.get("run", {})
+    dropped = ("steps", "guidance") * is_other + ("policy", "policy_args") * (is_other or decides)
+    sections = {section: values for section, values in given.items() if not (is_other and section == "diffusion")}
+    run = {key: value for key, value in given.get("run", {}).items() if key not in dropped}
     loaded = load({**sections, "run": {**run, "preset": preset, "out": folder}}, file=file)
-    model = fixed.get("diffusion", {}).get("model")
-    if theirs and loaded.settings.diffusion.model != model:
+    model = fixed.settings.get("diffusion", {}).get("model")
+    if is_other and loaded.settings.diffusion.model != model:
         source = loaded.source("diffusion.model")
         raise SettingsError(f"{name} draws with {model}, but diffusion.model comes from elsewhere ({source}): unset it")
     return loaded
-
-
-def _preset(name: str, own: str) -> str:
-    """Of a method."""
-    from ...tools.errors import SettingsError
-    from ..baselines import BASELINES, baseline_named
-    from ..presets import PRESETS
-
-    if name == WHOLE:
-        return own
-    if name.partition("+")[0] in PRESETS:
-        return name
-    try:
-        baseline_named(name)
-    except SettingsError as error:
-        known = f"{WHOLE}, {', '.join(BASELINES)}, best-by-METRIC, best-of-N-by-METRIC, or another preset"
-        raise SettingsError(f"no method {name!r}; known are {known}") from error
-    return f"{own}+{name}"
-
-
-def _decides(preset: str) -> bool:
-    """Whether a preset's baseline is a policy of its own."""
-    from ..baselines import baseline_named
-
-    baseline = preset.partition("+")[2]
-    return bool(baseline) and "policy" in baseline_named(baseline).settings.get("run", {})

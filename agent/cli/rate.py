@@ -1,28 +1,20 @@
 """``detailscribe rate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated
 
 import typer
 
+from ...tools.text import plain
 from .common import reported
-
-if TYPE_CHECKING:
-    from ..evaluation import Pick
+from .evaluate import Runs
 
 ASKS = "What raters are asked"
-LEAVES = "What it leaves"
+WRITES = "What it writes"
 
 
 def command(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUNS...",
-            help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.",
-            show_default=False,
-        ),
-    ],
+    runs: Runs,
     criteria: Annotated[
         str, typer.Option(metavar="A,B", help="Rated from 1 to 5.", rich_help_panel=ASKS)
     ] = "interactions,layout",
@@ -36,7 +28,7 @@ def command(
         int | None, typer.Option(min=1, help="Prompts at most, evenly from each scenario.", rich_help_panel=ASKS)
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the pictures.", rich_help_panel=ASKS)] = 0,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The page, for raters.", rich_help_panel=LEAVES)] = Path(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page, for raters.", rich_help_panel=WRITES)] = Path(
         "rating.html"
     ),
     key: Annotated[
@@ -44,43 +36,29 @@ def command(
         typer.Option(
             metavar="FILE",
             help="Which method made which picture, not for raters. By default beside the page, ending in .key.json.",
-            rich_help_panel=LEAVES,
+            rich_help_panel=WRITES,
         ),
     ] = None,
     beside: Annotated[
-        bool, typer.Option("--beside", help="Pictures in a folder beside the page.", rich_help_panel=LEAVES)
+        bool, typer.Option("--beside", help="Pictures in a folder beside the page.", rich_help_panel=WRITES)
     ] = False,
 ) -> None:
     """Write one page on which people rate the images of RUNS without knowing which method made them."""
     with reported():
-        from ..evaluation import collect
-        from ..ratings import make_survey, write_survey
-        from ..ratings.criteria import criteria_named
+        from ..evaluation import collect, make_survey, write_survey
+        from ..evaluation.collect import listed, picks_named
+        from ..evaluation.survey import criteria_named
 
-        asked = criteria_named(_names(criteria))
-        found = collect(runs, picks=_picks(images))
+        asked = criteria_named(listed(criteria))
+        found = collect(runs, picks=picks_named(images))
         survey = make_survey(found.shots, asked, seed=seed, checks=checks, prompts=prompts)
-        written = write_survey(survey, out, key or out.with_suffix(".key.json"), beside=beside)
-    typer.echo(f"page     {written.page}")
-    if written.pictures is not None:
-        typer.echo(f"pictures {written.pictures}")
-    typer.echo(f"key      {written.key} (keep it from raters)")
+        key = key or out.with_suffix(".key.json")
+        pictures = write_survey(survey, out, key, beside=beside)
+    typer.echo(plain(f"page     {out}"))
+    if pictures is not None:
+        typer.echo(plain(f"pictures {pictures}"))
+    typer.echo(plain(f"key      {key} (keep it from raters)"))
     shown = len({item.prompt for item in survey.items})
     typer.echo(f"{len(survey.items)} pictures of {shown} prompts, {len(survey.key.methods)} methods")
     if found.skipped:
-        typer.echo(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}", err=True)
-
-
-def _names(listed: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
-
-
-def _picks(listed: str) -> "list[Pick]":
-    from ...tools.errors import SettingsError
-    from ..evaluation import Pick
-
-    known: dict[str, Pick] = {pick: pick for pick in get_args(Pick)}
-    names = _names(listed)
-    if not names or any(name not in known for name in names):
-        raise SettingsError(f"--images {listed!r}: these are known: {', '.join(known)}")
-    return [known[name] for name in names]
+        typer.echo(plain(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}"), err=True)

@@ -1,20 +1,18 @@
 """``detailscribe ratings``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ...tools.text import plain
 from .common import console, reported
-
-if TYPE_CHECKING:
-    from ..ratings import Results
 
 
 def command(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="What raters exported.", show_default=False)],
     key: Annotated[
-        Path, typer.Option(metavar="FILE", help="The key that `detailscribe rate` left.", show_default=False)
+        Path, typer.Option(metavar="FILE", help="The key that `detailscribe rate` wrote.", show_default=False)
     ],
     scores: Annotated[
         list[Path] | None,
@@ -26,45 +24,32 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
-    """Tell what people think of the methods, how far they agree, and how far metrics and the critic agree with them."""
+    """Report what people think of methods, how far they agree, and how far metrics and the critic agree with them."""
     with reported():
-        from ..ratings import read_answers, read_key, results
-        from ..ratings.scores import metric_scores, read_measurements
+        from json import dumps
+
+        from ..evaluation import read_answers, read_key, read_measurements, results
+        from ..evaluation.ratings import tables
+        from ..evaluation.tables import for_terminal
+        from ..evaluation.tables import markdown as as_markdown
 
         known = read_key(key)
         measured = [one for path in scores or [] for one in read_measurements(path)]
-        found = results(read_answers(files, known), known, metric_scores(measured, known), against)
-    _show(found, "json" if json else "markdown" if markdown else "table")
-
-
-def _show(found: "Results", form: str) -> None:
-    from ..ratings.tables import as_markdown
-
-    if form == "json":
-        typer.echo(found.model_dump_json(indent=2))
-    elif form == "markdown":
-        typer.echo(as_markdown(found))
+        found = results(read_answers(files, known), known, measured, against)
+    if json:
+        # Escapes whatever a terminal would obey.
+        typer.echo(dumps(found.model_dump(mode="json"), indent=2))
+    elif markdown:
+        typer.echo(plain("\n\n".join(as_markdown(table) for table in tables(found))))
     else:
-        _print(found)
+        from rich.text import Text
+
+        out = console()
+        who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
+        typer.echo(plain(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}"))
+        for table in tables(found):
+            out.print()
+            out.print(for_terminal(table))
+            out.print(Text(table.note, style="dim"), soft_wrap=True)
     for line in found.problems:
-        typer.echo(line, err=True)
-
-
-def _print(found: "Results") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..ratings.tables import tables
-
-    out = console()
-    who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
-    out.print(Text(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}"), soft_wrap=True)
-    for one in tables(found):
-        shown = Table(box=None, pad_edge=False, header_style="bold", title=one.title, title_justify="left")
-        for heading in one.header:
-            shown.add_column(heading, no_wrap=heading not in ("method", "metric", "question"), overflow="fold")
-        for row in one.rows:
-            shown.add_row(*map(Text, row))
-        out.print()
-        out.print(shown)
-        out.print(Text(one.note, style="dim"), soft_wrap=True)
+        typer.echo(plain(line), err=True)

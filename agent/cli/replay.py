@@ -10,7 +10,7 @@ from .common import console, reported
 from .options import parsed_argument
 
 if TYPE_CHECKING:
-    from ..experiments.spec import BudgetChange
+    from ...state import Budget
 
 
 def command(
@@ -29,11 +29,10 @@ def command(
 ) -> None:
     """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score.
 
-    Of trees that `detailscribe experiment --exhaustive` recorded: what it would have scored on each.
+    On trees that `detailscribe experiment --exhaustive` recorded: what it would have scored on each.
     """
-    from ..experiments.replay import replay
-    from ..experiments.replayed import each, in_words, totals
-    from ..experiments.tables import for_terminal
+    from ..evaluation.tables import for_terminal
+    from ..experiments.replay import each, in_words, replay, totals
     from ..policies import resolve_policy
 
     with reported():
@@ -50,15 +49,15 @@ def command(
             out.print(in_words(found), markup=False, soft_wrap=True)
 
 
-def _bounds(given: list[str]) -> "BudgetChange":
+def _bounds(given: list[str]) -> "Budget":
     """``SettingsError`` for what is no bound."""
     from pydantic import ValidationError
 
+    from ...state import Budget
     from ...tools.errors import SettingsError
-    from ..experiments.spec import BudgetChange
     from ..validation import first_problem
 
     try:
-        return BudgetChange.model_validate(dict(parsed_argument(one, "--bound") for one in given))
+        return Budget.model_validate(dict(parsed_argument(one, "--bound") for one in given))
     except ValidationError as error:
         raise SettingsError(f"--bound {first_problem(error)}") from error

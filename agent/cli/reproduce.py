@@ -8,7 +8,7 @@ import typer
 from .common import reported
 
 if TYPE_CHECKING:
-    from ..runs.reproducing import Reproduction
+    from ..runs.reproduce import Reproduction
 
 
 def command(
@@ -19,7 +19,7 @@ def command(
     ] = None,
 ) -> None:
     """Make an image of a run again from its record, and tell how it differs from what it was."""
-    from ..runs.reproducing import reproduce
+    from ..runs.reproduce import reproduce
 
     with reported():
         again = reproduce(folder, image, out=out)

@@ -15,9 +15,9 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run folder.")] = False,
 ) -> None:
     """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
-    from ..runs.resuming import resume
-    from ..traces.live import Live
-    from ..traces.manifest import read_manifest
+    from ..records.manifest import read_manifest
+    from ..runs.run import resume
+    from ..views.live import Live
 
     with reported():
         out = console(quiet)

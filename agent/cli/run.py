@@ -31,8 +31,9 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..runs.outcome import Run
-    from ..settings import Loaded, Settings
+    from ..records.outcome import Run
+    from ..settings.loading import Loaded
+    from ..settings.settings import Settings
 
 EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-size ones, see detailscribe doctor"
 
@@ -67,7 +68,7 @@ def command(
     ] = False,
 ) -> None:
     """Draw PROMPT, check the drawing, and work on it until it is right or the budget is spent."""
-    from ..settings import load
+    from ..settings.loading import load
 
     with reported():
         given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
@@ -78,7 +79,7 @@ def command(
 
 def _show(prompt: str, loaded: "Loaded", quiet: bool, interactive: bool) -> None:
     from ..runs.run import run
-    from ..traces.live import Live
+    from ..views.live import Live
 
     out = console(quiet)
     sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
@@ -94,8 +95,8 @@ def tell(out: "Console", done: "Run", settings: "Settings") -> None:
     """A run that came to its end."""
     from rich.text import Text
 
-    from ..report.words import shares
-    from ..traces.live import summary
+    from ..views.live import summary
+    from ..views.words import shares
 
     out.print()
     out.print(summary(done))

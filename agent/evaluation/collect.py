@@ -1,24 +1,28 @@
 """From the arguments of an evaluation to images: which runs, under which method, in which scenario."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from ...state import ImageRecord, Spend
+from pydantic import BaseModel, Field
+
+from ...state import Critique, ImageRecord, Spend
 from ...tools.errors import SettingsError
+from ...tools.files import Store, read_lines
+from ...tools.language.wrapping import is_whole
 from ...tools.metrics import Sample
-from ...tools.store import Store
-from ..baselines.whole import is_whole
-from ..traces.events import TraceError
-from ..traces.reader import EVENTS, RecordedRun, is_run, read_run
-from .tags import Tagged, is_batch, policy_class, tags_in
+from ..records.events import TraceError
+from ..records.reader import EVENTS, RecordedRun, is_run, read_run
 
 Pick = Literal["best", "first", "last", "all"]
 """best: that of the run; first: drawn first, which is what the bare model gives; last: made last; all: every image."""
 By = Literal["folder", "policy"]
 """What a method is: folder: one argument; policy: one policy, wherever its runs lie."""
+ROWS = "results.jsonl"
+"""The rows of a batch, one a prompt."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Shot:
     seed: int
     """Of its run."""
     sample: Sample
+    critique: Critique | None
+    """What the run's own critic answered."""
 
 
 @dataclass(frozen=True)
@@ -60,45 +66,34 @@ class Collected:
     """Method and spend of each run that could be read."""
 
 
-@dataclass
-class _Collector:
-    by: By
-    picks: Sequence[Pick]
-    scenarios: Mapping[str, str]
-    shots: list[Shot] = field(default_factory=list[Shot])
-    skipped: list[Skipped] = field(default_factory=list[Skipped])
-    spent: list[tuple[str, Spend]] = field(default_factory=list[tuple[str, Spend]])
+class _BatchRow(BaseModel):
+    """What a batch says of one of its runs; other fields are ignored."""
 
-    def add(self, method: str | None, folder: Path) -> None:
-        tagged = tags_in(folder)
-        for row in tagged.values():
-            if row.run is None:
-                self.skipped.append(Skipped(self._method(method, row.policy), row.scenario, row.id, row.message))
-        for place in runs_in(folder):
-            self._add_run(method, place, tagged.get(place.resolve()) or Tagged(id=place.name))
+    id: str
+    run: str | None = None
+    """The run folder, relative to that of the batch; None where there is none."""
+    policy: str = ""
+    """As Python writes it."""
+    tags: dict[str, Any] = Field(default_factory=dict)
+    message: str | None = None
+    """Why it failed."""
 
-    def _add_run(self, method: str | None, place: Path, tagged: Tagged) -> None:
-        try:
-            run = read_run(place)
-        except TraceError as error:
-            self.skipped.append(Skipped(self._method(method, tagged.policy), tagged.scenario, str(place), str(error)))
-            return
-        name = self._method(method, run.started.policy)
-        self.spent.append((name, run.spend))
-        scenario = tagged.scenario or self.scenarios.get(run.prompt, "")
-        for pick in self.picks:
-            own = name if pick == self.picks[0] else f"{name} ({pick})"
-            images = [image for image in picked(run, pick) if run.path(image.id).is_file()]
-            if not images:
-                why = run.error.message if run.error else f"it is {run.status} and has no such image"
-                self.skipped.append(Skipped(own, scenario, str(place), why))
-            for image in images:
-                concepts = None if is_whole(run.concepts) else run.concepts
-                sample = Sample(image, run.prompt, Store(place), concepts)
-                self.shots.append(Shot(own, scenario, tagged.subclass, run.run, run.started.seed, sample))
+    def tag(self, name: str) -> str:
+        """A tag as text; empty without one."""
+        return str(self.tags.get(name) or "")
 
-    def _method(self, given: str | None, policy: str) -> str:
-        return given if given is not None and self.by == "folder" else policy_class(policy)
+
+def listed(names: str) -> list[str]:
+    """The distinct names of a comma-separated list."""
+    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+
+def picks_named(names: str) -> list[Pick]:
+    """The picks of a comma-separated list; ``SettingsError`` for an unknown one, or none at all."""
+    known: dict[str, Pick] = {pick: pick for pick in get_args(Pick)}
+    if not listed(names) or not known.keys() >= set(listed(names)):
+        raise SettingsError(f"--images {names!r}: these are known: {', '.join(known)}")
+    return [known[name] for name in listed(names)]
 
 
 def collect(
@@ -112,39 +107,43 @@ def collect(
 
     Args:
         arguments: Folders: of a run, of a batch or of other runs, or of several batches, each of which is a method.
-            ``NAME=FOLDER`` names the method of all that is in it; else a folder is called by its own name, a run by
-            its policy.
+            ``NAME=FOLDER`` names the method of all that is in it; without a name, a folder is called by its own, and
+            a run by its policy.
         by: What a method is.
         picks: Which images of each run; each further one is a method of its own, such as ``NAME (first)``.
-        scenarios: Scenario by prompt, for runs whose batch does not tell it.
+        scenarios: Scenario by prompt, for runs whose batch does not say it.
 
     Raises:
         SettingsError: an argument is no folder, or there is no run in it.
     """
-    collector = _Collector(by, picks, scenarios or {})
-    for name, folder in chain.from_iterable(map(_methods, arguments)):
-        if not folder.is_dir():
-            raise SettingsError(f"there is no folder {folder}: name a run folder, or one that holds runs")
-        if not runs_in(folder):
-            raise SettingsError(f"there is no run in {folder}: name a run folder, or one that holds runs")
-        collector.add(name, folder)
-    return Collected(tuple(collector.shots), tuple(collector.skipped), tuple(collector.spent))
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The folder itself where it is a run, else every run folder in it, in the order of their names."""
-    return [folder] if is_run(folder) else sorted(path.parent for path in folder.rglob(EVENTS))
-
-
-def picked(run: RecordedRun, pick: Pick) -> Iterator[ImageRecord]:
-    """The images of a run that a pick means; previews, which show no finished image, are left out."""
-    whole = [image for image in run.images.values() if image.stop_step is None]
-    if pick == "all":
-        yield from whole
-    elif pick == "best":
-        yield from () if run.best is None else (run.best,)
-    else:
-        yield from whole[:1] if pick == "first" else whole[-1:]
+    shots, skipped, spent = list[Shot](), list[Skipped](), list[tuple[str, Spend]]()
+    for given, folder in chain.from_iterable(map(_methods, arguments)):
+        places = [folder] if is_run(folder) else sorted(path.parent for path in folder.rglob(EVENTS))
+        if not places:
+            what = "run in" if folder.is_dir() else "folder"
+            raise SettingsError(f"there is no {what} {folder}: name a run folder, or one that holds runs")
+        rows, fixed = _batch_rows(folder), given if by == "folder" else None
+        for row in rows.values():
+            if row.run is None:
+                skipped.append(Skipped(fixed or _class(row.policy), row.tag("scenario"), row.id, row.message or ""))
+        for place in places:
+            row = rows.get(place.resolve()) or _BatchRow(id=place.name)
+            try:
+                run = read_run(place)
+            except TraceError as error:
+                skipped.append(Skipped(fixed or _class(row.policy), row.tag("scenario"), str(place), str(error)))
+                continue
+            method = fixed or _class(run.started.policy)
+            scenario = row.tag("scenario") or (scenarios or {}).get(run.prompt, "")
+            spent.append((method, run.spend))
+            for pick in picks:
+                own = method if pick == picks[0] else f"{method} ({pick})"
+                found = [_shot(own, scenario, row.tag("subclass"), run, place, image) for image in _picked(run, pick)]
+                shots += found
+                if not found:
+                    reason = run.error.message if run.error else f"it is {run.status} and has no such image"
+                    skipped.append(Skipped(own, scenario, str(place), reason))
+    return Collected(tuple(shots), tuple(skipped), tuple(spent))
 
 
 def _methods(argument: str) -> list[tuple[str | None, Path]]:
@@ -155,5 +154,43 @@ def _methods(argument: str) -> list[tuple[str | None, Path]]:
     folder = Path(argument)
     if is_run(folder):
         return [(None, folder)]
-    inside = [] if is_batch(folder) or not folder.is_dir() else sorted(filter(is_batch, folder.iterdir()))
+    is_batch = (folder / ROWS).is_file()
+    inside = [] if is_batch or not folder.is_dir() else sorted(p for p in folder.iterdir() if (p / ROWS).is_file())
     return [(one.resolve().name, one) for one in inside or [folder]]
+
+
+def _class(policy: str) -> str:
+    """``Adaptive`` of ``Adaptive(images=2)``."""
+    return re.split(r"[(<\s]", policy.strip(), maxsplit=1)[0] or "runs"
+
+
+def _picked(run: RecordedRun, pick: Pick) -> Iterator[ImageRecord]:
+    """The images of a run that a pick means and that exist; previews, which are unfinished images, are left out."""
+    whole = [image for image in run.images.values() if image.stop_step is None]
+    best = [] if run.best is None else [run.best]
+    found = {"all": whole, "best": best, "first": whole[:1], "last": whole[-1:]}[pick]
+    return (image for image in found if run.path(image.id).is_file())
+
+
+def _shot(method: str, scenario: str, subclass: str, run: RecordedRun, place: Path, image: ImageRecord) -> Shot:
+    sample = Sample(image, run.prompt, Store(place), None if is_whole(run.concepts) else run.concepts)
+    return Shot(method, scenario, subclass, run.run, run.started.seed, sample, run.critiques.get(image.id))
+
+
+def _batch_rows(folder: Path) -> dict[Path | str, _BatchRow]:
+    """The rows of every batch in a folder, or that a run folder belongs to: by run folder, or by id without one.
+
+    Of several rows of one run the last counts; lines that cannot be read are skipped, since a batch may be writing.
+    """
+    found: dict[Path | str, _BatchRow] = {}
+    beside = [parent / ROWS for parent in folder.resolve().parents[:2]]
+    for path in (*beside, *sorted(folder.rglob(ROWS))):
+        for line in read_lines(path):
+            try:
+                row = _BatchRow.model_validate_json(line)
+                place = None if row.run is None else (path.parent / row.run).resolve()
+            except ValueError:
+                continue
+            if place is not None or path not in beside:
+                found[place or f"{path.parent} {row.id}"] = row
+    return found

@@ -1,8 +1,14 @@
-"""Puts metrics to images."""
+"""Scores images by metrics, and keeps the scores as a file that other tools read, one row an image and metric."""
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from ...state import Frozen
+from ...tools.errors import SettingsError
+from ...tools.files import write_whole
 from ...tools.metrics import BatchMetric
 from .collect import Shot, Skipped
 
@@ -11,8 +17,7 @@ OnProgress = Callable[[str, int, int], None]
 
 _CHUNK = 256
 """Images that a metric is given at once."""
-NO_IMAGE = "no image"
-"""Begins the reason of what a run without an image leaves missing."""
+_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 class Measurement(Frozen):
@@ -24,6 +29,7 @@ class Measurement(Frozen):
     subclass: str
     """Empty where nothing is known of it."""
     run: str
+    """Id of the run; its folder where it has no image."""
     image: str
     """Empty where the run has none."""
     prompt: str
@@ -54,42 +60,92 @@ async def measure(
     for name, metric in metrics.items():
         on_progress(name, 0, len(shots))
         for start in range(0, len(shots), _CHUNK):
-            found += await _measured(shots[start : start + _CHUNK], name, metric)
-            on_progress(name, min(start + _CHUNK, len(shots)), len(shots))
-        found += [_lost(run, name) for run in skipped]
+            chunk = shots[start : start + _CHUNK]
+            scores = await metric.score_all([shot.sample for shot in chunk])
+            found += [
+                Measurement(
+                    **{part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run", "seed")},
+                    **{part: getattr(score, part) for part in ("value", "reason", "note")},
+                    image=shot.sample.image.id,
+                    prompt=shot.sample.prompt,
+                    metric=name,
+                )
+                for shot, score in zip(chunk, scores, strict=True)
+            ]
+            on_progress(name, start + len(chunk), len(shots))
+        absent: dict[str, Any] = {
+            "subclass": "",
+            "image": "",
+            "prompt": "",
+            "seed": None,
+            "metric": name,
+            "value": None,
+        }
+        found += [
+            Measurement(
+                method=run.method, scenario=run.scenario, run=run.place, reason=f"no image: {run.reason}", **absent
+            )
+            for run in skipped
+        ]
     return found
 
 
-async def _measured(shots: Sequence[Shot], name: str, metric: BatchMetric) -> list[Measurement]:
-    scores = await metric.score_all([shot.sample for shot in shots])
-    return [
-        Measurement(
-            method=shot.method,
-            scenario=shot.scenario,
-            subclass=shot.subclass,
-            run=shot.run,
-            image=shot.sample.image.id,
-            prompt=shot.sample.prompt,
-            seed=shot.seed,
-            metric=name,
-            value=score.value,
-            reason=score.reason,
-            note=score.note,
-        )
-        for shot, score in zip(shots, scores, strict=True)
-    ]
+def require_writable(path: Path) -> None:
+    """Checks, before anything is measured, that the file's format is known; ``SettingsError`` says why not."""
+    if path.suffix not in _SUFFIXES:
+        raise SettingsError(f"{path} should end in {', '.join(_SUFFIXES)}")
+    if path.suffix == ".parquet":
+        _parquet()
 
 
-def _lost(run: Skipped, metric: str) -> Measurement:
-    return Measurement(
-        method=run.method,
-        scenario=run.scenario,
-        subclass="",
-        run=run.place,
-        image="",
-        prompt="",
-        seed=None,
-        metric=metric,
-        value=None,
-        reason=f"{NO_IMAGE}: {run.reason}",
-    )
+def write_measurements(measurements: Sequence[Measurement], path: Path) -> None:
+    """Write them in the format that the suffix names, whole or not at all.
+
+    Raises:
+        SettingsError: the suffix is unknown, the file cannot be written, or pyarrow is not there for parquet.
+    """
+    from pandas import DataFrame
+
+    require_writable(path)
+    types = {name: "string" for name in Measurement.model_fields} | {"value": "float64", "seed": "Int64"}
+    frame = DataFrame([one.model_dump() for one in measurements], columns=list(types)).astype(types)
+    if path.suffix == ".parquet":
+        data = frame.to_parquet(index=False)
+    elif path.suffix == ".csv":
+        data = frame.to_csv(index=False, lineterminator="\r\n").encode()
+    else:
+        data = "".join(f"{one.model_dump_json()}\n" for one in measurements).encode()
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """The measurements in a file of ``write_measurements``.
+
+    Raises:
+        SettingsError: it cannot be read, or holds something else.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise SettingsError(f"{path} should be a file of `detailscribe evaluate --out`: {', '.join(_SUFFIXES)}")
+    try:
+        if path.suffix == ".jsonl":
+            return [Measurement.model_validate_json(line) for line in path.read_bytes().splitlines() if line.strip()]
+        if path.suffix == ".parquet":
+            return [Measurement.model_validate(row) for row in _parquet().read_table(path).to_pylist()]
+        with path.open(encoding="utf-8", newline="") as file:
+            optional = ("seed", "value", "reason")
+            rows = [row | {name: row.get(name) or None for name in optional} for row in csv.DictReader(file)]
+        return [Measurement.model_validate(row) for row in rows]
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, csv.Error) as error:
+        raise SettingsError(f"{path} is no file of `detailscribe evaluate --out`") from error
+
+
+def _parquet() -> Any:
+    try:
+        return import_module("pyarrow.parquet")
+    except ModuleNotFoundError as error:
+        raise SettingsError("parquet needs pyarrow: pip install 'detailscribe[parquet]', or name a .csv") from error

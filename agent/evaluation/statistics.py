@@ -1,107 +1,239 @@
-"""Figures of a method by scenario: mean, deviation, standard error and win rate, with prompts as the unit."""
+"""Intervals, tests, rank correlations and agreement, as plain functions of numbers; resampling has a fixed seed."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import mean, stdev
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
 
-from pydantic import Field
+import numpy as np
+from numpy.typing import NDArray
 
-from ...state import Frozen
-from .measure import Measurement
+RESAMPLES = 10_000
+"""Of a mean."""
+FEW_RESAMPLES = 1000
+"""Of a statistic that is computed anew from each resample."""
+LEVEL = 0.95
+"""Share of experiments whose interval holds the true value."""
+Floats = NDArray[np.float64]
+Scale = Literal["nominal", "ordinal", "interval"]
+"""nominal: values are equal or not; ordinal: they have an order; interval: their differences can be compared."""
 
-EVERY = "all"
-"""The scenario that stands for all of them."""
-
-
-class Figure(Frozen):
-    """What one metric says of one method in one scenario."""
-
-    scenario: str
-    """``all`` for all of them together."""
-    method: str
-    metric: str
-    mean: float | None
-    """Over prompts; images of one prompt are averaged first. None where every value is missing."""
-    deviation: float | None
-    """Standard deviation over prompts, of a sample; None below two prompts."""
-    error: float | None
-    """Standard error of the mean, deviation / sqrt(prompts)."""
-    win_rate: float | None = Field(default=None, ge=0, le=1)
-    """Share of prompts on which it is above the baseline, a tie counting half; None for the baseline itself."""
-    pairs: int = 0
-    """Prompts that both have a value for."""
-    prompts: int
-    """With a value."""
-    images: int
-    """With a value."""
-    missing: int
-    """Without one."""
+_CHUNK = 500
+_EXACT = 12
+_TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
-def summarize(measurements: Sequence[Measurement], baseline: str | None = None) -> list[Figure]:
-    """Figures by scenario, method and metric, each in the order of their first appearance; ``all`` comes last.
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the range that holds the true value in 95 of 100 experiments."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> str:
+        """``+`` or ``-`` where the whole range is above or below zero, else ``0``."""
+        return "+" if self.low > 0 else "-" if self.high < 0 else "0"
+
+
+def mean_interval(samples: Sequence[float]) -> Interval | None:
+    """The mean with its percentile bootstrap interval; None for no samples."""
+    if not len(samples):
+        return None
+    values: Floats = np.asarray(samples, dtype=np.float64)
+    return _interval(float(values.mean()), _resampled_means(values[:, None])[:, 0])
+
+
+def proportion_interval(samples: Sequence[float]) -> Interval | None:
+    """``mean_interval`` of samples that are 0 or 1, or shares of such.
+
+    If all are 0, or all are 1, resampling shows no spread at all, and the exact interval of Clopper and Pearson takes
+    its place.
+    """
+    if not samples or set(samples) not in ({0.0}, {1.0}):
+        return mean_interval(samples)
+    bound = _TAILS[0] ** (1 / len(samples))
+    return Interval(1.0, bound, 1.0) if samples[0] else Interval(0.0, 0.0, 1 - bound)
+
+
+def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
+    """Ratio of two means over the same units, resampled together; None where the denominator may well be zero."""
+    pairs: Floats = np.column_stack([numerators, denominators]).astype(np.float64)
+    if not len(pairs):
+        return None
+    means = _resampled_means(pairs)
+    low, high = np.quantile(means[:, 1], _TAILS)
+    if low <= 0 <= high:
+        return None
+    return _interval(float(pairs[:, 0].mean() / pairs[:, 1].mean()), means[:, 0] / means[:, 1])
+
+
+def _resampled_means(values: Floats) -> Floats:
+    """Means of samples drawn with replacement: (n, columns) becomes (``RESAMPLES``, columns), rows kept together."""
+    times = _times_drawn(len(values))
+    chunks = [times[start : start + _CHUNK].astype(np.float64) @ values for start in range(0, RESAMPLES, _CHUNK)]
+    return np.concatenate(chunks) / len(values)
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(count: int) -> NDArray[np.uint16]:
+    """How often each of ``count`` values is in each resample, (``RESAMPLES``, count); the same for all figures."""
+    rng, times = np.random.default_rng(0), np.empty((RESAMPLES, count), dtype=np.uint16)
+    for start in range(0, RESAMPLES, _CHUNK):
+        picks = rng.integers(count, size=(_CHUNK, count)) + count * np.arange(_CHUNK)[:, None]
+        times[start : start + _CHUNK] = np.bincount(picks.ravel(), minlength=_CHUNK * count).reshape(_CHUNK, count)
+    return times
+
+
+def _interval(value: float, resampled: Floats | Sequence[float]) -> Interval:
+    low, high = np.quantile(resampled, _TAILS)
+    return Interval(value, float(low), float(high))
+
+
+def paired_test(differences: Sequence[float]) -> float:
+    """Two-sided p of "the signs of the differences are by chance": the sign-flip randomization test.
+
+    Exact over all flips for up to 12 differences that are not zero, by ``RESAMPLES`` random flips beyond. Zeros carry
+    no sign and are ignored.
+    """
+    values: Floats = np.asarray([d for d in differences if d], dtype=np.float64)
+    if not len(values):
+        return 1.0
+    if exact := len(values) <= _EXACT:
+        flips = 1 - 2 * ((np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1)
+    else:
+        flips = np.random.default_rng(0).choice((-1, 1), size=(RESAMPLES, len(values)))
+    as_extreme = np.abs(flips @ values) >= abs(values.sum()) - 1e-9
+    return float(as_extreme.mean() if exact else (as_extreme.sum() + 1) / (RESAMPLES + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The same p-values, adjusted for their number by Holm's step-down method, in the same order."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def spearman(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> float | None:
+    """Spearman's rho, ties at their mean rank; None if either is constant or there are fewer than two pairs."""
+    from scipy.stats import rankdata
+
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    # Much faster than spearmanr, which also computes a p-value: intervals call this a thousand times.
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def kendall(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Kendall's tau-b, which allows for ties; None if either is constant or there are fewer than two pairs."""
+    from scipy.stats import kendalltau
+
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    found: Any = kendalltau(x, y)
+    return float(found.statistic)
+
+
+def grouped_interval(
+    x: Sequence[float], y: Sequence[float], groups: Sequence[str], statistic: Callable[[Floats, Floats], float | None]
+) -> Interval | None:
+    """A statistic of pairs with its bootstrap interval over groups, whose pairs are drawn together.
 
     Args:
-        measurements: Of all methods.
-        baseline: The method that the others are compared with; by default the first.
+        x: One side of each pair.
+        y: The other side.
+        groups: Name of each pair's group.
+        statistic: None where it is not defined; such resamples are ignored.
+
+    Returns:
+        None where the statistic of all pairs is not defined.
     """
-    methods = list(dict.fromkeys(m.method for m in measurements))
-    metrics = list(dict.fromkeys(m.metric for m in measurements))
-    base = baseline if baseline is not None else next(iter(methods), None)
-    named = list(dict.fromkeys(m.scenario for m in measurements if m.scenario))
-    groups = [*(named if len(named) > 1 else ()), EVERY]
-    cells = _cells(measurements, set(groups))
-    return [
-        _figure((scenario, method, metric), cells, None if method == base else base)
-        for scenario in groups
-        for metric in metrics
-        for method in methods
-        if (scenario, method, metric) in cells
-    ]
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, group in enumerate(groups):
+        places[group].append(place)
+    members, pairs = list(places.values()), np.column_stack([x, y]).astype(np.float64)
+
+    def of(picks: NDArray[np.int64]) -> float | None:
+        chosen = pairs[[place for n in picks for place in members[n]]]
+        return statistic(chosen[:, 0], chosen[:, 1])
+
+    return _resampled(statistic(pairs[:, 0], pairs[:, 1]), len(members), of)
 
 
-Cell = tuple[str, str, str]
-"""Scenario, method and metric."""
+def alpha(units: Sequence[Sequence[float]], scale: Scale) -> float | None:
+    """Krippendorff's alpha: 1 for perfect agreement, 0 for what chance would give.
+
+    "Computing Krippendorff's Alpha-Reliability" (Krippendorff, 2011). Written out here since the package that is made
+    for it is under the GPL.
+
+    Args:
+        units: Values by unit, one for each rater that gave one; units with fewer than two are ignored.
+        scale: What can be said of two values.
+
+    Returns:
+        None if no unit has two values, or all values are equal, so that there is nothing to agree on.
+    """
+    values, each = _coincidences(units)
+    return _alpha(each.sum(axis=0), values, scale)
 
 
-def _cells(measurements: Iterable[Measurement], groups: set[str]) -> dict[Cell, list[Measurement]]:
-    cells: dict[Cell, list[Measurement]] = {}
-    for one in measurements:
-        for scenario in {one.scenario, EVERY} & groups:
-            cells.setdefault((scenario, one.method, one.metric), []).append(one)
-    return cells
+def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval | None:
+    """``alpha`` with its bootstrap interval over units; None where alpha is not defined."""
+    values, each = _coincidences(units)
+    found = _alpha(each.sum(axis=0), values, scale)
+    return _resampled(found, len(each), lambda picks: _alpha(each[picks].sum(axis=0), values, scale))
 
 
-def _figure(cell: Cell, cells: Mapping[Cell, Sequence[Measurement]], base: str | None) -> Figure:
-    scenario, method, metric = cell
-    found = cells[cell]
-    values = _by_prompt(found)
-    spread = stdev(values.values()) if len(values) > 1 else None
-    theirs = {} if base is None else _by_prompt(cells.get((scenario, base, metric), ()))
-    shared = values.keys() & theirs.keys()
-    return Figure(
-        scenario=scenario,
-        method=method,
-        metric=metric,
-        mean=mean(values.values()) if values else None,
-        deviation=spread,
-        error=None if spread is None else spread / math.sqrt(len(values)),
-        win_rate=mean(_won(values[prompt], theirs[prompt]) for prompt in shared) if shared else None,
-        pairs=len(shared),
-        prompts=len(values),
-        images=sum(m.value is not None for m in found),
-        missing=sum(m.value is None for m in found),
-    )
+def _coincidences(units: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
+    """The values in order, and how often each two of them meet in each unit, (units, values, values).
+
+    That is among the ordered pairs of raters, divided by the raters but one.
+    """
+    paired = [unit for unit in units if len(unit) > 1]
+    values = np.unique(np.concatenate([*paired, []]))
+    counts = np.array([[unit.count(value) for value in values] for unit in paired], dtype=np.float64)
+    counts = counts.reshape(len(paired), len(values))
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
+    return values, pairs / np.array([len(unit) - 1 for unit in paired]).reshape(-1, 1, 1)
 
 
-def _by_prompt(found: Iterable[Measurement]) -> dict[str, float]:
-    """The mean value of each prompt; prompts without any value are left out."""
-    values: dict[str, list[float]] = {}
-    for one in found:
-        if one.value is not None:
-            values.setdefault(one.prompt, []).append(one.value)
-    return {prompt: mean(own) for prompt, own in values.items()}
+def _alpha(coincidences: Floats, values: Floats, scale: Scale) -> float | None:
+    totals = coincidences.sum(axis=1)
+    places = values if scale == "interval" else np.cumsum(totals) - totals / 2
+    apart = 1 - np.eye(len(values)) if scale == "nominal" else np.subtract.outer(places, places) ** 2
+    expected = float(totals @ apart @ totals) / max(float(totals.sum()) - 1, 1)
+    return None if expected == 0 else 1 - float((coincidences * apart).sum()) / expected
 
 
-def _won(own: float, other: float) -> float:
-    return 0.5 if math.isclose(own, other, rel_tol=1e-9, abs_tol=1e-12) else float(own > other)
+def _resampled(
+    value: float | None, count: int, statistic: Callable[[NDArray[np.int64]], float | None]
+) -> Interval | None:
+    """Interval of ``value`` from the statistic of ``FEW_RESAMPLES`` draws of ``count`` units with replacement."""
+    if value is None:
+        return None
+    rng = np.random.default_rng(0)
+    found = [statistic(rng.integers(count, size=count)) for _ in range(FEW_RESAMPLES)]
+    defined = [one for one in found if one is not None]
+    return _interval(value, defined) if defined else None
+
+
+def cohen_kappa(table: Sequence[Sequence[int]]) -> float | None:
+    """Cohen's kappa of two raters from how often the first said the row and the second the column.
+
+    None for an empty table, or where both say one thing alone, so that chance explains all of it.
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    shares = counts / max(counts.sum(), 1)
+    chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
+    return None if not counts.sum() or chance == 1 else (float(np.trace(shares)) - chance) / (1 - chance)
+
+
+def balanced_accuracy(table: Sequence[Sequence[int]]) -> float | None:
+    """Mean over the rows, which are the truth, of the share on the diagonal; None if a row is empty."""
+    if not all(map(sum, table)):
+        return None
+    return sum(row[place] / sum(row) for place, row in enumerate(table)) / len(table)

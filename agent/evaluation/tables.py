@@ -1,144 +1,150 @@
-"""Figures as tables for people, for Markdown and for LaTeX."""
+"""The one table of the project: cells as data, and as text, Markdown, LaTeX, CSV, a pandas frame and on a terminal."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .costs import Cost
-from .measure import Measurement
-from .statistics import Figure
+from ...tools.text import plain
+from .statistics import Interval
 
-HEADER = ("scenario", "metric", "method", "mean", "std. error", "deviation", "win rate", "prompts", "missing")
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.table import Table as RichTable
 
-_SPECIAL = {
+Cell = str | float | Interval | None
+"""None where nothing is known."""
+Style = str
+"""text: as it is, aligned left; share: per cent; points: a difference in per cent points, signed; number: one decimal;
+fine: two decimals; p: a p-value; any other is a format specification of Python, such as ``+.3f``."""
+
+_FORMATS: Mapping[str, str] = {"share": ".1%", "points": "+.1%", "number": ".1f", "fine": ".2f"}
+_LATEX: Mapping[str, str] = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column and how its cells are written."""
+
+    name: str
+    style: Style = "text"
+
+
+def columns(names: str) -> tuple[Column, ...]:
+    """Columns from a list such as ``"method, mean: .3f, prompts: d"``; without a style, a column holds text."""
+    return tuple(Column(*map(str.strip, one.split(":"))) for one in names.split(","))
+
+
+@dataclass(frozen=True)
 class Table:
-    """What is shown, in whatever form."""
+    """Figures of one kind."""
 
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int
-    """Columns that hold words; numbers stand in those after them."""
+    title: str
+    """Empty for none."""
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    """What a reader has to know; empty for nothing."""
 
+    @property
+    def texts(self) -> list[list[str]]:
+        """Every cell as text."""
+        return [[written(cell, c.style) for cell, c in zip(row, self.columns, strict=True)] for row in self.rows]
 
-def cells(figure: Figure) -> tuple[str, ...]:
-    """A figure as one row under ``HEADER``; a dash where there is no number."""
-    win = "-" if figure.win_rate is None else f"{100 * figure.win_rate:.1f}% of {figure.pairs}"
-    numbers = (figure.mean, figure.error, figure.deviation)
-    told = ("-" if n is None else f"{n:.3f}" for n in numbers)
-    about = (figure.scenario, figure.metric, figure.method)
-    return (*about, *told, win, str(figure.prompts), str(figure.missing))
+    @property
+    def frame(self) -> "DataFrame":
+        """The cells as a pandas frame, numbers with six decimals; an interval takes three columns.
 
+        These are the value, ``NAME low`` and ``NAME high``.
+        """
+        from pandas import DataFrame
 
-def as_markdown(figures: Sequence[Figure]) -> str:
-    """Every figure in a row of its own."""
-    return markdown(long_table(figures))
-
-
-def as_latex(figures: Sequence[Figure]) -> str:
-    """The same as a ``tabular``, with a rule between scenarios."""
-    return latex(long_table(figures))
-
-
-def long_table(figures: Sequence[Figure]) -> Table:
-    """Every figure in a row of its own."""
-    return Table(HEADER, tuple(cells(figure) for figure in figures), words=3)
+        wide = [any(isinstance(row[n], Interval) for row in self.rows) for n in range(len(self.columns))]
+        ends = [("", " low", " high") if w else ("",) for w in wide]
+        names = [f"{column.name}{end}" for column, of in zip(self.columns, ends, strict=True) for end in of]
+        rows = [[v for cell, w in zip(row, wide, strict=True) for v in _plain(cell, w)] for row in self.rows]
+        return DataFrame(rows, columns=names, dtype=object)
 
 
-def wide_table(figures: Sequence[Figure]) -> Table:
-    """A row for each method, a column for each metric: mean ± standard error, and the win rate after it."""
-    metrics = list(dict.fromkeys(figure.metric for figure in figures))
-    rows: dict[tuple[str, str], dict[str, Figure]] = {}
-    for figure in figures:
-        rows.setdefault((figure.scenario, figure.method), {})[figure.metric] = figure
-    return Table(
-        ("scenario", "method", *metrics, "prompts", "missing"),
-        tuple((*about, *(_short(by.get(metric)) for metric in metrics), *_counts(by)) for about, by in rows.items()),
-        words=2,
-    )
+def written(cell: Cell, style: Style) -> str:
+    """A cell as text; an interval as ``value (low to high)``."""
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Interval):
+        low, high = (written(end, style).removesuffix("%") for end in (cell.low, cell.high))
+        return f"{written(cell.value, style)} ({low} to {high})"
+    if style == "p":
+        return "<0.001" if cell < 0.001 else f"{cell:.3f}"
+    return f"{cell:{_FORMATS.get(style, '.1f' if style == 'text' else style)}}"
 
 
-def cost_table(costs: Sequence[Cost]) -> Table:
-    """A row for each method, with what it spent on a prompt."""
-    header = ("method", "runs", "images", "evaluations", "critic calls", "tokens", "dollars", "model seconds")
-    rows = tuple(
-        (
-            cost.method,
-            str(cost.runs),
-            f"{cost.images:.2f}",
-            f"{cost.evaluations:.1f}",
-            f"{cost.critic_calls:.2f}",
-            f"{cost.tokens:.0f}",
-            f"{cost.money:.4f}",
-            f"{cost.seconds:.2f}",
-        )
-        for cost in costs
-    )
-    return Table(header, rows, words=1)
+def _plain(cell: Cell, wide: bool) -> list[str | float | None]:
+    ends = [cell.value, cell.low, cell.high] if isinstance(cell, Interval) else [cell, None, None][: 3 if wide else 1]
+    return [round(end, 6) if isinstance(end, float) else end for end in ends]
+
+
+def comma_separated(table: Table) -> str:
+    """The table's frame as CSV."""
+    return table.frame.to_csv(index=False, lineterminator="\n")
 
 
 def markdown(table: Table) -> str:
-    """A table that reads well as text too."""
-    rows = [table.header, *(tuple(cell.replace("|", r"\|") for cell in row) for row in table.rows)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(table.header))]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    ruler = " | ".join("-" * (w - 1) + ":" if i >= table.words else "-" * w for i, w in enumerate(widths))
-    return "\n".join(f"| {line} |" for line in (lines[0], ruler, *lines[1:]))
+    """The table, aligned so that it reads well as text too, with its title as a heading and its note below."""
+    cells = [[c.name for c in table.columns], *table.texts]
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = [column.style == "text" for column in table.columns]
+    head, *body = (
+        " | ".join(
+            cell.ljust(w) if is_text else cell.rjust(w) for cell, w, is_text in zip(row, widths, left, strict=True)
+        )
+        for row in cells
+    )
+    rule = " | ".join("-" * w if is_text else "-" * (w - 1) + ":" for w, is_text in zip(widths, left, strict=True))
+    lines = "\n".join(f"| {line} |" for line in (head, rule, *body))
+    return "\n\n".join(filter(None, (table.title and f"## {table.title}", lines, table.note)))
 
 
 def latex(table: Table) -> str:
-    """A ``tabular`` that needs the package booktabs, with a rule where the first column changes, if it has groups."""
-    columns = "l" * table.words + "r" * (len(table.header) - table.words)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _row(table.header), r"\midrule"]
-    for n, row in enumerate(table.rows):
-        if n and table.words > 1 and row[0] != table.rows[n - 1][0]:
+    """The table as a ``tabular``; it needs the LaTeX package booktabs.
+
+    If several columns hold text, a rule separates rows that differ in the first one.
+    """
+    left = [column.style == "text" for column in table.columns]
+    head, *body = (
+        " & ".join(re.sub(r"[\\~^&%$#_{}±]", lambda f: _LATEX.get(f[0], f"\\{f[0]}"), cell) for cell in row) + r" \\"
+        for row in ([c.name for c in table.columns], *table.texts)
+    )
+    lines = [r"\begin{tabular}{" + "".join("l" if is_text else "r" for is_text in left) + "}", r"\toprule", head]
+    for n, line in enumerate(body):
+        if n == 0 or (sum(left) > 1 and table.rows[n][0] != table.rows[n - 1][0]):
             lines.append(r"\midrule")
-        lines.append(_row(row))
+        lines.append(line)
     return "\n".join((*lines, r"\bottomrule", r"\end{tabular}"))
 
 
-def reasons(measurements: Iterable[Measurement], most: int = 3) -> list[str]:
-    """Why values are missing: for each metric how many, and the commonest reasons with their numbers."""
-    lost: dict[str, Counter[str]] = {}
-    for one in measurements:
-        if one.reason is not None:
-            lost.setdefault(one.metric, Counter())[one.reason] += 1
-    return [
-        f"{metric}: {counts.total()} missing; " + "; ".join(f"{n} x {why}" for why, n in counts.most_common(most))
-        for metric, counts in lost.items()
-    ]
+def for_terminal(table: Table) -> "RichTable":
+    """The table as rich draws it; control characters are replaced."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-
-def _short(figure: Figure | None) -> str:
-    """``0.838 ± 0.115, 83%``."""
-    if figure is None or figure.mean is None:
-        return "-"
-    spread = "" if figure.error is None else f" ± {figure.error:.3f}"
-    return f"{figure.mean:.3f}{spread}" + ("" if figure.win_rate is None else f", {100 * figure.win_rate:.0f}%")
-
-
-def _counts(by: Mapping[str, Figure]) -> tuple[str, str]:
-    """Prompts with a value, and images without, of all metrics; where they differ, from the least to the most."""
-    return _span(figure.prompts for figure in by.values()), _span(figure.missing for figure in by.values())
-
-
-def _span(numbers: Iterable[int]) -> str:
-    least, *_, most = sorted(found := list(numbers)) * 2
-    return str(least) if len(set(found)) == 1 else f"{least}-{most}"
-
-
-def _row(words: Iterable[str]) -> str:
-    return " & ".join(map(_escaped, words)) + r" \\"
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}±]", lambda found: _SPECIAL[found.group()], text)
+    made = RichTable(
+        title=Text(plain(table.title)) if table.title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for column in table.columns:
+        justify = "left" if column.style == "text" else "right"
+        made.add_column(Text(plain(column.name)), justify=justify, overflow="fold")
+    for row in table.texts:
+        made.add_row(*(Text(plain(cell)) for cell in row))
+    return made

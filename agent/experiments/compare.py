@@ -1,20 +1,20 @@
 """Two experiments, batches or runs against each other, prompt by prompt."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...tools.errors import SettingsError
-from .measures import MEASURES, score
-from .rows import Row
-from .samples import by_prompt, difference, differences, estimate, matched
-from .sides import Side, paired_by_prompt, read_side, share_a_run
-from .statistics import paired_test
+from ..evaluation.tables import Cell, Column, Table, written
+from ..records.reader import EVENTS, RESULT, read_run
+from .judge import JUDGED
+from .measures import MEASURES, by_label, difference, difference_p, differences, estimate, finished, frame, pairs
+from .rows import Row, read_rows, with_result
 from .summary import NO_JUDGE, differences_table
-from .tables import Cell, Column, Style, Table
+from .write import ROWS
 
-Pairs = dict[str, tuple[list[Row], list[Row]]]
-"""Rows of the first side and of the second, by variant."""
-OTHER_SEEDS = "No seed is shared: the runs of a prompt are paired in the order of their seeds."
+Side = dict[str, list[Row]]
+"""Rows by variant; of a batch or runs, one variant by the folder's name."""
 _COUNTS = ("evaluations", "images", "previews", "critic_calls", "seconds", "tokens", "money")
 
 
@@ -31,21 +31,43 @@ def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = No
     Raises:
         SettingsError: a folder holds nothing to compare, a variant is unknown, or no prompt is shared.
     """
-    pairs = pairs_of(read_side(a), read_side(b), only_a, only_b)
-    if not any(matched(second, first)[0] for first, second in pairs.values()):
+    compared = pair_variants(read_side(a), read_side(b), only_a, only_b)
+    if all(pairs(frame(second), frame(first)).empty for first, second in compared.values()):
         raise SettingsError(f"{a} and {b} share no prompt that both brought to an end")
-    tables = [_measures(label, *pair) for label, pair in pairs.items()] if len(pairs) == 1 else []
-    tables.append(differences_table("B less A", {label: (second, first) for label, (first, second) in pairs.items()}))
-    return [*tables, _by_prompt(pairs, prompts)]
+    tables = [_measures(label, *both) for label, both in compared.items()] if len(compared) == 1 else []
+    tables.append(
+        differences_table("B less A", {label: (second, first) for label, (first, second) in compared.items()})
+    )
+    return [*tables, _by_prompt(compared, prompts)]
 
 
-def pairs_of(a: Side, b: Side, only_a: str | None = None, only_b: str | None = None) -> Pairs:
-    """Variants of the same label; or the two that are named; or the only one of each side."""
+def read_side(folder: Path) -> Side:
+    """Everything that ended in a folder; of the same variant, prompt and seed the last one.
+
+    Raises:
+        SettingsError: it is none of these folders, or nothing in it came to an end.
+    """
+    if (folder / ROWS).is_file():
+        rows = read_rows(folder / ROWS)
+    elif (folder / JUDGED).is_file():
+        rows = read_rows(folder / JUDGED)
+    else:
+        ended = (found.parent for found in sorted(folder.glob(f"**/{EVENTS}")) if (found.parent / RESULT).is_file())
+        rows = [_row_of_run(run, folder.resolve().name) for run in ended]
+    if not finished(rows):
+        raise SettingsError(f"{folder} holds no experiment, batch or run that came to its end")
+    last = {(row.label, row.prompt, row.seed): row for row in rows}
+    return by_label(last.values())
+
+
+def pair_variants(
+    a: Side, b: Side, only_a: str | None = None, only_b: str | None = None
+) -> dict[str, tuple[list[Row], list[Row]]]:
+    """Rows of A and of B, by variant: those of the same label; or the two that are named; or the only one of each."""
     a, b = _only(a, only_a, "A"), _only(b, only_b, "B")
     if len(a) == len(b) == 1:
-        [(first_label, first)], [(second_label, second)] = a.items(), b.items()
-        label = first_label if first_label == second_label else f"{second_label} against {first_label}"
-        return {label: _aligned(first, second)}
+        [(first, ours)], [(second, theirs)] = a.items(), b.items()
+        return {first if first == second else f"{second} against {first}": _aligned(ours, theirs)}
     shared = [label for label in a if label in b]
     if not shared:
         raise SettingsError(
@@ -63,56 +85,60 @@ def _only(side: Side, label: str | None, name: str) -> Side:
 
 
 def _aligned(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]:
-    if share_a_run(first, second):
+    """Both as they are where they share a seed of a prompt; else with seeds counted from 0 within each prompt."""
+    if {(row.prompt, row.seed) for row in first} & {(row.prompt, row.seed) for row in second}:
         return first, second
-    return paired_by_prompt(first), paired_by_prompt(second)
+    return _counted(first), _counted(second)
+
+
+def _counted(rows: Iterable[Row]) -> list[Row]:
+    counts, found = defaultdict[str, int](int), list[Row]()
+    for row in sorted(rows, key=lambda row: row.seed):
+        found.append(row.model_copy(update={"seed": counts[row.prompt]}))
+        counts[row.prompt] += 1
+    return found
+
+
+def _row_of_run(folder: Path, label: str) -> Row:
+    run = read_run(folder)
+    if run.result is None:
+        raise SettingsError(f"{folder / RESULT} is missing")
+    row = Row(job=run.run, label=label, prompt=run.prompt, seed=run.started.seed, folder=str(folder))
+    return with_result(row, run.result, {})
 
 
 def _measures(label: str, first: list[Row], second: list[Row]) -> Table:
-    """Every measure of one pair, over the runs that both finished."""
-    ours, theirs = matched(second, first)
-    lines: list[tuple[Cell, ...]] = []
-    for name, measure in MEASURES.items():
-        gap = difference(ours, theirs, measure)
+    """Every measure of one pair of variants, over the runs that both finished."""
+    lines, found = list[tuple[Cell, ...]](), pairs(frame(second), frame(first))
+    for name in MEASURES:
+        gap = difference(found, name)
         if gap is None or (name in ("previews", "tokens", "money") and not gap.value):
             continue
-        p = paired_test(list(differences(ours, theirs, measure).values()))
         style, gap_style = ("fine", "fine") if name in _COUNTS else ("share", "points")
-        values = [estimate(theirs, measure), estimate(ours, measure)]
-        lines.append((name.replace("_", " "), *(_text(v, style) for v in values), _text(gap, gap_style), gap.sign, p))
+        sides = (written(estimate(found, column), style) for column in (f"{name}_other", name))
+        cells = (*sides, written(gap, gap_style), gap.sign, difference_p(found, name))
+        lines.append((name.replace("_", " "), *cells))
     columns = (Column("measure"), Column("A"), Column("B"), Column("B less A"), Column("sign"), Column("p", "p"))
-    return Table(f"{label}: {len(ours)} pairs of runs", columns, tuple(lines), _note(first, second))
+    note = "" if all(row.is_judged for row in finished([*first, *second])) else NO_JUDGE
+    return Table(f"{label}: {len(found)} pairs of runs", columns, tuple(lines), note)
 
 
-def _text(found: object, style: Style) -> Cell:
-    from .statistics import Interval
-    from .tables import written
-
-    return written(found, style) if isinstance(found, Interval) else None
-
-
-def _by_prompt(pairs: Pairs, most: int) -> Table:
+def _by_prompt(compared: dict[str, tuple[list[Row], list[Row]]], most: int) -> Table:
     """The prompts that differ most, by share of checks."""
-    lines: list[tuple[float, tuple[Cell, ...]]] = []
-    ties = 0
-    for label, (first, second) in pairs.items():
-        ours, theirs = matched(second, first)
-        mine, other = (by_prompt(rows, lambda row: score(row.chosen)) for rows in (ours, theirs))
-        for prompt, value in mine.items():
-            gap = value - other[prompt]
-            ties += gap == 0
-            winner = "B" if gap > 0 else "A"
-            lines += [(abs(gap), (label, prompt, other[prompt], value, winner))] if gap else []
+    lines, won = list[tuple[float, tuple[Cell, ...]]](), Counter[str]()
+    for label, (first, second) in compared.items():
+        found = pairs(frame(second), frame(first))
+        means = found.groupby("prompt", sort=False)[["checks_other", "checks"]].mean()
+        for prompt, gap in differences(found, "checks").items():
+            winner = "B" if gap > 0 else "A" if gap < 0 else "neither"
+            won[winner] += 1
+            if gap:
+                lines.append((abs(gap), (label, str(prompt), *means.loc[prompt], winner)))
     lines.sort(key=lambda line: -line[0])
     columns = Column("variant"), Column("prompt"), Column("A, checks", "share"), Column("B, checks", "share")
-    won = {side: sum(line[-1] == side for _, line in lines) for side in "AB"}
     return Table(
-        f"By prompt: B wins {won['B']}, A wins {won['A']}, {ties} tied",
+        f"By prompt: B wins {won['B']}, A wins {won['A']}, {won['neither']} tied",
         (*columns, Column("won by")),
         tuple(line for _, line in lines[:most]),
         f"The {most} that differ most." if len(lines) > most else "",
     )
-
-
-def _note(first: Sequence[Row], second: Sequence[Row]) -> str:
-    return "" if all(row.is_judged for row in (*first, *second) if row.error is None) else NO_JUDGE

@@ -1,14 +1,22 @@
-"""What a run is worth: figures of one row, under the judge where there is one, else under the critic."""
+"""Measures of a run, and estimates over runs with prompts as the unit.
+
+Measures read one row, in the eyes of the independent judge where there is one and of the critic elsewhere. Estimates
+read a frame of runs, one line a run: the seeds of a prompt are averaged first, since they are alike.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from ...state import Answer
+from ..evaluation.statistics import Interval, mean_interval, paired_test, proportion_interval, ratio_interval
 from .rows import ImageRow, Row
 
 Eyes = Literal["judge", "critic"]
 """Whose answers count. judge: the independent judge's, or the critic's where there was none."""
+Measure = Callable[[Row], float]
+Frame = Any
+"""A ``pandas.DataFrame`` or ``Series``; type checkers know too little of them to help."""
 
 
 def answers(image: ImageRow, eyes: Eyes = "judge") -> dict[str, Answer]:
@@ -18,8 +26,8 @@ def answers(image: ImageRow, eyes: Eyes = "judge") -> dict[str, Answer]:
 
 def score(image: ImageRow, eyes: Eyes = "judge") -> float:
     """Share of checks that pass, in [0, 1]."""
-    said = answers(image, eyes).values()
-    return sum(a == "pass" for a in said) / len(said) if said else 1.0
+    given = answers(image, eyes).values()
+    return sum(a == "pass" for a in given) / len(given) if given else 1.0
 
 
 def correct(image: ImageRow, eyes: Eyes = "judge") -> float:
@@ -32,18 +40,13 @@ def whole(row: Row) -> list[ImageRow]:
     return [image for image in row.images if image.stop_step is None] or list(row.images)
 
 
-def first(row: Row) -> ImageRow:
-    """Its first drawing."""
-    return whole(row)[0]
-
-
 def peak(row: Row) -> float:
     """Highest share of checks that any of its images passes."""
     return max(map(score, whole(row)))
 
 
 def retention(row: Row) -> float:
-    """What the chosen image keeps of the peak: its share of checks against the highest one."""
+    """What the chosen image keeps of the peak: its share of checks divided by the highest one."""
     return score(row.chosen) / peak(row) if peak(row) else 1.0
 
 
@@ -53,13 +56,13 @@ def efficiency(row: Row) -> float:
     return (scores.index(max(scores)) + 1) / len(scores)
 
 
-MEASURES: dict[str, Callable[[Row], float]] = {
+MEASURES: dict[str, Measure] = {
     "all_correct": lambda row: correct(row.chosen),
     "checks": lambda row: score(row.chosen),
     "critic_all_correct": lambda row: correct(row.chosen, "critic"),
     "critic_checks": lambda row: score(row.chosen, "critic"),
-    "first_all_correct": lambda row: correct(first(row)),
-    "critic_first_all_correct": lambda row: correct(first(row), "critic"),
+    "first_all_correct": lambda row: correct(whole(row)[0]),
+    "critic_first_all_correct": lambda row: correct(whole(row)[0], "critic"),
     "peak": peak,
     "retention": retention,
     "efficiency": efficiency,
@@ -79,10 +82,10 @@ earlier image than the last."""
 
 def by_aspect(row: Row) -> dict[str, float]:
     """Share of the checks of each aspect that the chosen image passes."""
-    groups: dict[str, list[float]] = defaultdict(list)
+    passed: dict[str, list[bool]] = defaultdict(list)
     for check, answer in answers(row.chosen).items():
-        groups[row.checks[check]].append(float(answer == "pass"))
-    return {aspect: sum(passed) / len(passed) for aspect, passed in groups.items()}
+        passed[row.checks[check]].append(answer == "pass")
+    return {aspect: sum(found) / len(found) for aspect, found in passed.items()}
 
 
 def until(row: Row, round: int) -> ImageRow:
@@ -92,8 +95,9 @@ def until(row: Row, round: int) -> ImageRow:
 
 
 def newest(row: Row, round: int) -> ImageRow:
-    """The last image made up to that round: what a loop without keep-best would hand out."""
-    return [image for image in whole(row) if image.round <= round or image is whole(row)[0]][-1]
+    """The last image made up to that round: what a loop without keep-best would return."""
+    images = whole(row)
+    return [image for image in images if image.round <= round or image is images[0]][-1]
 
 
 def effect(image: ImageRow, parent: ImageRow) -> Literal["fixed", "broken", "both", "unchanged"]:
@@ -107,9 +111,88 @@ def effect(image: ImageRow, parent: ImageRow) -> Literal["fixed", "broken", "bot
 def effects(rows: Iterable[Row]) -> dict[int, Counter[str]]:
     """By round, how many images fixed, broke, did both or changed nothing against their parents; previews left out."""
     counts: dict[int, Counter[str]] = defaultdict(Counter)
-    for row in rows:
+    for row in finished(rows):
         known = {image.id: image for image in whole(row)}
         for image in known.values():
             if image.parent in known:
                 counts[image.round][effect(image, known[image.parent])] += 1
     return dict(sorted(counts.items()))
+
+
+def finished(rows: Iterable[Row]) -> list[Row]:
+    """Those that came to their end."""
+    return [row for row in rows if row.error is None]
+
+
+def by_label(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by variant, in the order of their first one."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.label].append(row)
+    return dict(groups)
+
+
+def frame(rows: Iterable[Row], measures: Mapping[str, Measure] = MEASURES) -> Frame:
+    """One line for each finished run: label, prompt, scenario, seed, and a column for each measure."""
+    from pandas import DataFrame
+
+    about = ("label", "prompt", "scenario", "seed")
+    lines: list[dict[str, Any]] = [
+        {name: getattr(row, name) for name in about} | {name: measure(row) for name, measure in measures.items()}
+        for row in finished(rows)
+    ]
+    return DataFrame(lines, columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
+
+
+def estimate(runs: Frame, measure: str) -> Interval | None:
+    """Mean over prompts with its interval; None without a run."""
+    return mean_interval(_by_prompt(runs, measure))
+
+
+def proportion(runs: Frame, measure: str = "all_correct") -> Interval | None:
+    """``estimate`` of a measure that is 0 or 1."""
+    return proportion_interval(_by_prompt(runs, measure))
+
+
+def average(runs: Frame, measure: str) -> float | None:
+    """Mean over prompts; None without a run."""
+    means = _by_prompt(runs, measure)
+    return sum(means) / len(means) if means else None
+
+
+def pairs(ours: Frame, theirs: Frame) -> Frame:
+    """The runs of the same prompt and seed, one line a pair; the columns of ``theirs`` end in ``_other``."""
+    return ours.merge(theirs, on=["prompt", "seed"], suffixes=("", "_other"))
+
+
+def differences(paired: Frame, measure: str) -> Frame:
+    """Ours less theirs, by prompt."""
+    means = paired.groupby("prompt", sort=False)[[measure, f"{measure}_other"]].mean()
+    return (means[measure] - means[f"{measure}_other"]).round(12)
+
+
+def difference(paired: Frame, measure: str) -> Interval | None:
+    """Mean of the paired differences with its interval; None without a pair."""
+    return mean_interval(differences(paired, measure).tolist())
+
+
+def difference_p(paired: Frame, measure: str = "all_correct") -> float:
+    """Two-sided p of the paired differences."""
+    return paired_test(differences(paired, measure).tolist())
+
+
+def gain(runs: Frame, eyes: Eyes) -> Frame:
+    """All correct of the chosen image less that of the first drawing, by prompt."""
+    prefix = "critic_" if eyes == "critic" else ""
+    means = runs.groupby("prompt", sort=False).mean(numeric_only=True)
+    return (means[f"{prefix}all_correct"] - means[f"{prefix}first_all_correct"]).round(12)
+
+
+def surviving(runs: Frame) -> Interval | None:
+    """The judge's mean gain divided by the critic's; None where the critic's may be zero."""
+    return ratio_interval(gain(runs, "judge").tolist(), gain(runs, "critic").tolist())
+
+
+def _by_prompt(runs: Frame, measure: str) -> list[float]:
+    """Means of the prompts for which the measure is defined."""
+    return runs.groupby("prompt", sort=False)[measure].mean().dropna().tolist()

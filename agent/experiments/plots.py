@@ -1,10 +1,15 @@
-"""The plots of an experiment, by matplotlib where it is installed."""
+"""The plots of an experiment: curves of points with intervals, drawn by matplotlib where it is installed."""
 
 import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from .curves import Curve, Figure
+from .load import Variant
+from .measures import Frame, average, by_label, finished, frame, proportion
+from .rows import Row
+from .summary import COSTS, by_round
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,14 +19,90 @@ NEEDS = "plots need matplotlib: pip install 'detailscribe[plots]'"
 MOST_CURVES = 8
 """In one panel; of more, every group has a panel of its own."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
-"""Told apart by colour-blind readers too; after Okabe and Ito."""
+"""Colour-blind readers can tell them apart too; after Okabe and Ito."""
 _MARKS = "osD^vP*X"
-_SPREAD = 0.008
-"""Of the width, from one curve to the next where they may be drawn beside each other."""
 _ACROSS = 3
 """Panels side by side."""
 _LINE = 84
 """Characters of the legend that go in one line."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One plot of the share all correct."""
+
+    name: str
+    """Of its file, without a suffix."""
+    title: str
+    x_label: str
+    points: Frame
+    """One line a point: ``group`` and ``name`` of its curve, ``x``, and ``value``, ``low`` and ``high`` as shares."""
+    is_cost: bool = False
+    """Whether x is a measured cost, of which ratios matter: its axis is logarithmic. Else curves are drawn a little
+    beside each other."""
+
+
+def figures_of(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
+    """Every plot of an experiment."""
+    return [*frontiers(rows, variants), *sweeps(rows, variants), *round_by_round(rows, variants)]
+
+
+def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
+    """Quality against each cost: a point for each variant, joined along a grid."""
+    runs, found = _runs(rows, variants), list[Figure]()
+    for cost in COSTS:
+        spent = {label: average(own, cost) for label, own in runs.items()}
+        points = _points(runs, variants, lambda variant, spent=spent: spent[variant.label], _family)
+        if points["x"].nunique() > 1:
+            words = cost.replace("_", " ")
+            title, label = f"Quality against {words}", f"{words} a prompt"
+            found.append(Figure(f"frontier_{cost}", title, label, points, is_cost=True))
+    return found
+
+
+def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
+    """Quality against each number that a grid varies, the other values of the grid held."""
+    runs, found = _runs(rows, variants), list[Figure]()
+    for name in dict.fromkeys(name for v in variants for name, value in v.parameters.items() if _is_number(value)):
+
+        def value(variant: Variant, name: str = name) -> float | None:
+            value = variant.parameters.get(name)
+            return float(value) if _is_number(value) else None
+
+        def held(variant: Variant, name: str = name) -> str:
+            return " ".join([variant.group, *_said(variant, lambda key, _: key != name)])
+
+        points = _points(runs, variants, value, held)
+        if points["name"].duplicated().any():
+            side, _, parameter = name.partition(".")
+            title = f"Quality against {parameter} of the {side}"
+            found.append(Figure(f"sweep_{side}_{parameter}", title, parameter, points))
+    return found
+
+
+def round_by_round(rows: Sequence[Row], variants: Sequence[Variant] = ()) -> list[Figure]:
+    """Quality after each round: of the image that would be chosen, and of the newest one.
+
+    ``variants`` say which curves belong together.
+    """
+    from pandas import DataFrame
+
+    last = max((image.round for row in finished(rows) for image in row.images), default=0)
+    if last == 0:
+        return []
+    known = {variant.label: variant for variant in variants}
+    points: dict[str, list[dict[str, Any]]] = {"chosen": [], "newest": []}
+    for label, group in by_label(finished(rows)).items():
+        curve = {"group": "", "name": label}
+        if label in known:
+            name = " ".join(_said(known[label], lambda _, value: _is_number(value)))
+            curve = {"group": _family(known[label]), "name": name}
+        for kind, after in by_round(group, last).items():
+            points[kind] += [curve | {"x": round, **asdict(y)} for round, y in enumerate(after) if y is not None]
+    return [
+        Figure(f"rounds_{kind}", f"The {kind} image after each round", "round", DataFrame(found))
+        for kind, found in points.items()
+    ]
 
 
 def can_plot() -> bool:
@@ -29,53 +110,79 @@ def can_plot() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def svg(figure: Figure) -> str:
-    """The drawing as SVG, the same for the same figures."""
+def draw(figure: Figure, format: Literal["svg", "png"] = "svg") -> bytes:
+    """The plot as a file, the same for the same figure; labels are shown as they are, dollar signs too."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    with rc_context({"svg.hashsalt": "detailscribe", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        canvas = Canvas(layout="constrained")
-        if len(figure.curves) <= MOST_CURVES:
-            _one_panel(canvas, figure)
-        else:
-            _panels(canvas, figure)
+    settings: Any = {"text.parse_math": False, "font.family": "sans-serif"}
+    settings |= {"svg.hashsalt": "detailscribe", "svg.fonttype": "none"}
+    with rc_context(settings):
+        canvas = Canvas(layout="constrained", dpi=70)
+        _panels(canvas, figure)
         canvas.suptitle(figure.title)
-        out = io.StringIO()
-        canvas.savefig(out, format="svg", metadata={"Date": None})
+        out = io.BytesIO()
+        canvas.savefig(out, format=format, metadata={"Date": None} if format == "svg" else None)
     return out.getvalue()
 
 
-def _one_panel(canvas: "Canvas", figure: Figure) -> None:
-    """All curves in one, each told by the legend below."""
-    canvas.set_size_inches(8, 5)
-    axes = canvas.add_subplot()
-    shift = _SPREAD * _width(figure) if figure.spread else 0.0
-    for number, curve in enumerate(figure.curves):
-        beside = shift * (number - (len(figure.curves) - 1) / 2)
-        _draw(axes, curve, curve.label, _COLOURS[number], _MARKS[number], beside)
-    axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
-    _finish(axes, figure)
-    _legend(canvas, axes)
+def _runs(rows: Sequence[Row], variants: Sequence[Variant]) -> dict[str, Frame]:
+    groups = by_label(rows)
+    return {variant.label: frame(groups.get(variant.label, ())) for variant in variants}
+
+
+def _points(
+    runs: Mapping[str, Frame],
+    variants: Sequence[Variant],
+    x: Callable[[Variant], float | None],
+    line: Callable[[Variant], str],
+) -> Frame:
+    """A point for each variant that has an x and a finished run, joined where ``line`` is the same."""
+    from pandas import DataFrame
+
+    found = [
+        {"group": "", "name": line(variant), "x": place, **asdict(quality)}
+        for variant in variants
+        if (place := x(variant)) is not None and (quality := proportion(runs[variant.label])) is not None
+    ]
+    return DataFrame(found, columns=["group", "name", "x", "value", "low", "high"])
+
+
+def _family(variant: Variant) -> str:
+    """What is joined by one curve: all that differs by numbers alone."""
+    return " ".join([variant.group, *_said(variant, lambda _, value: not _is_number(value))])
+
+
+def _said(variant: Variant, wanted: Callable[[str, object], bool]) -> list[str]:
+    """``rounds=2`` for each wanted value of the grids."""
+    return [
+        f"{name.partition('.')[2]}={f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in variant.parameters.items()
+        if wanted(name, value)
+    ]
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _panels(canvas: "Canvas", figure: Figure) -> None:
-    """A panel for each group; what has the same name has the same colour in all of them."""
-    groups = list(dict.fromkeys(curve.group for curve in figure.curves))
-    names = list(dict.fromkeys(curve.name for curve in figure.curves))
+    """All curves in one panel, or one for each group; what has the same name has the same colour in all of them."""
+    points = figure.points
+    many = points.groupby(["group", "name"]).ngroups > MOST_CURVES
+    if not many:
+        points = points.assign(name=(points["group"] + " " + points["name"]).str.strip(), group="")
+    groups, names = list(points["group"].unique()), list(points["name"].unique())
     across = min(_ACROSS, len(groups))
     down = -(-len(groups) // across)
-    canvas.set_size_inches(9, 1.2 + 2.4 * down)
+    canvas.set_size_inches((9, 1.2 + 2.4 * down) if many else (8, 5))
     panels = list(canvas.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
-    shift = _SPREAD * _width(figure) if figure.spread else 0.0
-    told: dict[str, Axes] = {}
+    width = 0.0 if figure.is_cost else float(points["x"].max() - points["x"].min())
     for axes, group in zip(panels, groups, strict=False):
-        for curve in (curve for curve in figure.curves if curve.group == group):
-            place = names.index(curve.name)
-            label = "_" if curve.name in told or not curve.name else curve.name
-            told.setdefault(curve.name, axes)
-            beside = shift * (place - (len(names) - 1) / 2)
-            _draw(axes, curve, label, _colour(place, len(names)), _MARKS[place % len(_MARKS)], beside)
+        for name, line in points[points["group"] == group].groupby("name", sort=False):
+            place = names.index(name)
+            beside = 0.008 * width * (place - (len(names) - 1) / 2)
+            _draw(axes, line.sort_values("x"), str(name), place, len(names), beside)
         axes.set_title(group, fontsize="medium")
         _finish(axes, figure)
     for axes in panels[len(groups) :]:
@@ -83,15 +190,30 @@ def _panels(canvas: "Canvas", figure: Figure) -> None:
     for axes in panels[max(0, len(groups) - across) : len(groups)]:
         axes.set_xlabel(figure.x_label)
         axes.tick_params(labelbottom=True)
-    canvas.supylabel(figure.y_label, fontsize="medium")
-    _legend(canvas, *dict.fromkeys(told.values()))
+    canvas.supylabel("all correct, %", fontsize="medium")
+    handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True) if label}
+    if handles:
+        columns = max(1, _LINE // (max(map(len, handles)) + 5))
+        canvas.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _colour(place: int, count: int) -> object:
-    """One of the few, or where they do not suffice, a place on a scale."""
+def _draw(axes: "Axes", line: Frame, label: str, place: int, count: int, beside: float) -> None:
+    """One curve, in the colour of its place among ``count``, moved ``beside`` the others."""
     from matplotlib import colormaps
 
-    return _COLOURS[place] if count <= len(_COLOURS) else colormaps["viridis"](place / (count - 1) * 0.9)
+    colour = _COLOURS[place] if count <= len(_COLOURS) else colormaps["viridis"](place / (count - 1) * 0.9)
+    below, above = line["value"] - line["low"], line["high"] - line["value"]
+    axes.errorbar(
+        line["x"] + beside,
+        100 * line["value"],
+        yerr=[100 * below.clip(lower=0), 100 * above.clip(lower=0)],
+        label=label,
+        marker=_MARKS[place % len(_MARKS)],
+        markersize=5,
+        color=colour,
+        capsize=3,
+        linewidth=1.4,
+    )
 
 
 def _finish(axes: "Axes", figure: Figure) -> None:
@@ -101,43 +223,8 @@ def _finish(axes: "Axes", figure: Figure) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if figure.x_label == "round":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not figure.spread and all(x > 0 for curve in figure.curves for x in curve.x):
+    if figure.is_cost and (figure.points["x"] > 0).all():
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, subs=(1, 1.5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _legend(canvas: "Canvas", *of: "Axes") -> None:
-    """Below everything, in as many columns as its texts leave room for; none where nothing has a name."""
-    handles, labels = list[Any](), list[str]()
-    for axes in of:
-        more, names = axes.get_legend_handles_labels()
-        handles += more
-        labels += names
-    if labels:
-        columns = max(1, _LINE // (max(map(len, labels)) + 5))
-        canvas.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def _width(figure: Figure) -> float:
-    """From the smallest x to the largest."""
-    places = [x for curve in figure.curves for x in curve.x]
-    return max(places, default=0.0) - min(places, default=0.0)
-
-
-def _draw(axes: "Axes", curve: Curve, label: str, colour: object, mark: str, shift: float) -> None:
-    values = [100 * y.value for y in curve.y]
-    below = [100 * max(0.0, y.value - y.low) for y in curve.y]
-    above = [100 * max(0.0, y.high - y.value) for y in curve.y]
-    axes.errorbar(
-        [x + shift for x in curve.x],
-        values,
-        yerr=[below, above],
-        label=label,
-        marker=mark,
-        markersize=5,
-        color=colour,
-        capsize=3,
-        linewidth=1.4,
-    )

@@ -1,20 +1,42 @@
-"""What another policy would have done with recorded runs or trees, at no model cost."""
+"""What another policy would have done with recorded runs: its own run, with roles that only answer from the record."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import mean
+from typing import cast
 
-from ...state import Critique, Decision
-from ...tools.errors import SettingsError
-from ..policies import Policy
-from ..policies.attempts import Attempt, attempt_of, attempts_in
-from ..traces.reader import EVENTS, RecordedRun, read_run
-from .spec import BudgetChange
-from .tree import TREE, Tree, read_tree
-from .walk import Record, Walk, walk
+from ...state import (
+    Advice,
+    Attempt,
+    Budget,
+    ConceptGraph,
+    Critique,
+    Decision,
+    ImageRecord,
+    Population,
+    RunState,
+)
+from ...tools.errors import DetailScribeError, SettingsError
+from ...tools.files import Store
+from ...tools.roles import Asker, Progress
+from ..blocking import blocking
+from ..evaluation.statistics import mean_interval, proportion_interval
+from ..evaluation.tables import Cell, Column, Table
+from ..graph.context import Context, population_of
+from ..graph.graph import build_graph, recursion_limit
+from ..graph.judge import decide
+from ..policies import Advised, Exhaustive, Policy
+from ..policies.lineage import Identity, identities_of, identity
+from ..records.reader import EVENTS, RecordedRun, read_run
+from .judge import JUDGED
+from .measures import Frame
+from .rows import Row, read_rows
+from .spec import changed_budget
 
-Way = dict[str, tuple[Attempt, ...]]
-"""The attempts that were asked for after a round, by image; images that were left alone are not in it."""
+
+class NotRecorded(DetailScribeError):
+    """A policy asks for what the record does not hold; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -31,120 +53,321 @@ class Score:
 
 @dataclass(frozen=True)
 class Replayed:
-    """One recorded run or tree, judged by another policy as far as the record reaches."""
+    """One recorded run, judged by another policy as far as the record reaches."""
 
     name: str
-    """Of the run, or of the tree's folder."""
+    """Of the run."""
     prompt: str
     recorded: Score | None
-    """Of the run; None for a tree, which no policy decided."""
+    """Of the run; None where it is exhaustive, and nothing was chosen in it."""
     differs: int | None
-    """The first round after which it would have decided otherwise than the run, -1 for the first drawings; None
-    where it would have done the same, and for a tree."""
+    """The first round after which the policy would have decided otherwise than the run, -1 for the first drawings;
+    None where it would have done the same, and for an exhaustive run."""
     reason: str
     """What it would have done there; empty where nothing differs."""
     best: str | None
     """Image of the record that it would have chosen; None where it asks for what was never made."""
     score: Score | None
     """Of this one."""
-    off: str
+    missing: str
     """What it asks for that the record does not hold; empty where the record reaches to its end."""
 
 
-def replay(folder: Path, policy: Policy, budget: BudgetChange | None = None) -> list[Replayed]:
-    """Judge every tree in a folder again, or else every run.
+async def areplay(folder: Path, policy: Policy, budget: Budget | None = None) -> list[Replayed]:
+    """Judge every exhaustive run in a folder again, or else every run.
 
-    From the first drawings on, the policy is given what the record holds: wherever an image was made that it asks
-    for, by whatever decision, it goes on. So a run that tried more lets more policies be scored, and a tree all whose
-    attempts are on its menu.
+    The policy has a run of its own, through the same graph, whose images and critiques come from the record: wherever
+    an image was made that it asks for, by whatever decision, it goes on. So a run that tried more lets more policies
+    be scored, and an exhaustive one all that ask for nothing beyond its bounds.
 
     Args:
-        folder: Of trees, of runs, or a run.
+        folder: A run, or a folder of runs.
         policy: Decides.
-        budget: Bounds other than the recorded ones.
+        budget: Bounds other than the recorded ones; those that are not set stay as they were.
 
     Raises:
-        SettingsError: there is neither a tree nor a run that was looked at, or a tree is of another version.
+        SettingsError: there is no run of which a round was looked at.
     """
-    change = budget or BudgetChange()
-    trees = sorted(path.parent for path in folder.glob(f"**/{TREE}"))
-    if trees:
-        return [replay_tree(path.name, read_tree(path), policy, change) for path in trees]
+    found = _runs_in(folder)
+    trees = list(filter(is_exhaustive, found))
+    results = {run.folder.parent.parent for run in trees}
+    rows = {path / row.folder: row for path in results for row in read_rows(path / JUDGED) if row.folder is not None}
+    return [await replay_run(run, policy, budget or Budget(), rows.get(run.folder)) for run in trees or found]
+
+
+replay = blocking(areplay)
+
+
+def _runs_in(folder: Path) -> list[RecordedRun]:
     traces = [folder / EVENTS] if (folder / EVENTS).is_file() else sorted(folder.glob(f"**/{EVENTS}"))
     runs = [run for trace in traces if (run := read_run(trace.parent)).rounds]
     if not runs:
-        raise SettingsError(f"{folder} holds no tree, and no run of which a round was looked at")
-    return [replay_run(run, policy, change) for run in runs]
+        raise SettingsError(f"{folder} holds no run of which a round was looked at")
+    return runs
 
 
-def replay_tree(name: str, tree: Tree, policy: Policy, budget: BudgetChange) -> Replayed:
-    """What a policy would have made of a prompt, by an exhaustive tree."""
-    walked = walk(_record_of_tree(tree, budget), policy)
-    judged = {critique.image: critique for critique in tree.judged}
-    return Replayed(name, tree.prompt, None, None, "", *_outcome(walked, judged))
+async def replay_run(run: RecordedRun, policy: Policy, change: Budget, row: Row | None = None) -> Replayed:
+    """Judge one run again, as far as its record reaches.
+
+    Args:
+        run: The record.
+        policy: Decides.
+        change: Bounds that are set replace the recorded ones. On an exhaustive run, no more rounds are replayed than
+            were recorded.
+        row: Of an exhaustive run: what the judge said, and the budget of its experiment; None where it has none.
+    """
+    began, is_tree = run.started.budget, is_exhaustive(run)
+    budget = changed_budget(began if row is None else row.budget, change)
+    if is_tree:
+        budget = budget.model_copy(update={"rounds": min(budget.rounds, began.rounds)})
+    own = await own_run(run, policy, budget)
+    critic = 0.0 if run.best is None else run.critiques[run.best.id].score
+    recorded = None if is_tree else Score(critic, None, run.spend.evaluations, run.spend.images)
+    differs, reason = (None, "") if is_tree else _difference(run, own)
+    return Replayed(run.run, run.prompt, recorded, differs, reason, own.best, own.score(row), own.missing)
 
 
-def replay_run(run: RecordedRun, policy: Policy, budget: BudgetChange) -> Replayed:
-    """Judge one run again, as far as its record reaches."""
-    walked = walk(_record_of_run(run, budget), policy)
-    best, spend = run.best, run.spend
-    recorded = Score(0.0 if best is None else run.critiques[best.id].score, None, spend.evaluations, spend.images)
-    return Replayed(run.run, run.prompt, recorded, *_difference(run, walked), *_outcome(walked, {}))
+def is_exhaustive(run: RecordedRun) -> bool:
+    """Whether a run was recorded for other policies to be replayed on."""
+    return run.started.policy.startswith(f"{Exhaustive.__name__}(")
 
 
-def _record_of_tree(tree: Tree, budget: BudgetChange) -> Record:
-    return Record(
-        seed=tree.run_seed,
-        budget=tree.bounded(budget),
-        concepts=tree.concepts,
-        images={attempt_of(image): image for image in tree.images},
-        critiques={critique.image: critique for critique in tree.critiques},
-        evaluations_per_drawing=tree.evaluations_per_drawing,
+@dataclass(frozen=True)
+class OwnRun:
+    """How far a policy's own run came in a record."""
+
+    populations: list[Population]
+    """What the policy saw after each round, under the ids that its own run gives."""
+    decisions: list[list[Decision]]
+    """What it decided after each."""
+    drawings: set[Identity]
+    """What it began with."""
+    best: str | None
+    """Image of the record that it chose; None where it did not come to its end."""
+    missing: str
+    """What it asked for and the record does not hold; empty where it came to its end."""
+    critic: float = 0.0
+    """Share of checks that the critic passes on ``best``."""
+
+    def score(self, row: Row | None) -> Score | None:
+        """Of its choice, in the judge's eyes too where ``row`` holds them; None without one."""
+        if self.best is None:
+            return None
+        judged = next((i.judge for i in row.images if i.id == self.best), None) if row is not None else None
+        judge = None if judged is None else sum(answer == "pass" for answer in judged.values()) / len(judged)
+        spend = self.populations[-1].spend
+        return Score(self.critic, judge, spend.evaluations, spend.images)
+
+
+async def own_run(run: RecordedRun, policy: Policy, budget: Budget) -> OwnRun:
+    """Let a policy run from the record of another run: of its prompt and seed, in the same graph."""
+    record = _Record(run)
+    context = Context(
+        decomposer=record,
+        diffusion=record,
+        critic=record,
+        policy=_RecordedAdvice(policy, run) if isinstance(policy, Advised) else policy,
+        store=Store(run.folder),
+        budget=budget,
+        chat=cast(Asker, record),  # asked by nobody, since ``_RecordedAdvice`` answers
+    )
+    state, populations, missing = cast(RunState, {}), list[Population](), ""
+    try:
+        async for found in build_graph().astream(
+            {"prompt": run.prompt, "seed": run.started.seed},
+            {"recursion_limit": recursion_limit(budget)},
+            context=context,
+            stream_mode="values",
+        ):
+            state = cast(RunState, found)
+            if state.get("images") and state.get("critiques", {}).keys() == state["images"].keys():
+                populations.append(population_of(state, budget))
+    except NotRecorded as error:
+        missing = str(error)
+    best = state.get("best")
+    populations = populations[:-1] if best else populations  # at the end, the last one is seen twice
+    drawings = {identity(image.attempt(), image) for image in state.get("images", {}).values() if image.round == 0}
+    return OwnRun(
+        populations,
+        [decide(population, policy) for population in populations],
+        drawings,
+        record.recorded[best] if best else None,
+        missing,
+        state["critiques"][best].score if best else 0.0,
     )
 
 
-def _record_of_run(run: RecordedRun, budget: BudgetChange) -> Record:
-    seen = run.population(run.rounds[-1])
-    first = min(seen.images.values(), key=lambda image: image.id)
-    return Record(
-        seed=run.started.seed,
-        budget=budget.on(run.started.budget),
-        concepts=seen.concepts,
-        images={attempt_of(image): image for image in seen.images.values()},
-        critiques=seen.critiques,
-        evaluations_per_drawing=first.evaluations + first.spared or None,
-        advice=seen.advice,
-    )
+class _Record:
+    """Decomposer, diffusion and critic of a recorded run: they answer what the run holds, and nothing else."""
+
+    def __init__(self, run: RecordedRun) -> None:
+        seen = run.population(run.rounds[-1])
+        self._concepts, self._critiques = seen.concepts, seen.critiques
+        self._images = {identity(image.attempt(), image): image for image in seen.images.values()}
+        self._first = min(seen.images.values(), key=lambda image: image.id)
+        self._missing: list[str] = []
+        self.recorded: dict[str, str] = {}
+        """Id in the record, by id in the run that asks."""
+        if cost := self._first.evaluations + self._first.spared:
+            self.evaluations_per_drawing = cost
+
+    async def decompose(self, prompt: str) -> ConceptGraph:
+        """The recorded concepts."""
+        return self._concepts
+
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """The recorded image, in its place in the run that asks, with the steps kept that it wants kept.
+
+        What is not recorded is noted, and the first image stands in until all of the round were asked for: then
+        ``critique`` ends the run.
+        """
+        like = source or self._first
+        asked = attempt if source is None else attempt.model_copy(update={"source": self.recorded[source.id]})
+        image = self._images.get(identity(asked, like))
+        if image is None:
+            self._missing.append(_named(attempt))
+            asked_for = attempt.model_dump(include={"prompt", "seed", "operator", "start_step", "stop_step"})
+            image = self._first.model_copy(update=asked_for | {"latent": None})
+        self.recorded[attempt.id or ""] = image.id
+        last = image.steps if image.stop_step is None else image.stop_step
+        kept = {k for k in attempt.keep_steps or () if k <= last} if image.latent is not None else set[int]()
+        kept |= {last} if image.stop_step is not None else set[int]()
+        place = {"id": attempt.id, "round": attempt.round, "parent": attempt.parent, "origin": attempt.origin}
+        trajectory = {k: image.trajectory.get(k, "") for k in sorted(kept)}
+        return image.model_copy(update=place | {"trajectory": trajectory, "digest": ""})
+
+    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        """What the critic said of the recorded image; ``NotRecorded`` if one of its round was never made."""
+        if self._missing:
+            first, *others = self._missing
+            raise NotRecorded(first + (f" and {len(others)} more" if others else ""))
+        return self._critiques[self.recorded[image.id]].model_copy(update={"image": image.id})
 
 
-def _outcome(walked: Walk, judged: dict[str, Critique]) -> tuple[str | None, Score | None, str]:
-    best, population = walked.best, walked.population
-    if best is None or population is None:
-        return None, None, walked.off
-    chosen, spend = walked.recorded[best.id], population.spend
-    judge = judged[chosen].score if chosen in judged else None
-    return chosen, Score(population.critiques[best.id].score, judge, spend.evaluations, spend.images), ""
+@dataclass(frozen=True)
+class _RecordedAdvice:
+    """A policy that asks a chat model, with the answers that the record holds."""
+
+    policy: Policy
+    run: RecordedRun
+    chat: Asker | None = field(default=None, init=False)
+
+    def plan(self, concepts: ConceptGraph) -> Sequence[Attempt]:
+        return self.policy.plan(concepts)
+
+    def judge(self, population: Population) -> Sequence[Decision]:
+        return self.policy.judge(population)
+
+    async def advise(self, population: Population, chat: Asker) -> Advice:
+        for advice in self.run.advice:
+            if advice.round == population.round:
+                return advice
+        raise NotRecorded("an answer of a chat model")
 
 
-def _difference(run: RecordedRun, walked: Walk) -> tuple[int | None, str]:
+def _named(attempt: Attempt) -> str:
+    """An attempt in a few words."""
+    if attempt.source is not None:
+        return f"a refinement of {attempt.source} by {attempt.operator} from step {attempt.start_step}"
+    what = "a first drawing" if attempt.parent is None else f"a reseed of {attempt.parent}"
+    return f"{what}, a preview to step {attempt.stop_step}" if attempt.stop_step else f"{what}, seed {attempt.seed}"
+
+
+def _difference(run: RecordedRun, own: OwnRun) -> tuple[int | None, str]:
     """The first round after which it differs from the run, and what it does there."""
-    drawn = {attempt_of(image) for image in run.images.values() if image.round == 0}
-    if set(walked.drawings) != drawn:
-        return -1, f"it begins with {len(walked.drawings)} drawing(s)"
-    ways = dict(_ways(run))
-    for round, decisions in walked.decided.items():
-        if _way(decisions) != ways.get(round, {}):
+    drawn = {identity(image.attempt(), image) for image in run.images.values() if image.round == 0}
+    if own.drawings != drawn:
+        return -1, f"it begins with {len(own.drawings)} drawing(s)"
+    for population, decisions in zip(own.populations, own.decisions, strict=True):
+        round = population.round
+        if round not in run.rounds:
+            break
+        before = run.population(round)
+        after = run.population(round + 1).decisions if round + 1 in run.rounds else run.decisions
+        asked = [decision for id, decision in after.items() if id not in before.decisions]
+        if _work(decisions, population) != _work(asked, before):
             return round, "; ".join(f"{d.image}: {d.action} ({d.rule})" for d in decisions)
     return None, ""
 
 
-def _ways(run: RecordedRun) -> Iterator[tuple[int, Way]]:
-    """What the run asked for after each round."""
-    for round in run.rounds:
-        before = run.population(round).decisions
-        after = run.population(round + 1).decisions if round + 1 in run.rounds else run.decisions
-        yield round, _way([decision for id, decision in after.items() if id not in before])
+def _work(decisions: Sequence[Decision], population: Population) -> dict[str, list[Identity]]:
+    """What is asked for, by image; images on which work stops are not in it."""
+    return {d.image: identities_of(d, population) for d in decisions if d.attempts}
 
 
-def _way(decisions: list[Decision]) -> Way:
-    return {d.image: tuple(attempts_in(d).values()) for d in decisions if d.action != "stop"}
+def each(found: Sequence[Replayed], most: int) -> Table:
+    """Every run by itself, those first on which the policy asks for what is not recorded."""
+    trees = all(one.recorded is None for one in found)
+    columns = [Column("tree")] if trees else [Column("run"), Column("differs"), Column("it would")]
+    columns += [Column("its best"), *([] if trees else [Column("recorded", "share")]), Column("critic", "share")]
+    columns += [*([Column("judge", "share")] if trees else []), Column("evaluations")]
+    lines: list[tuple[Cell, ...]] = []
+    for one in sorted(found, key=lambda one: not one.missing)[:most]:
+        place = "-" if one.differs is None else "at first" if one.differs < 0 else f"round {one.differs}"
+        score = one.score
+        cells: dict[str, Cell] = {
+            "tree": one.name,
+            "run": one.name,
+            "differs": place,
+            "it would": one.reason or "the same",
+            "its best": one.best,
+            "recorded": None if one.recorded is None else one.recorded.critic,
+            "critic": score and score.critic,
+            "judge": score and score.judge,
+            "evaluations": score and str(score.evaluations),
+        }
+        lines.append((*(cells[column.name] for column in columns), one.missing or "-"))
+    rest = f"{len(found) - most} more are not listed." if len(found) > most else ""
+    return Table("Judged again", (*columns, Column("asks for what is not recorded")), tuple(lines), rest)
+
+
+def totals(found: Sequence[Replayed]) -> Table:
+    """The policy over all exhaustive runs that it can be scored on; prompts are the unit."""
+    from pandas import DataFrame
+
+    scores: Frame = DataFrame(
+        [{"prompt": one.prompt, **asdict(one.score)} for one in found if one.score is not None],
+        columns=["prompt", "critic", "judge", "evaluations", "images"],
+    ).astype({"judge": float})
+    right = scores[["critic", "judge"]].eq(1).where(scores[["critic", "judge"]].notna()).astype(float)
+    means = scores.join(right.add_suffix(" right")).groupby("prompt", sort=False).mean()
+    eyes = ("judge", "critic")
+    shares = [proportion_interval(means[f"{name} right"].dropna().tolist()) for name in eyes]
+    shares += [mean_interval(means[name].dropna().tolist()) for name in eyes]
+    spent: list[Cell] = [float(means[name].mean()) if len(means) else None for name in ("evaluations", "images")]
+    columns = (
+        *(Column("scored"), Column("left")),
+        *(Column(f"{what}, {name}", "share") for what in ("all correct", "checks") for name in eyes),
+        *(Column(name, "number") for name in ("evaluations", "images")),
+    )
+    line = (str(len(scores)), str(len(found) - len(scores)), *shares, *spent)
+    known = right["judge" if right["judge"].notna().any() else "critic"].sum()
+    return Table(f"On {len(found)} trees", columns, (line,), _reach(len(found), len(scores), float(known)))
+
+
+def _reach(count: int, scored: int, right: float) -> str:
+    """What the trees could change on which the policy asked for what they do not hold."""
+    if not scored:
+        return "It asked everywhere for what the trees do not hold; record them with a wider menu."
+    left = count - scored
+    if not left:
+        return "It never left a tree: these are the figures of its own runs."
+    return (
+        f"Of {left} trees it asked for what they do not hold, as a rule the hard ones: over all, between "
+        f"{100 * right / count:.1f}% and {100 * (right + left) / count:.1f}% come out all correct. "
+        "Record them with a wider menu to know."
+    )
+
+
+def in_words(found: Sequence[Replayed]) -> str:
+    """What came of runs, in one sentence."""
+    known = [(one.recorded, one.score) for one in found if one.recorded is not None and one.score is not None]
+    same = sum(one.differs is None for one in found)
+    text = f"{same} of {len(found)} runs would have gone the same way; {len(known)} can be scored from the record"
+    if not known:
+        return f"{text}."
+    recorded, score = (mean(pair[side].critic for pair in known) for side in (0, 1))
+    spent = sum(ours.evaluations - theirs.evaluations for theirs, ours in known)
+    return f"{text}: {100 * score:.1f}% of checks where {100 * recorded:.1f}% were, with {spent:+d} evaluations."

@@ -1,13 +1,17 @@
 """The results of an experiment: one row a run, with every image of it; everything else is computed from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
-from ...state import Action, Answer, Aspect, Critique, Decision, Frozen, ImageRecord, Origin, RunResult, Spend
+from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, RunResult, Spend
 from ...tools.errors import SettingsError
+from ...tools.files import read_lines
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class ImageRow(Frozen):
@@ -46,6 +50,9 @@ class Row(Frozen):
     prompt: str
     scenario: str = ""
     seed: int
+    """As the experiment counts them."""
+    budget: Budget = Budget()
+    """Of its variant; what is replayed on an exhaustive run has it too."""
     error: str | None = None
     """Why the run came to nothing; then the rest is empty."""
     judge: str | None = None
@@ -73,37 +80,18 @@ class Row(Frozen):
         return self.judge is not None
 
 
-def told(row: Row, result: RunResult, judged: Mapping[str, Critique]) -> Row:
-    """The row with all that its run left; ``judged`` holds the judge's critiques by image id."""
-    parts = zip(result.images, result.critiques, result.decisions, strict=True)
-    return row.model_copy(
-        update={
-            "stop": result.stop,
-            "best": result.best.id,
-            "checks": {check.id: check.aspect for check in result.concepts.checks},
-            "spend": result.spend,
-            "images": tuple(_image_row(*part, judged.get(part[0].id)) for part in parts),
-        }
-    )
-
-
-def _image_row(image: ImageRecord, seen: Critique, end: Decision, judged: Critique | None) -> ImageRow:
-    return ImageRow(
-        id=image.id,
-        round=image.round,
-        origin=image.origin,
-        parent=image.parent,
-        start_step=image.start_step,
-        stop_step=image.stop_step,
-        operator=image.operator,
-        evaluations=image.evaluations,
-        seconds=image.seconds,
-        action=end.action,
-        rule=end.rule,
-        critic=seen.answers(),
-        rank=(seen.score, seen.confidence),
-        judge=None if judged is None else judged.answers(),
-    )
+def with_result(row: Row, result: RunResult, judged: Mapping[str, Critique]) -> Row:
+    """The row with the outcome of its run; ``judged`` holds the judge's critiques by image id."""
+    images: list[ImageRow] = []
+    for image, seen, end in zip(result.images, result.critiques, result.decisions, strict=True):
+        known = {name: value for name, value in image if name in ImageRow.model_fields}
+        judge = judged[image.id].answers() if image.id in judged else None
+        ranks = (seen.score, seen.confidence)
+        images.append(
+            ImageRow(**known, action=end.action, rule=end.rule, critic=seen.answers(), rank=ranks, judge=judge)
+        )
+    found = {"stop": result.stop, "best": result.best.id, "spend": result.spend, "images": tuple(images)}
+    return row.model_copy(update=found | {"checks": {check.id: check.aspect for check in result.concepts.checks}})
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -112,11 +100,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         SettingsError: a whole line is no row of this version.
     """
-    if not path.exists():
-        return []
-    *whole, _torn = path.read_bytes().split(b"\n")
     rows: list[Row] = []
-    for number, line in enumerate(whole, 1):
+    for number, line in enumerate(read_lines(path), 1):
         try:
             rows.append(Row.model_validate_json(line))
         except ValidationError as error:
@@ -126,23 +111,20 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def image_rows(rows: list[Row]) -> list[dict[str, Any]]:
-    """The tidy table: one plain dict an image, every one with the same keys."""
-    return [
-        {
-            "label": row.label,
-            "prompt": row.prompt,
-            "scenario": row.scenario,
-            "seed": row.seed,
-            "image": image.id,
-            **image.model_dump(exclude={"id", "critic", "judge", "rank"}),
-            "checks": len(row.checks),
-            "critic_passed": sum(answer == "pass" for answer in image.critic.values()),
-            "judge_passed": None if image.judge is None else sum(a == "pass" for a in image.judge.values()),
-            "chosen": image.id == row.best,
-            "run_stop": row.stop,
-            "run_folder": row.folder,
-        }
+def image_frame(rows: Iterable[Row]) -> "DataFrame":
+    """The tidy table: one line an image."""
+    from pandas import DataFrame
+
+    lines: list[dict[str, Any]] = [
+        {name: getattr(row, name) for name in ("label", "prompt", "scenario", "seed")}
+        | {"image": image.id, **image.model_dump(exclude={"id", "critic", "judge", "rank"})}
+        | {"checks": len(row.checks), "critic_passed": _passed(image.critic), "judge_passed": _passed(image.judge)}
+        | {"chosen": image.id == row.best, "run_stop": row.stop, "run_folder": row.folder}
         for row in rows
         for image in row.images
     ]
+    return DataFrame(lines, dtype=object)
+
+
+def _passed(answers: Mapping[str, Answer] | None) -> int | None:
+    return None if answers is None else sum(answer == "pass" for answer in answers.values())

@@ -1,37 +1,77 @@
-"""What an experiment is: the types of its file."""
+"""What an experiment file says: the types of its tables, and the prompts that it names."""
 
-from typing import Annotated, Any, Literal
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from ...state import Budget, Frozen, Seed, Words
+from ...state import Budget, Frozen, InteractionKind, Seed, Words
+from ...tools.data.reader import read_rows
+from ...tools.world.language import short_caption
+from ...tools.world.layout import lay_out
+from ...tools.world.relations import RELATIONS
+from ...tools.world.spec import Spec as Scene
+from ...tools.world.spec import random_spec
+from ..policies import Exhaustive
 from .critics import CriticSettings
-from .menu import Menu
-from .prompts import PromptSource
 
 Grid = dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]
 """Values by parameter; every combination is tried."""
 
 
-def _counted(seeds: object) -> object:
-    """A number of seeds as those seeds."""
-    return tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+@dataclass(frozen=True)
+class ExperimentPrompt:
+    """A prompt, and the group that it is reported in."""
+
+    text: str
+    scenario: str = ""
+    """Empty where it is not known."""
 
 
-class BudgetChange(Frozen):
-    """What a policy's budget has other than the experiment's; what is not given stays."""
+class PromptSource(Frozen):
+    """Where the prompts come from: one of ``embedded``, ``files`` and ``texts``."""
 
-    rounds: int | None = Field(default=None, ge=0)
-    images: int | None = Field(default=None, ge=1)
-    evaluations: int | None = Field(default=None, ge=1)
-    critic_calls: int | None = Field(default=None, ge=1)
-    tokens: int | None = Field(default=None, ge=1)
-    seconds: float | None = Field(default=None, gt=0)
-    money: float | None = Field(default=None, gt=0)
+    embedded: int | None = Field(default=None, ge=1)
+    """How many held-out prompts of the embedded world to generate; every second one combines a relation with things
+    that training never combined so. Their scenario is the kind of their first interaction."""
+    seed: int = 2026
+    """Of the generated ones."""
+    kinds: tuple[InteractionKind, ...] = ()
+    """Generates only prompts whose first interaction is of these kinds; empty for all."""
+    files: tuple[Path, ...] = ()
+    """JSONL, CSV with a header, or plain text with a prompt a line, and what else ``tools.data`` reads; relative to the
+    experiment file."""
+    column: str | None = None
+    """Column of a table that holds the prompt; None for ``prompt`` or another usual name."""
+    scenario: str | None = None
+    """Column of a table that holds the scenario; None for the name of the file."""
+    texts: tuple[Words, ...] = ()
+    """The prompts themselves."""
+    limit: int | None = Field(default=None, ge=1)
+    """Prompts of each file at most, spread evenly over it; None for all."""
 
-    def on(self, budget: Budget) -> Budget:
-        """``budget`` with these bounds in place of its own."""
-        return budget.model_copy(update=self.model_dump(exclude_none=True))
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("embedded", "files", "texts") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give one of embedded, files and texts, not {' and '.join(given) or 'none'}")
+        return self
+
+    def prompts(self, folder: Path) -> list[ExperimentPrompt]:
+        """All of them, none twice; ``SettingsError`` if a file cannot be read or lacks the column."""
+        if self.embedded:
+            return held_out(self.embedded, self.seed, self.kinds)
+        found = [ExperimentPrompt(text) for text in self.texts]
+        for path in self.files:
+            rows = [row for row in read_rows(folder / path, column=self.column) if row.prompt.strip()]
+            named = [str(row.others.get(self.scenario, "")) if self.scenario else path.stem for row in rows]
+            in_file = [ExperimentPrompt(row.prompt.strip(), name) for row, name in zip(rows, named, strict=True)]
+            kept = min(self.limit or len(in_file), len(in_file))
+            found += [in_file[index * len(in_file) // kept] for index in range(kept)]
+        return list({prompt.text: prompt for prompt in found}.values())
 
 
 class PolicyEntry(Frozen):
@@ -40,13 +80,13 @@ class PolicyEntry(Frozen):
     policy: Words
     """A known name or ``module:Name``."""
     label: Words | None = None
-    """What the tables call it; None for the policy's name. Values of the grid are appended."""
+    """Its name in tables; None for the policy's name. Values of the grid are appended."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Parameters of its class; the text ``none`` stands for None, which TOML cannot write."""
     grid: Grid = Field(default_factory=dict)
     """More parameters of its class, each with several values; ``"budget.NAME"`` varies a bound of its budget."""
-    budget: BudgetChange = BudgetChange()
-    """Its own bounds."""
+    budget: Budget = Budget()
+    """Bounds of its own; the experiment's hold for those that are not set."""
     critics: tuple[Words, ...] | None = None
     """Labels of the critics that it is tried with; None for all."""
 
@@ -55,28 +95,28 @@ class CriticEntry(CriticSettings):
     """A critic, once for each combination of its grid."""
 
     label: Words | None = None
-    """What the tables call it; None for its settings in words."""
+    """Its name in tables; None for its settings in words."""
     grid: Grid = Field(default_factory=dict)
     """Settings with several values each."""
 
 
 class JudgeSettings(Frozen):
-    """Who says how good the images are; it takes no part in any loop."""
+    """Who measures the images; a judge takes no part in any run."""
 
     kind: Literal["embedded", "chat", "critic"] = "embedded"
     """embedded: the independent judge of the embedded world; chat: a chat model that you name, from another family
-    than the critic; critic: none, so that the critic that chose an image says how good it is."""
+    than the critic; critic: none, so that the critic that chose an image also measures it."""
     model: Words | None = None
     """Of ``chat``."""
     url: Words | None = None
     """Of ``chat``; None for that of the settings' chat model."""
 
 
-class Experiment(Frozen):
-    """Everything that decides about the results of an experiment."""
+class ExperimentSpec(Frozen):
+    """Everything that determines the results of an experiment."""
 
     question: Words
-    """What it is to answer, in words; it heads the results."""
+    """What it is to answer; heads the results."""
     prompts: PromptSource
     policies: tuple[PolicyEntry, ...] = Field(min_length=1)
     critics: tuple[CriticEntry, ...] = Field(default=(CriticEntry(),), min_length=1)
@@ -84,15 +124,39 @@ class Experiment(Frozen):
     seeds: Annotated[
         tuple[Seed, ...],
         Field(min_length=1),
-        BeforeValidator(_counted, json_schema_input_type=int | list[int]),
+        BeforeValidator(lambda n: tuple(range(n)) if type(n) is int else n, json_schema_input_type=int | list[int]),
     ] = (0,)
     """Runs of each prompt; a number n stands for 0 to n - 1. Prompt and seed together fix every image's noise."""
     budget: Budget = Budget()
     """Of every run."""
     judge: JudgeSettings = JudgeSettings()
     baseline: Words | None = None
-    """Label of what all others are compared with; None for the first."""
-    tree: Menu = Menu()
+    """Label of the variant that the others are compared with; None for the first."""
+    tree: Exhaustive = Exhaustive()
     """What ``--exhaustive`` tries."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Models and how they draw, by section, as in ``detailscribe.toml``: all but policy, seed and budget."""
+
+
+def changed_budget(budget: Budget, *changes: Budget) -> Budget:
+    """``budget`` with the bounds that are set in each of ``changes`` in place of its own."""
+    for change in changes:
+        budget = budget.model_copy(update=change.model_dump(exclude_unset=True))
+    return budget
+
+
+def held_out(count: int, seed: int, kinds: Sequence[InteractionKind] = ()) -> list[ExperimentPrompt]:
+    """Prompts of the embedded world that training never saw; the first ones are the same for any count."""
+    rng, found = random.Random(seed), dict[str, ExperimentPrompt]()
+    while len(found) < count:
+        scene = random_spec(rng)
+        if not scene.held_out or scene.unseen != (len(found) % 2 == 1) or lay_out(scene, rng) is None:
+            continue
+        if not kinds or _kind(scene) in kinds:
+            text = short_caption(scene)
+            found.setdefault(text, ExperimentPrompt(text, _kind(scene)))
+    return list(found.values())
+
+
+def _kind(scene: Scene) -> str:
+    return RELATIONS[scene.links[0].relation].kind if scene.links else ""

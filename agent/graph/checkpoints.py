@@ -1,16 +1,20 @@
 """Where the state of a run is kept: SQLite in its folder, or a Postgres server."""
 
-import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langgraph.cache.sqlite import SqliteCache
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from ...state import (
     STATE_VERSION,
     Advice,
+    Attempt,
     Comparison,
     ConceptGraph,
     Critique,
@@ -20,36 +24,50 @@ from ...state import (
     Ruling,
 )
 from ...tools.errors import SettingsError
-from ...tools.roles import GenerateRequest, RedenoiseRequest
-from ...tools.store import Store
+from ...tools.files import Store
 
 if TYPE_CHECKING:
     from .graph import Checkpointer
 
 FILE = "checkpoints.sqlite"
 """In the run folder."""
-TABLES_LOCK = 0x44455441494C
-"""Key of the advisory lock on a Postgres server that who makes the tables holds."""
+CACHE = "cache.sqlite"
+"""Results of tasks: what models answered, and the images that were drawn."""
 
 STATE_TYPES = (
     Advice,
+    Attempt,
     Comparison,
     ConceptGraph,
     Critique,
     Decision,
-    GenerateRequest,
     ImageRecord,
     Population,
-    RedenoiseRequest,
     Ruling,
 )
-"""Everything that a checkpoint of ours holds beside plain data. Nothing else is made from one, so that a file of
-unknown origin cannot run code."""
+"""Everything that a checkpoint or a cache of ours holds beside plain data. Nothing else is made from one, so that a
+file of unknown origin cannot run code."""
 
 
 def serializer() -> JsonPlusSerializer:
-    """Strict both ways: of what is read, only ``STATE_TYPES`` become objects; what cannot be written is an error."""
+    """Strict both ways: what is read becomes only ``STATE_TYPES``, and what cannot be written is an error."""
     return JsonPlusSerializer(allowed_msgpack_modules=STATE_TYPES)
+
+
+class TaskCache(SqliteCache[Any]):
+    """Results of tasks in a file; several runs of a process may share it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path=str(path), serde=serializer())
+
+    def copy_from(self, path: Path) -> None:
+        """Take over everything that another file holds."""
+        with closing(sqlite3.connect(path)) as other:
+            other.backup(self._conn)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._conn.close()
 
 
 @asynccontextmanager
@@ -87,33 +105,24 @@ async def _postgres(url: str) -> AsyncGenerator["Checkpointer"]:
         raise SettingsError('checkpoints on a Postgres server need pip install "detailscribe[postgres]"') from error
     try:
         async with postgres.AsyncPostgresSaver.from_conn_string(url, serde=serializer()) as saver:
-            await _make_tables(saver)
+            # Of two processes that make the tables at once, one fails, and finds them made when it tries again.
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(driver.Error),
+                stop=stop_after_attempt(5),
+                wait=wait_random(0, 0.5),
+                reraise=True,
+            ):
+                with attempt:
+                    await saver.setup()
             yield saver
     except driver.OperationalError as error:
         raise SettingsError(f"the checkpoints on {url} cannot be used: {error}") from error
-
-
-async def _make_tables(saver: Any) -> None:
-    """Where they are missing; one process at a time, since of two that make the same ones at once, one fails."""
-    async with saver.conn.cursor() as cursor:
-        await _lock(cursor)  # held by the connection, whose end gives it back where this fails
-        await saver.setup()
-        await cursor.execute("SELECT pg_advisory_unlock(%s)", (TABLES_LOCK,))
-
-
-async def _lock(cursor: Any) -> None:
-    """Ask again and again, since a statement that waits for the lock would keep its holder from making an index."""
-    while True:
-        await cursor.execute("SELECT pg_try_advisory_lock(%s) AS ours", (TABLES_LOCK,))
-        if (await cursor.fetchone())["ours"]:
-            return
-        await asyncio.sleep(0.05)
 
 
 def check_version(found: int, what: str) -> None:
     """Refuse the state of another version; ``what`` says whose it is."""
     if found != STATE_VERSION:
         raise SettingsError(
-            f"{what} was left by another DetailScribe (state of version {found}, this one goes on from"
-            f" {STATE_VERSION}): resume it with the version that its manifest.json names"
+            f"{what} was made by another version of DetailScribe (state {found}, this one reads {STATE_VERSION}):"
+            " resume it with the version that its manifest.json names"
         )

@@ -3,21 +3,25 @@
 from collections.abc import Callable
 from typing import Any
 
+from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from ...state import Budget, RunInput, RunState
 from .context import Context
+from .judge import judge, plan
 from .nodes import critique, decompose, finish, generate, refine
 from .person import person
-from .routing import judge, plan
 
 Graph = CompiledStateGraph[RunState, Context, RunInput, RunState]
 """The compiled graph; invoke it with ``context=Context(...)``."""
 
 Checkpointer = BaseCheckpointSaver[Any] | None
 """Where a run's state is kept, so that it can be resumed, rewound and forked."""
+
+Cache = BaseCache[Any] | None
+"""Where the results of tasks are kept, so that another run with the same cache does not do them again."""
 
 Bound = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes another of a node or a route, with the same signature."""
@@ -32,6 +36,7 @@ EXITS: dict[Any, str] = {"refine ": "refine", "reseed": "generate", "stop": "fin
 def build_graph(
     checkpointer: Checkpointer = None,
     *,
+    cache: Cache = None,
     interactive: bool = False,
     context_schema: type[Any] = Context,
     bound: Bound = lambda work: work,
@@ -43,17 +48,21 @@ def build_graph(
 
     Args:
         checkpointer: Where the state is kept.
+        cache: Where the results of tasks are kept.
         interactive: Whether a person is asked before the judge: a node ``person`` interrupts after each round, with
             ``{"round": ..., "proposed": [...]}``, and takes one decision for each image that waits.
         context_schema: What callers give as ``context``, where ``bound`` makes a ``Context`` of it.
         bound: Put around every node and route.
     """
     builder = StateGraph(RunState, input_schema=RunInput, context_schema=context_schema)
-    builder.add_node("decompose", bound(decompose))
-    builder.add_node("generate", bound(generate))
-    builder.add_node("refine", bound(refine))
-    builder.add_node("critique", bound(critique))
-    builder.add_node("finish", bound(finish))
+    for name, node in {
+        "decompose": decompose,
+        "generate": generate,
+        "refine": refine,
+        "critique": critique,
+        "finish": finish,
+    }.items():
+        builder.add_node(name, bound(node))
     builder.add_edge(START, "decompose")
     builder.add_conditional_edges("decompose", bound(plan), {"plan": "generate"})
     builder.add_edge("generate", "critique")
@@ -65,15 +74,8 @@ def build_graph(
         builder.add_edge("critique", "person")
     builder.add_conditional_edges(judged, bound(judge), EXITS)
     builder.add_edge("finish", END)
-    graph = builder.compile(checkpointer=checkpointer, name="detailscribe")
+    graph = builder.compile(checkpointer=checkpointer, cache=cache, name="detailscribe")
     return graph.with_config(recursion_limit=recursion_limit(BACKSTOP))
-
-
-def make_graph() -> Graph:
-    """The graph as ``langgraph.json`` names it: clients choose in JSON, and the server brings the rest."""
-    from ..serving import Chosen, Roles  # with the settings of all models, which the graph itself does not need
-
-    return build_graph(context_schema=Chosen, bound=Roles().bound)
 
 
 def recursion_limit(budget: Budget) -> int:

@@ -2,80 +2,167 @@
 
 import asyncio
 import contextvars
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict
 
 from langgraph.runtime import Runtime
 
-from ...state import STATE_VERSION, Decision, Population, RunInput, RunState
+from ...state import (
+    STATE_VERSION,
+    Advice,
+    Attempt,
+    Comparison,
+    ConceptGraph,
+    Critique,
+    Decision,
+    ImageRecord,
+    Population,
+    RunInput,
+    RunState,
+    Spend,
+    pair_name,
+)
 from ...tools.errors import SettingsError
-from ...tools.roles import Progress
-from .asked_once import draw, look, redenoise
-from .asking import advice_for, with_comparisons
-from .context import Context
-from .messages import Criticized, Decomposed, Drawn, Finished, FinishWork, GenerateWork, RefineWork
+from ...tools.roles import Asker, Comparer, Progress, ready
+from ..policies.policy import Advised
+from ..validation import check_prompt
+from . import tasks
+from .context import Context, context_of, population_of
+
+MOST_COMPARED = 4
+"""Images of those that lead together that are compared, the earliest."""
+
+
+class ImageWork(TypedDict):
+    """One image to make, sent to ``generate`` or ``refine``."""
+
+    attempt: Attempt
+    source: ImageRecord | None
+    """The image that the attempt starts from."""
+    decision: Decision | None
+    """The decision that asked for it; None for a first drawing."""
+
+
+class FinishWork(TypedDict):
+    """The end of a run, sent to ``finish``."""
+
+    population: Population
+    stops: list[Decision]
+    """One for each image that had no decision yet."""
+
+
+class Decomposed(TypedDict):
+    """What ``decompose`` adds to the state."""
+
+    concepts: ConceptGraph
+    seed: int
+    version: int
+
+
+class Drawn(TypedDict):
+    """What ``generate`` and ``refine`` add to the state."""
+
+    images: dict[str, ImageRecord]
+    decisions: dict[str, Decision]
+
+
+class Criticized(TypedDict):
+    """What ``critique`` adds to the state."""
+
+    critiques: dict[str, Critique]
+    round: int
+    advice: NotRequired[dict[str, Advice]]
+
+
+class Finished(TypedDict):
+    """What ``finish`` adds to the state."""
+
+    decisions: dict[str, Decision]
+    comparisons: dict[str, Comparison]
+    best: str
+    stop: str
 
 
 async def decompose(state: RunInput, runtime: Runtime[Context]) -> Decomposed:
     """Read the prompt."""
-    concepts = await context_of(runtime).decomposer.decompose(state["prompt"])
+    check_prompt(state["prompt"])
+    concepts = await tasks.decompose(state["prompt"], context_of(runtime))
     return {"concepts": concepts, "seed": state.get("seed", 0), "version": STATE_VERSION}
 
 
-async def generate(state: GenerateWork, runtime: Runtime[Context]) -> Drawn:
+async def generate(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
     """Draw one image from pure noise."""
-    context, decision = context_of(runtime), state["decision"]
-    image = await draw(state["request"], context, progress_of(runtime))
+    image = await tasks.draw(work["attempt"], work["source"], context_of(runtime), _progress(runtime))
+    decision = work["decision"]
     return {"images": {image.id: image}, "decisions": {} if decision is None else {decision.image: decision}}
 
 
-async def refine(state: RefineWork, runtime: Runtime[Context]) -> Drawn:
+async def refine(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
     """Re-denoise one image."""
-    context, decision = context_of(runtime), state["decision"]
-    image = await redenoise(state["request"], context, progress_of(runtime))
-    return {"images": {image.id: image}, "decisions": {decision.image: decision}}
+    return await generate(work, runtime)
 
 
 async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
-    """Look at every image that has not been looked at, all at once; then have the policy's adviser asked, if any."""
-    context, seen = context_of(runtime), state.get("critiques", {})
-    images = [image for id, image in sorted(state["images"].items()) if id not in seen]
-    critiques = await asyncio.gather(*(look(image, state["concepts"], context) for image in images))
+    """Look at every image that was not looked at, all at once; then ask the policy's chat model, if it has one."""
+    context, known = context_of(runtime), state.get("critiques", {})
+    images = [image for id, image in sorted(state["images"].items()) if id not in known]
+    critiques = await asyncio.gather(*(tasks.critique(image, state["concepts"], context) for image in images))
     made: Criticized = {
         "critiques": {image.id: found for image, found in zip(images, critiques, strict=True)},
         "round": max(image.round for image in state["images"].values()),
     }
-    everything: RunState = {**state, "critiques": seen | made["critiques"], "round": made["round"]}
-    advice = await advice_for(everything, context)
-    return made if advice is None else {**made, "advice": {str(made["round"]): advice}}
+    if not isinstance(context.policy, Advised):
+        return made
+    everything: RunState = {**state, "critiques": known | made["critiques"], "round": made["round"]}
+    population = population_of(everything, context.budget)
+    one_more = population.spend + Spend(images=1, critic_calls=1)
+    if population.round < context.budget.rounds and not context.budget.exceeded_by(one_more):
+        made["advice"] = {
+            str(made["round"]): await tasks.advise(population, context.policy, chat_of(context.policy, context))
+        }
+    return made
 
 
-async def finish(state: FinishWork, runtime: Runtime[Context]) -> Finished:
+def chat_of(policy: Advised, context: Context) -> Asker:
+    """The policy's own chat model, or that of the run; ``SettingsError`` where there is neither."""
+    chat = policy.chat or context.chat
+    if chat is None:
+        raise SettingsError(f"the policy {policy!r} asks a chat model: name one with --chat-model and --chat-url")
+    return chat
+
+
+async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:
     """Keep the best image over all rounds, equals compared, and the reason why work ended."""
-    stops = state["stops"]
-    population = await with_comparisons(state["population"], context_of(runtime))
+    stops, context = work["stops"], context_of(runtime)
+    population = await _compared(work["population"], context)
+    rules = {stop.image: stop.rule for stop in stops}
     return {
         "decisions": {stop.image: stop for stop in stops},
         "comparisons": population.comparisons,
         "best": population.best().id,
-        "stop": ending(population, stops),
+        "stop": rules.get(population.best().id) or rules[max(rules)],
     }
 
 
-def ending(population: Population, stops: list[Decision]) -> str:
-    """Rule that stopped the best image; where it was worked on further, the one that stopped the last image."""
-    rules = {stop.image: stop.rule for stop in stops}
-    return rules.get(population.best().id) or rules[max(rules)]
+async def _compared(population: Population, context: Context) -> Population:
+    """The population with its first leaders compared, each with the winner so far.
+
+    Nothing is asked of a critic that cannot compare, nor beyond the budget.
+    """
+    leaders = population.leaders()[1:MOST_COMPARED]
+    critic = await ready(context.critic) if leaders else None
+    if not isinstance(critic, Comparer):
+        return population
+    for other in leaders:
+        if population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
+            return population
+        best = population.best()
+        made = await tasks.compare(best, other, population.concepts, critic, context)
+        known: dict[str, Comparison] = {**population.comparisons, pair_name(best, other): made}
+        population = population.model_copy(update={"comparisons": known})
+    return population
 
 
-def context_of(runtime: Runtime[Context]) -> Context:
-    """What the caller chose; ``SettingsError`` if the graph was invoked without it."""
-    context = cast("Context | None", runtime.context)
-    if context is None:
-        raise SettingsError("the graph needs its roles: graph.ainvoke(..., context=Context(...))")
-    return context
-
-
-def progress_of(runtime: Runtime[Context]) -> Progress:
+def _progress(runtime: Runtime[Context]) -> Progress:
     """Denoising steps as ``custom`` stream parts; the callback may be called from any thread."""
     loop, write, called_in = asyncio.get_running_loop(), runtime.stream_writer, contextvars.copy_context()
 

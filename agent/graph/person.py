@@ -3,20 +3,24 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from ...state import Decision, Population, Ruling, RunState
 from ...tools.errors import SettingsError
-from .context import Context, population_of
-from .messages import Ruled
-from .nodes import context_of
-from .routing import decide
+from .context import Context, context_of, population_of
+from .judge import decide
 
 RULE = "person"
 """Of decisions that a person made otherwise than proposed."""
+
+
+class Ruled(TypedDict):
+    """What ``person`` adds to the state."""
+
+    rulings: dict[str, Ruling]
 
 
 @dataclass(frozen=True)
@@ -30,23 +34,24 @@ class Question:
     folder: Path
     """The run folder, in which ``image.path`` is a PNG."""
     earlier: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
-    """What the person said last, by image id; one that they stopped waits again as long as others are worked on."""
+    """The person's last decisions, by image id; one that they stopped waits again as long as others are worked on."""
 
 
 Ask = Callable[[Question], "Sequence[Decision] | Awaitable[Sequence[Decision] | None] | None"]
-"""Decides instead of the policy: one decision for each image that waits; None lets the proposal stand. ``stop``,
+"""Decides instead of the policy: one decision for each image that waits; None accepts the proposal. ``stop``,
 ``refine`` and ``reseed`` of ``detailscribe.agent.policies`` make decisions."""
 
 
 async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
     """Wait until a person has decided about this round."""
-    proposed = decide(population_of(state, context_of(runtime)), context_of(runtime).policy)
+    context = context_of(runtime)
+    proposed = decide(population_of(state, context.budget), context.policy)
     answer: Sequence[Decision] = interrupt({"round": state["round"], "proposed": proposed})
     return {"rulings": {str(state["round"]): Ruling(round=state["round"], decisions=tuple(answer))}}
 
 
 async def answer_of(ask: Ask | None, state: RunState, context: Context, payload: Any) -> list[Decision]:
-    """What the person says to an interrupt of ``person``.
+    """What the person answers to an interrupt of ``person``.
 
     Raises:
         SettingsError: there is nobody to ask.
@@ -59,6 +64,7 @@ async def answer_of(ask: Ask | None, state: RunState, context: Context, payload:
     proposed: list[Decision] = list(payload["proposed"])
     rulings = sorted(state.get("rulings", {}).values(), key=lambda ruling: ruling.round)
     earlier = {decision.image: decision for ruling in rulings for decision in ruling.decisions}
-    said = ask(Question(population_of(state, context), tuple(proposed), context.store.root, earlier))
-    said = await said if isinstance(said, Awaitable) else said
-    return proposed if said is None else list(said)
+    question = Question(population_of(state, context.budget), tuple(proposed), context.store.root, earlier)
+    answer = ask(question)
+    answer = await answer if isinstance(answer, Awaitable) else answer
+    return proposed if answer is None else list(answer)

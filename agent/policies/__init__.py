@@ -1,9 +1,9 @@
 """What decides about images; one policy a file."""
 
 from .adaptive import Adaptive
-from .attempts import is_repeat, refine_anew
 from .best_of_n import BestOfN
 from .chat_judge import ChatJudge
+from .exhaustive import Exhaustive
 from .guards import (
     Guard,
     at_most,
@@ -17,13 +17,37 @@ from .guards import (
 )
 from .halving import Halving
 from .hybrid import Hybrid
-from .lines import Keep, best_of_line, family_of, kept, line_of, promising, refinements, tried_in_vain
-from .moves import corrected_prompt, failed, go_on, refine, reseed, stop
+from .lineage import (
+    Keep,
+    Refining,
+    best_of_line,
+    family_of,
+    is_repeat,
+    kept,
+    line_of,
+    promising,
+    refine_anew,
+    refinements,
+    tried_in_vain,
+)
 from .multi_round import MultiRound
 from .paper import Paper
-from .policy import Advised, FunctionPolicy, JudgeFunction, Policy, PolicyError
+from .policy import (
+    Advised,
+    FunctionPolicy,
+    JudgeFunction,
+    Policy,
+    PolicyError,
+    corrected_prompt,
+    drawing,
+    failed,
+    go_on,
+    refine,
+    refinement,
+    reseed,
+    stop,
+)
 from .random_control import RandomControl
-from .refining import Refining
 from .resolve import POLICIES, PolicySpec, resolve_policy
 from .rules import RULES
 from .seed_search import SeedSearch
@@ -36,6 +60,7 @@ __all__ = [
     "Advised",
     "BestOfN",
     "ChatJudge",
+    "Exhaustive",
     "FunctionPolicy",
     "Guard",
     "Halving",
@@ -54,6 +79,7 @@ __all__ = [
     "at_most",
     "best_of_line",
     "corrected_prompt",
+    "drawing",
     "failed",
     "family_of",
     "first_stop",
@@ -68,6 +94,7 @@ __all__ = [
     "promising",
     "refine",
     "refine_anew",
+    "refinement",
     "refinements",
     "regression",
     "reseed",

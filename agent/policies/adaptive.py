@@ -5,8 +5,8 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Critique, Decision, ImageRecord, Operator, Plan, Population, derive_seed
 from .guards import success
-from .lines import best_of_line, promising, tried_in_vain
-from .moves import failed, refine, reseed, stop
+from .lineage import best_of_line, promising, tried_in_vain
+from .policy import failed, refine, reseed, stop
 
 KEPT_STEPS = (1, 2, 4)
 """Where a trajectory can be resumed; the paper's sweep of 28 (arXiv 2504.08714)."""

@@ -4,7 +4,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, Plan, Population
-from .moves import stop
+from .policy import stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

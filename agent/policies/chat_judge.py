@@ -1,20 +1,39 @@
 """A chat model as the judge: it reads the trace so far and decides, within the rules that hold for all."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
-from ...state import Advice, Choice, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population
+from ...prompts import load
+from ...state import Advice, Choice, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step
 from ...tools.errors import ReplyError
+from ...tools.language.question import Question
 from ...tools.roles import Asker
-from .attempts import refine_anew
-from .briefing import decision_question
-from .chat_answers import ChatDecision, ChatDecisions
 from .guards import first_stop, nothing_failed, success
-from .lines import promising
-from .moves import reseed, stop
-from .refining import Step
+from .lineage import promising, refine_anew
+from .policy import failed, reseed, stop
+
+MOST_DECISIONS = 64
+"""In one reply; a small model that repeats itself ends here."""
+
+
+class ChatDecision(BaseModel):
+    """What to do with one image; the reason comes first, so that it is thought of first."""
+
+    reason: Annotated[str, Field(max_length=600)] = ""
+    image: Annotated[str, Field(max_length=40)]
+    """Its id."""
+    action: Literal["refine", "redraw", "stop"]
+    strength: Literal["light", "strong"] = "light"
+    """Of a refinement."""
+
+
+class ChatDecisions(BaseModel):
+    """One decision for each image that waits."""
+
+    decisions: Annotated[list[ChatDecision], Field(max_length=MOST_DECISIONS)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -95,3 +114,50 @@ class ChatJudge:
 def _settled(population: Population, image: ImageRecord) -> Decision | None:
     """What needs no advice."""
     return first_stop((success, nothing_failed), population, image)
+
+
+def decision_question(population: Population, waiting: Sequence[ImageRecord]) -> Question:
+    """What should become of these images, given everything so far?"""
+    system, text = load("decision_system"), load("decision")
+    images = sorted(population.images.values(), key=lambda i: (i.round, i.id))
+    return Question(
+        name="decision",
+        system=system.render(),
+        text=text.render(
+            prompt=population.concepts.prompt,
+            checks="\n".join(f"{check.id}: {check.question}" for check in population.concepts.checks),
+            pictures="\n".join(_line(population, image) for image in images),
+            left=_left(population),
+            waiting="\n".join(image.id for image in waiting),
+        ),
+        template=" ".join(f"{t.name}@{t.sha256[:12]}" for t in (system, text)),
+    )
+
+
+def _line(population: Population, image: ImageRecord) -> str:
+    """``01-00 (refined from 00-00 at step 4 of 28): 4 of 5 checks pass; fails red; decided: ...``"""
+    critique = population.critiques[image.id]
+    unknown = [v.check for v in critique.verdicts if v.answer == "unknown"]
+    parts = [
+        f"{critique.passed} of {len(critique.verdicts)} checks pass",
+        *([f"fails {', '.join(failed(critique))}"] if failed(critique) else []),
+        *([f"unclear {', '.join(unknown)}"] if unknown else []),
+    ]
+    decision = population.decisions.get(image.id)
+    if decision is not None:
+        parts.append(f"decided: {decision.action}, {decision.reason}")
+    return f"{image.id} ({_origin(image)}): {'; '.join(parts)}"
+
+
+def _origin(image: ImageRecord) -> str:
+    if image.origin == "refine":
+        return f"refined from {image.parent} at step {image.start_step} of {image.steps}"
+    return "first drawing" if image.origin == "generate" else f"redrawn in place of {image.parent}"
+
+
+def _left(population: Population) -> str:
+    budget, spend = population.budget, population.spend
+    parts = [f"{budget.rounds - population.round} rounds", f"{budget.images - spend.images} images"]
+    if budget.evaluations is not None:
+        parts.append(f"{budget.evaluations - spend.evaluations} denoiser evaluations")
+    return ", ".join(parts)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from ...state import Decision, ImageRecord, Population
-from .lines import line_of, refinements, tried_in_vain
-from .moves import failed, stop
+from .lineage import line_of, refinements, tried_in_vain
+from .policy import failed, stop
 
 Guard = Callable[[Population, ImageRecord], Decision | None]
 """A stop if the guard fires, else None."""

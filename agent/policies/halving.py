@@ -8,8 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
-from .moves import go_on, stop
-from .refining import Refining
+from .lineage import Refining
+from .policy import go_on, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)

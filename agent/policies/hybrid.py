@@ -5,8 +5,7 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
-from .lines import promising
-from .refining import Refining
+from .lineage import Refining, promising
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)

@@ -5,7 +5,7 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import Guard, at_most, first_stop, nothing_failed, oscillation, plateau, regression, success
-from .refining import Refining
+from .lineage import Refining
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)

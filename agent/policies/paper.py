@@ -5,8 +5,8 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Seed
 from .guards import own_success
-from .moves import failed, refine, stop
-from .refining import Step
+from .lineage import Step
+from .policy import failed, refinement, stop
 
 PUBLISHED_SEEDS = (2628670643, 2628670647)
 """Of every drawing in the published code."""
@@ -51,7 +51,6 @@ class Paper:
         wrong = ", ".join(failed(population.critiques[image.id])) or "nothing for certain"
         steps = [k for k in dict.fromkeys(self.start_steps) if k < image.steps]
         kept = [k for k in steps if k in image.trajectory]
-        first, *others = kept or steps or [0]
         operator: Operator = "resume" if kept else "inject"
-        decision = refine(population, image, "better_drawing", f"it fails {wrong}", operator=operator, start_step=first)
-        return decision.model_copy(update={"branches": tuple(others)})
+        attempts = tuple(refinement(population, image, operator=operator, start_step=k) for k in kept or steps or [0])
+        return Decision(image=image.id, rule="better_drawing", reason=f"it fails {wrong}", attempts=attempts)

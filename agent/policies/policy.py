@@ -1,10 +1,23 @@
-"""What a policy is: it says how many images to draw first, and what becomes of each one."""
+"""What a policy is, and the decisions it can make: stop, refine, draw anew, or several of these for one image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ...state import Advice, ConceptGraph, Decision, Plan, Population
+from ...state import (
+    Advice,
+    Attempt,
+    ConceptGraph,
+    Critique,
+    Decision,
+    ImageRecord,
+    Operator,
+    Plan,
+    Population,
+    Seed,
+    Step,
+    derive_seed,
+)
 from ...tools.errors import DetailScribeError
 from ...tools.roles import Asker
 
@@ -17,8 +30,8 @@ class PolicyError(DetailScribeError):
 class Policy(Protocol):
     """Decides about images; both methods are pure, so any recorded run can be judged again."""
 
-    def plan(self, concepts: ConceptGraph) -> Plan:
-        """What to draw before the first critique."""
+    def plan(self, concepts: ConceptGraph) -> Sequence[Attempt]:
+        """What to draw before the first critique; ``Plan(images=n)`` are n drawings of the run's prompt."""
         ...
 
     def judge(self, population: Population) -> Sequence[Decision]:
@@ -60,7 +73,114 @@ class FunctionPolicy:
     function: JudgeFunction
 
     def plan(self, concepts: ConceptGraph) -> Plan:
-        return Plan()
+        return Plan(images=1)
 
     def judge(self, population: Population) -> Sequence[Decision]:
         return self.function(population)
+
+
+def stop(image: ImageRecord, rule: str, reason: str) -> Decision:
+    """No more work on ``image``."""
+    return Decision(image=image.id, rule=rule, reason=reason)
+
+
+def drawing(
+    population: Population, image: ImageRecord, *, prompt: str | None = None, seed: Seed | None = None
+) -> Attempt:
+    """A new drawing in place of ``image``: from its corrected prompt and a seed of its own, unless they are given."""
+    return Attempt(
+        prompt=prompt or corrected_prompt(population, image),
+        seed=derive_seed(population.seed, "reseed", image.id) if seed is None else seed,
+    )
+
+
+def refinement(
+    population: Population,
+    source: ImageRecord,
+    *,
+    operator: Operator,
+    start_step: Step,
+    prompt: str | None = None,
+    seed: Seed | None = None,
+    guidance: float | None = None,
+) -> Attempt:
+    """Re-denoise ``source``, by default with its corrected prompt and its own seed.
+
+    ``resume`` needs a kept step: the nearest one is taken, and where the source kept none, noise is
+    injected at ``start_step`` instead. ``start_step`` is brought into [0, N-1].
+    """
+    start_step = min(start_step, source.steps - 1)
+    kept = [k for k in source.trajectory if k < source.steps]
+    if operator == "resume" and kept:
+        start_step = min(kept, key=lambda k: (abs(k - start_step), k))
+    return Attempt(
+        source=source.id,
+        operator=operator if kept or operator == "inject" else "inject",
+        start_step=start_step,
+        prompt=prompt or corrected_prompt(population, source),
+        seed=source.seed if seed is None else seed,
+        guidance=guidance,
+    )
+
+
+def reseed(
+    population: Population,
+    image: ImageRecord,
+    rule: str,
+    reason: str,
+    prompt: str | None = None,
+    *,
+    seed: Seed | None = None,
+) -> Decision:
+    """Draw anew in place of ``image``; see ``drawing``."""
+    attempt = drawing(population, image, prompt=prompt, seed=seed)
+    return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
+
+
+def refine(
+    population: Population,
+    image: ImageRecord,
+    rule: str,
+    reason: str,
+    *,
+    source: ImageRecord | None = None,
+    operator: Operator,
+    start_step: Step,
+    prompt: str | None = None,
+    seed: Seed | None = None,
+    guidance: float | None = None,
+) -> Decision:
+    """Re-denoise ``source`` (``image`` itself unless an ancestor is better); see ``refinement``."""
+    attempt = refinement(
+        population,
+        source or image,
+        operator=operator,
+        start_step=start_step,
+        prompt=prompt,
+        seed=seed,
+        guidance=guidance,
+    )
+    return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
+
+
+def go_on(population: Population, image: ImageRecord, rule: str, reason: str, stop_step: int | None = None) -> Decision:
+    """Continue a preview from where it stopped, to ``stop_step`` or the end, as if it had never stopped."""
+    attempt = Attempt(
+        source=image.id,
+        operator="resume",
+        start_step=image.stop_step or 0,
+        stop_step=stop_step,
+        prompt=image.prompt,
+        seed=image.seed,
+    )
+    return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
+
+
+def corrected_prompt(population: Population, image: ImageRecord) -> str:
+    """The critic's prompt for ``image``; the user's own words where it has none."""
+    return population.critiques[image.id].refined_prompt or population.concepts.prompt
+
+
+def failed(critique: Critique) -> tuple[str, ...]:
+    """Ids of the checks that failed; unknown ones did not."""
+    return tuple(v.check for v in critique.verdicts if v.answer == "fail")

@@ -5,7 +5,7 @@ from pydantic.dataclasses import dataclass
 
 from ...state import SEED_LIMIT, ConceptGraph, Decision, ImageRecord, Plan, Population, derive_seed
 from .guards import first_stop, own_success
-from .moves import refine, reseed, stop
+from .policy import refine, reseed, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -13,6 +13,7 @@ from ..validation import first_problem
 from .adaptive import Adaptive
 from .best_of_n import BestOfN
 from .chat_judge import ChatJudge
+from .exhaustive import Exhaustive
 from .halving import Halving
 from .hybrid import Hybrid
 from .multi_round import MultiRound
@@ -26,6 +27,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "adaptive": Adaptive,
     "best_of_n": BestOfN,
     "chat_judge": ChatJudge,
+    "exhaustive": Exhaustive,
     "halving": Halving,
     "hybrid": Hybrid,
     "multi_round": MultiRound,

@@ -49,6 +49,7 @@ RESEEDS = {
 """Rules that ask for another seed."""
 
 OTHERS = {
+    "exhaustive": "Everything that other policies could ask for is made, and this image is not worked on by itself.",
     "person": "A person decided otherwise than the policy proposed.",
 }
 """Rules of whatever action."""

@@ -5,9 +5,8 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
-from .lines import line_of, promising
-from .moves import stop
-from .refining import Refining
+from .lineage import Refining, line_of, promising
+from .policy import stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population
-from .moves import failed, refine, stop
+from .policy import failed, refine, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

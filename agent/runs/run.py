@@ -1,25 +1,33 @@
-"""One run from a prompt to a folder."""
+"""A run from a prompt to a folder, and one that goes on after a kill, an error or Ctrl-C."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from langgraph.runtime import RunControl
 
-from ...state import Budget
+from ...state import Budget, RunResult
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic, Decomposer, Diffusion
+from ..blocking import blocking
+from ..graph.checkpoints import check_version
 from ..graph.graph import Checkpointer
 from ..graph.person import Ask
 from ..policies import Policy, PolicySpec, resolve_policy
-from ..settings import Given, Loaded, RunSettings, load
-from ..traces.events import Event
+from ..records.events import Event
+from ..records.manifest import Manifest, read_manifest
+from ..records.outcome import Run
+from ..records.reader import RESULT
+from ..settings.loading import Given, Loaded, load, with_secrets
+from ..settings.models import Models
+from ..settings.settings import RunSettings
 from ..validation import check_prompt
-from .blocking import blocking
-from .folder import claimed, new_run_id
-from .outcome import Run
-from .work import Work, do, manifest_of
+from .folder import new_folder, new_run_id, old_folder
+from .session import is_finished, manifest_of, session_of
 
 NOT_OURS = "steps and guidance belong to the preset's diffusion; set them on the one you gave"
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Of a function, as Python writes it; another one in each process."""
 
 
 async def arun(
@@ -28,8 +36,9 @@ async def arun(
     settings: Given | None = None,
     # how the run decides
     policy: PolicySpec | None = None,
+    policy_args: Mapping[str, object] | None = None,
     seed: int | None = None,
-    budget: Budget | None = None,
+    budget: Budget | Mapping[str, object] | None = None,
     # what it works with
     preset: str | None = None,
     steps: int | None = None,
@@ -37,7 +46,7 @@ async def arun(
     decomposer: Decomposer | None = None,
     diffusion: Diffusion | None = None,
     critic: Critic | None = None,
-    # where it leaves what it made
+    # where its files go
     out: Path | str | None = None,
     on_event: Callable[[Event], object] | None = None,
     checkpointer: Checkpointer = None,
@@ -46,18 +55,18 @@ async def arun(
 ) -> Run:
     """Draw ``prompt``, check the drawing and work on it until the policy or the budget says stop.
 
-    Everything is checked before anything is spent; a run that fails before its first image leaves nothing.
+    Everything is checked before anything is spent; a run that fails before its first image writes nothing.
 
-    What is not given comes from the environment, then from ``./detailscribe.toml``, then from the preset,
-    as on the command line.
+    Arguments override the environment, which overrides ``./detailscribe.toml``, which overrides the preset.
 
     Args:
         prompt: What the picture should show, at most 2000 characters.
-        settings: A table by section, such as ``{"chat": {"model": "gpt-4o"}}``; or an object of ``agent.settings``,
-            and then neither the environment nor a file is read. The arguments below go before it.
+        settings: A table by section, such as ``{"chat": {"model": "gpt-4o"}}``; or a ``Settings`` object, and then
+            neither the environment nor a file is read. The arguments below override it.
         policy: A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``.
+        policy_args: Parameters of a policy that is given by its name.
         seed: In [0, 2**32).
-        budget: Bounds that the policy cannot exceed.
+        budget: Bounds that the policy cannot exceed, such as ``{"images": 4}``.
         preset: Which models take part.
         steps: Length of the denoising schedule.
         guidance: Scale of classifier-free guidance.
@@ -78,32 +87,88 @@ async def arun(
     check_prompt(prompt)
     if diffusion is not None and (steps, guidance) != (None, None):
         raise SettingsError(NOT_OURS)
-    loaded = settled(settings, policy, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out)
+    loaded = resolve_settings(
+        settings, policy, policy_args, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out
+    )
     chosen = loaded.settings.run
     judge = policy_of(policy, chosen)
+    models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
     run_id = new_run_id(prompt)
-    with claimed(chosen.out or Path("runs") / run_id) as store:
-        work = Work(
-            store=store,
-            manifest=manifest_of(run_id, prompt, chosen.seed, judge, loaded, interactive=ask is not None),
-            loaded=loaded,
-            policy=judge,
-            decomposer=decomposer,
-            diffusion=diffusion,
-            critic=critic,
-            on_event=on_event,
-            checkpointer=checkpointer,
-            control=control,
-            ask=ask,
-        )
-        return await do(work)
+    with new_folder(chosen.out or Path("runs") / run_id) as store:
+        await models.check()
+        manifest = manifest_of(run_id, prompt, chosen.seed, judge, loaded, interactive=ask is not None)
+        async with session_of(
+            store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
+        ) as session:
+            return await session.finish()
 
 
-def settled(
-    settings: Given | None, policy: PolicySpec | None, budget: Budget | None, **run: str | float | Path | None
+async def aresume(
+    folder: Path | str,
+    *,
+    policy: PolicySpec | None = None,
+    decomposer: Decomposer | None = None,
+    diffusion: Diffusion | None = None,
+    critic: Critic | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    checkpointer: Checkpointer = None,
+    control: RunControl | None = None,
+    ask: Ask | None = None,
+) -> Run:
+    """Go on with the run in ``folder``, with the settings of its manifest; secrets come from the environment.
+
+    What was drawn is not drawn again, and what was answered is not asked again. A run that is at its end is returned
+    as it is.
+
+    Args:
+        folder: The run folder.
+        policy: The one that the run began with, where it was given as an object.
+        decomposer: As the run had it, where it was given.
+        diffusion: As the run had it, where it was given.
+        critic: As the run had it, where it was given.
+        on_event: As in ``run``.
+        checkpointer: As the run had it, where it was given.
+        control: As in ``run``.
+        ask: As in ``run``; a run that began with one needs one.
+
+    Raises:
+        Interrupted: it was asked to stop.
+        SettingsError: there is no run, another process works on it, or it began with something else.
+        DetailScribeError: the user can mend it; the message says how.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    check_version(manifest.state_version, f"the run in {folder}")
+    with old_folder(folder) as store:
+        if is_finished(folder):
+            return Run(RunResult.model_validate_json(store.read(RESULT)), folder)
+        settings = recorded_settings(manifest).settings
+        judge = policy_of(policy, settings.run)
+        require_same_policy(manifest, judge)
+        models = Models(settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
+        await models.check()
+        async with session_of(
+            store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
+        ) as session:
+            return await session.finish()
+
+
+run = blocking(arun)
+resume = blocking(aresume)
+
+
+def resolve_settings(
+    settings: Given | None,
+    policy: PolicySpec | None,
+    policy_args: Mapping[str, object] | None,
+    budget: Budget | Mapping[str, object] | None,
+    **run: str | float | Path | None,
 ) -> Loaded:
-    """All settings, with a caller's arguments on top; ``run`` are those of the section of that name."""
-    given = run | {"policy": policy if isinstance(policy, str) else None, "budget": budget and budget.model_dump()}
+    """All settings, overridden by a caller's arguments; ``run`` are those of the section of that name."""
+    given: dict[str, object] = {**run}
+    given["policy"] = policy if isinstance(policy, str) else None
+    given["policy_args"] = None if policy_args is None else dict(policy_args)
+    given["budget"] = budget.model_dump() if isinstance(budget, Budget) else budget and dict(budget)
     arguments = {"run": {name: value for name, value in given.items() if value is not None}}
     return load(*([] if settings is None else [settings]), arguments)
 
@@ -115,4 +180,21 @@ def policy_of(given: PolicySpec | None, chosen: RunSettings) -> Policy:
     return resolve_policy(given)
 
 
-run = blocking(arun)
+def policy_name(policy: Policy) -> str:
+    """Its class with parameters, as Python writes it, alike in every process."""
+    return ADDRESS.sub("", repr(policy))
+
+
+def recorded_settings(manifest: Manifest) -> Loaded:
+    """The settings that the run began with, and the secrets that the environment holds now."""
+    return load(with_secrets(manifest.settings))
+
+
+def require_same_policy(manifest: Manifest, policy: Policy) -> None:
+    """Refuse a policy that is not the one that the run began with."""
+    before, now = ADDRESS.sub("", manifest.policy), policy_name(policy)
+    if before != now:
+        raise SettingsError(
+            f"the run {manifest.run} was decided by {before}, not by {now}: go on with that one from Python,"
+            " resume(folder, policy=...), or decide otherwise from any step on with detailscribe fork"
+        )

@@ -1,32 +1,72 @@
-"""The settings of a run: arguments before the environment, before a file, before the preset, before defaults."""
+"""Where the settings of a run come from.
+
+Arguments override environment variables, which override a TOML file, which overrides the preset, which overrides the
+defaults; pydantic-settings reads and merges them.
+"""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError as EnvironmentSyntaxError
 
 from ...tools.errors import SettingsError
-from ..presets import preset_named
+from ...tools.language.settings import OPENAI
 from ..validation import first_problem
-from .layers import (
-    Layer,
-    Table,
-    explicit,
-    from_arguments,
-    from_environment,
-    from_fallbacks,
-    from_file,
-    leaves,
-    overlay,
-    variable,
-)
-from .sections import Settings
+from .presets import preset_named
+from .settings import SECRETS, Section, Settings
 
-SECRETS = ("chat", "vision", "images")
-"""Sections that have a key."""
+PREFIX = "DETAILSCRIBE_"
+"""Of environment variables; ``DETAILSCRIBE_RUN__SEED`` is ``run.seed``."""
+NESTED = "__"
+DEFAULT_FILE = Path("detailscribe.toml")
+"""Read where no other file is named and this one exists."""
+FALLBACKS = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": "url"}
+"""Environment variables that other programs read too, and the settings of ``chat`` that they stand for."""
+OPTIONS = {"chat.url": "--chat-url", "vision.url": "--vision-url", "images.url": "DETAILSCRIBE_IMAGES__URL ="}
+"""How a user names a server."""
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that settings come from, and what it sets."""
+
+    kind: Literal["argument", "environment", "file", "preset"]
+    place: str
+    """The file, the preset or the variable; empty where there are several variables, and for arguments."""
+    values: Table = field(repr=False)
+    """Nested by section; some may be secrets."""
+    foreign: bool = False
+    """Whether the user has not named it, so that it may be a stranger's: a file found in the working directory, or a
+    recorded run."""
+
+    def __call__(self) -> Table:
+        """As pydantic-settings reads a source."""
+        return self.values
+
+    def name(self, setting: str) -> str:
+        """Kind and place of a setting in it, such as ``environment DETAILSCRIBE_RUN__SEED``."""
+        variable = PREFIX + setting.replace(".", NESTED).upper()
+        is_ours = self.kind == "environment" and not self.place and variable in os.environ
+        return f"{self.kind} {variable if is_ours else self.place}".rstrip()
+
+
+class _Merged(Settings, BaseSettings):
+    """Settings as pydantic-settings merges them from ``sources``, the strongest first."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=NESTED)
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any) -> Any:
+        return tuple(init_settings.init_kwargs["sources"])
 
 
 @dataclass(frozen=True)
@@ -34,15 +74,14 @@ class Loaded:
     """Settings, and where each came from."""
 
     settings: Settings
-    layers: tuple[Layer, ...]
-    """That had something to say, from the strongest to the weakest."""
+    sources: tuple[Source, ...]
+    """Those that set something, from the strongest to the weakest."""
 
     def source(self, name: str) -> str:
-        """Of the setting ``section.name``: ``argument``, ``environment``, ``file``, ``preset`` or ``default``.
-
-        What is more to say follows: the variable, the path of the file, the preset's name.
-        """
-        return _told(next((layer for layer in self.layers if _holds(layer.values, name.split("."))), None), name)
+        """Of the setting ``section.name``: ``argument``, ``environment``, ``file``, ``preset`` or ``default``, followed
+        by the variable, the path of the file or the name of the preset."""
+        source, _ = _found(self.sources, name)
+        return "default" if source is None else source.name(name)
 
 
 Given = Settings | Loaded | Mapping[str, Any]
@@ -50,38 +89,31 @@ Given = Settings | Loaded | Mapping[str, Any]
 
 
 def load(*given: Given, file: Path | None = None) -> Loaded:
-    """All layers together; of ``given``, later ones go before earlier ones.
+    """All sources merged; of ``given``, later ones override earlier ones.
 
     Where one is an object, the caller has chosen: neither the environment nor a file is read.
 
     Raises:
-        SettingsError: a source cannot be read, a name is unknown, a value is out of range, or a part is missing.
+        SettingsError: a source cannot be read, a name is unknown, a value is out of range, a part is missing, or a key
+            would go to a server that it was not set for.
     """
-    closed = [one for one in given if isinstance(one, (Settings, Loaded))]
-    layers = [from_arguments(*(_arguments(one) for one in given))]
-    if closed:
-        layers += [layer for one in closed if isinstance(one, Loaded) for layer in one.layers if _may_stay(layer)]
-    else:
-        layers += [from_environment(), from_file(file)]
-    name = _table(merged(layers), "run").get("preset", "embedded")
-    preset = preset_named(str(name))
-    layers.append(Layer("preset", str(name), {section: dict(values) for section, values in preset.settings.items()}))
-    if not closed and _wants_chat(merged(layers)):
-        layers[-1:-1] = from_fallbacks()
-    return Loaded(_validated(layers), tuple(layer for layer in layers if layer.values))
-
-
-def _arguments(given: Given) -> Mapping[str, Any]:
-    if isinstance(given, Settings):
-        return explicit(given)
-    if isinstance(given, Loaded):
-        return next((layer.values for layer in given.layers if layer.source == "argument"), {})
-    return given
-
-
-def _may_stay(layer: Layer) -> bool:
-    """Arguments were taken already, and the preset may be another now."""
-    return layer.source not in ("argument", "preset")
+    sources = [source for one in reversed(given) for source in _sources_of(one)]
+    sources.sort(key=lambda source: source.kind != "argument")
+    closed = any(isinstance(one, (Settings, Loaded)) for one in given)
+    if not closed:
+        sources += [_environment(), _file(file)]
+    name = str(_found(sources, "run.preset")[1] or "embedded")
+    preset = Source("preset", name, preset_named(name).settings)
+    # A key that happens to be in the environment is no wish for a chat model.
+    wishes = ("chat.model", "chat.url", "vision.model", "vision.url")
+    if not closed and any(_found([*sources, preset], wish)[1] for wish in wishes):
+        sources += _fallbacks()
+    sources = _with_own_parameters([*sources, preset])
+    _refuse_redirection(sources)
+    policy = _found(sources, "run.policy")[0]
+    if policy is not None and policy.foreign and ":" in (code := str(policy.values["run"]["policy"])):
+        raise SettingsError(f"{policy.place} names code to run, the policy {code}: name it yourself with --policy")
+    return Loaded(_merged(sources), tuple(source for source in sources if source.values))
 
 
 def load_settings(*given: Given, file: Path | None = None) -> Settings:
@@ -89,68 +121,186 @@ def load_settings(*given: Given, file: Path | None = None) -> Settings:
     return load(*given, file=file).settings
 
 
-def with_secrets(settings: Settings) -> Settings:
-    """The same settings with the keys that the environment, or a file in it, holds now; a record has none."""
-    sources = [from_environment(), from_file(None), *(from_fallbacks() if settings.chats else [])]
-    found = merged(sources)
-    keys = {name: {"key": key} for name in SECRETS if (key := _table(found, name).get("key")) is not None}
-    values = explicit(settings)
-    overlay(values, keys)
-    return Settings.model_validate(values)
+def with_secrets(settings: Settings, chat_url: str | None = None) -> Settings:
+    """Settings that were recorded, and so without secrets, with those that environment and ``./detailscribe.toml`` hold
+    now.
+
+    Args:
+        settings: As they were recorded.
+        chat_url: The server of the chat model that the user names, in place of the recorded one.
+
+    Raises:
+        SettingsError: a secret would go to a server that it was not set for.
+    """
+    named = Source("argument", "", {} if chat_url is None else {"chat": {"url": chat_url}})
+    recorded = Source("file", "the recorded run", settings.model_dump(), foreign=True)
+    sources = [named, recorded, _environment(), _file(None), *(_fallbacks() if settings.chats else [])]
+    _refuse_redirection(sources)
+    return _merged(sources)
 
 
-def merged(layers: list[Layer]) -> Table:
-    """One table of all, the first layer on top."""
-    values: Table = {}
-    for layer in reversed(layers):
-        overlay(values, layer.values)
-    return values
+def known_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Dotted names of every setting."""
+    names: list[str] = []
+    for name, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += known_names(inner, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
 
 
-def _wants_chat(values: Table) -> bool:
-    """Whether anything is said of a chat model; a key lying about in the environment is no wish for one."""
-    named = [_table(values, section).get(field) for section in ("chat", "vision") for field in ("model", "url")]
-    return any(named)
+def _sources_of(given: Given) -> list[Source]:
+    if isinstance(given, Loaded):  # its preset may be another one now
+        return [source for source in given.sources if source.kind != "preset"]
+    if not isinstance(given, (Settings, Mapping)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SettingsError(f"settings are a table by section or a Settings object, not {type(given).__name__}")
+    return [_checked(Source("argument", "", _plain_table(given)))]
 
 
-def _validated(layers: list[Layer]) -> Settings:
+def _environment() -> Source:
+    for variable in os.environ:
+        name = variable.upper().removeprefix(PREFIX).lower().replace(NESTED, ".")
+        if variable.upper().startswith(PREFIX) and name.partition(".")[0] not in Settings.model_fields:
+            _refuse_unknown(name, f"{variable}: ")
     try:
-        settings = Settings.model_validate(merged(layers))
+        values = EnvSettingsSource(_Merged)()
+    except (EnvironmentSyntaxError, RecursionError) as error:
+        raise SettingsError(f"the environment variables {PREFIX}*: {error}") from None  # its cause holds the value
+    return _checked(Source("environment", "", values))
+
+
+def _file(path: Path | None) -> Source:
+    """A TOML file; where none is named, ``./detailscribe.toml`` if it exists."""
+    if path is None and not DEFAULT_FILE.is_file():
+        return Source("file", "", {})
+    place = path or DEFAULT_FILE
+    try:
+        place.open("rb").close()  # pydantic-settings takes a missing file for an empty one
+        values = TomlConfigSettingsSource(_Merged, place)()
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {place}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"settings file {place} is no TOML: {error}") from error
+    return _checked(Source("file", str(place), values, foreign=path is None))
+
+
+def _fallbacks() -> list[Source]:
+    """Key and URL of the chat model under the names that other programs use."""
+    return [
+        Source("environment", variable, {"chat": {name: os.environ[variable]}})
+        for variable, name in FALLBACKS.items()
+        if os.environ.get(variable)
+    ]
+
+
+def _with_own_parameters(sources: Sequence[Source]) -> list[Source]:
+    """No policy gets the parameters that a weaker source sets for another one."""
+    kept: list[Source] = []
+    policy: object = None
+    for source in reversed(sources):
+        named = _found([source], "run.policy")[1]
+        if policy and named and named != policy:
+            for i, weaker in enumerate(kept):
+                run = {name: value for name, value in weaker.values.get("run", {}).items() if name != "policy_args"}
+                kept[i] = replace(weaker, values=weaker.values | {"run": run})
+        policy = named or policy
+        kept.insert(0, source)
+    return kept
+
+
+def _refuse_redirection(sources: Sequence[Source]) -> None:
+    """A source that the user has not named cannot send a secret from elsewhere to a server of its choice."""
+    for section in ("chat", "vision", "images"):
+        where, setting, url = _server(sources, section)
+        for name in (f"{section}.{secret}" for secret in SECRETS):
+            source, secret = _found(sources, name)
+            if source is None or where is None or not (secret and where.foreign) or source is where:
+                continue
+            beside = [one for one in sources if one.kind == source.kind and one is not where]
+            if _server(beside, section)[2] != url:
+                raise SettingsError(
+                    f"{name} ({source.name(name)}) was not set for {urlsplit(url).netloc}, which {where.place} names:"
+                    f" name that server yourself with {OPTIONS[setting]} {url}, or set its key in the same place"
+                )
+
+
+def _server(sources: Sequence[Source], section: str) -> tuple[Source | None, str, str]:
+    """What names the server of a section, by which setting, and its URL; nothing where that is OpenAI's own."""
+    for name in (f"{section}.url", "chat.url"):
+        source, url = _found(sources, name)
+        if url and urlsplit(str(url)).hostname != OPENAI:
+            return source, name, str(url)
+        if url:
+            break
+    return None, "", ""
+
+
+def _merged(sources: Sequence[Source]) -> Settings:
+    try:
+        merged = cast(Any, _Merged)(sources=sources)
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        layer = next((layer for layer in layers if place in leaves(layer.values)), None)
-        origin = "" if layer is None or layer.source == "argument" else f" ({_told(layer, place)})"
+        name = ".".join(str(part) for part in error.errors()[0]["loc"])
+        source, _ = _found(sources, name)
+        origin = "" if source is None or source.kind == "argument" else f" ({source.name(name)})"
         raise SettingsError(first_problem(error) + origin) from None  # its inputs may be secret
-    _complete(settings)
-    return settings
-
-
-def _complete(settings: Settings) -> None:
-    """Refuse what lacks a part that no default can fill."""
+    settings = Settings(**{name: getattr(merged, name) for name in merged.model_fields_set})
     if not settings.chats and (settings.chat.url or settings.vision.url or settings.vision.model):
         where = settings.chat.url or settings.vision.url or "the critic"
         raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")
     if settings.run.preset.partition("+")[0] == "diffusers" and settings.diffusion.model is None:
         raise SettingsError("the preset 'diffusers' draws with a model that you name: --diffusion FOLDER or owner/name")
+    return settings
 
 
-def _told(layer: Layer | None, name: str) -> str:
-    if layer is None:
-        return "default"
-    place = layer.place
-    if layer.source == "environment" and not place and variable(name) in os.environ:
-        place = variable(name)
-    return f"{layer.source} {place}".rstrip()
+def _found(sources: Sequence[Source], name: str) -> tuple[Source | None, Any]:
+    """The strongest source that sets a setting, and its value."""
+    for source in sources:
+        value: Any = source.values
+        for part in name.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                break
+            value = cast(Table, value)[part]
+        else:
+            return source, value
+    return None, None
 
 
-def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = values.get(name)
-    return found if isinstance(found, Mapping) else {}
+def _plain_table(value: Any) -> Any:
+    """Nested dictionaries of mappings and records, of a section with what was set alone; secrets stay what they are."""
+    if isinstance(value, BaseModel):
+        names = value.model_fields_set if isinstance(value, Section) else type(value).model_fields
+        value = {name: getattr(value, name) for name in names}
+    if isinstance(value, Mapping):
+        return {name: _plain_table(one) for name, one in cast(Table, value).items()}
+    return value
 
 
-def _holds(values: object, path: list[str]) -> bool:
-    for part in path:
-        if not isinstance(values, Mapping) or part not in values:
-            return False
-        values = values[part]
-    return True
+def _checked(source: Source) -> Source:
+    for name in _leaves(source.values):
+        _refuse_unknown(name, source.place and f"settings file {source.place}: ")
+    return source
+
+
+def _leaves(values: Table, prefix: str = "") -> Iterator[str]:
+    """Dotted names of everything that a table sets."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(cast(Table, value), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _refuse_unknown(name: str, place: str) -> None:
+    """Refuse what is no setting, with the nearest known name by all of it or by its last part."""
+    known = known_names()
+    if any(f"{name}.".startswith(f"{one}.") for one in known):
+        return
+    if any(one.startswith(f"{name}.") for one in known):
+        raise SettingsError(f"{place}{name}: this should be a table of settings")
+    by_end = {one.rpartition(".")[2]: one for one in reversed(known)}
+    near = get_close_matches(name, known, n=1) or [
+        by_end[end] for end in get_close_matches(name.rpartition(".")[2], by_end, n=1)
+    ]
+    raise SettingsError(f"{place}no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

@@ -8,6 +8,13 @@ for (const figure of document.querySelectorAll(".compare")) {
   figure.classList.add("live");
   show();
 }
+// A link to a folded card opens it.
+const unfold = () => {
+  const fold = document.querySelector(":target > details");
+  if (fold) fold.open = true;
+};
+addEventListener("hashchange", unfold);
+unfold();
 // On paper nothing can be unfolded.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;

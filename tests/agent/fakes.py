@@ -8,7 +8,9 @@ from PIL import Image
 
 from detailscribe.agent import Context
 from detailscribe.agent.policies import Policy
+from detailscribe.agent.settings import models
 from detailscribe.state import (
+    Attempt,
     Budget,
     Check,
     ConceptGraph,
@@ -22,8 +24,7 @@ from detailscribe.state import (
 )
 from detailscribe.tools.diffusion.png import png_bytes
 from detailscribe.tools.errors import MissingLatentError, PromptError
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 PROMPT = "a cat holding a red umbrella"
 CHECKS = ("cat", "umbrella", "red", "holding", "alone")
@@ -95,7 +96,7 @@ def population(
         concepts=concepts(),
         images={image.id: image for image in images},
         critiques=looks | {look.image: look for look in critiques},
-        decisions={id: Decision(image=id, action="stop", rule="earlier", reason="test") for id in decided},
+        decisions={id: Decision(image=id, rule="earlier", reason="test") for id in decided},
         budget=budget or Budget(),
         seed=7,
         round=max(image.round for image in images),
@@ -115,49 +116,32 @@ class FakeDecomposer:
 
 @dataclass
 class FakeDiffusion:
-    """Notes every request, and paints."""
+    """Notes every attempt, and paints."""
 
     model: str = "fake@0"
-    requests: list[GenerateRequest | RedenoiseRequest] = field(default_factory=list)
+    requests: list[Attempt] = field(default_factory=list)
     breaks_at: str | None = None
     writes_latents: bool = False
 
-    async def generate(self, requests, store, progress=None) -> list[ImageRecord]:
-        return [self._make(r, store, progress, origin="reseed" if r.parent else "generate") for r in requests]
-
-    async def redenoise(self, requests, store, progress=None) -> list[ImageRecord]:
-        for request in requests:
-            if request.operator == "resume" and request.start_step not in request.source.trajectory:
-                raise MissingLatentError(f"step {request.start_step} was not kept")
-        return [
-            self._make(
-                r,
-                store,
-                progress,
-                origin="refine",
-                parent=r.source.id,
-                operator=r.operator,
-                start_step=r.start_step,
-                start_sigma=1 - r.start_step / STEPS,
-                evaluations=2 * (STEPS - r.start_step),
-            )
-            for r in requests
-        ]
-
-    def _make(self, request, store: Store, progress, **changes: object) -> ImageRecord:
-        if request.id == self.breaks_at:
+    async def draw(self, attempt, store: Store, *, source=None, progress=None) -> ImageRecord:
+        if attempt.operator == "resume" and attempt.start_step not in source.trajectory:
+            raise MissingLatentError(f"step {attempt.start_step} was not kept")
+        if attempt.id == self.breaks_at:
             raise RuntimeError("the model broke")
-        self.requests.append(request)
-        kept = {k: f"latents/{request.id}-{k}.safetensors" for k in request.keep_steps}
-        given = {"parent": getattr(request, "parent", None), "prompt": request.prompt, "seed": request.seed}
-        given |= {"round": request.round, "trajectory": kept, "model": self.model}
-        made = record(request.id, **(given | changes))
+        self.requests.append(attempt)
+        kept = {k: f"latents/{attempt.id}-{k}.safetensors" for k in attempt.keep_steps or ()}
+        changes = {"prompt": attempt.prompt, "seed": attempt.seed, "round": attempt.round, "model": self.model}
+        changes |= {"trajectory": kept, "operator": attempt.operator}
+        if attempt.source is not None:
+            start = attempt.start_step
+            changes |= {"start_step": start, "start_sigma": 1 - start / STEPS, "evaluations": 2 * (STEPS - start)}
+        made = record(attempt.id, attempt.parent, attempt.origin, **changes)
         if self.writes_latents:
             for reference in (made.latent, *kept.values()):
                 store.write(reference, b"a latent")
-        store.write(made.path, png_bytes(Image.new("RGB", (8, 8), (request.seed % 256, 99, 20)), made))
+        store.write(made.path, png_bytes(Image.new("RGB", (8, 8), (attempt.seed % 256, 99, 20)), made))
         if progress:
-            progress(request.id, STEPS, STEPS)
+            progress(attempt.id, STEPS, STEPS)
         return made
 
 
@@ -183,3 +167,12 @@ def roles(script: Script | Callable[[ImageRecord], str], **changes: object) -> d
         "diffusion": FakeDiffusion(),
         "critic": ScriptedCritic(script),
     } | changes
+
+
+def stand_in(
+    decomposer: Callable[[], object], diffusion: Callable[[], object], critic: Callable[[], object], put=setattr
+) -> None:
+    """Have these made in place of the models that settings name; ``put`` may be ``monkeypatch.setattr``."""
+    put(models, "make_decomposer", lambda settings, model: decomposer())
+    put(models, "make_diffusion", lambda settings: diffusion())
+    put(models, "make_critic", lambda settings, model: critic())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from detailscribe.state import ConceptGraph, Critique, Exchange, ImageRecord
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 from .fakes import ScriptedCritic
 

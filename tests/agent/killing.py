@@ -15,7 +15,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from detailscribe.agent import read_events, read_run, resume, run
 from detailscribe.agent.graph.answers import ANSWERS
-from detailscribe.agent.traces.events import Critiqued, Decided, ImageMade
+from detailscribe.agent.records.events import Critiqued, Decided, ImageMade
 from detailscribe.state import Budget, RunResult
 
 sys.path.insert(0, os.path.dirname(__file__))

@@ -22,11 +22,11 @@ import diffusers  # noqa: F401  # before the processes are forked, once for all
 import transformers  # noqa: F401
 
 from detailscribe.agent import read_events, read_run, resume, run
-from detailscribe.agent.batch.ledger import RESULTS, read_rows
+from detailscribe.agent.batch.jobs import RESULTS, read_rows
 from detailscribe.agent.cli import app
 from detailscribe.agent.graph.answers import ANSWERS
-from detailscribe.agent.runs.reproducing import difference
-from detailscribe.agent.traces.events import Critiqued, Decided, ImageMade
+from detailscribe.agent.records.events import Critiqued, Decided, ImageMade
+from detailscribe.agent.runs.reproduce import difference
 from detailscribe.state import Budget, RunResult
 
 sys.path.insert(0, os.path.dirname(__file__))

@@ -5,12 +5,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from detailscribe.agent.graph.guard import first_drawings
-from detailscribe.agent.graph.routing import decide, first_seed, image_id, sends
+from detailscribe.agent.graph.judge import affordable, decide, first_attempts, sends
 from detailscribe.agent.policies import Advised, Policy
-from detailscribe.state import Advice, Budget, Critique, Decision, Exchange, ImageRecord, Population
+from detailscribe.state import Advice, Attempt, Budget, Critique, Decision, Exchange, ImageRecord, Population
 from detailscribe.tools.language.question import Reply
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 
 from .fakes import STEPS, concepts, record
 
@@ -46,14 +44,8 @@ class Simulated:
 def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int = 7) -> Simulated:
     """Run ``policy`` to its end; ``AssertionError`` if it has none."""
     budget, plan = budget or Budget(), policy.plan(concepts())
-    first = [
-        make(
-            GenerateRequest(
-                image_id(0, n), 0, "the prompt", first_seed(plan, seed, n), None, plan.keep_steps, plan.stop_step
-            )
-        )
-        for n in range(first_drawings(plan.images, budget, 2 * STEPS))
-    ]
+    start = {"concepts": concepts("the prompt"), "seed": seed}
+    first = [make(attempt) for attempt in first_attempts(plan, start, affordable(len(plan), budget, 2 * STEPS))]
     advice: dict[str, Advice] = {}
     images, critiques, decisions = {i.id: i for i in first}, {i.id: look(i) for i in first}, {}
     for round in range(TOO_MANY):
@@ -76,37 +68,25 @@ def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int
             everything = decisions | {d.image: d for d in made}
             return Simulated(people.model_copy(update={"decisions": everything}), made)
         decisions = decisions | {d.image: d for d in work}
-        for image in (make(s.arg["request"]) for s in sends(work, people, plan.keep_steps)):
+        for image in (make(s.arg["attempt"], s.arg["source"]) for s in sends(work, people, plan)):
             assert image.id not in images, "every image has an id of its own"
             images, critiques = images | {image.id: image}, critiques | {image.id: look(image)}
     raise AssertionError(f"{policy} never ends")
 
 
-def make(request: GenerateRequest | RedenoiseRequest) -> ImageRecord:
-    """The record of the image that a request asks for, as the diffusion role would write it."""
-    stop = request.stop_step or STEPS
-    given = {"stop_step": request.stop_step, "round": request.round, "prompt": request.prompt, "seed": request.seed}
-    start = request.start_step if isinstance(request, RedenoiseRequest) else 0
-    kept = {k: f"latents/{request.id}-{k}" for k in request.keep_steps if start <= k <= stop}
-    kept |= {} if request.stop_step is None else {stop: f"latents/{request.id}-{stop}"}
-    if isinstance(request, GenerateRequest):
-        origin = "generate" if request.parent is None else "reseed"
-        return record(request.id, request.parent, origin, trajectory=kept, evaluations=2 * stop, **given)
-    if request.operator == "resume":
-        assert start in request.source.trajectory, "only kept steps can be resumed"
-        shared = {k: path for k, path in request.source.trajectory.items() if k in request.keep_steps and k < start}
+def make(attempt: Attempt, source: ImageRecord | None = None) -> ImageRecord:
+    """The record of the image that an attempt asks for, as the diffusion role would write it."""
+    start, stop = attempt.start_step, attempt.stop_step or STEPS
+    given = {"stop_step": attempt.stop_step, "round": attempt.round, "prompt": attempt.prompt, "seed": attempt.seed}
+    kept = {k: f"latents/{attempt.id}-{k}" for k in attempt.keep_steps if start <= k <= stop}
+    kept |= {} if attempt.stop_step is None else {stop: f"latents/{attempt.id}-{stop}"}
+    if source is not None and attempt.operator == "resume":
+        assert start in source.trajectory, "only kept steps can be resumed"
+        shared = {k: path for k, path in source.trajectory.items() if k in attempt.keep_steps and k < start}
         kept = shared | kept
-    return record(
-        request.id,
-        request.source.id,
-        "refine",
-        operator=request.operator,
-        start_step=start,
-        start_sigma=1 - start / STEPS,
-        evaluations=2 * (stop - start),
-        trajectory=kept,
-        **given,
-    )
+    if source is not None:
+        given |= {"operator": attempt.operator, "start_step": start, "start_sigma": 1 - start / STEPS}
+    return record(attempt.id, attempt.parent, attempt.origin, trajectory=kept, evaluations=2 * (stop - start), **given)
 
 
 def paid(critique: Critique, tokens: int, seconds: float, money: float) -> Critique:

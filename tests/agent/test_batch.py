@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from detailscribe.agent import BestOfN, arun_batch, read_run, run_batch
-from detailscribe.agent.batch.ledger import read_rows
+from detailscribe.agent.batch.jobs import read_rows
 from detailscribe.agent.policies import stop
 from detailscribe.state import Budget
 from detailscribe.tools.errors import ModelError, SettingsError
@@ -64,10 +64,10 @@ def test_another_start_runs_nothing_that_has_a_row(tmp_path):
 def test_nothing_is_loaded_where_nothing_is_left(tmp_path, monkeypatch):
     batch(tmp_path / "out")
 
-    async def load(*_):
+    def load(*_, **__):
         raise ModelError("this would take minutes")
 
-    monkeypatch.setattr("detailscribe.agent.batch.batch.cast_of", load)
+    monkeypatch.setattr("detailscribe.agent.batch.batch.Models", load)
     assert batch(tmp_path / "out").tally.rows == 3
 
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_run_leaves_nothing(tmp_path, prompts, changed, complaint
 
 def test_models_that_cannot_be_used_leave_nothing(tmp_path):
     class Corrupt(FakeDiffusion):
-        async def generate(self, requests, store, progress=None):
+        async def draw(self, attempt, store, *, source=None, progress=None):
             raise ModelError("the weights are corrupt; install the package again")
 
     with pytest.raises(ModelError, match="corrupt"):
@@ -177,10 +177,10 @@ def test_prompts_of_no_file_have_a_new_folder_each_time(tmp_path, monkeypatch):
 
 async def test_a_batch_that_was_cancelled_goes_on(tmp_path):
     class Slow(FakeDiffusion):
-        async def generate(self, requests, store, progress=None):
-            if requests[0].seed != 1:
+        async def draw(self, attempt, store, *, source=None, progress=None):
+            if attempt.seed != 1:
                 await asyncio.sleep(60)
-            return await super().generate(requests, store, progress)
+            return await super().draw(attempt, store, source=source, progress=progress)
 
     noted, prompts = asyncio.Event(), [{"prompt": f"a cat, take {n}", "seed": n} for n in range(1, 9)]
     given = {"out": tmp_path / "out", "policy": "single"}
@@ -203,16 +203,14 @@ KILLED = """
 import asyncio, sys
 sys.path.insert(0, sys.argv.pop(1))
 from fakes import *
-from detailscribe.agent import presets
 from detailscribe.agent.cli import main
 
 class Slow(FakeDiffusion):
-    async def generate(self, requests, store, progress=None):
+    async def draw(self, attempt, store, *, source=None, progress=None):
         await asyncio.sleep(0.02)
-        return await super().generate(requests, store, progress)
+        return await super().draw(attempt, store, source=source, progress=progress)
 
-roles = presets.Roles(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda i: "red" if i.prompt.endswith("3") else ""))
-presets.PRESETS["embedded"] = presets.Preset("slow", roles=lambda settings: roles)
+stand_in(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda i: "red" if i.prompt.endswith("3") else ""))
 main()
 """
 

@@ -10,19 +10,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from detailscribe.agent import presets, run_batch
-from detailscribe.agent.batch.batch import Progress
-from detailscribe.agent.batch.ledger import read_rows
-from detailscribe.agent.batch.live import BatchLive, span
-from detailscribe.agent.batch.tally import Tally
+from detailscribe.agent import run_batch
 from detailscribe.agent.cli import app
-from detailscribe.agent.presets import Preset
-from detailscribe.agent.roles import Roles
-from detailscribe.agent.traces.events import Denoising, NodeStarted, RunStarted
+from detailscribe.agent.records.events import Denoising, NodeStarted, RunStarted
+from detailscribe.agent.records.rows import Progress, Tally, read_rows
+from detailscribe.agent.views.live import BatchLive
 from detailscribe.state import Budget
 from detailscribe.tools.errors import ModelError
 
-from .fakes import FakeDecomposer, FakeDiffusion, ScriptedCritic, roles
+from .fakes import FakeDecomposer, FakeDiffusion, ScriptedCritic, roles, stand_in
 
 GOOD = '{"prompt": "a cat", "id": "first"}\n{"prompt": "a dog", "id": "second", "seed": 3}\n'
 
@@ -34,8 +30,7 @@ def cli(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    fakes = Roles(FakeDecomposer, FakeDiffusion, lambda: ScriptedCritic({"00-00": "red"}))
-    monkeypatch.setitem(presets.PRESETS, "embedded", Preset("fakes", roles=lambda settings: fakes))
+    stand_in(FakeDecomposer, FakeDiffusion, lambda: ScriptedCritic({"00-00": "red"}), monkeypatch.setattr)
 
     def invoke(*arguments, stdin=None):
         return CliRunner().invoke(app, ["batch", *(str(a) for a in arguments)], input=stdin)
@@ -95,9 +90,8 @@ def test_rows_alone_can_be_kept(cli, tmp_path):
 
 def test_failed_prompts_are_run_again_on_demand(cli, tmp_path, monkeypatch):
     (tmp_path / "p.txt").write_text("a cat\na dog\n")
-    broken = Roles(FakeDecomposer, lambda: FakeDiffusion(breaks_at="00-00"), lambda: ScriptedCritic({}))
     with monkeypatch.context() as patch:
-        patch.setitem(presets.PRESETS, "embedded", Preset("broken", roles=lambda settings: broken))
+        stand_in(FakeDecomposer, lambda: FakeDiffusion(breaks_at="00-00"), lambda: ScriptedCritic({}), patch.setattr)
         assert cli("p.txt").exit_code == 1
     assert cli("p.txt").exit_code == 1, "they are not run again unasked"
     assert cli("p.txt", "--retry-failed").exit_code == 0
@@ -135,20 +129,20 @@ def test_bad_input_is_one_line_on_stderr_and_leaves_nothing(cli, tmp_path, argum
 
 def test_a_model_that_breaks_on_the_way_says_how_to_go_on(cli, tmp_path, monkeypatch):
     class Mortal(FakeDiffusion):
-        async def generate(self, requests, store, progress=None):
+        async def draw(self, attempt, store, *, source=None, progress=None):
             if len(self.requests) >= 2:
                 raise ModelError("the server is gone:\nstart it again")
-            return await super().generate(requests, store, progress)
+            return await super().draw(attempt, store, source=source, progress=progress)
 
     (tmp_path / "p.txt").write_text("a cat\na dog\na pig\na hen\n")
-    mortal = Roles(FakeDecomposer, Mortal, lambda: ScriptedCritic({}))
-    monkeypatch.setitem(presets.PRESETS, "embedded", Preset("mortal", roles=lambda settings: mortal))
+    stand_in(FakeDecomposer, Mortal, lambda: ScriptedCritic({}), monkeypatch.setattr)
     done = cli("p.txt", "--policy", "single", "--concurrency", 1)
     assert done.exit_code == 2
     assert done.stderr.splitlines() == [
         "2 of 4 prompts have a row; the same command with --out runs/p goes on",
         "error: the server is gone: start it again",
     ]
+    stand_in(FakeDecomposer, Mortal, lambda: ScriptedCritic({}), monkeypatch.setattr)
     again = cli("p.txt", "--policy", "single", "--concurrency", 1)
     assert again.exit_code == 0, "a new process has a server again"
     assert again.stdout.splitlines()[0] == "4 prompts, 2 of them before this start; folder runs/p"
@@ -196,11 +190,3 @@ def test_the_table_says_what_each_run_in_flight_does_and_when_it_will_end(tmp_pa
     now[0] += 10
     live.on_progress(progress, row)
     assert live.remaining == 70
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (3599.9, "1 h 00 min")],
-)
-def test_a_span_is_told_in_words(seconds, words):
-    assert span(seconds) == words

@@ -10,9 +10,7 @@ import fsspec
 import pytest
 
 from detailscribe.agent import Single
-from detailscribe.agent.batch.asks import Defaults
-from detailscribe.agent.batch.sources import given_asks, read_asks
-from detailscribe.agent.batch.spool import spooled
+from detailscribe.agent.batch.prompts import Defaults, given_asks, read_asks, spooled
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 

@@ -44,11 +44,11 @@ async def run_with(chat, script, folder, **given):
 async def test_the_models_answer_becomes_decisions_and_is_recorded(tmp_path):
     chat = FakeChat([[says("00-00", "stop"), says("00-01", "refine", "strong")], [says("01-00", "redraw")]])
     run = await run_with(chat, {"00-00": "cat alone", "00-01": "red", "01-00": "red holding"}, tmp_path)
-    assert {d.image: (d.action, d.rule, d.start_step) for d in run.decisions} == {
-        "00-00": ("stop", "another_passes", None),
+    assert {d.image: (d.action, d.rule, *(a.start_step for a in d.attempts)) for d in run.decisions} == {
+        "00-00": ("stop", "another_passes"),
         "00-01": ("refine", "advised_refine", 2),
-        "01-00": ("reseed", "advised_reseed", None),
-        "02-00": ("stop", "all_pass", None),
+        "01-00": ("reseed", "advised_reseed", 0),
+        "02-00": ("stop", "all_pass"),
     }
     assert [[c.action for c in a.choices] for a in run.result.advice] == [["refine", "stop"], ["reseed"], []]
     assert run.result.advice[2].silence == "nothing is left to decide"
@@ -81,7 +81,7 @@ async def test_recorded_advice_is_judged_again_without_asking(tmp_path):
     histories = [s.values async for s in graph.aget_state_history(config) if s.next and s.values.get("critiques")]
     for state in histories:
         if len(state["critiques"]) == len(state["images"]):
-            for decision in decide(population_of(state, chosen), ChatJudge()):
+            for decision in decide(population_of(state, chosen.budget), ChatJudge()):
                 if decision.action != "stop":
                     assert decision == final["decisions"][decision.image]
     assert len(chat.asked) == 2

@@ -8,10 +8,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from detailscribe.agent import presets, read_run
+from detailscribe.agent import read_run
 from detailscribe.agent.cli import app
 
-from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic
+from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, stand_in
 
 SCRIPT = {"00-00": "red holding", "00-01": "cat umbrella alone", "01-00": "red", "02-00": ""}
 
@@ -22,8 +22,7 @@ def cli(tmp_path, monkeypatch):
 
     def call(*arguments, input="", breaks_at=None):
         diffusion = FakeDiffusion(breaks_at=breaks_at, writes_latents=True)
-        chosen = presets.Roles(FakeDecomposer, lambda: diffusion, lambda: ScriptedCritic(SCRIPT))
-        monkeypatch.setitem(presets.PRESETS, "embedded", presets.Preset("fakes", roles=lambda settings: chosen))
+        stand_in(FakeDecomposer, lambda: diffusion, lambda: ScriptedCritic(SCRIPT), monkeypatch.setattr)
         return CliRunner().invoke(app, arguments, input=input)
 
     monkeypatch.chdir(tmp_path)
@@ -102,17 +101,15 @@ SLOW_DRAWING = """
 import asyncio, sys
 sys.path.insert(0, sys.argv.pop(1))
 from fakes import *
-from detailscribe.agent import presets
 from detailscribe.agent.cli import main
 
 class Slow(FakeDiffusion):
-    async def generate(self, requests, store, progress=None):
+    async def draw(self, attempt, store, *, source=None, progress=None):
         print("drawing", flush=True)
         await asyncio.sleep(0.5)
-        return await super().generate(requests, store, progress)
+        return await super().draw(attempt, store, source=source, progress=progress)
 
-roles = presets.Roles(FakeDecomposer, lambda: Slow(writes_latents=True), lambda: ScriptedCritic(lambda image: "red"))
-presets.PRESETS["embedded"] = presets.Preset("slow", roles=lambda settings: roles)
+stand_in(FakeDecomposer, lambda: Slow(writes_latents=True), lambda: ScriptedCritic(lambda image: "red"))
 main()
 """
 

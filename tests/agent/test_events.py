@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from detailscribe.agent import Adaptive, arun, read_events
-from detailscribe.agent.traces.events import (
+from detailscribe.agent.records.events import (
     SCHEMA_VERSION,
     Critiqued,
     Decided,

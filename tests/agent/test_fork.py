@@ -4,7 +4,7 @@ import pytest
 
 from detailscribe.agent import Adaptive, Single, fork, history, read_run, run
 from detailscribe.agent.policies import stop
-from detailscribe.agent.traces.manifest import read_manifest
+from detailscribe.agent.records.manifest import read_manifest
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detailscribe.agent.graph.routing import sends
+from detailscribe.agent.graph.judge import sends
 from detailscribe.agent.policies import Halving, resolve_policy
 from detailscribe.state import Budget, Plan
 from detailscribe.tools.errors import SettingsError
@@ -65,8 +65,8 @@ def test_a_preview_goes_on_as_if_it_had_never_stopped():
     preview = record("00-00", stop_step=10, trajectory={10: "latents/x"}, seed=3)
     people = population([preview], {"00-00": "red"})
     [decision] = Halving(rungs=(10,)).judge(people)
-    [work] = sends([decision], people, ())
-    request = work.arg["request"]
+    [work] = sends([decision], people, Plan())
+    request = work.arg["attempt"]
     assert (request.operator, request.start_step, request.stop_step) == ("resume", 10, None)
     assert (request.prompt, request.seed) == (preview.prompt, 3)
 

@@ -6,7 +6,7 @@ import pytest
 
 from detailscribe.agent import Adaptive, TerminalAsker, build_graph, history, read_run, resume, run
 from detailscribe.agent.policies import PolicyError, reseed, stop
-from detailscribe.agent.traces.events import Decided
+from detailscribe.agent.records.events import Decided
 from detailscribe.state import Budget
 from detailscribe.tools.errors import Interrupted, SettingsError
 

@@ -3,10 +3,10 @@
 import io
 
 import pytest
-from rich.console import Console
 
-from detailscribe.agent.traces.events import Advised, Compared, Denoising, Failed, ImageMade, Resumed
-from detailscribe.agent.traces.live import Live
+from detailscribe.agent.records.events import Advised, Compared, Denoising, Failed, ImageMade, Resumed
+from detailscribe.agent.views.live import Live
+from detailscribe.agent.views.terminal import PlainConsole
 from detailscribe.state import Advice, Choice, Comparison
 
 from .fakes import record
@@ -14,7 +14,7 @@ from .fakes import record
 
 @pytest.fixture
 def terminal():
-    return Console(file=io.StringIO(), force_terminal=True, width=100, highlight=False)
+    return PlainConsole(file=io.StringIO(), force_terminal=True, width=100, highlight=False)
 
 
 def step(done):

@@ -59,24 +59,28 @@ def test_adaptive_decides_about_the_newest_image(images, script, done, expected)
 
 def test_adaptive_goes_on_from_the_best_ancestor_with_new_noise():
     [decision] = Adaptive().judge(population(WORSE, {"00-00": "red", "01-00": "cat"}, decided=["00-00"]))
-    assert decision.source == "00-00"
-    assert decision.seed != FIRST.seed
-    assert decision.start_step == round(STEPS / 14)
+    assert decision.attempts[0].source == "00-00"
+    assert decision.attempts[0].seed != FIRST.seed
+    assert decision.attempts[0].start_step == round(STEPS / 14)
 
 
 @pytest.mark.parametrize(("fails", "start"), [("red", 4), ("red holding", 2)])
 def test_adaptive_starts_earlier_the_more_is_wrong(fails, start):
     [decision] = Adaptive().judge(population([FIRST], {"00-00": fails}))
-    assert (decision.operator, decision.start_step, decision.seed) == ("inject", start, FIRST.seed)
-    assert decision.prompt == "a corrected prompt"
+    assert (decision.attempts[0].operator, decision.attempts[0].start_step, decision.attempts[0].seed) == (
+        "inject",
+        start,
+        FIRST.seed,
+    )
+    assert decision.attempts[0].prompt == "a corrected prompt"
 
 
 def test_adaptive_resumes_only_at_steps_that_were_kept():
     kept = record("00-00", trajectory={1: "a", 2: "b"})
     [decision] = Adaptive(operator="resume").judge(population([kept], {"00-00": "red"}))
-    assert (decision.operator, decision.start_step) == ("resume", 2)
+    assert (decision.attempts[0].operator, decision.attempts[0].start_step) == ("resume", 2)
     [decision] = Adaptive(operator="resume").judge(population([FIRST], {"00-00": "red"}))
-    assert (decision.operator, decision.start_step) == ("inject", 4)
+    assert (decision.attempts[0].operator, decision.attempts[0].start_step) == ("inject", 4)
 
 
 def test_adaptive_works_on_the_most_promising_and_comes_back_to_the_others():
@@ -107,18 +111,18 @@ def test_what_the_critic_could_not_tell_is_no_reason_to_work():
 def test_without_a_refined_prompt_the_users_own_words_are_drawn(policy):
     people = population([FIRST], {}, critiques=[critique("00-00", "red", refined=None)])
     [decision] = policy.judge(people)
-    assert decision.prompt == people.concepts.prompt
+    assert decision.attempts[0].prompt == people.concepts.prompt
 
 
 def test_adaptive_gives_each_reseed_another_seed():
     images = [record("00-00"), record("00-01")]
     decisions = Adaptive(width=2).judge(population(images, {"00-00": "cat", "00-01": "cat"}))
-    assert len({d.seed for d in decisions} | {7}) == 3
+    assert len({d.attempts[0].seed for d in decisions} | {7}) == 3
 
 
 def test_a_schedule_of_one_step_can_be_refined():
     [decision] = Adaptive().judge(population([record("00-00", steps=1)], {"00-00": "red"}))
-    assert decision.start_step == 0
+    assert decision.attempts[0].start_step == 0
 
 
 @pytest.mark.parametrize(
@@ -213,11 +217,20 @@ def in_vain(*tries, fails="red", **first):
 )
 def test_adaptive_goes_back_and_starts_earlier_the_more_was_tried_in_vain(fails, tries, start):
     [decision] = Adaptive(patience=9).judge(in_vain(*tries, fails=fails))
-    assert (decision.rule, decision.source, decision.start_step) == ("revert_to_best", "00-00", start)
+    assert (decision.rule, decision.attempts[0].source, decision.attempts[0].start_step) == (
+        "revert_to_best",
+        "00-00",
+        start,
+    )
 
 
 def test_adaptive_tries_the_other_operator_once_every_kept_step_was_tried():
     kept = {k: f"latents/{k}" for k in (1, 2, 4)}
     tries = [in_vain(*steps, trajectory=kept) for steps in ([], [4], [4, 2], [4, 2, 1])]
     made = [Adaptive(operator="resume", patience=9).judge(people)[0] for people in tries]
-    assert [(d.operator, d.start_step) for d in made] == [("resume", 4), ("resume", 2), ("resume", 1), ("inject", 4)]
+    assert [(a.operator, a.start_step) for d in made for a in d.attempts] == [
+        ("resume", 4),
+        ("resume", 2),
+        ("resume", 1),
+        ("inject", 4),
+    ]

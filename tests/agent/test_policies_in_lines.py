@@ -2,7 +2,7 @@
 
 import pytest
 
-from detailscribe.agent.graph.routing import sends
+from detailscribe.agent.graph.judge import sends
 from detailscribe.agent.policies import Hybrid, MultiRound, Paper, RandomControl, SeedSearch, line_of, resolve_policy
 from detailscribe.state import Budget, Plan
 from detailscribe.tools.errors import SettingsError
@@ -77,12 +77,12 @@ def test_the_start_step_is_fixed_or_follows_a_schedule():
 def test_a_refinement_goes_on_from_what_it_is_told_to_keep(keep, source):
     people = chain("red", "red cat alone", "red cat alone holding")
     [decision] = MultiRound(keep=keep, patience=None).judge(people)
-    assert decision.source == source
+    assert decision.attempts[0].source == source
 
 
 def test_a_better_image_is_accepted_and_an_equal_one_is_not():
-    assert MultiRound(keep="better").judge(chain("red holding", "red"))[0].source == "01-00"
-    assert MultiRound(keep="better").judge(chain("red", "cat"))[0].source == "00-00"
+    assert MultiRound(keep="better").judge(chain("red holding", "red"))[0].attempts[0].source == "01-00"
+    assert MultiRound(keep="better").judge(chain("red", "cat"))[0].attempts[0].source == "00-00"
 
 
 def test_a_second_try_from_the_same_image_adds_other_noise():
@@ -92,8 +92,8 @@ def test_a_second_try_from_the_same_image_adds_other_noise():
         decided=["00-00"],
     )
     [decision] = MultiRound().judge(people)
-    assert (decision.source, decision.start_step) == ("00-00", 4)
-    assert decision.seed != FIRST.seed
+    assert (decision.attempts[0].source, decision.attempts[0].start_step) == ("00-00", 4)
+    assert decision.attempts[0].seed != FIRST.seed
 
 
 def test_a_second_resume_from_the_same_image_takes_another_kept_step_and_then_injects():
@@ -142,7 +142,7 @@ def test_the_paper_resumes_the_better_drawing_at_four_steps_in_one_round():
     people = population(pair, {"00-00": "red holding", "00-01": "red"})
     assert decided(Paper(), people) == {"00-00": ("stop", "not_the_best"), "00-01": ("refine", "better_drawing")}
     [work] = [d for d in Paper().judge(people) if d.action == "refine"]
-    requests = [s.arg["request"] for s in sends([work], people, (0, 1, 2, 4))]
+    requests = [s.arg["attempt"] for s in sends([work], people, Paper().plan(people.concepts))]
     assert [(r.id, r.operator, r.start_step, r.seed) for r in requests] == [
         ("01-00", "resume", 0, 2),
         ("01-01", "resume", 1, 2),
@@ -167,7 +167,7 @@ def test_the_paper_draws_from_its_own_seeds_and_keeps_the_best_of_all():
 def test_the_paper_has_as_many_branches_as_the_budget_reaches_for():
     run = simulate(Paper(), lambda image: critique(image.id, "red"), Budget(images=4))
     assert [i.start_step for i in run.population.images.values() if i.round == 1] == [0, 1]
-    assert run.population.decisions["00-00"].starts == (0, 1)
+    assert run.population.decisions["00-00"].attempts[0].start_step == 0
 
 
 def test_the_control_looks_at_nothing_but_success():
@@ -216,4 +216,4 @@ def test_a_setting_out_of_range_is_a_clear_error(wrong):
 
 def test_a_start_step_beyond_the_schedule_is_brought_into_it():
     [decision] = MultiRound(start_step=90).judge(chain("red"))
-    assert decision.start_step == STEPS - 1
+    assert decision.attempts[0].start_step == STEPS - 1

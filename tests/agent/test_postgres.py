@@ -27,10 +27,10 @@ from detailscribe.agent import run
 from detailscribe.state import Budget
 
 class Dying(FakeDiffusion):
-    async def redenoise(self, requests, store, progress=None):
-        if requests[0].id == "02-00":
+    async def draw(self, attempt, store, *, source=None, progress=None):
+        if attempt.id == "02-00":
             os.kill(os.getpid(), signal.SIGKILL)
-        return await super().redenoise(requests, store, progress)
+        return await super().draw(attempt, store, source=source, progress=progress)
 
 chosen = roles(eval(sys.argv[4]), diffusion=Dying(writes_latents=True))
 run(PROMPT, out=sys.argv[2], seed=7, budget=Budget(rounds=2), settings={"run": {"checkpoints": sys.argv[3]}}, **chosen)

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from detailscribe.agent import roles as making
 from detailscribe.agent.policies import BestOfN, resolve_policy
-from detailscribe.agent.presets import PRESETS, preset_named
-from detailscribe.agent.roles import EMBEDDED_DIFFUSION, Chats, is_sd3, roles_of
-from detailscribe.agent.settings import Settings, load_settings
+from detailscribe.agent.settings.checks import is_sd3
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.settings.models import Models, make_critic, make_decomposer, make_diffusion
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, PRESETS, preset_named
+from detailscribe.agent.settings.settings import Settings
 from detailscribe.tools.diffusion.memory import memory_needed
 from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.roles import model_name, ready
 
 CHAT = {"model": "m", "url": "http://localhost:1/v1"}
 
@@ -66,40 +68,45 @@ def test_what_a_preset_loads_is_told_to_the_model(monkeypatch):
         "detailscribe.tools.diffusion.local.LocalDiffusion.load",
         lambda source, **how: asked.update(how, source=source),
     )
-    roles_of(settings_of("paper", diffusion={"kind": "sd3"})).diffusion()
+    make_diffusion(settings_of("paper", diffusion={"kind": "sd3"}))
     assert asked["source"] == "stabilityai/stable-diffusion-3.5-large"
     assert (asked["precision"], asked["offload"], asked["t5"]) == ("nf4", "model", "keep")
     assert (asked["steps"], asked["guidance"], asked["max_tokens"]) == (28, 4.5, 512)
     assert asked["swap_pooled"] is False
 
 
-def test_the_embedded_roles_need_no_settings():
-    models = roles_of(settings_of("embedded"))
-    assert type(models.decomposer()).__name__ == "EmbeddedDecomposer"
-    assert models.chat() is None
-    assert making.diffusion_source(settings_of("embedded")) == EMBEDDED_DIFFUSION
+async def test_the_embedded_models_need_no_settings(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "detailscribe.tools.diffusion.local.LocalDiffusion.load", lambda source, **_: asked.append(source)
+    )
+    models = Models(settings_of("embedded"))
+    assert type(await ready(models.decomposer)).__name__ == "EmbeddedDecomposer"
+    assert models.chat is None
+    make_diffusion(models.settings)
+    assert asked == [EMBEDDED_DIFFUSION]
 
 
-def test_one_chat_model_is_shared_by_the_roles_that_ask_it():
-    alike = Chats(settings_of("embedded", chat=CHAT))
-    assert alike.vision is alike.language
-    apart = Chats(settings_of("embedded", chat=CHAT, vision={"model": "v"}))
+async def test_one_chat_model_is_shared_by_the_roles_that_ask_it():
+    alike = Models(settings_of("embedded", chat=CHAT))
+    assert alike.vision is alike.language is alike.chat
+    apart = Models(settings_of("embedded", chat=CHAT, vision={"model": "v"}))
     assert apart.vision is not apart.language
-    assert apart.critic().model == "v@localhost:1"
-    assert apart.decomposer().model == "m@localhost:1"
+    assert model_name(await ready(apart.critic)) == "v@localhost:1"
+    assert model_name(await ready(apart.decomposer)) == "m@localhost:1"
 
 
-@pytest.mark.parametrize(("template", "role"), [("decompose", "decomposer"), ("critique", "critic")])
-def test_a_template_that_cannot_be_used_is_a_setting_that_cannot(tmp_path, template, role):
+@pytest.mark.parametrize(("template", "make"), [("decompose", make_decomposer), ("critique", make_critic)])
+def test_a_template_that_cannot_be_used_is_a_setting_that_cannot(tmp_path, template, make):
     (tmp_path / f"{template}.txt").write_text("says nothing of what it should")
-    chats = Chats(settings_of("embedded", chat={**CHAT, "templates": tmp_path}))
+    models = Models(settings_of("embedded", chat={**CHAT, "templates": tmp_path}))
     with pytest.raises(SettingsError, match=f"template '{template}' .* has other variables"):
-        getattr(chats, role)()
+        make(models.settings, models.language)
 
 
-def test_a_folder_of_templates_that_is_not_there_is_told():
+def test_a_folder_of_templates_that_is_missing_is_refused():
     with pytest.raises(SettingsError, match="no folder nowhere"):
-        roles_of(settings_of("embedded", chat={**CHAT, "templates": "nowhere"}))
+        Models(settings_of("embedded", chat={**CHAT, "templates": "nowhere"}))
 
 
 @pytest.mark.parametrize(("kind", "is_ours"), [("StableDiffusion3Pipeline", True), ("FluxPipeline", False)])
@@ -112,18 +119,18 @@ def test_the_index_of_a_folder_says_which_adapter_draws(tmp_path, kind, is_ours)
 def test_another_family_is_drawn_by_the_generic_adapter(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.setattr(
-        "detailscribe.tools.diffusion.families.PipelineDiffusion.load",
+        "detailscribe.tools.diffusion.pipelines.PipelineDiffusion.load",
         lambda source, **how: asked.update(how, source=source),
     )
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    roles_of(settings_of("diffusers", diffusion={"model": str(tmp_path), "offload": "model"})).diffusion()
+    make_diffusion(settings_of("diffusers", diffusion={"model": str(tmp_path), "offload": "model"}))
     assert (asked["source"], asked["offload"], asked["steps"]) == (str(tmp_path), "model", 28)
 
 
 def test_an_images_endpoint_takes_its_own_server_and_price():
     images = {"url": "http://other/v1", "price": 0.04, "size": "512x512"}
     settings = settings_of("images-endpoint", chat=CHAT, images=images)
-    drawer = roles_of(settings).diffusion()
+    drawer = make_diffusion(settings)
     assert drawer.model == "gpt-image-1@other"
     assert (drawer.settings.price, drawer.settings.size) == (0.04, "512x512")
 

@@ -1,14 +1,12 @@
 """A recorded run is read as far as it came, and can be judged again."""
 
-import sys
 from datetime import timedelta
 
 import pytest
 
 from detailscribe.agent import Adaptive, afork, arun, read_events, read_run
-from detailscribe.agent.traces.events import NodeStarted, Resumed, RunStarted, TraceError
-from detailscribe.agent.traces.reader import RecordedRun
-from detailscribe.tools.errors import SettingsError
+from detailscribe.agent.records.events import NodeStarted, Resumed, RunStarted, TraceError
+from detailscribe.agent.records.reader import RecordedRun
 
 from .fakes import PROMPT, FakeDiffusion, roles
 
@@ -131,15 +129,8 @@ async def test_a_run_is_a_row_an_image_or_a_row_a_check(tmp_path):
 
 
 async def test_rows_become_a_frame(tmp_path):
-    pytest.importorskip("pandas", reason="pandas is not installed")
     frame = (await recorded(tmp_path / "run")).to_frame("checks")
     assert frame.groupby("image")["fixed"].sum().to_dict() == {"00-00": 0, "00-01": 0, "01-00": 1, "02-00": 2}
-
-
-async def test_without_pandas_a_frame_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(SettingsError, match="pip install pandas"):
-        (await recorded(tmp_path / "run")).to_frame()
 
 
 def test_a_folder_without_a_trace_is_no_run(tmp_path):

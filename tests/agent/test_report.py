@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from detailscribe.agent.report import write_report
-from detailscribe.agent.report.lineage import lay_out
-from detailscribe.agent.report.words import differences, duration, spend_rows, verdict
-from detailscribe.agent.report.write import TEMPLATES
+from detailscribe.agent.records.events import TraceError
+from detailscribe.agent.views.charts import lay_out
+from detailscribe.agent.views.pages import TEMPLATES
+from detailscribe.agent.views.report import write_report
+from detailscribe.agent.views.words import differences, duration, spend_rows, verdict
 from detailscribe.state import (
     Advice,
+    Attempt,
     Check,
     Choice,
     Comparison,
@@ -145,16 +147,19 @@ def run_of(folder: Path, words: str = "", side: int = 8) -> RunResult:
         decisions=(
             Decision(
                 image="i1",
-                action="refine",
                 rule="local_failure",
                 reason=f"{words}One thing is missing.",
-                source="i1",
-                operator="resume",
-                start_step=4,
-                prompt=f"{words}a bright red fox at the left",
-                seed=1234567,
+                attempts=(
+                    Attempt(
+                        source="i1",
+                        operator="resume",
+                        start_step=4,
+                        prompt=f"{words}a bright red fox at the left",
+                        seed=1234567,
+                    ),
+                ),
             ),
-            Decision(image="i2", action="stop", rule="budget_images", reason=f"{words}No images are left."),
+            Decision(image="i2", rule="budget_images", reason=f"{words}No images are left."),
         ),
         stop="budget_images",
         spend=Spend(evaluations=112, images=2, critic_calls=2, seconds=4.0),
@@ -178,7 +183,7 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
 def test_a_picture_that_is_gone_is_an_error_and_leaves_no_page(tmp_path: Path) -> None:
     result = run_of(tmp_path)
     (tmp_path / "images/i1.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"i1\.png"):
+    with pytest.raises(TraceError, match=r"i1\.png"):
         write_report(tmp_path, result)
     assert not (tmp_path / "report.html").exists()
 
@@ -410,6 +415,13 @@ def test_differences_lose_no_word_of_either_prompt() -> None:
 )
 def test_durations_are_as_exact_as_one_cares_to_know(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (9.4, "9 s"), (59.4, "59 s"), (185, "3 min 05 s"), (3599.9, "1 h 00 min")]
+)
+def test_rough_durations_have_no_parts_of_a_second(seconds: float, words: str) -> None:
+    assert duration(seconds, rough=True) == words
 
 
 def test_tokens_and_money_are_shown_only_where_there_were_any() -> None:

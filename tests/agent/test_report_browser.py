@@ -3,7 +3,8 @@
 import pytest
 
 from detailscribe.agent import Adaptive, BestOfN, arun, read_run
-from detailscribe.agent.report import write_collection, write_report
+from detailscribe.agent.views.gallery import write_collection
+from detailscribe.agent.views.report import write_report
 from detailscribe.state import Budget
 
 from .browser import CHROMIUM, Browser
@@ -164,3 +165,17 @@ async def test_a_link_leads_to_its_card_on_a_page_of_many_which_lays_out_only_wh
     browser.value("document.querySelector('a[href=\"#image-100\"]').click()")
     top = "document.getElementById('image-100').getBoundingClientRect().top"
     assert 0 <= browser.value(f"new Promise(done => setTimeout(() => done({top}), 300))") < 100
+    assert browser.value("document.querySelector('#image-100 > details').open")
+
+
+async def test_a_page_of_sixty_images_has_a_line_an_image_and_the_best_one_in_full(browser, tmp_path):
+    script = {f"00-{n:02d}": "red" for n in range(60)} | {"00-07": ""}
+    await arun(PROMPT, out=tmp_path / "run", policy=BestOfN(n=60), budget=Budget(images=60), **roles(script))
+    for width in WIDTHS:
+        browser.open(write_report(tmp_path / "run"), width)
+        assert browser.value("document.documentElement.scrollHeight") < 12_000
+        assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value("document.querySelectorAll('article.folded > details:not([open])').length") == 59
+    assert browser.value("document.querySelector('article:not(.folded)').id") == "image-8"
+    browser.value("document.querySelector('#image-3 summary').click()")
+    assert browser.value("document.querySelector('#image-3 .checks').getBoundingClientRect().height") > 100

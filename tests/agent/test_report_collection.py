@@ -3,8 +3,9 @@
 import pytest
 
 from detailscribe.agent import Adaptive, arun
-from detailscribe.agent.report import runs_in, write_collection, write_report
-from detailscribe.agent.traces.events import TraceError
+from detailscribe.agent.records.events import TraceError
+from detailscribe.agent.views.gallery import runs_in, write_collection
+from detailscribe.agent.views.report import write_report
 
 from .fakes import PROMPT, FakeDiffusion, roles
 from .test_report import Reader

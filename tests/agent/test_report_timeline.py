@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from detailscribe.agent.report.timeline import timeline
-from detailscribe.agent.traces.events import NodeFinished, NodeStarted, Resumed, RunStarted
+from detailscribe.agent.records.events import NodeFinished, NodeStarted, Resumed, RunStarted
+from detailscribe.agent.views.charts import timeline
 from detailscribe.state import Budget
 
 from .fakes import record
@@ -55,7 +55,7 @@ def test_a_bar_lies_where_its_work_was_done():
     drawn = bars["drawing", "00-01"]
     assert (drawn.left, drawn.width, drawn.kind) == (25, 50, "denoiser")
     assert drawn.words == "4.0 s, of which 2.0 s waiting"
-    assert (bars["looking", None].left, bars["looking", None].width) == (87.5, 12.5)
+    assert (bars["looking at the images", None].left, bars["looking at the images", None].width) == (87.5, 12.5)
     assert bars["loading models", None].width == 25
 
 
@@ -70,9 +70,9 @@ def test_the_time_between_two_processes_is_left_out_and_work_cut_off_ends_with_i
     found = timeline([*cut, *again], IMAGES)
     assert found.total == "9.0 s"
     assert [(b.work, b.left * 9 / 100, b.width * 9 / 100) for b in found.bars[3:]] == [
-        ("looking", pytest.approx(7), 0),
+        ("looking at the images", pytest.approx(7), 0),
         ("loading models", pytest.approx(7), pytest.approx(1)),
-        ("looking", pytest.approx(8), pytest.approx(1)),
+        ("looking at the images", pytest.approx(8), pytest.approx(1)),
     ]
     assert {p.kind: p.words for p in found.parts}["loading"] == "3.0 s"
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent import Adaptive, Single, reproduce, run
-from detailscribe.agent.presets import EMBEDDED_DIFFUSION
-from detailscribe.agent.runs.reproducing import difference
+from detailscribe.agent.runs.reproduce import difference
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 
@@ -44,7 +44,7 @@ def test_a_refinement_starts_from_what_its_source_left(done):
     assert (again.made, again.path) == (("01-00",), None)
     [request], record = diffusion.requests, done.result.images[1]
     assert (request.source, request.operator, request.start_step) == (
-        done.result.images[0],
+        "00-00",
         record.operator,
         record.start_step,
     )
@@ -64,10 +64,10 @@ def test_where_latents_are_gone_the_lineage_is_made_again(done):
 
 def test_a_changed_model_is_named_and_its_difference_measured(done):
     class Darker(FakeDiffusion):
-        async def generate(self, requests, store, progress=None):
-            [made] = await super().generate(requests, store, progress)
+        async def draw(self, attempt, store, *, source=None, progress=None):
+            made = await super().draw(attempt, store, source=source, progress=progress)
             Image.new("RGB", (8, 8), (7, 89, 20)).save(store.path(made.path))
-            return [made]
+            return made
 
     again = reproduce(done.folder, "00-00", diffusion=Darker("fake@1", writes_latents=True))
     assert (again.model_then, again.model_now) == ("fake@0", "fake@1")

@@ -5,19 +5,18 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
+from langgraph.cache.memory import InMemoryCache
 from langgraph.runtime import RunControl
 
-from detailscribe.agent import Adaptive, read_events, read_run, resume, run
+from detailscribe.agent import Adaptive, build_graph, read_events, read_run, resume, run
 from detailscribe.agent.graph.checkpoints import serializer
-from detailscribe.agent.graph.taken_over import image_made_for
-from detailscribe.agent.runs.locking import locked
-from detailscribe.agent.traces.events import Critiqued, Decided, ImageMade, Resumed
-from detailscribe.state import Budget
+from detailscribe.agent.policies import stop
+from detailscribe.agent.records.events import Critiqued, Decided, ImageMade, Resumed
+from detailscribe.agent.runs.folder import locked
+from detailscribe.state import Attempt, Budget
 from detailscribe.tools.errors import Interrupted, SettingsError
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
 
-from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, critique, roles
+from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, context, critique, roles
 
 SCRIPT = {"00-00": "red holding", "00-01": "cat umbrella alone", "01-00": "red", "02-00": "red holding"}
 
@@ -137,9 +136,8 @@ def test_what_a_kill_left_half_written_is_cleared_away(tmp_path):
     folder = tmp_path / "run"
     cut_off(folder)
     (folder / "images" / ".99-00.png.partial").write_bytes(b"half")
-    for file in ("events.jsonl", "answers.jsonl"):
-        with (folder / file).open("ab") as torn:
-            torn.write(b'{"torn": ')
+    with (folder / "events.jsonl").open("ab") as torn:
+        torn.write(b'{"torn": ')
     go_on(folder)
     assert not list(folder.rglob("*.partial"))
     assert read_run(folder).status == "finished"
@@ -156,18 +154,46 @@ def test_what_the_trace_lost_to_a_kill_is_told_in_its_order(tmp_path):
     assert read_run(folder).population(0).images.keys() == {"00-00", "00-01"}
 
 
-def test_an_image_of_another_request_is_not_taken_over(tmp_path):
-    store, diffusion = Store(tmp_path), FakeDiffusion(writes_latents=True)
-    asked = GenerateRequest("00-00", 0, PROMPT, seed=7)
-    [made] = asyncio.run(diffusion.generate([asked], store))
-    assert image_made_for(asked, "fake@0", store) == made
-    changes = [{"prompt": "other"}, {"seed": 8}, {"round": 1}, {"parent": "00-01"}, {"stop_step": 3}, {"guidance": 1.0}]
-    assert [image_made_for(replace(asked, **change), "fake@0", store) for change in changes] == [None] * len(changes)
-    assert image_made_for(asked, "fake@1", store) is None
+def test_a_known_image_stands_for_no_other_attempt(tmp_path):
+    """Attempts that differ in anything that decides about the picture are drawn; the same one is not drawn again."""
+    diffusion, cache = FakeDiffusion(writes_latents=True), InMemoryCache()
+    chosen = context(tmp_path, Once(), {}, diffusion=diffusion)
+
+    def drawn(**changes):
+        before = len(diffusion.requests)
+        policy = Once(Attempt(**({"prompt": "p", "seed": 7, "keep_steps": ()} | changes)))
+        asyncio.run(build_graph(cache=cache).ainvoke({"prompt": PROMPT}, context=replace(chosen, policy=policy)))
+        return len(diffusion.requests) - before
+
+    assert [drawn(), drawn()] == [1, 0]
+    changes = [
+        {"prompt": "other"},
+        {"seed": 8},
+        {"steps": 3},
+        {"stop_step": 3},
+        {"guidance": 1.0},
+        {"keep_steps": (1,)},
+    ]
+    assert [drawn(**change) for change in changes] == [1] * len(changes)
+    diffusion.model = "fake@1"
+    assert drawn() == 1
+
+
+@dataclass
+class Once:
+    """Carries one attempt out."""
+
+    attempt: Attempt | None = None
+
+    def plan(self, concepts):
+        return [self.attempt]
+
+    def judge(self, population):
+        return [stop(image, "done", "once is enough") for image in population.pending()]
 
 
 @pytest.mark.parametrize("lost", ["latents/00-00.safetensors", "images/00-00.png"])
-def test_an_image_that_lacks_a_file_is_not_taken_over(tmp_path, lost):
+def test_an_image_that_lacks_a_file_is_drawn_again(tmp_path, lost):
     folder, diffusion = tmp_path / "run", FakeDiffusion(writes_latents=True)
     cut_off(folder, settings={"run": {"checkpoints": "off"}})
     (folder / lost).unlink()
@@ -178,11 +204,11 @@ def test_an_image_that_lacks_a_file_is_not_taken_over(tmp_path, lost):
 def test_a_second_process_on_a_run_folder_is_refused(tmp_path):
     folder = tmp_path / "run"
     cut_off(folder)
-    with locked(folder), pytest.raises(SettingsError, match="another process is working on the run folder"):
+    with locked(folder), pytest.raises(SettingsError, match="another process is working on"):
         go_on(folder)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with locked(empty), pytest.raises(SettingsError, match="another process is working on the run folder"):
+    with locked(empty), pytest.raises(SettingsError, match="another process is working on"):
         begin(empty)
     assert [path.name for path in empty.iterdir()] == []
 
@@ -217,7 +243,7 @@ def test_a_state_of_another_version_is_refused_with_what_to_do(tmp_path):
     cut_off(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"state_version": 99}))
-    with pytest.raises(SettingsError, match=r"state of version 99, this one goes on from 1\): resume it with"):
+    with pytest.raises(SettingsError, match=r"\(state 99, this one reads 2\): resume it with"):
         go_on(folder)
 
 

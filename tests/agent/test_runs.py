@@ -50,7 +50,7 @@ def test_the_folder_holds_everything_and_nothing_half_written(tmp_path):
     done = small_run(tmp_path)
     names = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*") if p.is_file()}
     images = {f"images/{id}.png" for id in ("00-00", "00-01", "01-00", "02-00")}
-    rest = {"answers.jsonl", "checkpoints.sqlite", "events.jsonl", "manifest.json", "report.html", "result.json"}
+    rest = {"cache.sqlite", "checkpoints.sqlite", "events.jsonl", "manifest.json", "report.html", "result.json"}
     assert names == images | rest
     assert RunResult.model_validate_json((done.folder / "result.json").read_bytes()) == done.result
     assert done.report.read_text().startswith("<!doctype html>")
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path, out):
 
 
 class CorruptWeights(FakeDiffusion):
-    async def generate(self, requests, store, progress=None):
+    async def draw(self, attempt, store, *, source=None, progress=None):
         raise ModelError("the weights are corrupt; install the package again")
 
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
+from detailscribe.tools.language.demo_server import Mind
 
-from ..chat_server.mind import Mind
 from ..chat_server.protocol import MODEL, Answer
 from ..chat_server.server import ChatServer
 

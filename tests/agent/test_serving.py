@@ -10,8 +10,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import ValidationError
 
 from detailscribe.agent import Single, make_graph, serving
-from detailscribe.agent.batch.cast import Cast
-from detailscribe.agent.settings import load
+from detailscribe.agent.settings.loading import load
+from detailscribe.agent.settings.models import Models
 from detailscribe.tools.errors import SettingsError
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, context
@@ -24,12 +24,13 @@ def loads(tmp_path, monkeypatch):
     """How often the server loaded its models, which are fakes; it keeps runs in an empty folder."""
     counted: list[object] = []
 
-    async def cast_of(loaded) -> Cast:
-        counted.append(loaded)
-        await asyncio.sleep(0)
-        return Cast(FakeDecomposer(), FakeDiffusion(), ScriptedCritic(SCRIPT), loaded)
+    class Fakes(Models):
+        def __init__(self, settings) -> None:
+            counted.append(settings)
+            own = {"decomposer": FakeDecomposer(), "diffusion": FakeDiffusion(), "critic": ScriptedCritic(SCRIPT)}
+            super().__init__(settings, **own)
 
-    monkeypatch.setattr(serving, "cast_of", cast_of)
+    monkeypatch.setattr(serving, "Models", Fakes)
     monkeypatch.setattr(serving, "load", lambda: load({"run": {"policy": "best_of_n", "policy_args": {"n": 2}}}))
     monkeypatch.chdir(tmp_path)
     return counted

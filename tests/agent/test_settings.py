@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from detailscribe.agent import run
-from detailscribe.agent.presets import PRESETS
-from detailscribe.agent.settings import RunSettings, Settings, known_names, load, load_settings
+from detailscribe.agent.settings.loading import known_names, load, load_settings, with_secrets
+from detailscribe.agent.settings.presets import PRESETS
+from detailscribe.agent.settings.settings import RunSettings, Settings
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 
@@ -76,6 +77,26 @@ def test_another_policy_takes_none_of_the_parameters_of_the_one_below(here):
     assert load_settings(table(policy="single")).run.policy_args == {}
 
 
+@pytest.mark.parametrize("given", [table(policy_args={"n": 2}), {}], ids=["argument", "environment"])
+def test_parameters_are_kept_for_a_policy_that_is_named_elsewhere(monkeypatch, given):
+    if not given:
+        monkeypatch.setenv("DETAILSCRIBE_RUN__POLICY_ARGS", '{"n": 2}')
+    loaded = load(given, table(policy="best_of_n"))
+    assert loaded.settings.run.policy_args == {"n": 2}
+    assert loaded.source("run.policy_args") != "default"
+
+
+def test_parameters_that_are_dropped_have_no_source(here):
+    write(here, '[run]\npolicy = "best_of_n"\npolicy_args.n = 5\n')
+    assert load(table(policy="single")).source("run.policy_args") == "default"
+
+
+def test_a_run_from_python_takes_plain_values():
+    given = {"run": {"policy_args": {"n": 2}, "budget": {"images": 4}}}
+    done = run(PROMPT, policy="best_of_n", settings=given, **roles({}))
+    assert len(done.images) == 2
+
+
 def test_tables_are_put_together_bound_by_bound(here):
     write(here, "[run.budget]\nimages = 4\nrounds = 2\n")
     assert load_settings(table(budget={"rounds": 1})).run.budget == Budget(rounds=1, images=4)
@@ -130,6 +151,72 @@ def test_a_key_is_never_sent_to_another_server(section):
     assert key_at("http://two/v1") is None
 
 
+KEYS = [
+    ("chat", "DETAILSCRIBE_CHAT__KEY", "--chat-url"),
+    ("chat", "OPENAI_API_KEY", "--chat-url"),
+    ("vision", "DETAILSCRIBE_VISION__KEY", "--vision-url"),
+    ("images", "DETAILSCRIBE_IMAGES__KEY", "DETAILSCRIBE_IMAGES__URL ="),
+]
+
+
+@pytest.mark.parametrize(("section", "variable", "way"), KEYS)
+def test_a_file_that_lies_here_cannot_send_a_key_elsewhere(here, monkeypatch, section, variable, way):
+    monkeypatch.setenv(variable, SECRET)
+    write(here, f'chat.model = "m"\n{section}.url = "http://evil.example/v1"\n')
+    with pytest.raises(SettingsError, match=rf"evil\.example.*{way} http://evil\.example/v1") as caught:
+        load()
+    assert SECRET not in str(caught.value)
+
+
+def test_a_key_goes_to_a_server_that_the_user_named(here, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    text = '[chat]\nmodel = "m"\nurl = "http://mine.example/v1"\n'
+    named = write(here, text, "mine.toml")
+    assert load(file=named).settings.chat.key == SecretStr(SECRET)
+    write(here, text)
+    assert load({"chat": {"url": "http://mine.example/v1"}}).settings.chat.key == SecretStr(SECRET)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://mine.example/v1")
+    assert load().settings.chat.key == SecretStr(SECRET)
+    write(here, f'{text}key = "in-the-file"')
+    assert load().settings.chat.key == SecretStr("in-the-file")
+    write(here, '[chat]\nmodel = "m"\nurl = "https://api.openai.com/v1"\n')
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert load().settings.chat.key == SecretStr(SECRET)
+
+
+def test_a_file_that_lies_here_cannot_name_code_to_run(here):
+    write(here, 'run.policy = "subprocess:Popen"')
+    with pytest.raises(SettingsError, match="subprocess:Popen: name it yourself with --policy"):
+        load()
+    assert load(table(policy="single")).settings.run.policy == "single"
+    assert load(file=here / "detailscribe.toml").settings.run.policy == "subprocess:Popen"
+
+
+def test_a_recorded_run_gets_the_keys_of_today_for_a_server_that_the_user_named(monkeypatch):
+    recorded = load_settings(Settings(), {"chat": {"model": "m", "url": "http://theirs.example/v1"}})
+    recorded = Settings.model_validate_json(recorded.model_dump_json())
+    assert with_secrets(recorded) == recorded
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with pytest.raises(SettingsError, match=r"theirs\.example, which the recorded run names.*--chat-url"):
+        with_secrets(recorded)
+    assert with_secrets(recorded, "http://theirs.example/v1").chat.key == SecretStr(SECRET)
+    moved = with_secrets(recorded, "http://moved.example/v1").chat
+    assert (moved.url, moved.key) == ("http://moved.example/v1", SecretStr(SECRET))
+    monkeypatch.setenv("DETAILSCRIBE_CHAT__URL", "http://theirs.example/v1")
+    assert with_secrets(recorded).chat.key == SecretStr(SECRET)
+    assert with_secrets(load_settings(Settings())).is_embedded
+
+
+def test_headers_and_query_go_where_the_key_goes():
+    secrets = {"headers": {"api-key": SECRET}, "query": {"api-version": "2026"}}
+    chat = {"model": "m", "url": "http://one/v1", **secrets}
+    settings = load_settings({"chat": chat, "vision": {"model": "v"}})
+    assert settings.vision_settings().headers == {"api-key": SecretStr(SECRET)}
+    elsewhere = load_settings({"chat": chat, "vision": {"url": "http://two/v1"}}).vision_settings()
+    assert (elsewhere.headers, elsewhere.query) == ({}, {})
+    assert SECRET not in settings.model_dump_json() + repr(settings)
+
+
 def test_vision_takes_from_chat_what_it_does_not_have():
     settings = load_settings({"chat": {"model": "m", "url": "http://one/v1", "timeout": 7}, "vision": {"model": "v"}})
     vision = settings.vision_settings()
@@ -179,7 +266,8 @@ def test_the_file_in_the_readme_can_be_used(here):
         ("[run.budget]\nimage = 3", "no setting 'run.budget.image'; did you mean 'run.budget.images'"),
         ("[chatt]\nmodel = 'm'", "no setting 'chatt.model'; did you mean 'chat.model'"),
         ("[run]\nsteps = 0", r"run.steps: Input should be greater .* \(file detailscribe.toml\)"),
-        ("run = 3", "run: "),
+        ("run = 3", "run: this should be a table"),
+        ("[run]\nbudget = 3", "run.budget: this should be a table"),
         ("[vision]\nvotes = 'x'", "vision.votes"),
         ("[chat]\nurl = 'localhost:8000'", "chat.url: .*should read like http://localhost:8000/v1"),
         ("[chat]\nurl = 'http://localhost:8000/v1'", "no chat model is named for http://localhost:8000/v1"),

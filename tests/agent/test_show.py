@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 from detailscribe.agent import Adaptive, afork, arun, read_run
 from detailscribe.agent.cli import app
-from detailscribe.agent.traces.show import story
-from detailscribe.agent.traces.terminal_images import escape, half_blocks, protocol_of
+from detailscribe.agent.views.terminal import PlainConsole, escape, half_blocks, protocol_of, story
+from detailscribe.state import Budget
 
 from .fakes import PROMPT, FakeDiffusion, roles
 from .hostile import HOSTILE, HostileCritic
@@ -37,7 +36,7 @@ def words_of(page) -> str:
 
 
 def told(run) -> str:
-    console = Console(file=io.StringIO(), width=200)
+    console = PlainConsole(file=io.StringIO(), width=200)
     console.print(story(run))
     return console.file.getvalue()
 
@@ -145,7 +144,7 @@ def test_a_terminal_is_asked_only_for_what_it_says_it_can(environment, protocol)
 def test_a_picture_is_sent_whole(tmp_path, protocol):
     path = tmp_path / "noise.png"
     Image.effect_noise((128, 128), 90).save(path)
-    command = escape(path, protocol)
+    command = escape(path.read_bytes(), protocol)
     if protocol == "kitty":
         chunks = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", command)
         assert all(len(data) <= 4096 for _, data in chunks)
@@ -161,7 +160,7 @@ def test_half_blocks_show_two_pixels_in_a_character(tmp_path):
     flag = Image.new("RGB", (2, 2), (255, 0, 0))
     flag.paste((0, 0, 255), (0, 1, 2, 2))
     flag.save(path)
-    text = half_blocks(path, columns=2)
+    text = half_blocks(path.read_bytes(), columns=2)
     assert text.plain == "▀▀"
     assert {(span.style.color.triplet.hex, span.style.bgcolor.triplet.hex) for span in text.spans} == {
         ("#ff0000", "#0000ff")
@@ -171,3 +170,18 @@ def test_half_blocks_show_two_pixels_in_a_character(tmp_path):
 async def test_images_are_drawn_only_where_they_were_asked_for(folder):
     assert "▀" in cli("show", folder, "--images").stdout
     assert "▀" not in cli("show", folder).stdout
+
+
+async def test_a_run_of_many_images_has_a_line_an_image_and_the_best_line_of_descent_in_full(tmp_path):
+    script = {f"{r:02d}-{n:02d}": "red" if r == n == 3 else "red holding" for r in range(4) for n in range(6)}
+    policy, budget = Adaptive(images=6, width=6), Budget(images=24, rounds=3)
+    await arun(PROMPT, out=tmp_path / "run", policy=policy, budget=budget, seed=7, **roles(script))
+    run, lines = read_run(tmp_path / "run"), cli("show", tmp_path / "run").stdout.splitlines()
+    assert len(run.images) == 24
+    assert len(lines) < 60
+    [best] = [n for n, line in enumerate(lines) if f"★ {run.best.id}" in line]
+    assert "▲ fixed   Does the cat hold it?" in lines[best + 2]
+    assert sum(line.endswith("drawn anew  → stop budget_rounds") for line in lines) == 5
+    spent = "the budget is used up: 3 of 3 rounds, 24 of 24 images"
+    assert f"stopped  budget_rounds; {spent}" in lines
+    assert spent in words_of(cli("report", tmp_path / "run").stdout.strip())

@@ -18,12 +18,12 @@ from opentelemetry.trace import StatusCode
 from typer.testing import CliRunner
 
 from detailscribe.agent import Adaptive, arun, read_run
+from detailscribe.agent import telemetry as say
 from detailscribe.agent.cli import app
 from detailscribe.agent.telemetry import Telemetry, spans_of
-from detailscribe.agent.telemetry import attributes as say
 from detailscribe.state import Exchange
+from detailscribe.tools.language.demo_server import Mind
 
-from ..chat_server.mind import Mind
 from ..chat_server.protocol import MODEL
 from ..chat_server.server import ChatServer
 from .fakes import PROMPT, FakeDiffusion, record, roles
@@ -119,7 +119,7 @@ async def test_spans_say_what_was_wanted_found_and_decided_under_the_names_of_op
     assert all(attributes[say.SESSION] == run.run for attributes in said.values())
 
 
-def test_the_names_are_those_that_openinference_publishes():
+async def test_the_names_are_those_that_openinference_publishes(tmp_path):
     published = names.SpanAttributes
     assert published.OPENINFERENCE_SPAN_KIND == say.KIND
     assert published.SESSION_ID == say.SESSION
@@ -129,7 +129,10 @@ def test_the_names_are_those_that_openinference_publishes():
     assert say.of_image(record("00-00"), "a url")["{}.0.{}.0.{}.{}".format(*parts)] == "a url"
     counted = (published.LLM_TOKEN_COUNT_PROMPT, published.LLM_TOKEN_COUNT_COMPLETION, published.LLM_TOKEN_COUNT_TOTAL)
     assert {*counted, published.LLM_COST_TOTAL, published.LLM_MODEL_NAME} <= say.of_exchange(EXCHANGE).keys()
-    assert set(say.Kind.__args__) <= {kind.value for kind in names.OpenInferenceSpanKindValues}
+    kinds = {span.attributes[say.KIND] for span in spans_of(await recorded(tmp_path / "run"))}
+    assert (
+        {"AGENT", "CHAIN", "TOOL", "EVALUATOR"} == kinds <= {kind.value for kind in names.OpenInferenceSpanKindValues}
+    )
 
 
 async def test_every_span_lies_within_its_run(tmp_path):
@@ -194,12 +197,14 @@ async def test_the_command_sends_a_run_to_a_collector(tmp_path, collector):
     assert {a.key: a.value.string_value for a in root.attributes}[say.KIND] == "AGENT"
 
 
-async def test_a_collector_that_refuses_is_one_clear_error(tmp_path, collector):
+async def test_a_collector_that_refuses_is_one_clear_error_without_the_password_of_its_url(tmp_path, collector):
     run = await recorded(tmp_path / "run")
     collector.status = 400
-    done = CliRunner().invoke(app, ["export", str(run.folder), "--endpoint", collector.url])
+    url = collector.url.replace("//", "//me:hunter2@") + "?token=hunter2"
+    done = CliRunner().invoke(app, ["export", str(run.folder), "--endpoint", url])
     assert done.exit_code == 2
     assert "no collector took the spans" in done.stderr
+    assert "hunter2" not in done.output
 
 
 def test_model_calls_are_spans_with_their_words_and_tokens_without_pixels_and_without_the_key(

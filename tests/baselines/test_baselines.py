@@ -6,16 +6,17 @@ import json
 import pytest
 
 from detailscribe.agent import run
-from detailscribe.agent.baselines import BASELINES, MetricCritic, NoCritic, WholeDecomposer, baseline_named
-from detailscribe.agent.baselines.metric_critic import squashed
 from detailscribe.agent.evaluation import collect
 from detailscribe.agent.policies import BestOfN, Paper, Single, resolve_policy
-from detailscribe.agent.presets import PRESETS, preset_named
-from detailscribe.agent.settings import Settings, load_settings
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.settings.presets import BASELINES, PRESETS, baseline_named, preset_named
+from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import derive_seed
 from detailscribe.tools.errors import PromptError, SettingsError
-from detailscribe.tools.metrics.metric import OneByOne
-from detailscribe.tools.world.rewriter import EmbeddedRewriter
+from detailscribe.tools.language.wrapping import WholeDecomposer
+from detailscribe.tools.metrics.metric import MetricCritic, OneByOne, squashed
+from detailscribe.tools.vision.wrapping import NoCritic
+from detailscribe.tools.world.decomposer import EmbeddedRewriter
 
 from ..agent.fakes import PROMPT, FakeDiffusion, record
 
@@ -131,7 +132,8 @@ async def test_an_image_that_cannot_be_measured_comes_last(tmp_path):
     concepts = await WholeDecomposer().decompose(PROMPT)
     unmeasured, worst = [await critic.critique(record(id), concepts, None) for id in ("00-00", "00-01")]
     assert (unmeasured.score, unmeasured.confidence) < (worst.score, worst.confidence)
-    assert unmeasured.verdicts[0].reason == "the metric gives none"
+    assert unmeasured.silence == "the metric gives none"
+    assert worst.silence is None
     assert not worst.all_pass
 
 

@@ -1,15 +1,18 @@
 """Baselines over a chat model: what they ask, what they leave out, and that it is counted."""
 
+import asyncio
 import json
 
 import pytest
 
 from detailscribe.agent import run
-from detailscribe.agent.presets import preset_named
-from detailscribe.agent.settings import Settings, load_settings
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.settings.models import Models
+from detailscribe.agent.settings.settings import Settings
 from detailscribe.tools.errors import ReplyError, SettingsError
 from detailscribe.tools.language import ChatModel, ChatSettings
 from detailscribe.tools.language.rewriter import ChatRewriter
+from detailscribe.tools.roles import ready
 
 from ..agent.fakes import PROMPT, FakeDiffusion
 from ..chat_server.protocol import MODEL
@@ -40,16 +43,15 @@ def chat_section(server):
     return {"model": "m", "url": server.url, "cache": "off", "input_price": 1.0, "output_price": 2.0}
 
 
-def roles_of(preset, server):
-    settings = load_settings(Settings(), {"run": {"preset": preset}, "chat": chat_section(server)})
-    return preset_named(preset).roles(settings)
+def models_of(preset, server):
+    return Models(load_settings(Settings(), {"run": {"preset": preset}, "chat": chat_section(server)}))
 
 
 def drawn(preset, server, tmp_path, policy):
     """A run over what the server says, whose pictures a fake paints."""
-    made = roles_of(preset, server)
-    parts = {"decomposer": made.decomposer(), "critic": made.critic(), "diffusion": FakeDiffusion()}
-    return run(PROMPT, policy=policy, out=tmp_path / "run", **parts)
+    made = models_of(preset, server)
+    parts = {"decomposer": asyncio.run(ready(made.decomposer)), "critic": asyncio.run(ready(made.critic))}
+    return run(PROMPT, policy=policy, out=tmp_path / "run", diffusion=FakeDiffusion(), **parts)
 
 
 def rewriter(server, **how):

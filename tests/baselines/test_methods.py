@@ -7,15 +7,12 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from detailscribe.agent import presets
 from detailscribe.agent.cli import app
 from detailscribe.agent.cli.methods import load_methods
 from detailscribe.agent.evaluation import collect
-from detailscribe.agent.presets import Preset
-from detailscribe.agent.roles import Roles
 from detailscribe.tools.errors import SettingsError
 
-from ..agent.fakes import FakeDecomposer, FakeDiffusion, ScriptedCritic
+from ..agent.fakes import FakeDecomposer, FakeDiffusion, ScriptedCritic, stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +90,7 @@ def test_what_is_no_list_of_methods_is_told(tmp_path, names, preset, complaint):
 
 @pytest.fixture
 def cli(monkeypatch):
-    fakes = Roles(FakeDecomposer, FakeDiffusion, lambda: ScriptedCritic({"00-00": "red"}))
-    monkeypatch.setitem(presets.PRESETS, "embedded", Preset("fakes", roles=lambda settings: fakes))
+    stand_in(FakeDecomposer, FakeDiffusion, lambda: ScriptedCritic({"00-00": "red"}), monkeypatch.setattr)
     return lambda *arguments, **more: CliRunner().invoke(app, [str(a) for a in arguments], **more)
 
 

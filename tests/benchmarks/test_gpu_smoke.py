@@ -7,7 +7,7 @@ import torch
 
 import benchmarks.gpu as gpu
 from benchmarks.sd35 import ARCHITECTURES, denoiser
-from detailscribe.tools.diffusion.sizes import KNOWN
+from detailscribe.tools.diffusion.memory import KNOWN
 
 
 def figures_of(capsys) -> dict[str, float]:

@@ -1,9 +1,13 @@
 """The figures of policies against best-of-N, and what is kept of an experiment."""
 
+import re
+
 import pytest
 
-from benchmarks.keep import LARGEST, keep
+from benchmarks.keep import keep
 from benchmarks.policies import BOUNDS, adaptive, best_of_n, figures_of, frontier
+from detailscribe.agent.experiments.load import load_experiment
+from detailscribe.agent.experiments.write import write_results
 
 from ..experiments.small import image, row
 
@@ -32,17 +36,18 @@ def test_the_benchmark_runs_what_it_compares_from_the_experiment_that_ships():
     assert labels < {variant.label for variant in frontier(seeds=1, everything=True).variants}
 
 
-def test_what_is_kept_is_replaced_but_for_what_others_put_there(tmp_path):
+async def test_what_is_kept_is_replaced_but_for_what_others_put_there(tmp_path):
     done, kept = tmp_path / "done", tmp_path / "kept"
-    (done / "tables").mkdir(parents=True)
-    (done / "tables" / "summary.csv").write_text("new")
-    (done / "summary.md").write_text("new")
-    (done / "page.html").write_bytes(b" " * (LARGEST + 1))
+    text = 'question = "What?"\nprompts.texts = ["p0"]\npolicies = [{ policy = "single" }]\n'
+    (tmp_path / "done.toml").write_text(text)
+    found = [row("single", "p0", WRONG, image("01-00", "", "00-00"))]
+    write_results(load_experiment(tmp_path / "done.toml"), found, done)
     (kept / "tables").mkdir(parents=True)
     (kept / "tables" / "old.csv").write_text("old")
-    (kept / "page.html").write_text("old")
     (kept / "mine.md").write_text("mine")
-    assert keep(done, kept) == ["summary.md", "tables"]
-    assert sorted(p.relative_to(kept).as_posix() for p in kept.rglob("*.*")) == [
-        *("mine.md", "summary.md", "tables/summary.csv")
-    ]
+    keep(done, kept)
+    names = {p.relative_to(kept).as_posix() for p in kept.rglob("*.*")}
+    assert {"mine.md", "summary.md", "tables/summary.csv", "plots/rounds_chosen.png"} <= names
+    assert "tables/old.csv" not in names
+    links = re.findall(r"plots/[^)]*", (kept / "summary.md").read_text())
+    assert links == [name for name in sorted(names) if name.startswith("plots/")] == ["plots/rounds_chosen.png"]

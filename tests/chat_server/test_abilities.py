@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from detailscribe.tools.errors import ModelError
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 from detailscribe.tools.vision import ChatCritic
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.grammar import parse
@@ -12,7 +12,7 @@ from detailscribe.tools.world.grammar import parse
 from ..agent.fakes import record
 from .clients import chat
 from .pictures import PROMPT, picture
-from .protocol import MODEL
+from .protocol import MODEL, form_of
 
 CONCEPTS = concepts_of(parse(PROMPT), PROMPT)
 IMAGE = record("00-00")
@@ -39,7 +39,7 @@ async def test_without_schemas_it_asks_in_words_and_gets_the_same_verdicts(serve
     assert answers["presence:cat"] == "pass"
     assert "unknown" not in answers.values()
     assert critique.refined_prompt.startswith(PROMPT)
-    used = {served.request.format for served in server.served if served.status == 200}
+    used = {form_of(served.request) for served in server.served if served.status == 200}
     assert used == {("json_schema", "json_object", "text")[len(cannot)]}
 
 

@@ -8,11 +8,11 @@ import openai
 import pytest
 from openai import OpenAI
 
+from detailscribe.tools.language.demo_server import opened
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import EmbeddedDecomposer
 
 from .faults import FAULTS, fault_sequence
-from .mind import opened
 from .pictures import PROMPT, picture
 from .protocol import MODEL
 

@@ -9,8 +9,9 @@ import re
 import pytest
 
 from detailscribe.tools.errors import ReplyError
+from detailscribe.tools.files import Store
 from detailscribe.tools.language.decomposer import ChatDecomposer
-from detailscribe.tools.store import Store
+from detailscribe.tools.language.demo_server import Subject, verdict_on
 from detailscribe.tools.vision import ChatCritic
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.grammar import parse
@@ -19,7 +20,6 @@ from detailscribe.tools.world.reading import probability
 from ..agent.fakes import record
 from .clients import chat
 from .faults import fault_sequence
-from .mind import Subject, checks, verdict_on
 from .pictures import PROMPT, picture
 
 LOOKS, READINGS = 800, 200
@@ -61,11 +61,11 @@ class Truth:
 def said(served):
     """Check and answer of everything that these replies say, in whatever state they are."""
     for reply in served:
-        if reply.answer is None or (reply.fault in VOID and not reply.request.wants_logprobs):
+        if reply.answer is None or (reply.fault in VOID and not reply.request.body.get("logprobs")):
             continue
-        if reply.request.wants_logprobs:
+        if reply.request.body.get("logprobs"):
             words = {token.strip().lower() for token in reply.answer.first or {}}
-            yield from ((id, ANSWERS[word]) for id, _ in checks(reply.request) for word in words & ANSWERS.keys())
+            yield from ((id, ANSWERS[word]) for id, _ in reply.request.checks for word in words & ANSWERS.keys())
         for verdict in re.findall(r'\{"check": [^{}]*\}', reply.answer.text):
             one = json.loads(verdict)
             yield one["check"], ANSWERS.get(one["answer"])

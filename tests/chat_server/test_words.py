@@ -4,18 +4,16 @@ import asyncio
 
 import pytest
 
-from detailscribe.tools.data.builder import Builder
-from detailscribe.tools.data.validation import what_is_wrong
+from detailscribe.tools.data.builder import Builder, what_is_wrong
+from detailscribe.tools.files import Store
+from detailscribe.tools.language.demo_server import sentence
 from detailscribe.tools.metrics import Sample
-from detailscribe.tools.metrics.phrases import ChatPhrases
-from detailscribe.tools.metrics.rubric import Rubric
-from detailscribe.tools.metrics.vqascore import VqaScore
-from detailscribe.tools.store import Store
+from detailscribe.tools.metrics.asking import Rubric, VqaScore
+from detailscribe.tools.metrics.blip_vqa import ChatPhrases
 
 from ..agent.fakes import record
 from .clients import chat
 from .pictures import PROMPT, picture
-from .words import sentence
 
 IMAGE = record("00-00")
 

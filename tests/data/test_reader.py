@@ -2,14 +2,17 @@
 
 import bz2
 import gzip
+import io
 import json
 import threading
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from detailscribe.tools.data import PromptRecord, distinct, read_prompts, write_prompts
+from detailscribe.tools.data import PromptRecord, distinct, read_prompts, read_rows, write_prompts
+from detailscribe.tools.data.reader import shown, stem
 from detailscribe.tools.errors import SettingsError
 
 
@@ -113,28 +116,151 @@ def test_only_as_much_is_read_as_is_asked_for(put):
     assert prompts(source, limit=2) == ["A cat", "A dog"]
 
 
+TWO = ["A cat", "A dog"]
+OBJECTS = [{"prompt": prompt} for prompt in TWO]
+TABLE = "prompt,id\nA cat,1\nA dog,2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("crlf.txt", "A cat\r\nA dog\r\n"),
+        ("cr.txt", "A cat\rA dog"),
+        ("list.json", json.dumps(OBJECTS)),
+        ("pretty.json", json.dumps(OBJECTS, indent=2)),
+        ("texts.json", json.dumps(TWO)),
+        ("by_id.json", json.dumps({"a": "A cat", "b": "A dog"})),
+        ("lines.json", lines(*OBJECTS)),
+        ("index.csv", ",prompt\n0,A cat\n1,A dog\n"),
+        ("semicolons.csv", TABLE.replace(",", ";")),
+        ("tabs.csv", TABLE.replace(",", "\t")),
+        ("spreadsheet.csv", f"sep=;\n{TABLE.replace(',', ';')}"),
+        ("drawbench.csv", "Prompts,Category\nA cat,x\nA dog,y\n"),
+        ("blanks.csv", " Prompt ,id\nA cat,1\n,\n\nA dog,2\n"),
+        ("spare_commas.csv", "prompt,id\nA cat,1,,\nA dog,2,,\n"),
+        ("captions.jsonl", lines({"file_name": "1.png", "caption": "A cat"}, {"Sentence": "A dog"})),
+        ("no_suffix", "\nA cat\nA dog\n"),
+        ("objects", f"\n{lines(*OBJECTS)}"),
+        ("list", json.dumps(OBJECTS)),
+        ("pretty.list", json.dumps(OBJECTS, indent=2)),
+        ("table.data", TABLE),
+        ("table.tab", TABLE.replace(",", "\t")),
+        ("semicolons", TABLE.replace(",", ";")),
+    ],
+)
+def test_files_are_read_as_people_and_programs_write_them(put, name, data):
+    rows = list(read_rows(put(name, data)))
+    assert [row.prompt for row in rows] == TWO
+    assert not any(name in row.others for row in rows for name in ("", "prompt"))
+
+
+@pytest.mark.parametrize("text", ["{a cat} in brackets", "[a cat] in brackets", "a cat, a prompt of few words"])
+def test_brackets_and_commas_alone_make_no_other_format(put, text):
+    assert prompts(put("notes", f"{text}\nA dog")) == [text, "A dog"]
+
+
+def test_a_table_of_unknown_suffix_is_known_by_its_content(put, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    table = pyarrow.table({"prompt": ["A cat"], "__index_level_0__": [7]})
+    parquet.write_table(table, tmp_path / "table")
+    [row] = read_rows(tmp_path / "table")
+    assert (row.prompt, row.others) == ("A cat", {})
+
+
+def test_a_row_keeps_what_its_source_says_and_its_place(put):
+    source = put("a.jsonl", "\n" + lines({"Prompt": " A cat ", "Tag": "t", "seed": 3, "x": float("nan")}))
+    [row] = read_rows(source)
+    assert (row.prompt, row.others) == (" A cat ", {"Tag": "t", "seed": 3, "x": None})
+    assert (row.where, row.number) == (f"line 2 of {source}", 1)
+
+
+def test_an_empty_prompt_is_a_row_and_no_record(put):
+    source = put("a.jsonl", lines({"prompt": ""}, {"prompt": None}))
+    assert [row.prompt for row in read_rows(source)] == ["", ""]
+    with pytest.raises(SettingsError, match=r"line 1 of .* has an empty prompt"):
+        list(read_prompts(source))
+
+
+def test_standard_input_is_read_and_stays_open(monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO(b"A cat\nA dog\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert [(row.prompt, row.where) for row in read_rows("-")][1] == ("A dog", "line 2 of standard input")
+    assert not stdin.closed
+
+
+def test_a_long_file_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "long.jsonl"
+    with path.open("w") as file:
+        for number in range(4000):
+            file.write(json.dumps({"prompt": f"A cat {number}", "note": "x" * 400}) + "\n")
+    tracemalloc.start()
+    count = sum(1 for _ in read_rows(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 4000
+    assert peak < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "known_by"),
+    [
+        ("https://me:secret@host/data/p.jsonl.gz?token=secret", "https://host/data/p.jsonl.gz", "p"),
+        ("simplecache::https://me:secret@host/p.csv?s=secret", "simplecache::https://host/p.csv", "p"),
+        ("zip://a.txt::https://host/x.zip?token=secret", "zip://a.txt::https://host/x.zip", "a"),
+        ("folder/a#1.txt", "folder/a#1.txt", "a#1"),
+        ("dataset:owner/name#test", "dataset:owner/name#test", "name"),
+        ("-", "standard input", "prompt"),
+    ],
+)
+def test_a_source_is_named_without_secrets(source, name, known_by):
+    assert shown(source) == name
+    assert stem(source) == known_by
+
+
+@pytest.mark.parametrize("scheme", ["memory", "nope", "s3"])
+def test_an_error_of_a_library_names_no_secret(scheme):
+    with pytest.raises(SettingsError, match=rf"cannot read {scheme}://host/p\.jsonl: ") as error:
+        list(read_rows(f"{scheme}://me:secret@host/p.jsonl?token=secret"))
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.jsonl", lines(OBJECT) + "{oops\n", "line 2 is no JSON"),
-        ("a.jsonl", lines(OBJECT, [1]), "line 2 is neither an object nor a text"),
-        ("a.jsonl", lines({"x": 1}), "record 1 holds no text in prompt, caption, text; it has x"),
-        ("a.jsonl", lines({"prompt": "  "}), "record 1 holds no text"),
-        ("a.jsonl", b"\xff\xfe\n", "line 1 is no UTF-8"),
-        ("a.json", '{"a": [], "b": []}', "holds no list of prompts"),
-        ("a.parquet", "no parquet", "a.parquet"),
-        ("a.doc", "", "'doc' is no known format; name one with --format: jsonl"),
-        ("a.txt.gz", "no gzip", "cannot read"),
+        ("a.jsonl", lines(OBJECT) + "{oops\n", "line 2 of {} is no JSON"),
+        ("a.jsonl", lines(OBJECT, [1]), "line 2 of {} is neither an object nor a text"),
+        ("a.jsonl", "[" * 100_000, "line 1 of {} is no JSON"),
+        ("a.jsonl", lines({"x": 1}), "line 1 of {} has no column prompt, "),
+        ("a.jsonl", lines({"prompt": ["A cat"]}), "line 1 of {} holds no text in prompt"),
+        ("a.jsonl", '{"prompt": "A \\ud83d"}', "line 1 of {} holds no text in prompt"),
+        ("a.jsonl", lines({"prompt": "  "}), "line 1 of {} has an empty prompt"),
+        ("a.jsonl", b"\xff\xfe\n", "line 1 of {} is no UTF-8"),
+        ("a.json", '{"a": [], "b": []}', "the whole of {} is no list of prompts"),
+        ("a.json", '{"prompt": "A cat",\n oops}', "line 2 of {} is no JSON"),
+        ("a.json", "[" * 100_000, "{} is no JSON"),
+        ("a.csv", 'prompt,id\nA cat,1\n"A dog,2\n', "row 2 of {} cannot be read"),
+        ("a.csv", "prompt,id\nA cat, with a hat,1\n", "row 1 of {} has more cells"),
+        ("a.csv", ",prompt\n0,A cat,with a hat\n", "row 1 of {} has more cells"),
+        ("a.csv", "A cat\nA dog\n", "row 1 of {} has no column prompt, "),
+        ("a.csv", "prompt\nA café\n".encode("latin-1"), "{} is no UTF-8"),
+        ("a.parquet", "no parquet", "{}"),
+        ("a.xlsx", b"PK\x03\x04", "{} is no text: name one of these formats: jsonl"),
+        ("a.txt.gz", "no gzip", "cannot read {}"),
+        ("a.txt", "", "there is no prompt in {}"),
+        ("a.csv", "prompt,id\n", "there is no prompt in {}"),
+        ("a", "\n \n", "there is no prompt in {}"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(put, name, data, words):
+def test_what_is_wrong_is_reported_with_its_place(put, name, data, words):
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     source = put(name, data)
     with pytest.raises(SettingsError) as error:
         list(read_prompts(source))
-    assert words in str(error.value)
-    assert source in str(error.value)
+    assert words.replace("{}", source) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("source", ["/no/such/file.txt", "nowhere://x/file.txt", "https://127.0.0.1:9/a.txt"])
@@ -218,9 +344,9 @@ def test_empty_captions_of_tables_from_the_web_are_left_out_where_that_is_asked_
     ]
     nulls = put("laion.jsonl", lines({"TEXT": None}, {"TEXT": "A cat"}))
     assert prompts(nulls, skip_empty=True) == ["A cat"]
-    with pytest.raises(SettingsError, match="record 2 holds no text"):
+    with pytest.raises(SettingsError, match=r"row 2 of .* has an empty prompt"):
         prompts(source)
-    with pytest.raises(SettingsError, match="record 1 holds no text in title"):
+    with pytest.raises(SettingsError, match=r"row 1 of .* has no column title"):
         prompts(source, skip_empty=True, column="title")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ from transformers import (
     T5EncoderModel,
 )
 
+from detailscribe.state import Attempt, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 WORDS = ["a", "cat", "dog", "red", "blue", "holding", "riding", "boat", "and"]
 STEPS = 6
@@ -168,3 +170,25 @@ def store(tmp_path) -> Store:
 @pytest.fixture
 def model(folders) -> LocalDiffusion:
     return LocalDiffusion.load(folders["one_clip"], steps=STEPS)
+
+
+class Draw:
+    """Carries attempts out in few words; a refinement is one with a ``source``."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __call__(
+        self, model, id: str = "a", prompt: str = "a cat", seed: int = 5, *, source: ImageRecord | None = None, **more
+    ) -> Coroutine[None, None, ImageRecord]:
+        progress = more.pop("progress", None)
+        if source is not None:
+            lineage = {"round": 1, "source": source.id, "operator": "resume", "parent": source.id}
+            more = lineage | more
+        attempt = Attempt(id=id, prompt=prompt, seed=seed, **more)
+        return model.draw(attempt, self.store, source=source, progress=progress)
+
+
+@pytest.fixture
+def draw(store) -> Draw:
+    return Draw(store)

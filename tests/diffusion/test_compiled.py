@@ -8,7 +8,6 @@ import torch
 
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.roles import GenerateRequest
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,17 +17,15 @@ pytestmark = [
 ]
 
 
-async def test_alone_an_image_is_the_same_and_in_a_batch_within_rounding(folders, store):
+async def test_alone_an_image_is_the_same_and_in_a_batch_within_rounding(folders, store, draw):
     plain = LocalDiffusion.load(folders["one_clip"], steps=3)
     compiled = LocalDiffusion.load(folders["one_clip"], steps=3, compiled=True)
-    requests = [GenerateRequest(id, 0, "a cat", seed) for seed, id in enumerate("ab")]
-    [expected] = await plain.generate(requests[:1], store)
-    latent = read_latent(store, expected.latent)
-    [alone] = await compiled.generate(requests[:1], store)
+    latent = read_latent(store, (await draw(plain)).latent)
+    alone = await draw(compiled)
     assert torch.equal(read_latent(store, alone.latent), latent)
-    together, _ = await asyncio.gather(*(compiled.generate([request], store) for request in requests))
+    together, _ = await asyncio.gather(draw(compiled), draw(compiled, "b", seed=6))
     assert compiled.statistics.passes == 6
-    torch.testing.assert_close(read_latent(store, together[0].latent), latent, atol=1e-4, rtol=0)
+    torch.testing.assert_close(read_latent(store, together.latent), latent, atol=1e-4, rtol=0)
 
 
 @pytest.mark.gpu

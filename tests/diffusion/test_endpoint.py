@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.png import read_record
 from detailscribe.tools.errors import MissingLatentError, ModelError, ReplyError, SettingsError
 from detailscribe.tools.language.settings import ChatSettings
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 
 KEY = "sk-very-secret"
 
@@ -110,14 +110,14 @@ def diffusion(endpoint: Endpoint, path: str = "/v1", server: dict[str, Any] | No
     return EndpointDiffusion(EndpointSettings(server=ChatSettings(**chat | (server or {})), **more))
 
 
-def a(prompt: str = "a cat in red", id: str = "a", **more: Any) -> GenerateRequest:
-    return GenerateRequest(id, 0, prompt, 7, **more)
+def a(prompt: str = "a cat in red", id: str = "a", **more: Any) -> Attempt:
+    return Attempt(id=id, prompt=prompt, seed=7, **more)
 
 
 async def test_a_prompt_becomes_an_image(endpoint, store):
     told: list[tuple[str, int, int]] = []
     model = diffusion(endpoint, price=0.04, quality="hd", extra={"style": "natural"})
-    [image] = await model.generate([a(keep_steps=(1, 2))], store, lambda *part: told.append(part))
+    image = await model.draw(a(keep_steps=(1, 2)), store, progress=lambda *part: told.append(part))
     assert endpoint.asked == [
         {
             "prompt": "a cat in red",
@@ -141,23 +141,23 @@ async def test_a_prompt_becomes_an_image(endpoint, store):
 
 async def test_a_picture_may_come_as_a_url_and_in_another_format(endpoint, store):
     endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/red.jpg", revised_prompt="A red cat.")
-    [image] = await diffusion(endpoint).generate([a(parent="b")], store)
+    image = await diffusion(endpoint).draw(a(parent="b"), store)
     assert (image.origin, image.parent, image.revised_prompt) == ("reseed", "b", "A red cat.")
     with Image.open(store.path(image.path)) as seen:
         assert (seen.format, seen.size) == ("PNG", (48, 32))
 
 
 async def test_a_seed_is_said_to_count_only_where_it_is_sent(endpoint, store):
-    [without] = await diffusion(endpoint).generate([a()], store)
-    [sent] = await diffusion(endpoint, send_seed=True).generate([a()], store)
+    without = await diffusion(endpoint).draw(a(), store)
+    sent = await diffusion(endpoint, send_seed=True).draw(a(), store)
     assert (without.seed, without.seeded, sent.seed, sent.seeded) == (7, False, 7, True)
     assert ["seed" in asked for asked in endpoint.asked] == [False, True]
 
 
 async def test_there_is_no_latent_and_that_is_said(endpoint, store):
-    [image] = await diffusion(endpoint).generate([a()], store)
+    image = await diffusion(endpoint).draw(a(), store)
     assert (image.latent, image.trajectory) == (None, {})
-    with pytest.raises(MissingLatentError, match="drawn by a server that gives no latents"):
+    with pytest.raises(MissingLatentError, match="gives no latents"):
         read_latent(store, image.latent)
 
 
@@ -169,8 +169,8 @@ async def test_images_come_in_the_order_of_the_requests_and_only_so_many_at_once
         return drawn(asked)
 
     endpoint.answer = slowly
-    requests = [a(f"a cat in {colour}", colour) for colour in delays]
-    images = await diffusion(endpoint, server={"concurrency": 2}).generate(requests, store)
+    model = diffusion(endpoint, server={"concurrency": 2})
+    images = await asyncio.gather(*(model.draw(a(f"a cat in {colour}", colour), store) for colour in delays))
     assert [image.id for image in images] == ["red", "green", "blue"]
     for image in images:
         with Image.open(store.path(image.path)) as seen, Image.new("RGB", (1, 1), image.id) as wanted:
@@ -181,23 +181,22 @@ async def test_images_come_in_the_order_of_the_requests_and_only_so_many_at_once
 def test_one_model_serves_one_event_loop_after_another(endpoint, store):
     model = diffusion(endpoint)
     for id in "ab":
-        [image] = asyncio.run(model.generate([a(id=id)], store))
-        assert image.id == id
+        assert asyncio.run(model.draw(a(id=id), store)).id == id
 
 
-async def test_taking_an_image_up_again_is_refused_in_one_line(endpoint, store):
+async def test_a_refinement_is_refused_in_one_line(endpoint, store):
     model = diffusion(endpoint)
-    [image] = await model.generate([a()], store)
-    request = RedenoiseRequest("b", 1, "a dog", image, "inject", 4, 7)
-    with pytest.raises(SettingsError, match=r"\A.*draws anew and cannot.*use the policy 'best_of_n'.*\Z"):
-        await model.redenoise([request], store)
-    assert await model.redenoise([], store) == []
+    image = await model.draw(a(), store)
+    attempt = a(id="b", source="a", parent="a", operator="inject", start_step=4)
+    with pytest.raises(SettingsError, match=r"\A.*cannot refine.*use the policy 'best_of_n'.*\Z"):
+        await model.draw(attempt, store, source=image)
+    assert len(endpoint.asked) == 1
 
 
 @pytest.mark.parametrize("asked", [{"stop_step": 2}, {"steps": 20}, {"guidance": 7.0}])
 async def test_what_only_a_model_of_ones_own_can_do_is_refused_before_anything_is_paid(endpoint, store, asked):
     with pytest.raises(SettingsError, match=f"takes no {next(iter(asked))}"):
-        await diffusion(endpoint).generate([a(), a(id="b", **asked)], store)
+        await diffusion(endpoint).draw(a(**asked), store)
     assert not endpoint.asked
 
 
@@ -214,15 +213,15 @@ async def test_what_only_a_model_of_ones_own_can_do_is_refused_before_anything_i
 async def test_what_the_user_must_mend_is_one_line(endpoint, store, status, message, says):
     endpoint.answer = refusal(status, message)
     with pytest.raises(ModelError, match=rf"\A.*{says}.*\Z") as caught:
-        await diffusion(endpoint).generate([a()], store)
+        await diffusion(endpoint).draw(a(), store)
     assert KEY not in str(caught.value)
 
 
 async def test_a_wrong_path_and_a_server_that_is_not_there_are_one_line(endpoint, store):
     with pytest.raises(ModelError, match=r"draws no images \(404\)"):
-        await diffusion(endpoint, "/elsewhere").generate([a()], store)
+        await diffusion(endpoint, "/elsewhere").draw(a(), store)
     with pytest.raises(ModelError, match="cannot be reached: is it running"):
-        await diffusion(endpoint, server={"base_url": "http://127.0.0.1:9/v1"}).generate([a()], store)
+        await diffusion(endpoint, server={"base_url": "http://127.0.0.1:9/v1"}).draw(a(), store)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,7 @@ async def test_a_wrong_path_and_a_server_that_is_not_there_are_one_line(endpoint
 async def test_no_picture_is_a_reply_error_that_keeps_what_was_asked(endpoint, store, answer, reason):
     endpoint.answer = answer
     with pytest.raises(ReplyError, match=r"\Adraw-3@127.0.0.1:\d+ drew no picture: .*\Z") as caught:
-        await diffusion(endpoint).generate([a()], store)
+        await diffusion(endpoint).draw(a(), store)
     assert reason in caught.value.reason
     [exchange] = caught.value.exchanges
     assert (exchange.prompt, exchange.money) == ("a cat in red", 0)
@@ -262,12 +261,12 @@ async def test_no_picture_is_a_reply_error_that_keeps_what_was_asked(endpoint, s
 async def test_a_url_with_no_picture_behind_it_is_a_reply_error(endpoint, store, url, reason):
     endpoint.answer = lambda asked: reply(url=url.format(endpoint.url))
     with pytest.raises(ReplyError, match=reason):
-        await diffusion(endpoint).generate([a()], store)
+        await diffusion(endpoint).draw(a(), store)
 
 
 async def test_the_key_is_not_sent_to_where_the_picture_lies(endpoint, store):
     endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/red.jpg")
-    await diffusion(endpoint).generate([a()], store)
+    await diffusion(endpoint).draw(a(), store)
     assert endpoint.keys == [f"Bearer {KEY}", None]
 
 
@@ -275,19 +274,22 @@ async def test_a_slow_server_is_a_reply_error(endpoint, store):
     late = threading.Event()
     endpoint.answer = lambda asked: (late.wait(5), drawn(asked))[1]
     with pytest.raises(ReplyError, match=r"timed out after 0.1 s"):
-        await diffusion(endpoint, server={"timeout": 0.1}).generate([a()], store)
+        await diffusion(endpoint, server={"timeout": 0.1}).draw(a(), store)
     late.set()
 
 
-async def test_trouble_is_tried_again_and_one_failure_waits_for_the_others(endpoint, store):
+async def test_trouble_is_tried_again_and_one_failure_spoils_no_other_image(endpoint, store):
     said = iter([refusal(500, "oops")({}), drawn({"prompt": "red"})])
     endpoint.answer = lambda asked: next(said)
-    [image] = await diffusion(endpoint, server={"transport_retries": 1}).generate([a()], store)
+    image = await diffusion(endpoint, server={"transport_retries": 1}).draw(a(), store)
     assert image.id == "a"
     endpoint.answer = lambda asked: refusal(500, "oops")(asked) if "bad" in asked["prompt"] else drawn(asked)
-    with pytest.raises(ReplyError):
-        await diffusion(endpoint).generate([a("bad"), a(id="good")], store)
-    assert store.path("images/good.png").exists()
+    model = diffusion(endpoint)
+    bad, good = await asyncio.gather(
+        model.draw(a("bad"), store), model.draw(a(id="good"), store), return_exceptions=True
+    )
+    assert isinstance(bad, ReplyError)
+    assert store.path(good.path).exists()
 
 
 def test_openais_own_server_wants_a_key():
@@ -297,6 +299,6 @@ def test_openais_own_server_wants_a_key():
 
 async def test_a_key_is_nowhere_in_a_run_folder(endpoint, store):
     endpoint.answer = lambda asked: reply(**drawn(asked)[1]["data"][0], revised_prompt=f"A cat holding {KEY}.")
-    [image] = await diffusion(endpoint).generate([a()], store)
+    image = await diffusion(endpoint).draw(a(), store)
     assert image.revised_prompt == "A cat holding ***."
     assert not [file for file in store.root.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]

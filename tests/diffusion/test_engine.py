@@ -11,12 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detailscribe.tools.diffusion.denoise import Kind, Sample
 from detailscribe.tools.diffusion.embeddings import Embedding
-from detailscribe.tools.diffusion.engine import BEGUN, Engine, Statistics
-from detailscribe.tools.diffusion.engine_passes import Limits, next_pass
-from detailscribe.tools.diffusion.engine_ticket import Done, Work
-from detailscribe.tools.diffusion.schedule import Schedule
+from detailscribe.tools.diffusion.engine import BEGUN, Done, Engine, Kind, Statistics, Work, next_pass
+from detailscribe.tools.diffusion.sampling import Sample, Schedule
 from detailscribe.tools.errors import ModelError
 
 NO_ROOM = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
@@ -25,7 +22,7 @@ NO_ROOM = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCP
 def sample(steps: int = 3, start: int = 0, tokens: int = 1, guidance: float = 1.0) -> Sample:
     sigmas = torch.linspace(1, 0, steps + 1)
     words = Embedding(torch.zeros(tokens, 2), torch.zeros(2))
-    return Sample(torch.zeros(1, 2, 2), start, steps, Schedule(sigmas, 1000 * sigmas[:-1]), words, words, guidance)
+    return Sample(torch.zeros(1, 2, 2), Schedule(sigmas, 1000 * sigmas[:-1]), words, words, guidance, start)
 
 
 class Denoiser:
@@ -46,7 +43,7 @@ class Denoiser:
             raise self.error
         self.passes.append([self.names[id(one)] for one in samples])
         for one in samples:
-            one.take(-torch.ones(1, 2, 2))
+            one.take_step(-torch.ones(1, 2, 2))
 
     async def draw(self, name: int, one: Sample | None = None, **more: Callable[[Sample], object]) -> Done[int]:
         one = one or sample()
@@ -112,10 +109,9 @@ kinds = st.builds(Kind, st.sampled_from([(1,), (2,)]), st.integers(1, 4), st.boo
 def test_every_image_gets_all_its_steps_in_full_passes(images, most):
     """The oldest is in every pass, and with it those that fit it with least padding."""
     left = [steps for _, steps in images]
-    limits = Limits(most)
     while flight := [i for i, steps in enumerate(left) if steps]:
         here = [images[i][0] for i in flight]
-        taken = next_pass(here, limits)
+        taken = next_pass(here, lambda kind: most)
         padding = {i: abs(kind.tokens - here[0].tokens) for i, kind in enumerate(here) if kind.fits(here[0])}
         waiting = [(padding[i], i) for i in padding if i not in taken]
         assert taken[0] == 0
@@ -188,6 +184,28 @@ async def test_a_failure_of_one_leaves_the_others_alone(part):
     assert outcomes[1].result == 3
 
 
+@pytest.mark.parametrize("part", ["begin", "pass", "on_step", "finish", "kind"])
+async def test_whatever_the_engines_thread_raises_reaches_the_caller(part, monkeypatch):
+    """asyncio refuses to raise ``StopIteration``, as ``next(module.parameters())`` of a module without any does."""
+
+    def ends(*called: object) -> None:
+        next(iter([]))
+
+    denoiser = Denoiser()
+    work = {"begin": sample, "finish": lambda one: 0} | ({part: ends} if part not in ("pass", "kind") else {})
+    denoiser.before = ends if part == "pass" else denoiser.before
+    denoiser.engine._advance = lambda samples: (denoiser.before(), [one.take_step(one.latent) for one in samples])
+    if part == "kind":
+        monkeypatch.setattr(Kind, "of", ends)
+        monkeypatch.setattr(threading, "excepthook", lambda raised: None)
+    with pytest.raises(ModelError, match="StopIteration"):
+        await asyncio.wait_for(denoiser.engine.run(Work(**work)), 5)
+    assert await ended()
+    monkeypatch.undo()
+    denoiser.before = lambda: None
+    assert (await denoiser.engine.run(Work(sample, lambda one: one.step))).result == 3
+
+
 async def test_a_cancelled_image_leaves_at_the_next_step():
     denoiser = Denoiser()
     begun, go_on = threading.Event(), threading.Event()
@@ -205,8 +223,7 @@ async def test_a_cancelled_image_leaves_at_the_next_step():
 async def test_time_is_shared_out_by_rows(monkeypatch):
     """A guided image has two of three rows of every pass, and the third image has to wait for both."""
     now = [0.0]
-    for module in ("engine", "engine_ticket"):
-        monkeypatch.setattr(f"detailscribe.tools.diffusion.{module}.perf_counter", lambda: now[0])
+    monkeypatch.setattr("detailscribe.tools.diffusion.engine.perf_counter", lambda: now[0])
     denoiser = Denoiser(max_batch=2)
     denoiser.before = lambda: now.append(now.pop() + 3.0)
     guided, plain, last = await denoiser.draw_all(sample(guidance=2.0), sample(), sample())

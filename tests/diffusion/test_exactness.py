@@ -10,7 +10,6 @@ from PIL import Image, ImageChops
 from detailscribe.state import ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 
 STEPS = 6
 PROMPT, OTHER = "a cat holding a blue boat", "a red dog riding a boat and a cat holding a blue boat"
@@ -97,15 +96,23 @@ def model(folder) -> LocalDiffusion:
     return LocalDiffusion.load(folder, steps=STEPS)
 
 
-async def draw(model, store, id="drawn", prompt=PROMPT) -> ImageRecord:
-    [image] = await model.generate([GenerateRequest(id, 0, prompt, SEED, keep_steps=EVERY)], store)
-    return image
+@pytest.fixture
+def first(draw, model):
+    """Draws with every step kept."""
+
+    def drawn(id="drawn", prompt=PROMPT, of=None):
+        return draw(of or model, id, prompt, SEED, keep_steps=EVERY)
+
+    return drawn
 
 
-async def redraw(model, store, source, operator, step, prompt=PROMPT) -> ImageRecord:
-    request = RedenoiseRequest(f"{operator}-{step}", 1, prompt, source, operator, step, SEED)
-    [image] = await model.redenoise([request], store)
-    return image
+@pytest.fixture
+def redraw(draw, model):
+    def drawn(source, operator, step, prompt=PROMPT, of=None):
+        id = f"{operator}-{step}"
+        return draw(of or model, id, prompt, SEED, source=source, operator=operator, start_step=step)
+
+    return drawn
 
 
 def same_pixels(store, record: ImageRecord, picture: Image.Image) -> bool:
@@ -114,48 +121,48 @@ def same_pixels(store, record: ImageRecord, picture: Image.Image) -> bool:
 
 
 @pytest.mark.parametrize("guidance", [4.5, 1.0])
-async def test_one_image_is_the_pipelines(folder, stock, store, guidance):
+async def test_one_image_is_the_pipelines(folder, stock, store, guidance, first):
     model = LocalDiffusion.load(folder, steps=STEPS, guidance=guidance)
-    image = await draw(model, store)
+    image = await first(of=model)
     assert torch.equal(read_latent(store, image.latent), stock.draw(PROMPT, guidance))
     assert same_pixels(store, image, stock.draw(PROMPT, guidance, "pil"))
 
 
-async def test_steps_and_guidance_of_a_request_are_the_pipelines(model, stock, store):
-    [image] = await model.generate([GenerateRequest("a", 0, PROMPT, SEED, steps=3, guidance=2.3)], store)
+async def test_steps_and_guidance_of_an_attempt_are_the_pipelines(model, stock, store, draw):
+    image = await draw(model, "a", PROMPT, SEED, steps=3, guidance=2.3)
     assert torch.equal(read_latent(store, image.latent), stock.draw(PROMPT, 2.3, num_inference_steps=3))
     assert (image.steps, image.guidance, image.evaluations) == (3, 2.3, 6)
 
 
-async def test_in_bfloat16_too(folder, store):
+async def test_in_bfloat16_too(folder, store, first, redraw):
     """As on a GPU; the latent is kept in the model's own precision."""
     model = LocalDiffusion.load(folder, steps=STEPS, precision="bf16")
-    image = await draw(model, store)
+    image = await first(of=model)
     latent = read_latent(store, image.latent)
     assert latent.dtype == torch.bfloat16
     assert torch.equal(latent, Stock(folder, torch.bfloat16).draw(PROMPT))
-    again = await redraw(model, store, image, "resume", 2)
+    again = await redraw(image, "resume", 2, of=model)
     assert torch.equal(read_latent(store, again.latent), latent)
 
 
-async def test_the_prompt_matters(model, store):
-    one, two = [await draw(model, store, id, prompt) for id, prompt in (("one", PROMPT), ("two", OTHER))]
+async def test_the_prompt_matters(model, store, first):
+    one, two = [await first(id, prompt) for id, prompt in (("one", PROMPT), ("two", OTHER))]
     assert not torch.allclose(read_latent(store, one.latent), read_latent(store, two.latent), atol=1e-3)
 
 
-async def test_resuming_at_every_step_is_the_uninterrupted_run(model, store):
-    source = await draw(model, store)
+async def test_resuming_at_every_step_is_the_uninterrupted_run(model, store, first, redraw):
+    source = await first(of=model)
     final = read_latent(store, source.latent)
     for step in EVERY:
-        image = await redraw(model, store, source, "resume", step)
+        image = await redraw(source, "resume", step, of=model)
         assert torch.equal(read_latent(store, image.latent), final), step
 
 
 @pytest.mark.parametrize("step", [0, 1, 3, 5])
-async def test_resuming_with_another_prompt_is_a_swap_of_both_embeddings(model, store, stock, step):
+async def test_resuming_with_another_prompt_is_a_swap_of_both_embeddings(model, store, stock, step, first, redraw):
     """The other prompt has more tokens, so that a swap inside one run needs the embedding of a new shape."""
-    source = await draw(model, store)
-    image = await redraw(model, store, source, "resume", step, OTHER)
+    source = await first(of=model)
+    image = await redraw(source, "resume", step, OTHER, of=model)
     tokens, pooled = stock.both(OTHER)
 
     def swap(pipe, done, timestep, tensors):
@@ -166,11 +173,11 @@ async def test_resuming_with_another_prompt_is_a_swap_of_both_embeddings(model, 
 
 
 @pytest.mark.parametrize("step", [0, 1, 3, 5])
-async def test_without_swap_pooled_the_tokens_alone_are_swapped(folder, store, stock, step):
+async def test_without_swap_pooled_the_tokens_alone_are_swapped(folder, store, stock, step, first, redraw):
     """As in the code published with the paper; from step 0 the drawing is all of the other prompt."""
     model = LocalDiffusion.load(folder, steps=STEPS, swap_pooled=False)
-    source = await draw(model, store)
-    image = await redraw(model, store, source, "resume", step, OTHER)
+    source = await first(of=model)
+    image = await redraw(source, "resume", step, OTHER, of=model)
     tokens, pooled = stock.both(OTHER)
     pooled = torch.cat([pooled[:1], stock.both(PROMPT)[1][1:]])
 
@@ -182,24 +189,24 @@ async def test_without_swap_pooled_the_tokens_alone_are_swapped(folder, store, s
 
 
 @pytest.mark.parametrize("step", [0, 2, 5])
-async def test_resuming_is_image_to_image_from_the_kept_latent(model, store, stock, step):
-    source = await draw(model, store)
+async def test_resuming_is_image_to_image_from_the_kept_latent(model, store, stock, step, first, redraw):
+    source = await first(of=model)
     kept = read_latent(store, source.trajectory[step])
-    image = await redraw(model, store, source, "resume", step, OTHER)
+    image = await redraw(source, "resume", step, OTHER, of=model)
     assert torch.equal(read_latent(store, image.latent), stock.again(OTHER, step, kept, latents=kept[None]))
 
 
 @pytest.mark.parametrize("step", [0, 2, 5])
-async def test_injecting_is_image_to_image_from_the_final_latent(model, store, stock, step):
-    source = await draw(model, store)
-    image = await redraw(model, store, source, "inject", step, OTHER)
+async def test_injecting_is_image_to_image_from_the_final_latent(model, store, stock, step, first, redraw):
+    source = await first(of=model)
+    image = await redraw(source, "inject", step, OTHER, of=model)
     assert torch.equal(read_latent(store, image.latent), stock.again(OTHER, step, read_latent(store, source.latent)))
 
 
 @pytest.mark.parametrize("operator", ["inject", "resume"])
-async def test_at_strength_zero_nothing_changes(model, store, operator):
-    source = await draw(model, store)
-    image = await redraw(model, store, source, operator, STEPS, OTHER)
+async def test_at_strength_zero_nothing_changes(model, store, operator, first, redraw):
+    source = await first(of=model)
+    image = await redraw(source, operator, STEPS, OTHER, of=model)
     assert store.read(image.latent) == store.read(source.latent)
     with Image.open(store.path(source.path)) as picture:
         assert same_pixels(store, image, picture)

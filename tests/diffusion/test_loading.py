@@ -1,5 +1,6 @@
 """A model loads whole and quietly, or ends in one line."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion, placement
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.placement import Placement, choose_placement, put
 from detailscribe.tools.errors import ModelError, SettingsError
-from detailscribe.tools.roles import GenerateRequest
 from detailscribe.tools.world.autoencoder import CellAutoencoder
 
 
@@ -86,11 +87,11 @@ def test_a_first_run_says_nothing(folders, tmp_path):
     code = f"""
 import asyncio
 from pathlib import Path
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 model = LocalDiffusion.load(Path({str(folders["one_clip"])!r}), steps=2)
-asyncio.run(model.generate([GenerateRequest("a", 0, "a cat", 1)], Store("run")))
+asyncio.run(model.draw(Attempt(id="a", prompt="a cat", seed=1), Store("run")))
 """
     done = run(code, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -162,7 +163,7 @@ def test_bars_are_as_before_after_loading(folders):
 
 
 async def latent(model: LocalDiffusion, store, prompt: str = "a cat", id: str = "a") -> torch.Tensor:
-    [image] = await model.generate([GenerateRequest(id, 0, prompt, 5)], store)
+    image = await model.draw(Attempt(id=id, prompt=prompt, seed=5), store)
     return read_latent(store, image.latent)
 
 
@@ -187,7 +188,7 @@ async def test_a_t5_that_is_loaded_once_is_gone_while_the_denoiser_runs(folders,
     loads = count_loads(reader)
     model.pipe.transformer.register_forward_hook(lambda *called: seen.append(reader.is_loaded))
     assert not reader.is_loaded
-    await model.generate([GenerateRequest("a", 0, "a cat", 1), GenerateRequest("b", 0, "a dog", 1)], store)
+    await asyncio.gather(latent(model, store, "a cat", "a"), latent(model, store, "a dog", "b"))
     assert (len(loads), set(seen)) == (1, {False}), "two prompts and the empty one are read together"
     await latent(model, store, "a dog", "c")
     assert len(loads) == 1, "what was read is remembered"
@@ -196,8 +197,8 @@ async def test_a_t5_that_is_loaded_once_is_gone_while_the_denoiser_runs(folders,
 
 
 def count_loads(reader) -> list[int]:
-    loads, load = list[int](), reader._load
-    reader._load = lambda: loads.append(1) or load()
+    loads, load = list[int](), reader.load
+    reader.load = lambda: loads.append(1) or load()
     return loads
 
 

@@ -13,10 +13,10 @@ import torch
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
 
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.errors import MissingLatentError, ModelError, SettingsError
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 
 STEPS = 6
 TOLERANCE = 1e-4
@@ -24,12 +24,16 @@ TOLERANCE = 1e-4
 SHORT, LONG = "a cat", "a red dog riding a boat and a cat holding a blue boat"
 
 
-def generate(id: str, prompt: str = SHORT, **more) -> GenerateRequest:
-    return GenerateRequest(id, 0, prompt, seed=sum(id.encode()), **more)
+@pytest.fixture
+def one(draw):
+    """An image with the prompt and seed that its name gives; ``source`` makes it a refinement at step 2."""
 
+    def drawn(model, id, prompt=SHORT, source=None, **more):
+        if source is None:
+            return draw(model, id, prompt, sum(id.encode()), **more)
+        return draw(model, id, LONG, source.seed, source=source, **{"start_step": 2} | more)
 
-def redenoise(id: str, source, operator="resume", start_step=2, **more) -> RedenoiseRequest:
-    return RedenoiseRequest(id, 1, LONG, source, operator, start_step, source.seed, **more)
+    return drawn
 
 
 class Drawn(TypedDict):
@@ -49,12 +53,6 @@ class Counter:
         self.rows.append(len(kwargs["hidden_states"]))
 
 
-async def one(model, request, store):
-    act = model.redenoise if isinstance(request, RedenoiseRequest) else model.generate
-    [image] = await act([request], store)
-    return image
-
-
 async def rejoined() -> bool:
     """Whether the owner's thread ends by itself soon."""
     for _ in range(200):
@@ -64,8 +62,8 @@ async def rejoined() -> bool:
     return False
 
 
-async def test_a_record_says_how_the_image_was_made(model, store):
-    first, other = await model.generate([generate("a", keep_steps=(0, 2)), generate("b", LONG, parent="a")], store)
+async def test_a_record_says_how_the_image_was_made(model, one):
+    first, other = await asyncio.gather(one(model, "a", keep_steps=(0, 2)), one(model, "b", LONG, parent="a"))
     assert (first.id, first.origin, first.parent, first.prompt, first.round) == ("a", "generate", None, SHORT, 0)
     assert (first.steps, first.start_step, first.start_sigma, first.evaluations) == (STEPS, 0, 1.0, 2 * STEPS)
     assert (first.width, first.height, first.guidance, first.model) == (144, 144, 4.5, model.model)
@@ -74,7 +72,7 @@ async def test_a_record_says_how_the_image_was_made(model, store):
     assert min(first.seconds, other.seconds) > 0
     assert min(first.waited, other.waited) >= 0
 
-    again = await one(model, redenoise("c", first, keep_steps=(0, 2, 4)), store)
+    again = await one(model, "c", source=first, keep_steps=(0, 2, 4))
     assert (again.origin, again.parent, again.operator, again.start_step) == ("refine", "a", "resume", 2)
     assert again.start_sigma == pytest.approx(float(model.schedule.sigmas[2]))
     assert again.evaluations == 2 * (STEPS - 2)
@@ -85,94 +83,99 @@ async def test_a_record_says_how_the_image_was_made(model, store):
     }
 
 
-async def test_without_guidance_a_step_is_one_evaluation(folders, store):
+async def test_without_guidance_a_step_is_one_evaluation(folders, one):
     model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, guidance=1.0)
     count = Counter(model)
-    image = await one(model, generate("a"), store)
+    image = await one(model, "a")
     assert (image.evaluations, count.rows) == (STEPS, [1] * STEPS)
 
 
-async def test_callers_who_arrive_together_share_every_forward_pass(model, store):
+async def test_callers_who_arrive_together_share_every_forward_pass(model, one):
     count = Counter(model)
-    images = await asyncio.gather(*(one(model, generate(id), store) for id in "abc"))
+    images = await asyncio.gather(*(one(model, id) for id in "abc"))
     assert [image.id for image in images] == ["a", "b", "c"]
     assert count.rows == [6] * STEPS
 
 
-async def test_nodes_of_a_graph_share_every_forward_pass(model, store):
-    async def draw(request: GenerateRequest) -> dict[str, list[str]]:
-        return {"drawn": [(await one(model, request, store)).id]}
+async def test_nodes_of_a_graph_share_every_forward_pass(model, one):
+    async def draw(id: str) -> dict[str, list[str]]:
+        return {"drawn": [(await one(model, id)).id]}
 
     graph = StateGraph(Drawn)
     graph.add_node("draw", draw)
-    graph.add_conditional_edges(START, lambda state: [Send("draw", generate(id)) for id in "abcd"], ["draw"])
+    graph.add_conditional_edges(START, lambda state: [Send("draw", id) for id in "abcd"], ["draw"])
     count = Counter(model)
     assert await graph.compile().ainvoke({"drawn": []}) == {"drawn": ["a", "b", "c", "d"]}
     assert count.rows == [8] * STEPS
 
 
-async def test_a_batch_has_a_limit(folders, store):
+async def test_a_batch_has_a_limit(folders, one):
     model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, max_batch=2)
     count = Counter(model)
-    images = await model.generate([generate(id) for id in "abc"], store)
+    images = await asyncio.gather(*(one(model, id) for id in "abc"))
     assert [image.id for image in images] == ["a", "b", "c"]
     assert count.rows == [4] * STEPS + [2] * STEPS
 
 
-async def test_an_image_is_the_same_alone_and_in_a_mixed_batch(model, store):
+async def test_an_image_is_the_same_alone_and_in_a_mixed_batch(model, store, one):
     """Of two lengths of prompt and three start steps."""
-    source = await one(model, generate("s", keep_steps=(2,)), store)
-    requests = [generate("a"), generate("b", LONG), redenoise("c", source), redenoise("d", source, "inject", 4)]
-    together = await asyncio.gather(*(one(model, request, store) for request in requests))
+    source = await one(model, "s", keep_steps=(2,))
+    images = [
+        {"id": "a"},
+        {"id": "b", "prompt": LONG},
+        {"id": "c", "source": source},
+        {"id": "d", "source": source, "operator": "inject", "start_step": 4},
+    ]
+    together = await asyncio.gather(*(one(model, **image) for image in images))
     latents = [read_latent(store, image.latent) for image in together]
-    for request, latent in zip(requests, latents, strict=True):
-        alone = await one(model, request, store)
+    for image, latent in zip(images, latents, strict=True):
+        alone = await one(model, **image)
         assert (read_latent(store, alone.latent) - latent).abs().max() < TOLERANCE
 
 
-async def test_drawn_alone_an_image_is_the_same_to_the_last_bit(folders, store):
+async def test_drawn_alone_an_image_is_the_same_to_the_last_bit(folders, store, one):
     model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, batch_alone=True)
     count = Counter(model)
-    [together, _] = await model.generate([generate("a"), generate("b")], store)
+    together, _ = await asyncio.gather(one(model, "a"), one(model, "b"))
     latent = read_latent(store, together.latent)
-    alone = await one(model, generate("a"), store)
+    alone = await one(model, "a")
     assert torch.equal(read_latent(store, alone.latent), latent)
     assert set(count.rows) == {2}
 
 
-async def test_progress_counts_the_steps_that_are_run(model, store):
+async def test_progress_counts_the_steps_that_are_run(model, one):
     told: list[tuple[str, int, int]] = []
-    [source] = await model.generate([generate("a", keep_steps=(4,))], store, lambda *part: told.append(part))
+    source = await one(model, "a", keep_steps=(4,), progress=lambda *part: told.append(part))
     assert told == [("a", done, STEPS) for done in range(1, STEPS + 1)]
     told.clear()
-    await model.redenoise([redenoise("b", source, start_step=4)], store, lambda *part: told.append(part))
+    await one(model, "b", source=source, start_step=4, progress=lambda *part: told.append(part))
     assert told == [("b", 1, 2), ("b", 2, 2)]
 
 
-async def test_progress_sees_the_callers_context(model, store):
+async def test_progress_sees_the_callers_context(model, one):
     name, seen = contextvars.ContextVar[str]("name"), set[tuple[str, str]]()
 
     async def caller(id: str) -> None:
         name.set(f"of {id}")
-        await model.generate([generate(id)], store, lambda image, done, steps: seen.add((image, name.get())))
+        await one(model, id, progress=lambda image, done, steps: seen.add((image, name.get())))
 
     await asyncio.gather(caller("a"), caller("b"))
     assert seen == {("a", "of a"), ("b", "of b")}
 
 
-async def test_one_failure_spoils_nothing_else(model, store):
-    source = await one(model, generate("s", keep_steps=(2,)), store)
+async def test_one_failure_spoils_nothing_else(model, one):
+    source = await one(model, "s", keep_steps=(2,))
     gone = source.model_copy(update={"latent": "latents/gone.safetensors"})
 
     def broken(*part):
         raise RuntimeError("the caller's progress broke")
 
     outcomes = await asyncio.gather(
-        one(model, generate("a"), store),
-        one(model, redenoise("b", source, start_step=3), store),
-        one(model, redenoise("c", gone, "inject"), store),
-        model.generate([generate("d")], store, broken),
-        one(model, redenoise("e", source), store),
+        one(model, "a"),
+        one(model, "b", source=source, start_step=3),
+        one(model, "c", source=gone, operator="inject"),
+        one(model, "d", progress=broken),
+        one(model, "e", source=source),
         return_exceptions=True,
     )
     assert [outcome.id for outcome in outcomes if not isinstance(outcome, Exception)] == ["a", "e"]
@@ -182,7 +185,7 @@ async def test_one_failure_spoils_nothing_else(model, store):
     assert "progress broke" in str(outcomes[3])
 
 
-async def test_what_breaks_the_model_reaches_everyone_who_waits(model, store):
+async def test_what_breaks_the_model_reaches_everyone_who_waits(model, one):
     count = Counter(model)
 
     def breaks(step):
@@ -190,17 +193,17 @@ async def test_what_breaks_the_model_reaches_everyone_who_waits(model, store):
             raise MemoryError("no room")
 
     count.before = breaks
-    outcomes = await asyncio.gather(*(one(model, generate(id), store) for id in "ab"), return_exceptions=True)
+    outcomes = await asyncio.gather(*(one(model, id) for id in "ab"), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [MemoryError, MemoryError]
     count.rows.append(0)
-    assert (await one(model, generate("a"), store)).id == "a"
+    assert (await one(model, "a")).id == "a"
 
 
-async def test_a_cancelled_caller_leaves_the_others_alone(model, store):
+async def test_a_cancelled_caller_leaves_the_others_alone(model, store, one):
     count, begun, go_on = Counter(model), threading.Event(), threading.Event()
     count.before = lambda step: (begun.set(), go_on.wait(5))
-    leaving = asyncio.create_task(one(model, generate("a"), store))
-    staying = asyncio.create_task(one(model, generate("b"), store))
+    leaving = asyncio.create_task(one(model, "a"))
+    staying = asyncio.create_task(one(model, "b"))
     await asyncio.to_thread(begun.wait, 5)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -210,10 +213,10 @@ async def test_a_cancelled_caller_leaves_the_others_alone(model, store):
     assert not store.path("images/a.png").exists()
 
 
-async def test_work_that_nobody_waits_for_ends_early(model, store):
+async def test_work_that_nobody_waits_for_ends_early(model, store, one):
     count, begun = Counter(model), threading.Event()
     count.before = lambda step: (begun.set(), time.sleep(0.05))
-    task = asyncio.create_task(one(model, generate("a"), store))
+    task = asyncio.create_task(one(model, "a"))
     await asyncio.to_thread(begun.wait, 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -223,48 +226,60 @@ async def test_work_that_nobody_waits_for_ends_early(model, store):
     assert not store.path("images").exists()
 
 
-def test_each_event_loop_is_served_and_no_thread_is_left(model, store):
+def test_each_event_loop_is_served_and_no_thread_is_left(model, one):
     for id in "abc":
-        image = asyncio.run(one(model, generate(id), store))
+        image = asyncio.run(one(model, id))
         assert image.id == id
     assert asyncio.run(rejoined())
 
 
-def test_event_loops_of_different_threads_share_the_model(model, store):
+def test_event_loops_of_different_threads_share_the_model(model, one):
     with ThreadPoolExecutor(3) as pool:
-        images = list(pool.map(lambda id: asyncio.run(one(model, generate(id), store)), "abc"))
+        images = list(pool.map(lambda id: asyncio.run(one(model, id)), "abc"))
     assert [image.id for image in images] == ["a", "b", "c"]
 
 
-async def test_no_requests_are_no_work(model, store):
-    assert await model.generate([], store) == []
-    assert await rejoined()
+async def test_an_attempt_that_is_not_whole_is_a_fault_of_the_caller(model, store, one):
+    image = await one(model, "s")
+    for lacking in ({"id": None}, {"prompt": None}, {"seed": None}, {"source": "other", "operator": "inject"}):
+        with pytest.raises(ValueError, match=r"an attempt needs|was not given"):
+            await model.draw(Attempt(**{"id": "a", "prompt": SHORT, "seed": 1} | lacking), store, source=None)
+    with pytest.raises(ValueError, match="was not given"):
+        await model.draw(Attempt(id="a", prompt=SHORT, seed=1), store, source=image)
 
 
-async def test_steps_beyond_the_schedule_are_not_kept(model, store):
-    image = await one(model, generate("a", keep_steps=(4, STEPS, STEPS + 1)), store)
+async def test_a_record_gives_the_attempt_that_makes_it_again(model, store, one):
+    source = await one(model, "s", keep_steps=(2,))
+    refined = [await one(model, operator, source=source, operator=operator) for operator in ("resume", "inject")]
+    for image in (source, *refined):
+        again = await model.draw(image.attempt(), store, source=source if image.operator else None)
+        assert (again.digest, again.origin, again.prompt) == (image.digest, image.origin, image.prompt)
+
+
+async def test_steps_beyond_the_schedule_are_not_kept(model, one):
+    image = await one(model, "a", keep_steps=(4, STEPS, STEPS + 1))
     assert sorted(image.trajectory) == [4, STEPS]
 
 
-async def test_a_start_outside_the_schedule_is_refused(model, store):
-    source = await one(model, generate("s"), store)
+async def test_a_start_outside_the_schedule_is_refused(model, one):
+    source = await one(model, "s")
     with pytest.raises(SettingsError, match="from 0 to 6"):
-        await one(model, redenoise("a", source, "inject", STEPS + 1), store)
+        await one(model, "a", source=source, operator="inject", start_step=STEPS + 1)
 
 
-async def test_a_trajectory_of_another_length_cannot_be_resumed(model, store):
-    source = await one(model, generate("s", keep_steps=(2,)), store)
+async def test_a_trajectory_of_another_length_cannot_be_resumed(model, one):
+    source = await one(model, "s", keep_steps=(2,))
     other = LocalDiffusion(model.pipe, model.model, steps=4)
     with pytest.raises(SettingsError, match="ask for steps=6"):
-        await one(other, redenoise("a", source), store)
-    assert (await one(other, redenoise("a", source, "inject"), store)).steps == 4
+        await one(other, "a", source=source)
+    assert (await one(other, "a", source=source, operator="inject")).steps == 4
 
 
-async def test_a_latent_of_another_model_is_refused(model, folders, store):
-    source = await one(model, generate("s", keep_steps=(2,)), store)
+async def test_a_latent_of_another_model_is_refused(model, folders, one):
+    source = await one(model, "s", keep_steps=(2,))
     other = LocalDiffusion.load(folders["sd3"], steps=STEPS)
     with pytest.raises(ModelError, match="is of another model"):
-        await one(other, redenoise("a", source), store)
+        await one(other, "a", source=source)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"max_batch": 0}, {"guidance": -1.0}])
@@ -277,23 +292,23 @@ def test_the_attention_is_reported(model):
     assert model.attention == "flash_attention"
 
 
-async def test_a_closed_model_says_so(model, store):
-    await one(model, generate("a"), store)
+async def test_a_closed_model_says_so(model, one):
+    await one(model, "a")
     model.close()
     with pytest.raises(ModelError, match="load it again"):
-        await one(model, generate("b"), store)
+        await one(model, "b")
 
 
-async def test_a_refinement_reads_its_latent_from_memory(model, store):
-    source = await one(model, generate("s", keep_steps=(2,)), store)
+async def test_a_refinement_reads_its_latent_from_memory(model, store, one):
+    source = await one(model, "s", keep_steps=(2,))
     for reference in (source.latent, *source.trajectory.values()):
         store.path(reference).unlink()
-    assert (await one(model, redenoise("a", source), store)).start_step == 2
-    assert (await one(model, redenoise("b", source, "inject"), store)).start_step == 2
+    assert (await one(model, "a", source=source)).start_step == 2
+    assert (await one(model, "b", source=source, operator="inject")).start_step == 2
 
 
-async def test_a_run_goes_on_from_disk_after_a_kill(model, store):
-    source = await one(model, generate("s", keep_steps=(2,)), store)
+async def test_a_run_goes_on_from_disk_after_a_kill(model, store, one):
+    source = await one(model, "s", keep_steps=(2,))
     fresh = LocalDiffusion(model.pipe, model.model, steps=STEPS)
-    one_way, other = [await one(who, redenoise("a", source), store) for who in (model, fresh)]
+    one_way, other = [await one(who, "a", source=source) for who in (model, fresh)]
     assert read_latent(store, one_way.latent).equal(read_latent(store, other.latent))

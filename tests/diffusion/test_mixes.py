@@ -9,12 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detailscribe.state import ImageRecord
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 STEPS = 6
 TOLERANCE = 1e-4
@@ -49,17 +48,14 @@ class Bench:
         self.store, self.names = store, count()
         self.alone = LocalDiffusion.load(folder, steps=STEPS, batch_alone=True)
         self.model = LocalDiffusion(self.alone.pipe, self.alone.model, steps=STEPS, max_batch=3)
-        drawing = GenerateRequest("source", 0, PROMPTS[0], 5, keep_steps=tuple(range(STEPS)))
-        [self.source] = asyncio.run(self.alone.generate([drawing], store))
+        drawing = Attempt(id="source", prompt=PROMPTS[0], seed=5, keep_steps=range(STEPS))
+        self.source = asyncio.run(self.alone.draw(drawing, store))
 
     async def draw(self, model: LocalDiffusion, start: dict[str, Any], words: dict[str, Any]) -> torch.Tensor:
-        id, of = f"image-{next(self.names)}", {"round": 0, **start, **words}
-        made: list[ImageRecord]
-        if "operator" in start:
-            made = await model.redenoise([RedenoiseRequest(id, source=self.source, **of)], self.store)
-        else:
-            made = await model.generate([GenerateRequest(id, **of)], self.store)
-        return read_latent(self.store, made[0].latent)
+        id, source = f"image-{next(self.names)}", self.source if "operator" in start else None
+        lineage = {} if source is None else {"source": source.id, "parent": source.id}
+        image = await model.draw(Attempt(id=id, **lineage, **start, **words), self.store, source=source)
+        return read_latent(self.store, image.latent)
 
     async def together(self, mix: list[tuple[dict[str, Any], dict[str, Any], int]]) -> list[torch.Tensor]:
         async def late(start: dict[str, Any], words: dict[str, Any], turns: int) -> torch.Tensor:

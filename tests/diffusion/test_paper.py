@@ -5,16 +5,16 @@ steps the prompt's token embeddings are swapped for those of the refined prompt,
 for k = 0 the image is drawn from the refined prompt alone. We draw no step twice: we go on from the kept x_k.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from detailscribe.state import ImageRecord
+from detailscribe.state import Attempt, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
 
 STEPS, GUIDANCE, TOKENS = 7, 4.5, 512
 SWEEP = (0, 1, 2, 4)
@@ -65,16 +65,19 @@ def ours(folder, precision: str = "fp32", **more: Any) -> LocalDiffusion:
 
 
 async def sweep(model: LocalDiffusion, store, seed: int, name: str = "") -> dict[int, torch.Tensor]:
-    """The refined latents by k, all four in one call, from one drawing that kept its steps."""
+    """The refined latents by k, all four together, from one drawing that kept its steps."""
     source = await first(model, store, seed, name)
-    requests = [RedenoiseRequest(f"{name}k{k}", 1, REFINED, source, "resume", k, seed) for k in SWEEP]
-    images = await model.redenoise(requests, store)
+    images = await asyncio.gather(*(model.draw(refinement(source, k, name), store, source=source) for k in SWEEP))
     return {image.start_step: read_latent(store, image.latent) for image in images}
 
 
 async def first(model: LocalDiffusion, store, seed: int, name: str = "") -> ImageRecord:
-    [source] = await model.generate([GenerateRequest(f"{name}first", 0, FIRST, seed, keep_steps=SWEEP)], store)
-    return source
+    return await model.draw(Attempt(id=f"{name}first", prompt=FIRST, seed=seed, keep_steps=SWEEP), store)
+
+
+def refinement(source: ImageRecord, k: int, name: str = "") -> Attempt:
+    start = {"source": source.id, "operator": "resume", "start_step": k}
+    return Attempt(id=f"{name}k{k}", parent=source.id, prompt=REFINED, seed=source.seed, **start)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -114,8 +117,7 @@ async def test_a_sweep_costs_its_own_steps_and_each_prompt_is_read_once(folders,
         getattr(model.pipe, name).register_forward_hook(lambda *called, name=name: count(name))
     source = await first(model, store, SEEDS[0])
     for k in SWEEP:
-        request = RedenoiseRequest(f"k{k}", 1, REFINED, source, "resume", k, SEEDS[0])
-        [image] = await model.redenoise([request], store)
+        image = await model.draw(refinement(source, k), store, source=source)
         assert image.evaluations == 2 * (STEPS - k)
     assert calls == dict.fromkeys(encoders, 3), "the first prompt, the empty one and the refined one"
 

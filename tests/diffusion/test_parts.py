@@ -4,19 +4,19 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from detailscribe.tools.diffusion.embeddings import Encoder, encode
+from detailscribe.tools.diffusion.embeddings import Embedding, Encoder, decode, encode
 from detailscribe.tools.diffusion.latents import Latents, read_latent
-from detailscribe.tools.diffusion.noise import noise_for
-from detailscribe.tools.diffusion.schedule import euler_step, make_schedule, scale_noise
+from detailscribe.tools.diffusion.png import pixel_digest
+from detailscribe.tools.diffusion.sampling import Sample, denoise, draw_noise, inject, make_schedule
 from detailscribe.tools.errors import MissingLatentError
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 CPU = torch.device("cpu")
 
 
 def test_noise_is_that_of_the_seed_alone():
     before = torch.random.get_rng_state()
-    noise = noise_for(2**32 - 1, (4, 6, 6), torch.float32, CPU)
+    noise = draw_noise(2**32 - 1, (4, 6, 6), torch.float32, CPU)
     expected = torch.randn((1, 4, 6, 6), generator=torch.Generator("cpu").manual_seed(2**32 - 1))
     assert torch.equal(noise, expected[0])
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -53,11 +53,26 @@ def test_a_step_and_its_noise_are_the_schedulers(dtype):
     latents, other = torch.randn(2, 3, 4, 6, 6, generator=torch.Generator().manual_seed(1)).to(dtype)
     scheduler.set_timesteps(10)
     timestep = scheduler.timesteps[4]
-    assert torch.equal(
-        scale_noise(latents, other, schedule.sigmas[4]), scheduler.scale_noise(latents, timestep[None], other)
-    )
+    assert torch.equal(inject(latents, other, schedule, 4), scheduler.scale_noise(latents, timestep[None], other))
     [stepped] = scheduler.step(other, timestep, latents, return_dict=False)
-    assert torch.equal(euler_step(latents, other, schedule, 4), stepped)
+    sample = Sample(latents, schedule, Embedding(latents, latents), step=4)
+    sample.take_step(other)
+    assert torch.equal(sample.latent, stepped)
+
+
+async def test_an_image_can_be_drawn_by_hand(model, store, draw):
+    """With the plain functions alone, in the order of ``sampling``'s docstring."""
+    pipe, config = model.pipe, model.pipe.transformer.config
+    schedule = make_schedule(pipe.scheduler, 6, 36, CPU)
+    noise = draw_noise(5, (config.in_channels, config.sample_size, config.sample_size), torch.float32, CPU)
+    prompt, empty = encode(pipe, "a cat"), encode(pipe, "")
+    sample = Sample(noise, schedule, prompt, empty, guidance=4.5, keep_steps={2})
+    final = denoise(pipe.transformer, sample)
+    image = await draw(model)
+    assert torch.equal(read_latent(store, image.latent), final)
+    assert pixel_digest(decode(pipe, final[None])[0]) == image.digest
+    resumed = Sample(sample.kept[2], schedule, prompt, empty, guidance=4.5, step=2)
+    assert torch.equal(denoise(pipe.transformer, resumed), final)
 
 
 def test_one_clip_reads_multiples_of_eight_tokens_up_to_its_longest(model):
@@ -81,15 +96,19 @@ def test_a_prompt_is_encoded_once_while_it_is_remembered(model):
     assert len(calls) == 4
 
 
-def test_a_latent_is_remembered_up_to_a_bound_and_is_on_disk_besides(store):
+def test_the_last_latents_are_remembered_up_to_a_bound_and_all_are_on_disk(store):
     latents = Latents(memory=3 * 64)
     written = {name: torch.full((4, 2, 2), float(number)) for number, name in enumerate("abcde")}
     for name, latent in written.items():
         latents.write(store, name, latent)
-        assert latents.held <= 3 * 64
     for name, latent in written.items():
-        assert torch.equal(latents.read(store, name), latent)
         assert torch.equal(read_latent(store, name), latent)
+        store.path(name).unlink()
+    for name in "cde":
+        assert torch.equal(latents.read(store, name), written[name])
+    for name in "ab":
+        with pytest.raises(MissingLatentError):
+            latents.read(store, name)
 
 
 def test_what_is_remembered_is_read_without_its_file(store):
@@ -109,11 +128,9 @@ def test_latents_of_two_runs_are_told_apart(tmp_path):
     latents.write(one, "a", torch.full((4, 2, 2), 2.0))
     assert latents.read(one, "a").mean() == 2
     assert latents.read(two, "a").mean() == 0
-    assert latents.held == 2 * 64
 
 
 def test_without_memory_everything_is_read_from_disk(store):
     latents = Latents(memory=0)
     latents.write(store, "a", torch.ones(4, 2, 2))
-    assert latents.held == 0
     assert torch.equal(latents.read(store, "a"), torch.ones(4, 2, 2))

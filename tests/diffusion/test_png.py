@@ -5,23 +5,22 @@ import json
 import pytest
 from PIL import Image
 
-from detailscribe.tools.diffusion.png import read_record
-from detailscribe.tools.roles import GenerateRequest, RedenoiseRequest
+from detailscribe.tools.diffusion.png import pixel_digest, read_record
 
 HOSTILE = 'a "cat"\n<script>, 猫 — Steps: 3'
 
 
-async def test_the_record_comes_back(model, store):
-    [image] = await model.generate([GenerateRequest("a", 0, HOSTILE, 5, keep_steps=(2,))], store)
+async def test_the_record_comes_back(model, store, draw):
+    image = await draw(model, prompt=HOSTILE, keep_steps=(2,))
     assert read_record(store.path(image.path)) == image
     with Image.open(store.path(image.path)) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (144, 144))
         assert json.loads(picture.info["detailscribe"])["prompt"] == HOSTILE
 
 
-async def test_the_settings_are_where_viewers_look(model, store):
-    [image] = await model.generate([GenerateRequest("a", 0, "a cat", 5)], store)
-    [other] = await model.redenoise([RedenoiseRequest("b", 1, "a red cat", image, "inject", 3, 5)], store)
+async def test_the_settings_are_where_viewers_look(model, store, draw):
+    image = await draw(model)
+    other = await draw(model, "b", "a red cat", source=image, operator="inject", start_step=3)
     name, _, content = model.model.partition("@")
     with Image.open(store.path(image.path)) as picture:
         assert picture.info["parameters"] == (
@@ -30,6 +29,19 @@ async def test_the_settings_are_where_viewers_look(model, store):
         )
     with Image.open(store.path(other.path)) as picture:
         assert picture.info["parameters"].endswith("Operator: inject, Start step: 3, Source: a")
+
+
+async def test_the_digest_is_that_of_the_pixels_whatever_file_holds_them(model, store, draw, tmp_path):
+    image = await draw(model)
+    with Image.open(store.path(image.path)) as picture:
+        picture.convert("RGB").save(tmp_path / "copy.bmp")
+        assert pixel_digest(picture) == image.digest
+        picture.putpixel((0, 0), (1, 2, 3))
+        assert pixel_digest(picture) != image.digest
+        assert pixel_digest(picture.convert("L")) != image.digest
+    with Image.open(tmp_path / "copy.bmp") as copy:
+        assert pixel_digest(copy) == image.digest
+    assert pixel_digest(Image.new("L", (2, 3))) != pixel_digest(Image.new("L", (3, 2)))
 
 
 def test_a_picture_of_others_has_no_record(tmp_path):

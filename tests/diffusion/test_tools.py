@@ -47,7 +47,7 @@ async def test_the_record_is_the_artifact(tools, store):
         ({"image": "nothing", "prompt": "a cat"}, "there is no image 'nothing'"),
         ({"image": "../../escape", "prompt": "a cat"}, "there is no image"),
         ({"prompt": "a cat", "operator": "resume", "start_step": 3}, "step 3 of image"),
-        ({"prompt": "a cat", "start_step": 9}, "they go from 0 to 6"),
+        ({"prompt": "a cat", "start_step": 9}, "steps go from 0 to 6"),
     ],
 )
 async def test_the_agent_is_told_what_to_mend(tools, args, answer):

@@ -1,14 +1,14 @@
-"""Small experiments: rows in few words, and a crew of fakes that counts its work."""
+"""Small experiments: rows in few words, and fakes that count their work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detailscribe.agent.batch.cast import Cast
-from detailscribe.agent.experiments.loading import Loadout, loaded
-from detailscribe.agent.experiments.perform import Crew
+from detailscribe.agent.experiments.load import Experiment, make_experiment
 from detailscribe.agent.experiments.rows import ImageRow, Row
+from detailscribe.agent.experiments.run import ExperimentModels
+from detailscribe.agent.settings.models import Models
 from detailscribe.state import Spend
 
 from ..agent.fakes import CHECKS, FakeDecomposer, FakeDiffusion, ScriptedCritic
@@ -69,12 +69,15 @@ def wrong_until_corrected(image) -> str:
 class Fakes:
     """Roles that any number of starts share, so that what was done twice shows."""
 
-    diffusion: FakeDiffusion = field(default_factory=FakeDiffusion)
+    diffusion: FakeDiffusion = field(default_factory=lambda: FakeDiffusion(writes_latents=True))
     critic: ScriptedCritic = field(default_factory=lambda: ScriptedCritic(wrong_until_corrected))
     judge: ScriptedCritic = field(default_factory=lambda: ScriptedCritic(wrong_until_corrected, model="judge@0"))
 
-    def crew(self, loadout: Loadout) -> Crew:
-        return Crew(Cast(FakeDecomposer(), self.diffusion, self.critic, loadout.settings), self.judge)
+    def models(self, experiment: Experiment) -> ExperimentModels:
+        models = Models(
+            experiment.settings.settings, decomposer=FakeDecomposer(), diffusion=self.diffusion, critic=self.critic
+        )
+        return ExperimentModels(models, self.judge)
 
     @property
     def drawn(self) -> int:
@@ -94,5 +97,5 @@ def experiment(**changes: Any) -> Mapping[str, Any]:
     } | changes
 
 
-def small(**changes: Any) -> Loadout:
-    return loaded("small", dict(experiment(**changes)), Path())
+def small(**changes: Any) -> Experiment:
+    return make_experiment("small", dict(experiment(**changes)), Path())

@@ -2,9 +2,9 @@
 
 import pytest
 
-from detailscribe.agent.experiments.leave import leave
-from detailscribe.agent.experiments.perform import Crew, perform
 from detailscribe.agent.experiments.replay import replay
+from detailscribe.agent.experiments.run import arun_experiment, load_models
+from detailscribe.agent.experiments.write import write_results
 from detailscribe.agent.policies import ChatJudge
 from detailscribe.tools.errors import ModelError
 
@@ -23,35 +23,35 @@ def judged_by_chat(server):
 
 
 async def test_a_chat_model_judges_what_the_embedded_critic_chose(server, tmp_path):
-    loadout = judged_by_chat(server)
-    rows = await perform(loadout, tmp_path, await Crew.of(loadout))
+    experiment = judged_by_chat(server)
+    rows = await arun_experiment(experiment, tmp_path)
     assert [row.error for row in rows] == [None, None]
     assert all(row.judge.startswith(MODEL) and image.judge for row in rows for image in row.images)
     asked = len(server.served)
     assert asked > 0
-    tables = leave(loadout, rows, tmp_path)
+    tables = write_results(experiment, rows, tmp_path)
     assert f"Judge: {rows[0].judge}" in (tmp_path / "summary.md").read_text()
     assert tables["trajectories"].rows
-    assert await perform(loadout, tmp_path, await Crew.of(loadout)) == rows
+    assert await arun_experiment(experiment, tmp_path) == rows
     assert len(server.served) == asked
 
 
 async def test_a_judge_that_is_gone_loses_no_run(server, tmp_path):
-    loadout = judged_by_chat(server)
-    crew = await Crew.of(loadout)
+    experiment = judged_by_chat(server)
+    models = await load_models(experiment)
     server.can.sees = False
     with pytest.raises(ModelError):
-        await perform(loadout, tmp_path, crew)
+        await arun_experiment(experiment, tmp_path, models)
     server.reset()
     drawn = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
-    rows = await perform(loadout, tmp_path, crew)
+    rows = await arun_experiment(experiment, tmp_path, models)
     assert [row.error for row in rows] == [None, None]
     assert drawn == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
 
 
 async def test_a_chat_model_decides_in_an_experiment(server, tmp_path):
     chat = {"model": MODEL, "url": server.url, "cache": "off"}
-    loadout = small(
+    experiment = small(
         prompts={"texts": [PROMPT, "a pig holding a green flag on top of a blue box, in the snow"]},
         policies=[{"policy": "chat_judge", "args": {"images": 1}}, {"policy": "best_of_n", "args": {"n": 1}}],
         settings={"run": {"steps": 4}, "chat": chat},
@@ -59,14 +59,14 @@ async def test_a_chat_model_decides_in_an_experiment(server, tmp_path):
         budget={"rounds": 2},
         seeds=1,
     )
-    rows = await perform(loadout, tmp_path, await Crew.of(loadout))
+    rows = await arun_experiment(experiment, tmp_path)
     assert [row.error for row in rows] == [None] * 4
     advised = [row for row in rows if row.label == "chat_judge"]
     assert any(image.rule.startswith("advised_") for row in advised for image in row.images)
     assert all(row.spend.tokens > 0 for row in rows)
     asked = len(server.served)
-    assert await perform(loadout, tmp_path, await Crew.of(loadout)) == rows
+    assert await arun_experiment(experiment, tmp_path) == rows
     assert len(server.served) <= asked + 4  # what is asked of the server before anything is drawn
-    leave(loadout, rows, tmp_path)
+    write_results(experiment, rows, tmp_path)
     for found in replay(tmp_path, ChatJudge(images=1)):
         assert found.differs is None or "best_of_n" in found.name

@@ -81,6 +81,14 @@ def test_trees_are_recorded_and_any_policy_is_scored_on_them(cli, tmp_path):
     assert wrong.stderr.startswith("error: --bound pictures")
 
 
+def test_failed_runs_are_reported_by_the_exit_status(cli, tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY.replace("a red balloon", "a xylophone"))
+    done = cli("experiment", "tiny.toml")
+    assert done.exit_code == 1
+    assert "failed: single: a cat holding a xylophone: PromptError" in done.stdout
+    assert "2 of 2 runs are missing" in (tmp_path / "runs/tiny/summary.md").read_text()
+
+
 def test_every_mistake_of_a_file_is_one_line(cli, tmp_path):
     (tmp_path / "bad.toml").write_text(TINY.replace('"single"', '"singel"').replace("seeds", "seds"))
     done = cli("experiment", "bad.toml")
@@ -108,8 +116,8 @@ from detailscribe.agent import presets
 from detailscribe.agent.cli import main
 
 class Slow(FakeDiffusion):
-    async def generate(self, requests, store, progress=None):
-        made = await super().generate(requests, store, progress)
+    async def draw(self, attempt, store, **how):
+        made = await super().draw(attempt, store, **how)
         print("drawn", flush=True)
         await asyncio.sleep(0.05)
         return made

@@ -3,10 +3,10 @@
 import pytest
 
 from detailscribe.agent import run
-from detailscribe.agent.experiments.compare import compare, pairs_of
-from detailscribe.agent.experiments.leave import leave
-from detailscribe.agent.experiments.perform import perform
-from detailscribe.agent.experiments.tables import markdown
+from detailscribe.agent.evaluation.tables import markdown
+from detailscribe.agent.experiments.compare import compare, pair_variants
+from detailscribe.agent.experiments.run import arun_experiment
+from detailscribe.agent.experiments.write import write_results
 from detailscribe.tools.errors import SettingsError
 
 from ..agent.fakes import PROMPT, roles
@@ -21,27 +21,27 @@ def side(label: str, *images, seed: int = 0):
 
 def test_variants_of_one_name_are_paired():
     a, b = side("x", RIGHT) | side("y", RIGHT), side("y", RIGHT) | side("z", RIGHT)
-    assert list(pairs_of(a, b)) == ["y"]
+    assert list(pair_variants(a, b)) == ["y"]
 
 
 def test_the_only_variant_of_each_side_is_paired_whatever_its_name():
-    assert list(pairs_of(side("x", RIGHT), side("y", WRONG))) == ["y against x"]
+    assert list(pair_variants(side("x", RIGHT), side("y", WRONG))) == ["y against x"]
 
 
 def test_two_variants_can_be_named():
     both = side("x", RIGHT) | side("y", WRONG)
-    assert list(pairs_of(both, both, "x", "y")) == ["y against x"]
+    assert list(pair_variants(both, both, "x", "y")) == ["y against x"]
     with pytest.raises(SettingsError, match="A has no variant 'w'; it has x; y"):
-        pairs_of(both, both, "w", "y")
+        pair_variants(both, both, "w", "y")
 
 
 def test_sides_without_a_common_variant_are_refused():
     with pytest.raises(SettingsError, match="no variant is in both"):
-        pairs_of(side("v", RIGHT) | side("x", RIGHT), side("y", RIGHT) | side("z", RIGHT))
+        pair_variants(side("v", RIGHT) | side("x", RIGHT), side("y", RIGHT) | side("z", RIGHT))
 
 
 def test_runs_of_other_seeds_are_paired_in_their_order():
-    [(first, second)] = pairs_of(side("x", RIGHT, seed=7), side("x", WRONG, seed=9)).values()
+    [(first, second)] = pair_variants(side("x", RIGHT, seed=7), side("x", WRONG, seed=9)).values()
     assert (first[0].seed, second[0].seed) == (0, 0)
 
 
@@ -61,9 +61,9 @@ def test_two_runs_are_compared_by_every_measure(tmp_path):
 
 async def test_experiments_are_compared_prompt_by_prompt(tmp_path):
     for name, policy in (("a", "single"), ("b", "best_of_n")):
-        fakes, loadout = Fakes(), small(policies=[{"policy": policy, "label": "mine"}])
-        rows = await perform(loadout, tmp_path / name, fakes.crew(loadout))
-        leave(loadout, rows, tmp_path / name)
+        fakes, experiment = Fakes(), small(policies=[{"policy": policy, "label": "mine"}])
+        rows = await arun_experiment(experiment, tmp_path / name, fakes.models(experiment))
+        write_results(experiment, rows, tmp_path / name)
     first, differences, prompts = compare(tmp_path / "a", tmp_path / "b")
     assert first.title == "mine: 6 pairs of runs"
     assert len(differences.rows) == 1
@@ -76,8 +76,8 @@ async def test_experiments_are_compared_prompt_by_prompt(tmp_path):
 
 
 async def test_a_batch_is_compared_with_a_folder_of_runs(tmp_path):
-    loadout = small(policies=[{"policy": "single"}])
-    await perform(loadout, tmp_path / "batch", Fakes().crew(loadout))
+    experiment = small(policies=[{"policy": "single"}])
+    await arun_experiment(experiment, tmp_path / "batch", Fakes().models(experiment))
     (tmp_path / "batch" / "judged.jsonl").unlink()
     tables = compare(tmp_path / "batch", tmp_path / "batch" / "runs")
     assert tables[0].title == "runs against batch: 6 pairs of runs"

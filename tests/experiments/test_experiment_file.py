@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from detailscribe.agent.experiments.loading import ExperimentError, load_experiment
-from detailscribe.agent.experiments.prompts import held_out
+from detailscribe.agent.experiments.load import ExperimentError, load_experiment
+from detailscribe.agent.experiments.spec import held_out
 from detailscribe.tools.world.grammar import parse
 
 from .small import small
@@ -35,11 +35,11 @@ def problems(tmp_path, text: str) -> list[str]:
 
 
 def test_a_short_file_is_enough(tmp_path):
-    loadout = load_experiment(written(tmp_path, GOOD))
-    assert loadout.name == "mine"
-    assert loadout.experiment.seeds == (0, 1)
-    assert [v.label for v in loadout.variants] == ["single"]
-    assert [p.text for p in loadout.prompts] == [p.text for p in held_out(3, 2026)]
+    experiment = load_experiment(written(tmp_path, GOOD))
+    assert experiment.name == "mine"
+    assert experiment.spec.seeds == (0, 1)
+    assert [v.label for v in experiment.variants] == ["single"]
+    assert [p.text for p in experiment.prompts] == [p.text for p in held_out(3, 2026)]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_short_file_is_enough(tmp_path):
         (("seeds = 2", "settings.run.stepz = 3"), "settings: no setting 'run.stepz'; did you mean 'run.steps'?"),
         (("seeds = 2", 'settings.chat.model = "m"'), "judge: the embedded judge sees only the embedded world"),
         (("seeds = 2", 'judge.kind = "chat"'), "judge.model: is missing: name the chat model that judges"),
-        (("embedded = 3", 'files = ["no.jsonl"]'), "prompts: cannot read the prompts"),
+        (("embedded = 3", 'files = ["no.jsonl"]'), "prompts: cannot read"),
         (("[prompts]", "[prompts"), "is no TOML"),
     ],
 )
@@ -91,33 +91,37 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_every_combination_of_a_grid_is_a_variant():
-    loadout = small(
+    experiment = small(
         policies=[{"policy": "single", "grid": {"operator": ["inject", "resume"], "start_step": [0, 4]}}],
         critics=[{"label": "good"}, {"grid": {"flip": [0.1, 0.3]}}],
     )
-    assert [v.label for v in loadout.variants][:4] == [
+    assert [v.label for v in experiment.variants][:4] == [
         "single operator=inject start_step=0, good",
         "single operator=inject start_step=0, flip=0.1",
         "single operator=inject start_step=0, flip=0.3",
         "single operator=inject start_step=4, good",
     ]
-    assert len(loadout.variants) == 2 * 2 * 3
-    assert loadout.variants[1].parameters == {"policy.operator": "inject", "policy.start_step": 0, "critic.flip": 0.1}
-    assert loadout.variants[1].critic.flip == 0.1
+    assert len(experiment.variants) == 2 * 2 * 3
+    assert experiment.variants[1].parameters == {
+        "policy.operator": "inject",
+        "policy.start_step": 0,
+        "critic.flip": 0.1,
+    }
+    assert experiment.variants[1].critic.flip == 0.1
 
 
 def test_a_policy_can_name_its_critics_and_vary_its_budget():
-    loadout = small(
+    experiment = small(
         policies=[{"policy": "single", "critics": ["bad"], "grid": {"budget.evaluations": [112, 224]}}],
         critics=[{"label": "good"}, {"label": "bad", "flip": 0.2}],
         budget={"images": 5},
     )
-    assert [v.label for v in loadout.variants] == [
+    assert [v.label for v in experiment.variants] == [
         "single budget.evaluations=112, bad",
         "single budget.evaluations=224, bad",
     ]
-    assert [(v.budget.images, v.budget.evaluations) for v in loadout.variants] == [(5, 112), (5, 224)]
-    assert loadout.variants[0].args == {}
+    assert [(v.budget.images, v.budget.evaluations) for v in experiment.variants] == [(5, 112), (5, 224)]
+    assert experiment.variants[0].args == {}
 
 
 def test_the_text_none_stands_for_none():
@@ -156,11 +160,11 @@ def test_held_out_prompts_are_held_out_and_half_of_them_unseen():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_experiments_that_ship_can_be_run_and_say_what_they_ask(path):
-    loadout = load_experiment(path)
+    experiment = load_experiment(path)
     assert path.read_text(encoding="utf-8").startswith("# ")
-    assert len(loadout.prompts) >= 200
-    assert len(loadout.experiment.seeds) >= 2
-    assert len(loadout.variants) >= 3
+    assert len(experiment.prompts) >= 200
+    assert len(experiment.spec.seeds) >= 2
+    assert len(experiment.variants) >= 3
 
 
 def test_eight_experiments_ship():

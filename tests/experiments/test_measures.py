@@ -2,10 +2,23 @@
 
 import pytest
 
-from detailscribe.agent.experiments.critics import CriticSettings, UngatedCritic, WholeCritic
-from detailscribe.agent.experiments.measures import MEASURES, by_aspect, effects, newest, until
-from detailscribe.agent.experiments.samples import by_label, difference, differences, estimate, surviving
+from detailscribe.agent.experiments.critics import CriticSettings
+from detailscribe.agent.experiments.measures import (
+    MEASURES,
+    by_aspect,
+    by_label,
+    difference,
+    differences,
+    effects,
+    estimate,
+    frame,
+    newest,
+    pairs,
+    surviving,
+    until,
+)
 from detailscribe.agent.experiments.summary import against_baseline, rounds, summary, tables_of, trajectories
+from detailscribe.tools.vision.wrapping import UngatedCritic, WholeCritic
 
 from ..agent.fakes import ScriptedCritic, concepts, record
 from .small import image, row, small
@@ -76,7 +89,7 @@ RIGHT, WRONG = image("00-00"), image("00-00", "red")
 
 def test_seeds_of_a_prompt_are_one_sample():
     rows = [row("x", "p", RIGHT, seed=n) for n in range(9)] + [row("x", "q", WRONG)]
-    found = estimate(rows, MEASURES["all_correct"])
+    found = estimate(frame(rows), "all_correct")
     assert found is not None
     assert found.value == 0.5
     assert (found.low, found.high) == (0.0, 1.0)
@@ -85,23 +98,19 @@ def test_seeds_of_a_prompt_are_one_sample():
 def test_differences_are_paired_by_prompt_and_seed():
     ours = [row("a", "p", RIGHT), row("a", "p", WRONG, seed=1), row("a", "only here", RIGHT)]
     theirs = [row("b", "p", WRONG, seed=1), row("b", "p", WRONG), row("b", "only there", RIGHT)]
-    assert differences(ours, theirs, MEASURES["all_correct"]) == {"p": 0.5}
-    assert difference(ours, [], MEASURES["all_correct"]) is None
+    assert differences(pairs(frame(ours), frame(theirs)), "all_correct").to_dict() == {"p": 0.5}
+    assert difference(pairs(frame(ours), frame([])), "all_correct") is None
 
 
 def test_what_survives_is_the_share_of_the_critics_gain_that_the_judge_sees():
     flattered = (image("00-00", "red"), image("01-00", "red", "00-00", critic=""))
     mended = (image("00-00", "red"), image("01-00", "", "00-00"))
     rows = [row("x", f"p{n}", *(flattered if n % 4 == 0 else mended)) for n in range(40)]
-    gains = {
-        "judge": (MEASURES["first_all_correct"], MEASURES["all_correct"]),
-        "critic": (MEASURES["critic_first_all_correct"], MEASURES["critic_all_correct"]),
-    }
-    found = surviving(rows, gains)
+    found = surviving(frame(rows))
     assert found is not None
     assert found.value == pytest.approx(0.75)
     assert found.low < 0.75 < found.high < 1
-    assert surviving([row("x", f"p{n}", RIGHT) for n in range(5)], gains) is None
+    assert surviving(frame([row("x", f"p{n}", RIGHT) for n in range(5)])) is None
 
 
 def test_failed_runs_are_counted_and_left_out():

@@ -27,7 +27,7 @@ def test_the_same_policy_does_the_same(tmp_path, policy):
     [one] = replay(recorded(tmp_path, policy, LINE | {"00-01": "red cat", "03-00": "red"}), policy)
     assert one.differs is None
     assert one.score == one.recorded
-    assert one.off == ""
+    assert one.missing == ""
 
 
 def test_a_policy_that_stops_earlier_is_scored_from_the_record(tmp_path):
@@ -41,7 +41,7 @@ def test_a_policy_that_asks_for_what_was_never_made_has_no_score(tmp_path):
     [one] = replay(recorded(tmp_path, MultiRound(rounds=1), LINE), MultiRound(rounds=3, start_step=9))
     assert (one.differs, one.best, one.score) == (0, None, None)
     assert "refine (next_round)" in one.reason
-    assert one.off == "a refinement of 00-00 by inject from step 9"
+    assert one.missing == "a refinement of 00-00 by inject from step 9"
 
 
 def test_other_first_drawings_are_told(tmp_path):
@@ -49,10 +49,10 @@ def test_other_first_drawings_are_told(tmp_path):
     [fewer], [more] = replay(runs, BestOfN(n=2)), replay(runs, BestOfN(n=5))
     assert (fewer.differs, fewer.best, fewer.score) == (-1, "00-01", Score(0.8, None, 2 * 56, 2))
     assert (more.differs, more.score) == (-1, None)
-    assert more.off.startswith("a first drawing, seed ")
-    assert more.off.endswith(" and 1 more")
+    assert more.missing.startswith("a first drawing, seed ")
+    assert more.missing.endswith(" and 1 more")
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="holds no tree, and no run"):
+    with pytest.raises(SettingsError, match="holds no run"):
         replay(tmp_path, Single())

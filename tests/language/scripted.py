@@ -68,6 +68,10 @@ class Server:
         self.always = Said()
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.refuses: Callable[[dict[str, Any]], Said | None] = lambda asked: None
+        """May answer a request in place of the script."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
 
@@ -95,7 +99,11 @@ class Server:
             def do_POST(self) -> None:
                 server.requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
                 server.keys.append(self.headers["authorization"])
-                said = server.script.popleft() if server.script else server.always
+                server.paths.append(self.path)
+                server.headers.append({name.lower(): value for name, value in self.headers.items()})
+                said = server.refuses(server.requests[-1])
+                if said is None:
+                    said = server.script.popleft() if server.script else server.always
                 if said.before is not None:
                     said.before()
                 body = said.encoded()

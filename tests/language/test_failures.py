@@ -7,7 +7,7 @@ import pytest
 
 from detailscribe.tools.errors import ModelError, ReplyError
 from detailscribe.tools.language import ChatModel, ChatSettings, Picture, Question
-from detailscribe.tools.language.transport import library
+from detailscribe.tools.language.wire import http_library
 
 from .scripted import KEY, Colour, Said
 
@@ -82,9 +82,9 @@ async def test_a_host_that_has_no_address_is_told_without_retries(naps, chat):
 async def test_a_host_that_lets_one_wait_at_the_door_is_told_without_retries(naps, chat, monkeypatch):
     async def send(self, request, **options):
         assert request.extensions["timeout"]["connect"] <= 10
-        raise library().ConnectTimeout("", request=request)
+        raise http_library().ConnectTimeout("", request=request)
 
-    monkeypatch.setattr(library().AsyncClient, "send", send)
+    monkeypatch.setattr(http_library().AsyncClient, "send", send)
     with pytest.raises(ModelError, match="cannot be reached"):
         await chat(transport_retries=4, timeout=600).ask(QUESTION, Colour)
     assert naps == []

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from detailscribe.tools.language import ChatSettings
-from detailscribe.tools.language.prices import Price, price_of
+from detailscribe.tools.language.settings import cost_of
 
 from .scripted import KEY
 
@@ -23,10 +23,20 @@ def test_a_model_is_named_with_its_host(url, host):
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000/v1", "ftp://a/v1", "http:///v1", f"http://me:{KEY}@a/v1", f"http://a/v1?key={KEY}", "", "x"]
+    "url",
+    [
+        "localhost:8000/v1",
+        "http://a:99999/v1",
+        "ftp://a/v1",
+        "http:///v1",
+        f"http://me:{KEY}@a/v1",
+        f"http://a/v1?key={KEY}",
+        "",
+        "x",
+    ],
 )
 def test_an_url_that_is_none_or_that_holds_a_key_is_refused_without_showing_it(url):
-    with pytest.raises(ValidationError, match="a server's URL") as error:
+    with pytest.raises(ValidationError, match="URL") as error:
         ChatSettings(model="m", base_url=url)
     assert KEY not in str(error.value)
 
@@ -47,19 +57,18 @@ def test_a_stand_in_for_a_key_is_not_cut_out_of_words():
 
 
 @pytest.mark.parametrize(
-    ("settings", "price"),
+    ("settings", "cost"),
     [
-        ({"model": "gpt-4o"}, Price(2.5, 10)),
-        ({"model": "gpt-4o-2024-08-06"}, Price(2.5, 10)),
-        ({"model": "gpt-4o", "input_price": 1}, Price(1, 10)),
-        ({"model": "gpt-4o", "base_url": "http://localhost/v1"}, None),
-        ({"model": "unheard-of"}, None),
-        ({"model": "unheard-of", "output_price": 3}, Price(0, 3)),
+        ({"model": "gpt-4o"}, 2.5 + 1),
+        ({"model": "gpt-4o-2024-08-06"}, 2.5 + 1),
+        ({"model": "gpt-4o", "input_price": 1}, 1 + 1),
+        ({"model": "gpt-4o", "output_price": 0}, 2.5),
+        ({"model": "gpt-4o", "base_url": "http://localhost/v1"}, 0),
+        ({"model": "unheard-of"}, 0),
+        ({"model": "unheard-of", "output_price": 3}, 0.3),
+        ({"model": "openai/gpt-4o", "base_url": "https://openrouter.ai/api/v1"}, 2.5 + 1),
     ],
 )
-def test_a_price_is_the_configured_one_or_else_the_listed(settings, price):
-    assert price_of(ChatSettings(**settings)) == price
-
-
-def test_a_price_is_per_million_tokens():
-    assert Price(2, 10).of(500_000, 100_000) == pytest.approx(2)
+def test_a_call_costs_the_configured_price_or_else_the_listed_one(settings, cost, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("prices are read offline"))
+    assert cost_of(ChatSettings(**settings), 1_000_000, 100_000) == pytest.approx(cost)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from detailscribe.state import ConceptGraph, Entity
+from detailscribe.tools.files import Store
 from detailscribe.tools.metrics import Sample
-from detailscribe.tools.store import Store
 
 from ..agent.fakes import record
 

@@ -7,8 +7,7 @@ import pytest
 
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.language import ChatModel, ChatSettings
-from detailscribe.tools.metrics.rubric import Rubric
-from detailscribe.tools.metrics.vqascore import VqaScore
+from detailscribe.tools.metrics.asking import Rubric, VqaScore
 
 from ..language.scripted import Said, Server
 from ..vision.fakes import FakeChat, no_reply

@@ -61,12 +61,12 @@ async def test_the_answers_differ_between_pictures_and_phrases(blip_folder, samp
     assert max(found) - min(found) > 0.01
 
 
-async def test_a_prompt_that_was_not_taken_apart_is_missing(blip_folder, sample):
+async def test_a_prompt_that_was_not_decomposed_is_missing(blip_folder, sample):
     [score, other] = await BlipVqa(str(blip_folder), size=SIDE).score_all(
         [sample(noise(1)), sample(noise(1), "x", CAT)]
     )
     assert score.value is None
-    assert "not taken apart" in score.reason
+    assert "not decomposed" in score.reason
     assert other.value is not None
 
 

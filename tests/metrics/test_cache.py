@@ -9,7 +9,7 @@ import pytest
 from detailscribe.state import Entity
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.metrics import LocalMetric, Sample, Score, batched, missing
-from detailscribe.tools.metrics.cache import CachedMetric
+from detailscribe.tools.metrics.metric import CachedMetric
 
 from .conftest import concepts_of, noise
 

@@ -3,9 +3,8 @@
 import pytest
 
 from detailscribe.state import Verdict
-from detailscribe.tools.errors import PromptError, ReplyError
-from detailscribe.tools.metrics.checklist import Checklist, checklist_score
-from detailscribe.tools.metrics.judge import EmbeddedJudge
+from detailscribe.tools.metrics.checklist import Checklist, JudgeMetric, checklist_score
+from detailscribe.tools.metrics.metric import WithConcepts
 from detailscribe.tools.world.scene import Scene, render
 
 from ..agent.fakes import CHECKS, FakeDecomposer, ScriptedCritic, concepts
@@ -50,23 +49,15 @@ async def test_the_concepts_of_the_run_are_asked_for(sample):
     assert score.note == "failed: red, holding; unknown: 0 of 5"
 
 
-async def test_a_prompt_that_no_run_took_apart_is_taken_apart(sample):
-    critic = ScriptedCritic({"00-00": "red"})
-    given = await Checklist(critic, FakeDecomposer()).rate(sample(noise(1)))
+async def test_without_concepts_there_is_no_checklist(sample):
+    score = await Checklist(ScriptedCritic({})).rate(sample(noise(1)))
+    assert score.reason == "there is no checklist for the prompt"
+
+
+async def test_a_prompt_that_no_run_decomposed_is_decomposed(sample):
+    metric = WithConcepts(Checklist(ScriptedCritic({"00-00": "red"})), FakeDecomposer)
+    [given] = await metric.score_all([sample(noise(1))])
     assert given.value == pytest.approx(0.8)
-    none = await Checklist(critic).rate(sample(noise(1)))
-    assert none.reason == "there is no checklist for the prompt"
-
-
-@pytest.mark.parametrize("error", [PromptError("no"), ReplyError("no", reason="r", raw="", exchanges=())])
-async def test_a_prompt_that_cannot_be_taken_apart_is_missing(sample, error):
-    class Refuses:
-        async def decompose(self, prompt):
-            raise error
-
-    score = await Checklist(ScriptedCritic({}), Refuses()).rate(sample(noise(1)))
-    assert score.value is None
-    assert score.reason == "the prompt cannot be taken apart: no"
 
 
 PROMPT = "a fox next to a red car, in the snow"
@@ -76,19 +67,19 @@ WRONG = Scene("snow", (thing("fox", 1), thing("blue car", 3)))
 
 async def test_the_judge_tells_a_right_picture_from_a_wrong_one(sample):
     samples = [sample(render(scene), PROMPT) for scene in (RIGHT, WRONG)]
-    share = [score.value for score in await EmbeddedJudge().score_all(samples)]
-    whole = [score.value for score in await EmbeddedJudge(whole=True).score_all(samples)]
+    share = [score.value for score in await JudgeMetric().score_all(samples)]
+    whole = [score.value for score in await JudgeMetric(whole=True).score_all(samples)]
     assert share[0] == 1.0 > share[1] > 0.5
     assert whole == [1.0, 0.0]
 
 
 async def test_the_judge_cannot_tell_of_prompts_from_elsewhere(sample):
-    strange, known = await EmbeddedJudge().score_all([sample(noise(1), "a heron"), sample(render(RIGHT), PROMPT)])
+    strange, known = await JudgeMetric().score_all([sample(noise(1), "a heron"), sample(render(RIGHT), PROMPT)])
     assert strange.value is None
     assert "does not know 'heron'" in strange.reason
     assert known.value == 1.0
 
 
 def test_the_judge_names_its_weights_and_its_question():
-    assert EmbeddedJudge().identity.startswith("embedded-judge@")
-    assert EmbeddedJudge().identity != EmbeddedJudge(whole=True).identity
+    assert JudgeMetric().identity.startswith("embedded-judge@")
+    assert JudgeMetric().identity != JudgeMetric(whole=True).identity

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import run
 from detailscribe.agent.cli import app
+from detailscribe.tools.files import Store
 from detailscribe.tools.metrics import Sample
 from detailscribe.tools.metrics.blip_vqa import BlipVqa
 from detailscribe.tools.metrics.clipscore import ClipScore
-from detailscribe.tools.store import Store
 
 from ..agent.fakes import FakeDiffusion
 from ..chat_server.protocol import MODEL
@@ -45,7 +45,7 @@ def asked(server) -> list[str | None]:
 
 
 def bare() -> Sample:
-    from detailscribe.agent.traces.reader import read_run
+    from detailscribe.agent.records.reader import read_run
 
     recorded = read_run("bare")
     return Sample(recorded.images["00-00"], PROMPT, Store(recorded.folder))
@@ -77,7 +77,7 @@ def test_phrases_of_a_chat_model_want_one(evaluate, blip_folder):
     options = ["--metrics", "blip_vqa", "--phrases", "chat", "--weights", f"blip_vqa={blip_folder}"]
     done = CliRunner().invoke(app, ["evaluate", "bare", *options])
     assert done.exit_code == 2
-    assert "name one with --chat-model" in done.stderr
+    assert "--chat-model" in done.stderr
 
 
 def test_rubrics_and_vqascore_are_asked_of_the_server(evaluate, server):

@@ -1,7 +1,7 @@
 from detailscribe.state import Entity
 from detailscribe.tools.errors import ReplyError
 from detailscribe.tools.metrics import Sample
-from detailscribe.tools.metrics.phrases import MOST, ChatPhrases, noun_phrases
+from detailscribe.tools.metrics.blip_vqa import MOST, ChatPhrases, noun_phrases
 
 from ..vision.fakes import FakeChat, no_reply
 from .conftest import concepts_of

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from detailscribe.state import Critique, Verdict, change
+from detailscribe.state import Check, ConceptGraph, Critique, Entity, Verdict, change, fail_dependents
 
 ANSWERS = st.sampled_from(["pass", "fail", "unknown"])
 
@@ -97,3 +97,47 @@ def test_every_shared_check_changes_in_one_way_and_back_in_the_other(pairs):
     assert (there.fixed, there.broken, there.unchanged) == (back.broken, back.fixed, back.unchanged)
     assert sorted((*there.fixed, *there.broken, *there.unchanged)) == sorted(before.answers())
     assert len(there.fixed) - len(there.broken) == after.passed - before.passed
+
+
+def lost(check: str, reason: str = "rate limit") -> Verdict:
+    return Verdict(check=check, answer="unknown", reason=reason, heard=False)
+
+
+@pytest.mark.parametrize("answer", ["pass", "fail"])
+def test_what_was_not_heard_decides_nothing(answer):
+    with pytest.raises(ValidationError, match="only be unknown"):
+        Verdict(check="c", answer=answer, heard=False)
+
+
+def test_silence_is_told_from_a_critic_that_cannot_tell():
+    silent = Critique(image="x", verdicts=(lost("a"), lost("b", "timed out"), lost("c")))
+    assert silent.silence == "rate limit; timed out"
+    unsure = Critique(image="x", verdicts=(lost("a"), verdict("b", "unknown")))
+    assert (unsure.silence, [v.check for v in unsure.unheard]) == (None, ["a"])
+    assert Critique(image="x", verdicts=()).silence is None
+    assert Critique.model_validate_json(silent.model_dump_json()) == silent
+
+
+def chain(*edges: str) -> ConceptGraph:
+    """Checks in the order of the list; ``"ab>c"`` is c, which depends on a and b."""
+    parts = [edge.rpartition(">") for edge in edges]
+    checks = tuple(Check(id=id, question="?", aspect="scene", depends_on=tuple(parents)) for parents, _, id in parts)
+    return ConceptGraph(prompt="p", entities=(Entity(id="e", name="e"),), checks=checks)
+
+
+def test_what_depends_on_a_failed_check_fails_whatever_was_said_of_it():
+    concepts = chain("b>c", "a>b", "a", "u>d", "u")
+    own = {"a": verdict("a", "fail"), "b": verdict("b", "pass"), "u": lost("u"), "d": verdict("d", "pass")}
+    found = fail_dependents(concepts, own)
+    assert [(v.check, v.answer, v.settled_by) for v in found] == [
+        ("c", "fail", "b"),
+        ("b", "fail", "a"),
+        ("a", "fail", None),
+        ("d", "pass", None),
+        ("u", "unknown", None),
+    ]
+
+
+def test_what_is_still_to_be_asked_is_left_out():
+    assert [v.check for v in fail_dependents(chain("a", "a>b", "c"), {"a": verdict("a", "pass")})] == ["a"]
+    assert [v.check for v in fail_dependents(chain("a", "a>b", "c"), {"a": verdict("a", "fail")})] == ["a", "b"]

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 
 from ..agent.fakes import record
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detailscribe.state import Check, ConceptGraph, Entity
+from detailscribe.tools.files import Store
 from detailscribe.tools.language.question import Question
-from detailscribe.tools.store import Store
 from detailscribe.tools.vision import ChatCritic
 
 from .conftest import put

@@ -61,9 +61,17 @@ async def test_prompt_checks_and_both_pictures_are_shown(store):
     assert "red: Is the umbrella red?" in chat.questions[0].text
 
 
-async def test_what_the_user_has_to_mend_goes_through(store):
-    with pytest.raises(ModelError, match="no pictures"):
-        await compared(store, ModelError("the model takes no pictures"), "first")
+async def test_a_server_that_declines_to_compare_ends_nothing_and_is_not_asked_again(store):
+    first, second = put(store, "00-00"), put(store, "00-01", colour="blue")
+    chat = FakeChat(lambda question: ModelError("at most 1 image may be provided"))
+    critic = ChatCritic(chat)
+    found = await critic.compare(first, second, concepts(), store)
+    assert found.better is None
+    assert "at most 1 image" in found.reason
+    assert all("at most 1 image" in exchange.reply for exchange in found.exchanges)
+    asked = len(chat.questions)
+    assert (await critic.compare(second, first, concepts(), store)).better is None
+    assert len(chat.questions) == asked
 
 
 async def test_an_image_is_not_compared_with_itself(store, image):

@@ -5,7 +5,7 @@ import pytest
 from detailscribe.state import Check
 from detailscribe.tools.errors import ModelError, SettingsError
 from detailscribe.tools.vision import ChatCritic
-from detailscribe.tools.vision.answers import LONGEST_REMARK
+from detailscribe.tools.vision.questions import LONGEST_REMARK
 
 from .fakes import PROMPT, FakeChat, answers, concepts, listed, no_reply, script
 
@@ -193,7 +193,7 @@ async def test_a_check_of_many_lines_stays_on_one(image, store):
     )
     chat = FakeChat(script({}))
     assert (await ChatCritic(chat).critique(image, asked, store)).all_pass
-    assert "<checks>\nplace: Is it </checks> on a beach?\n</checks>" in chat.questions[0].text
+    assert "<checks>\nplace: Is it < /checks> on a beach?\n</checks>" in chat.questions[0].text
 
 
 async def test_an_empty_checklist_asks_nothing(image, store):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detailscribe.tools.vision.sentences import corrections, count_words, opening, problem, repaired, sentences
+from detailscribe.tools.sentences import corrections, count_words, opening, problem, repaired, sentences
 
 INTERACTING = Path(__file__).parents[3] / "shared" / "data" / "interacting"
 

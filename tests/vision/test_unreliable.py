@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detailscribe.state import Critique, Verdict
 from detailscribe.tools.errors import SettingsError
-from detailscribe.tools.vision.unreliable import UnreliableCritic
+from detailscribe.tools.vision.wrapping import UnreliableCritic
 
 from ..agent.fakes import CHECKS, concepts, critique, record
 

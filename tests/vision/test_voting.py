@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from detailscribe.state import Critique, Exchange, Verdict, spend_of
 from detailscribe.tools.errors import SettingsError
-from detailscribe.tools.vision.unreliable import UnreliableCritic
-from detailscribe.tools.vision.voting import VotingCritic
+from detailscribe.tools.vision.wrapping import UnreliableCritic, VotingCritic, WholeCritic
 
 from ..agent.fakes import CHECKS, concepts, critique, record
 from .test_unreliable import IMAGES, Truth, answers, within
@@ -129,3 +128,26 @@ def test_no_critic_is_a_clear_error_and_the_name_tells_all():
     with pytest.raises(SettingsError, match="at least one critic"):
         VotingCritic()
     assert VotingCritic(Truth(), Says()).model == "vote of truth@0, Says"
+
+
+class Silent:
+    """No usable answer comes."""
+
+    async def critique(self, image, concepts, store) -> Critique:
+        lost = (Verdict(check=c.id, answer="unknown", reason="rate limit", heard=False) for c in concepts.checks)
+        return Critique(image=image.id, verdicts=tuple(lost))
+
+
+@pytest.mark.parametrize(
+    "critic", [VotingCritic(Silent(), Silent()), WholeCritic(Silent()), UnreliableCritic(Silent(), bias=1.0, flip=1.0)]
+)
+def test_silence_stays_silence_whatever_is_around_the_critic(critic):
+    look = asyncio.run(critic.critique(IMAGE, concepts(), None))
+    assert look.silence
+    assert set(look.answers().values()) == {"unknown"}
+
+
+def test_one_critic_that_is_heard_breaks_the_silence():
+    assert elected(Silent(), Says("alone")).silence is None
+    unsure = elected(Silent(), Silent(), Says(unknown="alone"))
+    assert next(v for v in unsure.verdicts if v.check == "alone").heard

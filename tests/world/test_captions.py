@@ -5,10 +5,10 @@ import random
 import pytest
 from hypothesis import given, settings
 
-from detailscribe.tools.world.captions import detailed_caption, short_caption, whereabouts
 from detailscribe.tools.world.grammar import parse
+from detailscribe.tools.world.language import detailed_caption, short_caption, whereabouts
 from detailscribe.tools.world.scene import Scene
-from detailscribe.tools.world.training.text import MAX_TOKENS, build_tokenizer
+from training.text import MAX_TOKENS, build_tokenizer
 
 from .worlds import SEEDS, spec, spec_and_scene, thing
 

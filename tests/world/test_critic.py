@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from PIL import Image
 
 from detailscribe.tools.errors import PromptError
-from detailscribe.tools.store import Store
-from detailscribe.tools.world.captions import describe, short_caption, whereabouts
+from detailscribe.tools.files import Store
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.grammar import parse
+from detailscribe.tools.world.language import describe, short_caption, whereabouts
 from detailscribe.tools.world.layout import members
 from detailscribe.tools.world.relations import holds
 from detailscribe.tools.world.scene import Scene, Thing
@@ -96,7 +96,7 @@ def test_the_refined_prompt_goes_on_from_the_users_words_and_states_a_layout_tha
     assert first == prompt
     assert parse(first) == made
     place, words = placed(refined)
-    assert place in ([PLACES[made.place]] if made.place else PLACES.values())
+    assert place in ([PLACES[made.place].phrase] if made.place else [p.phrase for p in PLACES.values()])
     standing = list(itertools.product(*map(can_stand_at, words)))
     assert any(all(holds(link.relation, members(link, things)) for link in made.links) for things in standing)
     assert all(w.colour in (None, t.colour) for w, t in zip(made.things, standing[0], strict=True))

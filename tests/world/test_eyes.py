@@ -7,8 +7,7 @@ from safetensors.torch import save, save_file
 
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.world.critic import EmbeddedCritic
-from detailscribe.tools.world.detectors import AttentionDetector, ConvolutionalDetector
-from detailscribe.tools.world.eyes import Eyes
+from detailscribe.tools.world.eyes import AttentionDetector, ConvolutionalDetector, Eyes
 from detailscribe.tools.world.vocabulary import PLACES
 
 NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -182,6 +183,32 @@ def test_a_flood_of_unknown_words_is_not_repeated_whole():
     with pytest.raises(PromptError) as refused:
         parse(" ".join(f"w{n}" for n in range(500)))
     assert len(str(refused.value)) < 1000
+
+
+HOSTILE = (
+    *("a", "é", "İ", " ", ".", ",", "-", "'", "!", "\n", "x ", "é "),
+    *("fox ", "a fox, ", "red ", "in the ", "standing ", "on "),
+)
+
+
+def cost(text: str) -> float:
+    """Seconds of this thread in which a text is read or refused, the least of three."""
+    taken = []
+    for _ in range(3):
+        started = time.thread_time()
+        refusal(text)
+        taken.append(time.thread_time() - started)
+    return min(taken)
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_the_time_of_reading_grows_no_faster_than_the_text(piece):
+    # Eight times the text takes eight times as long where reading is linear, and 64 times where it is quadratic.
+    assert cost(piece * 24_000) < 24 * cost(piece * 3_000) + 0.02
+
+
+def test_a_word_of_any_length_is_refused_in_few_letters():
+    assert len(refusal("x" * 20_000)) < 1000
 
 
 @pytest.mark.skipif(not INTERACTING.is_dir(), reason="the InterActing prompts are not beside this checkout")

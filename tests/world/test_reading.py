@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from detailscribe.tools.world.decomposer import concepts_of
-from detailscribe.tools.world.detectors import Readings
-from detailscribe.tools.world.reading import Sighting, Sights, evidence, exact_sights, probability, sights
+from detailscribe.tools.world.eyes import Readings, sights
+from detailscribe.tools.world.reading import Sighting, Sights, evidence, exact_sights, probability, settle
 from detailscribe.tools.world.scene import Scene
-from detailscribe.tools.world.verdicts import settle
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
 
 from .worlds import answers, spec, thing

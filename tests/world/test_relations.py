@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from detailscribe.tools.world.relations import arity, holds, overlap
+from detailscribe.tools.world.relations import RELATIONS, holds, overlap
 from detailscribe.tools.world.scene import Thing
-from detailscribe.tools.world.vocabulary import GRID, NOUNS, RELATIONS
+from detailscribe.tools.world.vocabulary import GRID, NOUNS
 
 from .worlds import thing
 
@@ -97,7 +97,7 @@ def test_every_relation_has_examples_both_ways_of_its_arity(relation):
     false = [p.values[1:] for p in FALSE if p.values[0] == relation]
     assert true
     assert false
-    assert {len(things) for things in (*true, *false)} == {arity(relation)}
+    assert {len(things) for things in (*true, *false)} == {len(RELATIONS[relation].takes)}
 
 
 def places(noun: str) -> list[Thing]:
@@ -127,7 +127,7 @@ def test_no_two_ways_of_being_on_or_at_a_box_hold_at_once():
 def test_only_riding_and_inside_let_boxes_overlap():
     for pair in [*everywhere("fox", "car"), *everywhere("fox", "basket"), *everywhere("fox", "cup")]:
         if overlap(*pair):
-            assert {r for r in RELATIONS if arity(r) == 2 and holds(r, pair)} <= {"riding", "inside"}
+            assert {r for r in RELATIONS if len(RELATIONS[r].takes) == 2 and holds(r, pair)} <= {"riding", "inside"}
 
 
 def test_who_shares_a_thing_holds_it():

@@ -11,13 +11,12 @@ from PIL import Image, ImageChops
 
 from benchmarks.world import balanced_accuracy
 from detailscribe.agent import read_events, run
-from detailscribe.agent.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
-from detailscribe.state import RunResult
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
+from detailscribe.state import Attempt, RunResult
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.png import read_record
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
+from detailscribe.tools.files import Store
 from detailscribe.tools.world.eyes import WEIGHTS, Eyes
 from detailscribe.tools.world.vocabulary import SIZE
 
@@ -41,7 +40,7 @@ def test_all_weights_lie_in_one_folder_of_at_most_25_megabytes():
 
 async def test_the_diffusion_folder_draws_a_picture_of_the_worlds_size(tmp_path):
     model = LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=1)
-    [image] = await model.generate([GenerateRequest("00-00", 0, PROMPT, SEED)], Store(tmp_path))
+    image = await model.draw(Attempt(id="00-00", prompt=PROMPT, seed=SEED), Store(tmp_path))
     assert (image.width, image.height) == (SIZE, SIZE)
     assert image.model.startswith("diffusion@")
 
@@ -79,7 +78,7 @@ class Stock:
 async def test_one_image_is_exactly_the_one_of_diffusers_own_pipeline(tmp_path, prompt):
     store, stock = Store(tmp_path), Stock()
     model = LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=FEW, guidance=EMBEDDED_GUIDANCE)
-    [image] = await model.generate([GenerateRequest("00-00", 0, prompt, SEED)], store)
+    image = await model.draw(Attempt(id="00-00", prompt=prompt, seed=SEED), store)
     assert torch.equal(read_latent(store, image.latent), stock.draw(prompt, "latent"))
     assert same_pixels(store.path(image.path), stock.draw(prompt, "pil"))
 

@@ -6,10 +6,10 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detailscribe.tools.world.relations import arity
+from detailscribe.tools.world.relations import RELATIONS
 from detailscribe.tools.world.spec import combination, random_spec
-from detailscribe.tools.world.training.common import scenes_for_training
-from detailscribe.tools.world.vocabulary import NOUNS, RELATIONS
+from detailscribe.tools.world.vocabulary import NOUNS
+from training.common import scenes_for_training
 
 from .worlds import SEEDS, spec
 
@@ -65,7 +65,7 @@ def test_a_made_up_spec_is_well_formed(seed):
     assert len({w.noun for w in made.things}) == len(made.things)
     assert all(w.colour is None or NOUNS[w.noun].coloured for w in made.things)
     for link in made.links:
-        assert len(link.members) == len(set(link.members)) == arity(link.relation)
+        assert len(link.members) == len(set(link.members)) == len(RELATIONS[link.relation].takes)
         assert set(link.members) <= set(range(len(made.things)))
 
 

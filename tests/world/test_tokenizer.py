@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detailscribe.tools.world.captions import detailed_caption, short_caption
 from detailscribe.tools.world.grammar import EXAMPLES
-from detailscribe.tools.world.language import WORDS, canonical
-from detailscribe.tools.world.training.text import BEGIN, END, MAX_TOKENS, PAD, build_tokenizer
+from detailscribe.tools.world.language import WORDS, canonical, detailed_caption, short_caption
+from training.text import BEGIN, END, MAX_TOKENS, PAD, build_tokenizer
 
 from .worlds import SEEDS, spec_and_scene
 

@@ -1,5 +1,6 @@
 """Training survives a kill, teaches what it says, and leaves a folder that draws."""
 
+import asyncio
 import itertools
 import math
 import random
@@ -7,19 +8,20 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageChops
 
+import training.sprites as sprites
+from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
-from detailscribe.tools.roles import GenerateRequest
-from detailscribe.tools.store import Store
-from detailscribe.tools.world.detectors import AttentionDetector, ConvolutionalDetector
-from detailscribe.tools.world.eyes import Eyes
+from detailscribe.tools.files import Store
+from detailscribe.tools.world.eyes import AttentionDetector, ConvolutionalDetector, Eyes
 from detailscribe.tools.world.scene import Scene, render
-from detailscribe.tools.world.training.autoencoder import train_autoencoder, train_decoder
-from detailscribe.tools.world.training.common import Checkpoint, Schedule, normalized, pixels, random_scene, train
-from detailscribe.tools.world.training.critics import loss, train_critic, train_judge
-from detailscribe.tools.world.training.denoiser import Architecture, train_denoiser
-from detailscribe.tools.world.training.planted import NO_COLOUR, cells, plant, truths, worsen
 from detailscribe.tools.world.vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
+from training.autoencoder import train_autoencoder, train_decoder
+from training.common import Checkpoint, Schedule, normalized, pixels, random_scene, train
+from training.critics import loss, train_critic, train_judge
+from training.denoiser import Architecture, train_denoiser
+from training.planted import NO_COLOUR, cells, plant, truths, worsen
 
 from .worlds import thing
 
@@ -160,6 +162,13 @@ def test_a_worsened_picture_is_another_one_of_the_same_size():
     assert worse.tobytes() != picture.tobytes()
 
 
+def test_the_pictures_in_the_package_are_those_that_are_drawn_here():
+    for name, drawn in (("things", sprites.sheet_of_things()), ("places", sprites.sheet_of_places())):
+        with Image.open(sprites.SHEETS / f"{name}.png") as kept:
+            assert kept.mode == drawn.mode
+            assert ImageChops.difference(kept, drawn).getbbox() is None
+
+
 @pytest.mark.parametrize("network", [ConvolutionalDetector, AttentionDetector])
 def test_a_detector_learns_what_it_is_shown(network):
     torch.manual_seed(0)
@@ -202,8 +211,8 @@ def test_the_critics_of_a_training_can_be_loaded(trained):
 @pytest.mark.slow
 async def test_the_folder_of_a_training_draws(trained, tmp_path):
     model = LocalDiffusion.load(trained / "diffusion", steps=2, guidance=3.0)
-    requests = [GenerateRequest(f"00-{n:02d}", 0, "a fox riding a red car", n) for n in range(2)]
-    images = await model.generate(requests, Store(tmp_path))
+    attempts = [Attempt(id=f"00-{n:02d}", prompt="a fox riding a red car", seed=n) for n in range(2)]
+    images = await asyncio.gather(*(model.draw(attempt, Store(tmp_path)) for attempt in attempts))
     assert [(i.width, i.height, i.steps) for i in images] == [(SIZE, SIZE, 2)] * 2
     assert all((tmp_path / i.path).exists() for i in images)
 

@@ -1,8 +1,17 @@
-"""Sets of prompts: read from wherever they lie, made up from a grammar or by a chat model, written as JSONL."""
+"""Sets of prompts: read from wherever they are kept, made up from a grammar or by a chat model, written as JSONL."""
 
-from .interacting import read_interacting
-from .reader import read_prompts
-from .records import PromptRecord, distinct, with_own_ids
-from .writing import write_prompts
+from .reader import PromptRow, read_prompts, read_rows
+from .records import PromptRecord, distinct, with_own_ids, write_prompts
+from .sets import read_interacting, world_prompts
 
-__all__ = ["PromptRecord", "distinct", "read_interacting", "read_prompts", "with_own_ids", "write_prompts"]
+__all__ = [
+    "PromptRecord",
+    "PromptRow",
+    "distinct",
+    "read_interacting",
+    "read_prompts",
+    "read_rows",
+    "with_own_ids",
+    "world_prompts",
+    "write_prompts",
+]

@@ -1,11 +1,15 @@
-"""New prompts about uncommon interactions, worded by a chat model and held to the rules."""
+"""New prompts about uncommon interactions: combinations of a taxonomy, worded by a chat model and held to the rules."""
 
 import random
+import re
+import tomllib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations as pairs
 from itertools import islice
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -13,16 +17,57 @@ from ...prompts import load
 from ..errors import ReplyError
 from ..language.chat import ChatModel
 from ..language.question import Question
-from .records import PromptRecord
-from .taxonomy import Combination, ScenarioName, combinations
-from .validation import LONGEST, SHORTEST, gist, is_alike, what_is_wrong
+from .records import PromptRecord, ScenarioName
 
+SHORTEST, LONGEST = 4, 45
+"""Words of a prompt."""
+_ALIKE = 0.7
+"""Share of words in common from which two prompts say the same."""
 _AT_ONCE = 10
 """Combinations in one question."""
 _ROUNDS = 3
 """Times that a combination is asked for, each time with what was wrong."""
 _FRUITLESS = 3
-"""Questions in a row that nothing came of, after which the model is left alone."""
+"""Questions in a row without a usable prompt, after which no more are asked."""
+
+TAXONOMY: dict[str, Any] = tomllib.loads((Path(__file__).parent / "taxonomy.toml").read_text("utf-8"))
+"""Subjects, materials and, by scenario and subclass, interactions."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What one prompt is to be about."""
+
+    scenario: ScenarioName
+    subclass: str
+    name: str
+    """Of the interaction: a verb in its -ing form, or the name of a form."""
+    members: tuple[str, ...]
+    """Who acts, or what a form is made of."""
+    object: str
+    """What it is done to, or where; empty for forms."""
+
+    def brief(self) -> str:
+        """In the words in which a model is asked for it."""
+        if self.scenario == "compositional":
+            return f"{self.name} made of {self.members[0]}"
+        return f"{' and '.join(self.members)}, {self.name} {self.object}".strip()
+
+
+def combinations(scenario: ScenarioName, rng: random.Random) -> Iterator[Combination]:
+    """Distinct uncommon combinations of a scenario, its interactions in turn, until there are no more."""
+    kinds = [(subclass, kind) for subclass, kinds in TAXONOMY[scenario].items() for kind in kinds]
+    pools: list[list[Combination]] = []
+    for subclass, kind in rng.sample(kinds, len(kinds)):
+        everyone = TAXONOMY["materials" if scenario == "compositional" else "subjects"]
+        unusual = [name for name in everyone if name not in kind.get("usual", ())]
+        members = pairs(unusual, 2 if scenario == "multi_subject" else 1)
+        objects = kind.get("objects", ("",))
+        found = [Combination(scenario, subclass, kind["name"], who, object) for who in members for object in objects]
+        pools.append(rng.sample(found, len(found)))
+    while pools := [pool for pool in pools if pool]:
+        for pool in pools:
+            yield pool.pop()
 
 
 class PromptsAnswer(BaseModel):
@@ -61,30 +106,40 @@ class Builder:
         while made < count and fruitless < _FRUITLESS and (chunk := list(islice(waiting, min(_AT_ONCE, count - made)))):
             worded = await self._worded(chunk)
             fruitless = 0 if worded else fruitless + 1
-            for combination, prompt in worded:
-                made += 1
-                yield self._record(combination, prompt, made)
+            for number in sorted(worded):
+                combination, made = chunk[number], made + 1
+                extra = {"interaction": combination.name, "combination": combination.brief(), "model": self.chat.name}
+                yield PromptRecord(
+                    id=f"{self.scenario}-{self.seed}-{made:04}",
+                    prompt=worded[number],
+                    scenario=self.scenario,
+                    subclass=combination.subclass,
+                    extra=extra,
+                )
 
-    async def _worded(self, chunk: Sequence[Combination]) -> list[tuple[Combination, str]]:
-        """Those combinations that a usable prompt came for, in order."""
+    async def _worded(self, chunk: Sequence[Combination]) -> dict[int, str]:
+        """Usable prompts by index in the chunk; those that are wrong are asked for again, with the reason."""
         worded: dict[int, str] = {}
         wrong: dict[int, str] = dict.fromkeys(range(len(chunk)), "")
         for _ in range(_ROUNDS):
             for number, prompt in (await self._ask(chunk, wrong)).items():
                 if number not in wrong:
                     continue
-                reason = self._refused(chunk[number], prompt)
+                reason = what_is_wrong(prompt, chunk[number].members)
+                if reason is None and is_alike(prompt, self._gists):
+                    reason = "it says nearly the same as another"
                 if reason is None:
                     worded[number] = prompt
                     self._gists.append(gist(prompt))
                     del wrong[number]
                 else:
+                    self.rejected[reason.partition(";")[0]] += 1
                     wrong[number] = f"{prompt!r} cannot be taken: {reason}"
             if not wrong:
                 break
         if wrong:
             self.rejected["no usable prompt came"] += len(wrong)
-        return [(chunk[number], worded[number]) for number in sorted(worded)]
+        return worded
 
     async def _ask(self, chunk: Sequence[Combination], wrong: dict[int, str]) -> dict[int, str]:
         """Prompts by index in the chunk; none where no answer could be read."""
@@ -103,20 +158,53 @@ class Builder:
             return {}
         return {answer.number - 1: " ".join(answer.prompt.split()) for answer in reply.value.prompts}
 
-    def _refused(self, combination: Combination, prompt: str) -> str | None:
-        """Why a prompt is not taken; counted."""
-        reason = what_is_wrong(prompt, combination.members)
-        if reason is None and is_alike(prompt, self._gists):
-            reason = "it says nearly the same as another"
-        if reason is not None:
-            self.rejected[reason.partition(";")[0]] += 1
-        return reason
 
-    def _record(self, combination: Combination, prompt: str, number: int) -> PromptRecord:
-        return PromptRecord(
-            id=f"{self.scenario}-{self.seed}-{number:04}",
-            prompt=prompt,
-            scenario=self.scenario,
-            subclass=combination.kind.subclass,
-            extra={"interaction": combination.kind.name, "combination": combination.brief(), "model": self.chat.name},
-        )
+_IRREGULAR = (
+    "beaten|bent|bitten|blown|bound|broken|brought|built|bought|caught|chosen|cut|done|drawn|driven|drunk|dug|eaten|fed"
+    "|found|flown|frozen|given|ground|held|hidden|hit|hung|kept|laid|led|lit|made|put|read|ridden|sawn|seen|sewn|shaken"
+    "|shown|shut|spread|spun|strung|stuck|swept|swung|taken|taught|thrown|tied|torn|woven|won|worn|wound|written"
+)
+_NOT_PARTICIPLES = "red|bed|shed|sled|seed|weed|reed|hundred|naked|wicked|sacred|rugged|crooked|wooded|speed|breed|need"
+_PARTICIPLE = rf"(?!(?:{_NOT_PARTICIPLES})\b)(?:[a-z]+ed|{_IRREGULAR})"
+_PASSIVE = re.compile(
+    rf"\b(?:is|are|was|were|be|been|being|gets?|got|getting)\s+(?:[a-z]+ly\s+)?{_PARTICIPLE}\b"
+    rf"|\b{_PARTICIPLE}\s+by\s+(?:an?|the|its|their|his|her|two|three|several|many|some)\b"
+)
+_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
+_IDLE = re.compile("an?|the|and|of|in|on|at|with|to|its|their|his|her|is|are|while|as|it|they|from|into|by")
+
+
+def what_is_wrong(prompt: str, must_name: Iterable[str] = ()) -> str | None:
+    """Why a prompt is not taken, in words a model can act on; None where it is.
+
+    Args:
+        prompt: The new one.
+        must_name: Words of which each must be in it, in any form.
+    """
+    words = prompt.split()
+    if not SHORTEST <= len(words) <= LONGEST:
+        return f"it has {len(words)} words; write {SHORTEST} to {LONGEST}"
+    if (passive := _PASSIVE.search(prompt.lower())) is not None:
+        return f"{passive.group()!r} is in the passive voice; say who acts"
+    lost = [name for name in must_name if not gist(name) & gist(prompt)]
+    return f"it does not name {', '.join(lost)}" if lost else None
+
+
+def is_alike(prompt: str, others: Iterable[frozenset[str]]) -> bool:
+    """Whether one of the others, given by their ``gist``, says nearly the same."""
+    own = gist(prompt)
+    return any(len(own & other) >= _ALIKE * len(own | other) for other in others)
+
+
+def gist(prompt: str) -> frozenset[str]:
+    """The words that carry its meaning, in their short form."""
+    return frozenset(_stem(word) for word in _WORD.findall(prompt.lower()) if not _IDLE.fullmatch(word))
+
+
+def _stem(word: str) -> str:
+    """Rough: ``stirring``, ``stirs`` and ``stir`` are one; so are ``weave`` and ``weaving``."""
+    for ending in ("ing", "ies", "es", "ed", "s", "e", "y"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls" else word

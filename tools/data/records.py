@@ -1,13 +1,24 @@
-"""A prompt with what is known of it, as every reader gives it and every file of this project holds it."""
+"""A prompt with what is known of it, as every reader returns it and every file of this project holds it."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
 from ...state import Frozen, Words
+from ..errors import SettingsError
+from ..files import Store
+
+ScenarioName = Literal["functional", "compositional", "multi_subject"]
+"""functional: one acts on something, with a tool or its body; compositional: things make up a form;
+multi_subject: several act together."""
+
+_OWN = ("id", "prompt", "scenario", "subclass")
+_SETTINGS = ("seed", "policy", "policy_args", "budget")
+"""Names by which a line of a batch says how its prompt is drawn."""
 
 
 class PromptRecord(Frozen):
@@ -26,16 +37,11 @@ class PromptRecord(Frozen):
     def line(self) -> str:
         """It as one JSON object, without what is not known; ``extra`` stands beside the rest.
 
-        A name there that would tell a run what to do, such as ``seed``, becomes ``source_seed``.
+        A name there that a batch would read as a setting, such as ``seed``, becomes ``source_seed``.
         """
         known = {name: value for name in _OWN if (value := getattr(self, name)) is not None}
-        extra = {f"source_{k}" if k in (*_OWN, *_ORDERS) else k: v for k, v in self.extra.items()}
+        extra = {f"source_{k}" if k in (*_OWN, *_SETTINGS) else k: v for k, v in self.extra.items()}
         return json.dumps({**known, **extra}, ensure_ascii=False)
-
-
-_OWN = ("id", "prompt", "scenario", "subclass")
-_ORDERS = ("seed", "policy", "policy_args", "budget")
-"""Names by which a line of a batch says how its prompt is drawn."""
 
 
 def with_own_ids(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
@@ -58,3 +64,19 @@ def distinct(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
         if key not in seen:
             seen.add(key)
             yield record
+
+
+def write_prompts(records: Iterable[PromptRecord], path: Path) -> int:
+    """Write one record a line, the file whole or not at all; return the number of records.
+
+    Raises:
+        SettingsError: the file cannot be written, or its suffix names another format, as which it would be read.
+    """
+    if path.suffix.lower() in (".json", ".csv", ".tsv", ".parquet", ".txt"):
+        raise SettingsError(f"prompts are written as JSON lines: name {path.with_suffix('.jsonl')}")
+    lines = [record.line() for record in records]
+    try:
+        Store(path.parent).write(path.name, "".join(f"{line}\n" for line in lines).encode())
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+    return len(lines)

@@ -1,28 +1,24 @@
-"""Diffusion as a tool: draws images and takes them up again, with any SD3-class model.
+"""Diffusion as a tool: draws images and refines them, with any SD3-class model.
 
-``LocalDiffusion`` is the role; below it stands the ``engine``, which owns the model, and below that are
-plain functions that one can call by hand, in the order of their use: ``loading``, ``noise``, ``schedule``,
-``embeddings``, ``operators``, ``denoise``, ``decode``.
-``PipelineDiffusion`` is the same role over the pipelines of other families, ``EndpointDiffusion`` over an images
-endpoint, which can only draw, and ``RemoteDiffusion`` over engines on a Ray cluster. ``memory_needed`` and
-``memory_there`` tell whether a model fits, ``choose_placement`` where it would go, ``check_family`` whether a class of
-pipelines can be refined.
+``LocalDiffusion`` is the role; below it stand the ``engine``, which owns the model, and ``sampling``: plain functions
+that one can call by hand. ``PipelineDiffusion`` is the same role over the pipelines of other families,
+``EndpointDiffusion`` over an images endpoint, which can only draw. ``memory_needed`` and ``memory_there`` tell whether
+a model fits, ``choose_placement`` where it would go,
+``check_family`` whether a class of pipelines can be refined.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .memory import MemoryNeed, MemoryThere, memory_needed, memory_there
+from .memory import MemoryNeed, MemoryThere, is_downloaded, memory_needed, memory_there
 from .quiet import quiet_importing
-from .sizes import is_downloaded
 from .tools import diffusion_tools
 
 if TYPE_CHECKING:
-    from ..cluster.remote import RemoteDiffusion
-    from .endpoint import EndpointDiffusion, EndpointSettings
-    from .families import PipelineDiffusion
-    from .family import check_family
+    from .endpoint import EndpointDiffusion
+    from .endpoint_server import EndpointSettings
     from .local import LocalDiffusion
+    from .pipelines import PipelineDiffusion, check_family
     from .placement import choose_placement
 
 __all__ = [
@@ -32,7 +28,6 @@ __all__ = [
     "MemoryNeed",
     "MemoryThere",
     "PipelineDiffusion",
-    "RemoteDiffusion",
     "check_family",
     "choose_placement",
     "diffusion_tools",
@@ -42,13 +37,12 @@ __all__ = [
 ]
 
 _LATER = {
-    "EndpointDiffusion": "endpoint",
-    "EndpointSettings": "endpoint",
-    "LocalDiffusion": "local",
-    "PipelineDiffusion": "families",
-    "RemoteDiffusion": ".cluster.remote",
-    "check_family": "family",
-    "choose_placement": "placement",
+    "EndpointDiffusion": ".endpoint",
+    "EndpointSettings": ".endpoint_server",
+    "LocalDiffusion": ".local",
+    "PipelineDiffusion": ".pipelines",
+    "check_family": ".pipelines",
+    "choose_placement": ".placement",
 }
 """Modules by what they define; torch or an SDK's settings load with them."""
 
@@ -57,4 +51,4 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with quiet_importing():
-        return getattr(import_module(f".{_LATER[name]}", __name__), name)
+        return getattr(import_module(_LATER[name], __name__), name)

@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from diffusers import SD3Transformer2DModel
 from diffusers.models.attention_processor import JointAttnProcessor2_0
+from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
 
 class MaskedJointAttention(JointAttnProcessor2_0):
-    """SD3's joint attention, which leaves out padding where it is told of any, and is diffusers' own where not.
+    """SD3's joint attention with a mask for padding; without a mask it is diffusers' own.
 
-    ``attention_mask`` is (rows, 1, 1, image and text tokens), True where a token is there.
+    ``attention_mask`` is (rows, 1, 1, image and text tokens), False where a token is padding.
     """
 
     def __call__(
@@ -44,7 +45,7 @@ def _heads(attn: Any, tokens: torch.Tensor, projections: tuple[Any, ...], norms:
 
 
 def mix_lengths(transformer: SD3Transformer2DModel) -> bool:
-    """Let prompts of any lengths share a pass; False if the model attends in a way of its own, and is left as it is."""
+    """Let prompts of any lengths share a pass; False, and no change, if the model has attention of its own."""
     known = (JointAttnProcessor2_0, MaskedJointAttention)
     if any(type(processor) not in known for processor in transformer.attn_processors.values()):
         return False
@@ -54,9 +55,18 @@ def mix_lengths(transformer: SD3Transformer2DModel) -> bool:
 
 def pad(prompts: list[torch.Tensor], image_tokens: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Prompts (tokens, width) as one (rows, most tokens, width), and the mask if some are shorter than others."""
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=prompts[0].device)
-    if bool((lengths == lengths[0]).all()):
+    lengths = [len(prompt) for prompt in prompts]
+    if len(set(lengths)) == 1:
         return torch.stack(prompts), None
     tokens = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
-    there = torch.arange(image_tokens + tokens.shape[1], device=tokens.device) < image_tokens + lengths[:, None]
-    return tokens, there[:, None, None]
+    there = torch.arange(image_tokens + tokens.shape[1]) < image_tokens + torch.tensor(lengths)[:, None]
+    return tokens, there[:, None, None].to(tokens.device, non_blocking=True)
+
+
+def attention_backend(transformer: SD3Transformer2DModel, dtype: torch.dtype, device: torch.device) -> str:
+    """Name of the kernel that torch's scaled dot product attention takes for this model, in lower case."""
+    config: Any = transformer.config
+    shape = (2, config.num_attention_heads, 64, config.attention_head_dim)
+    query = torch.empty(shape, dtype=dtype, device=device)
+    choose: Any = torch._fused_sdp_choice  # pyright: ignore[reportPrivateUsage] - torch has no public way to ask
+    return SDPBackend(choose(query, query, query)).name.lower()

@@ -1,12 +1,12 @@
-"""What the denoiser is told of a prompt, encoded as the loaded model was trained to read it."""
+"""Prompts in and pictures out: the text encoders and the image decoder of a pipeline."""
 
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from cachetools import LRUCache
 from diffusers import StableDiffusion3Pipeline
+from PIL import Image
 
 BUCKET = 8
 """A model with one encoder reads prompts padded to a multiple of it, in tokens."""
@@ -22,33 +22,21 @@ class Embedding:
     """(pooled width,) one vector for the whole prompt."""
 
 
-def has_both_clips(pipe: StableDiffusion3Pipeline) -> bool:
-    """Whether the model reads prompts as SD3 does; otherwise it has one CLIP encoder alone."""
-    return pipe.text_encoder_2 is not None
-
-
 @torch.no_grad()
 def encode(pipe: StableDiffusion3Pipeline, prompt: str, max_tokens: int = 256, length: int = 0) -> Embedding:
-    """Encode one prompt.
+    """Encode one prompt as the model was trained to read it.
 
-    With both CLIP encoders it is exactly what ``pipe.encode_prompt`` makes, with zeros for an absent T5.
-    With one, see ``encode_with_one_clip``; ``length`` counts there alone.
+    With two CLIP encoders it is exactly what ``pipe.encode_prompt`` makes, with zeros for an absent T5, which reads
+    ``max_tokens`` tokens. With one CLIP encoder it is its last but one hidden state and its projection; the prompt is
+    padded to a multiple of ``BUCKET`` tokens and to ``length`` at least, and cut off at the longest text that the
+    encoder reads.
     """
-    if not has_both_clips(pipe):
-        return encode_with_one_clip(pipe, prompt, length)
-    encoded: Any = pipe.encode_prompt(
-        prompt, prompt, prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens
-    )
-    tokens, _, pooled, _ = encoded
-    return Embedding(tokens[0], pooled[0])
-
-
-def encode_with_one_clip(pipe: StableDiffusion3Pipeline, prompt: str, length: int = 0) -> Embedding:
-    """The last but one hidden state and the projection of a single CLIP encoder.
-
-    The prompt is padded to a multiple of ``BUCKET`` tokens and to ``length`` at least, and cut off at
-    the longest text that the encoder reads.
-    """
+    if pipe.text_encoder_2 is not None:
+        encoded: Any = pipe.encode_prompt(
+            prompt, prompt, prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens
+        )
+        tokens, _, pooled, _ = encoded
+        return Embedding(tokens[0], pooled[0])
     tokenizer: Any = pipe.tokenizer
     encoder: Any = pipe.text_encoder
     longest = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
@@ -63,24 +51,25 @@ class Encoder:
     """Encodes prompts and remembers the last few."""
 
     def __init__(self, pipe: StableDiffusion3Pipeline, max_tokens: int = 256, remembered: int = 64) -> None:
-        self._pipe = pipe
-        self._max_tokens = max_tokens
-        self._remembered = remembered
-        self._cache: OrderedDict[tuple[str, int], Embedding] = OrderedDict()
+        self._pipe, self._max_tokens = pipe, max_tokens
+        self._cache: LRUCache[tuple[str, int], Embedding] = LRUCache(remembered)
 
-    def prompt(self, prompt: str) -> Embedding:
-        """The encoded prompt."""
-        return self._recall((prompt, 0), lambda: encode(self._pipe, prompt, self._max_tokens))
+    def prompt(self, prompt: str, length: int = 0) -> Embedding:
+        """The encoded prompt; of at least ``length`` tokens where the model reads texts of any length."""
+        key = (prompt, length)
+        if key not in self._cache:
+            self._cache[key] = encode(self._pipe, prompt, self._max_tokens, length)
+        return self._cache[key]
 
     def negative(self, beside: Embedding) -> Embedding:
         """The empty prompt, of as many tokens as ``beside``."""
-        length = len(beside.tokens)
-        return self._recall(("", length), lambda: encode(self._pipe, "", self._max_tokens, length))
+        return self.prompt("", len(beside.tokens))
 
-    def _recall(self, key: tuple[str, int], make: Callable[[], Embedding]) -> Embedding:
-        if key not in self._cache:
-            self._cache[key] = make()
-        self._cache.move_to_end(key)
-        while len(self._cache) > self._remembered:
-            self._cache.popitem(last=False)
-        return self._cache[key]
+
+@torch.no_grad()
+def decode(pipe: StableDiffusion3Pipeline, latents: torch.Tensor) -> list[Image.Image]:
+    """Pictures of final latents (n, channels, height, width), as the pipeline itself makes them."""
+    config = pipe.vae.config
+    scaled = (latents / config.scaling_factor) + config.shift_factor
+    decoded = pipe.vae.decode(scaled, return_dict=False)[0]
+    return cast("list[Image.Image]", pipe.image_processor.postprocess(decoded, output_type="pil"))

@@ -1,23 +1,19 @@
 """Pictures from an OpenAI-compatible images endpoint (DALL·E 3, gpt-image, vLLM-Omni): a generator to compare with."""
 
 import asyncio
-from collections.abc import Sequence
 
-from ...state import ImageRecord
+from ...state import Attempt, ImageRecord
 from ..errors import SettingsError
-from ..roles import GenerateRequest, Progress, RedenoiseRequest
-from ..store import Store
-from .endpoint_server import Drawn, EndpointServer, EndpointSettings
-from .png import png_bytes
-
-_WHOLE = 1
-"""What a record says of a drawing whose steps nobody tells: that it was one."""
+from ..files import Store
+from ..roles import Progress
+from .endpoint_server import EndpointServer, EndpointSettings
+from .job import Job
 
 
 class EndpointDiffusion:
-    """Draws by asking a server; it can draw, and that is all it can do.
+    """Draws by asking a server; it cannot refine.
 
-    Its records have no latent, take a drawing for one step, and say with ``seeded`` whether the seed meant anything.
+    Its records have no latent, count a drawing as one step, and say with ``seeded`` whether the seed had any effect.
     """
 
     def __init__(self, settings: EndpointSettings) -> None:
@@ -28,79 +24,44 @@ class EndpointDiffusion:
 
     @property
     def evaluations_per_drawing(self) -> int:
-        """0: no denoiser runs here, and the server does not tell of its own."""
+        """0: no denoiser runs here, and the server does not report its own."""
         return 0
 
-    async def generate(
-        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        """One record for each request, in order; ``keep_steps`` have no effect.
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """Carry an attempt out; ``keep_steps`` have no effect.
 
         Raises:
             ModelError: the server or the model cannot be used.
             ReplyError: the server gave no picture.
-            SettingsError: a request asks for what only a model of one's own can do.
+            SettingsError: the attempt asks for what only a model of one's own can do.
         """
-        for request in requests:
-            self._check(request)
-        drawing = (self._draw(request, store, progress) for request in requests)
-        # All are awaited before an error is raised, so that none is paid for behind the caller's back.
-        drawn = await asyncio.gather(*drawing, return_exceptions=True)
-        return [_record_or_raise(outcome) for outcome in drawn]
-
-    async def redenoise(
-        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        """Refuses: raises ``SettingsError`` if there is any request."""
-        if not requests:
-            return []
-        raise SettingsError(
-            f"{self.model} draws anew and cannot take an image up again, for it gives no latents: "
-            "use the policy 'best_of_n', which only draws, or a diffusion model of your own"
-        )
-
-    def _check(self, request: GenerateRequest) -> None:
-        asked = [name for name in ("stop_step", "steps", "guidance") if getattr(request, name) is not None]
-        if asked:
+        job = Job(attempt, store, source, progress)
+        if source is not None:
             raise SettingsError(
-                f"{self.model} is a server that takes no {' and no '.join(asked)} (asked for {request.id!r}): "
+                f"{self.model} gives no latents, so it cannot refine an image: "
+                "use the policy 'best_of_n', which only draws, or a diffusion model of your own"
+            )
+        if asked := [name for name in ("stop_step", "steps", "guidance") if getattr(attempt, name) is not None]:
+            raise SettingsError(
+                f"{self.model} is a server that takes no {' and no '.join(asked)} (asked for {job.id!r}): "
                 "leave it out, or use a diffusion model of your own"
             )
-
-    async def _draw(self, request: GenerateRequest, store: Store, progress: Progress | None) -> ImageRecord:
-        drawn = await self._server.draw(request.prompt, request.seed)
-        record = self._record(request, drawn)
-        await asyncio.to_thread(lambda: store.write(record.path, png_bytes(drawn.picture, record)))
-        if progress is not None:
-            progress(request.id, _WHOLE, _WHOLE)
-        return record
-
-    def _record(self, request: GenerateRequest, drawn: Drawn) -> ImageRecord:
-        return ImageRecord(
-            id=request.id,
-            round=request.round,
-            origin="generate" if request.parent is None else "reseed",
-            parent=request.parent,
-            prompt=request.prompt,
+        drawn = await self._server.draw(job.prompt, job.seed)
+        record = await asyncio.to_thread(
+            job.write,
+            drawn.picture,
             revised_prompt=drawn.revised_prompt,
-            seed=request.seed,
             seeded=self.settings.send_seed,
-            steps=_WHOLE,
-            start_step=0,
+            steps=1,
             start_sigma=1.0,
             guidance=0.0,
-            width=drawn.picture.width,
-            height=drawn.picture.height,
             model=self.model,
-            path=f"images/{request.id}.png",
             latent=None,
             evaluations=0,
             seconds=drawn.seconds,
             money=self.settings.price,
         )
-
-
-def _record_or_raise(outcome: ImageRecord | BaseException) -> ImageRecord:
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+        job.report(1, 1)
+        return record

@@ -1,29 +1,89 @@
 """The engine: one owner of a model, which takes step after step with as many images as are in flight.
 
-Images come in and leave between any two steps, from any event loop. The engine knows neither prompts nor
-files: ``Work`` begins with a sample and makes a result of it (``engine_ticket``); which images share a
-pass is said in ``engine_passes``.
+Images join and leave between any two steps, from any event loop. The engine knows neither prompts nor files: ``Work``
+begins with a sample and makes a result of it.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
 from ..errors import ModelError
-from .denoise import Sample
-from .engine_passes import Limits, is_out_of_memory, next_pass
-from .engine_ticket import Done, R, Ticket, Work, no_room
+from .sampling import Sample
+
+R = TypeVar("R")
 
 TICKS = 2
-"""Turns of the event loop that work waits for company before it wakes the engine."""
+"""Turns of the event loop that new work waits for more to arrive before it wakes the engine."""
 BEGUN = 4
 """Images that have begun, at most, in full passes; the others wait as mere requests, so that memory is bounded."""
+
+
+class Kind(NamedTuple):
+    """What decides which images fit in one forward pass."""
+
+    shape: tuple[int, ...]
+    """Of the latent."""
+    tokens: int
+    """Of the prompt."""
+    any_length: bool = False
+    """Whether prompts of other lengths fit as well."""
+
+    @classmethod
+    def of(cls, sample: Sample) -> "Kind":
+        """That of a sample."""
+        return cls(tuple(sample.latent.shape), len(sample.prompt.tokens), sample.any_length)
+
+    def fits(self, other: "Kind") -> bool:
+        """Whether both fit in one pass."""
+        return self.shape == other.shape and (self.tokens == other.tokens or (self.any_length and other.any_length))
+
+
+def next_pass(kinds: Sequence[Kind], limit: Callable[[Kind], int]) -> list[int]:
+    """Indices of the images, given by their kinds from the oldest on, that take the next step.
+
+    The oldest one leads, and those that fit fill the pass up to ``limit``: first the nearest in length of prompt, for
+    which least is padded, and of these the oldest. So images end about in the order in which they came; every pass is
+    as full as it can be; and the oldest waits for no other.
+    """
+    if not kinds:
+        return []
+    leader = kinds[0]
+    fitting = [i for i, kind in enumerate(kinds) if kind.fits(leader)]
+    return sorted(fitting, key=lambda i: abs(kinds[i].tokens - leader.tokens))[: limit(leader)]
+
+
+@dataclass(frozen=True)
+class Work(Generic[R]):
+    """One image to denoise. All is called in the engine's thread; an error raised there fails this image alone."""
+
+    begin: Callable[[], Sample]
+    """Makes the sample, when there is room for it."""
+    finish: Callable[[Sample], R]
+    """Makes the result of the sample once it is done."""
+    on_step: Callable[[Sample], None] = lambda sample: None
+    """Called after each step."""
+
+
+@dataclass(frozen=True)
+class Done(Generic[R]):
+    """Finished work, and what it took."""
+
+    result: R
+    sample: Sample
+    """As it was in the end."""
+    seconds: float
+    """Of the model: its part in each pass by its rows, and its beginning and end."""
+    waited: float
+    """Seconds in the engine in which the model worked for others alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +100,74 @@ class Statistics:
     """In forward passes."""
 
 
+class Ticket(Generic[R]):
+    """Work on its way; used by the engine's thread, except for ``future`` and ``abandon``."""
+
+    sample: Sample
+    """Once it has begun."""
+
+    def __init__(self, work: Work[R]) -> None:
+        self.work = work
+        self.future: Future[Done[R]] = Future()
+        self._abandoned = False
+        self._arrived = perf_counter()
+        self._seconds = 0.0
+        self._attended = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether someone still waits for the result."""
+        return not (self._abandoned or self.future.done())
+
+    def abandon(self) -> None:
+        """Note that nobody waits; work that has begun ends at the next step."""
+        self._abandoned = True
+        self.future.cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """Raise an error where the result is awaited, unless there is a result or an error already."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(raisable(error))
+
+    def begin(self) -> bool:
+        """Make the sample; False if nobody waits for it, or it failed."""
+        if self.future.done() or not self.future.set_running_or_notify_cancel():
+            return False
+        with self._failing_alone(), self._timed():
+            self.sample = self.work.begin()
+        return self.wanted
+
+    def count_step(self, seconds: float, rows: int) -> None:
+        """Note a step in a pass of so many seconds and rows, and report it."""
+        self._seconds += seconds * self.sample.rows / rows
+        self._attended += seconds
+        with self._failing_alone():
+            self.work.on_step(self.sample)
+
+    def finish(self) -> None:
+        """Hand over the result."""
+        with self._failing_alone():
+            with self._timed():
+                result = self.work.finish(self.sample)
+            waited = perf_counter() - self._arrived - self._attended
+            self.future.set_result(Done(result, self.sample, self._seconds, waited))
+
+    @contextmanager
+    def _timed(self) -> Generator[None]:
+        began = perf_counter()
+        yield
+        elapsed = perf_counter() - began
+        self._seconds += elapsed
+        self._attended += elapsed
+
+    @contextmanager
+    def _failing_alone(self) -> Generator[None]:
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            self.fail(no_room(error) if is_out_of_memory(error) else error)
+
+
 class Engine:
     """Denoises samples in one thread, which lives only as long as there is work.
 
@@ -52,9 +180,8 @@ class Engine:
         self, advance: Callable[[Sequence[Sample]], None], max_batch: int, on_idle: Callable[[], None] = lambda: None
     ) -> None:
         self.statistics = Statistics()
-        self._advance, self._on_idle = advance, on_idle
-        self._limits = Limits(max_batch)
-        self._begun = BEGUN * max_batch
+        self._advance, self._max_batch, self._on_idle = advance, max_batch, on_idle
+        self._limits: dict[tuple[int, ...], int] = {}
         self._lock = threading.Lock()
         self._waiting: deque[Ticket[Any]] = deque()
         self._flight: list[Ticket[Any]] = []
@@ -62,14 +189,15 @@ class Engine:
         self._closed = False
 
     async def run(self, work: Work[R]) -> Done[R]:
-        """The work's result, once it is its turn; to cancel it leaves all other work alone."""
+        """The work's result, once it is its turn; cancelling it does not disturb other work."""
         ticket = Ticket(work)
         try:
             with self._lock:
                 self._waiting.append(ticket)
             for _ in range(TICKS):
                 await asyncio.sleep(0)
-            self._wake()
+            with self._lock:
+                self._wake()
             return await asyncio.wrap_future(ticket.future)
         finally:
             ticket.abandon()
@@ -82,79 +210,110 @@ class Engine:
             thread.join()
 
     def _wake(self) -> None:
-        with self._lock:
-            if self._thread is None and self._waiting:
-                self._thread = threading.Thread(target=self._run, name="detailscribe-diffusion")
-                self._thread.start()
+        """Start a thread if there is work and none; called with the lock."""
+        if self._thread is None and self._waiting:
+            self._thread = threading.Thread(target=self._run, name="detailscribe-diffusion")
+            self._thread.start()
 
     def _run(self) -> None:
-        while self._any_left():
-            self._let_in()
-            self._take_step()
-            self._let_out()
-
-    def _any_left(self) -> bool:
-        """Whether there is work; if not, the thread has to end."""
         try:
-            if not self._flight and not self._waiting:
-                self._on_idle()
-        finally:
+            while self._has_work():
+                self._admit()
+                self._take_step()
+                for ticket in self._flight:
+                    if ticket.wanted and ticket.sample.done:
+                        ticket.finish()
+                self._flight = [ticket for ticket in self._flight if ticket.wanted]
+        except BaseException as error:
+            for ticket in self._flight:
+                ticket.fail(error)
             with self._lock:
-                left = bool(self._flight or self._waiting)
-                self._thread = self._thread if left else None
-        return left
+                self._flight, self._thread = [], None
+                self._wake()
+            raise
 
-    def _let_in(self) -> None:
+    def _has_work(self) -> bool:
+        """Whether there is work; if not, the thread has to end."""
+        if not self._flight and not self._waiting:
+            self._on_idle()
+        with self._lock:
+            any_left = bool(self._flight or self._waiting)
+            self._thread = self._thread if any_left else None
+        return any_left
+
+    def _admit(self) -> None:
+        """Let work begin, up to the bound."""
         if self._closed:
             with self._lock:
-                all_of_them = [*self._flight, *self._waiting]
-            self._fail(all_of_them, ModelError("the model was closed: load it again"))
+                everything = [*self._flight, *self._waiting]
+            for ticket in everything:
+                ticket.fail(ModelError("the model was closed: load it again"))
         self._flight = [ticket for ticket in self._flight if ticket.wanted]
-        while self._waiting and len(self._flight) < self._begun:
+        while self._waiting and len(self._flight) < BEGUN * self._max_batch:
             ticket = self._waiting.popleft()
             if ticket.begin():
                 self._flight.append(ticket)
 
     def _take_step(self) -> None:
         moving = [ticket for ticket in self._flight if not ticket.sample.done]
-        tickets = [moving[i] for i in next_pass([ticket.sample.kind for ticket in moving], self._limits)]
+        tickets = [moving[i] for i in next_pass([Kind.of(ticket.sample) for ticket in moving], self._limit)]
         if not tickets:
             return
         began = perf_counter()
         try:
             self._advance([ticket.sample for ticket in tickets])
-        except BaseException as error:  # noqa: BLE001 - handed on whole
+        except BaseException as error:  # noqa: BLE001 - it is raised where the results are awaited
             if not is_out_of_memory(error):
-                self._fail(tickets, error)
+                for ticket in tickets:
+                    ticket.fail(error)
                 return
         else:
-            self._note(tickets, perf_counter() - began)
+            self._count(tickets, perf_counter() - began)
             return
         self._make_room(tickets)
+
+    def _limit(self, kind: Kind) -> int:
+        return self._limits.get(kind.shape, self._max_batch)
 
     def _make_room(self, tickets: Sequence[Ticket[Any]]) -> None:
         """After a pass that did not fit, and after the traceback that held its tensors."""
         torch.cuda.empty_cache()
         if len(tickets) == 1:
-            self._fail(tickets, no_room())
+            tickets[0].fail(no_room())
         else:
-            self._limits.halve(tickets[0].sample.kind, len(tickets))
+            self._limits[Kind.of(tickets[0].sample).shape] = max(1, len(tickets) // 2)
 
-    def _note(self, tickets: Sequence[Ticket[Any]], seconds: float) -> None:
-        rows, past = sum(ticket.sample.rows for ticket in tickets), self.statistics
+    def _count(self, tickets: Sequence[Ticket[Any]], seconds: float) -> None:
+        rows, before = sum(ticket.sample.rows for ticket in tickets), self.statistics
         self.statistics = Statistics(
-            past.passes + 1, past.steps + len(tickets), past.rows + rows, past.seconds + seconds
+            before.passes + 1, before.steps + len(tickets), before.rows + rows, before.seconds + seconds
         )
         for ticket in tickets:
             if ticket.wanted:
-                ticket.stepped(seconds, rows)
+                ticket.count_step(seconds, rows)
 
-    def _let_out(self) -> None:
-        for ticket in self._flight:
-            if ticket.wanted and ticket.sample.done:
-                ticket.finish()
-        self._flight = [ticket for ticket in self._flight if ticket.wanted]
 
-    def _fail(self, tickets: Sequence[Ticket[Any]], error: BaseException) -> None:
-        for ticket in tickets:
-            ticket.fail(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch had no room, on a GPU or on the CPU, where only the message says so."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def no_room(error: BaseException | None = None) -> ModelError:
+    """The error of an image that does not fit even alone."""
+    refused = ModelError(
+        "there is no room in memory for one image of this size: free some, load the model in a smaller type, "
+        "quantized or offloaded, or take a smaller model"
+    )
+    refused.__cause__ = error
+    return refused
+
+
+def raisable(error: BaseException) -> BaseException:
+    """The error, or one that asyncio takes: it refuses to raise ``StopIteration``, and whoever waits would for ever."""
+    if not isinstance(error, StopIteration):
+        return error
+    wrapped = ModelError(f"the model ended in a StopIteration ({error}), which is a fault of the program")
+    wrapped.__cause__ = error
+    return wrapped

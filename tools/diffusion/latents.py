@@ -1,25 +1,22 @@
 """Latents as files of a store, the last of them also in memory."""
 
 import threading
-from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from cachetools import LRUCache
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ..errors import MissingLatentError
-from ..store import Store
+from ...state import ImageRecord
+from ..errors import MissingLatentError, SettingsError
+from ..files import Store
 
 
-def final_reference(image: str) -> str:
-    """Where the final latent of an image lies."""
-    return f"latents/{image}.safetensors"
-
-
-def kept_reference(image: str, step: int) -> str:
-    """Where x_step of an image's denoising lies."""
-    return f"latents/{image}.k{step:02d}.safetensors"
+def latent_path(image: str, step: int | None = None) -> str:
+    """Reference of the final latent of an image, or of x_step of its denoising."""
+    return f"latents/{image}.safetensors" if step is None else f"latents/{image}.k{step:02d}.safetensors"
 
 
 def write_latent(store: Store, reference: str, latent: torch.Tensor) -> str:
@@ -30,9 +27,7 @@ def write_latent(store: Store, reference: str, latent: torch.Tensor) -> str:
 def read_latent(store: Store, reference: str | None) -> torch.Tensor:
     """The latent (channels, height, width), on the CPU; ``MissingLatentError`` if there is none, or it is broken."""
     if reference is None:
-        raise MissingLatentError(
-            "the image was drawn by a server that gives no latents, so it cannot be taken up again"
-        )
+        raise MissingLatentError("the image was drawn by a model that gives no latents, so it cannot be refined")
     try:
         return load(store.read(reference))["latent"]
     except (OSError, SafetensorError, KeyError) as error:
@@ -41,23 +36,39 @@ def read_latent(store: Store, reference: str | None) -> torch.Tensor:
         ) from error
 
 
+def resume(source: ImageRecord, step: int, steps: int) -> str | None:
+    """Trajectory resume: the reference of x_step of the image's own denoising in N = ``steps``.
+
+    Raises:
+        SettingsError: the image was drawn in another number of steps.
+        MissingLatentError: x_step was not kept.
+    """
+    if source.steps != steps:
+        raise SettingsError(
+            f"image {source.id!r} was drawn in {source.steps} steps and cannot be resumed in {steps}; "
+            f"ask for steps={source.steps}, or use the operator 'inject'"
+        )
+    if step == source.steps:
+        return source.latent
+    if step not in source.trajectory:
+        kept = ", ".join(map(str, sorted(source.trajectory))) or "none"
+        raise MissingLatentError(
+            f"step {step} of image {source.id!r} was not kept (kept: {kept}); "
+            f"draw it with keep_steps=({step},), or use the operator 'inject'"
+        )
+    return source.trajectory[step]
+
+
 class Latents:
-    """Writes every latent to its store, so that a run survives a kill, and remembers the last ones.
+    """Writes latents to stores and remembers the last ones; safe to use from any threads.
 
     Args:
         memory: Bytes to remember, at most; 0 for none.
     """
 
     def __init__(self, memory: int) -> None:
-        self._memory = memory
-        self._held = 0
         self._lock = threading.Lock()
-        self._latents: OrderedDict[Path, torch.Tensor] = OrderedDict()
-
-    @property
-    def held(self) -> int:
-        """Bytes remembered now."""
-        return self._held
+        self._remembered: LRUCache[Path, torch.Tensor] = LRUCache(memory, getsizeof=lambda latent: latent.nbytes)
 
     def write(self, store: Store, reference: str, latent: torch.Tensor) -> str:
         """As ``write_latent``."""
@@ -72,20 +83,14 @@ class Latents:
             return read_latent(store, reference)
         path = store.path(reference)
         with self._lock:
-            if path in self._latents:
-                self._latents.move_to_end(path)
-                return self._latents[path]
+            if path in self._remembered:
+                return self._remembered[path]
         latent = read_latent(store, reference)
         self._remember(path, latent)
         return latent
 
     def _remember(self, path: Path, latent: torch.Tensor) -> None:
         with self._lock:
-            self._held += latent.nbytes - _bytes(self._latents.pop(path, None))
-            self._latents[path] = latent
-            while self._held > self._memory:
-                self._held -= _bytes(self._latents.popitem(last=False)[1])
-
-
-def _bytes(latent: torch.Tensor | None) -> int:
-    return 0 if latent is None else latent.nbytes
+            self._remembered.pop(path, None)
+            with suppress(ValueError):  # of one that is larger than the whole memory
+                self._remembered[path] = latent

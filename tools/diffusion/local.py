@@ -1,34 +1,30 @@
 """The diffusion role over a model in this process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from PIL import Image
 
-from ...state import ImageRecord
-from ..errors import SettingsError
+from ...state import Attempt, ImageRecord
+from ..errors import ModelError, SettingsError
+from ..files import Store
 from ..one_thread import one_thread
-from ..roles import GenerateRequest, Progress, RedenoiseRequest
-from ..store import Store
-from .decode import decode
-from .denoise import Sample
-from .embeddings import Encoder
-from .engine import Engine, Statistics
-from .engine_speed import attention_backend, stepper
-from .engine_ticket import Work
-from .jobs import Job, in_this_context
-from .latents import Latents
+from ..roles import Progress
+from .attention import attention_backend, mix_lengths
+from .embeddings import Embedding, Encoder, decode
+from .engine import Done, Engine, Statistics, Work
+from .job import Job
+from .latents import Latents, latent_path, resume
 from .loading import load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement
-from .records import write_image
-from .samples import Samples
-from .schedule import Schedule
+from .sampling import Sample, Schedule, advance, draw_noise, inject, make_schedule
 
 
 class LocalDiffusion:
@@ -62,14 +58,14 @@ class LocalDiffusion:
         Args:
             pipe: Nobody else may use it from now on.
             model: Name and hash, for the records.
-            steps: N, at least 1, where a request names none.
-            guidance: Scale of classifier-free guidance where a request names none; 1 or less means none.
+            steps: N, at least 1, where an attempt names none.
+            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none.
             max_tokens: What T5 reads of a prompt, where there is one.
-            swap_pooled: Whether an image that is taken up again has the pooled embedding of its new prompt.
-                Without it, it keeps that of its source's prompt and only the token embeddings are new, as in the
-                code published with the paper; at step 0 nothing of the source is left, and both are new.
+            swap_pooled: Whether a refined image has the pooled embedding of its new prompt. Without it, it keeps that
+                of its source's prompt and only the token embeddings are new, as in the code published with the paper;
+                at step 0 nothing of the source remains, and both are new.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
-            batch_alone: Draw every image by itself, for exact repeats.
+            batch_alone: Draw one image at a time, so that an image is the same to the last bit whatever else is drawn.
             compiled: Compile the denoiser's blocks for passes of more than one image, where a C++ or CUDA compiler
                 is there. The first such pass takes a minute, so it pays for hundreds of images.
             latent_memory: Bytes of latents remembered; all of them are in their store as well.
@@ -79,10 +75,17 @@ class LocalDiffusion:
             raise SettingsError(
                 "steps, max_batch and remembered_prompts must be at least 1, guidance and latent_memory at least 0"
             )
+        config: Any = pipe.transformer.config
         self.pipe, self.model = pipe, model
+        self._steps, self._guidance, self._swap_pooled = steps, guidance, swap_pooled
+        self._shape = (config.in_channels, config.sample_size, config.sample_size)
+        self._tokens = (config.sample_size // config.patch_size) ** 2
+        self._device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
+        self._dtype: torch.dtype = pipe.text_encoder.dtype
+        self._any_length = mix_lengths(pipe.transformer)
+        self._encoder = Encoder(pipe, max_tokens, remembered_prompts)
         self._latents = Latents(latent_memory)
-        encoder = Encoder(pipe, max_tokens, remembered_prompts)
-        self._samples = Samples(pipe, steps, guidance, encoder, self._latents, swap_pooled)
+        self._schedules: dict[int, Schedule] = {}
         self._engine = Engine(
             stepper(pipe.transformer, compiled), 1 if batch_alone else max_batch, pipe.maybe_free_model_hooks
         )
@@ -92,26 +95,13 @@ class LocalDiffusion:
         cls,
         source: Path | str,
         *,
-        # how it draws
-        steps: int = 28,
-        guidance: float = 4.5,
-        max_tokens: int = 256,
-        swap_pooled: bool = True,
-        # where, how wide and how fast
         device: torch.device | str | None = None,
         precision: Precision | None = None,
         offload: Offload = "none",
         t5: T5 = "keep",
-        max_batch: int = 8,
-        batch_alone: bool = False,
-        compiled: bool = False,
-        # what it holds
-        latent_memory: int = 256 * 2**20,
-        remembered_prompts: int = 64,
+        **drawing: Any,
     ) -> Self:
         """Load a diffusers folder, or a model of the hub by its id.
-
-        The arguments that are not named below are the constructor's.
 
         Args:
             source: A ``Path``, or the text of one, or ``owner/name``.
@@ -119,6 +109,7 @@ class LocalDiffusion:
             precision: bf16, fp32, fp16 or nf4; bf16 on a GPU and fp32 on a CPU by default.
             offload: What waits in RAM while it is not needed: none, model or group.
             t5: keep, once (dropped while the denoiser runs) or drop.
+            drawing: The constructor's arguments.
 
         Raises:
             ModelError: weights are missing, corrupt or of another kind, or there is too little memory for them.
@@ -126,24 +117,12 @@ class LocalDiffusion:
         """
         with one_thread():
             pipe, model = load(source, choose_placement(device, precision, offload, t5))
-        return cls(
-            pipe,
-            model,
-            steps=steps,
-            guidance=guidance,
-            max_tokens=max_tokens,
-            swap_pooled=swap_pooled,
-            max_batch=max_batch,
-            batch_alone=batch_alone,
-            compiled=compiled,
-            latent_memory=latent_memory,
-            remembered_prompts=remembered_prompts,
-        )
+        return cls(pipe, model, **drawing)
 
     @property
     def schedule(self) -> Schedule:
-        """Of an image whose request names no number of steps."""
-        return self._samples.schedule()
+        """Of an image whose attempt names no number of steps."""
+        return self._schedule(self._steps)
 
     @property
     def statistics(self) -> Statistics:
@@ -153,62 +132,126 @@ class LocalDiffusion:
     @property
     def attention(self) -> str:
         """The attention that torch takes for this model on its device, such as ``flash_attention``."""
-        return attention_backend(self.pipe.transformer, self.pipe.text_encoder.dtype, self._samples.device)
+        return attention_backend(self.pipe.transformer, self._dtype, self._device)
 
     @property
     def evaluations_per_drawing(self) -> int:
         """Forward passes of the denoiser for one full drawing; a guided step counts two."""
-        return self._samples.evaluations_per_drawing
+        return self._steps * (2 if self._guidance > 1 else 1)
 
-    async def generate(
-        self, requests: Sequence[GenerateRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        """One record for each request, in order.
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """Carry an attempt out; all that are awaited together, as by ``asyncio.gather``, share the forward passes.
 
-        Of ``keep_steps``, those beyond the last step that is run are left out. ``progress`` is called from
-        another thread, in the caller's context (as ``asyncio.to_thread`` would).
-
-        Raises:
-            ModelError: there is no memory for one image even alone, or the model was closed.
-            SettingsError: a step is beyond the schedule.
-        """
-        return await self._draw_all(requests, store, progress)
-
-    async def redenoise(
-        self, requests: Sequence[RedenoiseRequest], store: Store, progress: Progress | None = None
-    ) -> list[ImageRecord]:
-        """One record for each request, in order; see ``generate``.
-
-        The lineage goes on: an image resumed at step k has, of the steps below k that are to be kept,
-        those that its source kept.
+        Of ``keep_steps``, those beyond the last step that is run are left out. An image resumed at step k has, of the
+        steps below k that are to be kept, those that its source kept. ``progress`` is called from another thread, in
+        the caller's context (as ``asyncio.to_thread`` would).
 
         Raises:
             MissingLatentError: x_k was not kept, or its file is gone.
+            ModelError: there is no memory for one image even alone, the source is of another model, or this one was
+                closed.
             SettingsError: a step is beyond the schedule, or the source has another schedule.
         """
-        return await self._draw_all(requests, store, progress)
+        job = Job(attempt, store, source, progress)
+        done = await self._engine.run(Work(partial(self._begin, job), self._picture, partial(_report, job)))
+        # In a thread of its own: the event loop and the model go on meanwhile.
+        return await asyncio.to_thread(self._write, job, done)
 
     def close(self) -> None:
         """End the work in flight with ``ModelError`` and take no more; it need not be called."""
         self._engine.close()
 
-    async def _draw_all(
-        self, requests: Sequence[GenerateRequest | RedenoiseRequest], store: Store, progress: Progress | None
-    ) -> list[ImageRecord]:
-        tell = None if progress is None else in_this_context(progress)
-        images = [asyncio.ensure_future(self._draw(Job(request, store, tell))) for request in requests]
-        try:
-            return await asyncio.gather(*images)
-        finally:
-            for image in images:
-                image.cancel()
+    def _schedule(self, steps: int) -> Schedule:
+        if steps not in self._schedules:
+            self._schedules[steps] = make_schedule(self.pipe.scheduler, steps, self._tokens, self._device)
+        return self._schedules[steps]
 
-    async def _draw(self, job: Job) -> ImageRecord:
-        done = await self._engine.run(Work(partial(self._samples.sample, job), self._picture, job.report))
-        # In a thread of its own: the event loop and the model go on meanwhile.
-        return await asyncio.to_thread(write_image, job, done, self.model, self._latents)
+    def _begin(self, job: Job) -> Sample:
+        """The image as it starts, in the engine's thread."""
+        attempt = job.attempt
+        schedule = self._schedule(attempt.steps or self._steps)
+        end, start = schedule.steps, job.start_step
+        stop = end if attempt.stop_step is None else attempt.stop_step
+        job.check_start(end)
+        if not min(start + 1, end) <= stop <= end:
+            raise SettingsError(f"{job.id!r} starts at step {start} of {end} and cannot stop at {stop}")
+        guidance = self._guidance if attempt.guidance is None else attempt.guidance
+        prompt = self._encoder.prompt(job.prompt)
+        negative = self._encoder.negative(prompt) if guidance > 1 else None
+        if job.source is not None and start and not self._swap_pooled:
+            prompt = Embedding(prompt.tokens, self._encoder.prompt(job.source.prompt).pooled)
+        return Sample(
+            latent=self._start(job, schedule),
+            schedule=schedule,
+            prompt=prompt,
+            negative=negative,
+            guidance=guidance,
+            step=start,
+            stop=stop,
+            keep_steps=job.keep_steps | ({stop} if stop < end else frozenset()),
+            any_length=self._any_length,
+        )
+
+    def _start(self, job: Job, schedule: Schedule) -> torch.Tensor:
+        """x_k, (channels, height, width)."""
+        if job.source is not None and job.attempt.operator == "resume":
+            return self._read(job, resume(job.source, job.start_step, schedule.steps))
+        noise = draw_noise(job.seed, self._shape, self._dtype, self._device)
+        if job.source is None:
+            return noise
+        return inject(self._read(job, job.source.latent), noise, schedule, job.start_step)
+
+    def _read(self, job: Job, reference: str | None) -> torch.Tensor:
+        latent = self._latents.read(job.store, reference)
+        if tuple(latent.shape) != self._shape:
+            raise ModelError(f"a latent of shape {tuple(latent.shape)} is of another model; this one has {self._shape}")
+        return latent.to(self._device, self._dtype)
 
     def _picture(self, sample: Sample) -> Image.Image:
         # One by one, so that the pixels follow from the latent alone.
         [picture] = decode(self.pipe, sample.final[None])
         return picture
+
+    def _write(self, job: Job, done: Done[Image.Image]) -> ImageRecord:
+        sample, store, write = done.sample, job.store, self._latents.write
+        kept = {k: write(store, latent_path(job.id, k), x) for k, x in sorted(sample.kept.items())}
+        steps = sample.schedule.steps
+        return job.write(
+            done.result,
+            steps=steps,
+            start_sigma=sample.schedule.sigma(job.start_step),
+            stop_step=sample.end if sample.end < steps else None,
+            guidance=sample.guidance,
+            model=self.model,
+            latent=write(store, latent_path(job.id), sample.final),
+            trajectory=job.inherited | kept,
+            evaluations=(sample.end - job.start_step) * sample.rows,
+            seconds=done.seconds,
+            waited=done.waited,
+        )
+
+
+def _report(job: Job, sample: Sample) -> None:
+    job.report(sample.step - job.start_step, sample.end - job.start_step)
+
+
+def stepper(transformer: SD3Transformer2DModel, compiled: bool) -> Callable[[Sequence[Sample]], None]:
+    """How the engine takes a step: as it is, or with the denoiser's blocks compiled at their first use.
+
+    Compiled blocks round otherwise, so a sample alone goes through the blocks as they are and stays, bit for
+    bit, what the pipeline makes. Block by block takes a fraction of the time that the whole model takes to
+    compile, for about the same speed.
+    """
+    if not compiled:
+        return partial(advance, transformer)
+    blocks: Any = transformer.transformer_blocks
+    for block in blocks:
+        block.compile(dynamic=True)
+
+    def step(samples: Sequence[Sample]) -> None:
+        with torch.compiler.set_stance("force_eager") if len(samples) == 1 else nullcontext():
+            advance(transformer, samples)
+
+    return step

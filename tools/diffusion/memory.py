@@ -1,26 +1,34 @@
-"""What memory a model needs and what there is, so that too little ends in one line and not in the middle of a run."""
+"""How much memory a model needs and how much is free, so that too little ends in one line before a run.
 
-from collections.abc import Iterator, Mapping
+Sizes are read from the headers of a model's files; no weight is loaded.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import ModelError
-from .sizes import ModelSize, PartSize, model_size
 
 Precision = Literal["bf16", "fp32", "fp16", "nf4"]
 """bf16, fp16, fp32: every weight in that type; nf4: the denoiser and T5 in 4-bit NormalFloat (arXiv 2305.14314),
 the rest and all arithmetic in bf16."""
 Offload = Literal["none", "model", "group"]
-"""none: every part stays on the device; model: one part at a time is on the GPU; group: a few layers at a time."""
+"""none: every part stays on the GPU; model: the large parts take turns on it; group: a few layers at a time."""
 T5 = Literal["keep", "once", "drop"]
 """keep: the T5 text encoder stays; once: it is loaded for new prompts and dropped before the denoiser runs;
 drop: prompts are read without it, as SD3 allows."""
 
 NF4_PARTS = ("transformer", "text_encoder_3")
 """Parts that ``nf4`` quantizes, beside any text encoder with more than ``_LARGE`` numbers."""
+T5_PART = "text_encoder_3"
 _LARGE = 10**9
+_TURN_SHARE = 4
+"""Parts of at least one in so many bytes of a model take turns under ``offload="model"``."""
 _BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "nf4": 2.0}
 _NF4_BYTES = 0.5 + 4 / 64
 """Four bits, and one float32 scale for each block of 64."""
@@ -29,7 +37,30 @@ _WORKING = 1536
 in bf16. An estimate that means to err upwards; it was not measured."""
 _GROUP_SHARE = 10
 """Of the largest part, at most one in so many bytes is on the GPU under ``group``: T5's vocabulary is 1 in 36."""
-_GB = 1e9
+_EMBEDDINGS = ("embed_tokens", "shared.", "embedding", "relative_attention_bias")
+"""Two-dimensional weights that are looked up, not multiplied, and so stay as they are when a model is quantized."""
+_WIDE = ".wo."
+"""T5's, which transformers keeps out of quantization."""
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """One network of a pipeline."""
+
+    parameters: int
+    """Numbers in its weight files."""
+    matrices: int
+    """Those of them in linear layers, which 4-bit quantization makes smaller."""
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """A whole pipeline."""
+
+    parts: Mapping[str, PartSize]
+    """By the part's name, such as ``transformer``."""
+    pixels: int
+    """Of one image."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +77,27 @@ class MemoryThere:
     """What is free now."""
 
     gpu_bytes: int | None
-    """Of the current GPU; None without one."""
+    """Of the GPU; None without one that has memory of its own."""
     ram_bytes: int
+
+
+_ENCODERS = {
+    "text_encoder": PartSize(123_650_304, 85_524_480),
+    "text_encoder_2": PartSize(694_659_840, 630_784_000),
+    "text_encoder_3": PartSize(4_762_310_656, 3_623_878_656),
+    "vae": PartSize(83_819_683, 2_097_152),
+}
+_LARGE_MODEL = ModelSize({"transformer": PartSize(8_146_280_768, 8_053_694_464), **_ENCODERS}, 1024 * 1024)
+_MEDIUM_MODEL = ModelSize({"transformer": PartSize(2_469_663_936, 2_241_822_720), **_ENCODERS}, 1024 * 1024)
+
+KNOWN = {
+    "stabilityai/stable-diffusion-3.5-large": _LARGE_MODEL,
+    "stabilityai/stable-diffusion-3.5-large-turbo": _LARGE_MODEL,
+    "stabilityai/stable-diffusion-3.5-medium": _MEDIUM_MODEL,
+}
+"""By hub id, to be known before a download. Counted from the classes of diffusers and transformers, built
+without memory from the models' published configurations; the tests count them again. They agree with the
+8.1 and 2.5 billion parameters that the publisher names."""
 
 
 def memory_needed(
@@ -65,25 +115,44 @@ def need_of(size: ModelSize, precision: Precision, offload: Offload, t5: T5, *, 
     """``memory_needed``, for a model of that size."""
     working = int(size.pixels * _WORKING * _BYTES[precision])
     parts = {name: _weight_bytes(name, part, precision) for name, part in size.parts.items()}
-    reader = parts.pop("text_encoder_3", 0) if t5 != "keep" else 0
+    reader = parts.pop(T5_PART, 0) if t5 != "keep" else 0
     reader = reader if t5 == "once" else 0
-    staying, largest = sum(parts.values()), max(parts.values(), default=0)
+    total, largest = sum(parts.values()), max(parts.values(), default=0)
     if not gpu:
-        return MemoryNeed(0, staying + max(reader, working))
+        return MemoryNeed(0, total + max(reader, working))
     if offload == "model":
-        return MemoryNeed(max(largest, reader) + working, staying)
+        turns = large_parts(parts)
+        staying = sum(held for name, held in parts.items() if name not in turns)
+        most = max(reader, *(parts[name] for name in turns), 0)
+        return MemoryNeed(staying + most + working, total)
     if offload == "group":
-        return MemoryNeed(largest // _GROUP_SHARE + working, staying + reader)
-    return MemoryNeed(staying + working, max(largest, reader))
+        return MemoryNeed(largest // _GROUP_SHARE + working, total + reader)
+    return MemoryNeed(total + working, max(largest, reader))
 
 
-def memory_there() -> MemoryThere:
-    """Free memory of this machine, or of the container where that has less."""
+def large_parts(sizes: Mapping[str, int]) -> list[str]:
+    """Names of the parts, given by their bytes, that take turns on the GPU; the others stay there."""
+    return [name for name, held in sizes.items() if held * _TURN_SHARE >= sum(sizes.values())]
+
+
+def memory_there(device: str | None = None) -> MemoryThere:
+    """Free memory of this machine, or of the container where that has less; ``device`` as torch names it."""
     import psutil
     import torch
 
     ram = min([psutil.virtual_memory().available, *_container_room()])
-    return MemoryThere(torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None, ram)
+    on_gpu = torch.cuda.is_available() and torch.device(device or "cuda").type == "cuda"
+    return MemoryThere(torch.cuda.mem_get_info(device)[0] if on_gpu else None, ram)
+
+
+def _container_room() -> list[int]:
+    """Bytes that a control group (cgroup v2) leaves; empty where there is no bound."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        bound, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return [max(0, int(bound) - int(used))]
+    except (OSError, ValueError):
+        return []
 
 
 def fits(size: ModelSize, precision: Precision, offload: Offload, t5: T5, there: MemoryThere, *, gpu: bool) -> bool:
@@ -92,58 +161,44 @@ def fits(size: ModelSize, precision: Precision, offload: Offload, t5: T5, there:
 
 
 def check_memory(
-    model: Path | str,
-    precision: Precision,
-    offload: Offload,
-    t5: T5,
-    there: MemoryThere,
-    *,
-    gpu: bool,
+    model: Path | str, precision: Precision, offload: Offload, t5: T5, there: MemoryThere, *, gpu: bool
 ) -> None:
-    """Nothing if the model fits; otherwise one line that says what would.
+    """Nothing if the model fits; otherwise one line that names settings with which it would.
 
     Raises:
         ModelError: it does not fit.
     """
     size = model_size(model)
-    need = need_of(size, precision, offload, t5, gpu=gpu)
-    if short := _shortage(need, there):
-        raise ModelError(
-            f'{Path(model).name} in {precision} with offload "{offload}" needs about {short}; '
-            f"{_advice(size, there, gpu=gpu)}"
-        )
+    if short := _shortage(need_of(size, precision, offload, t5, gpu=gpu), there):
+        # From the least loss of quality and speed to the most.
+        ways: Iterable[tuple[Precision, Offload, T5]] = product(("bf16",), ("none",), ("keep", "once", "drop"))
+        if gpu:
+            ways = (
+                ("bf16", "none", "keep"),
+                ("bf16", "model", "keep"),
+                ("bf16", "model", "once"),
+                ("nf4", "none", "keep"),
+                ("nf4", "model", "keep"),
+                ("nf4", "model", "once"),
+                ("bf16", "group", "once"),
+                ("nf4", "model", "drop"),
+                ("bf16", "group", "drop"),
+            )
+        advice = "nothing here makes it fit: use a smaller model or another machine"
+        for way in ways:
+            if fits(size, *way, there, gpu=gpu):
+                advice = 'set diffusion.precision = "{}", diffusion.offload = "{}", diffusion.t5 = "{}"'.format(*way)
+                break
+        raise ModelError(f'{Path(model).name} in {precision} with offload "{offload}" needs about {short}; {advice}')
 
 
 def _shortage(need: MemoryNeed, there: MemoryThere) -> str | None:
     """What is too little, in words."""
     if there.gpu_bytes is not None and need.gpu_bytes > there.gpu_bytes:
-        return f"{_in_gb(need.gpu_bytes)} of GPU memory and {_in_gb(there.gpu_bytes)} are free"
+        return f"{need.gpu_bytes / 1e9:.1f} GB of GPU memory and {there.gpu_bytes / 1e9:.1f} GB are free"
     if need.ram_bytes > there.ram_bytes:
-        return f"{_in_gb(need.ram_bytes)} of memory and {_in_gb(there.ram_bytes)} are free"
+        return f"{need.ram_bytes / 1e9:.1f} GB of memory and {there.ram_bytes / 1e9:.1f} GB are free"
     return None
-
-
-def _advice(size: ModelSize, there: MemoryThere, *, gpu: bool) -> str:
-    """The first way that fits, from the least loss of quality and speed to the most."""
-    for precision, offload, t5 in _ways(gpu=gpu):
-        if fits(size, precision, offload, t5, there, gpu=gpu):
-            return f'set diffusion.precision = "{precision}", diffusion.offload = "{offload}", diffusion.t5 = "{t5}"'
-    return "nothing here makes it fit: use a smaller model or another machine"
-
-
-def _ways(*, gpu: bool) -> Iterator[tuple[Precision, Offload, T5]]:
-    if not gpu:
-        yield from product(("bf16",), ("none",), ("keep", "once", "drop"))
-        return
-    yield "bf16", "none", "keep"
-    yield "bf16", "model", "keep"
-    yield "bf16", "model", "once"
-    yield "nf4", "none", "keep"
-    yield "nf4", "model", "keep"
-    yield "nf4", "model", "once"
-    yield "bf16", "group", "once"
-    yield "nf4", "model", "drop"
-    yield "bf16", "group", "drop"
 
 
 def quantized_parts(parts: Mapping[str, PartSize]) -> list[str]:
@@ -158,15 +213,98 @@ def _weight_bytes(name: str, part: PartSize, precision: Precision) -> int:
     return int(part.matrices * _NF4_BYTES + (part.parameters - part.matrices) * width)
 
 
-def _container_room() -> list[int]:
-    """What a control group (cgroup v2) leaves; nothing where there is no bound."""
-    root = Path("/sys/fs/cgroup")
+def model_size(model: Path | str) -> ModelSize:
+    """The size of a diffusers folder, of a downloaded model, or of a known one.
+
+    Raises:
+        ModelError: it is none of these, or a file is not what it should be.
+    """
+    if (folder := local_folder(model)) is not None:
+        sizes = {part: _part_size(_weight_files(folder / part)) for part in _networks(folder)}
+        side = _read_json(folder / "transformer" / "config.json").get("sample_size") or 128
+        blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
+        return ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
+    if str(model) in KNOWN:
+        return KNOWN[str(model)]
+    raise ModelError(f"the size of {model} is not known before it is here: download it, or give a diffusers folder")
+
+
+def is_downloaded(hub_id: str) -> bool:
+    """Whether a model of the hub is in the local cache with all its weights; the network is not asked."""
+    return local_folder(hub_id) is not None
+
+
+def local_folder(model: Path | str) -> Path | None:
+    """The folder of a model that can be loaded without the network; None if there is none."""
+    if Path(model).is_dir():
+        return Path(model)
+    if isinstance(model, Path) or model.count("/") != 1:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    index = try_to_load_from_cache(model, "model_index.json")
+    if not isinstance(index, str):
+        return None
+    folder = Path(index).parent
     try:
-        bound, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return [max(0, int(bound) - int(used))]
-    except (OSError, ValueError):
-        return []
+        return folder if all(_weight_files(folder / part) for part in _networks(folder)) else None
+    except ModelError:
+        return None
 
 
-def _in_gb(number: int) -> str:
-    return f"{number / _GB:.1f} GB"
+def _networks(folder: Path) -> list[str]:
+    """Names of the parts that have weights; those that the index marks as absent do not count."""
+    index = _read_json(folder / "model_index.json")
+    present = [part for part, named in index.items() if isinstance(named, list) and named and named[0] is not None]
+    return [part for part in present if (folder / part / "config.json").exists()]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of one part in their first variant, all of them there.
+
+    Raises:
+        ModelError: there is none, or one that the list names is missing.
+    """
+    if lists := sorted(folder.glob("*.safetensors.index.json")):
+        files = [folder / name for name in sorted(set(_read_json(lists[0])["weight_map"].values()))]
+    else:
+        files = [path for path in sorted(folder.glob("*.safetensors")) if path.stem.count(".") == 0][:1]
+    missing = [path.name for path in files if not path.exists()]
+    if missing or not files:
+        raise ModelError(f"{folder} lacks {', '.join(missing) or 'safetensors weights'}; fetch the model again")
+    return files
+
+
+def _part_size(files: Iterable[Path]) -> PartSize:
+    parameters = matrices = 0
+    for file in files:
+        for name, entry in read_header(file).items():
+            numbers, looked_up = prod(entry["shape"]), any(part in name for part in (*_EMBEDDINGS, _WIDE))
+            parameters += numbers
+            matrices += numbers if len(entry["shape"]) == 2 and name.endswith(".weight") and not looked_up else 0
+    return PartSize(parameters, matrices)
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """``shape``, ``dtype`` and ``data_offsets`` by tensor name: a little-endian length of 8 bytes, then JSON.
+
+    Raises:
+        ModelError: it is no safetensors file.
+    """
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            entries: dict[str, Any] = json.loads(stream.read(min(length, file.stat().st_size)))
+        tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+        if not all({"shape", "data_offsets"} <= entry.keys() for entry in tensors.values()):
+            raise KeyError("shape")
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file} is no safetensors file; fetch the model again") from error
+    return tensors
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is missing or broken; fetch the model again") from error

@@ -1,5 +1,6 @@
 """Where a model's weights lie and how wide they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -8,8 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from ..errors import ModelError, SettingsError
-from .memory import NF4_PARTS, T5, Offload, Precision, quantized_parts
-from .sizes import ModelSize
+from .memory import NF4_PARTS, T5, ModelSize, Offload, Precision, large_parts, quantized_parts
 
 P = TypeVar("P", bound=DiffusionPipeline)
 
@@ -26,7 +26,7 @@ class Placement:
     precision: Precision
     """Of the weights: bf16, fp16, fp32, or nf4 for the large parts with bf16 for the rest."""
     offload: Offload = "none"
-    """What waits in RAM: none; model: all parts but the one that works; group: all layers but a few."""
+    """What waits in RAM: none; model: all large parts but the one that works; group: all layers but a few."""
     t5: T5 = "keep"
     """keep, once (loaded for new prompts, dropped before the denoiser runs), or drop."""
 
@@ -37,12 +37,12 @@ class Placement:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it runs on an accelerator."""
-        return self.device.type != "cpu"
+        """Whether it runs in memory other than the CPU's, which MPS shares."""
+        return self.device.type not in ("cpu", "mps")
 
     @property
     def t5_device(self) -> torch.device:
-        """Where a T5 that is loaded once runs: on the GPU only where the other parts leave it the room."""
+        """Where a T5 that is loaded once runs: on the GPU only where the denoiser makes room for it."""
         return self.device if self.offload == "model" else torch.device("cpu")
 
 
@@ -55,17 +55,20 @@ def choose_placement(
     """A placement that can work here.
 
     Args:
-        device: The GPU if there is one, else the CPU.
-        precision: bf16 on a GPU and fp32 on a CPU.
-        offload: Needs a GPU.
+        device: None is the first that is there of an NVIDIA GPU, Apple's MPS and the CPU.
+        precision: None is bf16, and fp32 on a CPU.
+        offload: Needs a GPU with memory of its own.
         t5: Has no effect on a model without T5.
 
     Raises:
         ModelError: 4-bit weights are asked for where a GPU or bitsandbytes is lacking.
         SettingsError: the choices do not go together.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    chosen = Placement(place, precision or ("bf16" if place.type != "cpu" else "fp32"), offload, t5)
+    if device is None:
+        mps = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else mps
+    place = torch.device(device)
+    chosen = Placement(place, precision or ("fp32" if place.type == "cpu" else "bf16"), offload, t5)
     if chosen.precision == "nf4":
         _check_nf4(chosen)
     if chosen.offload != "none" and not chosen.on_gpu:
@@ -89,7 +92,7 @@ def _check_nf4(placement: Placement) -> None:
 
 
 def loading_arguments(part: str, library: str, placement: Placement) -> dict[str, Any]:
-    """What ``from_pretrained`` of one part is told of the placement."""
+    """Arguments of ``from_pretrained`` of one part."""
     if placement.precision != "nf4" or part not in NF4_PARTS:
         return {"dtype": placement.dtype}
     if library == "transformers":
@@ -102,15 +105,15 @@ def loading_arguments(part: str, library: str, placement: Placement) -> dict[str
 
 
 def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
-    """What ``from_pretrained`` of a whole pipeline is told of the placement."""
+    """Arguments of ``from_pretrained`` of a whole pipeline."""
     if placement.precision != "nf4":
         return {"dtype": placement.dtype}
     from diffusers import PipelineQuantizationConfig
 
-    told: dict[str, Any] = _FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype}
+    arguments: dict[str, Any] = _FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype}
     four_bit = PipelineQuantizationConfig(
         quant_backend="bitsandbytes_4bit",
-        quant_kwargs=told,
+        quant_kwargs=arguments,
         components_to_quantize=quantized_parts(size.parts),
     )
     return {"dtype": placement.dtype, "quantization_config": four_bit}
@@ -118,12 +121,98 @@ def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
 
 def put(pipe: P, placement: Placement) -> P:
     """The pipeline where it is to run, or ready to go there part by part."""
-    if placement.offload == "model":
-        pipe.enable_model_cpu_offload(device=placement.device)
-        return pipe
     if placement.offload == "group":
         pipe.enable_group_offload(
             onload_device=placement.device, offload_type="leaf_level", use_stream=placement.device.type == "cuda"
         )
         return pipe
-    return pipe.to(placement.device)
+    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    readers = [part for part in pipe.components.values() if isinstance(part, TransientEncoder)]
+    for reader in readers:
+        reader.drop_before(networks["transformer"])
+    if placement.offload == "none":
+        return pipe.to(placement.device)
+    large = large_parts({name: sum(weight.nbytes for weight in part.parameters()) for name, part in networks.items()})
+    turns = Turns(placement.device)
+    for name, network in networks.items():
+        if name in large:
+            turns.add(network)
+        else:
+            network.to(placement.device)
+    for reader in readers:
+        reader.before_loading = turns.clear
+    return pipe
+
+
+class Turns:
+    """Large networks that take turns on a device; each waits in RAM until it is called."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.here: torch.nn.Module | None = None
+        """The one on the device."""
+
+    def add(self, network: torch.nn.Module) -> None:
+        """Let a network take part; it goes to RAM."""
+
+        def enter(*called: object) -> None:
+            if self.here is not network:
+                self.clear()
+                network.to(self.device)
+                self.here = network
+
+        network.to("cpu")
+        network.register_forward_pre_hook(enter)
+
+    def clear(self) -> None:
+        """Move the one on the device to RAM."""
+        if self.here is not None:
+            self.here.to("cpu")
+            self.here = None
+            torch.cuda.empty_cache()
+
+
+class TransientEncoder:
+    """Stands in a pipeline for a text encoder that is loaded when it is called and stays until it is dropped.
+
+    All prompts that begin together are read with one load. It is no ``torch.nn.Module``, so that moving or offloading
+    the pipeline does not touch it.
+    """
+
+    def __init__(self, load: Callable[[], torch.nn.Module], dtype: torch.dtype) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            load: Makes the network where it is to run, which may be elsewhere than the pipeline.
+            dtype: Of the network.
+        """
+        self.load, self.dtype = load, dtype
+        self.before_loading: Callable[[], object] = lambda: None
+        """Makes room."""
+        self._network: Any = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the network is in memory now."""
+        return self._network is not None
+
+    def __call__(self, input_ids: torch.Tensor) -> Any:
+        """The network's output for token ids (n, tokens), on the network's own device."""
+        if self._network is None:
+            self.before_loading()
+            self._network = self.load()
+        return self._network(input_ids.to(self._network.device))
+
+    def drop(self) -> None:
+        """Free the network; the next call loads it again."""
+        if self._network is not None:
+            self._network = None
+            torch.cuda.empty_cache()
+
+    def drop_before(self, network: torch.nn.Module) -> None:
+        """Free this one whenever ``network`` is about to run."""
+
+        def drop(*called: object) -> None:
+            self.drop()
+
+        network.register_forward_pre_hook(drop)

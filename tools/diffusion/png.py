@@ -1,5 +1,6 @@
-"""Pictures that say how they were made, in the text chunks of the PNG."""
+"""Pictures that carry how they were made, in the text chunks of the PNG."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -13,14 +14,32 @@ PARAMETERS = "parameters"
 """Chunk in the form that AUTOMATIC1111's web UI began and many viewers show."""
 
 
+def pixel_digest(picture: Image.Image) -> str:
+    """SHA-256 of mode, size and pixels, in hexadecimal; the same for every file that shows this picture exactly."""
+    head = f"{picture.mode} {picture.width}x{picture.height}\n".encode()
+    return hashlib.sha256(head + picture.tobytes()).hexdigest()
+
+
 def png_bytes(picture: Image.Image, record: ImageRecord) -> bytes:
     """The picture as a PNG file that carries ``record``."""
+    name, _, content = record.model.partition("@")
+    settings = {
+        "Steps": record.steps,
+        "Sampler": "Euler",
+        "CFG scale": record.guidance,
+        "Seed": record.seed,
+        "Size": f"{record.width}x{record.height}",
+        "Model hash": content,
+        "Model": name,
+    }
+    if record.operator is not None:
+        settings |= {"Operator": record.operator, "Start step": record.start_step, "Source": record.parent}
     info = PngImagePlugin.PngInfo()
     info.add_itxt(RECORD, record.model_dump_json())
-    info.add_text(PARAMETERS, parameters(record))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
+    info.add_text(PARAMETERS, f"{record.prompt}\n{', '.join(f'{key}: {value}' for key, value in settings.items())}")
+    file = io.BytesIO()
+    picture.save(file, "PNG", pnginfo=info)
+    return file.getvalue()
 
 
 def read_record(path: Path) -> ImageRecord:
@@ -35,20 +54,3 @@ def read_record(path: Path) -> ImageRecord:
     if text is None:
         raise ValueError(f"{path} does not say how it was made")
     return ImageRecord.model_validate_json(text)
-
-
-def parameters(record: ImageRecord) -> str:
-    """Prompt on the first line, settings on the second."""
-    name, _, content = record.model.partition("@")
-    settings = {
-        "Steps": record.steps,
-        "Sampler": "Euler",
-        "CFG scale": record.guidance,
-        "Seed": record.seed,
-        "Size": f"{record.width}x{record.height}",
-        "Model hash": content,
-        "Model": name,
-    }
-    if record.operator is not None:
-        settings |= {"Operator": record.operator, "Start step": record.start_step, "Source": record.parent}
-    return f"{record.prompt}\n{', '.join(f'{key}: {value}' for key, value in settings.items())}"

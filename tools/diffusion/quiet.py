@@ -1,13 +1,15 @@
-"""Keeps the libraries from talking while a model loads; what they say at any other time is heard."""
+"""Keeps libraries quiet while they are imported and while a model loads; at any other time they are heard."""
 
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from ..roles import LOADING
+
 
 @contextmanager
 def quiet_importing() -> Generator[None]:
-    """Import diffusers in here, and nobody asks for torchvision or kernels, which nothing here needs."""
+    """Import diffusers inside: nothing asks for torchvision or kernels, which are not needed here."""
     with (
         _without("transformers.utils.import_utils", "requires torchvision"),
         _without("bitsandbytes.backends.cpu.ops", "pip install kernels"),
@@ -17,14 +19,25 @@ def quiet_importing() -> Generator[None]:
 
 @contextmanager
 def quiet_loading() -> Generator[None]:
-    """Load from disk in here: no bars, and no complaint of a VAE other than ``AutoencoderKL``, which works as well."""
-    with _without("diffusers.pipelines.pipeline_utils", "Expected types for vae"), _without_bars():
-        yield
+    """Load from disk in here, one at a time in a process: no bars, and no complaint of a VAE other than
+    ``AutoencoderKL``, which works as well."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    with_bars = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    for library in with_bars:
+        library.disable_progress_bar()
+    try:
+        with LOADING, _without("diffusers.pipelines.pipeline_utils", "Expected types for vae"):
+            yield
+    finally:
+        for library in with_bars:
+            library.enable_progress_bar()
 
 
 @contextmanager
 def _without(logger: str, words: str) -> Generator[None]:
-    """Drop the logger's messages that have ``words`` in them."""
+    """Drop the logger's messages that contain ``words``."""
 
     def is_another(record: logging.LogRecord) -> bool:
         return words not in record.getMessage()
@@ -34,18 +47,3 @@ def _without(logger: str, words: str) -> Generator[None]:
         yield
     finally:
         logging.getLogger(logger).removeFilter(is_another)
-
-
-@contextmanager
-def _without_bars() -> Generator[None]:
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    talking = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
-    for library in talking:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in talking:
-            library.enable_progress_bar()

@@ -7,10 +7,10 @@ from uuid import uuid4
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from ...state import ImageRecord, Seed
+from ...state import Attempt, ImageRecord, Seed
 from ..errors import DetailScribeError
-from ..roles import Diffusion, GenerateRequest, RedenoiseRequest
-from ..store import Store
+from ..files import Store
+from ..roles import Diffusion
 from .png import read_record
 
 
@@ -55,33 +55,33 @@ def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
     ``ImageRecord`` is the message's artifact. An error that the agent can mend is its answer, too.
     """
 
-    async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[str, ImageRecord]:
-        request = GenerateRequest(id=_new_id(), round=0, prompt=prompt, seed=seed, keep_steps=keep_steps)
+    async def draw(attempt: Attempt, source: ImageRecord | None = None) -> tuple[str, ImageRecord]:
         try:
-            [record] = await diffusion.generate([request], store)
+            record = await diffusion.draw(attempt, store, source=source)
         except DetailScribeError as error:
             raise ToolException(str(error)) from error
-        return _answer(record, store), record
+        shown = record.model_dump(include={"parent", "seed", "steps", "start_step", "width", "height"})
+        return json.dumps({"image": record.id, "path": str(store.path(record.path)), **shown}), record
+
+    async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[str, ImageRecord]:
+        return await draw(Attempt(id=_new_id(), prompt=prompt, seed=seed, keep_steps=keep_steps))
 
     async def redenoise_image(
         image: str, prompt: str, operator: Literal["inject", "resume"], start_step: int, seed: int | None
     ) -> tuple[str, ImageRecord]:
         source = _find(image, store)
-        request = RedenoiseRequest(
+        attempt = Attempt(
             id=_new_id(),
             round=source.round + 1,
+            parent=source.id,
             prompt=prompt,
-            source=source,
+            source=source.id,
             operator=operator,
             start_step=start_step,
             seed=source.seed if seed is None else seed,
             keep_steps=tuple(source.trajectory),
         )
-        try:
-            [record] = await diffusion.redenoise([request], store)
-        except DetailScribeError as error:
-            raise ToolException(str(error)) from error
-        return _answer(record, store), record
+        return await draw(attempt, source)
 
     return [
         StructuredTool.from_function(
@@ -94,7 +94,7 @@ def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
         StructuredTool.from_function(
             coroutine=redenoise_image,
             description=(
-                "Correct an image: take its denoising up again with another prompt and keep what is already right. "
+                "Correct an image: denoise it again from an early step with another prompt and keep what is right. "
                 "Returns JSON with the new image's id and the path of its PNG; the old image stays."
             ),
             args_schema=RedenoiseImage,
@@ -109,13 +109,8 @@ def _new_id() -> str:
 
 
 def _find(image: str, store: Store) -> ImageRecord:
-    """The record in the image's own PNG, so that images of earlier sessions can be taken up, too."""
+    """The record in the image's own PNG, so that images of earlier sessions can be refined, too."""
     try:
         return read_record(store.path(f"images/{image}.png"))
     except (OSError, ValueError) as error:
         raise ToolException(f"there is no image {image!r}; give an id that a tool returned") from error
-
-
-def _answer(record: ImageRecord, store: Store) -> str:
-    told = record.model_dump(include={"id", "parent", "seed", "steps", "start_step", "width", "height"})
-    return json.dumps({"image": told.pop("id"), "path": str(store.path(record.path)), **told})

@@ -1,47 +1,87 @@
 """A chat model that is asked questions and answers with validated values."""
 
 import asyncio
+import json
+import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+from pydantic import BaseModel, Field
+from tenacity import retry, retry_if_exception, stop_after_attempt
 
 from ...prompts import render
-from ...state import Exchange
+from ...state import Exchange, Frozen
 from ..errors import ReplyError
-from .asking import Asking, Dialect, as_sent
-from .cache import AnswerCache, Kept, cache_key
-from .failures import Declined, NoAnswer
-from .prices import price_of
+from ..files import DiskCache, content_hash
+from .dialect import Call, Dialect
+from .failures import CHAT, PICTURES, Declined, NoAnswer, refused
 from .question import Likelihood, Question, Reply
-from .server import Answered, ChatServer
-from .settings import ChatSettings
-from .wire import json_object, portable_schema, what_is_wrong
-from .yes_or_no import probability_of_yes
+from .settings import ChatSettings, cost_of
+from .structured import portable_schema, probability_of_yes, read_last, validated, what_is_wrong
+from .wire import Server
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
+_CACHE_VERSION = 2
+"""Raised whenever cached answers no longer mean what they did."""
 _QUOTED = 4000
 """Characters of an unusable answer that are shown to the model again."""
 _WORD = 4
 """Tokens within which yes or no must come; a tokenizer may begin with a blank."""
-_TOPS = 20
-"""Likely words that are asked for; the protocol's greatest number."""
 _NO_LOGPROBS = "the server gives no logprobs"
 _HELLO = 16
 """Tokens of the answer to ``check``."""
+_SPARSE = 6
+"""Characters of a question for each token that the server says it read, above which some were not read."""
+_LONG = 2000
+"""Characters from which a question is compared with the tokens that were read."""
+
+_log = logging.getLogger(__name__)
 
 
-class Unusable(Exception):
-    """What came back is no answer to the question."""
+class CachedAnswer(Frozen):
+    """A usable answer."""
 
-    def __init__(self, reason: str, raw: str = "", *, again: bool = True) -> None:
-        super().__init__(reason)
-        self.reason, self.raw = reason, raw
-        self.again = again
-        """Whether to ask again makes sense."""
+    reply: str
+    """As it came."""
+    probability: float | None = Field(default=None, ge=0, le=1)
+    """P(yes), for a question of yes or no."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One reply as it came."""
+
+    text: str
+    finish: str
+    """Why the model stopped: ``stop``, ``length``, ``content_filter``; empty where the server does not say."""
+    refusal: str
+    """The model's words of refusal; empty if it did not refuse."""
+    logprobs: list[Any]
+    """For each token of the reply, as the protocol has it; empty where they were not asked for or not given."""
+    prompt_tokens: int
+    reply_tokens: int
+    seconds: float
+
+    @property
+    def declined(self) -> str | None:
+        """How the model or its server declined to answer; None if neither did."""
+        if self.refusal:
+            return f"refusal: {self.refusal}"
+        return "content_filter: the server filtered the answer" if self.finish == "content_filter" else None
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the reply whatever it says; None if nothing is."""
+        if self.declined is None and self.finish == "length":
+            return f"length: the answer was cut after {self.reply_tokens or 'too many'} tokens; be brief"
+        return self.declined or (None if self.text.strip() else "empty: there is no text in the answer")
+
+
+Exchanges = list[Exchange]
+"""Every call that was made for a question, failed ones too, in order."""
 
 
 class ChatModel:
@@ -49,14 +89,16 @@ class ChatModel:
 
     Raises:
         ModelError: OpenAI's own server is to be used and no key is there.
+        SettingsError: the folder of the cache cannot be written.
     """
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings = settings
-        self._server = ChatServer(settings)
-        self._cache = None if settings.cache is None else AnswerCache(settings.cache)
-        self._price = price_of(settings)
-        self._dialect = Dialect()
+        self._server = Server(settings, CHAT)
+        self._cache = None if settings.cache is None else DiskCache(settings.cache, "answers")
+        limits = ("max_completion_tokens", "max_tokens") if self.is_openai else Dialect.limits
+        self._dialect = Dialect(limits=limits)
+        self._warned = False
 
     @property
     def name(self) -> str:
@@ -71,7 +113,9 @@ class ChatModel:
     async def ask(self, question: Question, answer: type[M]) -> Reply[M]:
         """Ask until the reply is an ``answer``; raises as ``ask_for`` does."""
         schema = portable_schema(answer, strict=self.is_openai)
-        return await self.ask_for(question, schema, lambda text: answer.model_validate_json(json_object(text)))
+        return await self.ask_for(
+            question, schema, lambda text: read_last(text, lambda value: validated(value, answer))
+        )
 
     async def ask_for(self, question: Question, schema: dict[str, Any], read: Callable[[str], T]) -> Reply[T]:
         """Ask until the reply can be read.
@@ -85,34 +129,35 @@ class ChatModel:
             ModelError: the model or its server cannot be used.
             ReplyError: no answer can be used.
         """
-        key = cache_key(self.settings, question, schema=schema)
-        kept = await self._kept(key)
-        if kept is not None and (value := _read_or_none(read, kept.reply)) is not None:
-            return Reply(value, (self._exchange(question, kept.reply, cached=True),))
-        asking = self._asking(question)
-        try:
-            raw, value = await self._until_usable(asking, schema, read)
-        except Unusable as unusable:
-            raise self._reply_error(asking, unusable.reason, unusable.raw) from None
-        await self._keep(key, Kept(reply=raw))
-        return Reply(value, tuple(asking.exchanges))
+        key = self._key(question, schema)
+        if (cached := await self._cached(key)) is not None:
+            try:
+                return Reply(read(cached.reply), (self._from_cache(question, cached),))
+            except ValueError:
+                pass  # It was cached by a version that read otherwise.
+        exchanges: Exchanges = []
+        call = Call(question, question.text, self.settings.max_tokens, schema)
 
-    async def _until_usable(self, asking: Asking, schema: dict[str, Any], read: Callable[[str], T]) -> tuple[str, T]:
-        """The first reply that can be read, and what was read; ``Unusable`` if there is none."""
-        text = asking.question.text
-        attempts = AsyncRetrying(
+        @retry(
             stop=stop_after_attempt(self.settings.attempts),
-            retry=retry_if_exception(lambda error: isinstance(error, Unusable) and error.again),
+            retry=retry_if_exception(lambda error: isinstance(error, NoAnswer) and error.again),
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                try:
-                    return await _once(asking, text, schema, read)
-                except Unusable as unusable:
-                    text = _again(asking.question.text, unusable)
-                    raise
-        raise AssertionError("tenacity raises the last attempt's error")
+        async def usable() -> tuple[str, T]:
+            nonlocal call
+            try:
+                return await self._usable(exchanges, call, read)
+            except NoAnswer as none:
+                again = render("ask_again", text=question.text, answer=none.raw[:_QUOTED], reason=none.reason)
+                call = replace(call, text=again)
+                raise
+
+        try:
+            raw, value = await usable()
+        except NoAnswer as none:
+            raise self._reply_error(question, exchanges, none) from None
+        await self._keep(key, CachedAnswer(reply=raw))
+        return Reply(value, tuple(exchanges))
 
     async def likelihood(self, question: Question) -> Likelihood:
         """P(yes) for a question of yes or no, from the probabilities of the first word.
@@ -121,100 +166,176 @@ class ChatModel:
             ModelError: the model or its server cannot be used.
             ReplyError: no answer came.
         """
-        key = cache_key(self.settings, question, logprobs=True)
-        kept = await self._kept(key)
-        if kept is not None and kept.probability is not None:
-            return Likelihood(kept.probability, None, self._exchange(question, kept.reply, cached=True))
-        asking = self._asking(question)
-        if not self._dialect.logprobs:
-            return Likelihood(None, _NO_LOGPROBS, self._exchange(question, _NO_LOGPROBS))
+        key = self._key(question, logprobs=True)
+        cached = await self._cached(key)
+        if cached is not None and cached.probability is not None:
+            return Likelihood(cached.probability, None, self._from_cache(question, cached))
+        if not self._dialect.top_logprobs:
+            return Likelihood(None, _NO_LOGPROBS, self._exchange(question, question.text, _NO_LOGPROBS))
+        exchanges: Exchanges = []
         try:
-            answered = await asking.plain(max_tokens=_WORD, temperature=0, logprobs=True, top_logprobs=_TOPS)
+            answered = await self._call(exchanges, Call(question, question.text, _WORD, logprobs=True))
         except NoAnswer as none:
-            raise self._reply_error(asking, none.reason, "") from None
+            raise self._reply_error(question, exchanges, none) from None
         except Declined as declined:
-            if asking.is_about_pictures(declined.words):
-                raise asking.last_word(declined.words) from None
-            self._dialect.logprobs = "logprob" not in declined.words
-            return Likelihood(None, f"{_NO_LOGPROBS} ({declined.words})", asking.exchanges[-1])
-        declined = _declined(answered)
-        probability, reason = probability_of_yes(answered.logprobs) if declined is None else (None, declined)
+            if question.pictures and declined.complaint.speaks_of(PICTURES):
+                raise self._refused(question, exchanges, declined) from None
+            if "logprob" in declined.complaint.text:
+                self._dialect = replace(self._dialect, top_logprobs=0)
+            return Likelihood(None, f"{_NO_LOGPROBS} ({declined.complaint.words})", exchanges[-1])
+        probability, reason = None, answered.declined
+        if reason is None:
+            probability, reason = probability_of_yes(answered.logprobs)
         if probability is not None:
-            await self._keep(key, Kept(reply=answered.text, probability=probability))
-        return Likelihood(probability, reason, asking.exchanges[-1])
+            await self._keep(key, CachedAnswer(reply=answered.text, probability=probability))
+        return Likelihood(probability, reason, exchanges[-1])
 
     async def check(self) -> None:
         """Make one cheap call; raises as ``likelihood`` does."""
-        asking = self._asking(Question("hello", "", "Answer with the word OK."))
+        question, exchanges = Question("hello", "", "Answer with the word OK."), Exchanges()
         try:
-            await asking.plain(max_tokens=_HELLO)
+            await self._call(exchanges, Call(question, question.text, _HELLO))
         except NoAnswer as none:
-            raise self._reply_error(asking, none.reason, "") from None
+            raise self._reply_error(question, exchanges, none) from None
         except Declined as declined:
-            raise asking.last_word(declined.words) from None
+            raise self._refused(question, exchanges, declined) from None
 
-    def _asking(self, question: Question) -> Asking:
-        return Asking(self._server, self._dialect, self._price, question)
+    async def _usable(self, exchanges: Exchanges, call: Call, read: Callable[[str], T]) -> tuple[str, T]:
+        """One reply and what was read of it; ``NoAnswer`` with the reason."""
+        try:
+            answered = await self._call(exchanges, call)
+        except Declined as declined:
+            raise refused(declined.complaint, self.settings, len(call.question.pictures)) from None
+        if answered.fault is not None:
+            raise NoAnswer(answered.fault, answered.text or answered.refusal, again=True)
+        try:
+            return answered.text, read(answered.text)
+        except ValueError as error:
+            raise NoAnswer(what_is_wrong(error), answered.text, again=True) from None
 
-    def _reply_error(self, asking: Asking, reason: str, raw: str) -> ReplyError:
-        return ReplyError(
-            f"{self.name} gave no usable answer to {asking.question.name!r}: {reason}",
-            reason=reason,
-            raw=raw,
-            exchanges=tuple(asking.exchanges),
+    async def _call(self, exchanges: Exchanges, call: Call) -> Answered:
+        """The reply to one call, put in a form that the server takes.
+
+        Raises:
+            ModelError: the model or its server cannot be used.
+            Declined: the server takes it in no form.
+            NoAnswer: nothing came.
+        """
+        learned: dict[str, Any] = {}
+        while True:
+            dialect = replace(self._dialect, **learned)
+            text = dialect.worded(call)
+            try:
+                body = await asyncio.to_thread(dialect.body, call, self.settings, strict=self.is_openai)
+                answered = self._read(*await self._server.post(body))
+            except Declined as declined:
+                exchanges.append(self._exchange(call.question, text, declined.complaint.words, declined.seconds))
+                other = dialect.after(declined.complaint, call, self.settings)
+                if other is None:
+                    raise
+                names = [field.name for field in fields(Dialect)]
+                learned |= {n: getattr(other, n) for n in names if getattr(other, n) != getattr(dialect, n)}
+            except NoAnswer as none:
+                exchanges.append(self._exchange(call.question, text, none.reason, none.seconds))
+                raise
+            else:
+                # Remembered only now: a request can be declined for reasons of its own.
+                self._dialect = replace(self._dialect, **learned)
+                reply, spent = answered.text or answered.refusal, (answered.prompt_tokens, answered.reply_tokens)
+                exchanges.append(self._exchange(call.question, text, reply, answered.seconds, spent))
+                return answered
+
+    def _read(self, body: dict[str, Any], seconds: float) -> Answered:
+        """The reply in a body; ``NoAnswer`` where it is of another shape than the protocol's."""
+        clean = self.settings.clean
+        try:
+            choice: dict[str, Any] = body["choices"][0]
+            message: dict[str, Any] = choice["message"]
+            refusal = clean(str(message.get("refusal") or ""))
+            usage = cast("dict[str, Any]", body.get("usage") or {})
+            return Answered(
+                text="" if refusal else clean(_text(message)),
+                finish=str(choice.get("finish_reason") or ""),
+                refusal=refusal,
+                logprobs=list((choice.get("logprobs") or {}).get("content") or ()),
+                prompt_tokens=max(0, int(usage.get("prompt_tokens") or 0)),
+                reply_tokens=max(0, int(usage.get("completion_tokens") or 0)),
+                seconds=seconds,
+            )
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            none = NoAnswer(f"the reply is no chat completion ({type(error).__name__}: {error})", again=True)
+            none.seconds = seconds
+            raise none from None
+
+    def _exchange(
+        self, question: Question, text: str, reply: str, seconds: float = 0, spent: tuple[int, int] = (0, 0)
+    ) -> Exchange:
+        """A call for the trace: the question with its templates and messages, and pictures by reference."""
+        header = [f"[template {question.template}]"] if question.template else []
+        system = ["[system]", question.system] if question.system else []
+        pictures = [f"[picture {picture.reference} sha256:{picture.sha256}]" for picture in question.pictures]
+        return Exchange(
+            model=self.name,
+            prompt=self.settings.clean("\n".join([*header, *system, "[user]", text, *pictures])),
+            reply=reply,
+            prompt_tokens=spent[0],
+            reply_tokens=spent[1],
+            seconds=seconds,
+            money=cost_of(self.settings, *spent),
+            note=self._cut_note(len(question.system) + len(text), spent[0]),
         )
 
-    async def _kept(self, key: str) -> Kept | None:
-        return None if self._cache is None else await asyncio.to_thread(self._cache.get, key)
+    def _from_cache(self, question: Question, cached: CachedAnswer) -> Exchange:
+        return self._exchange(question, question.text, cached.reply).model_copy(update={"cached": True})
 
-    async def _keep(self, key: str, kept: Kept) -> None:
+    def _cut_note(self, characters: int, tokens: int) -> str:
+        """What to say of a question that the server cut without a word, as its number of tokens shows."""
+        if characters < _LONG or not 0 < tokens < characters / _SPARSE:
+            return ""
+        note = f"{self.name} read {tokens} tokens of {characters} characters: it cut the question; raise its context"
+        if not self._warned:
+            _log.warning(note)
+            self._warned = True
+        return note
+
+    def _refused(self, question: Question, exchanges: Exchanges, declined: Declined) -> Exception:
+        failure = refused(declined.complaint, self.settings, len(question.pictures))
+        return self._reply_error(question, exchanges, failure) if isinstance(failure, NoAnswer) else failure
+
+    def _reply_error(self, question: Question, exchanges: Exchanges, none: NoAnswer) -> ReplyError:
+        reason = "; ".join(filter(None, (none.reason, exchanges[-1].note)))
+        message = f"{self.name} gave no usable answer to {question.name!r}: {reason}"
+        return ReplyError(message, reason=reason, raw=none.raw, exchanges=tuple(exchanges))
+
+    def _key(self, question: Question, schema: dict[str, Any] | None = None, *, logprobs: bool = False) -> str:
+        """Hash of everything that an answer depends on; no secret goes into it."""
+        settings = self.settings
+        sent = (settings.model, settings.url, settings.temperature, settings.body)
+        pictures = [(picture.sha256, settings.picture_side, settings.picture_quality) for picture in question.pictures]
+        texts = (question.system, question.text, pictures, question.vote)
+        return content_hash(_CACHE_VERSION, sent, texts, schema, logprobs)
+
+    async def _cached(self, key: str) -> CachedAnswer | None:
+        return None if self._cache is None else await asyncio.to_thread(self._cache.get, key, CachedAnswer)
+
+    async def _keep(self, key: str, answer: CachedAnswer) -> None:
         if self._cache is not None:
-            await asyncio.to_thread(self._cache.put, key, kept)
-
-    def _exchange(self, question: Question, reply: str, *, cached: bool = False) -> Exchange:
-        """An exchange without a call."""
-        prompt = self.settings.clean(as_sent(question, question.text))
-        return Exchange(model=self.name, prompt=prompt, reply=reply, cached=cached)
+            await asyncio.to_thread(self._cache.put, key, answer)
 
 
-async def _once(asking: Asking, text: str, schema: dict[str, Any], read: Callable[[str], T]) -> tuple[str, T]:
-    """One reply and what was read of it; ``Unusable`` with the reason."""
-    try:
-        answered = await asking.structured(text, schema)
-    except NoAnswer as none:
-        raise Unusable(none.reason, again=none.again) from None
-    if (fault := _fault(answered)) is not None:
-        raise Unusable(fault, answered.text or answered.refusal)
-    try:
-        return answered.text, read(answered.text)
-    except ValueError as error:
-        raise Unusable(what_is_wrong(error), answered.text) from None
-
-
-def _fault(answered: Answered) -> str | None:
-    """What is wrong with a reply whatever it says; None if nothing is."""
-    if (declined := _declined(answered)) is not None:
-        return declined
-    if answered.finish == "length":
-        return f"length: the answer was cut after {answered.reply_tokens or 'too many'} tokens; be brief"
-    return None if answered.text.strip() else "empty: there is no text in the answer"
-
-
-def _declined(answered: Answered) -> str | None:
-    """How the model or its server declined to answer; None if neither did."""
-    if answered.refusal:
-        return f"refusal: {answered.refusal}"
-    return "content_filter: the server filtered the answer" if answered.finish == "content_filter" else None
-
-
-def _again(text: str, unusable: Unusable) -> str:
-    """The question with what was wrong with the last answer."""
-    return render("ask_again", text=text, answer=unusable.raw[:_QUOTED], reason=unusable.reason)
-
-
-def _read_or_none(read: Callable[[str], T], reply: str) -> T | None:
-    """What is read of a kept reply; None for one that was kept by code that read otherwise."""
-    try:
-        return read(reply)
-    except ValueError:
-        return None
+def _text(message: dict[str, Any]) -> str:
+    """What a message says: its content, else the arguments of a tool call, else the thoughts it is left with."""
+    content: Any = message.get("content")
+    if isinstance(content, list):
+        parts = [part for part in cast("list[Any]", content) if isinstance(part, dict)]
+        content = "".join(str(part.get("text") or "") for part in parts if "text" in str(part.get("type", "text")))
+    if content is not None and not isinstance(content, str):
+        raise TypeError("its content is no text")
+    if content and content.strip():
+        return content
+    for call in message.get("tool_calls") or ({"function": message.get("function_call")},):
+        arguments: Any = (call.get("function") or {}).get("arguments")
+        if arguments:
+            return arguments if isinstance(arguments, str) else json.dumps(arguments)
+    thoughts = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+    return next((thought for thought in thoughts if isinstance(thought, str) and thought.strip()), content or "")

@@ -1,28 +1,145 @@
-"""The decomposer of full-size runs: a chat model takes the prompt apart."""
+"""The decomposer of full-size runs: a chat model takes the prompt apart.
+
+What the model answers is plain, without references, and capped: the largest answer that keeps to the caps fits into
+one reply of ``ChatSettings.max_tokens``, so that a small model ends in time, and the caps leave room for twice what a
+prompt of 60 words holds. Slips whose meaning is clear are mended, with a note where something was left out; anything
+else is an error that the model is shown.
+"""
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
 from ...prompts import TemplateError, load, render
-from ...state import Check, ConceptGraph, default_checks, parse_concepts
+from ...state import Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks, parse_concepts
 from ..errors import PromptError, SettingsError
 from .chat import ChatModel
-from .concept_answer import ConceptAnswer
-from .mending import Concepts, mended
 from .question import Question
-from .wire import json_object, portable_schema, without_thoughts
+from .structured import portable_schema, read_last, validated, without_thoughts
 
-_NOTATION = re.compile(r"\(\s*concept\s*:.*\)", re.DOTALL)
+T = TypeVar("T")
+
+LONGEST_ID = 28
+"""Characters of an id; longer ones are cut, alike wherever they stand."""
+MOST_COUNTED = 99
+"""The largest number of a thing that a check asks for."""
+_NOTATION = re.compile(r"\(\s*concept\s*:")
+_NOTHING = frozenset({"", "none", "null", "n/a", "any", "unspecified", "not specified"})
+_ARTICLES = ("a ", "an ", "the ")
+
+
+def _note(info: ValidationInfo, note: str) -> None:
+    if isinstance(info.context, list):
+        cast("list[str]", info.context).append(note)
+
+
+def _capped(most: int) -> BeforeValidator:
+    """Makes a list of what should be one, and cuts what is over the cap, with a note."""
+
+    def cut(value: Any, info: ValidationInfo) -> Any:
+        value = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(value, list):
+            return value
+        items = cast("list[Any]", value)
+        items = list(dict.fromkeys(items)) if all(isinstance(item, str) for item in items) else items
+        if len(items) > most:
+            _note(info, f"{info.field_name}: {len(items)} were given, and those after the first {most} left out")
+        return items[:most]
+
+    return BeforeValidator(cut)
+
+
+def _count(value: Any, info: ValidationInfo) -> Any:
+    """A number that a check can ask for; None for any other."""
+    if value is None:
+        return None
+    try:
+        count = int(str(value))
+    except ValueError:
+        count = 0
+    if 1 <= count <= MOST_COUNTED:
+        return count
+    _note(info, f"count: {value!r} is no number from 1 to {MOST_COUNTED}, so that the number is left open")
+    return None
+
+
+def _id(value: Any) -> Any:
+    value = str(value) if isinstance(value, int) else value
+    return value.strip()[:LONGEST_ID] if isinstance(value, str) else value
+
+
+def _kind(value: Any) -> Any:
+    return "_".join(re.split(r"[\s_-]+", value.strip().lower())) if isinstance(value, str) else value
+
+
+Id = Annotated[str, BeforeValidator(_id), StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_ID)]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=48)]
+Adjective = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=32)]
+
+
+class _Wire(BaseModel):
+    # Fields that nobody asked for are left out: in JSON mode a model may add a comment.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EntityAnswer(_Wire):
+    """A thing that the picture must show."""
+
+    id: Id
+    name: Phrase
+    attributes: Annotated[list[Adjective], _capped(4), Field(max_length=4)] = Field(default_factory=list[Adjective])
+    count: Annotated[Annotated[int, Field(ge=1, le=MOST_COUNTED)] | None, BeforeValidator(_count)] = None
+    """None where the number is open, or it cannot be counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_once(cls, value: Any) -> Any:
+        value = {"name": value} if isinstance(value, str) else value
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[str, Any]", value)
+        return {"id": given.get("name"), "name": given.get("id")} | given
+
+
+class InteractionAnswer(_Wire):
+    """A relation between entities, by their ids."""
+
+    id: Id
+    kind: Annotated[InteractionKind, BeforeValidator(_kind)]
+    subjects: Annotated[list[Id], _capped(5), Field(min_length=1, max_length=5)]
+    relation: Phrase
+    object: Id | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_an_id(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[str, Any]", value)
+        return {"id": given.get("relation"), "subjects": given.get("subject")} | given
+
+
+class ConceptAnswer(_Wire):
+    """A prompt taken apart."""
+
+    entities: Annotated[list[EntityAnswer], _capped(16), Field(min_length=1, max_length=16)]
+    interactions: Annotated[list[InteractionAnswer], _capped(16), Field(max_length=16)] = Field(
+        default_factory=list[InteractionAnswer]
+    )
+    scene: Annotated[str, StringConstraints(strip_whitespace=True, max_length=120)] | None = None
 
 
 class ChatDecomposer:
     """Asks a chat model for the concepts of a prompt; any prompt that says something can be read."""
 
     def __init__(self, chat: ChatModel, templates: Path | None = None) -> None:
-        """``templates`` is a folder of templates that stand in for those that ship.
+        """``templates`` is a folder of templates that replace those that ship.
 
         Raises:
-            SettingsError: a template there cannot be read, or has other variables than the one it stands in for.
+            SettingsError: a template there cannot be read, or has other variables than the one it replaces.
         """
         self._chat = chat
         try:
@@ -43,10 +160,17 @@ class ChatDecomposer:
             ModelError: the model or its server cannot be used.
             ReplyError: no answer of the model is a concept graph.
         """
-        question = self.question(prompt)
+        notes: list[str] = []
+
+        def read(text: str) -> ConceptGraph:
+            notes.clear()
+            return read_concepts(text, prompt, notes)
+
         schema = portable_schema(ConceptAnswer, strict=self._chat.is_openai)
-        reply = await self._chat.ask_for(question, schema, lambda text: read_concepts(text, prompt))
-        return reply.value.model_copy(update={"exchanges": reply.exchanges})
+        reply = await self._chat.ask_for(self.question(prompt), schema, read)
+        *before, last = reply.exchanges
+        noted = last.model_copy(update={"note": "; ".join(filter(None, (last.note, *notes)))})
+        return reply.value.model_copy(update={"exchanges": (*before, noted)})
 
     def question(self, prompt: str) -> Question:
         """What is asked about a prompt; ``PromptError`` for an empty one."""
@@ -60,24 +184,129 @@ class ChatDecomposer:
         )
 
 
-def read_concepts(text: str, prompt: str) -> ConceptGraph:
+def read_concepts(text: str, prompt: str, notes: list[str] | None = None) -> ConceptGraph:
     """The concept graph that a reply stands for: JSON, or the flat notation of the paper.
+
+    Args:
+        text: The reply.
+        prompt: The user's.
+        notes: What was left out is added here, in words.
 
     Raises:
         ValueError: what is wrong with it.
     """
-    flat = _NOTATION.search(without_thoughts(text))
-    if flat is not None and "{" not in flat.group():
-        concepts = parse_concepts(flat.group())
-        return _graph(prompt, Concepts(concepts.entities, concepts.interactions))
-    return _graph(prompt, mended(ConceptAnswer.model_validate_json(json_object(text))))
+    plain = without_thoughts(text)
+    if (start := _NOTATION.search(plain)) is not None:
+        flat = plain[start.start() : plain.rfind(")") + 1]
+        if flat and "{" not in flat:
+            concepts = parse_concepts(flat)
+            return _graph(prompt, concepts.entities, concepts.interactions)
+
+    def read(value: Any) -> ConceptGraph:
+        found: list[str] = []
+        graph = _mended(prompt, validated(value, ConceptAnswer, context=found), found)
+        (notes if notes is not None else []).extend(found)
+        return graph
+
+    return read_last(text, read)
 
 
-def _graph(prompt: str, concepts: Concepts) -> ConceptGraph:
-    """The validated graph; a reference that dangles is found before a check is made of it."""
-    entities, interactions, scene, counted = concepts
+def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGraph:
+    """The graph of an answer.
+
+    Ids are written alike, an interaction that names an entity in place of its id finds it, what is said twice is
+    said once, interactions that share an id are told apart, and those with an entity that was over the cap are
+    left out.
+    """
+    finder = _Finder(answer.entities)
+    entities = _once(_entity(entity) for entity in answer.entities)
+    interactions = _once(_interaction(interaction, finder) for interaction in answer.interactions)
+    if any(note.startswith("entities:") for note in notes):
+        whole = [i for i in interactions if all(map(finder.knows, i.members()))]
+        if len(whole) < len(interactions):
+            notes.append(f"interactions: {len(interactions) - len(whole)} with entities that were left out")
+        interactions = whole
+    counted = frozenset(_plain(e.id) for e in answer.entities if e.count is not None)
+    named = _with_own_ids(interactions, {e.id for e in entities})
+    return _graph(prompt, tuple(entities), named, _something(answer.scene), counted)
+
+
+def _graph(
+    prompt: str,
+    entities: tuple[Entity, ...],
+    interactions: tuple[Interaction, ...],
+    scene: str | None = None,
+    counted: frozenset[str] = frozenset(),
+) -> ConceptGraph:
+    """The validated graph; a reference that dangles is found before a check is made of it.
+
+    ``counted`` are ids of the entities whose number the answer gives, be it one.
+    """
     bare = ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, scene=scene)
     checks = default_checks(entities, interactions, counted)
     if scene is not None:
         checks += (Check(id="scene", question=render("check_scene", scene=scene), aspect="scene"),)
     return ConceptGraph.model_validate({**dict(bare), "checks": checks})
+
+
+def _entity(answer: EntityAnswer) -> Entity:
+    attributes = [a for a in dict.fromkeys(answer.attributes) if a.casefold() not in _NOTHING]
+    return Entity(id=_plain(answer.id), name=answer.name, attributes=tuple(attributes), count=answer.count or 1)
+
+
+def _interaction(answer: InteractionAnswer, finder: "_Finder") -> Interaction:
+    object = None if answer.object is None else finder.id_of(answer.object)
+    return Interaction(
+        id=_plain(answer.id),
+        kind=answer.kind,
+        subjects=tuple(dict.fromkeys(finder.id_of(subject) for subject in answer.subjects)),
+        relation=answer.relation,
+        object=object if finder.knows(object) else _something(object),
+    )
+
+
+class _Finder:
+    """Entities by whatever an interaction may call them."""
+
+    def __init__(self, entities: Sequence[EntityAnswer]) -> None:
+        self._ids = {_plain(e.id) for e in entities}
+        self._called: dict[str, set[str]] = {}
+        for entity in entities:
+            for name in (entity.name, " ".join((*entity.attributes, entity.name))):
+                self._called.setdefault(_plain(name), set()).add(_plain(entity.id))
+
+    def knows(self, id: str | None) -> bool:
+        return id in self._ids
+
+    def id_of(self, reference: str) -> str:
+        """The entity's id, for its id or for a name that only it has; else the reference as it is."""
+        plain, lower = _plain(reference), reference.strip().casefold()
+        if plain in self._ids:
+            return plain
+        bare = _plain(next((lower.removeprefix(a) for a in _ARTICLES if lower.startswith(a)), lower))
+        named = self._called.get(plain) or self._called.get(bare) or ({bare} & self._ids)
+        return next(iter(named)) if len(named) == 1 else plain
+
+
+def _with_own_ids(interactions: Iterable[Interaction], taken: set[str]) -> tuple[Interaction, ...]:
+    """The same interactions, each under an id of its own; nothing refers to them by it yet."""
+    kept: list[Interaction] = []
+    for interaction in interactions:
+        id, number = interaction.id, 2
+        while id in taken:
+            id, number = f"{interaction.id}_{number}", number + 1
+        taken = taken | {id}
+        kept.append(interaction.model_copy(update={"id": id}))
+    return tuple(kept)
+
+
+def _once(items: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(items))
+
+
+def _something(text: str | None) -> str | None:
+    return None if text is None or text.strip().casefold() in _NOTHING else text.strip()
+
+
+def _plain(id: str) -> str:
+    return "_".join(id.casefold().replace("-", " ").replace("_", " ").split())

@@ -1,99 +1,244 @@
-"""What a failed call means: the user's to mend, another way of asking, or no answer this time."""
+"""What a server's error means: the user has to act, the request should be put otherwise, or no answer came this time.
 
+Words, codes and statuses are read from the body of the response, for chat and for images alike; words decide before
+statuses do, since servers differ more in the latter.
+"""
+
+import json
 import re
+from dataclasses import dataclass
+from typing import Any, cast
 
 from ..errors import ModelError
 from .settings import ChatSettings
 
+DOCTOR = "`detailscribe doctor` shows what is configured"
 _LONGEST = 300
-_DOCTOR = "`detailscribe doctor` shows what is configured"
-_PICTURES = re.compile(r"image|picture|vision|multi-?modal|mmproj", re.IGNORECASE)
-_FORMAT = re.compile(r"response_format|schema|json|grammar|guided|structured", re.IGNORECASE)
-_TOO_LONG = re.compile(r"context.{0,20}(length|window|size)|too long|too many tokens", re.IGNORECASE)
-_FILTERED = re.compile(r"content[_ ](filter|policy|management)|safety", re.IGNORECASE)
+"""Characters of a server's words that are shown."""
+_READ = 20_000
+"""Characters of an error's body that are read."""
+_DEEPEST = 9
+"""Levels of an error's body that are read."""
+_WORDS = ("message", "msg", "error", "errors", "detail", "details", "error_description", "reason", "title", "raw")
+_PARAMETERS = ("param", "loc")
+_CODES = ("code", "type", "status", "error_code")
+
+_UNPAID = re.compile(
+    r"insufficient[_ ](quota|credits?|funds|balance)|credit (balance|limit)|billing_hard|payment[_ ]required"
+    r"|(out of|all available) credits|spending limit"
+)
+_QUOTA = re.compile(r"billing|exceeded your current quota")
+_SOON = re.compile(r"retry (in|after)|per[_ -]?(minute|second|hour|day)|rate[_ -]?limit")
+"""With these words a quota is a rate limit."""
+_FILTERED = re.compile(
+    r"content[_ -]?(filter|policy|management)|moderation|flagged|safety|responsible ?ai|prohibited[_ ]content"
+)
+TOO_LONG = re.compile(r"context.{0,20}(length|window|size)|(prompt|input|question|request) is too long|too many tokens")
+TOKEN_LIMIT = re.compile(r"max_?(completion_|output_|new_)?tokens|in the completion|completion tokens|output tokens")
+PICTURES = re.compile(r"image|picture|vision|multi-?modal|mmproj")
+FORMAT = re.compile(r"response_?format|schema|json|grammar|guided|structured|requested parameters")
+_NEVER = re.compile(r"not (currently )?support|unsupported|not implemented|only supports?")
+_CHANGEABLE = re.compile(r"\b(system|roles?|stream|temperature|logprobs|top_logprobs|max_)")
+_NO_MODEL = re.compile(
+    r"not (found|exist)|no such|(unknown|invalid|unsupported) model|does ?n.t exist|not a valid model"
+)
+UNSUPPORTED = re.compile(
+    r"not (currently )?support|unsupported|not implemented|not enabled|unknown|unrecogni[sz]ed|not permitted|unexpected"
+    r"|not allowed|instead|not valid|must alternate|only supports?"
+)
+TOO_LARGE = re.compile(
+    r"\b413\b|too large|too big|exceed.{0,40}(size|limit|maximum|bytes|[mk]i?b\b)|body limit|payload|(image|file) size"
+)
+_PLAIN_HTTP = re.compile(
+    r"plain http request|http request to an https|requires? (https|tls)|client sent an http request"
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One way in which a server is used, and how the user names its model and URL."""
+
+    path: str
+    """After the base URL."""
+    lacking: str
+    """What is said of a server that does not have the path."""
+    otherwise: str
+    """What is said of a reply of another shape."""
+    model_option: str
+    url_option: str
+
+
+CHAT = Service("/chat/completions", "speaks no chat completions", "no chat completion", "--chat-model", "--chat-url")
+IMAGES = Service("/images/generations", "draws no images", "none of an images endpoint", "diffusion.model", "the URL")
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What a server says went wrong."""
+
+    status: int
+    words: str
+    """For people: one line, without secrets."""
+    text: str
+    """Words, codes, names of parameters and the status, in small letters."""
+
+    def speaks_of(self, pattern: re.Pattern[str]) -> bool:
+        """Whether the complaint is about something, such as ``PICTURES``."""
+        return pattern.search(self.text) is not None
 
 
 class NoAnswer(Exception):
-    """Nothing that can be read came back; the reason is its text."""
+    """Nothing that can be used came back; the reason is its text."""
 
-    def __init__(self, reason: str, seconds: float, *, again: bool = False) -> None:
+    def __init__(self, reason: str, raw: str = "", *, again: bool = False, transient: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.seconds = seconds
+        self.raw = raw
+        """What came; empty if nothing did."""
         self.again = again
-        """Whether to ask again makes sense: the transport has tried all it does."""
+        """Whether to ask again makes sense: the transport has not tried it already."""
+        self.transient = transient
+        """Whether the transport should try the same request again."""
+        self.seconds = 0.0
 
 
 class Declined(Exception):
-    """The server declined a request as malformed (400): it may take it in another form."""
+    """The server declined the request as it was put: it may take it in another form."""
 
-    def __init__(self, words: str, seconds: float) -> None:
-        super().__init__(words)
-        self.words = words
-        """The server's own, in one line."""
-        self.seconds = seconds
-
-
-def failure_of(error: Exception, settings: ChatSettings, seconds: float) -> ModelError | NoAnswer | Declined:
-    """What to raise in place of an error of the SDK, or of one over a reply that it cannot read."""
-    import openai
-
-    from .transport import UnreachableError
-
-    words = _one_line(settings.clean(str(error)))
-    # langchain-openai raises errors of its own from those of the SDK.
-    if isinstance(error.__cause__ or error, UnreachableError):
-        return ModelError(f"{settings.host} cannot be reached: is it running, and is --chat-url right? {_DOCTOR}")
-    match error:
-        case openai.APITimeoutError():
-            return NoAnswer(f"timed out after {settings.timeout:g} s", seconds)
-        case openai.APIConnectionError():
-            return NoAnswer(f"the connection was cut ({words})", seconds)
-        case openai.APIStatusError():
-            return _of_status(error.status_code, words, settings, seconds)
-        case _:
-            return NoAnswer(f"the reply is no chat completion ({words})", seconds, again=True)
+    def __init__(self, complaint: Complaint) -> None:
+        super().__init__(complaint.words)
+        self.complaint = complaint
+        self.seconds = 0.0
 
 
-def _of_status(status: int, words: str, settings: ChatSettings, seconds: float) -> ModelError | NoAnswer | Declined:
+def one_line(text: str) -> str:
+    """At most 300 characters, without line breaks."""
+    line = " ".join(text[: 20 * _LONGEST].split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def complaint_of(status: int, text: str, settings: ChatSettings) -> Complaint:
+    """The complaint in an error's body, whatever shape it has: JSON of any known server, HTML or plain text."""
+    text = settings.clean(text[:_READ])
+    words: list[str] = []
+    codes: list[str] = []
+    try:
+        _collect(json.loads(text), words, codes, _DEEPEST)
+    except (ValueError, RecursionError):
+        words = [re.sub(r"<[^<>]{0,300}>", " ", text)]
+    shown = one_line("; ".join(dict.fromkeys(word.strip() for word in words if word.strip())))
+    return Complaint(status, shown or "no reason given", " ".join((*words, *codes, str(status))).lower()[-_READ:])
+
+
+def error_status(body: Any) -> int | None:
+    """The status that an error inside a successful response stands for; None where the body is no error."""
+    if isinstance(body, list) and body:
+        body = cast("list[Any]", body)[0]
+    if not isinstance(body, dict):
+        return None
+    body = cast("dict[str, Any]", body)
+    choices: Any = body.get("choices") or body.get("data")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        # Some gateways put the error of their provider beside the message.
+        body = cast("dict[str, Any]", choices[0])
+    error: Any = body.get("error")
+    if not error and body.get("object") != "error":
+        return None
+    places = (error if isinstance(error, dict) else {}, body)
+    codes = (str(place.get(key)) for place in places for key in ("code", "status", "statusCode"))
+    return next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)), 502)
+
+
+def failure_of(
+    complaint: Complaint, settings: ChatSettings, service: Service, *, reached: bool = False
+) -> ModelError | NoAnswer | Declined:
+    """What to raise for a complaint.
+
+    Args:
+        complaint: What the server says.
+        settings: Of the server.
+        service: What it was asked for.
+        reached: Whether the same path has answered before, so that it cannot be wrong.
+    """
+    status, words, text = complaint.status, complaint.words, complaint.text
     host, model = settings.host, settings.model
+    if _PLAIN_HTTP.search(text):
+        return ModelError(f"{host} speaks https, not http ({words}): begin {service.url_option} with https://")
+    if status == 407:
+        return ModelError(f"the proxy before {host} refuses the call ({words}): put user and password into its URL")
+    if status == 402 or _UNPAID.search(text) or (_QUOTA.search(text) and not _SOON.search(text)):
+        return ModelError(f"{host} wants to be paid first ({words}): see to your account there")
+    if status < 500 and _FILTERED.search(text):
+        return NoAnswer(f"content_filter: the server answered {status} and refused the question ({words})")
     if status in (401, 403):
         given = "the key" if settings.api_key is not None else "a call without a key"
-        return ModelError(f"{host} refuses {given} ({status}: {words}): set OPENAI_API_KEY to one it takes; {_DOCTOR}")
-    if status == 404 and "model" in words.lower():
-        return ModelError(f"{host} has no model {model!r} ({words}): name one it has with --chat-model; {_DOCTOR}")
+        return ModelError(f"{host} refuses {given} ({status}: {words}): set OPENAI_API_KEY to one it takes; {DOCTOR}")
     if status in (404, 405):
-        return ModelError(f"{settings.base_url or host} speaks no chat completions ({status}): --chat-url ends in /v1")
-    if "insufficient_quota" in words or status == 402:
-        return ModelError(f"{host} wants to be paid first ({words}): see to your account there")
-    if status in (400, 413, 415, 422):
-        return _of_refusal(words, settings, seconds)
-    return NoAnswer(f"the server answered {status} ({words})", seconds)
+        # Gateways also answer so where a provider cannot do what was asked.
+        pictures = complaint.speaks_of(PICTURES) and (complaint.speaks_of(UNSUPPORTED) or "image input" in text)
+        if pictures or complaint.speaks_of(FORMAT):
+            return Declined(complaint)
+        if re.search(r"model|endpoints found|deployment", text):
+            return ModelError(f"{host} has no model {model!r} ({words}): {service.model_option} names one; {DOCTOR}")
+        if reached:
+            return Declined(complaint)
+        wrong = f"{settings.url} {service.lacking} ({status})"
+        return ModelError(f"{wrong}: {service.url_option} ends in /v1; {DOCTOR}")
+    if status in (400, 406, 411, 413, 414, 415, 422) or (status >= 500 and _is_refusal(complaint)):
+        if "model" in text and _NO_MODEL.search(text):
+            return ModelError(
+                f"{host} has no model {model!r} ({words}): name one with {service.model_option}; {DOCTOR}"
+            )
+        return Declined(complaint)
+    return NoAnswer(f"the server answered {status} ({words})", transient=True)
 
 
-def _of_refusal(words: str, settings: ChatSettings, seconds: float) -> NoAnswer | Declined:
-    if _TOO_LONG.search(words):
-        return NoAnswer(f"the question is too long for {settings.model} ({words})", seconds)
-    if _FILTERED.search(words):
-        return NoAnswer(f"content_filter: the server refused the question ({words})", seconds)
-    return Declined(words, seconds)
+def refused(complaint: Complaint, settings: ChatSettings, pictures: int) -> ModelError | NoAnswer:
+    """What to raise for a chat server that takes a question in no form.
+
+    Args:
+        complaint: What it said of the last form.
+        settings: Of the server.
+        pictures: How many were in the question.
+    """
+    words = complaint.words
+    if complaint.speaks_of(TOO_LONG):
+        return NoAnswer(f"the question is too long for {settings.model} ({words})")
+    if pictures > 1 and complaint.speaks_of(PICTURES):
+        return NoAnswer(f"{settings.name} does not take {pictures} pictures in one question ({words})")
+    if pictures and complaint.speaks_of(TOO_LARGE):
+        return ModelError(f"{settings.name} takes no pictures of this size ({words}): set a lower chat.picture_side")
+    if pictures and complaint.speaks_of(PICTURES):
+        return ModelError(f"{settings.name} takes no pictures ({words}): name a vision model with --chat-model")
+    return ModelError(f"{settings.name} declines the request ({words}): {DOCTOR}")
 
 
-def speaks_of_pictures(words: str) -> bool:
-    """Whether a server's complaint is about pictures."""
-    return _PICTURES.search(words) is not None
+def _is_refusal(complaint: Complaint) -> bool:
+    """Whether a failing server (5xx) says that it never will take the request as it is."""
+    text = complaint.text
+    if complaint.status == 501 or re.search(r"grammar|schema|response_?format", text):
+        return True
+    named = complaint.speaks_of(PICTURES) or complaint.speaks_of(FORMAT) or _CHANGEABLE.search(text)
+    return bool(named and _NEVER.search(text)) or "must alternate" in text
 
 
-def takes_no_pictures(words: str) -> bool:
-    """Whether a failing server says that it never will take pictures; llama.cpp's does so with status 500."""
-    return speaks_of_pictures(words) and "not support" in words
-
-
-def speaks_of_format(words: str) -> bool:
-    """Whether a server's complaint is about the form of the answer."""
-    return _FORMAT.search(words) is not None
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+def _collect(node: Any, words: list[str], codes: list[str], deepest: int, key: str = "message") -> None:
+    """Gather the words and codes of an error's JSON body, at most ``deepest`` levels down."""
+    if deepest == 0:
+        return
+    if isinstance(node, list):
+        for item in cast("list[Any]", node)[:20]:
+            _collect(item, words, codes, deepest - 1, key)
+    elif isinstance(node, dict):
+        for name, value in list(cast("dict[str, Any]", node).items())[:50]:
+            _collect(value, words, codes, deepest - 1, key if isinstance(value, dict) else name.lower())
+    elif key == "raw" and isinstance(node, str) and node.lstrip().startswith("{"):
+        # The words of a gateway's provider, as JSON in a string.
+        try:
+            _collect(json.loads(node), words, codes, deepest - 1)
+        except (ValueError, RecursionError):
+            words.append(node)
+    elif key in _CODES and node is not None:
+        codes.append(str(node))
+    elif isinstance(node, str) and key in (*_WORDS, *_PARAMETERS) and node != "body":
+        words.append(node)

@@ -1,13 +1,20 @@
-"""What is asked of a chat model, and what comes back."""
+"""What a chat model is asked, and what comes back."""
 
 import hashlib
+import io
+import random
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from ...state import Exchange
 
 M = TypeVar("M", covariant=True)
+
+NUMBER = "7315"
+"""In the picture that tests a model's sight; no model guesses it."""
+_SMALL = 64 * 1024
+"""Bytes up to which a PNG is sent as it is, without loss."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,46 @@ class Likelihood:
     """How sure a model is of yes."""
 
     probability: float | None
-    """P(yes) / (P(yes) + P(no)), in [0, 1]; None where the server does not tell."""
+    """P(yes) / (P(yes) + P(no)), in [0, 1]; None where it is not known."""
     reason: str | None
-    """Why there is no probability; only then, and always then."""
+    """Why there is no probability; None where there is one."""
     exchange: Exchange
+
+
+# One picture is sent many times over, with one question after another.
+@lru_cache(maxsize=8)
+def encoded(picture: Picture, side: int, quality: int) -> tuple[str, bytes]:
+    """The MIME type and the file that is sent for a picture.
+
+    Args:
+        picture: Any size.
+        side: Pixels of the longest side at most.
+        quality: Of JPEG, 1 to 100. A photograph of a megapixel weighs a tenth of its PNG at 90.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(picture.png)) as file:
+            if max(file.size) <= side and len(picture.png) <= _SMALL:
+                return "image/png", picture.png
+            image = file.convert("RGB")
+    except OSError:
+        # What cannot be opened is for the server to refuse.
+        return "image/png", picture.png
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return "image/jpeg", buffer.getvalue()
+
+
+@cache
+def picture_of_number() -> bytes:
+    """A PNG with ``NUMBER`` in black, as large as pictures of full-size models and, by its grain, as heavy."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (1024, 1024), "white")
+    ImageDraw.Draw(image).text((512, 512), NUMBER, "black", ImageFont.load_default(288), anchor="mm")
+    grain = Image.frombytes("RGB", image.size, random.Random(0).randbytes(3 * 1024 * 1024))
+    buffer = io.BytesIO()
+    Image.blend(image, grain, 0.12).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -1,35 +1,17 @@
 """A more detailed prompt before anything is drawn: what a chat model can do for a picture that it never sees."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from ...prompts import TemplateError, load
-from ...state import Exchange
 from ..errors import SettingsError
-from ..vision.answers import one_line
-from ..vision.sentences import count_words, opening, repaired
+from ..roles import Rewritten
+from ..sentences import count_words, opening, repaired
+from ..text import one_line
 from .chat import ChatModel
 from .question import Question
-
-
-@dataclass(frozen=True)
-class Rewritten:
-    """The words to draw from."""
-
-    prompt: str
-    """It begins with the user's prompt."""
-    exchanges: tuple[Exchange, ...] = ()
-
-
-class Rewriter(Protocol):
-    """Says in more words what a prompt asks for."""
-
-    async def rewrite(self, prompt: str) -> Rewritten:
-        """Raises ``ReplyError`` where no usable answer comes, and never hands back the bare prompt in its place."""
-        ...
 
 
 class RewrittenAnswer(BaseModel):
@@ -43,11 +25,11 @@ class ChatRewriter:
 
     Args:
         chat: the model.
-        templates: folder of the user's own templates, which stand in for those that ship.
+        templates: folder of the user's own templates, which replace those that ship.
         words: length of the prompt at most; a user's prompt that fills it is left alone.
 
     Raises:
-        SettingsError: a template there cannot be read or has other variables than the one it stands in for.
+        SettingsError: a template there cannot be read or has other variables than the one it replaces.
     """
 
     def __init__(self, chat: ChatModel, templates: Path | None = None, *, words: int = 70) -> None:

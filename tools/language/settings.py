@@ -1,55 +1,95 @@
-"""How a chat model is reached, and how hard it is tried."""
+"""How a chat model is reached, and what is asked of it."""
 
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from ...state import Frozen, Words
 
+OPENAI = "api.openai.com"
+"""The host of OpenAI's own server."""
 _SHORTEST_SECRET = 8
-"""Characters; local servers are given stand-ins such as ``none``, which hide nothing and stand in other words."""
+"""Characters; local servers are given placeholders such as ``none``, which are no secret and occur in other words."""
 
 
-class ChatSettings(Frozen):
-    """One chat model on one OpenAI-compatible server."""
+def _plain_url(url: str) -> str:
+    """Refuses a URL that could hold a secret, since URLs are stored; no message repeats it."""
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        plain, parts = False, urlsplit("")
+    if not plain:
+        raise ValueError("this is no URL of a server; it should read like http://localhost:8000/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("a URL is stored with the run, so it may hold no user, password or query; set the key instead")
+    return url
 
-    # An URL with a password in it must not be shown by the error that refuses it.
+
+ServerUrl = Annotated[str, AfterValidator(_plain_url)]
+"""With scheme and host, up to and with ``/v1``; no user, password or query."""
+
+
+class ChatOptions(Frozen):
+    """The options of a chat model, whichever model and server they are for."""
+
+    # A value that is refused may be a secret.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    model: Words
-    """As the server names it."""
-    base_url: str | None = None
-    """Up to and with ``/v1``; None for OpenAI's own."""
-    api_key: SecretStr | None = None
-    """None where the server wants none. No environment variable stands in for it here; what ``OPENAI_API_KEY``
-    holds is taken by the settings of a run (``agent.settings``), and for the server of ``chat`` alone."""
     temperature: float = Field(default=0, ge=0, le=2)
+    """Sampling temperature, 0 to 2."""
     max_tokens: int = Field(default=4096, ge=1)
-    """Of one reply; a longer one is unusable, and asked again."""
+    """Tokens of one reply at most; a reply that is cut there is not used, and asked for again."""
     timeout: float = Field(default=120, gt=0)
     """Seconds for one call."""
     transport_retries: int = Field(default=4, ge=0)
-    """Of one call after 429 (honouring Retry-After), 5xx, time-outs and cut connections."""
+    """Retries of one call after 429 (honouring Retry-After), 5xx, time-outs and cut connections."""
     attempts: int = Field(default=3, ge=1)
-    """Times that a question is asked in all when its answers are unusable; each time with the reason."""
+    """How often a question is asked at most while its answers cannot be used; each time with the reason."""
     concurrency: int = Field(default=8, ge=1)
     """Calls in flight at once."""
     requests_per_minute: float | None = Field(default=None, gt=0)
-    """None is no bound."""
+    """Rate limit; None for no limit."""
     input_price: float | None = Field(default=None, ge=0)
-    """In US dollars per million prompt tokens; None for the price list's."""
+    """In US dollars per million prompt tokens; None takes the price from the genai-prices package."""
     output_price: float | None = Field(default=None, ge=0)
-    """In US dollars per million reply tokens; None for the price list's."""
+    """In US dollars per million reply tokens; None takes the price from the genai-prices package."""
+    picture_side: int = Field(default=1024, ge=64)
+    """Pixels of the longest side of a picture that is sent; larger pictures are scaled down, none is enlarged."""
+    picture_quality: int = Field(default=90, ge=1, le=100)
+    """JPEG quality of a picture that is sent, 1 to 100; a small one (a PNG of at most 64 KiB) is sent as PNG."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
+    """HTTP headers to add to each request, such as ``api-key`` for Azure; never stored or printed."""
+    query: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
+    """Query parameters to add to each URL, such as ``api-version`` for Azure; never stored or printed."""
+    body: dict[str, Any] = Field(default_factory=dict)
+    """Fields to add to the JSON body of each chat request, such as ``reasoning_effort``; they override ours."""
+
+
+class ChatSettings(ChatOptions):
+    """One chat model on one OpenAI-compatible server."""
+
+    model: Words
+    """As the server names it."""
+    base_url: ServerUrl | None = None
+    """None for OpenAI's own."""
+    api_key: SecretStr | None = None
+    """None where the server needs none. It is never read from the environment here; the settings of a run
+    (``agent.settings``) read ``OPENAI_API_KEY``, for the server of ``chat`` alone."""
     cache: Path | None = None
     """Folder of the disk cache of answers; None for no cache."""
 
     @property
+    def url(self) -> str:
+        """The base URL, OpenAI's own where none is set."""
+        return self.base_url or f"https://{OPENAI}/v1"
+
+    @property
     def host(self) -> str:
         """Host and port of the server, without scheme, path or user info."""
-        if self.base_url is None:
-            return "api.openai.com"
-        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+        return urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
     def name(self) -> str:
@@ -57,19 +97,30 @@ class ChatSettings(Frozen):
         return f"{self.model}@{self.host}"
 
     def clean(self, text: str) -> str:
-        """Text from a server without the key that it may echo, unless that is a mere stand-in, as valid Unicode."""
-        key = "" if self.api_key is None else self.api_key.get_secret_value()
+        """Text from a server as valid Unicode, with every secret of these settings that it repeats replaced."""
         text = text.encode("utf-8", "replace").decode()
-        return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
+        for secret in (self.api_key, *self.headers.values(), *self.query.values()):
+            value = "" if secret is None else secret.get_secret_value()
+            text = text.replace(value, "***") if len(value) >= _SHORTEST_SECRET else text
+        return text
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_a_plain_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("a server's URL looks like http://localhost:8000/v1")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("a server's URL holds no key and no password; give it as the API key")
-        return url
+
+def cost_of(settings: ChatSettings, prompt_tokens: int, reply_tokens: int) -> float:
+    """What one call costs in US dollars: at the configured prices, else at those of genai-prices, else nothing.
+
+    The package lists published prices of many hosted models and is used offline: the prices are those of the day
+    when the installed version was released, and a server that it does not know has none.
+    """
+    money, prices = 0.0, (settings.input_price, settings.output_price)
+    if None in prices:
+        from genai_prices import Usage, calc_price
+
+        usage = Usage(input_tokens=prompt_tokens, output_tokens=reply_tokens)
+        try:
+            listed = calc_price(usage, settings.model, provider_api_url=settings.url)
+        except LookupError:
+            pass
+        else:
+            money += float(listed.input_price) if settings.input_price is None else 0.0
+            money += float(listed.output_price) if settings.output_price is None else 0.0
+    return money + (prompt_tokens * (settings.input_price or 0) + reply_tokens * (settings.output_price or 0)) / 1e6

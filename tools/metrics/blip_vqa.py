@@ -2,15 +2,19 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
 
+from pydantic import BaseModel, Field
+
+from ...prompts import counted, load
+from ...state import ConceptGraph, Entity
+from ..errors import ReplyError
+from ..language.chat import ChatModel
+from ..language.question import Question
 from .metric import LocalMetric, Sample, Score, missing
-from .phrases import Phrases, phrases_of_concepts
-from .pictures import read_pixels
-from .weights import device, load_part, locate
+from .weights import Weights
 
 MODEL = "Salesforce/blip-vqa-capfilt-large"
 """The checkpoint that the source names, in the form of transformers."""
@@ -18,6 +22,68 @@ SIZE = 480
 """Pixels of a side, as in the source; the model's positions are interpolated to it."""
 _WORDS = 35
 """Tokens of a question, as in the source."""
+
+MOST = 8
+"""Phrases of one prompt that are asked for, the first; as many as the published evaluation takes."""
+
+Phrases = Callable[[Sample], Awaitable[tuple[str, ...] | str]]
+"""The noun phrases of a sample's prompt, or the reason why there are none."""
+
+_PREPOSITION = re.compile(r"^(?:in|on|at|under|inside|by|near|over)\s+", re.IGNORECASE)
+_VOWEL = re.compile(r"^[aeiou]", re.IGNORECASE)
+
+
+async def phrases_of_concepts(sample: Sample) -> tuple[str, ...] | str:
+    """Those of the sample's concepts: every entity with its attributes and its number, then the place."""
+    if sample.concepts is None:
+        return "the prompt was not decomposed, so its noun phrases are not known"
+    return noun_phrases(sample.concepts)
+
+
+def noun_phrases(concepts: ConceptGraph) -> tuple[str, ...]:
+    """``a red umbrella``, ``two foxes``, ``the beach``; at most ``MOST``, each once."""
+    place = () if concepts.scene is None else (_PREPOSITION.sub("", concepts.scene.strip()),)
+    return tuple(dict.fromkeys((*map(_phrase, concepts.entities), *place)))[:MOST]
+
+
+class ChatPhrases:
+    """Has a chat model name the noun phrases of a prompt."""
+
+    def __init__(self, chat: ChatModel) -> None:
+        self._chat = chat
+        self._system, self._text = load("rate_phrases_system"), load("rate_phrases")
+
+    @property
+    def identity(self) -> str:
+        """Model and templates, which scores depend on."""
+        return f"{self._chat.name} {self._system.label} {self._text.label}"
+
+    async def __call__(self, sample: Sample) -> tuple[str, ...] | str:
+        """The phrases in the order of the prompt; the reason where no usable answer came."""
+        question = Question(
+            name="noun_phrases",
+            system=self._system.render(most=MOST),
+            text=self._text.render(prompt=sample.prompt),
+            template=f"{self._system.label} {self._text.label}",
+        )
+        try:
+            reply = await self._chat.ask(question, PhrasesAnswer)
+        except ReplyError as error:
+            return f"no noun phrases: {error.reason}"
+        return tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in reply.value.phrases))[:MOST]
+
+
+class PhrasesAnswer(BaseModel):
+    """Noun phrases, in the order of the prompt."""
+
+    phrases: Annotated[list[Annotated[str, Field(min_length=1, max_length=80)]], Field(min_length=1, max_length=16)]
+
+
+def _phrase(entity: Entity) -> str:
+    words = " ".join((*entity.attributes, entity.name))
+    if entity.count > 1:
+        return counted(entity.count, words)
+    return f"{'an' if _VOWEL.match(words) else 'a'} {words}"
 
 
 class BlipVqa(LocalMetric):
@@ -32,7 +98,7 @@ class BlipVqa(LocalMetric):
     uses_concepts = True
 
     def __init__(self, model: str = MODEL, *, phrases: Phrases = phrases_of_concepts, size: int = SIZE) -> None:
-        self._source = model
+        self._weights = Weights(model, ("BlipForQuestionAnswering", "BertTokenizer", "BlipImageProcessorPil"))
         self._phrases = phrases
         self._size = size
 
@@ -41,15 +107,12 @@ class BlipVqa(LocalMetric):
         """Model, size, and where the phrases come from."""
         named = getattr(self._phrases, "__name__", type(self._phrases).__name__)
         source = getattr(self._phrases, "identity", named)
-        return f"blip-vqa {self._located[1]} size={self._size} phrases={source}"
+        return f"blip-vqa {self._weights.located[1]} size={self._size} phrases={source}"
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
         """One score for each sample, in order; missing where its noun phrases are not known."""
         found = await asyncio.gather(*(self._phrases(sample) for sample in samples))
-        return await asyncio.to_thread(self._scores, samples, found)
-
-    def _scores(self, samples: Sequence[Sample], found: Sequence[tuple[str, ...] | str]) -> list[Score]:
-        return [self._score(sample, phrases) for sample, phrases in zip(samples, found, strict=True)]
+        return await asyncio.to_thread(lambda: list(map(self._score, samples, found)))
 
     def _score(self, sample: Sample, phrases: tuple[str, ...] | str) -> Score:
         if isinstance(phrases, str):
@@ -61,55 +124,29 @@ class BlipVqa(LocalMetric):
         return Score(value=math.prod(likely), note=note)
 
     def probabilities(self, sample: Sample, phrases: Sequence[str]) -> list[float]:
-        """P(yes) / (P(yes) + P(no)) for each phrase; the picture is encoded once."""
-        import torch
-
-        model, _, processor = self._loaded
-        size = {"height": self._size, "width": self._size}
-        pixels = processor(images=[read_pixels(sample)], size=size, return_tensors="pt")["pixel_values"]
-        with torch.inference_mode():
-            interpolated = self._size != model.config.vision_config.image_size
-            seen = model.vision_model(pixels.to(model.device), interpolate_pos_encoding=interpolated).last_hidden_state
-            return self._answers(seen, [f"{phrase}?" for phrase in phrases])
-
-    def _answers(self, seen: Any, questions: Sequence[str]) -> list[float]:
-        """P(yes) of questions about a picture, ``seen`` being its encoding of shape (1, patches, width).
+        """P(yes) / (P(yes) + P(no)) for each phrase; the picture is encoded once.
 
         Questions of one length go together, since the decoder of transformers 5 minds padding whatever the mask says.
         """
-        _, tokenizer, _ = self._loaded
-        asked: list[list[int]] = tokenizer(list(questions), truncation=True, max_length=_WORDS)["input_ids"]
+        import torch
+
+        model, tokenizer, processor = self._weights.loaded
+        size = {"height": self._size, "width": self._size}
+        pixels = processor(images=[sample.pixels()], size=size, return_tensors="pt")["pixel_values"].to(model.device)
+        questions = [f"{phrase}?" for phrase in phrases]
+        asked: list[list[int]] = tokenizer(questions, truncation=True, max_length=_WORDS)["input_ids"]
+        yes_no, start = tokenizer.convert_tokens_to_ids(["yes", "no"]), model.decoder_start_token_id
         likely: dict[int, float] = {}
-        for length in {len(ids) for ids in asked}:
-            places = [n for n, ids in enumerate(asked) if len(ids) == length]
-            likely |= zip(places, self._alike(seen, [asked[n] for n in places]), strict=True)
-        return [likely[n] for n in range(len(questions))]
-
-    def _alike(self, seen: Any, asked: list[list[int]]) -> list[float]:
-        """P(yes) of questions with as many tokens."""
-        import torch
-
-        model, tokenizer, _ = self._loaded
-        start = model.decoder_start_token_id
-        ids = torch.tensor(asked, device=model.device)
-        # The encoder's own first token stands behind the decoder's in BLIP's vocabulary.
-        ids[:, 0] = start + 1
-        read = model.text_encoder(ids, encoder_hidden_states=seen.expand(len(asked), -1, -1)).last_hidden_state
-        starts = torch.full((len(asked), 1), start, device=model.device)
-        logits = model.text_decoder(starts, encoder_hidden_states=read).logits[:, 0]
-        yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
-        return logits[:, [yes, no]].softmax(-1)[:, 0].tolist()
-
-    @cached_property
-    def _located(self) -> tuple[Path, str]:
-        return locate(self._source)
-
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any, Any]:
-        """Model, tokenizer and image processor."""
-        import torch
-        from transformers import BertTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
-
-        folder = self._located[0]
-        model = load_part(BlipForQuestionAnswering, folder, dtype=torch.float32).eval().to(device())
-        return model, load_part(BertTokenizer, folder), load_part(BlipImageProcessorPil, folder)
+        with torch.inference_mode():
+            interpolated = self._size != model.config.vision_config.image_size
+            seen = model.vision_model(pixels, interpolate_pos_encoding=interpolated).last_hidden_state
+            for length in {len(ids) for ids in asked}:
+                places = [n for n, ids in enumerate(asked) if len(ids) == length]
+                ids = torch.tensor([asked[n] for n in places], device=model.device)
+                # The encoder's own first token stands behind the decoder's in BLIP's vocabulary.
+                ids[:, 0] = start + 1
+                read = model.text_encoder(ids, encoder_hidden_states=seen.expand(len(ids), -1, -1)).last_hidden_state
+                starts = torch.full((len(ids), 1), start, device=model.device)
+                logits = model.text_decoder(starts, encoder_hidden_states=read).logits[:, 0]
+                likely |= zip(places, logits[:, yes_no].softmax(-1)[:, 0].tolist(), strict=True)
+        return [likely[n] for n in range(len(phrases))]

@@ -1,73 +1,103 @@
-"""ImageReward (arXiv 2304.05977). Its package needs an old transformers, so it lives in an environment of its own."""
+"""ImageReward (arXiv 2304.05977): reads the scores that ``image_reward_program.py`` writes.
+
+The package needs an old transformers, so the program runs in an environment of its own.
+"""
 
 import asyncio
+import json
+import os
+import shlex
+import subprocess
 from collections.abc import Sequence
-from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
-from .environments import ensure_environment
-from .metric import LocalMetric, Sample, Score, missing
-from .worker import started
+from pydantic import BaseModel, Field, ValidationError
 
-REQUIREMENTS = ("image-reward==1.5", "transformers>=4.27,<4.50", "torch>=2.11,<2.14", "torchvision")
-"""Found to install together with Python 3.11; 1.5 GB with a torch for the CPU."""
-_PROGRAM = Path(__file__).parent / "image_reward_program.py"
-_PATIENCE = 1800.0
-"""Seconds until the model must be loaded; the first time, 1.8 GB are fetched."""
-_SECONDS = 300.0
-"""For one image."""
+from ..errors import ModelError
+from ..files import JsonLines, content_hash, read_lines
+from .metric import LocalMetric, Sample, Score, missing, pixel_hash
+from .weights import locate
+
+PROGRAM = Path(__file__).with_name("image_reward_program.py")
+"""Run by users, or by this metric where it finds an environment."""
+
+
+class _Line(BaseModel):
+    """What the program writes for one image."""
+
+    key: str
+    score: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
+    error: str = "the program gave no number"
 
 
 class ImageReward(LocalMetric):
     """The reward of an image for its prompt: a real number, about 0 on average over the source's images.
 
+    What has no score yet is listed in ``wanted.jsonl``. Where ``folder`` holds a virtual environment ``venv``, the
+    program is run by it; else the score is missing, and the reason says what to run.
+
     Args:
-        environments: Folder in which its environment is made.
-        checkpoint: ``ImageReward.pt`` and ``med_config.json`` here; None for those that the package fetches.
-        command: A program that speaks the protocol of ``worker``, in place of the package's own.
-        seconds: That one image may take.
+        folder: Holds the list and the scores.
+        checkpoint: Folder of ``ImageReward.pt`` and ``med_config.json``; None for those that the package downloads.
     """
 
-    def __init__(
-        self,
-        environments: Path,
-        *,
-        checkpoint: tuple[Path, Path] | None = None,
-        command: Sequence[str] | None = None,
-        seconds: float = _SECONDS,
-    ) -> None:
-        self._environments = environments
-        self._files = checkpoint or ()
-        self._command = command
-        self._seconds = seconds
+    def __init__(self, folder: Path, checkpoint: str | None = None) -> None:
+        self._folder = folder.absolute()
+        self._checkpoint = checkpoint
 
     @property
     def identity(self) -> str:
-        """The package's version, or the program that stands in for it, and the hash of the checkpoint."""
-        return f"image-reward {' '.join([*(self._command or REQUIREMENTS), *self._hashes])}"
+        """Name and content hash of the checkpoint, where it is not the package's own; raises as ``locate`` does."""
+        return "image-reward" if self._checkpoint is None else f"image-reward {locate(self._checkpoint)[1]}"
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order; the model is loaded once for all of them.
+        """One score for each sample, in order.
 
         Raises:
-            ModelError: its environment cannot be made, or the model cannot be loaded in it.
+            ModelError: the program fails in the environment that is there.
         """
-        if not samples:
-            return []
-        command = self._command or await asyncio.to_thread(self._own_command)
-        async with started(command, patience=_PATIENCE, seconds=self._seconds) as worker:
-            found = [
-                await worker.ask(number, sample.store.path(sample.image.path).resolve(), sample.prompt)
-                for number, sample in enumerate(samples)
-            ]
-        return [missing(why) if value is None else Score(value=value) for value, why in found]
+        return await asyncio.to_thread(self._scores, samples)
 
-    @cached_property
-    def _hashes(self) -> list[str]:
-        """Short, of the checkpoint's files."""
-        return [sha256(path.read_bytes()).hexdigest()[:12] for path in self._files]
+    def _scores(self, samples: Sequence[Sample]) -> list[Score]:
+        keys = [content_hash(self.identity, pixel_hash(sample.pixels()), sample.prompt) for sample in samples]
+        known = self._read()
+        new = {key: s for key, s in zip(keys, samples, strict=True) if key not in known or known[key].value is None}
+        if new:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with JsonLines(self._folder / "wanted.jsonl") as wanted:
+                for key, sample in new.items():
+                    image = sample.store.path(sample.image.path).resolve()
+                    wanted.append(json.dumps({"key": key, "image": str(image), "prompt": sample.prompt}))
+            self._run()
+            known = self._read()
+        advice = f"not scored yet: `uv run {shlex.join(self._command)}` scores it; then evaluate again"
+        return [known.get(key) or missing(advice) for key in keys]
 
-    def _own_command(self) -> list[str]:
-        python = ensure_environment(self._environments, "image-reward", REQUIREMENTS)
-        return [str(python), str(_PROGRAM), *map(str, self._files)]
+    @property
+    def _command(self) -> list[str]:
+        weights = [] if self._checkpoint is None else [str(Path(self._checkpoint).absolute())]
+        return [str(PROGRAM), str(self._folder), *weights]
+
+    def _run(self) -> None:
+        """Run the program where the folder holds an environment."""
+        python = self._folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        if not python.exists():
+            return
+        # The variables of this environment must not lead the other one astray.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+        done = subprocess.run([python, *self._command], capture_output=True, text=True, check=False, env=inherited)
+        if done.returncode:
+            last = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            raise ModelError(f"the environment of ImageReward in {self._folder} cannot score: {last[-1][-500:]}")
+
+    def _read(self) -> dict[str, Score]:
+        """The scores by key, and why some could not be made."""
+        found: dict[str, Score] = {}
+        for text in read_lines(self._folder / "scores.jsonl"):
+            try:
+                line = _Line.model_validate_json(text)
+            except ValidationError:
+                continue
+            found[line.key] = missing(line.error) if line.score is None else Score(value=line.score)
+        return found

@@ -1,7 +1,9 @@
-"""Where the weights of a metric's model lie, and what they are called."""
+"""Finds and loads the weights of a metric's model."""
 
 import hashlib
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,44 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = ("*.json", "*.txt")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """In the order of preference; the second is read as weights alone, which runs no code."""
+
+
+@dataclass
+class Weights:
+    """A model with its tokenizer and image processor, each loaded at its first use."""
+
+    source: str
+    """Folder or hub id."""
+    kinds: tuple[str, str, str]
+    """Names of the classes in transformers: model, tokenizer, image processor."""
+
+    @cached_property
+    def located(self) -> tuple[Path, str]:
+        """The folder, and the model's name with a short content hash; raises as ``locate`` does."""
+        return locate(self.source)
+
+    @cached_property
+    def loaded(self) -> tuple[Any, Any, Any]:
+        """Model in single precision on the GPU if there is one, tokenizer, image processor.
+
+        Raises:
+            ModelError: the folder does not hold one of them.
+        """
+        import torch
+        import transformers
+
+        from ..diffusion.quiet import quiet_loading
+
+        folder = self.located[0]
+        parts: list[Any] = []
+        for kind in self.kinds:
+            options = {} if parts else {"dtype": torch.float32}
+            try:
+                with quiet_loading():
+                    parts.append(getattr(transformers, kind).from_pretrained(folder, local_files_only=True, **options))
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+                raise ModelError(f"{folder} holds no usable {kind}: {_short(error)}") from error
+        return parts[0].eval().to("cuda" if torch.cuda.is_available() else "cpu"), parts[1], parts[2]
 
 
 def locate(source: str) -> tuple[Path, str]:
@@ -28,25 +68,6 @@ def locate(source: str) -> tuple[Path, str]:
     return snapshot, f"{source}@{snapshot.name[:12]}"
 
 
-def device() -> Any:
-    """The GPU if there is one, else the CPU."""
-    import torch
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def load_part(part: Any, folder: Path, **options: Any) -> Any:
-    """A model, tokenizer or image processor of that class from a folder; ``ModelError`` if it is not there."""
-    from ..diffusion.quiet import quiet_loading
-
-    try:
-        with quiet_loading():
-            return part.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise ModelError(f"{folder} holds no usable {part.__name__}: {why}") from error
-
-
 def _fetched(source: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -57,18 +78,21 @@ def _fetched(source: str) -> Path:
             if any(snapshot.glob(weights)):
                 return snapshot
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        why = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"{source} is no folder here, and the hub did not give it ({why}):"
+            f"{source} is no folder here, and the hub did not give it ({_short(error)}):"
             " download it elsewhere and name its folder with --weights METRIC=FOLDER"
         ) from error
     raise ModelError(f"{source} on the hub holds no weights that can be read")
 
 
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def _content_hash(folder: Path) -> str:
     """The first 12 hex digits of a SHA-256 over names and contents of its files."""
     total = hashlib.sha256()
-    for path in sorted(path for kind in (*_SMALL, *_WEIGHTS) for path in folder.glob(kind)):
+    for path in sorted(path for kind in (*_SMALL, *_WEIGHTS, "*.pt") for path in folder.glob(kind)):
         total.update(f"{path.name}\0".encode())
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())

@@ -1,29 +1,52 @@
 """The critic that asks a chat model: every check gets one verdict, and no failure of the model decides one."""
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+import math
+import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...prompts import TemplateError
-from ...state import Check, Comparison, ConceptGraph, Critique, Exchange, ImageRecord, Verdict
-from ..errors import SettingsError
+from ...state import (
+    Check,
+    Comparison,
+    ConceptGraph,
+    Critique,
+    Exchange,
+    ImageRecord,
+    Verdict,
+    derive_seed,
+    fail_dependents,
+)
+from ..errors import ModelError, ReplyError, SettingsError
+from ..files import Store
 from ..language.chat import ChatModel
-from ..language.question import Picture
-from ..store import Store
-from .answers import MOST_ANSWERS
-from .comparison import compare
-from .examiner import Examiner
-from .impact import failures, issues
-from .picture import read_picture
-from .questions import Questions
-from .rewriting import Rewriting, rewrite
-from .verdicts import failed_parent, levels, settled
+from ..language.question import Picture, Question
+from ..sentences import count_words, opening, problem, repaired
+from ..tasks import gather_or_cancel
+from ..text import one_line
+from .questions import (
+    MOST_ANSWERS,
+    ComparisonAnswer,
+    CritiqueAnswer,
+    Questions,
+    RefinedAnswer,
+    answers_in,
+    read_picture,
+)
+from .verdicts import Likelihood, elect, failures, issues, levels, read_answers, unheard, weigh
+
+Exchanges = tuple[Exchange, ...]
 
 
 class ChatCritic:
     """Answers the checklist with a chat model that sees, and has it write the corrected prompt.
 
-    Checks are asked level by level: what depends on a failed check is settled without being asked.
+    Checks are asked level by level: what depends on a failed check fails without being asked. What is
+    optional (P(yes), the corrected prompt, comparisons) never ends a run: where the server declines it,
+    the reason stands in its place.
 
     Args:
         chat: the model; it must take pictures.
@@ -32,8 +55,9 @@ class ChatCritic:
             order, and with a temperature above 0 they differ by more than that.
         probabilities: whether each check is also asked by itself for P(yes), which then decides; the
             image is sent once more for each check.
-        together: whether all checks are asked at once and settled afterwards. One call where levels
-            take two or three; but a question about a thing that is not there tempts a model to see it.
+        together: whether all checks are asked at once and dependents of failed ones fail afterwards. One
+            call where levels take two or three; but a question about a thing that is not there tempts a
+            model to see it.
         checks_per_call: checks asked in one call at most, 1 to 20.
         words: length of the corrected prompt at most.
 
@@ -60,9 +84,9 @@ class ChatCritic:
             self._questions = Questions(templates)
         except TemplateError as error:
             raise SettingsError(str(error)) from error
-        self._examiner = Examiner(chat, self._questions, votes, probabilities, checks_per_call)
-        self._together = together
-        self._words = words
+        self._votes, self._probabilities, self._together = votes, probabilities, together
+        self._checks_per_call, self._words = checks_per_call, words
+        self._cannot_compare: str | None = None
 
     @property
     def model(self) -> str:
@@ -70,48 +94,180 @@ class ChatCritic:
         return self._chat.name
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """One verdict for each check, in the order of the checklist; what got no usable answer is unknown.
+        """One verdict for each check, in the order of the checklist; what got no usable answer is unknown and unheard.
 
         Raises:
             ModelError: the server refuses, cannot be found, or takes no pictures.
         """
         picture = await asyncio.to_thread(read_picture, store, image)
-        verdicts, exchanges = await self._examine(picture, concepts)
+        own: dict[str, Verdict] = {}
+        exchanges: list[Exchange] = []
+        for level in levels(concepts, self._together):
+            known = {v.check for v in fail_dependents(concepts, own)}
+            found, made = await self._examine(concepts.prompt, [c for c in level if c.id not in known], picture)
+            own |= found
+            exchanges += made
+        verdicts = fail_dependents(concepts, own)
         failed = failures(concepts, verdicts)
-        rewriting = await self._rewrite(concepts.prompt, failed) if failed else Rewriting()
-        lost = () if rewriting.reason is None else (f"No corrected prompt came: {rewriting.reason}",)
+        prompt, lost, made = await self._corrected(concepts.prompt, failed) if failed else (None, None, ())
         return Critique(
             image=image.id,
             verdicts=verdicts,
-            issues=(*issues(failed), *lost),
-            refined_prompt=rewriting.prompt,
-            exchanges=(*exchanges, *rewriting.exchanges),
-            looks=self._examiner.votes,
+            issues=(*issues(failed), *([] if lost is None else [f"No corrected prompt came: {lost}"])),
+            refined_prompt=prompt,
+            exchanges=(*exchanges, *made),
+            looks=self._votes,
         )
 
     async def compare(
         self, first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, store: Store
     ) -> Comparison:
-        """Which of two images shows more of what is asked for; asked twice, with the places swapped.
+        """Which of two images shows more of what is asked for: the one preferred with the images in either order.
+
+        Models favour a place, and a preference that swaps with it is none. Where the server declines to compare, for
+        instance since it takes one picture at a time, no image is preferred, and it is not asked again.
 
         Raises:
-            ModelError: the server refuses, cannot be found, or takes no pictures.
+            ValueError: an image is compared with itself.
         """
-        return await compare(self._chat, self._questions, (first, second), concepts, store)
+        if first.id == second.id:
+            raise ValueError(f"image {first.id!r} cannot be compared with itself")
+        pictures = {image.id: await asyncio.to_thread(read_picture, store, image) for image in (first, second)}
+        orders = [(first.id, second.id), (second.id, first.id)]
+        preferences = await gather_or_cancel(self._preferred(concepts, order, pictures) for order in orders)
+        named = {better for better, _, _ in preferences}
+        return Comparison(
+            first=first.id,
+            second=second.id,
+            better=named.pop() if len(named) == 1 else None,
+            reason="; ".join(dict.fromkeys(said for _, said, _ in preferences)),
+            exchanges=_all(made for _, _, made in preferences),
+        )
+
+    async def _preferred(
+        self, concepts: ConceptGraph, order: tuple[str, str], pictures: dict[str, Picture]
+    ) -> tuple[str | None, str, Exchanges]:
+        """Id of the image preferred in this order, if any; the reason; and the calls."""
+        if self._cannot_compare is not None:
+            return None, self._cannot_compare, ()
+        places = " before ".join(order)
+        question = self._questions.comparison(concepts.prompt, concepts.checks, [pictures[id] for id in order])
+        try:
+            reply = await self._chat.ask(question, ComparisonAnswer)
+        except ReplyError as error:
+            return None, f"{places}: no answer, {error.reason}", error.exchanges
+        except ModelError as error:
+            self._cannot_compare = f"not compared, {error}"
+            return None, self._cannot_compare, self._declined(question, error)
+        better = {"first": order[0], "second": order[1], "equal": None}[reply.value.better]
+        return better, f"{places}: {better or 'equal'}, {reply.value.reason or 'no reason given'}", reply.exchanges
 
     async def _examine(
-        self, picture: Picture, concepts: ConceptGraph
-    ) -> tuple[tuple[Verdict, ...], tuple[Exchange, ...]]:
+        self, prompt: str, checks: Sequence[Check], picture: Picture
+    ) -> tuple[dict[str, Verdict], Exchanges]:
+        """A verdict on each check, by id; all calls are under way at once."""
+        groups = in_groups(checks, self._checks_per_call)
+        votes = [(group, vote) for vote in range(self._votes) for group in groups]
+        asked = gather_or_cancel(self._vote(prompt, group, picture, vote) for group, vote in votes)
+        weighed = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if self._probabilities)
+        both: list[Any] = await gather_or_cancel([asked, weighed])
+        ballots: list[tuple[dict[str, Verdict], Exchanges]] = both[0]
+        likelihoods: list[tuple[Likelihood, Exchanges]] = both[1]
+        likely = {check.id: found for check, (found, _) in zip(checks, likelihoods, strict=False)}
         verdicts: dict[str, Verdict] = {}
-        exchanges: list[Exchange] = []
-        for level in levels(concepts, self._together):
-            due = [check for check in level if failed_parent(check, verdicts) is None]
-            asked = await self._examiner.ask(concepts.prompt, due, picture)
-            exchanges.extend(asked.exchanges)
-            for check in level:
-                parent = failed_parent(check, verdicts)
-                verdicts[check.id] = asked.verdicts[check.id] if parent is None else settled(check, parent)
-        return tuple(verdicts[check.id] for check in concepts.checks), tuple(exchanges)
+        for check in checks:
+            said = [ballot[check.id] for ballot, _ in ballots if check.id in ballot]
+            verdicts[check.id] = weigh(check, said, likely[check.id]) if likely else elect(check, said)
+        return verdicts, (*_all(made for _, made in ballots), *_all(made for _, made in likelihoods))
 
-    async def _rewrite(self, prompt: str, failed: Sequence[tuple[Check, Verdict]]) -> Rewriting:
-        return await rewrite(self._chat, self._questions, prompt, failed, self._words)
+    async def _vote(
+        self, prompt: str, checks: Sequence[Check], picture: Picture, vote: int
+    ) -> tuple[dict[str, Verdict], Exchanges]:
+        """What one look says of each of these checks, by id; what it leaves out is asked for once more."""
+        missing = _shuffled(checks, vote)
+        question = self._questions.critique(prompt, missing, picture, vote)
+        found: dict[str, Verdict] = {}
+        exchanges: list[Exchange] = []
+        for _ in range(2):
+            try:
+                reply = await self._chat.ask(question, CritiqueAnswer)
+                answers, lost = reply.value.answers, None
+            except ReplyError as error:
+                reply, answers, lost = error, answers_in(error.raw), error.reason
+            exchanges += reply.exchanges
+            said = read_answers(checks, answers)
+            found |= {c.id: unheard(c, lost) if lost and not said[c.id].heard else said[c.id] for c in missing}
+            missing = [check for check in missing if not found[check.id].heard]
+            if not missing or (lost and not answers):
+                break
+            again = self._questions.critique(prompt, missing, picture, vote)
+            question = self._questions.missing(again, reply.exchanges[-1].reply, missing)
+        return found, tuple(exchanges)
+
+    async def _likelihood(self, prompt: str, check: Check, picture: Picture) -> tuple[Likelihood, Exchanges]:
+        """P(yes) of one check, or why there is none."""
+        question = self._questions.likelihood(prompt, check, picture)
+        try:
+            found = await self._chat.likelihood(question)
+        except ReplyError as error:
+            return (None, error.reason), error.exchanges
+        except ModelError as error:
+            return (None, str(error)), self._declined(question, error)
+        return (found.probability, found.reason), (found.exchange,)
+
+    async def _corrected(
+        self, prompt: str, failed: Sequence[tuple[Check, Verdict]]
+    ) -> tuple[str | None, str | None, Exchanges]:
+        """A prompt that mends ``failed``, or why none came; and the calls. Asked once more if the answer breaks a rule.
+
+        What still breaks one then is repaired. Where no answer is usable there is no corrected prompt: one
+        made up of the questions would be no sentence that an image model can draw, and would pass for
+        the critic's. A prompt of the user's that fills the words by itself is left alone, and nothing is asked.
+        """
+        if count_words(opening(prompt)) >= self._words:
+            return opening(prompt), None, ()
+        question = self._questions.refined(prompt, failed, self._words)
+        answer, exchanges = "", ()
+        for _ in range(2):
+            try:
+                reply = await self._chat.ask(question, RefinedAnswer)
+            except (ReplyError, ModelError) as error:
+                made = error.exchanges if isinstance(error, ReplyError) else self._declined(question, error)
+                exchanges = (*exchanges, *made)
+                if not answer:
+                    return None, error.reason if isinstance(error, ReplyError) else str(error), exchanges
+                break
+            answer, exchanges = _unquoted(reply.value.prompt), (*exchanges, *reply.exchanges)
+            wrong = problem(prompt, answer, self._words)
+            if wrong is None:
+                break
+            question = self._questions.refined_again(question, answer, wrong)
+        return repaired(prompt, answer, self._words), None, exchanges
+
+    def _declined(self, question: Question, error: ModelError) -> Exchanges:
+        """What a trace shows of an optional question that the server would not take."""
+        return (Exchange(model=self.model, prompt=question.text, reply=f"not answered: {error}"),)
+
+
+def in_groups(checks: Sequence[Check], most: int) -> list[Sequence[Check]]:
+    """As few groups of at most ``most`` as will do, of nearly the same size, in order."""
+    calls = math.ceil(len(checks) / most)
+    bounds = [len(checks) * n // calls for n in range(calls + 1)] if calls else [0]
+    return [checks[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def _shuffled(checks: Sequence[Check], vote: int) -> Sequence[Check]:
+    """The checks in the list's order for the first vote, in another for each further one."""
+    if vote == 0:
+        return checks
+    return random.Random(derive_seed(vote, *(check.id for check in checks))).sample(checks, len(checks))
+
+
+def _unquoted(prompt: str) -> str:
+    """On one line, without quotation marks around the whole."""
+    text = one_line(prompt)
+    return text[1:-1] if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("“", "”")} else text
+
+
+def _all(made: Iterable[Exchanges]) -> Exchanges:
+    return tuple(itertools.chain.from_iterable(made))

@@ -1,15 +1,173 @@
-"""What a critic asks, put into words by templates."""
+"""What a vision model is shown and asked, and what it answers on the wire.
 
-from collections.abc import Iterable, Sequence
+The JSON schemas are the same for every picture and checklist: servers compile each new one, which takes
+seconds. Nothing in them ensures that the answers are complete, or to what was asked. Evidence and
+reasons stand before the answers, since models write fields in the order of the schema, and so decide
+after they have looked. Servers demand every field; a reply without evidence can be read all the same.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
-from ...prompts import Template, load
-from ...state import Check, Verdict
+from PIL import Image
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+
+from ...prompts import load, render
+from ...state import Check, ImageRecord, Verdict
+from ..files import Store
 from ..language.question import Picture, Question
-from .answers import one_line
+from ..language.structured import read_last
+from ..text import one_line
 
+LONGEST_REMARK = 240
+"""Characters of evidence or of a reason that are kept."""
+LONGEST_ID = 160
+"""Characters of a check's id that are read."""
+MOST_ANSWERS = 20
+"""Answers that the schema allows in one reply, so that a small model that repeats itself ends within
+``ChatSettings.max_tokens``; where more come all the same, they are read."""
 UNSEEN = "no evidence given"
-"""What stands for evidence where there is none."""
+"""Stands for evidence where there is none."""
+_LONGEST_QUOTE = 4000
+"""Characters of an incomplete answer that the model is shown again."""
+
+_MARKS = " \t\r\n.!*_\"'`#()[]{}<>"
+"""What small models put around a word."""
+_WORDS = {
+    "yes": "yes y true 1 correct ja oui sí 是 はい",
+    "no": "no n false 0 incorrect nein non 否 不是 いいえ",
+    "unclear": "unclear unknown unsure uncertain",
+}
+_ANSWERS = {word: answer for answer, words in _WORDS.items() for word in words.split()}
+_WITH_A_REASON = re.compile(
+    r"(yes|no|unclear)(?:\W*[,;:.!()–—-]\W*|\s+(?=(?:because|since|it|the|there)\b))(.+)", re.DOTALL
+)
+_DOUBTS = re.compile(
+    r"\b(yes|no|not sure|unsure|unclear|maybe|perhaps|possibly|partly|partially|cannot|can't|but|wait)\b"
+)
+
+
+def _answer(value: object) -> object:
+    """``yes``, ``no`` or ``unclear`` where it says so without a doubt; anything else is for validation to refuse."""
+    if not isinstance(value, str | bool | int):
+        return value
+    text = str(value).lower().replace("*", "").strip(_MARKS)
+    if reasoned := _WITH_A_REASON.fullmatch(text):
+        answer, reason = reasoned.groups()
+        return answer if set(_DOUBTS.findall(reason)) <= {answer} else value
+    return _ANSWERS.get(text, value)
+
+
+def _place(value: object) -> object:
+    """``first``, ``second`` or ``equal``, also of ``**First**`` and ``the second picture``."""
+    text = re.sub(r"\b(?:the|picture|image|one)\b", "", str(value).lower()).strip(_MARKS)
+    return {"1": "first", "2": "second"}.get(text, text)
+
+
+def _shorter(limit: int) -> BeforeValidator:
+    """Cuts what is too long: a rambling remark is no reason to lose the answer."""
+    return BeforeValidator(lambda value: one_line("" if value is None else str(value))[:limit].rstrip())
+
+
+Remark = Annotated[str, _shorter(LONGEST_REMARK), Field(max_length=LONGEST_REMARK)]
+
+
+class CheckAnswer(BaseModel):
+    """The answer to one check."""
+
+    check: Annotated[str, _shorter(LONGEST_ID), Field(max_length=LONGEST_ID)]
+    """Its id, as the model copied it."""
+    evidence: Remark = ""
+    """What the model saw, in words."""
+    answer: Annotated[Literal["yes", "no", "unclear"], BeforeValidator(_answer)]
+    """unclear: the picture does not let the model tell."""
+
+
+class CritiqueAnswer(BaseModel):
+    """One answer for each check. Those that cannot be read are left out, and do not cost the others."""
+
+    answers: Annotated[tuple[CheckAnswer, ...], Field(json_schema_extra={"maxItems": MOST_ANSWERS})]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_shape(cls, value: object) -> object:
+        if isinstance(value, dict) and "answer" in value:
+            return value  # one answer alone is a piece of a reply that was cut or cannot be parsed as a whole
+        readable: list[CheckAnswer] = []
+        for entry in _entries(value):
+            try:
+                readable.append(CheckAnswer.model_validate(entry))
+            except ValidationError:
+                continue
+        return {"answers": readable} if readable else value
+
+
+def _entries(value: object, check: str = "") -> Iterator[dict[str, Any]]:
+    """The answers of a reply in whatever shape: listed, by the check's id, nested, or in an envelope."""
+    if isinstance(value, list | tuple):
+        for inner in cast("Sequence[object]", value):
+            yield from _entries(inner)
+    elif isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        if "answer" in found:
+            yield {"check": check, **found}
+        else:
+            for name, inner in found.items():
+                # A lone field, such as {"done": true}, is no answer, unless it is named as checks are.
+                if isinstance(inner, dict | list) or len(found) > 1 or ":" in name:
+                    yield from _entries(inner, name)
+    elif check:
+        yield {"check": check, "answer": value}
+
+
+def answers_in(reply: str) -> tuple[CheckAnswer, ...]:
+    """The single answers in a reply that cannot be read as a whole, such as one that was cut."""
+    pieces: list[object] = []
+
+    def keep(piece: object) -> None:
+        pieces.append(piece)
+        raise ValueError("only pieces are looked for")
+
+    with suppress(ValueError):
+        read_last(reply, keep)
+    try:
+        return CritiqueAnswer.model_validate({"answers": pieces}).answers
+    except ValidationError:
+        return ()
+
+
+class RefinedAnswer(BaseModel):
+    """The corrected prompt."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class ComparisonAnswer(BaseModel):
+    """Which of two pictures is better."""
+
+    reason: Remark = ""
+    better: Annotated[Literal["first", "second", "equal"], BeforeValidator(_place)]
+    """first, second: as the pictures were shown; equal: neither, or the model cannot tell."""
+
+
+def read_picture(store: Store, image: ImageRecord) -> Picture:
+    """The image from the store, in its own size; how large it is sent is a setting of the chat model.
+
+    The file is written anew: the one in the store carries the record of its making, and one picture
+    should have one hash, whatever it was made by.
+
+    Raises:
+        FileNotFoundError: the store does not hold it.
+    """
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(store.read(image.path))) as file:
+        file.convert("RGB").save(buffer, "PNG")
+    return Picture(png=buffer.getvalue(), reference=image.path)
 
 
 class Questions:
@@ -30,12 +188,18 @@ class Questions:
         text = self._texts["critique"].render(prompt=prompt, checks=_checklist(checks))
         return self._question("critique", "critique", text, (picture,), vote=vote)
 
+    def missing(self, asked: Question, answer: str, checks: Sequence[Check]) -> Question:
+        """The same question again, about the checks that the answer leaves out."""
+        ids = ", ".join(map(wire_id, checks))
+        reason = f"it gives no readable answer to {ids}. Copy each id exactly, and say yes, no or unclear."
+        return replace(asked, text=render("ask_again", text=asked.text, answer=answer[:_LONGEST_QUOTE], reason=reason))
+
     def likelihood(self, prompt: str, check: Check, picture: Picture) -> Question:
         """Answer one check in one word."""
         text = self._texts["likelihood"].render(prompt=prompt, checks=_checklist([check]))
         return self._question("likelihood", "likelihood", text, (picture,))
 
-    def comparison(self, prompt: str, checks: Iterable[Check], pictures: tuple[Picture, Picture]) -> Question:
+    def comparison(self, prompt: str, checks: Iterable[Check], pictures: Sequence[Picture]) -> Question:
         """Which of two pictures shows more of what is asked for?"""
         text = self._texts["compare"].render(prompt=prompt, checks=_checklist(checks))
         return self._question("compare", "comparison", text, pictures)
@@ -49,22 +213,17 @@ class Questions:
     def refined_again(self, asked: Question, answer: str, problem: str) -> Question:
         """The same once more, with what is wrong with the answer."""
         again = self._again.render(answer=answer, problem=problem)
-        return Question(
-            name=asked.name,
-            system=asked.system,
-            text=f"{asked.text}\n\n{again}",
-            template=f"{asked.template} {_mark(self._again)}",
-        )
+        return replace(asked, text=f"{asked.text}\n\n{again}", template=f"{asked.template} {self._again.label}")
 
     def _question(
-        self, template: str, name: str, text: str, pictures: tuple[Picture, ...] = (), vote: int = 0, **system: int
+        self, template: str, name: str, text: str, pictures: Sequence[Picture] = (), vote: int = 0, **system: int
     ) -> Question:
         return Question(
             name=name,
             system=self._systems[template].render(**system),
             text=text,
-            pictures=pictures,
-            template=f"{_mark(self._systems[template])} {_mark(self._texts[template])}",
+            pictures=tuple(pictures),
+            template=f"{self._systems[template].label} {self._texts[template].label}",
             vote=vote,
         )
 
@@ -81,7 +240,3 @@ def wire_line(check: Check) -> str:
 
 def _checklist(checks: Iterable[Check]) -> str:
     return "\n".join(map(wire_line, checks))
-
-
-def _mark(template: Template) -> str:
-    return f"{template.name}@{template.sha256[:12]}"

@@ -1,27 +1,24 @@
-"""From votes and probabilities to verdicts, and which checks are asked when."""
+"""From a model's answers to verdicts: what one reply says, what several say together, and what that means."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from statistics import mean
 
-from ...state import Check, ConceptGraph, Verdict
-from .votes import Vote
+from ...state import Answer, Aspect, Check, ConceptGraph, Verdict
+from .questions import LONGEST_ID, UNSEEN, CheckAnswer, wire_id, wire_line
 
 THRESHOLD = 0.5
 """P(yes) above this is a pass."""
 UNSURE = 0.05
 """P(yes) nearer to the threshold than this is unknown: as for the embedded critic, so that both decide alike
-on the same probabilities. Chat models put most of theirs near 0 and 1; what lies between is told by the
+on the same probabilities. Chat models put most of theirs near 0 and 1; what lies between can be read from the
 verdict's own probability."""
+IMPACT: tuple[Aspect, ...] = ("presence", "relation", "attribute", "count", "scene", "nothing_else")
+"""Aspects from the gravest failure to the least: a missing thing takes all else along."""
+_MEANING: dict[str, Answer] = {"yes": "pass", "no": "fail", "unclear": "unknown"}
 
-
-@dataclass(frozen=True)
-class Weight:
-    """P(yes) of one check, or why there is none."""
-
-    probability: float | None
-    """In [0, 1]."""
-    reason: str | None = None
-    """Why there is none; only then."""
+Likelihood = tuple[float | None, str | None]
+"""P(yes) of one check, in [0, 1]; or None, and why there is none."""
 
 
 def levels(concepts: ConceptGraph, together: bool) -> list[tuple[Check, ...]]:
@@ -36,76 +33,125 @@ def levels(concepts: ConceptGraph, together: bool) -> list[tuple[Check, ...]]:
     return [tuple(c for c in ordered if depth[c.id] == n) for n in sorted(set(depth.values()))]
 
 
-def failed_parent(check: Check, verdicts: Mapping[str, Verdict]) -> str | None:
-    """Id of the first check that ``check`` depends on and that failed, among those known."""
-    return next((p for p in check.depends_on if p in verdicts and verdicts[p].answer == "fail"), None)
+def unheard(check: Check, reason: str) -> Verdict:
+    """The verdict on a check to which no usable answer came."""
+    return Verdict(check=check.id, answer="unknown", reason=reason, heard=False)
 
 
-def settled(check: Check, parent: str) -> Verdict:
-    """The verdict on a check whose parent failed."""
-    return Verdict(check=check.id, answer="fail", evidence=f"{parent} failed", settled_by=parent)
+def read_answers(checks: Sequence[Check], answers: Sequence[CheckAnswer]) -> dict[str, Verdict]:
+    """What one reply says of each check that was asked, by id; answers to any other are left out."""
+    exact = {wire_id(check)[:LONGEST_ID]: check.id for check in checks}
+    named = _named(checks)
+    found: dict[str, list[CheckAnswer]] = {check.id: [] for check in checks}
+    strangers: dict[str, None] = {}
+    for answer in answers:
+        id = exact.get(answer.check) or named.get(_bare(answer.check))
+        if id is None:
+            strangers[repr(answer.check)] = None
+        else:
+            found[id].append(answer)
+    instead = f"; it answers {', '.join(list(strangers)[:3])} instead" if strangers else ""
+    return {check.id: _said(check, found[check.id], instead) for check in checks}
 
 
-def verdict(check: Check, votes: Sequence[Vote], weight: Weight | None = None) -> Verdict:
-    """What the votes say of a check or, where it was asked for and given, P(yes).
+def _named(checks: Sequence[Check]) -> dict[str, str]:
+    """Check ids by what a model may call them: the id, the whole line, or the question. Shared names are left out."""
+    names: dict[str, set[str]] = {}
+    for check in checks:
+        for name in (wire_id(check), wire_line(check), check.question):
+            names.setdefault(_bare(name[:LONGEST_ID]), set()).add(check.id)
+    return {name: ids.pop() for name, ids in names.items() if len(ids) == 1}
+
+
+def _bare(name: str) -> str:
+    """Without letter case, a number before it, and marks and blanks around and between its words."""
+    unnumbered = re.sub(r"^\W*\d+\s*[.):\]]\s*(?=\w)", "", name.casefold())
+    return " ".join(re.findall(r"[^\W_]+", unnumbered))
+
+
+def _said(check: Check, found: Sequence[CheckAnswer], instead: str) -> Verdict:
+    said = sorted({a.answer for a in found})
+    if not said:
+        return unheard(check, f"the reply does not answer this check{instead}")
+    if len(said) > 1:
+        both = " / ".join(f"{a.answer}: {a.evidence}" for a in found)
+        reason = f"the reply answers this check with {' and with '.join(said)}"
+        return Verdict(check=check.id, answer="unknown", evidence=both, reason=reason)
+    reason = "the model cannot tell from the picture" if said == ["unclear"] else None
+    return Verdict(check=check.id, answer=_MEANING[said[0]], evidence=found[0].evidence, reason=reason)
+
+
+def elect(check: Check, votes: Sequence[Verdict]) -> Verdict:
+    """The answer of most votes; unknown where they tie, or where fewer than half of them give one.
+
+    Its probability is the mean of those of the votes that answer, else the share of a pass among them.
+    """
+    if len(votes) == 1:
+        return votes[0]
+    given = [v for v in votes if v.answer != "unknown"]
+    if 2 * len(given) < len(votes) or not given:
+        silent = [v for v in votes if v.answer == "unknown"]
+        reasons = "; ".join(dict.fromkeys(v.reason or "" for v in silent))
+        return Verdict(
+            check=check.id,
+            answer="unknown",
+            evidence=next((v.evidence for v in silent if v.evidence), ""),
+            reason=f"{len(silent)} of {len(votes)} replies give no answer: {reasons}",
+            heard=any(v.heard for v in votes),
+        )
+    passes = sum(v.answer == "pass" for v in given)
+    share = passes / len(given)
+    if 2 * passes == len(given):
+        both = " / ".join(f"{word}: {_evidence(given, answer)}" for word, answer in (("yes", "pass"), ("no", "fail")))
+        reason = f"{passes} of {len(given)} answers are yes, and as many no"
+        return Verdict(check=check.id, answer="unknown", probability=share, evidence=both, reason=reason)
+    answer = "pass" if 2 * passes > len(given) else "fail"
+    likely = [v.probability for v in given if v.probability is not None]
+    return Verdict(
+        check=check.id, answer=answer, probability=mean(likely) if likely else share, evidence=_evidence(given, answer)
+    )
+
+
+def weigh(check: Check, votes: Sequence[Verdict], likelihood: Likelihood) -> Verdict:
+    """The verdict by P(yes) where it came, else by the votes, with the reason why none came as evidence.
 
     P(yes) decides over the words, since it can be weighed; where they disagree, the evidence says so.
     """
-    if weight is not None and weight.probability is not None:
-        return _weighed(check, votes, weight.probability)
-    elected = _elected(check, votes)
-    if weight is None:
-        return elected
-    remark = f"no P(yes): {weight.reason}"
-    evidence = f"{elected.evidence} ({remark})" if elected.evidence else remark
-    return elected.model_copy(update={"evidence": evidence})
-
-
-def _elected(check: Check, votes: Sequence[Vote]) -> Verdict:
-    """The answer of most votes; unknown where they tie, or where fewer than half of them give one."""
-    given = [v for v in votes if v.answer is not None]
-    if 2 * len(given) < len(votes) or not given:
-        return _undecided(check, votes)
-    yes = [v for v in given if v.answer == "yes"]
-    share = len(yes) / len(given) if len(votes) > 1 else None
-    if 2 * len(yes) == len(given):
-        reason = f"{len(yes)} of {len(given)} answers are yes, and as many no"
-        return Verdict(check=check.id, answer="unknown", probability=share, evidence=_both(given), reason=reason)
-    answer = "pass" if 2 * len(yes) > len(given) else "fail"
-    return Verdict(check=check.id, answer=answer, probability=share, evidence=_evidence(votes, answer == "pass"))
-
-
-def _undecided(check: Check, votes: Sequence[Vote]) -> Verdict:
-    silent = [v for v in votes if v.answer is None]
-    reasons = "; ".join(dict.fromkeys(v.reason for v in silent))
-    counted = f"{len(silent)} of {len(votes)} replies give no answer: " if len(votes) > 1 else ""
-    evidence = next((v.evidence for v in silent if v.evidence), "")
-    return Verdict(check=check.id, answer="unknown", evidence=evidence, reason=f"{counted}{reasons}")
-
-
-def _weighed(check: Check, votes: Sequence[Vote], likely: float) -> Verdict:
+    likely, lost = likelihood
+    if likely is None:
+        elected = elect(check, votes)
+        remark = f"no P(yes): {lost}"
+        evidence = f"{elected.evidence} ({remark})" if elected.evidence else remark
+        return elected.model_copy(update={"evidence": evidence})
     unsure = abs(likely - THRESHOLD) < UNSURE
-    passed = likely > THRESHOLD
+    answer = "pass" if likely > THRESHOLD else "fail"
+    evidence = _evidence(votes, answer)
+    if not evidence and (other := next((v for v in votes if v.evidence), None)) is not None:
+        said = {"pass": "yes", "fail": "no", "unknown": "unclear"}[other.answer]
+        evidence = f"in words {said}, though P(yes) is {likely:.2f}: {other.evidence}"
     return Verdict(
         check=check.id,
-        answer="unknown" if unsure else "pass" if passed else "fail",
+        answer="unknown" if unsure else answer,
         probability=likely,
-        evidence=_evidence(votes, passed) or _contradiction(votes, likely),
+        evidence=evidence,
         reason=f"P(yes) is {likely:.2f}, too near to {THRESHOLD}" if unsure else None,
     )
 
 
-def _evidence(votes: Sequence[Vote], passed: bool) -> str:
+def _evidence(votes: Sequence[Verdict], answer: str) -> str:
     """What the first vote with that answer saw."""
-    return next((v.evidence for v in votes if v.answer == ("yes" if passed else "no")), "")
+    return next((v.evidence for v in votes if v.answer == answer), "")
 
 
-def _contradiction(votes: Sequence[Vote], likely: float) -> str:
-    said = next((v for v in votes if v.evidence), None)
-    return (
-        "" if said is None else f"in words {said.answer or 'unclear'}, though P(yes) is {likely:.2f}: {said.evidence}"
-    )
+def failures(concepts: ConceptGraph, verdicts: Sequence[Verdict]) -> tuple[tuple[Check, Verdict], ...]:
+    """The failed checks by impact; of equals those that were asked, then in the order of the checklist.
+
+    An unknown check is none of them: to correct what may be right can only break it.
+    """
+    failed = [(concepts.check(v.check), v) for v in verdicts if v.answer == "fail"]
+    return tuple(sorted(failed, key=lambda pair: (IMPACT.index(pair[0].aspect), pair[1].settled_by is not None)))
 
 
-def _both(given: Sequence[Vote]) -> str:
-    return " / ".join(f"{a}: {_evidence(given, a == 'yes')}" for a in ("yes", "no"))
+def issues(failed: Sequence[tuple[Check, Verdict]]) -> tuple[str, ...]:
+    """The failures in words, in their order."""
+    return tuple(f"{check.question} No: {verdict.evidence or UNSEEN}" for check, verdict in failed)

@@ -8,16 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...state import ConceptGraph, Critique, Exchange, ImageRecord, Verdict, derive_seed
-from ..store import Store
-from .captions import detailed_caption
+from ...state import ConceptGraph, Critique, Exchange, ImageRecord, derive_seed
+from ..files import Store
 from .decomposer import spec_of
 from .eyes import Eyes, read_picture
+from .language import detailed_caption
 from .layout import lay_out
-from .reading import Sights
+from .reading import Sights, settle
 from .scene import Scene, Thing
 from .spec import Link, Spec, Wanted
-from .verdicts import settle
 
 _SURE = 0.5
 _WEIGHT = {"presence": 0, "relation": 1, "attribute": 2, "count": 3, "scene": 4, "nothing_else": 5}
@@ -51,51 +50,57 @@ class EmbeddedCritic:
         spec = spec_of(concepts)
         [seen] = self._eyes.look([picture])
         verdicts = settle(concepts, spec, seen)
-        wrong = [v for v in verdicts if v.answer != "pass"]
-        wrong.sort(key=lambda verdict: _WEIGHT[concepts.check(verdict.check).aspect])
+        wrong = [(concepts.check(v.check), v) for v in verdicts if v.answer != "pass"]
+        wrong.sort(key=lambda pair: _WEIGHT[pair[0].aspect])
+        issues = (f"{c.question} {'No' if v.answer == 'fail' else 'Perhaps not'}: {v.evidence}" for c, v in wrong)
+        likely = ("-" if v.probability is None else f"{v.probability:.3f}" for v in verdicts)
+        exchange = Exchange(
+            model=self.model,
+            prompt="\n".join(check.question for check in concepts.checks),
+            reply="\n".join(f"{v.answer} {p} {v.evidence}" for v, p in zip(verdicts, likely, strict=True)),
+            seconds=time.perf_counter() - started,
+        )
         return Critique(
             image=name,
             verdicts=verdicts,
-            issues=tuple(_issue(concepts.check(v.check).question, v) for v in wrong),
+            issues=tuple(issues),
             refined_prompt=corrected_prompt(concepts, spec, seen, name) if wrong else None,
-            exchanges=(
-                Exchange(
-                    model=self.model,
-                    prompt="\n".join(check.question for check in concepts.checks),
-                    reply="\n".join(_reply(v) for v in verdicts),
-                    seconds=time.perf_counter() - started,
-                ),
-            ),
+            exchanges=(exchange,),
         )
 
 
-def _issue(question: str, verdict: Verdict) -> str:
-    return f"{question} {'No' if verdict.answer == 'fail' else 'Perhaps not'}: {verdict.evidence}"
+class EmbeddedJudge:
+    """The independent judge: a network of another kind, trained on other pictures, than the critic's."""
 
+    def __init__(self) -> None:
+        """Raises ``ModelError`` if its weights cannot be read."""
+        self._eyes = Eyes.load("judge")
 
-def _reply(verdict: Verdict) -> str:
-    """A verdict in one line; those that were settled without being asked have no probability."""
-    likely = "-" if verdict.probability is None else f"{verdict.probability:.3f}"
-    return f"{verdict.answer} {likely} {verdict.evidence}"
+    @property
+    def model(self) -> str:
+        """Name and content hash."""
+        return self._eyes.model
+
+    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        """Verdicts alone: a judge corrects nothing; ``PromptError`` for concepts from outside the embedded world."""
+        return await asyncio.to_thread(self._critique, image, concepts, store)
+
+    def _critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        [seen] = self._eyes.look([read_picture(store, image)])
+        return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
 
 
 def corrected_prompt(concepts: ConceptGraph, spec: Spec, seen: Sights, name: str) -> str:
     """The user's prompt and, after it, a layout that fulfils it and moves as little as possible."""
     stands = {noun: found[0].thing for noun, found in seen.things.items() if found and found[0].probability > _SURE}
+    seen_colours = {noun: thing.colour for noun, thing in stands.items()}
+    things = tuple(Wanted(w.noun, w.colour or seen_colours.get(w.noun)) for w in spec.things)
     rng = random.Random(derive_seed(0, concepts.prompt, name))
-    scene = _least_moved(_with_seen_colours(spec, stands), stands, rng)
+    scene = _least_moved(Spec(things, spec.links, spec.place), stands, rng)
     if scene is None:
         return concepts.prompt
     place = spec.place or max(seen.places, key=lambda p: seen.places[p])
-    return detailed_caption(concepts.prompt.rstrip(" .,;:!?"), Scene(place, scene.things))
-
-
-def _with_seen_colours(spec: Spec, stands: dict[str, Thing]) -> Spec:
-    """Colours that the prompt leaves open, as they are in the picture."""
-    things = tuple(
-        Wanted(w.noun, w.colour or (stands[w.noun].colour if w.noun in stands else None)) for w in spec.things
-    )
-    return Spec(things, spec.links, spec.place)
+    return detailed_caption(concepts.prompt, Scene(place, scene.things))
 
 
 def _least_moved(spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
@@ -104,23 +109,22 @@ def _least_moved(spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Sc
     A single order would not do: a missing rider that is placed first takes its bicycle along.
     """
 
-    def cost(scene: Scene) -> tuple[int, float]:
-        moves = [_moved(stands.get(thing.noun), thing) for thing in scene.things]
+    def moved(thing: Thing) -> int:
+        """Cells between where a thing is seen and where it would stand."""
+        seen = stands.get(thing.noun, thing)
+        return abs(seen.x - thing.x) + abs(seen.y - thing.y)
+
+    def cost(scene: Scene) -> tuple[int, int]:
+        moves = [moved(thing) for thing in scene.things]
         return sum(m > 0 for m in moves), sum(moves)
 
-    orders = itertools.permutations(range(len(spec.things)))
-    layouts = (_lay_out_in(order, spec, stands, rng) for order in orders)
+    def laid_out(order: tuple[int, ...]) -> Scene | None:
+        """A scene with the things of the spec in their own order, though placed in another."""
+        place_of = {thing: place for place, thing in enumerate(order)}
+        links = tuple(Link(link.relation, tuple(place_of[i] for i in link.members)) for link in spec.links)
+        things = tuple(spec.things[i] for i in order)
+        scene = lay_out(Spec(things, links, spec.place), rng, lambda _, thing: moved(thing))
+        return None if scene is None else Scene(scene.place, tuple(scene.things[place_of[i]] for i in sorted(order)))
+
+    layouts = map(laid_out, itertools.permutations(range(len(spec.things))))
     return min((scene for scene in layouts if scene is not None), key=cost, default=None)
-
-
-def _lay_out_in(order: tuple[int, ...], spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
-    """A scene with the things of the spec in their own order, though placed in another."""
-    things = tuple(spec.things[i] for i in order)
-    links = tuple(Link(link.relation, tuple(order.index(i) for i in link.members)) for link in spec.links)
-    scene = lay_out(Spec(things, links, spec.place), rng, lambda i, thing: _moved(stands.get(things[i].noun), thing))
-    return None if scene is None else Scene(scene.place, tuple(scene.things[order.index(i)] for i in range(len(order))))
-
-
-def _moved(seen: Thing | None, thing: Thing) -> float:
-    """Cells between where a thing is seen and where it would stand."""
-    return 0.0 if seen is None else abs(seen.x - thing.x) + abs(seen.y - thing.y)

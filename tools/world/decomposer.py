@@ -1,14 +1,17 @@
-"""The decomposer of the embedded world, and the way between its specs and concept graphs."""
+"""The decomposer and the rewriter of the embedded world, and the way between its specs and concept graphs."""
 
 import random
 
 from ...prompts import counted, listed, render
-from ...state import Check, ConceptGraph, Entity, Interaction
+from ...state import Aspect, Check, ConceptGraph, Entity, Interaction, derive_seed
 from ..errors import PromptError
+from ..roles import Rewritten
 from .grammar import EXAMPLES, parse
+from .language import detailed_caption
 from .layout import lay_out
+from .relations import RELATIONS
 from .spec import Link, Spec, Wanted
-from .vocabulary import COLOURS, NOUNS, PLACES, RELATIONS
+from .vocabulary import COLOURS, NOUNS, PLACES
 
 
 class EmbeddedDecomposer:
@@ -30,15 +33,43 @@ class EmbeddedDecomposer:
         return concepts_of(spec, prompt)
 
 
+class EmbeddedRewriter:
+    """States one of the layouts that a prompt allows; needs no model."""
+
+    model = "embedded-grammar"
+
+    async def rewrite(self, prompt: str) -> Rewritten:
+        """The prompt and where each thing stands; ``PromptError`` for what the world does not know or cannot show."""
+        return Rewritten(laid_out(prompt))
+
+
+def laid_out(prompt: str) -> str:
+    """The prompt with a layout, always the same one."""
+    scene = lay_out(parse(prompt), random.Random(derive_seed(0, "rewrite", prompt)))
+    if scene is None:
+        raise PromptError(f"no picture of the embedded world can show this: {prompt!r}")
+    return detailed_caption(prompt, scene)
+
+
 def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
     """The spec as a concept graph with every question that can be asked of it."""
     entities = tuple(
         Entity(id=w.noun, name=w.noun, attributes=() if w.colour is None else (w.colour,)) for w in spec.things
     )
-    interactions = tuple(_interaction(link, spec.things) for link in spec.links)
-    scene = None if spec.place is None else PLACES[spec.place]
-    checks = [check for entity in entities for check in _entity_checks(entity)]
-    checks += [_relation_check(interaction) for interaction in interactions]
+    interactions = tuple(_interaction(link, spec) for link in spec.links)
+    checks: list[Check] = []
+    for entity in entities:
+        noun, own = entity.name, (f"presence:{entity.id}",)
+        checks.append(_check("presence", entity.id, render("check_presence", noun=noun)))
+        for colour in entity.attributes:
+            question = render("check_attribute", noun=noun, attribute=colour)
+            checks.append(_check("attribute", entity.id, question, own))
+        question = render("check_count", counted=counted(entity.count, noun))
+        checks.append(_check("count", entity.id, question, own))
+    for interaction in interactions:
+        parents = tuple(f"presence:{id}" for id in interaction.members())
+        checks.append(_check("relation", interaction.id, _relation_question(interaction), parents))
+    scene = None if spec.place is None else PLACES[spec.place].phrase
     if scene is not None:
         checks.append(Check(id="scene", question=render("check_scene", scene=scene), aspect="scene"))
     checks.append(Check(id="nothing_else", question=render("check_nothing_else"), aspect="nothing_else"))
@@ -52,7 +83,7 @@ def spec_of(concepts: ConceptGraph) -> Spec:
         PromptError: the graph speaks of what the world does not know.
     """
     index = {entity.id: i for i, entity in enumerate(concepts.entities)}
-    places = {phrase: place for place, phrase in PLACES.items()}
+    places = {place.phrase: name for name, place in PLACES.items()}
     strange = [i.relation for i in concepts.interactions if i.relation not in RELATIONS]
     strange += [e.name for e in concepts.entities if e.name not in NOUNS]
     strange += [a for e in concepts.entities for a in e.attributes if a not in COLOURS]
@@ -65,70 +96,26 @@ def spec_of(concepts: ConceptGraph) -> Spec:
     )
 
 
-def _interaction(link: Link, things: tuple[Wanted, ...]) -> Interaction:
-    nouns = [things[i].noun for i in link.members]
-    subjects, target = (nouns, None) if link.relation == "in a row" else (nouns[:-1], nouns[-1])
+def _interaction(link: Link, spec: Spec) -> Interaction:
+    relation, nouns = RELATIONS[link.relation], [spec.things[i].noun for i in link.members]
+    subjects, target = nouns[: relation.subjects], nouns[-1] if relation.has_object else None
     return Interaction(
-        id=f"{'+'.join(subjects)} {link.relation}{'' if target is None else f' {target}'}",
-        kind=RELATIONS[link.relation],
+        id=f"{'+'.join(subjects)} {relation.name}{'' if target is None else f' {target}'}",
+        kind=relation.kind,
         subjects=tuple(subjects),
-        relation=link.relation,
+        relation=relation.name,
         object=target,
     )
 
 
-def _entity_checks(entity: Entity) -> list[Check]:
-    presence = f"presence:{entity.id}"
-    checks = [
-        Check(
-            id=presence,
-            question=render("check_presence", noun=entity.name),
-            aspect="presence",
-            about=entity.id,
-        )
-    ]
-    checks += [
-        Check(
-            id=f"attribute:{entity.id}",
-            question=render("check_attribute", noun=entity.name, attribute=colour),
-            aspect="attribute",
-            about=entity.id,
-            depends_on=(presence,),
-        )
-        for colour in entity.attributes
-    ]
-    checks.append(
-        Check(
-            id=f"count:{entity.id}",
-            question=render("check_count", counted=counted(entity.count, entity.name)),
-            aspect="count",
-            about=entity.id,
-            depends_on=(presence,),
-        )
-    )
-    return checks
-
-
-def _relation_check(interaction: Interaction) -> Check:
-    return Check(
-        id=f"relation:{interaction.id}",
-        question=_relation_question(interaction),
-        aspect="relation",
-        about=interaction.id,
-        depends_on=tuple(f"presence:{id}" for id in interaction.members()),
-    )
+def _check(aspect: Aspect, about: str, question: str, depends_on: tuple[str, ...] = ()) -> Check:
+    return Check(id=f"{aspect}:{about}", question=question, aspect=aspect, about=about, depends_on=depends_on)
 
 
 def _relation_question(interaction: Interaction) -> str:
-    if interaction.object is None:
-        return render("check_arranged", subjects=listed(interaction.subjects), relation=interaction.relation)
+    subjects, relation, target = listed(interaction.subjects), interaction.relation, interaction.object
+    if target is None:
+        return render("check_arranged", subjects=subjects, relation=relation)
     if len(interaction.subjects) > 1:
-        return render(
-            "check_together",
-            subjects=listed(interaction.subjects),
-            relation=interaction.relation,
-            object=interaction.object,
-        )
-    return render(
-        "check_relation", subject=listed(interaction.subjects), relation=interaction.relation, object=interaction.object
-    )
+        return render("check_together", subjects=subjects, relation=relation, object=target)
+    return render("check_relation", subject=subjects, relation=relation, object=target)

@@ -1,9 +1,15 @@
-"""Loads the trained networks and shows them pictures."""
+"""The two networks that look at pictures, of different architectures, and how they are loaded and shown pictures.
+
+Both say what they see in one form, ``Readings``. A thing is named by the cell of its box's upper left
+corner: the box's size follows from its noun.
+"""
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -12,17 +18,95 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import Tensor, nn
 
 from ...state import ImageRecord
 from ..errors import ModelError
+from ..files import Store
 from ..one_thread import one_thread
-from ..store import Store
-from .detectors import AttentionDetector, ConvolutionalDetector
-from .reading import Sights, sights
-from .vocabulary import SIZE
+from ..roles import LOADING
+from .reading import Sighting, Sights
+from .scene import Thing
+from .vocabulary import COLOURS, GRID, NOUNS, PLACES, SIZE
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The trained models inside the package."""
+_OUTPUTS = len(NOUNS) + len(COLOURS) + 1
+_FAINT = 0.02
+"""Sightings less likely than this are not looked into."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a network makes of n pictures, as logits."""
+
+    nouns: Tensor
+    """(n, nouns, GRID, GRID): a thing of the noun has its upper left corner here; one sigmoid each."""
+    colours: Tensor
+    """(n, colours, GRID, GRID): colour of the coloured thing whose corner is here; a softmax."""
+    strange: Tensor
+    """(n, GRID, GRID): the cell shows something that belongs to no whole thing; a sigmoid."""
+    places: Tensor
+    """(n, places): the backdrop; a softmax."""
+
+
+def _readings(cells: Tensor, places: Tensor) -> Readings:
+    nouns, colours, strange = cells.split((len(NOUNS), len(COLOURS), 1), dim=1)
+    return Readings(nouns, colours, strange[:, 0], places)
+
+
+class ConvolutionalDetector(nn.Module):
+    """The critic's network: convolutions down to one place a cell, then residual context."""
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_convolution(3, 24, 3, 2), *_convolution(24, 48, 3, 2), *_convolution(48, 96, 3, 2))
+        self.to_cells = nn.Sequential(*_convolution(96, width, 3, 3, padding=0))
+        self.context = nn.ModuleList(
+            nn.Sequential(*_convolution(width, width, 3, 1), *_convolution(width, width, 3, 1)) for _ in range(2)
+        )
+        self.cells = nn.Conv2d(width, _OUTPUTS, 1)
+        self.places = nn.Linear(width, len(PLACES))
+
+    def forward(self, pictures: Tensor) -> Readings:
+        """Pictures (n, 3, SIZE, SIZE) in [-1, 1]."""
+        hidden = self.to_cells(self.stem(pictures))
+        for block in self.context:
+            hidden = hidden + block(hidden)
+        return _readings(self.cells(hidden), self.places(hidden.mean((2, 3))))
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: int | None = None) -> list[nn.Module]:
+    padding = kernel // 2 if padding is None else padding
+    return [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()]
+
+
+class AttentionDetector(nn.Module):
+    """The judge's network: a token for each cell from a shallow stem, then a vision transformer.
+
+    The stem of few convolutions in place of linear patches is that of "Early Convolutions Help
+    Transformers See Better" (arXiv 2106.14881).
+    """
+
+    def __init__(self, width: int = 128, layers: int = 3, heads: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            *_convolution(3, 48, 4, 4, padding=0), *_convolution(48, 96, 3, 2), nn.Conv2d(96, width, 3, 3)
+        )
+        self.positions = nn.Parameter(0.02 * torch.randn(1, GRID * GRID, width))
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 3 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.cells = nn.Conv2d(width, _OUTPUTS, 1)
+        self.places = nn.Linear(width, len(PLACES))
+
+    def forward(self, pictures: Tensor) -> Readings:
+        """Pictures (n, 3, SIZE, SIZE) in [-1, 1]."""
+        hidden = self.encoder(self.stem(pictures).flatten(2).transpose(1, 2) + self.positions)
+        cells = self.cells(hidden.transpose(1, 2).unflatten(2, (GRID, GRID)))
+        return _readings(cells, self.places(hidden.mean(1)))
+
 
 _NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
 
@@ -30,14 +114,14 @@ _NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
 class Eyes:
     """A trained network that says what is in pictures."""
 
-    def __init__(self, network: torch.nn.Module, model: str) -> None:
+    def __init__(self, network: nn.Module, model: str) -> None:
         self._network = network.eval()
         self.model = model
         """Name and content hash."""
 
     @classmethod
     def load(cls, name: Literal["critic", "judge"], folder: Path | None = None) -> "Eyes":
-        """The network of that name.
+        """The network of that name, from the package or another folder.
 
         Raises:
             ModelError: its weights are missing, corrupt or of another shape.
@@ -57,13 +141,40 @@ def _load(name: Literal["critic", "judge"], folder: Path) -> Eyes:
     path = folder / f"{name}.safetensors"
     try:
         data = path.read_bytes()
-        with one_thread():
+        with LOADING, one_thread():
             network = _NETWORKS[name]()
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
         raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
     return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
+
+
+def sights(readings: Readings) -> list[Sights]:
+    """What the logits say of each picture."""
+    nouns = readings.nouns.float().sigmoid()
+    colours = readings.colours.float().softmax(1)
+    places = readings.places.float().softmax(1)
+    strange = readings.strange.float().sigmoid().flatten(1).max(1).values
+    return [
+        Sights(
+            {noun: _sightings(noun, nouns[n, i], colours[n]) for i, noun in enumerate(NOUNS)},
+            dict(zip(PLACES, places[n].tolist(), strict=True)),
+            float(strange[n]),
+        )
+        for n in range(len(nouns))
+    ]
+
+
+def _sightings(noun: str, likely: Tensor, colours: Tensor) -> tuple[Sighting, ...]:
+    kind, found = NOUNS[noun], list[Sighting]()
+    for y, x in (likely > _FAINT).nonzero().tolist():
+        if x + kind.width > GRID or y + kind.height > GRID:
+            continue
+        shares: dict[str, float] = dict(zip(COLOURS, colours[:, y, x].tolist(), strict=True)) if kind.coloured else {}
+        colour = max(shares, key=shares.__getitem__) if shares else None
+        found.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
+    return tuple(sorted(found, key=attrgetter("probability"), reverse=True))
 
 
 def read_picture(store: Store, image: ImageRecord) -> Image.Image:

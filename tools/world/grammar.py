@@ -10,9 +10,10 @@ import re
 
 from ...prompts import plural
 from ..errors import PromptError
-from .language import PLACE_WORDS, RELATION_WORDS, SPELLINGS, WORDS, canonical
+from .language import SPELLINGS, WORDS, canonical
+from .relations import RELATIONS, Relation
 from .spec import Link, Spec, Wanted
-from .vocabulary import COLOURS, NOUNS
+from .vocabulary import COLOURS, NOUNS, PLACES
 
 EXAMPLES = (
     "a fox riding a red bicycle, next to a bear holding a blue balloon",
@@ -21,12 +22,12 @@ EXAMPLES = (
 )
 """Prompts that work."""
 
-_RELATIONS = {word: relation for relation, word in RELATION_WORDS.items()}
-_TOGETHER = ("lifting", "sharing")
-_PASSES_ON = ("left of", "right of", "next to", "on top of", "under")
-_FOREIGN = re.compile(r"\w*[^\W\x00-\x7f]\w*")
-"""Words with letters that no canonical word has."""
-_HOW_ELSE = 'any other prompt needs full-size models: see "Your own models" in the README'
+_RELATIONS = {relation.word: relation for relation in RELATIONS.values()}
+_LONGEST = 40
+"""Letters of an unknown word that are looked up and repeated; finding near words takes quadratic time."""
+_WHAT_WORKS = (
+    f'this works: {" | ".join(EXAMPLES)}; any other prompt needs full-size models: see "Your own models" in the README'
+)
 
 
 def parse(prompt: str) -> Spec:
@@ -36,7 +37,8 @@ def parse(prompt: str) -> Spec:
         PromptError: it has words the world does not know, names a thing twice, or leaves a relation open.
     """
     words = canonical(prompt)
-    _require_known_words([*words, *_FOREIGN.findall(prompt.lower())])
+    # A canonical word is of ASCII letters, so that a word with other letters is not among them.
+    _require_known_words([*words, *(word for word in re.findall(r"\w+", prompt.lower()) if not word.isascii())])
     reader = _Reader()
     for word in words:
         reader.read(word)
@@ -48,14 +50,17 @@ class _Reader:
 
     def __init__(self) -> None:
         self._things: list[Wanted] = []
-        self._links: list[Link] = []
+        self._links: dict[Link, None] = {}
+        """In order, each once."""
         self._place: str | None = None
         self._colour: str | None = None
+        """Of the thing that comes next."""
         self._subjects: list[int] = []
         """Of the clause."""
         self._actors: list[int] = []
         """What a relation would take as its subjects now."""
-        self._relation: str | None = None
+        self._relation: Relation | None = None
+        """Waits for its object."""
         self._after_break = True
         self._complete = False
         """Whether the clause has a relation, so that a new thing begins another."""
@@ -63,10 +68,14 @@ class _Reader:
     def read(self, word: str) -> None:
         if word in (",", "and", "."):
             self._break(word)
-        elif word in PLACE_WORDS:
-            self._place = self._agree(self._place, word)
+        elif word in PLACES:
+            if self._place not in (None, word):
+                raise _unclear(f"it names two places, {self._place} and {word}")
+            self._place = word
         elif word in COLOURS:
-            self._colour = self._one_colour(word)
+            if self._colour not in (None, word):
+                raise _unclear(f"it gives one thing two colours, {self._colour} and {word}")
+            self._colour = word
         elif word in NOUNS:
             self._name(word)
         else:
@@ -74,12 +83,13 @@ class _Reader:
 
     def finish(self) -> Spec:
         if self._relation is not None or self._colour is not None:
-            raise _unclear(f"'{self._relation or self._colour}' is followed by nothing it could belong to")
+            open_word = self._relation.name if self._relation is not None else self._colour
+            raise _unclear(f"'{open_word}' is followed by nothing it could belong to")
         if not self._things:
             raise _unclear("it names no thing")
         if len(self._things) > 4:
             raise _unclear(f"it names {len(self._things)} things, and the picture has room for four")
-        return Spec(tuple(self._things), tuple(dict.fromkeys(self._links)), self._place)
+        return Spec(tuple(self._things), tuple(self._links), self._place)
 
     def _break(self, word: str) -> None:
         if self._relation is None:
@@ -100,32 +110,8 @@ class _Reader:
             self._subjects = self._actors = [*self._subjects, index]
         self._after_break = False
 
-    def _relate(self, relation: str) -> None:
-        if self._relation is not None or not self._actors:
-            raise _unclear(f"'{relation}' has no subject")
-        if relation == "in a row":
-            self._links.append(Link(relation, tuple(self._together(relation, 3))))
-            self._complete = True
-        else:
-            self._relation = relation
-
-    def _link(self, relation: str, target: int) -> None:
-        if target in self._actors:
-            raise _twice(self._things[target].noun)
-        if relation in _TOGETHER:
-            self._links.append(Link(relation, (*self._together(relation, 2), target)))
-        else:
-            self._links += [Link(relation, (actor, target)) for actor in self._actors]
-        if relation in _PASSES_ON:
-            self._actors = [target]
-        self._relation, self._complete = None, True
-
-    def _together(self, relation: str, count: int) -> list[int]:
-        if len(self._actors) != count:
-            raise _unclear(f"'{relation}' takes {count} subjects, not {len(self._actors)}")
-        return self._actors
-
     def _index(self, noun: str) -> int:
+        """The thing of that noun, newly added where the prompt has not named it before."""
         colour, self._colour = self._colour, None
         if colour is not None and not NOUNS[noun].coloured:
             raise _unclear(f"a {noun} has its natural colour here, it cannot be {colour}")
@@ -137,38 +123,49 @@ class _Reader:
         self._things.append(Wanted(noun, colour))
         return len(self._things) - 1
 
-    def _one_colour(self, colour: str) -> str:
-        if self._colour not in (None, colour):
-            raise _unclear(f"it gives one thing two colours, {self._colour} and {colour}")
-        return colour
+    def _relate(self, relation: Relation) -> None:
+        if self._relation is not None or not self._actors:
+            raise _unclear(f"'{relation.name}' has no subject")
+        if relation.has_object:
+            self._relation = relation
+        else:
+            self._act_together(relation)
+            self._complete = True
 
-    def _agree(self, before: str | None, place: str) -> str:
-        if before not in (None, place):
-            raise _unclear(f"it names two places, {before} and {place}")
-        return place
+    def _link(self, relation: Relation, target: int) -> None:
+        if target in self._actors:
+            raise _twice(self._things[target].noun)
+        if relation.subjects > 1:
+            self._act_together(relation, target)
+        else:
+            self._links |= dict.fromkeys(Link(relation.name, (actor, target)) for actor in self._actors)
+        if relation.passes_on:
+            self._actors = [target]
+        self._relation, self._complete = None, True
+
+    def _act_together(self, relation: Relation, *target: int) -> None:
+        if len(self._actors) != relation.subjects:
+            raise _unclear(f"'{relation.name}' takes {relation.subjects} subjects, not {len(self._actors)}")
+        self._links[Link(relation.name, (*self._actors, *target))] = None
 
 
 def _require_known_words(words: list[str]) -> None:
-    known = {*NOUNS, *COLOURS, *_RELATIONS, *PLACE_WORDS, "and", ",", "."}
-    unknown = list(dict.fromkeys(word for word in words if word not in known))
+    known = {*NOUNS, *COLOURS, *_RELATIONS, *PLACES, "and", ",", "."}
+    unknown = list(dict.fromkeys(word[:_LONGEST] for word in words if word not in known))
     if unknown:
         hints = [f"{word!r}{_nearest(word)}" for word in unknown[:8]]
-        raise PromptError(f"the embedded world does not know {', '.join(hints)}; {_what_works()}")
+        raise PromptError(f"the embedded world does not know {', '.join(hints)}; {_WHAT_WORKS}")
 
 
 def _nearest(word: str) -> str:
     spellings = {w for pattern, _ in SPELLINGS for w in re.findall(r"[a-z]{3,}", pattern)}
-    close = difflib.get_close_matches(word, sorted({*NOUNS, *COLOURS, *spellings} | set(WORDS)), n=2, cutoff=0.6)
+    close = difflib.get_close_matches(word, sorted({*WORDS, *spellings}), n=2, cutoff=0.6)
     return f" (nearest: {', '.join(close)})" if close else ""
 
 
 def _unclear(why: str) -> PromptError:
-    return PromptError(f"the embedded world cannot read this prompt: {why}; {_what_works()}")
+    return PromptError(f"the embedded world cannot read this prompt: {why}; {_WHAT_WORKS}")
 
 
 def _twice(noun: str) -> PromptError:
     return _unclear(f"it names two {plural(noun)}, and a picture has one of each thing")
-
-
-def _what_works() -> str:
-    return f"this works: {' | '.join(EXAMPLES)}; {_HOW_ELSE}"

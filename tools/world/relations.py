@@ -1,122 +1,195 @@
-"""The one geometric definition of each relation: for truth, for planted errors and for the critics.
+"""The relations of the embedded world: one entry for each says what it is, how prompts name it and when it holds.
 
-Every function takes the things in the order of the words, subjects first.
+The geometric definition of an entry is the only one: truth, planted errors, layouts and critics all use it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from ...state import InteractionKind
 from .scene import Thing
-from .vocabulary import NOUNS
+from .vocabulary import NOUNS, Group
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What can be between things."""
+
+    name: str
+    kind: InteractionKind
+    holds: Callable[..., bool]
+    """The definition; it takes the things in the order of the words, subjects first."""
+    takes: tuple[tuple[Group, ...], ...]
+    """Groups that each member may come from when prompts are made up; as many as it relates things, 2 or 3."""
+    spellings: str
+    """All that prompts may say for it, as a regular expression."""
+    phrases: tuple[str, ...] = ()
+    """What captions say for it, the usual phrase first; none where that is the name."""
+    turn: int = 1
+    """Spellings are replaced in this order, because the words of a later turn occur in phrases of an earlier one."""
+    subjects: int = 1
+    """How many act together; where it is 1 and a prompt names several, each relates to the object."""
+    symmetric: bool = False
+    """Whether subject and object can change places."""
+    passes_on: bool = False
+    """Whether its object is the subject of what follows in the same clause."""
+    overlaps: bool = False
+    """Whether the boxes of its members may share cells."""
+    lifts: int | None = None
+    """Index of the member that it may take off the ground."""
+
+    @property
+    def word(self) -> str:
+        """The canonical word, which grammar and text encoder read."""
+        return self.name.replace(" ", "")
+
+    @property
+    def has_object(self) -> bool:
+        return len(self.takes) > self.subjects
 
 
 def overlap(a: Thing, b: Thing) -> bool:
     """Whether the boxes share a cell."""
-    return _share_columns(a, b) and _share_rows(a, b)
+    return a.x < b.right and b.x < a.right and _share_rows(a, b)
 
 
-def _share_columns(a: Thing, b: Thing) -> bool:
-    return a.x < b.right and b.x < a.right
+def holds(relation: str, things: Sequence[Thing]) -> bool:
+    """Whether the relation of that name holds between the things: subjects in order, then the object if any."""
+    return RELATIONS[relation].holds(*things)
 
 
 def _share_rows(a: Thing, b: Thing) -> bool:
     return a.y < b.bottom and b.y < a.bottom
 
 
-def _is(thing: Thing, *groups: str) -> bool:
+def _is(thing: Thing, *groups: Group) -> bool:
     return NOUNS[thing.noun].group in groups
 
 
-def left_of(a: Thing, b: Thing) -> bool:
+def _left_of(a: Thing, b: Thing) -> bool:
     """a ends before b begins, at a common height."""
     return a.right <= b.x and _share_rows(a, b)
 
 
-def right_of(a: Thing, b: Thing) -> bool:
-    return left_of(b, a)
+def _right_of(a: Thing, b: Thing) -> bool:
+    return _left_of(b, a)
 
 
-def next_to(a: Thing, b: Thing) -> bool:
+def _next_to(a: Thing, b: Thing) -> bool:
     """Side by side at a common height, at most one cell apart."""
-    gap = max(b.x - a.right, a.x - b.right)
-    return 0 <= gap <= 1 and _share_rows(a, b)
+    return 0 <= max(b.x - a.right, a.x - b.right) <= 1 and _share_rows(a, b)
 
 
-def on_top_of(a: Thing, b: Thing) -> bool:
+def _on_top_of(a: Thing, b: Thing) -> bool:
     """a stands on the upper edge of b, the narrower one whole within the columns of the wider."""
     narrow, wide = sorted((a, b), key=lambda t: t.width)
     return a.bottom == b.y and wide.x <= narrow.x and narrow.right <= wide.right
 
 
-def under(a: Thing, b: Thing) -> bool:
-    return on_top_of(b, a)
+def _under(a: Thing, b: Thing) -> bool:
+    return _on_top_of(b, a)
 
 
-def inside(a: Thing, b: Thing) -> bool:
+def _inside(a: Thing, b: Thing) -> bool:
     """An animal looks out of a container: same columns, same ground."""
     return _is(a, "animal") and _is(b, "container") and a.x == b.x and a.bottom == b.bottom
 
 
-def in_a_row(a: Thing, b: Thing, c: Thing) -> bool:
+def _in_a_row(a: Thing, b: Thing, c: Thing) -> bool:
     """Three on the same ground, side by side, neighbours at most one cell apart."""
     first, second, third = sorted((a, b, c), key=lambda t: t.x)
     same_ground = first.bottom == second.bottom == third.bottom
     return same_ground and 0 <= second.x - first.right <= 1 and 0 <= third.x - second.right <= 1
 
 
-def holding(a: Thing, b: Thing) -> bool:
+def _at_side(a: Thing, b: Thing) -> bool:
+    return b.x == a.right or b.right == a.x
+
+
+def _holding(a: Thing, b: Thing) -> bool:
     """An animal has something at its side, off the ground, beside its head and paw."""
-    return _is(a, "animal") and _is(b, "holdable") and a.y == b.y and (b.x == a.right or b.right == a.x)
+    return _is(a, "animal") and _is(b, "holdable") and a.y == b.y and _at_side(a, b)
 
 
-def riding(a: Thing, b: Thing) -> bool:
+def _riding(a: Thing, b: Thing) -> bool:
     """An animal sits on a vehicle, its feet behind it."""
     return _is(a, "animal") and _is(b, "vehicle") and a.x == b.x and a.bottom == b.y + 1
 
 
-def pushing(a: Thing, b: Thing) -> bool:
+def _pushing(a: Thing, b: Thing) -> bool:
     """An animal touches the side of a vehicle or container on the same ground."""
-    touching = b.x == a.right or b.right == a.x
-    return _is(a, "animal") and _is(b, "vehicle", "container") and touching and a.bottom == b.bottom
+    return _is(a, "animal") and _is(b, "vehicle", "container") and _at_side(a, b) and a.bottom == b.bottom
 
 
-def lifting(a: Thing, b: Thing, c: Thing) -> bool:
+def _lifting(a: Thing, b: Thing, c: Thing) -> bool:
     """Two animals stand side by side and carry something over their heads, midway between them."""
     left, right = sorted((a, b), key=lambda t: t.x)
     pair = _is(a, "animal") and _is(b, "animal") and left.right == right.x and left.bottom == right.bottom
     return pair and c.bottom == left.y and c.x == left.x + 1 and not _is(c, "holdable")
 
 
-def sharing(a: Thing, b: Thing, c: Thing) -> bool:
+def _sharing(a: Thing, b: Thing, c: Thing) -> bool:
     """Two animals hold the same thing between them."""
-    return a is not b and a.x != b.x and a.y == b.y and holding(a, c) and holding(b, c)
+    return a is not b and a.x != b.x and a.y == b.y and _holding(a, c) and _holding(b, c)
 
 
-_DEFINITIONS: dict[str, Callable[..., bool]] = {
-    "left of": left_of,
-    "right of": right_of,
-    "next to": next_to,
-    "on top of": on_top_of,
-    "under": under,
-    "inside": inside,
-    "in a row": in_a_row,
-    "holding": holding,
-    "riding": riding,
-    "pushing": pushing,
-    "lifting": lifting,
-    "sharing": sharing,
-}
+_ANIMAL: tuple[Group, ...] = ("animal",)
+_LARGE: tuple[Group, ...] = ("vehicle", "container", "building")
+_ANY: tuple[Group, ...] = ("animal", *_LARGE, "holdable", "plant")
+_POSTURE = "standing |sitting |stands |sits "
 
-
-def holds(relation: str, things: Sequence[Thing]) -> bool:
-    """Whether the relation holds between the things.
-
-    Args:
-        relation: A key of ``RELATIONS``.
-        things: Subjects in order, then the object where there is one.
-    """
-    return _DEFINITIONS[relation](*things)
-
-
-def arity(relation: str) -> int:
-    """How many things it relates, 2 or 3."""
-    return 3 if relation in ("in a row", "lifting", "sharing") else 2
+RELATIONS: dict[str, Relation] = {
+    relation.name: relation
+    for relation in (
+        Relation(
+            "left of", "spatial", _left_of, (_ANY, _ANY), r"(?:to|on|at) the left(?: side)? of|left of",
+            phrases=("to the left of", "left of"), passes_on=True,
+        ),
+        Relation(
+            "right of", "spatial", _right_of, (_ANY, _ANY),
+            r"(?:to|on|at) the right(?: side)? of|right of",
+            phrases=("to the right of", "right of"), passes_on=True,
+        ),
+        Relation(
+            "next to", "spatial", _next_to, (_ANY, _ANY),
+            rf"(?:{_POSTURE})?(?:next to|beside|besides|near|alongside|close to|by)",
+            phrases=("next to", "beside"), symmetric=True, passes_on=True,
+        ),
+        Relation(
+            "on top of", "spatial", _on_top_of, (("animal", "holdable"), (*_LARGE, "plant")),
+            rf"(?:{_POSTURE}|lying )?(?:on top of|atop|on)", turn=2, passes_on=True, lifts=0,
+        ),
+        Relation(
+            "under", "spatial", _under, (_ANIMAL, (*_LARGE, "holdable")),
+            rf"(?:{_POSTURE})?(?:underneath|beneath|below|under)", turn=2, passes_on=True, lifts=1,
+        ),
+        Relation(
+            "inside", "spatial", _inside, (_ANIMAL, ("container",)),
+            rf"(?:{_POSTURE}|hiding )?(?:inside of|inside|within|in)", turn=2, overlaps=True,
+        ),
+        Relation(
+            "in a row", "spatial", _in_a_row, (_ANY, _ANY, _ANY),
+            r"(?:standing |stand |lined up )?in a (?:row|line)|lined up|side by side in a row", turn=0, subjects=3,
+        ),
+        Relation(
+            "holding", "functional", _holding, (_ANIMAL, ("holdable",)),
+            "holding|holds|hold|carrying|carries|carry", lifts=1,
+        ),
+        Relation(
+            "riding", "functional", _riding, (_ANIMAL, ("vehicle",)),
+            r"(?:riding|rides|ride|driving|drives|drive|sailing|sails|sail)(?: (?:on|in))?", overlaps=True, lifts=0,
+        ),
+        Relation(
+            "pushing", "contact", _pushing, (_ANIMAL, ("vehicle", "container")), "pushing|pushes|push|shoving|shoves",
+        ),
+        Relation(
+            "lifting", "multi_subject", _lifting, (_ANIMAL, _ANIMAL, _LARGE), "lifting up|lifting|lifts|lift|raising",
+            subjects=2, lifts=2,
+        ),
+        Relation(
+            "sharing", "multi_subject", _sharing, (_ANIMAL, _ANIMAL, ("holdable",)), "sharing|shares|share",
+            subjects=2, lifts=2,
+        ),
+    )
+}  # fmt: skip
+"""By name."""

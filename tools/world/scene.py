@@ -1,14 +1,21 @@
-"""Scenes with exact ground truth, and how they are drawn."""
+"""Scenes with exact ground truth, and how they are drawn.
+
+The pictures of things and places were drawn once, by ``training/sprites.py`` at the top of the checkout.
+"""
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from PIL import Image
 
-from .sprites import backdrop, sprite
-from .vocabulary import CELL, NOUNS
+from .vocabulary import CELL, COLOURS, NOUNS, PLACES, SIZE
 
+_ASSETS = Path(__file__).parent / "assets"
+SPRITE_WIDTH, SPRITE_HEIGHT = 2 * CELL, 3 * CELL
+"""Pixels of a place in ``things.png``: a row for each noun, a column for each colour."""
 _DEPTH = {"building": 0, "plant": 0, "animal": 1, "vehicle": 2, "container": 2, "holdable": 3}
-"""Far to near: a vehicle hides its rider's feet, a container its guest's body."""
+"""Far to near: a vehicle hides its rider's feet, a container hides who is inside."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A place and the things in it."""
+    """A place, by name, and the things in it."""
 
     place: str
     things: tuple[Thing, ...]
@@ -52,8 +59,22 @@ class Scene:
 
 def render(scene: Scene) -> Image.Image:
     """The scene as an RGB picture of ``SIZE`` x ``SIZE`` pixels."""
-    picture = backdrop(scene.place).copy()
+    left = SIZE * list(PLACES).index(scene.place)
+    picture = _sheet("places").crop((left, 0, left + SIZE, SIZE))
     for thing in sorted(scene.things, key=lambda t: _DEPTH[NOUNS[t.noun].group]):
         image = sprite(thing.noun, thing.colour)
         picture.paste(image, (thing.x * CELL, thing.y * CELL), image)
     return picture
+
+
+def sprite(noun: str, colour: str | None) -> Image.Image:
+    """The picture of a thing, RGBA, as large as its box; ``colour`` is None for things of a natural colour."""
+    left = 0 if colour is None else SPRITE_WIDTH * list(COLOURS).index(colour)
+    top = SPRITE_HEIGHT * list(NOUNS).index(noun)
+    return _sheet("things").crop((left, top, left + NOUNS[noun].width * CELL, top + NOUNS[noun].height * CELL))
+
+
+@cache
+def _sheet(name: str) -> Image.Image:
+    with Image.open(_ASSETS / f"{name}.png") as picture:
+        return picture.copy()

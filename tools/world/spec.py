@@ -5,7 +5,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .vocabulary import COLOURS, NOUNS, PLACES
+from .relations import RELATIONS
+from .vocabulary import COLOURS, NOUNS, PLACES, Group
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Link:
     """A relation between wanted things."""
 
     relation: str
+    """A key of ``RELATIONS``."""
     members: tuple[int, ...]
     """Indices of the things: subjects in order, then the object where there is one."""
 
@@ -52,11 +54,9 @@ class Spec:
 
 def combination(relation: str, nouns: Sequence[str]) -> tuple[str, ...]:
     """Relation and nouns, with the order of the nouns dropped where it has no meaning."""
-    if relation in ("in a row", "next to"):
-        return (relation, *sorted(nouns))
-    if relation in ("lifting", "sharing"):
-        return (relation, *sorted(nouns[:2]), nouns[2])
-    return (relation, *nouns)
+    entry = RELATIONS[relation]
+    alike = len(nouns) if entry.symmetric else entry.subjects
+    return (relation, *sorted(nouns[:alike]), *nouns[alike:])
 
 
 def _in_share(text: str, divisor: int) -> bool:
@@ -64,40 +64,11 @@ def _in_share(text: str, divisor: int) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] % divisor == 0
 
 
-_BY_GROUP: dict[str, tuple[str, ...]] = {
-    group: tuple(n.name for n in NOUNS.values() if n.group == group)
-    for group in ("animal", "vehicle", "container", "building", "holdable", "plant")
-}
-_LARGE = ("vehicle", "container", "building")
-_ANY = ("animal", *_LARGE, "holdable", "plant")
-
-_ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "left of": (_ANY, _ANY),
-    "right of": (_ANY, _ANY),
-    "next to": (_ANY, _ANY),
-    "on top of": (("animal", "holdable"), (*_LARGE, "plant")),
-    "under": (("animal",), (*_LARGE, "holdable")),
-    "inside": (("animal",), ("container",)),
-    "in a row": (_ANY, _ANY, _ANY),
-    "holding": (("animal",), ("holdable",)),
-    "riding": (("animal",), ("vehicle",)),
-    "pushing": (("animal",), ("vehicle", "container")),
-    "lifting": (("animal",), ("animal",), _LARGE),
-    "sharing": (("animal",), ("animal",), ("holdable",)),
-}
-"""Groups that may take each part of a relation when prompts are made up."""
-
 SIDES = ("left of", "right of", "next to")
 _ACTS = ("holding", "riding", "pushing", "inside", "on top of", "under")
 _PAIRS = (*SIDES, *_ACTS, "holding", "riding")
-_FORMS = (
-    ("pair", 0.36),
-    ("act and side", 0.2),
-    ("two acts", 0.12),
-    ("acts side by side", 0.14),
-    ("together", 0.12),
-    ("row", 0.06),
-)
+_FORMS = {"pair": 0.36, "act and side": 0.2, "two acts": 0.12, "acts side by side": 0.14, "together": 0.12, "row": 0.06}
+"""How often each form of prompt is made up."""
 
 
 class _Draft:
@@ -108,43 +79,44 @@ class _Draft:
         self.things: list[Wanted] = []
         self.links: list[Link] = []
 
-    def thing(self, groups: Sequence[str]) -> int:
+    def thing(self, groups: Sequence[Group]) -> int:
         """Add a thing of one of the groups, each noun at most once; return its index."""
         used = {t.noun for t in self.things}
         group = self._rng.choice(groups)
-        noun = self._rng.choice([n for n in _BY_GROUP[group] if n not in used] or [n for n in NOUNS if n not in used])
-        colour = self._rng.choice(list(COLOURS)) if NOUNS[noun].coloured and self._rng.random() < 0.85 else None
-        self.things.append(Wanted(noun, colour))
+        free = [n for n in NOUNS.values() if n.name not in used]
+        noun = self._rng.choice([n for n in free if n.group == group] or free)
+        colour = self._rng.choice(list(COLOURS)) if noun.coloured and self._rng.random() < 0.85 else None
+        self.things.append(Wanted(noun.name, colour))
         return len(self.things) - 1
 
-    def link(self, relation: str, *given: int) -> tuple[int, ...]:
-        """Relate the given things, the missing parts newly added."""
-        members = (*given, *(self.thing(groups) for groups in _ROLES[relation][len(given) :]))
+    def link(self, relation: str, *given: int) -> int:
+        """Relate the given things, the missing members newly added; return the index of the first."""
+        members = (*given, *(self.thing(groups) for groups in RELATIONS[relation].takes[len(given) :]))
         self.links.append(Link(relation, members))
-        return members
+        return members[0]
 
 
 def random_spec(rng: random.Random) -> Spec:
     """Make up a prompt of two to four things; some cannot be laid out (see ``layout.lay_out``)."""
     draft = _Draft(rng)
-    form = rng.choices([name for name, _ in _FORMS], [weight for _, weight in _FORMS])[0]
-    if form == "pair":
-        draft.link(rng.choice(_PAIRS))
-    elif form == "act and side":
-        subject, *_ = draft.link(rng.choice(_ACTS))
-        draft.link(rng.choice(SIDES), subject)
-    elif form == "two acts":
-        subject, *_ = draft.link(rng.choice(("riding", "inside", "on top of")))
-        if NOUNS[draft.things[subject].noun].group == "animal":
-            draft.link("holding", subject)
-    elif form == "acts side by side":
-        subject, *_ = draft.link(rng.choice(_ACTS[:4]))
-        other = draft.thing(("animal",))
-        draft.links.append(Link(rng.choice(SIDES), (subject, other)))
-        draft.link(rng.choice(_ACTS[:4]), other)
-    elif form == "together":
-        draft.link(rng.choice(("lifting", "sharing")))
-    else:
-        draft.link("in a row")
+    match rng.choices(list(_FORMS), list(_FORMS.values()))[0]:
+        case "pair":
+            draft.link(rng.choice(_PAIRS))
+        case "act and side":
+            subject = draft.link(rng.choice(_ACTS))
+            draft.link(rng.choice(SIDES), subject)
+        case "two acts":
+            subject = draft.link(rng.choice(("riding", "inside", "on top of")))
+            if NOUNS[draft.things[subject].noun].group == "animal":
+                draft.link("holding", subject)
+        case "acts side by side":
+            subject = draft.link(rng.choice(_ACTS[:4]))
+            other = draft.thing(("animal",))
+            draft.links.append(Link(rng.choice(SIDES), (subject, other)))
+            draft.link(rng.choice(_ACTS[:4]), other)
+        case "together":
+            draft.link(rng.choice(("lifting", "sharing")))
+        case _:
+            draft.link("in a row")
     place = rng.choice(list(PLACES)) if rng.random() < 0.5 else None
     return Spec(tuple(draft.things), tuple(draft.links), place)

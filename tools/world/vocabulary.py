@@ -1,9 +1,7 @@
-"""The closed vocabulary of the embedded world: its things, colours, places and relations."""
+"""The things, colours and places of the embedded world, and the other words that prompts may use for them."""
 
 from dataclasses import dataclass
 from typing import Literal
-
-from ...state import InteractionKind
 
 CELL = 24
 """Side of a grid cell in pixels."""
@@ -22,6 +20,8 @@ class Noun:
 
     name: str
     group: Group
+    spellings: str
+    """Other words for it, as a regular expression."""
     width: int
     """Cells."""
     height: int
@@ -33,57 +33,57 @@ class Noun:
         return self.group not in ("animal", "plant")
 
 
-_ANIMALS = ("fox", "bear", "cat", "dog", "panda", "rabbit", "frog", "pig")
-
 NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
-        *(Noun(name, "animal", 2, 3) for name in _ANIMALS),
-        Noun("car", "vehicle", 2, 2),
-        Noun("bicycle", "vehicle", 2, 2),
-        Noun("boat", "vehicle", 2, 2),
-        Noun("box", "container", 2, 2),
-        Noun("basket", "container", 2, 2),
-        Noun("house", "building", 2, 2),
-        Noun("balloon", "holdable", 1, 2),
-        Noun("umbrella", "holdable", 1, 2),
-        Noun("flag", "holdable", 1, 2),
-        Noun("cup", "holdable", 1, 2),
-        Noun("ball", "holdable", 1, 2),
-        Noun("tree", "plant", 2, 3),
+        Noun("fox", "animal", "foxes", 2, 3),
+        Noun("bear", "animal", "bears", 2, 3),
+        Noun("cat", "animal", "cats|kitten|kitty", 2, 3),
+        Noun("dog", "animal", "dogs|puppy", 2, 3),
+        Noun("panda", "animal", "pandas", 2, 3),
+        Noun("rabbit", "animal", "rabbits|bunny|hare", 2, 3),
+        Noun("frog", "animal", "frogs|toad", 2, 3),
+        Noun("pig", "animal", "pigs|piglet", 2, 3),
+        Noun("car", "vehicle", "cars|automobile", 2, 2),
+        Noun("bicycle", "vehicle", "bicycles|bikes|bike", 2, 2),
+        Noun("boat", "vehicle", "boats|sailboat|ship", 2, 2),
+        Noun("box", "container", "boxes|crate", 2, 2),
+        Noun("basket", "container", "baskets", 2, 2),
+        Noun("house", "building", "houses|home|cottage", 2, 2),
+        Noun("balloon", "holdable", "balloons", 1, 2),
+        Noun("umbrella", "holdable", "umbrellas|parasol", 1, 2),
+        Noun("flag", "holdable", "flags", 1, 2),
+        Noun("cup", "holdable", "cups|mug", 1, 2),
+        Noun("ball", "holdable", "balls", 1, 2),
+        Noun("tree", "plant", "trees", 2, 3),
     )
 }
-"""By name, in a fixed order that the critics' output follows."""
+"""By name, in a fixed order that the output of the critics' networks follows."""
 
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (228, 52, 58),
-    "blue": (48, 110, 232),
-    "green": (40, 172, 84),
-    "yellow": (250, 200, 38),
-    "purple": (148, 82, 206),
+COLOURS: dict[str, str] = {
+    "red": "crimson|scarlet",
+    "blue": "",
+    "green": "emerald",
+    "yellow": "golden|gold",
+    "purple": "violet",
 }
-"""RGB by name, in a fixed order that the critics' output follows."""
+"""Other words for each colour, as a regular expression; in a fixed order that the networks' output follows."""
 
-PLACES: dict[str, str] = {
-    "meadow": "in the meadow",
-    "beach": "on the beach",
-    "snow": "in the snow",
-    "night": "at night",
-}
-"""The phrase that names a backdrop, by backdrop."""
 
-RELATIONS: dict[str, InteractionKind] = {
-    "left of": "spatial",
-    "right of": "spatial",
-    "next to": "spatial",
-    "on top of": "spatial",
-    "under": "spatial",
-    "inside": "spatial",
-    "in a row": "spatial",
-    "holding": "functional",
-    "riding": "functional",
-    "pushing": "contact",
-    "lifting": "multi_subject",
-    "sharing": "multi_subject",
+@dataclass(frozen=True)
+class Place:
+    """A backdrop."""
+
+    phrase: str
+    """As captions name it."""
+    spellings: str
+    """All that prompts may say for it, as a regular expression."""
+
+
+PLACES: dict[str, Place] = {
+    "meadow": Place("in the meadow", r"(?:in|on|at) (?:the |a )?(?:meadow|grass|field|park|lawn)"),
+    "beach": Place("on the beach", r"(?:on|at|by) (?:the |a )?(?:beach|sand|seaside|sea|shore)"),
+    "snow": Place("in the snow", r"(?:in|on) (?:the )?snow|in winter|on a snowy day"),
+    "night": Place("at night", r"at night|by night|under (?:the )?(?:stars|moon)|in (?:the )?(?:moonlight|dark)"),
 }
-"""Kind by relation. ``lifting`` and ``sharing`` have two subjects, ``in a row`` three and no object."""
+"""By name, in a fixed order that the networks' output follows."""

@@ -1,0 +1,126 @@
+"""``detailscribe history``, ``show``, ``report`` and ``export``, which read a recorded run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import console, reported
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..records.reader import RecordedRun
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def history(folder: RunFolder) -> None:
+    """List the steps of a run, each of which `detailscribe fork` can go on from."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..runs.fork import history
+
+    with reported():
+        steps = history(folder)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("step", "next", "images", "best so far"):
+        table.add_column(heading, overflow="fold")
+    for step in steps:
+        new = [id for id in step.images if step.number == 0 or id not in steps[step.number - 1].images]
+        images = f"{len(step.images)}" + (f", new {' '.join(new)}" if new else "")
+        table.add_row(*map(Text, (str(step.number), ", ".join(step.next) or "-", images, step.best or "-")))
+    console().print(table)
+
+
+def show(
+    folder: RunFolder,
+    images: Annotated[
+        bool | None,
+        typer.Option(
+            "--images/--no-images",
+            help="Draw the images in the terminal; by default where it speaks kitty's or iTerm2's protocol.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print what happened in a run: its images, what was fixed and broken, each decision and its reason, the cost."""
+    import sys
+
+    from ..records.reader import read_run
+    from ..views.terminal import as_data, story
+
+    with reported():
+        run = read_run(folder)
+        if json:
+            from json import dumps
+
+            typer.echo(dumps(as_data(run), ensure_ascii=sys.stdout.encoding.lower() != "utf-8", indent=2))
+            return
+        out = console()
+        out.print(story(run))
+        _draw(out, run, images)
+
+
+def _draw(out: "Console", run: "RecordedRun", wanted: bool | None) -> None:
+    """The pictures that can be read; one that is missing or leads out of the folder is passed over."""
+    import os
+    from contextlib import suppress
+
+    from rich.columns import Columns
+    from rich.console import Group
+    from rich.text import Text
+
+    from ...tools.files import Store
+    from ..views.terminal import escape, half_blocks, protocol_of
+
+    protocol = protocol_of(os.environ) if out.is_terminal else None
+    if wanted is False or (wanted is None and protocol is None):
+        return
+    store, drawn = Store(run.folder), list[Group]()
+    out.print()
+    for id, image in run.images.items():
+        with suppress(OSError, ValueError):
+            png = store.read(image.path)
+            if protocol is None:
+                drawn.append(Group(half_blocks(png), Text(id)))
+            else:
+                out.print(Text(id))
+                out.file.write(f"{escape(png, protocol)}\n")
+    out.print(Columns(drawn, padding=(1, 2)))
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of them.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The page to write. By default report.html in FOLDER.")] = None,
+) -> None:
+    """Write a run as one HTML page, or a folder of runs as a table and gallery of them."""
+    from ..records.reader import is_run
+    from ..views.gallery import write_collection
+    from ..views.report import write_report
+
+    with reported():
+        typer.echo(write_report(folder, out=out) if is_run(folder) else write_collection(folder, out))
+
+
+def export(
+    folder: RunFolder,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of the collector, such as http://localhost:4318/v1/traces; by default what"
+            " OTEL_EXPORTER_OTLP_ENDPOINT says, or this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        str, typer.Option(help="Put before the references of images, such as https://host/runs/fox/.")
+    ] = "",
+) -> None:
+    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; images by reference."""
+    with reported():
+        from ..telemetry import export_run
+
+        typer.echo(f"{export_run(folder, endpoint, images=images)} spans sent")

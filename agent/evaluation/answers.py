@@ -1,0 +1,144 @@
+"""The answers of raters, from the files that the page exports, and what cannot be counted of them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from ...state import Frozen, Words
+from ...tools.errors import SettingsError
+from .survey import Key
+
+Score = Annotated[int, Field(ge=1, le=5)]
+YesNo = Literal["yes", "no", "unclear"]
+
+
+class Rating(Frozen):
+    """One rater's answers about one picture; what was left open is absent."""
+
+    scores: dict[str, Score] = Field(default_factory=dict)
+    """By criterion."""
+    checks: dict[int, YesNo] = Field(default_factory=dict)
+    """By number of the check."""
+
+
+class Export(Frozen):
+    """A file as the page writes it."""
+
+    kind: Literal["detailscribe-ratings"]
+    version: Literal[1]
+    survey: str
+    seed: int
+    """Of the order that the rater saw."""
+    rater: Words
+    time: datetime
+    """Of the export."""
+    ratings: dict[str, Rating]
+    """By item."""
+
+
+@dataclass(frozen=True)
+class RaterAnswer:
+    """One answer that counts."""
+
+    rater: str
+    """As the name was first spelled."""
+    item: str
+    question: str
+    """Criterion, or the number of a check."""
+    value: int | str
+    """1 to 5; for a check ``yes``, ``no`` or ``unclear``."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All that counts."""
+
+    scores: tuple[RaterAnswer, ...]
+    """On criteria."""
+    checks: tuple[RaterAnswer, ...]
+    """On checks."""
+    problems: tuple[str, ...]
+    """What does not count, and why; one line each."""
+
+
+def read_answers(paths: Iterable[Path], key: Key) -> Answers:
+    """The answers in these files; incomplete ones are fine.
+
+    What does not belong to the survey, and what one rater answered differently in two files, is left out and named.
+    Names that differ in case and blanks alone are one rater.
+
+    Raises:
+        SettingsError: no answer remains.
+    """
+    problems: list[str] = []
+    spelled: dict[str, str] = {}
+    votes: dict[tuple[str, str, str], dict[Path, int | str]] = {}
+    for path in paths:
+        if (export := _export(path, key, problems)) is None:
+            continue
+        rater = " ".join(export.rater.casefold().split())
+        spelled.setdefault(rater, export.rater)
+        for item, question, value in _asked(path, export, key, problems):
+            votes.setdefault((rater, item, question), {})[path] = value
+    counted: list[RaterAnswer] = []
+    differing: Counter[tuple[str, str]] = Counter()
+    for (rater, item, question), by_path in votes.items():
+        if len(set(by_path.values())) == 1:
+            counted.append(RaterAnswer(spelled[rater], item, question, next(iter(by_path.values()))))
+        else:
+            differing[spelled[rater], " and ".join(sorted(path.name for path in by_path))] += 1
+    problems += [f"{who} answers {n} question(s) differently in {of}: left out" for (who, of), n in differing.items()]
+    if not counted:
+        raise SettingsError("\n".join(["there is no rating of this survey in these files", *problems]))
+    return Answers(
+        scores=tuple(answer for answer in counted if isinstance(answer.value, int)),
+        checks=tuple(answer for answer in counted if isinstance(answer.value, str)),
+        problems=tuple(problems),
+    )
+
+
+def _export(path: Path, key: Key, problems: list[str]) -> Export | None:
+    """The export in a file, if it is of the survey; a key among the files, as ``*.json`` brings it, is no problem."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problems.append(f"{path} cannot be read: {error.strerror}")
+        return None
+    try:
+        export = Export.model_validate_json(data)
+    except ValidationError as error:
+        try:
+            Key.model_validate_json(data)
+        except ValidationError:
+            detail = error.errors(include_url=False)[0]
+            place = ".".join(map(str, detail["loc"]))
+            problems.append(f"{path} is no export of a rating page: {place}: {detail['msg']}")
+        return None
+    if export.survey == key.survey:
+        return export
+    problems.append(f"{path} is of another survey ({export.survey}, not {key.survey}): left out")
+    return None
+
+
+def _asked(path: Path, export: Export, key: Key, problems: list[str]) -> list[tuple[str, str, int | str]]:
+    """Item, question and value of each answer to what the key knows."""
+    found: list[tuple[str, str, int | str]] = []
+    strange: list[str] = []
+    for id, rating in export.ratings.items():
+        if (item := key.items.get(id)) is None:
+            strange.append(f"picture {id}")
+            continue
+        numbers = range(len(item.checks))
+        found += [(id, name, value) for name, value in rating.scores.items() if name in key.criteria]
+        found += [(id, str(n), value) for n, value in rating.checks.items() if n in numbers]
+        strange += [f"criterion {name}" for name in rating.scores if name not in key.criteria]
+        strange += [f"check {n} of picture {id}" for n in rating.checks if n not in numbers]
+    if strange:
+        names = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        problems.append(f"{path} answers what was not asked ({names}): left out")
+    return found

@@ -1,0 +1,235 @@
+"""What people are asked about which pictures, in an order that reveals nothing, and the key to who made them."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ...state import Answer, Aspect, Frozen
+from ...tools.errors import SettingsError
+from ...tools.metrics.metric import pixel_hash
+from .collect import Shot
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Criterion(Frozen):
+    """One question with a scale from 1 to 5."""
+
+    id: str
+    title: str
+    question: str
+    scale: tuple[str, str, str, str, str]
+    """What 1, 2, 3, 4 and 5 mean."""
+
+
+CRITERIA: dict[str, Criterion] = {
+    one.id: one
+    for one in TypeAdapter(list[Criterion]).validate_json(Path(__file__).with_name("criteria.json").read_bytes())
+}
+"""By id, in the order in which they are asked: the criteria of "Generating Fine Details of Entity Interactions" (arXiv
+2504.08714). The words are this project's own; they mean what the rubrics of the chat model's ratings mean, so that both
+can be compared."""
+
+
+def criteria_named(names: Sequence[str]) -> tuple[Criterion, ...]:
+    """Those of these ids, in their own order; ``SettingsError`` for an unknown one, or none at all."""
+    unknown = [name for name in names if name not in CRITERIA]
+    if unknown or not names:
+        raise SettingsError(f"{', '.join(unknown) or 'no name'!r} is no criterion; known are {', '.join(CRITERIA)}")
+    return tuple(criterion for id, criterion in CRITERIA.items() if id in names)
+
+
+class Source(Frozen):
+    """One image that a picture of the page stands for."""
+
+    method: str
+    scenario: str
+    """Empty where nothing is known of it."""
+    run: str
+    """Id of its run."""
+    image: str
+    """Its id in the run."""
+    score: float | None = None
+    """Share of the run's own checks that the run's critic passed, in [0, 1]; None where it answered none, as without a
+    critic, or with a metric in its place."""
+    confidence: float | None = None
+    """The critic's mean certainty, in [0, 1]; None where it gave none."""
+    answers: dict[int, Answer] = Field(default_factory=dict)
+    """The critic's answer by number of the item's check; checks that the critic was not asked are left out."""
+
+
+class AskedCheck(Frozen):
+    """A yes/no question as raters see it."""
+
+    question: str
+    aspect: Aspect
+
+
+class KeyItem(Frozen):
+    """One picture of the page."""
+
+    prompt: str
+    checks: tuple[AskedCheck, ...] = ()
+    """By number; the same for every picture of a prompt."""
+    sources: tuple[Source, ...] = Field(min_length=1)
+    """Several where runs made the same picture, which is rated once for all of them."""
+
+
+class Key(Frozen):
+    """Written beside the page as JSON, and to be kept from raters."""
+
+    kind: Literal["detailscribe-rating-key"] = "detailscribe-rating-key"
+    version: Literal[1] = 1
+    survey: str
+    """Id of the survey; it follows from what is asked, whatever the order."""
+    criteria: tuple[str, ...]
+    """Ids of what is rated."""
+    methods: tuple[str, ...] = Field(min_length=1)
+    """In the order in which they were named."""
+    items: dict[str, KeyItem]
+    """By the id that the page knows."""
+
+
+def read_key(path: Path) -> Key:
+    """The key in a file.
+
+    Raises:
+        SettingsError: there is no such file, or it is no key of this version.
+    """
+    try:
+        return Key.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"cannot read the key {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise SettingsError(f"{path} is no key of a rating page: `detailscribe rate` writes one") from error
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of the page."""
+
+    id: str
+    """Follows from prompt and pixels; says nothing of where they came from."""
+    prompt: str
+    questions: tuple[str, ...]
+    """Checks, to be answered with yes or no."""
+    shot: Shot
+    """Of its pixels."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A page to be, and its key."""
+
+    items: tuple[Item, ...]
+    """In the order in which they are shown."""
+    criteria: tuple[Criterion, ...]
+    seed: int
+    """Of the order."""
+    key: Key
+
+
+def make_survey(
+    shots: Sequence[Shot],
+    criteria: Sequence[Criterion],
+    *,
+    seed: int = 0,
+    checks: bool = False,
+    prompts: int | None = None,
+) -> Survey:
+    """Every distinct picture of each prompt once, shuffled by ``seed``.
+
+    What is asked, and so the survey's id, does not depend on the seed: raters may have pages in different orders.
+
+    Args:
+        shots: What the methods made.
+        criteria: What is rated.
+        seed: Of the order.
+        checks: Whether each check of the prompt is asked too.
+        prompts: At most so many, alike in every call, evenly from each scenario, those first that every method has.
+
+    Raises:
+        SettingsError: there is nothing to rate, or a picture cannot be read.
+    """
+    if not shots:
+        raise SettingsError("there is no image to rate in these runs")
+    by_prompt: dict[str, list[Shot]] = defaultdict(list)
+    for shot in shots:
+        by_prompt[shot.sample.prompt].append(shot)
+    asked = {prompt: _checklist(group) if checks else () for prompt, group in by_prompt.items()}
+    pictures: dict[str, list[Shot]] = defaultdict(list)
+    chosen = _chosen(by_prompt, prompts)
+    for shot in filter(lambda shot: shot.sample.prompt in chosen, shots):
+        pictures[_short(shot.sample.prompt, pixel_hash(pixels_of(shot)))].append(shot)
+    known: dict[str, KeyItem] = {}
+    for id, group in pictures.items():
+        prompt = group[0].sample.prompt
+        sources = tuple(_source(shot, asked[prompt]) for shot in group)
+        known[id] = KeyItem(prompt=prompt, checks=asked[prompt], sources=sources)
+    items = [Item(id, i.prompt, tuple(c.question for c in i.checks), pictures[id][0]) for id, i in known.items()]
+    parts = sorted("\0".join((item.id, *item.questions)) for item in items)
+    key = Key(
+        survey=_short(*(criterion.model_dump_json() for criterion in criteria), *parts),
+        criteria=tuple(c.id for c in criteria),
+        methods=tuple(dict.fromkeys(shot.method for shot in shots)),
+        items=known,
+    )
+    random.Random(seed).shuffle(items)
+    return Survey(tuple(items), tuple(criteria), seed, key)
+
+
+def pixels_of(shot: Shot) -> "Image":
+    """The picture of a shot, RGB; ``SettingsError`` if it cannot be read."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        return shot.sample.pixels()
+    except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+        raise SettingsError(
+            f"cannot read the picture {shot.sample.image.id} of {shot.sample.store.root}: {error}"
+        ) from error
+
+
+def _chosen(by_prompt: dict[str, list[Shot]], most: int | None) -> set[str]:
+    """The prompts that are shown: in turn from each scenario, in an order of their hashes."""
+
+    def place(prompt: str) -> tuple[int, str]:
+        return -len({shot.method for shot in by_prompt[prompt]}), sha256(prompt.encode()).hexdigest()
+
+    scenarios: dict[str, list[str]] = defaultdict(list)
+    for prompt in sorted(by_prompt, key=place):
+        scenarios[by_prompt[prompt][0].scenario].append(prompt)
+    in_turn = chain.from_iterable(zip_longest(*(scenarios[name] for name in sorted(scenarios))))
+    return set([prompt for prompt in in_turn if prompt is not None][:most])
+
+
+def _checklist(shots: Sequence[Shot]) -> tuple[AskedCheck, ...]:
+    """The longest checklist that any run made of the prompt, so that all pictures of it are asked the same."""
+    known = [shot.sample.concepts for shot in shots if shot.sample.concepts is not None]
+    longest = max(known, key=lambda concepts: len(concepts.checks), default=None)
+    if longest is None:
+        return ()
+    return tuple(AskedCheck(question=c.question, aspect=c.aspect) for c in longest.checks_in_order())
+
+
+def _source(shot: Shot, checks: tuple[AskedCheck, ...]) -> Source:
+    concepts, critique = shot.sample.concepts, shot.critique
+    about = Source(method=shot.method, scenario=shot.scenario, run=shot.run, image=shot.sample.image.id)
+    if critique is None or concepts is None or all(v.answer == "unknown" for v in critique.verdicts):
+        return about
+    by_id = critique.answers()
+    said = {check.question: by_id[check.id] for check in concepts.checks if check.id in by_id}
+    answers = {n: said[check.question] for n, check in enumerate(checks) if check.question in said}
+    return about.model_copy(update={"score": critique.score, "confidence": critique.confidence, "answers": answers})
+
+
+def _short(*parts: str) -> str:
+    return sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:12]

@@ -1,0 +1,198 @@
+"""The judge of an experiment: it takes no part in any run, and measures every image of each run once."""
+
+import asyncio
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ...state import ConceptGraph, Critique, ImageRecord, RunResult
+from ...tools.files import JsonLines, Store
+from ...tools.roles import Critic, model_name
+from ..batch.jobs import Job
+from ..records import rows as batch
+from ..records.reader import RESULT
+from ..settings.models import Models, make_critic
+from ..settings.settings import Settings
+from .load import Variant
+from .rows import Row, read_rows, with_result
+from .spec import JudgeSettings
+
+JUDGED = "judged.jsonl"
+"""The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""
+AT_ONCE = 4
+"""Runs whose images are judged side by side."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that an experiment asks for: a variant on a prompt from a seed."""
+
+    job: Job
+    variant: Variant
+    scenario: str
+    seed: int
+    """As the experiment counts them."""
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """Prompt and seed: runs with the same ones may ask for the same images."""
+        return self.job.prompt, self.seed
+
+    def relabelled(self, row: Row) -> Row:
+        """The row of its run, under its own label; several variants can come to one run."""
+        return row.model_copy(update={"label": self.variant.label, "scenario": self.scenario, "seed": self.seed})
+
+
+def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
+    """The judge; None where the critic's word is taken.
+
+    Raises:
+        ModelError: it cannot be loaded, or lacks a key.
+    """
+    if chosen.kind == "critic":
+        return None
+    if chosen.kind == "embedded":
+        return EmbeddedJudge()
+    # A critic over the named model, with the limits of ``chat``; the settings' key goes only to their own server.
+    server: dict[str, object] = {"model": chosen.model}
+    if chosen.url is not None:
+        server |= {"url": chosen.url, "key": settings.vision.key if chosen.url == settings.vision.url else None}
+    vision = settings.vision.model_copy(update=server)
+    chat = settings.chat.model_copy(update={"model": settings.chat.model or chosen.model})
+    named = settings.model_copy(update={"chat": chat, "vision": vision})
+    return make_critic(named, Models(named).vision)
+
+
+class EmbeddedJudge:
+    """A network of the embedded world, of another kind and trained on other pictures than the critic."""
+
+    def __init__(self) -> None:
+        """Raises ``ModelError`` if its weights cannot be read."""
+        from ...tools.world.eyes import Eyes
+
+        self._eyes = Eyes.load("judge")
+
+    @property
+    def model(self) -> str:
+        """Name and content hash."""
+        return self._eyes.model
+
+    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        """Verdicts alone: a judge corrects nothing."""
+        return await asyncio.to_thread(self._critique, image, concepts, store)
+
+    def _critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        from ...tools.world.decomposer import spec_of
+        from ...tools.world.eyes import read_picture
+        from ...tools.world.reading import settle
+
+        [seen] = self._eyes.look([read_picture(store, image)])
+        return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
+
+
+class Judging:
+    """Judges the runs of an experiment as they end, and writes their rows; variants that plan one run share it.
+
+    A run that failed in an earlier start has no row here, since it is run again.
+
+    Args:
+        folder: Of the results, which no other process writes to.
+        planned: All runs of the experiment.
+        judge: None where the critic's word is taken.
+        keep_all: Whether latents and reports stay; else they are removed when all runs of a prompt and seed are
+            judged, since until then these may take images from each other.
+        on_row: Called with each new row.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        planned: Iterable[PlannedRun],
+        judge: Critic | None,
+        keep_all: bool = False,
+        on_row: Callable[[Row], object] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._judge = judge
+        self._judge_name = None if judge is None else model_name(judge)
+        self._keep_all = keep_all
+        self._on_row = on_row
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._planned: dict[str, list[PlannedRun]] = defaultdict(list)
+        for one in planned:
+            self._planned[one.job.id].append(one)
+        self._lines = JsonLines(folder / JUDGED)
+        kept = (row for row in read_rows(folder / JUDGED) if row.judge == self._judge_name and row.error is None)
+        self._rows = {row.job: row for row in kept if row.job in self._planned}
+        self._groups: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for id, ones in self._planned.items():
+            self._groups[ones[0].group].add(id)
+
+    def rows(self) -> list[Row]:
+        """Those of the experiment, in its order and under the labels that its variants have now."""
+        wanted = (one for ones in self._planned.values() for one in ones)
+        return [one.relabelled(self._rows[one.job.id]) for one in wanted if one.job.id in self._rows]
+
+    def take(self, ended: batch.Row) -> None:
+        """Begin to judge a run that ended, unless that was done before."""
+        if ended.id in self._planned and ended.id not in self._rows:
+            self._tasks.add(asyncio.create_task(self._finish(ended)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Wait until everything taken is judged; the first error is raised."""
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._lines.close()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _finish(self, ended: batch.Row) -> None:
+        planned = self._planned[ended.id]
+        row = Row(
+            job=ended.id,
+            label=planned[0].variant.label,
+            prompt=ended.prompt,
+            seed=planned[0].seed,
+            budget=planned[0].variant.budget,
+            error=f"{ended.error}: {ended.message}" if ended.status == "failed" else None,
+            judge=self._judge_name,
+            folder=ended.run,
+        )
+        if row.error is None:
+            async with self._places:
+                row = await self._judged(row)
+        self._rows[row.job] = row
+        self._clean(planned[0].group)  # before the row, which says that nothing is left to do
+        self._lines.append(row.model_dump_json())
+        if self._on_row is not None:
+            for one in planned:
+                self._on_row(one.relabelled(row))
+
+    async def _judged(self, row: Row) -> Row:
+        store = Store(self._folder / (row.folder or ""))
+        result = RunResult.model_validate_json(store.read(RESULT))
+        images = [image for image in result.images if image.stop_step is None] or list(result.images)
+        if self._judge is None:
+            return with_result(row, result, {})
+        seen = [await self._judge.critique(image, result.concepts, store) for image in images]
+        return with_result(row, result, {image.id: critique for image, critique in zip(images, seen, strict=True)})
+
+    def _clean(self, group: tuple[str, int]) -> None:
+        """Remove what is not kept of the runs of a prompt and seed, if this was the last of them."""
+        ids = self._groups[group]
+        if self._keep_all or not ids <= self._rows.keys():
+            return
+        for folder in (self._rows[id].folder for id in ids):
+            if folder is not None:
+                shutil.rmtree(self._folder / folder / "latents", ignore_errors=True)
+                (self._folder / folder / "report.html").unlink(missing_ok=True)

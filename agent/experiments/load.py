@@ -1,0 +1,298 @@
+"""From an experiment file to an experiment: its variants, prompts and settings, with one line for each mistake."""
+
+import itertools
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ...state import Budget
+from ...tools.errors import SettingsError
+from ..policies import Advised, Exhaustive, resolve_policy
+from ..settings.loading import Loaded, load
+from ..validation import first_problem
+from .critics import CriticSettings
+from .spec import (
+    CriticEntry,
+    ExperimentPrompt,
+    ExperimentSpec,
+    Grid,
+    JudgeSettings,
+    PolicyEntry,
+    PromptSource,
+    changed_budget,
+)
+
+T = TypeVar("T")
+Values = dict[str, Any]
+OWN = ("policy", "policy_args", "seed", "budget", "out")
+"""Settings of ``run`` that an experiment has a place of its own for."""
+_NAMES: dict[str | int, Collection[str]] = {
+    "": ExperimentSpec.model_fields,
+    "prompts": PromptSource.model_fields,
+    "policies": PolicyEntry.model_fields,
+    "critics": CriticEntry.model_fields,
+    "judge": JudgeSettings.model_fields,
+    "budget": Budget.model_fields,
+    "tree": {field.name for field in fields(Exhaustive)},
+}
+"""Names that can stand in each table of an experiment file."""
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls the mistake of a name that is not known."""
+_NAMING = {"label", "grid"}
+
+
+class ExperimentError(SettingsError):
+    """An experiment file is wrong; each line of the message is one mistake."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A policy with its parameters, budget and critic: one row of the tables."""
+
+    label: str
+    policy: str
+    """A known name or ``module:Name``."""
+    args: Values
+    budget: Budget
+    critic: CriticSettings
+    group: str
+    """The label without the values of the grids."""
+    parameters: Values = field(default_factory=dict[str, Any])
+    """The values of the grids, by ``policy.`` or ``critic.`` and the parameter's name."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment file, read and checked."""
+
+    name: str
+    """The file's, without its suffix."""
+    spec: ExperimentSpec
+    variants: tuple[Variant, ...]
+    prompts: tuple[ExperimentPrompt, ...]
+    settings: Loaded
+    """Models and how they draw."""
+    text: str
+    """The file as it was read."""
+
+    @property
+    def baseline(self) -> str:
+        """Label of the variant that the others are compared with."""
+        return self.spec.baseline or self.variants[0].label
+
+
+def load_experiment(path: Path | str) -> Experiment:
+    """Read and check all of an experiment file; no model is loaded.
+
+    Raises:
+        ExperimentError: it cannot be read, is no TOML, or says what cannot be done.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ExperimentError(f"cannot read the experiment {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ExperimentError(f"{path} is no TOML: {error}") from error
+    try:
+        return make_experiment(path.stem, table, path.parent, text)
+    except SettingsError as error:
+        raise ExperimentError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
+
+
+def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str = "") -> Experiment:
+    """An experiment from the content of its file.
+
+    Args:
+        name: Of the experiment.
+        table: Content of the file.
+        folder: Where files of prompts are looked for.
+        text: The file as it was read; empty where there is none.
+
+    Raises:
+        SettingsError: it says what cannot be done; each line of the message is one mistake.
+    """
+    try:
+        spec = ExperimentSpec.model_validate(table)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_mistakes(error.errors()))) from error
+    problems: list[str] = []
+
+    def checked(prefix: str, part: Callable[[], T]) -> T | None:
+        try:
+            return part()
+        except SettingsError as error:
+            problems.append(f"{prefix}{error}")
+            return None
+
+    variants = checked("", lambda: variants_of(spec)) or []
+    settings = checked("settings: ", lambda: _settings(spec))
+    prompts = checked("prompts: ", lambda: spec.prompts.prompts(folder)) or []
+    if settings is not None:
+        problems += [*_judge_problems(spec.judge, settings), *_chat_problems(variants, settings)]
+    if problems or settings is None:
+        raise SettingsError("\n".join(problems))
+    return Experiment(name, spec, tuple(variants), tuple(prompts), settings, text)
+
+
+def variants_of(spec: ExperimentSpec) -> list[Variant]:
+    """Each policy with each critic, once for every combination of their grids, in the order of the file.
+
+    Raises:
+        SettingsError: a policy or a critic cannot be made; each line of the message is one mistake.
+    """
+    problems: list[str] = []
+    critics = list(_critics(spec, problems))
+    found = [variant for entry in spec.policies for variant in _of_policy(entry, spec, critics, problems)]
+    problems += [*_unusable(found), *_ambiguous(found, spec)]
+    if problems:
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
+    return found
+
+
+def _critics(spec: ExperimentSpec, problems: list[str]) -> Iterator[tuple[str, CriticSettings, Values]]:
+    """Group, settings and grid values of every critic; what is wrong goes to ``problems``."""
+    for number, entry in enumerate(spec.critics):
+        for values in _combinations(entry.grid):
+            try:
+                settings = CriticSettings.model_validate(entry.model_dump(exclude=_NAMING) | values)
+            except ValidationError as error:
+                problems.append(f"critics.{number}.grid: {first_problem(error)}")
+                continue
+            if (wrong := settings.problem()) is not None:
+                problems.append(f"critics.{number}: {wrong}")
+            yield _critic_group(entry), settings, values
+
+
+def _critic_group(entry: CriticEntry) -> str:
+    """The entry's label, or its settings in words."""
+    if entry.label is not None:
+        return entry.label
+    return _labelled("", {name: getattr(entry, name) for name in sorted(entry.model_fields_set - _NAMING)})
+
+
+def _of_policy(
+    entry: PolicyEntry, spec: ExperimentSpec, critics: list[tuple[str, CriticSettings, Values]], problems: list[str]
+) -> Iterator[Variant]:
+    name = entry.label or entry.policy
+    for values, (group, critic, critic_values) in itertools.product(_combinations(entry.grid), critics):
+        if entry.critics is not None and group not in entry.critics:
+            continue
+        given = entry.args | values
+        bounds = {key.removeprefix("budget."): given.pop(key) for key in list(given) if key.startswith("budget.")}
+        try:
+            budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
+        except ValidationError as error:
+            problems.append(f"policies: {name}: budget.{first_problem(error)}")
+            continue
+        parameters = {f"policy.{key}": value for key, value in values.items()}
+        yield Variant(
+            label=", ".join(filter(None, (_labelled(name, values), _labelled(group, critic_values)))),
+            policy=entry.policy,
+            args={key: None if value == "none" else value for key, value in given.items()},
+            budget=budget,
+            critic=critic,
+            group=", ".join(filter(None, (name, group))),
+            parameters=parameters | {f"critic.{key}": value for key, value in critic_values.items()},
+        )
+
+
+def _combinations(grid: Grid) -> list[Values]:
+    """Every choice of one value for each name; one empty choice for an empty grid."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def _unusable(found: Iterable[Variant]) -> Iterator[str]:
+    """One line for each policy that cannot be made, or whose rounds are cut by a budget of fewer."""
+    for variant in found:
+        try:
+            policy = resolve_policy(variant.policy, **variant.args)
+        except SettingsError as error:
+            yield f"policies: {variant.label}: {error}"
+            continue
+        wanted, allowed = getattr(policy, "rounds", 0), variant.budget.rounds
+        if isinstance(wanted, int) and wanted > allowed:
+            yield (
+                f"policies: {variant.label}: it refines {wanted} times, and the budget has {allowed} rounds: "
+                f"give budget.rounds = {wanted}, or it is not what its name says"
+            )
+
+
+def _ambiguous(found: Iterable[Variant], spec: ExperimentSpec) -> Iterator[str]:
+    labels = [variant.label for variant in found]
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        yield f"policies: two are called {label!r}: give one a label"
+    named = {critic for entry in spec.policies for critic in entry.critics or ()}
+    for label in sorted(named - {_critic_group(entry) for entry in spec.critics}):
+        yield f"policies: no critic is called {label!r}"
+    if spec.baseline is not None and spec.baseline not in labels:
+        yield f"baseline: nothing is called {spec.baseline!r}; there are {'; '.join(labels)}"
+
+
+def _labelled(name: str, values: Mapping[str, Any]) -> str:
+    """``multi_round rounds=2``."""
+    return " ".join(filter(None, (name, *(f"{key}={_plain(value)}" for key, value in values.items()))))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "/".join(f"{key}:{_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _settings(spec: ExperimentSpec) -> Loaded:
+    own = [f"run.{name}" for name in OWN if name in spec.settings.get("run", {})]
+    if own:
+        raise SettingsError(f"{', '.join(own)}: an experiment says this by its policies, seeds and budget")
+    return load(spec.settings)
+
+
+def _chat_problems(variants: Iterable[Variant], settings: Loaded) -> Iterator[str]:
+    """One line for each policy that asks a chat model where there is none."""
+    for variant in () if settings.settings.chats else variants:
+        policy = resolve_policy(variant.policy, **variant.args)
+        if isinstance(policy, Advised) and policy.chat is None:
+            yield f"policies: {variant.label}: it asks a chat model: give settings.chat.model"
+
+
+def _judge_problems(judge: JudgeSettings, settings: Loaded) -> Iterator[str]:
+    if judge.kind == "chat" and judge.model is None:
+        yield "judge.model: is missing: name the chat model that judges"
+    elif judge.kind != "chat" and (judge.model or judge.url):
+        yield f'judge: model and url are for kind = "chat", not for {judge.kind!r}'
+    elif judge.kind == "embedded" and settings.settings.chats:
+        yield (
+            'judge: the embedded judge sees only the embedded world: give kind = "chat" with a model of another family'
+        )
+
+
+def _mistakes(details: list[ErrorDetails]) -> Iterator[str]:
+    """One line a mistake: a name that is missing for being misspelt, and a list that is too short for a wrong item,
+    are no mistakes of their own."""
+    misspelt = {(*d["loc"][:-1], _nearest(d["loc"])) for d in details if d["type"] in _UNKNOWN}
+    around = {d["loc"][:n] for d in details for n in range(len(d["loc"]))}
+    for detail in details:
+        kind, place = detail["type"], ".".join(map(str, detail["loc"]))
+        if kind in _UNKNOWN:
+            near = _nearest(detail["loc"])
+            yield f"{place}: there is no such setting" + (f"; did you mean {near!r}?" if near else "")
+        elif kind == "missing":
+            if detail["loc"] not in misspelt:
+                yield f"{place}: is missing"
+        elif kind != "too_short" or detail["loc"] not in around:
+            yield f"{place}: {detail['msg']}"
+
+
+def _nearest(place: tuple[str | int, ...]) -> str | None:
+    """The known name that is most like the last part of a place; None where none is."""
+    known = _NAMES[next((part for part in reversed(place[:-1]) if part in _NAMES), "")]
+    return next(iter(get_close_matches(str(place[-1]), known, n=1)), None)

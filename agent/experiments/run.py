@@ -1,0 +1,180 @@
+"""Runs an experiment: runs that ended before are kept, the others are made, and every image is judged."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ...state import derive_seed
+from ...tools.errors import SettingsError
+from ...tools.roles import Critic, ready
+from ..batch.batch import RUNS, perform_jobs, run_job
+from ..batch.jobs import Job, Ledger
+from ..blocking import blocking
+from ..graph.checkpoints import CACHE, TaskCache
+from ..graph.context import SharedImages
+from ..policies import Exhaustive, resolve_policy
+from ..records.outcome import Run
+from ..records.rows import digest
+from ..records.rows import read_rows as read_batch_rows
+from ..runs.folder import slug
+from ..runs.run import policy_name
+from ..settings.models import Models
+from .critics import CriticSettings
+from .judge import Judging, PlannedRun, make_judge
+from .load import Experiment, Variant
+from .rows import Row
+from .spec import ExperimentPrompt
+
+OnPlan = Callable[[list[PlannedRun], list[Row]], object]
+HARMLESS = {"device", "offload", "compiled", "max_batch"}
+"""Settings of ``diffusion`` that change no image, but for rounding."""
+
+
+@dataclass(frozen=True)
+class ExperimentModels:
+    """The models of an experiment, loaded once."""
+
+    models: Models
+    """Of its runs."""
+    judge: Critic | None
+    """None where the critic's word is taken."""
+
+
+async def load_models(experiment: Experiment) -> ExperimentModels:
+    """The models that an experiment names; ``DetailScribeError`` where one cannot be used."""
+    models = Models(experiment.settings.settings)
+    judge = make_judge(experiment.spec.judge, experiment.settings.settings)
+    await models.check()
+    return ExperimentModels(models, judge)
+
+
+async def arun_experiment(
+    experiment: Experiment,
+    folder: Path,
+    models: ExperimentModels | None = None,
+    *,
+    prompts: int | None = None,
+    concurrency: int = 16,
+    keep_all: bool = False,
+    on_plan: OnPlan | None = None,
+    on_row: Callable[[Row], object] | None = None,
+) -> list[Row]:
+    """Make the runs that are missing in ``folder``, judge what is not judged, and return all rows of the experiment.
+
+    A kill at any moment loses no run that had ended: to call it again goes on, and runs that failed are made again. A
+    run counts as done only while all that decides about it is the same, models included; what an older file asked for
+    stays on the disk and out of the rows. Equal images are drawn once, whichever variants ask for them, and equal
+    questions are asked once.
+
+    Args:
+        experiment: What to run.
+        folder: Of the results; made where it is absent.
+        models: By default those that the experiment names.
+        prompts: Only so many of its prompts.
+        concurrency: Runs in flight.
+        keep_all: Whether the run folders keep latents and reports, which take most of the room.
+        on_plan: Called once with all runs and the rows of those that are done.
+        on_row: Called with each new row.
+
+    Raises:
+        SettingsError: the folder is in use, or holds something else.
+        ModelError: a model cannot be used by any run.
+    """
+    models = models or await load_models(experiment)
+    by_variant = await _models_of_variants(experiment, models.models)
+    planned = plan(experiment, by_variant, prompts)
+    by_job = {one.job.id: by_variant[one.variant.label] for one in planned}
+    jobs = {one.job.id: one.job for one in planned}
+    _make(folder)
+    with Ledger(folder, forget_failed=True) as ledger:
+        cache, shared = TaskCache(folder / CACHE), SharedImages(folder / RUNS)
+
+        async def perform(job: Job, run_folder: Path) -> Run:
+            return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
+
+        try:
+            async with Judging(folder, planned, models.judge, keep_all, on_row) as judging:
+                if on_plan is not None:
+                    on_plan(planned, judging.rows())
+                for ended in read_batch_rows(folder):
+                    judging.take(ended)
+                await perform_jobs(jobs.values(), perform, ledger, concurrency=concurrency, on_row=judging.take)
+        finally:
+            cache.close()
+    return judging.rows()
+
+
+run_experiment = blocking(arun_experiment)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot write to the folder {folder}: {error.strerror}") from error
+
+
+def exhaustive(experiment: Experiment) -> Experiment:
+    """The same prompts and seeds with one variant: the exhaustive policy, on whose runs others can be replayed."""
+    args = asdict(experiment.spec.tree)
+    recording = Variant("exhaustive", "exhaustive", args, experiment.spec.budget, CriticSettings(), "exhaustive")
+    return replace(experiment, variants=(recording,))
+
+
+def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | None = None) -> list[PlannedRun]:
+    """Every run, all variants of a prompt together, so that what a stopped experiment has done can be compared.
+
+    Args:
+        experiment: What to run.
+        models: Those of each variant, loaded, by its label.
+        prompts: Only so many of its prompts.
+    """
+    names = {v.label: _fingerprint(v, experiment, models[v.label]) for v in experiment.variants}
+    return [
+        PlannedRun(_job(variant, prompt, seed, names[variant.label]), variant, prompt.scenario, seed)
+        for prompt in experiment.prompts[:prompts]
+        for seed in experiment.spec.seeds
+        for variant in experiment.variants
+    ]
+
+
+def _job(variant: Variant, prompt: ExperimentPrompt, seed: int, fingerprint: str) -> Job:
+    policy = resolve_policy(variant.policy, **variant.args)
+    return Job(
+        id=f"{slug(variant.policy)}-{slug(prompt.text)}-{digest(prompt.text)[:4]}-s{seed}-{fingerprint}",
+        prompt=prompt.text,
+        seed=derive_seed(seed, "experiment", prompt.text),  # the same for all variants, another for every prompt
+        policy=policy,
+        budget=policy.budget if isinstance(policy, Exhaustive) else variant.budget,
+        tags={"label": variant.label, "scenario": prompt.scenario, "seed": seed},
+    )
+
+
+def _fingerprint(variant: Variant, experiment: Experiment, models: Models) -> str:
+    """Of all that determines a run but prompt and seed."""
+    settings = experiment.settings.settings
+    parts = (
+        policy_name(resolve_policy(variant.policy, **variant.args)),
+        variant.budget.model_dump_json(),
+        *(models.names[role] for role in ("decomposer", "diffusion", "critic")),
+        f"{settings.run.steps} {settings.run.guidance}",
+        settings.diffusion.model_dump_json(exclude=HARMLESS),
+        settings.vision.model_dump_json(),
+    )
+    return digest("\0".join(parts))
+
+
+async def _models_of_variants(experiment: Experiment, models: Models) -> dict[str, Models]:
+    """Loaded models by variant: the critic is that of the settings, as the variant has it."""
+    await ready(models.critic)  # first, since it loads faster
+    await ready(models.decomposer)
+    await ready(models.diffusion)
+    made: dict[str, Models] = {}
+    for variant in experiment.variants:
+        critic = variant.critic.applied(await ready(models.critic))
+        known = next((own for own in made.values() if own.critic == critic), None)
+        own = known or copy.copy(models)
+        own.critic = critic
+        made[variant.label] = own
+    return made

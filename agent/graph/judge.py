@@ -1,0 +1,255 @@
+"""The routing: pure functions of the state that name what is to be done next.
+
+A policy's answer is checked, nothing is tried twice, and the budget holds, whatever the policy.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from math import ceil
+
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from ...state import (
+    Attempt,
+    Budget,
+    Decision,
+    ImageRecord,
+    Population,
+    RunState,
+    Spend,
+    derive_seed,
+    spend_of,
+)
+from ...tools.errors import SettingsError
+from ...tools.roles import KnowsItsCost, ready
+from ..policies.lineage import identities_made, identities_of
+from ..policies.policy import Advised, Policy, PolicyError, stop
+from .context import Context, context_of, population_of
+from .nodes import FinishWork, ImageWork, chat_of
+
+
+async def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
+    """The first drawings, as many as the budget reaches for."""
+    context = context_of(runtime)
+    if isinstance(context.policy, Advised):
+        chat_of(context.policy, context)  # before anything is drawn, since it may be missing
+    diffusion = await ready(context.diffusion)
+    cost = diffusion.evaluations_per_drawing if isinstance(diffusion, KnowsItsCost) else None
+    wanted = context.policy.plan(state["concepts"])
+    drawings = first_attempts(wanted, state, affordable(len(wanted), context.budget, cost))
+    return [Send("generate", ImageWork(attempt=attempt, source=None, decision=None)) for attempt in drawings]
+
+
+def first_attempts(wanted: Sequence[Attempt], state: RunState, count: int) -> list[Attempt]:
+    """The first ``count`` drawings of a plan, with words, seeds and ids filled in.
+
+    The first drawing without a seed of its own has the run's, and the others' follow from it.
+    """
+    concepts, seed = state["concepts"], state["seed"]
+    made: list[Attempt] = []
+    for index, attempt in enumerate(wanted[:count]):
+        id = image_id(0, index)
+        own = (seed if index == 0 else derive_seed(seed, id)) if attempt.seed is None else attempt.seed
+        words = attempt.prompt or concepts.drawn_from or concepts.prompt
+        made.append(attempt.model_copy(update={"id": id, "prompt": words, "seed": own}))
+    return made
+
+
+def affordable(wanted: int, budget: Budget, evaluations: int | None) -> int:
+    """How many of the wanted first drawings the budget reaches for; ``evaluations`` is the cost of one, where known.
+
+    Raises:
+        PolicyError: none is wanted.
+        SettingsError: it does not reach for one.
+    """
+    if not wanted:
+        raise PolicyError("the policy plans no first drawing; it needs at least one")
+    bounds = [wanted, budget.images, budget.critic_calls]
+    if evaluations and budget.evaluations is not None:
+        bounds.append(budget.evaluations // evaluations)
+    reached = min(bound for bound in bounds if bound is not None)
+    if not reached:
+        raise SettingsError(
+            f"the budget of {budget.evaluations} evaluations does not reach for one drawing, which takes {evaluations}"
+        )
+    return reached
+
+
+def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
+    """Every decision with the work that it asks for; when none is left but stops, they all go to ``finish``.
+
+    A person's ruling on the round stands in for the policy.
+    """
+    context = context_of(runtime)
+    population = population_of(state, context.budget)
+    ruling = state.get("rulings", {}).get(str(state["round"]))
+    answer = context.policy.judge(population) if ruling is None else ruling.decisions
+    decisions = allowed(answer, population)
+    if all(decision.action == "stop" for decision in decisions):
+        return [Send("finish", FinishWork(population=population, stops=decisions))]
+    return sends(decisions, population, context.policy.plan(population.concepts))
+
+
+def decide(population: Population, policy: Policy) -> list[Decision]:
+    """What the policy decides, checked and within the budget; needs no model, so any record can be judged again.
+
+    Raises:
+        PolicyError: the policy's answer cannot be carried out.
+    """
+    return allowed(policy.judge(population), population)
+
+
+def allowed(answer: Sequence[Decision], population: Population) -> list[Decision]:
+    """A policy's decisions, checked, without what was tried before, as far as the budget reaches.
+
+    Raises:
+        PolicyError: they cannot be carried out.
+    """
+    return within_budget(without_repeats(checked(answer, population), population), population)
+
+
+def checked(answer: Sequence[Decision], population: Population) -> list[Decision]:
+    """The policy's decisions as they are, one for each pending image.
+
+    Raises:
+        PolicyError: a decision is missing, double, or about an image that does not wait for one.
+    """
+    strangers = [d for d in answer if not isinstance(d, Decision)]  # pyright: ignore[reportUnnecessaryIsInstance]
+    if strangers:
+        raise PolicyError(f"the policy returned {strangers[0]!r} where a Decision was expected")
+    for decision in answer:  # a copy with changes may hold what a decision has no place for
+        if unknown_fields := sorted(vars(decision).keys() - Decision.model_fields.keys()):
+            raise PolicyError(
+                f"a decision has no {', '.join(unknown_fields)}: set it on its attempts, or by refine(...)"
+            )
+    pending = [image.id for image in population.pending()]
+    counts = Counter(d.image for d in answer)
+    attempts = [(d.image, a) for d in answer for a in d.attempts if a.source is not None]
+    unknown = [a.source or "" for _, a in attempts if a.source not in population.images]
+    for complaint, images in {
+        "decided more than once about": [id for id, n in counts.items() if n > 1],
+        "decided about images that are not pending:": [id for id in counts if id not in pending],
+        "gave no decision for": [id for id in pending if id not in counts],
+        "wants to refine from images that do not exist:": unknown,
+        "wants to start after the last step for": [
+            id for id, a in attempts if a.source in population.images and _starts_late(a, population)
+        ],
+    }.items():
+        if images:
+            raise PolicyError(f"the policy {complaint} {', '.join(images)}")
+    return list(answer)
+
+
+def _starts_late(attempt: Attempt, population: Population) -> bool:
+    return attempt.start_step > (attempt.steps or population.images[attempt.source or ""].steps)
+
+
+def without_repeats(decisions: Sequence[Decision], population: Population) -> list[Decision]:
+    """The same decisions without the attempts that were made before, or are made by an earlier decision of the round.
+
+    The same model would make the same image of them. A decision that nothing is left of becomes a stop.
+    """
+    known, kept = identities_made(population), list[Decision]()
+    for decision in decisions:
+        fresh: list[Attempt] = []
+        for attempt, same in zip(decision.attempts, identities_of(decision, population), strict=True):
+            if same not in known:
+                fresh.append(attempt)
+                known.add(same)
+        if decision.attempts and not fresh:
+            image = population.images[decision.image]
+            kept.append(stop(image, "repeated_attempt", f"{decision.rule} asks for what was tried before"))
+        else:
+            kept.append(_limited(decision, fresh))
+    return kept
+
+
+def within_budget(decisions: Sequence[Decision], population: Population) -> list[Decision]:
+    """The same decisions as far as the budget reaches: attempts are dropped, or a stop takes their place."""
+    spend, kept = population.spend, list[Decision]()
+    for decision in decisions:
+        fitting, bound = list[Attempt](), None
+        for attempt in decision.attempts:
+            after = spend + expected_cost(attempt, decision.image, population)
+            bound = "rounds" if population.round >= population.budget.rounds else population.budget.exceeded_by(after)
+            if bound is not None:
+                break
+            spend = after
+            fitting.append(attempt)
+        if bound is None or fitting:
+            kept.append(_limited(decision, fitting))
+        else:
+            image = population.images[decision.image]
+            kept.append(stop(image, f"budget_{bound}", f"the budget of {bound} leaves no room for: {decision.rule}"))
+    return kept
+
+
+def _limited(decision: Decision, attempts: list[Attempt]) -> Decision:
+    return (
+        decision
+        if len(attempts) == len(decision.attempts)
+        else decision.model_copy(update={"attempts": tuple(attempts)})
+    )
+
+
+def expected_cost(attempt: Attempt, image: str, population: Population) -> Spend:
+    """One image and one look at it: the denoiser at its rate so far, all else at the mean of the images so far.
+
+    Args:
+        attempt: What is to be made.
+        image: Id of the image on whose behalf.
+        population: The images so far.
+    """
+    like = population.images[attempt.source or image]
+    steps = (attempt.stop_step or attempt.steps or like.steps) - attempt.start_step
+    images = len(population.images)
+    spend = spend_of(None, population.images, population.critiques)
+    return Spend(
+        images=1,
+        evaluations=round(evaluations_per_step(population.images.values()) * max(steps, 0)),
+        critic_calls=ceil(spend.critic_calls / images),
+        tokens=round(spend.tokens / images),
+        seconds=spend.seconds / images,
+        money=spend.money / images,
+    )
+
+
+def evaluations_per_step(images: Collection[ImageRecord]) -> float:
+    """Denoiser evaluations for each step that was run for these images."""
+    steps = sum((image.stop_step or image.steps) - image.start_step for image in images)
+    return sum(image.evaluations for image in images) / steps if steps else 1.0
+
+
+def sends(decisions: Sequence[Decision], population: Population, plan: Sequence[Attempt]) -> list[Send]:
+    """The work that decisions ask for, an image each; all carry their decision.
+
+    An attempt that does not say which steps are kept keeps those of the plan's first drawing. A stop among other
+    decisions is not final, so nothing is sent for it.
+    """
+    round = population.round + 1
+    wanted = [(decision, attempt) for decision in decisions for attempt in decision.attempts]
+    found: list[Send] = []
+    for index, (decision, attempt) in enumerate(wanted):
+        keep = (plan[0].keep_steps or ()) if attempt.keep_steps is None else attempt.keep_steps
+        if attempt.operator == "inject":  # a resumed image shares the steps before its start with its source
+            keep = tuple(k for k in keep if k >= attempt.start_step)
+        image = population.images[decision.image]
+        like = population.images.get(attempt.source or "", image)
+        given = {
+            "id": image_id(round, index),
+            "round": round,
+            "parent": attempt.source or decision.image,
+            "prompt": attempt.prompt or population.concepts.prompt,
+            "seed": derive_seed(population.seed, image_id(round, index)) if attempt.seed is None else attempt.seed,
+            "keep_steps": keep,
+        }
+        source = like if attempt.source is not None else None
+        work = ImageWork(attempt=attempt.model_copy(update=given), source=source, decision=decision)
+        found.append(Send("generate" if source is None else "refine", work))
+    return found
+
+
+def image_id(round: int, index: int) -> str:
+    """Id of the image drawn as number ``index`` of its round."""
+    return f"{round:02d}-{index:02d}"

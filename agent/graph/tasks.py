@@ -1,0 +1,134 @@
+"""The calls of roles inside nodes, each a LangGraph task: recorded as soon as it returns, and not made again.
+
+The checkpointer keeps a task's result with the step that it belongs to, and the graph's cache keeps it under a
+hash of everything that it depends on. So a run that was killed asks and draws again only what was in flight, and
+runs with one cache do the same work once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args
+
+from langgraph.func import task
+from langgraph.types import CachePolicy
+
+from ...state import Advice, Attempt, Comparison, ConceptGraph, Critique, ImageRecord, Population
+from ...tools.files import Store, content_hash, copy_file
+from ...tools.roles import Asker, Comparer, Progress, model_name, ready
+from ..policies.policy import Advised
+from .context import Context, Drawn
+
+R = TypeVar("R")
+Work = Callable[[], Awaitable[Any]]
+Name = Literal["decompose", "draw", "critique", "compare", "advise"]
+"""What is asked of a role; the name of the task in LangGraph's stream."""
+
+
+def _task(name: str) -> Callable[[str, Work], Awaitable[Any]]:
+    async def call(key: str, work: Work) -> Any:
+        return await work()
+
+    def key_of(key: str, work: Work) -> str:
+        return key
+
+    decorate: Any = task(name=name, cache_policy=CachePolicy(key_func=key_of))
+    return decorate(call)
+
+
+_TASKS = {name: _task(name) for name in get_args(Name)}
+
+
+async def _once(name: Name, parts: tuple[object, ...], work: Callable[[], Awaitable[R]]) -> R:
+    """What ``work`` gives, or gave when it was called for the same parts before."""
+    return cast(R, await _TASKS[name](content_hash(name, *parts), work))
+
+
+async def decompose(prompt: str, context: Context) -> ConceptGraph:
+    """The concepts of a prompt."""
+    decomposer = await ready(context.decomposer)
+    return await _once("decompose", (model_name(decomposer), prompt), lambda: decomposer.decompose(prompt))
+
+
+async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, progress: Progress) -> ImageRecord:
+    """The image of an attempt; drawn again where it is known and its files are missing."""
+    diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
+    asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
+    parts: tuple[object, ...] = (model_name(diffusion), asked, source and _content(source))
+    folder = "" if shared is None else store.root.relative_to(shared.folder).as_posix()
+    is_new = False
+
+    async def carry_out() -> Drawn:
+        nonlocal is_new
+        is_new = True
+        return await diffusion.draw(attempt, store, source=source, progress=progress), folder
+
+    if shared is None:
+        record, origin = await _once("draw", (*parts, attempt.id), carry_out)
+    else:
+        record, origin = await _once("draw", parts, lambda: shared.once(content_hash(*parts), carry_out))
+        if origin != folder and not record.seeded:  # a server without seeds draws for each run anew
+            record, origin = await _once("draw", (*parts, folder, attempt.id), carry_out)
+    if is_new:
+        return record
+    root = store.root if shared is None else shared.folder / origin
+    found = await asyncio.to_thread(_adopted, record, root, attempt, store)
+    return found or (await carry_out())[0]
+
+
+def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) -> ImageRecord | None:
+    """A known image of the run in ``origin`` as the one that an attempt asks for; None where a file is missing."""
+    if not all((origin / file).is_file() for file in record.files):
+        return None
+    if origin == store.root and record.id == attempt.id:
+        return record
+    from PIL import Image
+
+    from ...tools.diffusion.png import png_bytes
+
+    def own(reference: str) -> str:
+        folder, _, name = reference.rpartition("/")
+        return f"{folder}/{name.replace(record.id, attempt.id or '', 1)}"
+
+    adopted = ImageRecord.model_validate(
+        dict(record)
+        | {"id": attempt.id, "round": attempt.round, "parent": attempt.parent, "origin": attempt.origin}
+        | {"path": own(record.path), "latent": record.latent and own(record.latent)}
+        | {"trajectory": {k: own(reference) for k, reference in record.trajectory.items()}}
+    )
+    for theirs, ours in zip(record.files[1:], adopted.files[1:], strict=True):
+        copy_file(origin / theirs, store.path(ours))
+    with Image.open(origin / record.path) as picture:
+        store.write(adopted.path, png_bytes(picture, adopted))
+    return adopted
+
+
+async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context) -> Critique:
+    """What the critic says of an image."""
+    critic = await ready(context.critic)
+    parts = (model_name(critic), _checklist(concepts), _content(image))
+    said = await _once("critique", parts, lambda: critic.critique(image, concepts, context.store))
+    return said if said.image == image.id else said.model_copy(update={"image": image.id})
+
+
+async def compare(
+    first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, critic: Comparer, context: Context
+) -> Comparison:
+    """Which of two images the critic takes for better."""
+    parts = (model_name(critic), _checklist(concepts), *(f"{i.id} {_content(i)}" for i in (first, second)))
+    return await _once("compare", parts, lambda: critic.compare(first, second, concepts, context.store))
+
+
+async def advise(population: Population, policy: Advised, chat: Asker) -> Advice:
+    """What the policy's chat model says of the images that wait."""
+    parts = (model_name(chat), repr(policy), population.model_dump_json())
+    return await _once("advise", parts, lambda: policy.advise(population, chat))
+
+
+def _content(image: ImageRecord) -> str:
+    """What a picture shows, whatever run it belongs to; its id where its pixels were not hashed."""
+    return image.digest or f"{image.id} {image.seed} {image.prompt}"
+
+
+def _checklist(concepts: ConceptGraph) -> str:
+    return concepts.model_dump_json(exclude={"exchanges"})

@@ -1,0 +1,87 @@
+"""The exhaustive policy: it asks for everything that other policies could, so that these can be scored on its run."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ...state import (
+    Attempt,
+    Budget,
+    ConceptGraph,
+    Decision,
+    ImageRecord,
+    Operator,
+    Plan,
+    Population,
+    Step,
+    derive_seed,
+)
+from .policy import drawing, refinement, stop
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
+class Exhaustive:
+    """Draw, refine and draw anew in every way that other policies could ask for, within bounds.
+
+    A policy takes the seed of an attempt from the run's seed and from the id of the image that it judges, so every
+    image is tried with the seeds of each place that it can have in a run. Nothing is tried on an image that passes
+    every check.
+    """
+
+    drawings: int = Field(default=2, ge=1)
+    """First drawings, from the seeds that a policy's first ones have."""
+    rounds: int = Field(default=2, ge=0)
+    """Rounds after them; what is replayed on the run has no more."""
+    operators: Annotated[tuple[Operator, ...], Field(min_length=1)] = ("inject", "resume")
+    """How images are refined."""
+    start_steps: Annotated[tuple[Step, ...], Field(min_length=1)] = (1, 2, 4)
+    """Steps of the schedule from which each of them is."""
+    reseeds: bool = True
+    """Whether images are drawn anew as well."""
+    width: int = Field(default=1, ge=1)
+    """Images that a policy works on in one round."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        keep = sorted(set(self.start_steps)) if "resume" in self.operators else []
+        return Plan(images=self.drawings, keep_steps=keep)
+
+    def judge(self, population: Population) -> Sequence[Decision]:
+        """Everything is asked for on behalf of the first image that waits; the others are stopped for now."""
+        first, *others = population.pending()
+        tries = [attempt for image in population.images.values() for attempt in self._tries(image, population)]
+        reason = "every attempt within the bounds is made"
+        decision = Decision(image=first.id, rule="exhaustive", reason=reason, attempts=tuple(tries))
+        if not tries:
+            decision = stop(first, "all_pass", "every image passes every check")
+        return [decision, *(stop(image, "exhaustive", reason) for image in others)]
+
+    @property
+    def budget(self) -> Budget:
+        """What a run takes at most, in which no image passes."""
+        refined = len(self.start_steps) * len(self.operators)
+        renoised = len(self.start_steps) * ("inject" in self.operators)
+        by_round = [self.drawings]
+        for round in range(self.rounds):
+            places = 1 if round == 0 else self.width
+            new = by_round[round] * (refined + places * (renoised + self.reseeds))
+            old = sum(by_round[:round]) * places * (renoised + self.reseeds) - places * self.reseeds * self.drawings
+            by_round.append(new + (old if round else 0))
+        return Budget(rounds=self.rounds, images=sum(by_round))
+
+    def _tries(self, image: ImageRecord, population: Population) -> Iterator[Attempt]:
+        if population.critiques[image.id].all_pass:
+            return
+        round = population.round
+        places = [image.id] if round == 0 else [f"{round:02d}-{index:02d}" for index in range(self.width)]
+        for operator, step in product(self.operators, self.start_steps):
+            if operator == "resume" and step not in image.trajectory:
+                continue
+            own = [derive_seed(population.seed, "refine", place) for place in places] if operator == "inject" else []
+            for seed in [image.seed, *own]:
+                yield refinement(population, image, operator=operator, start_step=step, seed=seed)
+        if self.reseeds and (image.round > 0 or round == 0):
+            for place in places:
+                yield drawing(population, image, seed=derive_seed(population.seed, "reseed", place))

@@ -1,0 +1,175 @@
+"""Where images come from and what was tried on them, and the next refinement that was not."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ...state import Attempt, Decision, ImageRecord, Operator, Population, Step, derive_seed
+from .policy import failed, refine
+
+Keep = Literal["best", "better", "newest"]
+"""What a refinement goes on from. best: the best image of the line; better: the newest one if it
+ranks above what it was refined from, else that; newest: the newest one, for better or worse."""
+
+
+def line_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
+    """``image``, what it was refined from, and so on up to the drawing that they all come from."""
+    line = [image]
+    for ancestor in population.ancestors(image):
+        if line[-1].origin != "refine":
+            break
+        line.append(ancestor)
+    return line
+
+
+def family_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
+    """Every image that came of the drawing that ``image`` comes from, that one included, by round."""
+    drawing = line_of(population, image)[-1]
+    family = [i for i in population.images.values() if line_of(population, i)[-1] == drawing]
+    return sorted(family, key=lambda i: (i.round, i.id))
+
+
+def refinements(population: Population, image: ImageRecord) -> int:
+    """How many times the drawing that ``image`` comes from was refined; to go on with a preview is not to refine."""
+    parents = [population.parent(i) for i in family_of(population, image) if i.origin == "refine"]
+    return sum(parent is not None and parent.stop_step is None for parent in parents)
+
+
+def tried_in_vain(population: Population, image: ImageRecord) -> int:
+    """Refinements of its drawing since the image that first passed as many checks as any of them."""
+    whole = [i for i in family_of(population, image) if i.stop_step is None]
+    scores = [population.critiques[i.id].score for i in whole]
+    return len(scores) - 1 - scores.index(max(scores))
+
+
+def best_of_line(population: Population, image: ImageRecord) -> ImageRecord:
+    """The best of ``image`` and what it was refined from; of equals, the oldest. Previews stand back."""
+    return max(reversed(line_of(population, image)), key=lambda i: (i.stop_step is None, population.rank(i)))
+
+
+def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
+    """What to go on from where ``image`` is the newest of its line."""
+    if keep == "best":
+        return best_of_line(population, image)
+    before = population.parent(image) if image.origin == "refine" else None
+    if (
+        keep == "newest"
+        or before is None
+        or before.stop_step is not None
+        or population.rank(image) > population.rank(before)
+    ):
+        return image
+    return before
+
+
+def promising(population: Population) -> list[ImageRecord]:
+    """The pending images, that with the best image in its line first."""
+    pending = population.pending()
+    return sorted(pending, key=lambda i: population.rank(best_of_line(population, i)), reverse=True)
+
+
+Identity = tuple[object, ...]
+"""What an attempt's outcome depends on: two attempts with one identity would give the same image."""
+
+
+def identity(attempt: Attempt, like: ImageRecord) -> Identity:
+    """Of an attempt; ``like`` gives steps and guidance where it leaves them to the model.
+
+    A resumed trajectory takes its noise from the source, so its seed says nothing.
+    """
+    return (
+        attempt.operator,
+        attempt.source,
+        attempt.start_step,
+        attempt.stop_step,
+        attempt.prompt,
+        None if attempt.operator == "resume" else attempt.seed,
+        attempt.steps or like.steps,
+        like.guidance if attempt.guidance is None else attempt.guidance,
+    )
+
+
+def identities_made(population: Population) -> set[Identity]:
+    """Of everything that was tried."""
+    return {identity(image.attempt(), image) for image in population.images.values()}
+
+
+def identities_of(decision: Decision, population: Population) -> list[Identity]:
+    """Of the attempts that a decision asks for, in order."""
+    like = population.images[decision.image]
+    return [identity(attempt, population.images.get(attempt.source or "", like)) for attempt in decision.attempts]
+
+
+def is_repeat(population: Population, decision: Decision) -> bool:
+    """Whether every attempt that it asks for was made before."""
+    wanted: Iterable[Identity] = identities_of(decision, population)
+    return bool(decision.attempts) and identities_made(population).issuperset(wanted)
+
+
+def refine_anew(
+    population: Population,
+    image: ImageRecord,
+    rule: str,
+    reason: str,
+    *,
+    source: ImageRecord,
+    operator: Operator,
+    start_step: int,
+) -> Decision:
+    """``refine`` in a way that was not tried before.
+
+    Where it was: ``resume`` goes to the nearest kept step that was not, and when there is none, or
+    for ``inject``, noise of a seed of its own is added.
+    """
+
+    def at(step: int, operator: Operator = operator, seed: int | None = None) -> Decision:
+        return refine(population, image, rule, reason, source=source, operator=operator, start_step=step, seed=seed)
+
+    kept = [k for k in source.trajectory if k < source.steps] if operator == "resume" else []
+    for step in (start_step, *sorted(kept, key=lambda k: (abs(k - start_step), k))):
+        decision = at(step)
+        if not is_repeat(population, decision):
+            return decision
+    return at(start_step, "inject", derive_seed(population.seed, "refine", image.id))
+
+
+Schedule = Step | Annotated[tuple[Step, ...], Field(min_length=1)]
+"""The start step of every refinement, or of the first, the second and so on, of which the last one stays."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
+class Refining:
+    """The settings that these policies share."""
+
+    operator: Operator = "inject"
+    """How a refinement starts."""
+    start_step: Schedule = 4
+    """Step of the schedule to start at, for every refinement or for each in turn."""
+    keep: Keep = "best"
+    """What a refinement goes on from: the ``best`` image so far, the newest if it is ``better``, or the ``newest``."""
+
+    def starts(self) -> tuple[int, ...]:
+        """The schedule; its last step stays."""
+        return (self.start_step,) if isinstance(self.start_step, int) else self.start_step
+
+    def keep_steps(self) -> tuple[int, ...]:
+        """What the diffusion model has to keep for it."""
+        return tuple(sorted(set(self.starts()))) if self.operator == "resume" else ()
+
+    def refined(self, population: Population, image: ImageRecord) -> Decision:
+        """The next refinement of the line of ``image``, other than all that were tried."""
+        source = kept(population, image, self.keep)
+        starts = self.starts()
+        wrong = ", ".join(failed(population.critiques[source.id])) or "nothing"
+        reverted = source != image
+        return refine_anew(
+            population,
+            image,
+            "revert_to_best" if reverted else "next_round",
+            f"{image.id} is no better than {source.id}, which fails {wrong}" if reverted else f"it fails {wrong}",
+            source=source,
+            operator=self.operator,
+            start_step=starts[min(refinements(population, image), len(starts) - 1)],
+        )

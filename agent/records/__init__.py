@@ -1,0 +1,1 @@
+"""What is kept of a run: its manifest, its trace of events, and how both are read."""

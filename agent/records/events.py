@@ -1,0 +1,224 @@
+"""The trace of a run as typed records, one JSON object a line."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ...state import Advice, Budget, Change, Comparison, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
+from ...tools.errors import DetailScribeError
+from ...tools.files import JsonLines, read_lines
+
+SCHEMA_VERSION = 2
+"""Raised whenever a reader of the last version could misunderstand a line; every earlier one can still be read."""
+
+
+class TraceError(DetailScribeError):
+    """A file of a run cannot be read."""
+
+
+class EventBase(Frozen):
+    """What every event has."""
+
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
+    """``SCHEMA_VERSION`` of the code that wrote the line."""
+    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When it was seen, UTC."""
+    run: str
+    """Id of the run."""
+    round: int | None = None
+    """Round of the image, or that the node works for; None before any."""
+    node: str | None = None
+    """Node of the graph."""
+    image: str | None = None
+    """Id of the image."""
+
+
+class RunStarted(EventBase):
+    """The first line."""
+
+    type: Literal["run_started"] = "run_started"
+    prompt: str
+    seed: int
+    policy: str
+    """Its class with parameters, as Python writes it."""
+    budget: Budget
+
+
+class Resumed(EventBase):
+    """Another process goes on with the run; what it finds done it does not do again. Since version 2."""
+
+    type: Literal["resumed"] = "resumed"
+
+
+class NodeStarted(EventBase):
+    """A node begins; ``image`` is the one it will make, if it makes one."""
+
+    type: Literal["node_started"] = "node_started"
+    task: str
+    """LangGraph's id of the task; the same in ``node_finished`` and ``error``."""
+
+
+class NodeFinished(EventBase):
+    """A node is done."""
+
+    type: Literal["node_finished"] = "node_finished"
+    task: str
+    seconds: float = Field(ge=0)
+    """Wall time between the two lines."""
+
+
+class PromptDecomposed(EventBase):
+    """The prompt was read."""
+
+    type: Literal["decomposed"] = "decomposed"
+    concepts: ConceptGraph
+
+
+class ImageMade(EventBase):
+    """An image is in the run folder."""
+
+    type: Literal["image_made"] = "image_made"
+    record: ImageRecord
+
+
+class Critiqued(EventBase):
+    """The critic looked at an image."""
+
+    type: Literal["critiqued"] = "critiqued"
+    critique: Critique
+    change: Change | None = None
+    """Against the parent; None for a first drawing."""
+
+
+class Advised(EventBase):
+    """A model was asked what to do, for a policy that reads its answer. Since version 2."""
+
+    type: Literal["advised"] = "advised"
+    advice: Advice
+
+
+class Compared(EventBase):
+    """The critic compared two images that lead together; ``image`` is the better one, None for equals.
+
+    Since version 2.
+    """
+
+    type: Literal["compared"] = "compared"
+    comparison: Comparison
+
+
+class Decided(EventBase):
+    """The policy decided about an image, and the graph set to work on it."""
+
+    type: Literal["decided"] = "decided"
+    decision: Decision
+
+
+class Failed(EventBase):
+    """A node raised, or the run was interrupted."""
+
+    type: Literal["error"] = "error"
+    task: str | None = None
+    """None where the error is not a node's."""
+    error: str
+    """Class of the exception."""
+    message: str
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether nothing was wrong: somebody stopped the run."""
+        return self.error in ("Interrupted", "KeyboardInterrupt", "CancelledError")
+
+
+class RunFinished(EventBase):
+    """The last line of a run that came to its end; ``image`` is the best one."""
+
+    type: Literal["run_finished"] = "run_finished"
+    stop: str
+    """Rule that ended the best image's work."""
+    spend: Spend
+
+
+class Denoising(EventBase):
+    """A step of the denoiser was run. Handed to ``on_event`` alone; the file does not hold it."""
+
+    type: Literal["denoising"] = "denoising"
+    done: int
+    """Steps done, 1 to ``steps``."""
+    steps: int
+    """Steps to do."""
+
+
+Event = Annotated[
+    RunStarted
+    | Resumed
+    | NodeStarted
+    | NodeFinished
+    | PromptDecomposed
+    | ImageMade
+    | Critiqued
+    | Advised
+    | Compared
+    | Decided
+    | Failed
+    | RunFinished
+    | Denoising,
+    Field(discriminator="type"),
+]
+"""Any event; ``type`` says which."""
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class _Version(BaseModel):
+    """What a line of any schema, a later one too, says first of all."""
+
+    model_config = ConfigDict(extra="ignore")
+    schema_version: int = SCHEMA_VERSION
+
+
+class EventLog:
+    """Appends events to a file, each line whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = JsonLines(path)
+
+    def write(self, event: Event) -> None:
+        """Append one line; ``denoising`` is left out."""
+        if not isinstance(event, Denoising):
+            self._lines.append(event.model_dump_json())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+
+
+def read_events(path: Path | str) -> list[Event]:
+    """Every whole line of a trace; a torn last line, cut off by a kill, is left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TraceError: a whole line is not an event, or one of a later schema than this code knows.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(path)
+    return [_event(line, f"line {number} of {path}") for number, line in enumerate(read_lines(path), 1)]
+
+
+def _event(line: bytes, where: str) -> Event:
+    try:
+        version = _Version.model_validate_json(line).schema_version
+        if version > SCHEMA_VERSION:
+            raise TraceError(
+                f"{where} was written by a later DetailScribe (events of schema {version}, this one reads up to"
+                f" {SCHEMA_VERSION}): update with pip install -U detailscribe"
+            )
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise TraceError(f"{where} is no event: {problem}") from error

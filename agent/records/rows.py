@@ -1,0 +1,141 @@
+"""The rows of a batch: what is kept of each job, and what all of them add up to."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from ...state import Budget, Frozen, Spend
+from ...tools.errors import SettingsError
+from ...tools.files import read_lines
+from ..validation import first_problem
+
+RESULTS = "results.jsonl"
+
+Status = Literal["done", "failed"]
+"""done: the run came to its end, whatever its checks say; failed: an error ended it."""
+
+
+class Row(Frozen):
+    """One line of ``results.jsonl``."""
+
+    id: str
+    """Of the job."""
+    status: Status
+    prompt: str
+    seed: int
+    policy: str
+    """Its class with parameters, as Python writes it."""
+    budget: Budget
+    tags: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """Whatever else was given with the prompt."""
+    run: str | None = None
+    """The run folder, relative to that of the rows, or to the store of its batch; None where nothing was left."""
+    best: str | None = None
+    """The best image, relative to the same."""
+    passed: int | None = None
+    """Checks that the best image passes."""
+    checks: int | None = None
+    """All checks."""
+    stop: str | None = None
+    """Rule that ended the best image's work."""
+    spend: Spend | None = None
+    seconds: float = Field(default=0.0, ge=0)
+    """Wall time, among the others in flight."""
+    error: str | None = None
+    """Class of the exception."""
+    message: str | None = None
+    """Of the exception."""
+    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """Of the end."""
+
+    @property
+    def all_correct(self) -> bool:
+        """Whether the best image passes every check, as the run's own critic sees it."""
+        return self.status == "done" and self.passed == self.checks
+
+    @property
+    def key(self) -> str:
+        """That of its job."""
+        return key_of(self.prompt, self.seed, self.policy, self.budget)
+
+
+@dataclass
+class Tally:
+    """Sums over rows."""
+
+    done: int = 0
+    """Runs that came to their end."""
+    failed: int = 0
+    correct: int = 0
+    """Runs whose best image passes every check, as their own critic sees it."""
+    images: int = 0
+    evaluations: int = 0
+    """Forward passes of the denoiser; a guided step counts two."""
+    tokens: int = 0
+    money: float = 0.0
+    """In US dollars."""
+
+    def add(self, row: Row) -> None:
+        """Count one more."""
+        self.done += row.status == "done"
+        self.failed += row.status == "failed"
+        self.correct += row.all_correct
+        if row.spend is not None:
+            self.images += row.spend.images
+            self.evaluations += row.spend.evaluations
+            self.tokens += row.spend.tokens
+            self.money += row.spend.money
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.done + self.failed
+
+    @property
+    def share_correct(self) -> float | None:
+        """Of the runs that came to their end; None where none did."""
+        return self.correct / self.done if self.done else None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is."""
+
+    folder: Path
+    prompts: int
+    """All of them."""
+    left: int
+    """Those that had no row when this start began."""
+    tally: Tally
+    """Of all rows so far."""
+
+
+def key_of(prompt: str, seed: int, policy: str, budget: Budget) -> str:
+    """As ``Job.key``."""
+    return digest("\0".join((prompt, str(seed), policy, budget.model_dump_json())))
+
+
+def digest(text: str) -> str:
+    """Eight hexadecimal digits."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def read_rows(folder: Path | str) -> Iterator[Row]:
+    """The rows of a folder in the order in which their jobs ended; a torn last line is left out.
+
+    Raises:
+        SettingsError: a whole line is no row.
+    """
+    path = Path(folder) / RESULTS
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            yield Row.model_validate_json(line)
+        except ValidationError as error:
+            raise SettingsError(
+                f"line {number} of {path} is no row of this version: {first_problem(error)}; name another --out"
+            ) from error

@@ -1,0 +1,269 @@
+"""The steps of a run, and a new run that goes on from one of them under another policy or with other facts."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import RunControl
+from pydantic import ValidationError
+
+from ...state import Budget, Critique, RunState, Verdict
+from ...tools.errors import SettingsError
+from ...tools.files import Store, copy_file
+from ...tools.roles import Critic, Decomposer, Diffusion
+from ..blocking import blocking
+from ..graph.checkpoints import CACHE, FILE, TaskCache, check_version, checkpoints_of
+from ..graph.context import population_of
+from ..graph.graph import Checkpointer, Graph, build_graph
+from ..graph.person import Ask
+from ..policies import PolicySpec
+from ..records.events import Event
+from ..records.manifest import Manifest, Parent, read_manifest
+from ..records.outcome import Run
+from ..settings.loading import load
+from ..settings.models import Models
+from ..validation import first_problem
+from .folder import new_folder, new_run_id
+from .run import policy_of, recorded_settings, require_same_policy
+from .session import manifest_of, session_of
+
+PROMPT = "refined_prompt"
+"""The name under which an image's corrected prompt is changed; every other one is that of a check."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state of a run after one step."""
+
+    number: int
+    """Of the step: 0 before anything was done."""
+    state: RunState
+    """What was known then; a part of it at first."""
+    next: tuple[str, ...]
+    """Nodes that came next; none at the end."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Ids of the images that there were."""
+        return tuple(self.state.get("images", {}))
+
+    @property
+    def judged(self) -> bool:
+        """Whether every image had been looked at, so that the judge came next, or had ended the run."""
+        return bool(self.images) and self.state.get("critiques", {}).keys() == {*self.images}
+
+    @property
+    def best(self) -> str | None:
+        """Id of the best image so far; None where some were not looked at yet."""
+        if not self.judged:
+            return None
+        return self.state["best"] if "best" in self.state else population_of(self.state, Budget()).best().id
+
+
+async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> list[Step]:
+    """Every step of the run in ``folder``, from the first on; nothing is asked of a model.
+
+    Args:
+        folder: The run folder, of a run that is finished or not.
+        checkpointer: As the run had it, where it was given.
+
+    Raises:
+        SettingsError: there is no run, it has no checkpoints, or they are of another version.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    check_version(manifest.state_version, f"the run in {folder}")
+    async with _recorded_graph(manifest, folder, checkpointer) as graph:
+        config: RunnableConfig = {"configurable": {"thread_id": manifest.run}}
+        found = [
+            Step(int((shot.metadata or {}).get("step", -1)), cast(RunState, shot.values), shot.next)
+            async for shot in graph.aget_state_history(config)
+        ]
+    steps = sorted((step for step in found if step.number >= 0), key=lambda step: step.number)
+    if not steps:
+        raise SettingsError(f"the run in {folder} has no checkpoints to go back to")
+    return steps
+
+
+@asynccontextmanager
+async def _recorded_graph(manifest: Manifest, folder: Path, checkpointer: Checkpointer) -> AsyncGenerator[Graph]:
+    where = manifest.settings.run.checkpoints
+    if checkpointer is not None:
+        yield build_graph(checkpointer, interactive=manifest.interactive)
+        return
+    if where == "off":
+        raise SettingsError(f"the run in {folder} was made without checkpoints (run.checkpoints is off)")
+    if where == "sqlite" and not (folder / FILE).exists():
+        raise SettingsError(f"the run in {folder} has no checkpoints: {folder / FILE} is missing")
+    async with checkpoints_of(where, Store(folder)) as saver:
+        yield build_graph(saver, interactive=manifest.interactive)
+
+
+async def afork(
+    folder: Path | str,
+    at: int,
+    *,
+    # what is to be different
+    policy: PolicySpec | None = None,
+    policy_args: Mapping[str, object] | None = None,
+    budget: Budget | Mapping[str, object] | None = None,
+    edits: Mapping[str, str] | None = None,
+    # as in run
+    decomposer: Decomposer | None = None,
+    diffusion: Diffusion | None = None,
+    critic: Critic | None = None,
+    out: Path | str | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    checkpointer: Checkpointer = None,
+    control: RunControl | None = None,
+    ask: Ask | None = None,
+) -> Run:
+    """Go on from a step of the run in ``folder`` as a new run, in a folder of its own; the old one stays as it is.
+
+    The new run has the images and critiques up to the step. What comes after is decided anew: images that were looked
+    at are judged again.
+
+    Args:
+        folder: Of a run that is finished or not.
+        at: Number of the step, as ``history`` gives it.
+        policy: As in ``run``; the run's own unless given.
+        policy_args: Parameters of a policy that is given by its name.
+        budget: Of the whole run, with the images that it has already; the run's own unless given.
+        edits: ``IMAGE.refined_prompt`` or ``IMAGE.CHECK`` to its new value; see ``edited``.
+        decomposer: As the run had it, where it was given.
+        diffusion: As the run had it, where it was given, or another one.
+        critic: As the run had it, where it was given, or another one.
+        out: The new run folder, absent or empty; a new one under ``runs/`` unless given.
+        on_event: As in ``run``.
+        checkpointer: As the run had it, where it was given; it takes the new run too.
+        control: As in ``run``.
+        ask: As in ``run``.
+
+    Raises:
+        Interrupted: it was asked to stop.
+        SettingsError: there is no such run or step, or nothing to be edited under a name.
+        DetailScribeError: the user can mend it; the message says how.
+    """
+    folder, edits = Path(folder), dict(edits or {})
+    manifest = read_manifest(folder)
+    steps = await ahistory(folder, checkpointer=checkpointer)
+    step = next((step for step in steps if step.number == at), None)
+    if step is None:
+        raise SettingsError(
+            f"the run in {folder} has no step {at}, only {steps[0].number} to {steps[-1].number}:"
+            f" see detailscribe history {folder}"
+        )
+    state = edited(_open_again(step), edits)
+    changes = {
+        "out": None if out is None else Path(out),
+        "policy": policy if isinstance(policy, str) else None,
+        "policy_args": dict(policy_args) if policy_args else None,
+        "budget": budget.model_dump() if isinstance(budget, Budget) else budget and dict(budget),
+    }
+    if out is None:
+        changes |= {"out": Path("runs") / new_run_id(manifest.prompt)}
+    loaded = load(
+        recorded_settings(manifest), {"run": {name: value for name, value in changes.items() if value is not None}}
+    )
+    chosen = loaded.settings.run
+    if chosen.checkpoints == "off" and checkpointer is None:
+        raise SettingsError("a fork needs checkpoints, and run.checkpoints is off: give the run's own checkpointer")
+    judge = policy_of(policy, chosen)
+    if policy is None and not policy_args:
+        require_same_policy(manifest, judge)
+    models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
+    new = manifest_of(
+        new_run_id(manifest.prompt),
+        manifest.prompt,
+        manifest.seed,
+        judge,
+        loaded,
+        parent=Parent(run=manifest.run, step=at, edits=edits),
+        interactive=ask is not None,
+    )
+    with new_folder(cast(Path, chosen.out)) as store:
+        await models.check()
+        for image in state.get("images", {}).values():
+            _copy_files(image.path, image.files, Store(folder), store)
+        if (folder / CACHE).exists():
+            with closing(TaskCache(store.path(CACHE))) as cache:
+                cache.copy_from(folder / CACHE)
+        async with session_of(
+            store, new, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
+        ) as session:
+            if state.get("images"):
+                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
+                await session.graph.aupdate_state(session.config, dict(state), as_node="generate")
+            return await session.finish()
+
+
+history = blocking(ahistory)
+fork = blocking(afork)
+
+
+def _open_again(step: Step) -> RunState:
+    """The state after a step without what followed from its last critique, where the judge came next, or the end."""
+    kept = {name: value for name, value in step.state.items() if name not in ("best", "stop", "comparisons")}
+    kept["decisions"] = {id: d for id, d in step.state.get("decisions", {}).items() if d.action != "stop"}
+    if step.judged:
+        now = str(step.state["round"])
+        for name in ("advice", "rulings"):
+            kept[name] = {round: made for round, made in step.state.get(name, {}).items() if round != now}
+    return cast(RunState, kept)
+
+
+def _copy_files(picture: str, references: tuple[str, ...], source: Store, target: Store) -> None:
+    if not source.path(picture).exists():
+        raise SettingsError(f"{source.path(picture)} is missing, so the run cannot be forked with it")
+    for reference in references:
+        if source.path(reference).exists():
+            copy_file(source.path(reference), target.path(reference))
+
+
+def edited(state: RunState, edits: Mapping[str, str]) -> RunState:
+    """The same state with these changes.
+
+    Args:
+        state: Of a step after which images wait for their decision.
+        edits: ``IMAGE.NAME`` to its new value; without an image, of every one that waits. The name is
+            ``refined_prompt``, or that of a check, whose value is pass, fail or unknown.
+
+    Raises:
+        SettingsError: there is no such image, name or value.
+    """
+    critiques = dict(state.get("critiques", {}))
+    waiting = [id for id in critiques if id not in state.get("decisions", {})]
+    for place, value in edits.items():
+        image, dot, name = place.partition(".")
+        if dot and image not in critiques:
+            raise SettingsError(f"--edit {place}: no image {image!r} was looked at; known are {', '.join(critiques)}")
+        for id in [image] if dot else waiting:
+            critiques[id] = _edited(critiques[id], name if dot else place, value)
+    if edits and not critiques:
+        raise SettingsError("--edit changes what is known of images, and at this step there are none; take a later one")
+    return cast(RunState, {**state, "critiques": critiques} if critiques else dict(state))
+
+
+def _edited(critique: Critique, name: str, value: str) -> Critique:
+    try:
+        if name == PROMPT:
+            return Critique.model_validate({**dict(critique), "refined_prompt": value})
+        if name not in critique.answers():
+            raise SettingsError(f"--edit {name}: no check of that name; known are {', '.join(critique.answers())}")
+        verdicts = tuple(_verdict(verdict, name, value) for verdict in critique.verdicts)
+        return Critique.model_validate({**dict(critique), "verdicts": verdicts})
+    except ValidationError as error:
+        raise SettingsError(f"--edit {name}={value}: {first_problem(error)}") from error
+
+
+def _verdict(verdict: Verdict, check: str, answer: str) -> Verdict:
+    """The verdict after one check was edited; a check that its failure had decided is open where it fails no longer."""
+    if verdict.check == check:
+        reason = "edited" if answer == "unknown" else None
+        return Verdict.model_validate({"check": check, "answer": answer, "evidence": "edited", "reason": reason})
+    if verdict.settled_by == check and answer != "fail":
+        return Verdict(check=verdict.check, answer="unknown", reason=f"not asked: {check} had failed before")
+    return verdict

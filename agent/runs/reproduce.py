@@ -1,0 +1,156 @@
+"""Any image of a run, made again from its record and compared with what it was."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from ...state import ImageRecord
+from ...tools.errors import SettingsError
+from ...tools.files import Store, copy_file
+from ...tools.roles import Diffusion, model_name, ready
+from ..blocking import blocking
+from ..records.reader import RecordedRun, read_run
+from ..settings.models import Models
+from .run import recorded_settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two pictures of one size differ."""
+
+    largest: int
+    """Of any pixel in any channel, 0 to 255."""
+    psnr: float
+    """Peak signal-to-noise ratio in dB; infinite for identical pictures. Above 40 the eye sees no difference."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether every pixel is the same."""
+        return self.largest == 0
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """An image that was made again."""
+
+    image: str
+    """Its id."""
+    difference: Difference
+    """Against the picture in the run folder."""
+    made: tuple[str, ...]
+    """Ids of what was made for it: ancestors whose latents are gone, and the image itself."""
+    model_then: str
+    """Name and content hash of the diffusion model that made it."""
+    model_now: str
+    """Of the one that made it again."""
+    path: Path | None
+    """The new picture; None where it was not to be kept."""
+
+
+async def areproduce(
+    folder: Path | str, image: str, *, diffusion: Diffusion | None = None, out: Path | str | None = None
+) -> Reproduction:
+    """Make an image of the run in ``folder`` again; where what it was refined from is gone, that first.
+
+    Args:
+        folder: The run folder; nothing in it is changed.
+        image: The image's id.
+        diffusion: As the run had it, where it was given.
+        out: Folder for the new picture and its latents; nothing is kept unless given.
+
+    Raises:
+        SettingsError: there is no such image, or its picture is gone.
+        DetailScribeError: the user can mend it; the message says how.
+    """
+    run = read_run(folder)
+    record = run.images.get(image)
+    if record is None:
+        raise SettingsError(f"the run in {folder} has no image {image!r}; it has {', '.join(run.images) or 'none'}")
+    if not run.path(image).exists():
+        raise SettingsError(f"{run.path(image)} is gone, so there is nothing to compare with")
+    drawer = diffusion or await _recorded_diffusion(run)
+    async with _place(out) as store:
+        lineage = Lineage(run, drawer, store)
+        again = await lineage.make(record)
+        return Reproduction(
+            image=image,
+            difference=await asyncio.to_thread(difference, run.path(image), store.path(again.path)),
+            made=tuple(lineage.made),
+            model_then=record.model,
+            model_now=model_name(drawer),
+            path=None if out is None else store.path(again.path),
+        )
+
+
+reproduce = blocking(areproduce)
+
+
+class Lineage:
+    """Makes images of a recorded run again, in another store."""
+
+    def __init__(self, run: RecordedRun, diffusion: Diffusion, store: Store) -> None:
+        self._run, self._diffusion, self._store = run, diffusion, store
+        self.made: list[str] = []
+        """Ids, in order."""
+
+    async def make(self, record: ImageRecord, keep: tuple[int, ...] = ()) -> ImageRecord:
+        """The image made anew, with x_k kept at these steps; its record differs in times alone."""
+        source = await self._source(record, keep) if record.operator is not None else None
+        again = await self._diffusion.draw(record.attempt(keep), self._store, source=source)
+        self.made.append(record.id)
+        return again
+
+    async def _source(self, record: ImageRecord, keep: tuple[int, ...]) -> ImageRecord:
+        """What a refined image starts from: as it lies in the run folder, or else made again."""
+        source = self._run.images[record.parent or ""]
+        if record.operator == "inject":
+            needed = {source.latent: None}
+        else:
+            # Steps before its start are its source's too.
+            steps = {record.start_step, *(k for k in keep if k < record.start_step)}
+            needed = {source.trajectory.get(k): k for k in sorted(steps)}
+        files = Store(self._run.folder)
+        there = {reference for reference in needed if reference is not None and files.path(reference).exists()}
+        if there != needed.keys():
+            return await self.make(source, tuple(k for k in needed.values() if k is not None))
+        for reference in there:
+            copy_file(files.path(reference), self._store.path(reference))
+        return source
+
+
+def difference(before: Path, now: Path) -> Difference:
+    """Compare two pictures; ``SettingsError`` if their sizes differ."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(before) as first, Image.open(now) as second:
+        if first.size != second.size:
+            raise SettingsError(f"made again, the picture has another size: {_size(second)} instead of {_size(first)}")
+        apart = np.asarray(first.convert("RGB"), float) - np.asarray(second.convert("RGB"), float)
+    error = float(np.square(apart).mean())
+    return Difference(int(np.abs(apart).max()), 10 * math.log10(255**2 / error) if error else math.inf)
+
+
+def _size(picture: "Image") -> str:
+    return f"{picture.width}x{picture.height}"
+
+
+async def _recorded_diffusion(run: RecordedRun) -> Diffusion:
+    return await ready(Models(recorded_settings(run.manifest).settings).diffusion)
+
+
+@asynccontextmanager
+async def _place(out: Path | str | None) -> AsyncGenerator[Store]:
+    if out is not None:
+        yield Store(out)
+        return
+    with TemporaryDirectory(prefix="detailscribe-") as folder:
+        yield Store(folder)

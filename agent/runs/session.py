@@ -1,0 +1,271 @@
+"""A run at work in its folder: it goes on from wherever it stands to its end, and its stream becomes the trace."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+from langgraph.types import Command
+
+from ...state import STATE_VERSION, RunInput, RunResult, RunState, spend_of
+from ...tools.errors import Interrupted, SettingsError
+from ...tools.files import Store
+from ...tools.roles import model_name, ready
+from ..graph.checkpoints import CACHE, TaskCache, check_version, checkpoints_of
+from ..graph.context import Context, SharedImages
+from ..graph.graph import Cache, Checkpointer, Graph, build_graph, recursion_limit
+from ..graph.person import Ask, answer_of
+from ..policies import Policy
+from ..records.events import Event, EventLog, Resumed, RunFinished, RunStarted, read_events
+from ..records.manifest import MANIFEST, Manifest
+from ..records.outcome import Run
+from ..records.reader import EVENTS, RESULT
+from ..records.trace import Tracer, failure
+from ..settings.loading import Loaded, known_names
+from ..settings.models import Models
+from ..views.report import write_report
+
+OnEvent = Callable[[Event], object]
+"""Called with each event of the trace, and with every denoising step."""
+
+
+@dataclass
+class Session:
+    """All that one run works with; its folder is locked by whoever made the session."""
+
+    store: Store
+    """The run folder."""
+    manifest: Manifest
+    """What the run is made of; the names of its models are added when they are loaded."""
+    models: Models
+    """The roles."""
+    context: Context
+    """The roles, policy and budget, as the graph is given them."""
+    checkpointer: Checkpointer = None
+    """Where the state is kept; the run is the thread of the manifest's run id."""
+    cache: Cache = None
+    """Where the results of tasks are kept."""
+    on_event: OnEvent | None = None
+    control: RunControl | None = None
+    """Its ``request_drain()`` stops the run after the step that is being done."""
+    ask: Ask | None = None
+    """Decides, where the manifest says that the run is interactive."""
+
+    @property
+    def graph(self) -> Graph:
+        """The state machine."""
+        return build_graph(self.checkpointer, cache=self.cache, interactive=self.manifest.interactive)
+
+    @property
+    def config(self) -> RunnableConfig:
+        """The run as a LangGraph thread."""
+        return {
+            "configurable": {"thread_id": self.manifest.run},
+            "recursion_limit": recursion_limit(self.context.budget),
+        }
+
+    async def finish(self) -> Run:
+        """Go on to the end, and write result and report.
+
+        Raises:
+            Interrupted: ``control`` asked for it.
+            DetailScribeError: the user can mend it; the message says how.
+        """
+        manifest, store = self.manifest, self.store
+        if manifest.interactive and self.checkpointer is None:
+            raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
+        await self._require_same_models()
+        store.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
+        known = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
+        with EventLog(store.path(EVENTS)) as log:
+
+            def emit(events: Iterable[Event]) -> None:
+                for event in events:
+                    log.write(event)
+                    if self.on_event is not None:
+                        self.on_event(event)
+
+            emit([Resumed(run=manifest.run) if known else self._started()])
+            state = await self._drive(Tracer(manifest.run, known), emit)
+            result = result_of(manifest.run, state)
+            self._note_models()
+            store.write(RESULT, result.model_dump_json(indent=2).encode())
+            await asyncio.to_thread(write_report, store.root, result)
+            emit([RunFinished(run=manifest.run, image=result.best.id, stop=result.stop, spend=result.spend)])
+        return Run(result, store.root)
+
+    def _started(self) -> Event:
+        manifest = self.manifest
+        return RunStarted(
+            run=manifest.run,
+            prompt=manifest.prompt,
+            seed=manifest.seed,
+            policy=manifest.policy,
+            budget=self.context.budget,
+        )
+
+    async def _drive(self, tracer: Tracer, emit: Callable[[Iterable[Event]], None]) -> RunState:
+        """The final state; every part of the graph's stream becomes events."""
+        graph = self.graph
+        state, begun = await self._standing(graph)
+        if state is not None:
+            emit(tracer.missing(state))
+        given: RunInput | Command[Any] | None = (
+            None if begun else {"prompt": self.manifest.prompt, "seed": self.manifest.seed}
+        )
+        try:
+            while state is None or "best" not in state:
+                waiting = None
+                async for part in graph.astream(
+                    given,
+                    self.config,
+                    context=self.context,
+                    stream_mode=["tasks", "custom", "values"],
+                    version="v2",
+                    control=self.control,
+                ):
+                    if part["type"] != "values":
+                        emit(tracer.read(part))
+                        continue
+                    state = part["data"]
+                    waiting = part["interrupts"][0].value if part["interrupts"] else None
+                    emit(tracer.missing(state))
+                    self._note_models()
+                if state is None or (waiting is None and "best" not in state):
+                    raise RuntimeError("the graph ended before its end")
+                if waiting is not None:
+                    given = Command(resume=await answer_of(self.ask, state, self.context, waiting))
+        except GraphDrained as drained:
+            interrupted = Interrupted(f"stopped after this step; go on with: detailscribe resume {self.store.root}")
+            emit([failure(tracer.run, interrupted)])
+            raise interrupted from drained
+        except BaseException as error:
+            if not tracer.failed:
+                emit([failure(tracer.run, error)])
+            raise
+        return state
+
+    async def _standing(self, graph: Graph) -> tuple[RunState | None, bool]:
+        """What the checkpointer knows of the run, if anything, and whether it knows what to do next.
+
+        It does not at the run's end, nor after a kill between the first input and the first step.
+        """
+        if self.checkpointer is None:
+            return None, False
+        snapshot = await graph.aget_state(self.config)
+        if not snapshot.values:
+            return None, False
+        state = cast(RunState, snapshot.values)
+        check_version(state.get("version", STATE_VERSION), "the run")
+        return state, bool(snapshot.next)
+
+    async def _require_same_models(self) -> None:
+        """Refuse to go on with other models than the run began with."""
+        for role, before in self.manifest.models.items():
+            now = model_name(await ready(getattr(self.models, role)))
+            if before != now:
+                raise SettingsError(
+                    f"the run {self.manifest.run} began with {before} as its {role}, and this is {now}: go on with"
+                    f" that one, from Python with resume(folder, {role}=...) where it is your own"
+                )
+
+    def _note_models(self) -> None:
+        """Write the names of the models that are loaded by now into the manifest, where they are not there yet."""
+        made = self.models.names
+        if made != self.manifest.models and made.keys() >= self.manifest.models.keys():
+            self.manifest = self.manifest.model_copy(update={"models": made})
+            self.store.write(MANIFEST, self.manifest.model_dump_json(indent=2).encode())
+
+
+@asynccontextmanager
+async def session_of(
+    store: Store,
+    manifest: Manifest,
+    models: Models,
+    policy: Policy,
+    *,
+    checkpointer: Checkpointer = None,
+    cache: Cache = None,
+    shared: SharedImages | None = None,
+    on_event: OnEvent | None = None,
+    control: RunControl | None = None,
+    ask: Ask | None = None,
+) -> AsyncGenerator[Session]:
+    """A session in a folder that is locked, with the checkpointer and the cache that the settings name.
+
+    Args:
+        store: The run folder.
+        manifest: Of the run.
+        models: Its roles.
+        policy: Its policy.
+        checkpointer: In place of the settings'.
+        cache: In place of one in the run folder.
+        shared: Runs that share their images.
+        on_event: Called with each event.
+        control: Stops the run after a step.
+        ask: Decides in place of the policy.
+    """
+    context = Context(
+        decomposer=models.decomposer,
+        diffusion=models.diffusion,
+        critic=models.critic,
+        policy=policy,
+        store=store,
+        budget=manifest.settings.run.budget,
+        chat=models.chat,
+        shared=shared,
+    )
+    own = TaskCache(store.path(CACHE)) if cache is None else None
+    try:
+        if checkpointer is not None:
+            yield Session(store, manifest, models, context, checkpointer, cache or own, on_event, control, ask)
+            return
+        async with checkpoints_of(manifest.settings.run.checkpoints, store) as saver:
+            yield Session(store, manifest, models, context, saver, cache or own, on_event, control, ask)
+    finally:
+        if own is not None:
+            own.close()
+
+
+def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded, **more: object) -> Manifest:
+    """What the run is made of; ``more`` are further fields."""
+    fields = {
+        "run": run,
+        "prompt": prompt,
+        "seed": seed,
+        "policy": repr(policy),
+        "settings": loaded.settings,
+        "sources": {name: source for name in known_names() if (source := loaded.source(name)) != "default"},
+        "models": {},
+    }
+    return Manifest.model_validate(fields | more)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in a folder came to its end."""
+    events = read_events(folder / EVENTS) if (folder / EVENTS).exists() else []
+    return bool(events) and isinstance(events[-1], RunFinished)
+
+
+def result_of(run: str, state: RunState) -> RunResult:
+    """The outcome of a state that ``finish`` has written."""
+    ids = sorted(state["images"])
+    advice, comparisons = state.get("advice", {}).values(), state.get("comparisons", {}).values()
+    return RunResult(
+        run=run,
+        prompt=state["prompt"],
+        concepts=state["concepts"],
+        best=state["images"][state["best"]],
+        images=tuple(state["images"][id] for id in ids),
+        critiques=tuple(state["critiques"][id] for id in ids),
+        decisions=tuple(state["decisions"][id] for id in ids),
+        advice=tuple(advice),
+        comparisons=tuple(comparisons),
+        stop=state["stop"],
+        spend=spend_of(state["concepts"], state["images"], state["critiques"], advice, comparisons),
+    )

@@ -1,0 +1,299 @@
+"""What can be found out about models without loading them: whether they are there, answer, see and fit."""
+
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from textwrap import shorten
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from ...state import Frozen
+from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
+from ...tools.language.settings import ChatSettings
+from ..policies import POLICIES
+from .presets import EMBEDDED_DIFFUSION, PRESETS
+from .settings import DiffusionSection, Settings
+
+if TYPE_CHECKING:
+    from ...tools.diffusion.endpoint import EndpointDiffusion
+    from ...tools.diffusion.memory import MemoryThere
+    from ...tools.diffusion.placement import Placement
+
+INDEX = "model_index.json"
+TIMEOUT = 5
+"""Seconds for one question to the hub."""
+LOCAL = ("localhost", "127.0.0.1", "::1")
+DRAWING_ALONE = ("best_of_n",)
+"""Policies that never refine."""
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+Status = Literal["ok", "warning", "problem"]
+"""ok: works; warning: works, but the user should know; problem: a run would end with it."""
+
+
+class Finding(Frozen):
+    """One thing that was looked at, and what to do about it."""
+
+    topic: str
+    """What was looked at, in a word or two."""
+    status: Status
+    """``ok``, ``warning`` or ``problem``."""
+    text: str
+    """In one line, with what to do unless it is ok."""
+    seconds: float | None = None
+    """Of the call that found it, where there was one."""
+
+    def refuse(self) -> None:
+        """Raise ``ModelError`` for a problem."""
+        if self.status == "problem":
+            raise ModelError(self.text)
+
+
+def found(topic: str, look: Callable[[], str]) -> Finding:
+    """``ok`` with what ``look`` returns, or the problem that it raises."""
+    try:
+        return Finding(topic=topic, status="ok", text=look())
+    except DetailScribeError as error:
+        return problem(topic, error)
+
+
+def problem(topic: str, error: DetailScribeError) -> Finding:
+    return Finding(topic=topic, status="problem", text=" ".join(str(error).split()))
+
+
+async def look_at_chat(settings: Settings) -> list[Finding]:
+    """Whether the chat models answer, how fast, and whether the critic's sees; two short calls, the second from the
+    cache where it can be."""
+    if not settings.chats:
+        return [Finding(topic="chat", status="ok", text="none: the embedded decomposer and critic, offline")]
+    language, vision = settings.chat_settings(), settings.vision_settings()
+    findings: list[Finding] = []
+    for chat in (language,) if language == vision else (language, vision):
+        parts = urlsplit(chat.url)
+        if chat.api_key is not None and parts.scheme != "https" and parts.hostname not in LOCAL:
+            text = f"the key goes to {chat.host} unencrypted: use https"
+            findings.append(Finding(topic="chat", status="warning", text=text))
+    findings.append(await _reachable(language))
+    if findings[-1].status == "ok" or language != vision:
+        findings.append(await look_at_vision(vision))
+    return findings
+
+
+async def _reachable(chat: ChatSettings) -> Finding:
+    from ...tools.language.chat import ChatModel
+
+    import_module("openai")  # or its second of loading would count
+    try:
+        model, began = ChatModel(chat), perf_counter()
+        await model.check()
+    except DetailScribeError as error:
+        return problem("chat", error)
+    seconds = perf_counter() - began
+    return Finding(topic="chat", status="ok", text=f"{chat.name} answers in {seconds:.2g} s", seconds=seconds)
+
+
+class Seen(Frozen):
+    """What a model reads in the test picture."""
+
+    number: str = Field(max_length=40)
+
+
+async def look_at_vision(chat: ChatSettings) -> Finding:
+    """Whether the critic's model takes pictures, and whether it sees what is in them."""
+    from ...tools.language.chat import ChatModel
+    from ...tools.language.question import NUMBER, Picture, Question, picture_of_number
+
+    question = Question(
+        name="vision_check",
+        system="You look at pictures and say what is in them.",
+        text='Which number is written in the picture? Answer as JSON: {"number": "..."}',
+        pictures=(Picture(picture_of_number(), "a test picture"),),
+    )
+    try:
+        reply = await ChatModel(chat.model_copy(update={"attempts": 1, "max_tokens": 256})).ask(question, Seen)
+    except ModelError as error:
+        return problem("vision", error)
+    except ReplyError as error:
+        but = f"did not say what is in one: {shorten(error.reason, 120, placeholder=' ...')}"
+    else:
+        if NUMBER in reply.value.number:
+            return Finding(topic="vision", status="ok", text=f"{chat.name} sees pictures")
+        but = f"read {NUMBER} as {reply.value.number!r}"
+    return Finding(topic="vision", status="warning", text=f"{chat.name} takes pictures, but {but}")
+
+
+def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
+    """Whether the model that draws is there, fits and can run here, cheapest first; nothing is loaded, and the hub is
+    asked for nothing but an index."""
+    if settings.diffusion.kind == "endpoint":
+        yield found("diffusion", lambda: _remote(settings))
+        return
+    place = found("diffusion", lambda: _where(settings.diffusion))
+    yield place
+    if place.status == "problem":  # nothing is known of a model that is not there
+        return
+    yield found("device", lambda: _device(settings.diffusion))
+    yield _memory(settings.diffusion)
+
+
+def _remote(settings: Settings) -> str:
+    """What an images endpoint can do, before its first image is paid for."""
+    policy = settings.run.policy
+    if policy in POLICIES and policy not in DRAWING_ALONE:
+        raise SettingsError(
+            f"the policy {policy!r} refines, and an images endpoint can only draw: use --policy best_of_n"
+        )
+    return f"{endpoint_of(settings).model}, an images endpoint; nothing runs here"
+
+
+def endpoint_of(settings: Settings) -> "EndpointDiffusion":
+    """The images endpoint; ``ModelError`` if it needs a key and has none."""
+    from ...tools.diffusion.endpoint import EndpointDiffusion
+    from ...tools.diffusion.endpoint_server import EndpointSettings
+
+    own: dict[str, Any] = {name: getattr(settings.images, name) for name in ("size", "quality", "price", "send_seed")}
+    return EndpointDiffusion(EndpointSettings(server=settings.images_settings(), **own))
+
+
+def is_sd3(settings: Settings) -> bool:
+    """Whether the model is of the SD3 class, which can be refined by every operator; its index may be fetched."""
+    if settings.diffusion.kind == "auto" and settings.diffusion.model is not None:
+        from ...tools.diffusion.loading import class_named
+
+        return class_named(settings.diffusion.model).startswith("StableDiffusion3")
+    return settings.diffusion.kind != "pipeline"
+
+
+def _is_hub_id(model: str) -> bool:
+    """Whether it reads like ``owner/name`` and is no folder here."""
+    return _HUB_ID.fullmatch(model) is not None and not Path(model).is_dir()
+
+
+def _check_hub(model: str) -> None:
+    """Ask the hub, in one short question, whether it would give the model to this user; ``ModelError`` if not."""
+    import httpx
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"{model} is not downloaded, and HF_HUB_OFFLINE is set: unset it, or give a diffusers folder")
+    try:
+        answer = httpx.head(hf_hub_url(model, INDEX), headers=build_hf_headers(), timeout=TIMEOUT)
+    except httpx.HTTPError as error:
+        raise ModelError(
+            f"{model} is not downloaded, and the hub cannot be reached ({error}): connect, or download it elsewhere "
+            "and name its folder with --diffusion FOLDER"
+        ) from error
+    status, code = answer.status_code, answer.headers.get("X-Error-Code", "")
+    if status < 400:
+        return
+    if code == "GatedRepo" or status == 403:
+        raise ModelError(
+            f"{model} is gated: accept its licence at https://huggingface.co/{model}, "
+            "then log in with `hf auth login` or set HF_TOKEN"
+        )
+    if code == "EntryNotFound":
+        raise ModelError(f"{model} on the hub has no {INDEX}, so it is no diffusers model")
+    if status in (401, 404):
+        raise ModelError(f"the hub has no model {model}; if it is private, log in with `hf auth login` or set HF_TOKEN")
+    raise ModelError(f"the hub does not give {model} (status {status}): try again later")
+
+
+def _where(chosen: DiffusionSection) -> str:
+    """Where the model is; ``ModelError`` if it is nowhere, or of a family that cannot be refined."""
+    model = chosen.model
+    if model is None:
+        return "the embedded model, inside the package"
+    from ...tools.diffusion import check_family
+    from ...tools.diffusion.loading import class_named
+    from ...tools.diffusion.memory import KNOWN, is_downloaded
+
+    if not _is_hub_id(model):
+        if not (Path(model) / INDEX).is_file():
+            raise ModelError(f"there is no diffusers model in {model}: name a folder with a {INDEX} or owner/name")
+        place = f"the folder {model}"
+    elif is_downloaded(model):
+        place = f"{model}, downloaded"
+    else:
+        _check_hub(model)
+        place = f"{model}, not downloaded: the first run fetches it"
+        if model in KNOWN:
+            return place
+    if not (kind := class_named(model)).startswith("StableDiffusion3"):
+        check_family(kind)
+    return place
+
+
+def _device(chosen: DiffusionSection) -> str:
+    placement = _placement(chosen)
+    import torch
+
+    name = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else "no GPU is used"
+    return f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
+
+
+def _memory(chosen: DiffusionSection) -> Finding:
+    """Needed against free; where the device cannot be used, what a machine that can would need."""
+    from ...tools.diffusion.memory import check_memory, memory_needed, memory_there, model_size
+
+    source = EMBEDDED_DIFFUSION if chosen.model is None else chosen.model
+    try:
+        model_size(source)
+    except ModelError as error:
+        return Finding(topic="memory", status="warning", text=str(error))
+    try:
+        placement = _placement(chosen)
+    except DetailScribeError:
+        placement = None
+    gpu = placement is None or placement.on_gpu
+    need = memory_needed(
+        source, placement.precision if placement else chosen.precision or "bf16", chosen.offload, chosen.t5, gpu=gpu
+    )
+    needs = f"needs about {f'{_gb(need.gpu_bytes)} of GPU memory and ' * gpu}{_gb(need.ram_bytes)} of RAM"
+    if placement is None:
+        return Finding(topic="memory", status="warning", text=f"{needs}; not here")
+    there = memory_there()
+    try:
+        check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu)
+    except ModelError as error:
+        return problem("memory", ModelError(f"{error}{_preset_that_fits(chosen, there) if gpu else ''}"))
+    gpu_bytes = there.gpu_bytes if gpu else None
+    free = "" if gpu_bytes is None else f"{_gb(gpu_bytes)} and "
+    return Finding(topic="memory", status="ok", text=f"{needs}; {free}{_gb(there.ram_bytes)} of RAM are free")
+
+
+def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:
+    """The first preset of the same model that would fit on the GPU, as advice; empty if none would."""
+    from ...tools.diffusion.memory import fits, model_size
+
+    for name, preset in PRESETS.items():
+        other = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
+        if other.model is None or other.model != chosen.model or "policy" in preset.settings.get("run", {}):
+            continue
+        if fits(model_size(other.model), other.precision or "bf16", other.offload, other.t5, there, gpu=True):
+            return f"; or use --preset {name}"
+    return ""
+
+
+def _gb(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"
+
+
+def _placement(chosen: DiffusionSection) -> "Placement":
+    """Where the model would go; ``ModelError`` or ``SettingsError`` if that cannot be here."""
+    import torch
+
+    from ...tools.diffusion import choose_placement
+
+    try:
+        placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
+    except RuntimeError as error:
+        raise ModelError(f"there is no kind of device {chosen.device!r}: use cuda, mps or cpu") from error
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not available.get(placement.device.type, lambda: True)():
+        raise ModelError(f"the device {chosen.device!r} is not there: leave diffusion.device out, or use cpu")
+    return placement

@@ -1,0 +1,191 @@
+"""Presets and baselines, as data: settings by one name, which override the defaults and nothing that the user sets."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from ...tools.errors import SettingsError
+
+EMBEDDED_DIFFUSION = Path(__file__).parents[2] / "tools" / "world" / "weights" / "diffusion"
+"""The diffusers folder inside the package."""
+EMBEDDED_STEPS = 28
+EMBEDDED_GUIDANCE = 3.0
+CHAT = {"model": "gpt-4o"}
+"""OpenAI's, which the published experiments used."""
+LARGE = "stabilityai/stable-diffusion-3.5-large"
+MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
+TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
+ONE_PART = {"offload": "model", "t5": "once", "max_batch": 1}
+"""One part at a time is on the GPU, and T5 is not kept."""
+FOUR_BITS = {"precision": "nf4", **ONE_PART}
+SD35 = {"steps": 28, "guidance": 4.5}
+"""As its publisher draws with Large; Medium wants more steps, Turbo fewer and no guidance."""
+
+
+Values = Mapping[str, Mapping[str, Any]]
+"""Settings by section."""
+Replacement = Literal["bare", "rewritten", "undecomposed", "metric"]
+"""What a baseline does to the models of a preset. bare: no decomposition and no critic; rewritten: the same, from a
+prompt that is rewritten first; undecomposed: one question for the whole picture; metric: no decomposition, and a metric
+in place of the critic."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One choice of models, with the settings that suit them."""
+
+    summary: str
+    """In a few words, for lists."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """By section."""
+    baseline: "Baseline | None" = None
+    """What stands in for some of its models, for ``PRESET+BASELINE``."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method without a part of DetailScribe, to compare with; it leaves the model that draws as it is."""
+
+    summary: str
+    """In a few words, for lists."""
+    replaces: Replacement
+    """What it does to the models of the preset."""
+    settings: Values = field(default_factory=dict[str, Mapping[str, Any]])
+    """By section; they override the preset's."""
+    policy: str | None = None
+    """Where the preset names none."""
+    asks: bool = True
+    """Whether a chat model takes part. Where none does, the preset's is left out, so that no key is needed, unless an
+    endpoint draws, which may be at the same server."""
+    metric: str = ""
+    """The name of the metric that chooses, where one does."""
+
+
+PRESETS: dict[str, Preset] = {
+    "embedded": Preset(
+        "the small models inside the package; offline, on a CPU",
+        {"run": {"steps": EMBEDDED_STEPS, "guidance": EMBEDDED_GUIDANCE}},
+    ),
+    "sd35-large": Preset(
+        "Stable Diffusion 3.5 Large in bf16, all of it on the GPU",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE}},
+    ),
+    "sd35-large-24gb": Preset(
+        "the same, one part at a time on the GPU",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **ONE_PART}},
+    ),
+    "sd35-large-12gb": Preset(
+        "the same, with denoiser and T5 in 4 bits",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **FOUR_BITS}},
+    ),
+    "sd35-large-turbo": Preset(
+        "the distilled variant: 4 steps, no guidance",
+        {"run": {"steps": 4, "guidance": 0.0}, "chat": CHAT, "diffusion": {"model": TURBO}},
+    ),
+    "sd35-medium": Preset(
+        "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU",
+        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM}},
+    ),
+    "sd35-medium-12gb": Preset(
+        "the same, one part at a time on the GPU, with denoiser and T5 in 4 bits",
+        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM, **FOUR_BITS}},
+    ),
+    "paper": Preset(
+        "the published settings: 4 bits, two fixed seeds, four refinements, the best of all",
+        {
+            "run": {"policy": "paper", **SD35},
+            "chat": CHAT,
+            "diffusion": {
+                "model": LARGE,
+                "precision": "nf4",
+                "offload": "model",
+                "max_tokens": 512,
+                "max_batch": 1,
+                "swap_pooled": False,
+            },
+        },
+    ),
+    "diffusers": Preset(
+        "any other text-to-image model of diffusers, named by --diffusion",
+        {"run": {"guidance": 3.5}, "chat": CHAT},
+    ),
+    "images-endpoint": Preset(
+        "an OpenAI-compatible images endpoint draws; it can start again but not refine",
+        {
+            "run": {"policy": "best_of_n"},
+            "chat": CHAT,
+            "diffusion": {"model": "gpt-image-1", "kind": "endpoint"},
+        },
+    ),
+    "dall-e-3": Preset(
+        "the same with DALL-E 3 of OpenAI, as published",
+        {
+            "run": {"policy": "best_of_n"},
+            "chat": CHAT,
+            "diffusion": {"model": "dall-e-3", "kind": "endpoint"},
+            "images": {"price": 0.04},
+        },
+    ),
+}
+
+BEST = re.compile(r"best-(?:of-(?P<n>[1-9]\d{0,2})-)?by-(?P<metric>.+)")
+"""Names of baselines that choose by a metric; of two seeds where no number is given."""
+ASKING = ("vqascore", "interactions", "layout", "checklist", "all_correct")
+"""Metrics that ask the chat model."""
+
+
+def _drawings(n: int) -> Values:
+    return {"run": {"policy": "best_of_n", "policy_args": {"n": n}}}
+
+
+BASELINES: dict[str, Baseline] = {
+    "base": Baseline("one drawing from the prompt as it is; nobody looks", "bare", _drawings(1), asks=False),
+    "rewrite": Baseline(
+        "one drawing from a prompt that is rewritten before anything is seen", "rewritten", _drawings(1)
+    ),
+    "refine": Baseline(
+        "refinement without decomposition: one question for the whole picture", "undecomposed", policy="single"
+    ),
+}
+"""By name; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of that name, or ``PRESET+BASELINE``; ``SettingsError`` if there is none."""
+    bare, plus, method = name.partition("+")
+    if bare not in PRESETS:
+        near = get_close_matches(bare, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SettingsError(f"no preset {bare!r}: {hint}known are {', '.join(PRESETS)}")
+    preset = PRESETS[bare]
+    if not plus:
+        return preset
+    baseline = baseline_named(method)
+    asks = baseline.asks or preset.settings.get("diffusion", {}).get("kind") == "endpoint"
+    settings = {name: values for name, values in preset.settings.items() if asks or name not in ("chat", "vision")}
+    if baseline.policy is not None:
+        settings["run"] = {"policy": baseline.policy, **settings.get("run", {})}
+    for section, values in baseline.settings.items():
+        settings[section] = {**settings.get(section, {}), **values}
+    return replace(preset, summary=f"{preset.summary}; {baseline.summary}", settings=settings, baseline=baseline)
+
+
+def baseline_named(name: str) -> Baseline:
+    """The baseline of that name; ``SettingsError`` if there is none."""
+    if best := BEST.fullmatch(name):
+        from ...tools.metrics import METRICS
+
+        metric, n = best["metric"], int(best["n"] or 2)
+        if metric not in METRICS:
+            raise SettingsError(f"no metric {metric!r} to choose by; known are {', '.join(METRICS)}")
+        summary = f"the best of {'two' if n == 2 else n} seeds by {metric}"
+        return Baseline(summary, "metric", _drawings(n), asks=metric in ASKING, metric=metric)
+    if name not in BASELINES:
+        near = get_close_matches(name, BASELINES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        known = f"{', '.join(BASELINES)}, best-by-METRIC and best-of-N-by-METRIC"
+        raise SettingsError(f"no baseline {name!r}: {hint}known are {known}")
+    return BASELINES[name]

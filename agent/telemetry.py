@@ -1,0 +1,339 @@
+"""A run as OpenTelemetry spans with OpenInference attributes, from its trace or while it goes on (extra ``otel``).
+
+Attributes have the names of OpenInference where it has one (https://github.com/Arize-ai/openinference,
+spec/semantic_conventions.md), else they begin with ``detailscribe.``. Images are references into the run folder:
+no attribute ever holds a pixel.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from ..state import Change, Critique, Decision, Exchange, ImageRecord
+from ..tools.errors import DetailScribeError, SettingsError
+from .records import events
+from .records.events import Event
+from .records.reader import RecordedRun, read_run
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.context import Context, attach, detach
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+    from opentelemetry.trace import Span, Status, StatusCode
+except ModuleNotFoundError as error:
+    raise SettingsError("spans need OpenTelemetry: pip install 'detailscribe[otel]'") from error
+
+__all__ = ["ExportError", "Telemetry", "export_run", "spans_of"]
+
+Attributes = dict[str, str | bool | int | float | Sequence[str]]
+
+Node = tuple[events.NodeStarted, Span]
+"""A node that is at work."""
+
+KIND, SESSION = "openinference.span.kind", "session.id"
+INPUT, OUTPUT = "input.value", "output.value"
+CONTENT = "message.contents.0.message_content"
+
+
+class ExportError(DetailScribeError):
+    """A collector did not take the spans."""
+
+
+@dataclass
+class _Run:
+    """A run whose end was not reported yet."""
+
+    span: Span
+    seen: datetime
+    """Time of its last event."""
+    nodes: dict[str, tuple[events.NodeStarted, Span]] = field(
+        default_factory=dict[str, tuple[events.NodeStarted, Span]]
+    )
+    """By LangGraph's id of the task."""
+    images: dict[str, str] = field(default_factory=dict[str, str])
+    """References of its images, by id."""
+
+    def above(self, event: Event) -> tuple[Span, datetime]:
+        """The node that an event comes from, and when it began; the run where none is at work for it."""
+        for started, span in self.nodes.values():
+            if started.node == event.node and started.image in (None, event.image):
+                return span, started.time
+        return self.span, event.time
+
+
+class Telemetry:
+    """Turns each event it is called with into spans: give it to ``run`` as ``on_event``, or feed it a trace.
+
+    Runs may come mixed. A span ends when its event comes, so that a collector sees a long run grow; the span of
+    a run itself comes last, and lies under the caller's current span if there is one. The spans of a run that failed
+    or was killed are ended by ``close``, or at the end of the ``with`` block.
+
+    Args:
+        provider: Where spans go; the application's own unless given.
+        images: Put before the references of images, such as ``https://host/runs/fox/``.
+    """
+
+    def __init__(self, provider: trace.TracerProvider | None = None, *, images: str = "") -> None:
+        self._tracer = trace.get_tracer("detailscribe", tracer_provider=provider)
+        self._images = images
+        self._runs: dict[str, _Run] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take one event of any run."""
+        if isinstance(event, events.Denoising):
+            return
+        if event.run not in self._runs:  # it begins, or a second process goes on with it
+            said: dict[str, Any] = {KIND: "AGENT"}
+            if isinstance(event, events.RunStarted):
+                said |= {INPUT: event.prompt, "detailscribe.seed": event.seed, "detailscribe.policy": event.policy}
+                said |= {"detailscribe.budget": event.budget.model_dump_json(exclude_none=True)}
+            self._runs[event.run] = _Run(self._span("detailscribe", None, event.time, event, said), event.time)
+        run = self._runs[event.run]
+        run.seen = event.time
+        match event:
+            case events.NodeStarted():
+                name = " ".join(filter(None, (event.node or "node", event.image)))
+                said = {KIND: "CHAIN", "detailscribe.round": event.round, "detailscribe.image": event.image}
+                span = self._span(name, run.span, event.time, event, said)
+                run.nodes[event.task] = (event, span)
+            case events.NodeFinished() if event.task in run.nodes:
+                run.nodes.pop(event.task)[1].end(_nanoseconds(event.time))
+            case events.Failed():
+                self._fail(run, event)
+            case events.RunFinished():
+                best = None if event.image is None else run.images.get(event.image, event.image)
+                spend = {f"detailscribe.spend.{name}": value for name, value in event.spend.model_dump().items()}
+                found = {OUTPUT: best, "detailscribe.best": event.image, "detailscribe.stop": event.stop}
+                run.span.set_attributes(_known(found | spend | {"llm.cost.total": event.spend.money}))
+                run.span.set_status(Status(StatusCode.OK))
+                self._end(event.run, event.time)
+            case _:
+                self._work(run, event)
+
+    def close(self) -> None:
+        """End what has no end: runs that failed, were killed, or still go on, each at its last event."""
+        for name, run in list(self._runs.items()):
+            run.span.set_attribute("detailscribe.unfinished", True)
+            self._end(name, run.seen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self, run: _Run, event: Event) -> None:
+        """What is a span of its own, begun and ended at once, under the node that is at work for it.
+
+        The calls of models below it lie one after another, the last of which ends with the event: a trace holds how
+        long each took, and not when.
+        """
+        name, said, exchanges = "", dict[str, Any](), tuple[Exchange, ...]()
+        above, start = run.above(event)
+        match event:
+            case events.ImageMade(record=made):
+                run.images[made.id] = url = self._images + made.path
+                name, said = f"draw {made.id}", of_image(made, url)
+                start = max(start, event.time - timedelta(seconds=made.seconds + made.waited))
+            case events.Critiqued(critique=look):
+                name, exchanges = f"look at {look.image}", look.exchanges
+                said = of_critique(look, event.change, run.images.get(look.image))
+            case events.Compared(comparison=pair):
+                name, exchanges = f"compare {pair.first}, {pair.second}", pair.exchanges
+                said = {KIND: "EVALUATOR", INPUT: f"{pair.first} or {pair.second}", OUTPUT: pair.better or "equal"}
+                said |= {"detailscribe.reason": pair.reason}
+            case events.Decided(decision=decision):
+                name, above, start, said = f"decide {decision.image}", run.span, event.time, of_decision(decision)
+            case events.PromptDecomposed():
+                exchanges = event.concepts.exchanges
+            case events.Advised():
+                exchanges = event.advice.exchanges
+            case _:
+                return
+        if name:
+            above = self._span(name, above, start, event, said)
+            above.end(_nanoseconds(event.time))
+        end = event.time
+        for exchange in reversed(exchanges):
+            start = end - timedelta(seconds=exchange.seconds)
+            self._span(f"ask {exchange.model}", above, start, event, of_exchange(exchange)).end(_nanoseconds(end))
+            end = start
+
+    def _span(self, name: str, above: Span | None, start: datetime, event: Event, said: Mapping[str, Any]) -> Span:
+        context = None if above is None else trace.set_span_in_context(above)
+        attributes = _known(said) | {SESSION: event.run}
+        return self._tracer.start_span(name, context, attributes=attributes, start_time=_nanoseconds(start))
+
+    def _fail(self, run: _Run, event: events.Failed) -> None:
+        _, node = run.nodes.pop(event.task or "", (None, None))
+        for span in filter(None, (run.span, node)):
+            said = {"exception.type": event.error, "exception.message": event.message}
+            span.add_event("exception", said, _nanoseconds(event.time))
+            span.set_status(Status(StatusCode.ERROR, f"{event.error}: {event.message}"))
+        if node is not None:
+            node.end(_nanoseconds(event.time))
+
+    def _end(self, name: str, time: datetime) -> None:
+        run = self._runs.pop(name)
+        for _, node in run.nodes.values():
+            node.end(_nanoseconds(time))
+        run.span.end(_nanoseconds(time))
+
+
+def _nanoseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1_000_000) * 1000
+
+
+class _SameEachTime(IdGenerator):
+    """Ids that follow from the run, so that a run sent twice is one trace and not two."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._spans = 0
+
+    def generate_trace_id(self) -> int:
+        return int.from_bytes(sha256(self._run.encode()).digest()[:16])
+
+    def generate_span_id(self) -> int:
+        self._spans += 1
+        return int.from_bytes(sha256(f"{self._run} {self._spans}".encode()).digest()[:8])
+
+
+def spans_of(run: RecordedRun, *, images: str = "") -> tuple[ReadableSpan, ...]:
+    """Every span of a recorded run, the same each time; see ``Telemetry`` for ``images``."""
+    kept = InMemorySpanExporter()
+    resource = Resource({"service.name": "detailscribe"})
+    provider = TracerProvider(id_generator=_SameEachTime(run.run), resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    alone = attach(Context())  # the run was not part of the caller's current span
+    try:
+        with Telemetry(provider, images=images) as telemetry:
+            for event in run.events:
+                telemetry(event)
+    finally:
+        detach(alone)
+    return kept.get_finished_spans()
+
+
+def export_run(
+    folder: Path | str, endpoint: str | None = None, *, images: str = "", exporter: SpanExporter | None = None
+) -> int:
+    """Send the run in ``folder`` to a collector, and return how many spans it was.
+
+    Args:
+        folder: The run folder.
+        endpoint: URL of OTLP over HTTP; by default what OpenTelemetry's environment variables say, or this machine.
+        images: Put before the references of images.
+        exporter: In place of OTLP over HTTP.
+
+    Raises:
+        TraceError: it is no run folder.
+        ExportError: the collector did not take them.
+    """
+    spans = spans_of(read_run(folder), images=images)
+    if exporter is None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        exporter = OTLPSpanExporter(endpoint=endpoint)
+    try:
+        taken = exporter.export(spans) is SpanExportResult.SUCCESS
+    finally:
+        exporter.shutdown()
+    if not taken:
+        host = urlsplit(endpoint or "").netloc.rpartition("@")[2]  # without a password
+        where = host or "the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT, or of this machine"
+        raise ExportError(f"no collector took the spans at {where}; start one, or name it with --endpoint")
+    return len(spans)
+
+
+def of_image(image: ImageRecord, url: str) -> dict[str, Any]:
+    """How an image was made; ``url`` is its reference."""
+    shown = {"origin", "parent", "seed", "steps", "start_step", "stop_step", "operator", "guidance"}
+    return {
+        KIND: "TOOL",
+        INPUT: image.prompt,
+        OUTPUT: url,
+        "tool.name": image.model,
+        "tool.parameters": _json(image.model_dump(include=shown, exclude_none=True)),
+        f"llm.output_messages.0.{CONTENT}.type": "image",
+        f"llm.output_messages.0.{CONTENT}.image.image.url": url,
+        "detailscribe.image": image.id,
+        "detailscribe.evaluations": image.evaluations,
+        "detailscribe.seconds": image.seconds,
+        "detailscribe.waited": image.waited,
+        "llm.cost.total": image.money,
+    }
+
+
+def of_critique(critique: Critique, change: Change | None, url: str | None) -> dict[str, Any]:
+    """What the critic found on an image, and what changed in its checks against the parent."""
+    verdicts = {
+        v.check: v.model_dump(include={"answer", "probability", "reason", "evidence"}, exclude_none=True)
+        for v in critique.verdicts
+    }
+    return {
+        KIND: "EVALUATOR",
+        INPUT: url,
+        f"llm.input_messages.0.{CONTENT}.type": url and "image",
+        f"llm.input_messages.0.{CONTENT}.image.image.url": url,
+        OUTPUT: _json(verdicts),
+        "output.mime_type": "application/json",
+        "detailscribe.image": critique.image,
+        "detailscribe.passed": critique.passed,
+        "detailscribe.checks": len(critique.verdicts),
+        "detailscribe.score": critique.score,
+        "detailscribe.refined_prompt": critique.refined_prompt,
+        "detailscribe.fixed": change and change.fixed,
+        "detailscribe.broken": change and change.broken,
+    }
+
+
+def of_decision(decision: Decision) -> dict[str, Any]:
+    """What the policy decided about an image, and why."""
+    parameters = decision.model_dump(mode="json", exclude={"image", "action", "rule", "reason"}, exclude_defaults=True)
+    return {
+        KIND: "CHAIN",
+        INPUT: decision.image,
+        OUTPUT: f"{decision.action}: {decision.reason}",
+        "detailscribe.image": decision.image,
+        "detailscribe.action": decision.action,
+        "detailscribe.rule": decision.rule,
+        "detailscribe.parameters": _json(parameters) if parameters else None,
+    }
+
+
+def of_exchange(exchange: Exchange) -> dict[str, Any]:
+    """One call of a model: the words both ways, images by reference."""
+    return {
+        KIND: "LLM",
+        "llm.model_name": exchange.model,
+        INPUT: exchange.prompt,
+        OUTPUT: exchange.reply,
+        "llm.input_messages.0.message.role": "user",
+        "llm.input_messages.0.message.content": exchange.prompt,
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.content": exchange.reply,
+        "llm.token_count.prompt": exchange.prompt_tokens,
+        "llm.token_count.completion": exchange.reply_tokens,
+        "llm.token_count.total": exchange.prompt_tokens + exchange.reply_tokens,
+        "llm.cost.total": exchange.money,
+        "detailscribe.cached": exchange.cached,
+    }
+
+
+def _known(said: Mapping[str, Any]) -> Attributes:
+    """Without what is not known, which OpenTelemetry refuses."""
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

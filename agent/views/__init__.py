@@ -1,0 +1,1 @@
+"""What shows runs: terminal, report, gallery. It reads runs; no run needs it."""

@@ -1,0 +1,92 @@
+"""A person asked in the terminal: each image with its checks and what is proposed, one key for what to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...state import Decision, ImageRecord, Population
+from ...tools.errors import Interrupted
+from ...tools.files import Store
+from ...tools.text import plain
+from ..blocking import ctrl_c_at_once
+from ..graph.person import RULE, Question
+from ..policies import refine_anew, reseed, stop
+
+KEYS = "Enter as proposed, r refine, n new seed, s stop, w own words"
+"""What may be answered about an image."""
+
+
+@dataclass(frozen=True)
+class TerminalAsker:
+    """An ``ask`` for ``run``: shows and reads lines of text.
+
+    >>> run("a cat holding an umbrella", ask=TerminalAsker())  # doctest: +SKIP
+    """
+
+    say: Callable[[str], object] = lambda line: print(plain(line))
+    """Prints a line."""
+    read: Callable[[str], str] = input
+    """Shows the question and returns the answer, a line."""
+    show: Callable[[Path], object] = lambda path: None
+    """Draws a picture, where that can be done."""
+
+    def __call__(self, question: Question) -> list[Decision]:
+        """One decision for each image that waits.
+
+        Raises:
+            EOFError: nobody is there to answer.
+            Interrupted: Ctrl-C was the answer.
+        """
+        self.say(f"round {question.population.round}: decide about {len(question.proposed)}; {KEYS}")
+        try:
+            with ctrl_c_at_once():
+                return [self._decide(question, decision) for decision in question.proposed]
+        except KeyboardInterrupt as pressed:
+            raise Interrupted(
+                f"stopped at the question; go on with: detailscribe resume {question.folder}"
+            ) from pressed
+
+    def _decide(self, question: Question, proposed: Decision) -> Decision:
+        population, image = question.population, question.population.images[proposed.image]
+        look = population.critiques[image.id]
+        path = Store(question.folder).path(image.path)
+        self.say(f"{image.id}  {path}")
+        self.show(path)
+        self.say(f"  {look.passed} of {len(look.verdicts)} checks pass")
+        for verdict in look.verdicts:
+            if verdict.answer != "pass":
+                self.say(f"  {verdict.answer}: {population.concepts.check(verdict.check).question}")
+        if image.id in question.earlier:
+            self.say(f"  you said before: {question.earlier[image.id].action}")
+        self.say(f"  proposed: {proposed.action} ({proposed.rule}): {proposed.reason}")
+        while True:
+            key = self.read(f"{image.id} > ").strip().lower()
+            decision = self._meant(key, proposed, population, image)
+            if decision is not None:
+                return decision
+            self.say(f"  {key!r} is none of: {KEYS}")
+
+    def _meant(self, key: str, proposed: Decision, population: Population, image: ImageRecord) -> Decision | None:
+        reason = "a person decided so"
+        match key:
+            case "":
+                return proposed
+            case "r":
+                return _refined(population, image, reason)
+            case "n":
+                return reseed(population, image, RULE, reason)
+            case "s":
+                return stop(image, RULE, reason)
+            case "w":
+                words = self.read("  words to draw from > ").strip()
+                meant = _refined(population, image, reason)
+                attempts = tuple(attempt.model_copy(update={"prompt": words}) for attempt in meant.attempts)
+                return meant.model_copy(update={"attempts": attempts}) if words else meant
+            case _:
+                return None
+
+
+def _refined(population: Population, image: ImageRecord, reason: str) -> Decision:
+    """A refinement that was not tried before: from a seventh of the schedule on, or from earlier."""
+    start = round(image.steps / 7)
+    return refine_anew(population, image, RULE, reason, source=image, operator="inject", start_step=start)

@@ -1,0 +1,195 @@
+"""Where things stand on a run's page: the images in the tree of descent, and the seconds on the timeline."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...state import ImageRecord
+from ..records.events import Event, NodeFinished, NodeStarted, RunStarted
+from ..records.sittings import clock_of, sittings
+from .words import WORK, duration
+
+TILE, CAPTION = 96, 44
+"""Pixels; side of a thumbnail, and height of the name below it."""
+COLUMN, LANE, TOP = 158, 166, 32
+"""Pixels from one round to the next, from one lane to the next, and above the first lane for the rounds' names."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of the tree."""
+
+    column: int
+    lane: int
+
+    @property
+    def left(self) -> int:
+        """Pixels."""
+        return self.column * COLUMN
+
+    @property
+    def top(self) -> int:
+        """Pixels."""
+        return TOP + self.lane * LANE
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The family tree: a column for each round, a lane for each line of descent."""
+
+    places: dict[str, Place]
+    """By image id."""
+    columns: tuple[tuple[int, int], ...]
+    """Round and left edge in pixels."""
+    curves: tuple[str, ...]
+    """SVG path data, from parents to children."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+
+
+def lay_out(images: Sequence[ImageRecord]) -> Tree:
+    """Children keep their parent's lane where they can; no curve runs behind another image's picture."""
+    rounds = {number: column for column, number in enumerate(sorted({i.round for i in images}))}
+    places: dict[str, Place] = {}
+    taken: set[Place] = set()
+    for image in sorted(images, key=lambda i: i.round):
+        column = rounds[image.round]
+        parent = places.get(image.parent) if image.parent else None
+        crossed = range(min(column, parent.column + 1) if parent else column, column + 1)
+        free = [lane for lane in range(len(images)) if all(Place(c, lane) not in taken for c in crossed)]
+        wanted = parent.lane if parent else 0
+        lane = min(free, key=lambda lane: (abs(lane - wanted), -lane))
+        places[image.id] = Place(column, lane)
+        taken |= {Place(c, lane) for c in crossed}
+    return Tree(
+        places=places,
+        columns=tuple((number, column * COLUMN) for number, column in rounds.items()),
+        curves=tuple(_curve(places[i.parent], places[i.id]) for i in images if i.parent in places),
+        width=(len(rounds) - 1) * COLUMN + TILE,
+        height=max(p.top for p in places.values()) + TILE + CAPTION,
+    )
+
+
+def _curve(parent: Place, child: Place) -> str:
+    """From the parent's right edge into the child's lane within one gap, then straight to the child."""
+    x, y = parent.left + TILE, parent.top + TILE // 2
+    end_x, end_y = child.left, child.top + TILE // 2
+    bend, middle = x + COLUMN - TILE, x + (COLUMN - TILE) // 2
+    return f"M{x} {y}C{middle} {y} {middle} {end_y} {bend} {end_y}H{end_x}"
+
+
+Kind = Literal["denoiser", "critic", "loading", "waiting"]
+"""denoiser: it worked; critic: it looked; loading: a process read models before its first node; waiting: all else."""
+
+KINDS: dict[str, Kind] = {"generate": "denoiser", "refine": "denoiser", "critique": "critic", "": "loading"}
+"""By node; other nodes wait. The one without a name is the loading of models."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One piece of work on the common axis."""
+
+    work: str
+    """What was done, in words."""
+    image: str | None
+    """Id of the image that it made."""
+    kind: Kind
+    left: float
+    """Where it begins, in percent of the whole."""
+    width: float
+    """In percent of the whole."""
+    words: str
+    """Its seconds, and how many of them it waited for other images."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of all seconds."""
+
+    kind: Kind
+    percent: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The whole run on one axis, without the time in which no process worked on it."""
+
+    total: str
+    bars: tuple[Bar, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class _Span:
+    node: str
+    """Empty for the loading of models."""
+    image: str | None
+    start: float
+    """Seconds of work after the run began."""
+    end: float
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS.get(self.node, "waiting")
+
+
+def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> Timeline | None:
+    """The timeline of a trace; None where there is none, or no node was begun."""
+    began = next((n for n, e in enumerate(events) if isinstance(e, RunStarted)), len(events))
+    spans = list(_spans(events[began:]))
+    total = max((s.end for s in spans if s.node), default=0.0)
+    if not total:
+        return None
+    made = {i.id: i for i in images}
+    drawing = _covered(s for s in spans if s.kind == "denoiser")
+    seconds: dict[Kind, float] = {
+        "denoiser": min(sum(i.seconds for i in made.values()), drawing),
+        "critic": _covered(s for s in spans if s.kind == "critic"),
+        "loading": sum(s.end - s.start for s in spans if s.kind == "loading"),
+    }
+    seconds["waiting"] = max(0.0, total - sum(seconds.values()))
+    return Timeline(
+        total=duration(total),
+        bars=tuple(_bar(s, made.get(s.image or ""), total) for s in spans),
+        parts=tuple(Part(kind, 100 * s / total, duration(s)) for kind, s in seconds.items()),
+    )
+
+
+def _spans(events: Sequence[Event]) -> Iterable[_Span]:
+    """Every piece of work that was begun, in the order of its beginning; without an end it lasts as its process did."""
+    if not events:
+        return
+    clock = clock_of(events)
+    for process in sittings(events):
+        ends = {e.task: e.time for e in process if isinstance(e, NodeFinished)}
+        begun = [e for e in process if isinstance(e, NodeStarted)]
+        if begun:
+            yield _Span("", None, clock.seconds(process[0].time), clock.seconds(begun[0].time))
+        for e in begun:
+            end = ends.get(e.task, process[-1].time)
+            yield _Span(e.node or "node", e.image, clock.seconds(e.time), clock.seconds(end))
+
+
+def _bar(span: _Span, image: ImageRecord | None, total: float) -> Bar:
+    seconds = span.end - span.start
+    waited = "" if image is None or image.waited < 0.01 else f", of which {duration(image.waited)} waiting"
+    return Bar(
+        work=WORK.get(span.node, span.node) or "loading models",
+        image=span.image,
+        kind=span.kind,
+        left=100 * span.start / total,
+        width=100 * seconds / total,
+        words=duration(seconds) + waited,
+    )
+
+
+def _covered(spans: Iterable[_Span]) -> float:
+    """Seconds in which at least one of them went on."""
+    covered, reached = 0.0, 0.0
+    for span in sorted(spans, key=lambda s: s.start):
+        covered += max(0.0, span.end - max(span.start, reached))
+        reached = max(reached, span.end)
+    return covered

@@ -1,0 +1,114 @@
+"""Many runs as one page: a table and gallery to sort and filter, with its pictures as files beside it."""
+
+import re
+from hashlib import sha256
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ...tools.files import Store
+from ..records.events import TraceError
+from ..records.reader import EVENTS, RecordedRun, read_run
+from .pages import SMALL, THUMBNAIL, filled, shrunk
+from .words import duration
+
+PICTURES = "thumbnails"
+"""The folder beside the page."""
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Every run folder in a folder, at any depth, in the order of their names."""
+    return sorted(path.parent for path in folder.rglob(EVENTS))
+
+
+def write_collection(folder: Path, out: Path | None = None) -> Path:
+    """Write a page of every run in ``folder`` and return its path; a run that cannot be read is a row that says so.
+
+    Args:
+        folder: Of the runs.
+        out: The file to write, with ``thumbnails`` beside it; ``report.html`` in ``folder`` unless given.
+
+    Raises:
+        TraceError: there is no run in the folder, or the page or a picture cannot be written, such as through a link
+            that leads out of the page's folder.
+    """
+    found = runs_in(folder)
+    if not found:
+        raise TraceError(f"there is no run in {folder}: name a run folder, or one that holds run folders")
+    page = out or folder / "report.html"
+    beside = Store(page.parent)
+    try:
+        rows = [_row(run, beside) for run in found]
+        html = filled(
+            "collection",
+            title=folder.resolve().name,
+            rows=rows,
+            states=sorted({r["state"] for r in rows}),
+            policies=sorted({r["policy"] for r in rows}),
+            money=any(r["money"] for r in rows),
+        )
+        return beside.path(beside.write(page.name, html.encode()))
+    except (OSError, ValueError) as error:
+        raise TraceError(f"the page {page} cannot be written: {error}") from error
+
+
+def _row(folder: Path, beside: Store) -> dict[str, Any]:
+    """What the template shows of one run; ``share`` is what it sorts by, -1 where nothing was looked at."""
+    place = relpath(folder, beside.root)
+    row: dict[str, Any] = {
+        "folder": place,
+        "link": quote(place),
+        "state": "unreadable",
+        "share": -1.0,
+        "thumbnail": None,
+    }
+    row |= dict.fromkeys(("policy", "stop", "time"), "")
+    row |= dict.fromkeys(("passed", "checks", "images", "rounds", "evaluations", "seconds", "money"), 0)
+    try:
+        run = read_run(folder)
+    except TraceError as error:
+        return row | {"prompt": str(error)}
+    look = run.critiques.get(run.best.id) if run.best else None
+    if look is not None:
+        row |= {"passed": look.passed, "checks": len(look.verdicts)}
+        row |= {"share": look.score} if look.verdicts else {}
+    passes = look is not None and look.all_pass
+    return row | {
+        "link": quote(f"{place}/report.html" if (folder / "report.html").exists() else f"{place}/"),
+        "prompt": run.prompt,
+        "state": run.status if run.status != "finished" else "all pass" if passes else "some fail",
+        # ``Adaptive`` of ``Adaptive(images=2)``.
+        "policy": re.split(r"[(<\s]", run.started.policy.strip(), maxsplit=1)[0] or run.started.policy[:40],
+        "stop": run.stop or (run.error.error if run.error else ""),
+        "images": len(run.images),
+        "rounds": max((i.round for i in run.images.values()), default=0),
+        "evaluations": run.spend.evaluations,
+        "seconds": run.spend.seconds,
+        "time": duration(run.spend.seconds),
+        "money": run.spend.money,
+        "thumbnail": _thumbnail(run, beside),
+    }
+
+
+def _thumbnail(run: RecordedRun, beside: Store) -> dict[str, Any] | None:
+    """The best image, small, written under the hash of what it shows, so that a second report writes none again.
+
+    None where it is missing or damaged, or its path leads outside the run folder.
+    """
+    image = run.best or next(iter(run.images.values()), None)
+    if image is None:
+        return None
+    crisp = max(image.width, image.height) <= SMALL
+    try:
+        png = Store(run.folder).read(image.path)
+    except (OSError, ValueError):
+        return None
+    source = f"{PICTURES}/{sha256(png).hexdigest()[:24]}.{'png' if crisp else 'jpg'}"
+    if not beside.path(source).exists():
+        try:
+            small = png if crisp else shrunk(png, 2 * THUMBNAIL)
+        except ValueError:
+            return None
+        beside.write(source, small)
+    return {"source": source, "width": image.width, "height": image.height, "crisp": crisp}

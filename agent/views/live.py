@@ -1,0 +1,257 @@
+"""Runs while they go on, one or a whole batch: bars and tables where the terminal draws them, else plain lines."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as RichLive
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..records.events import (
+    Advised,
+    Compared,
+    Critiqued,
+    Decided,
+    Denoising,
+    Event,
+    Failed,
+    ImageMade,
+    NodeStarted,
+    Resumed,
+    RunFinished,
+    RunStarted,
+)
+from .words import WORK, advised, compared, dollars, duration
+
+if TYPE_CHECKING:
+    from ..records.outcome import Run
+    from ..records.rows import Progress as BatchProgress
+    from ..records.rows import Row, Tally
+
+SHOWN = 16
+"""Runs of a batch in flight that have a line of their own."""
+
+
+class Live:
+    """Shows the events of a run as they happen; given as ``on_event``."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal or console.is_dumb_terminal,
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._made = set[str]()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Without the bars, so that a person can be asked."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Denoising):
+            self._step(event.image or "", event)
+            return
+        if isinstance(event, ImageMade):
+            self._made.add(event.record.id)
+            if event.record.id in self._bars:
+                self._progress.remove_task(self._bars.pop(event.record.id))
+                self._progress.refresh()
+        line = sentence(event)
+        if line is not None:
+            self.console.print(Text(line), soft_wrap=True)
+
+    def _step(self, image: str, event: Denoising) -> None:
+        if image in self._made:  # its last steps may be reported after the image
+            return
+        if image not in self._bars:
+            self._bars[image] = self._progress.add_task(f"denoising {image}", total=event.steps)
+        self._progress.update(self._bars[image], completed=event.done)
+
+
+def sentence(event: Event) -> str | None:
+    """An event in one line; None for those that a person need not see."""
+    place = "" if event.round is None else f"round {event.round}  "
+    match event:
+        case RunStarted():
+            return f"prompt   {event.prompt}"
+        case Resumed():
+            return f"going on with {event.run}"
+        case NodeStarted():
+            made = f" {event.image}" if event.node in ("generate", "refine") else ""
+            return f"{place}{WORK.get(event.node or '', event.node)}{made}"
+        case Critiqued(critique=look, change=change):
+            changed = "" if change is None else f"; {len(change.fixed)} fixed, {len(change.broken)} broken"
+            return f"{place}{event.image}: {look.passed} of {len(look.verdicts)} checks pass{changed}"
+        case Advised():
+            return f"{place}advice: {advised(event.advice)}"
+        case Compared():
+            return f"{place}compared {compared(event.comparison)}"
+        case Decided(decision=decision):
+            return f"{place}{event.image}: {decision.action} ({decision.rule}): {decision.reason}"
+        case Failed(interrupted=False):
+            return f"{place}{event.node or 'run'} failed: {event.error}"
+        case _:
+            return None
+
+
+def summary(run: "Run") -> Table:
+    """The images of a run, one a row, the best one marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "image", "origin", "from", "checks", "decision", "rule"):
+        table.add_column(heading, no_wrap=True)
+    for image in run.images:
+        record, look, decision = image.record, image.critique, image.decision
+        star, checks = "*" if record == run.result.best else "", f"{look.passed}/{len(look.verdicts)}"
+        cells = (star, record.id, record.origin, record.parent or "", checks, decision.action, decision.rule)
+        table.add_row(*map(Text, cells))
+    return table
+
+
+class BatchLive:
+    """Shows how far a batch is: a table on a terminal, elsewhere a line for each prompt.
+
+    ``on_event`` and ``on_progress`` are given to ``run_batch``.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._draws = console.is_terminal and not console.is_dumb_terminal
+        self._running: dict[str, str] = {}
+        self._progress: BatchProgress | None = None
+        self._began, self._noted, self._evaluations = clock(), 0, 0
+        self._live = RichLive(console=console, get_renderable=self._table, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        if self._draws:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._draws:
+            self._live.stop()
+
+    def on_event(self, event: Event) -> None:
+        """Follow what each run in flight does."""
+        match event:
+            case ImageMade():
+                self._evaluations += event.record.evaluations
+            case RunFinished() | Failed():
+                self._running.pop(event.run, None)
+            case RunStarted():
+                self._running[event.run] = "begins"
+            case NodeStarted():
+                place = "" if event.round is None else f"round {event.round}: "
+                self._running[event.run] = f"{place}{WORK.get(event.node or '', event.node)}"
+            case Denoising():
+                self._running[event.run] = f"denoising {event.image}, step {event.done} of {event.steps}"
+            case _:
+                pass
+
+    def on_progress(self, progress: "BatchProgress", row: "Row | None") -> None:
+        """Follow the rows."""
+        self._progress = progress
+        if row is None:
+            self._began = self._clock()
+            known = progress.prompts - progress.left
+            before = f", {known} of them before this start" if known else ""
+            self._print(f"{progress.prompts} prompts{before}; folder {progress.folder}")
+            return
+        self._noted += 1
+        self._running.pop(PurePosixPath(row.run or "").name, None)
+        if not self._draws or row.status == "failed":
+            self._print(f"{progress.tally.rows:>{len(str(progress.prompts))}}/{progress.prompts}  {row_in_words(row)}")
+
+    @property
+    def seconds(self) -> float:
+        """Since the first run could begin."""
+        return self._clock() - self._began
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the last row, at the pace so far; None before the first."""
+        if self._progress is None or not self._noted:
+            return None
+        return self.seconds / self._noted * (self._progress.left - self._noted)
+
+    @property
+    def way_on(self) -> str | None:
+        """How to go on after a stop; None where nothing is there to go on from."""
+        if self._progress is None or not self._progress.tally.rows:
+            return None
+        rows, folder = self._progress.tally.rows, self._progress.folder
+        return f"{rows} of {self._progress.prompts} prompts have a row; the same command with --out {folder} goes on"
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+
+    def _table(self) -> RenderableType:
+        if self._progress is None:
+            return Text("reading the prompts")
+        tally, remaining = self._progress.tally, self.remaining
+        cells = {
+            "prompts": f"{tally.rows}/{self._progress.prompts}",
+            "done": str(tally.done),
+            "failed": str(tally.failed),
+            "running": str(len(self._running)),
+            "all correct": _share(tally),
+            "images": str(tally.images),
+            "evaluations/s": f"{self._evaluations / self.seconds:.0f}" if self.seconds > 0 else "0",
+            "left": "-" if remaining is None else duration(remaining, rough=True),
+        }
+        totals = Table(box=None, pad_edge=False, header_style="bold")
+        for name in cells:
+            totals.add_column(name, no_wrap=True, justify="right")
+        totals.add_row(*map(Text, cells.values()))
+        running = Table(box=None, pad_edge=False, show_header=False)
+        running.add_column(no_wrap=True)
+        running.add_column(no_wrap=True, style="dim")
+        for name, doing in list(self._running.items())[:SHOWN]:
+            running.add_row(Text(name), Text(doing))
+        return Group(totals, Text(), running)
+
+
+def row_in_words(row: "Row") -> str:
+    """A row of a batch in one line."""
+    if row.status == "failed":
+        return f"failed  {row.id}  {row.error}: {row.message}"
+    images = row.spend.images if row.spend else 0
+    return (
+        f"done    {row.id}  {row.passed} of {row.checks} checks pass  {images} images  {row.seconds:.1f} s  {row.stop}"
+    )
+
+
+def tally_in_words(tally: "Tally") -> str:
+    """All rows of a batch in one line."""
+    spent = f"{tally.images} images, {tally.evaluations} evaluations"
+    spent += f", {tally.tokens} tokens" * bool(tally.tokens) + f", ${dollars(tally.money)}" * bool(tally.money)
+    return f"{tally.rows} prompts: {tally.done} done, {tally.failed} failed; all correct {_share(tally)}; {spent}"
+
+
+def _share(tally: "Tally") -> str:
+    """Of the runs that came to their end, those whose best image passes every check."""
+    return "-" if tally.share_correct is None else f"{100 * tally.share_correct:.1f}%"

@@ -1,0 +1,101 @@
+"""What every HTML page needs: templates, one script that alone may run, and pictures no larger than they are shown."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...state import ImageRecord
+from ...tools.files import Store
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from PIL.Image import Image
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Of pictures that are decoded; other decoders are not trusted with the files of a stranger."""
+SMALL = 256
+"""Pixels; up to this side a picture is embedded as it is everywhere, and enlarged with hard edges."""
+CARD = 768
+"""Pixels; the longer side of a larger picture on its card."""
+THUMBNAIL = 192
+"""Pixels; the longer side of a larger picture's thumbnail."""
+
+
+def filled(name: str, **values: Any) -> str:
+    """A page of the templates: ``name.html.jinja`` with ``name.js`` inlined, which alone may run."""
+    from markupsafe import Markup  # not needed to import the package
+
+    script = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+    digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
+    template = _environment().get_template(f"{name}.html.jinja")
+    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
+
+
+@cache
+def _environment() -> "Environment":
+    """Kept with the templates that it has compiled, which takes longer than to fill one."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture in the three sizes of the page, as data URLs."""
+
+    full: str
+    """The PNG of the run folder, byte for byte."""
+    card: str
+    thumbnail: str
+    crisp: bool
+    """Whether it is so small that enlarging it should keep its pixels visible."""
+
+
+def picture(image: ImageRecord, store: Store) -> Picture:
+    """The picture of an image.
+
+    Raises:
+        FileNotFoundError: its file is missing.
+        ValueError: its path leads outside the run folder.
+    """
+    png = store.read(image.path)
+    full = _data_url("image/png", png)
+    if max(image.width, image.height) <= SMALL:
+        return Picture(full=full, card=full, thumbnail=full, crisp=True)
+    card, thumbnail = (_data_url("image/jpeg", shrunk(png, side)) for side in (CARD, THUMBNAIL))
+    return Picture(full=full, card=card, thumbnail=thumbnail, crisp=False)
+
+
+def decoded(data: bytes) -> "Image":
+    """A picture as RGB; ``ValueError`` where it is none, is damaged, or has more pixels than anybody would show."""
+    from PIL import Image  # not needed to import the package
+
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as opened:
+            return opened.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"a picture cannot be read: {error}") from error
+
+
+def shrunk(data: bytes, side: int) -> bytes:
+    """A JPEG of which no side is longer than ``side`` pixels."""
+    small, written = decoded(data), BytesIO()
+    small.thumbnail((side, side))
+    small.save(written, "JPEG", quality=88)
+    return written.getvalue()
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(data).decode('ascii')}"

@@ -1,0 +1,207 @@
+"""One run as one HTML page that needs nothing else: pictures, checks, decisions, cost."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...state import Budget, Change, Critique, Decision, ImageRecord, RunResult, spend_of
+from ...tools.files import Store, write_whole
+from ..policies.rules import RULES
+from ..records.events import (
+    Advised,
+    Compared,
+    Critiqued,
+    Decided,
+    Event,
+    ImageMade,
+    PromptDecomposed,
+    RunFinished,
+    RunStarted,
+    TraceError,
+)
+from ..records.reader import RecordedRun, is_run, read_run
+from .charts import TILE, Place, lay_out, timeline
+from .pages import Picture, filled, picture
+from .words import (
+    Mark,
+    Piece,
+    counted,
+    differences,
+    duration,
+    forked,
+    marks,
+    origin,
+    phrase,
+    relations,
+    shares,
+    spend_rows,
+    unfinished,
+    used_up,
+    verdict,
+)
+
+FOLDED = 12
+"""Images; on the page of a run with more, each card but the best one's is folded to one line."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image with everything that is known of it."""
+
+    image: ImageRecord
+    anchor: str
+    """The id of its card on the page."""
+    picture: Picture
+    before: Picture | None
+    """The parent's."""
+    place: Place
+    """In the tree of descent."""
+    best: bool
+    origin: str
+    """How it was made, in words."""
+    children: tuple[str, ...]
+    """Ids."""
+    prompt: tuple[Piece, ...]
+    """Beside the parent's."""
+    marks: tuple[Mark, ...]
+    critique: Critique
+    looked: bool
+    """Whether the critic saw it; if not, the critique is empty."""
+    change: Change | None
+    """Against the parent; None for a first drawing."""
+    decision: Decision | None
+    """None where it waits for one."""
+    time: str
+
+
+def write_report(folder: Path, result: RunResult | None = None, out: Path | None = None) -> Path:
+    """Write ``report.html`` into the run folder, or the page to ``out``, and return its path.
+
+    Args:
+        folder: Of the run.
+        result: Of the run; read from the folder, as far as the run came, unless given.
+        out: The file to write.
+
+    Raises:
+        TraceError: the folder cannot be read as a run, the run has no image yet, or a picture is missing or
+            leads out of the folder.
+    """
+    store = Store(folder)
+    run = read_run(folder) if result is None or is_run(folder) else _recorded(folder, result)
+    if result is not None and run.stop is None:
+        run = RecordedRun(folder, (*run.events, _end(result)), result)
+    if run.concepts is None or not run.images:
+        raise TraceError(f"the run in {folder} has no image yet, so that there is nothing to report")
+    try:
+        html = filled("report", page=_page(run, store)).encode()
+        if out is None:
+            return store.path(store.write("report.html", html))
+        write_whole(out, html)
+    except (OSError, ValueError) as error:
+        raise TraceError(f"the report of {folder} cannot be written: {error}") from error
+    return out
+
+
+def _recorded(folder: Path, result: RunResult) -> RecordedRun:
+    """The run of a result that left no trace."""
+    run, budget = result.run, Budget(rounds=sys.maxsize, images=sys.maxsize)  # its own is not known
+    events: list[Event] = [
+        RunStarted(run=run, prompt=result.prompt, seed=0, policy="", budget=budget),
+        PromptDecomposed(run=run, concepts=result.concepts),
+        *(ImageMade(run=run, record=image) for image in result.images),
+        *(Critiqued(run=run, critique=critique) for critique in result.critiques),
+        *(Decided(run=run, decision=decision) for decision in result.decisions),
+        *(Advised(run=run, advice=advice) for advice in result.advice),
+        *(Compared(run=run, comparison=pair) for pair in result.comparisons),
+        _end(result),
+    ]
+    return RecordedRun(folder, tuple(events), result)
+
+
+def _end(result: RunResult) -> RunFinished:
+    return RunFinished(run=result.run, image=result.best.id, stop=result.stop, spend=result.spend)
+
+
+def _page(run: RecordedRun, store: Store) -> dict[str, Any]:
+    """Everything that the template places; reads the pictures from the store."""
+    assert run.concepts is not None
+    images = tuple(run.images.values())
+    tree = lay_out(images)
+    anchors = {image.id: f"image-{number}" for number, image in enumerate(images, 1)}
+    pictures = {image.id: picture(image, store) for image in images}
+    cards = [_card(run, image, anchors[image.id], tree.places[image.id], pictures) for image in images]
+    look = run.critiques.get(run.best.id) if run.best else None
+    trouble = unfinished(run)
+    if trouble:
+        trouble = f"This run {trouble if run.error else f'is {trouble}. The page shows it as far as its trace goes.'}"
+    return {
+        "run": run,
+        "headline": verdict(look, len(images)) if look else "No image was looked at yet",
+        "reason": _reason(run),
+        "trouble": trouble,
+        "used_up": used_up(run),
+        "shown": next((c for c in cards if c.best), cards[0]),
+        "entities": [phrase(e) for e in run.concepts.entities],
+        "relations": relations(run.concepts),
+        "forked": forked(run.parent) if run.parent else "",
+        "costs": spend_rows(run.spend),
+        "shares": shares(run.spend_by_model, images),
+        "rules": RULES,
+        "cards": cards,
+        "rounds": [_round(run, number, [c for c in cards if c.image.round == number]) for number, _ in tree.columns],
+        "folded": len(cards) > FOLDED,
+        "tree": tree,
+        "tile": TILE,
+        "timeline": timeline(run.events, images),
+        "anchors": anchors,
+    }
+
+
+def _reason(run: RecordedRun) -> str:
+    """Of the stop that ended the best image's work, or that of the last image where it was worked on further."""
+    stops = [d for _, d in sorted(run.decisions.items()) if d.rule == run.stop]
+    best = [d for d in stops if run.best is not None and d.image == run.best.id]
+    return (best or stops)[-1].reason if stops else ""
+
+
+def _card(run: RecordedRun, image: ImageRecord, anchor: str, place: Place, pictures: dict[str, Picture]) -> Card:
+    assert run.concepts is not None
+    parent = run.images.get(image.parent or "")
+    critique, changed = run.critiques.get(image.id), run.change(image.id)
+    return Card(
+        image=image,
+        anchor=anchor,
+        picture=pictures[image.id],
+        before=pictures[parent.id] if parent else None,
+        place=place,
+        best=run.best is not None and image.id == run.best.id,
+        origin=origin(image),
+        children=tuple(i.id for i in run.images.values() if i.parent == image.id),
+        prompt=differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
+        marks=marks(run.concepts, critique, changed),
+        critique=critique or Critique(image=image.id, verdicts=()),
+        looked=critique is not None,
+        change=changed,
+        decision=run.decisions.get(image.id),
+        time=duration(image.seconds),
+    )
+
+
+def _round(run: RecordedRun, number: int, cards: list[Card]) -> dict[str, Any]:
+    """The images that were drawn and judged together: what that changed, what it cost, what a model advised."""
+    words = [counted(len(cards), "image")]
+    changes = [c.change for c in cards if c.change]
+    if changes:
+        words.append(f"{counted(sum(len(c.fixed) for c in changes), 'check')} fixed")
+        words.append(f"{sum(len(c.broken) for c in changes)} broken")
+        words.append(f"{sum(len(c.unchanged) for c in changes)} unchanged")
+    spend = spend_of(None, {c.image.id: c.image for c in cards}, {c.image.id: c.critique for c in cards})
+    words += [counted(spend.evaluations, "evaluation"), duration(spend.seconds)]
+    return {
+        "number": number,
+        "title": "First drawings" if number == 0 else f"Round {number}",
+        "summary": " · ".join(words),
+        "cards": cards,
+        "advice": [a for a in run.advice if a.round == number],
+    }

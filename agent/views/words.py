@@ -1,0 +1,284 @@
+"""Runs in words: amounts, concepts, checks, origins, and where two prompts differ. Every view reads them here."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Literal
+
+from ...state import (
+    Advice,
+    Change,
+    Check,
+    Comparison,
+    ConceptGraph,
+    Critique,
+    Entity,
+    ImageRecord,
+    ModelSpend,
+    Spend,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from ..records.manifest import Parent
+    from ..records.reader import RecordedRun
+
+WORK = {
+    "decompose": "reading the prompt",
+    "generate": "drawing",
+    "refine": "refining",
+    "critique": "looking at the images",
+    "person": "waiting for a person",
+    "finish": "choosing the best",
+}
+"""What each node of the graph does."""
+
+Edit = Literal["same", "added", "removed"]
+
+COMPARED = 200
+"""Words of each prompt, at most, that are compared one by one: the comparison is quadratic and more."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a prompt, beside the prompt it came from."""
+
+    edit: Edit
+    text: str
+
+
+def differences(before: str, after: str) -> tuple[Piece, ...]:
+    """The words of both prompts in one reading order, with what was removed before what was added.
+
+    What long prompts have in common at their beginning and end is found; the rest of them counts as exchanged.
+    """
+    old, new = _words(before), _words(after)
+    a, b = [word for word, _ in old], [word for word, _ in new]
+    head = _common(a, b)
+    tail = _common(a[head:][::-1], b[head:][::-1])
+    a, b = a[head : len(a) - tail], b[head : len(b) - tail]
+    if len(a) > COMPARED or len(b) > COMPARED:
+        opcodes = [("replace", 0, len(a), 0, len(b))]
+    else:
+        opcodes = SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes()
+    pieces = [Piece("same", _joined(new[:head]))]
+    for tag, i, j, k, m in opcodes:
+        if tag == "equal":
+            pieces.append(Piece("same", _joined(new[head + k : head + m])))
+        else:
+            pieces.append(Piece("removed", _joined(old[head + i : head + j])))
+            pieces.append(Piece("added", _joined(new[head + k : head + m])))
+    pieces.append(Piece("same", _joined(new[len(new) - tail :])))
+    return tuple(piece for piece in pieces if piece.text)
+
+
+def _words(text: str) -> list[tuple[str, str]]:
+    """Words and marks, each with the space after it, which is shown but not compared."""
+    return re.findall(r"(^\s+|\w+|[^\w\s]+)(\s*)", text)
+
+
+def _common(a: list[str], b: list[str]) -> int:
+    """How many words two lists have in common at their beginning."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _joined(words: list[tuple[str, str]]) -> str:
+    return "".join(word + space for word, space in words)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``1,200 images``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float, *, rough: bool = False) -> str:
+    """``0.42 s``, ``8.3 s``, ``48 s``, ``3 min 05 s``, ``2 h 10 min``; ``rough``: without parts of a second."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if rough or seconds >= 10:
+        return f"{whole} s"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
+
+
+def dollars(money: float) -> str:
+    """``1.50``; below a cent its first two digits."""
+    return f"{money:.2f}" if money >= 0.01 else f"{money:.2g}"
+
+
+def spend_rows(spend: Spend) -> tuple[tuple[str, str], ...]:
+    """Label and amount of each cost; tokens and money only where there were any."""
+    rows = [
+        ("images", f"{spend.images:,}"),
+        ("denoiser evaluations", f"{spend.evaluations:,}"),
+        ("critic calls", f"{spend.critic_calls:,}"),
+        ("model time", duration(spend.seconds)),
+    ]
+    rows += [("tokens", f"{spend.tokens:,}")] * bool(spend.tokens)
+    rows += [("US dollars", dollars(spend.money))] * bool(spend.money)
+    return tuple(rows)
+
+
+def cost(spend: Spend, seconds: float) -> str:
+    """Every cost in one line, with the wall time in seconds."""
+    words = [
+        counted(spend.images, "image"),
+        counted(spend.evaluations, "denoiser evaluation"),
+        counted(spend.critic_calls, "critic call"),
+        f"{duration(spend.seconds)} of model time in {duration(seconds)}",
+    ]
+    words += [counted(spend.tokens, "token")] * bool(spend.tokens) + [f"${dollars(spend.money)}"] * bool(spend.money)
+    return ", ".join(words)
+
+
+def shares(models: Mapping[str, ModelSpend], images: Iterable[ImageRecord]) -> tuple[tuple[str, str], ...]:
+    """Each model and what it cost in one line; tokens, money and answers from the cache only where there were any."""
+    draw = {image.model for image in images}
+    return tuple((model, _share(own, "image" if model in draw else "call")) for model, own in models.items())
+
+
+def _share(own: ModelSpend, noun: str) -> str:
+    words = [counted(own.calls, noun)]
+    words += [counted(own.tokens, "token")] * bool(own.tokens) + [duration(own.seconds)]
+    words += [f"{counted(own.cached, 'answer')} from the cache"] * bool(own.cached)
+    words += [f"${dollars(own.money)}"] * bool(own.money)
+    return ", ".join(words)
+
+
+def phrase(entity: Entity) -> str:
+    """``red bicycle``; ``blue balloon`` with its count before it where there are several."""
+    words = " ".join((*entity.attributes, entity.name))
+    return words if entity.count == 1 else f"{entity.count} \N{MULTIPLICATION SIGN} {words}"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """An interaction in words: who, does what, with whom."""
+
+    kind: str
+    subjects: str
+    relation: str
+    object: str
+    """Empty where the subjects relate to each other alone."""
+
+
+def relations(concepts: ConceptGraph) -> tuple[Relation, ...]:
+    """Every interaction, its entities named in full."""
+    named = {e.id: phrase(e) for e in concepts.entities}
+    return tuple(
+        Relation(
+            kind=i.kind.replace("_", " "),
+            subjects=" and ".join(named[s] for s in i.subjects),
+            relation=i.relation,
+            object=named[i.object] if i.object else "",
+        )
+        for i in concepts.interactions
+    )
+
+
+def origin(image: ImageRecord, refined: str = "refined") -> str:
+    """How an image was made: ``refined from step 4``, with another word for ``refined`` where one is given."""
+    words = {"generate": "first drawing", "reseed": "drawn anew"}.get(
+        image.origin, f"{refined} from step {image.start_step}"
+    )
+    return words if image.stop_step is None else f"{words}, a preview at step {image.stop_step}"
+
+
+def advised(advice: Advice) -> str:
+    """What a model would do with each image, or why it did not say."""
+    return advice.silence or ", ".join(f"{choice.action} {choice.image}" for choice in advice.choices)
+
+
+def compared(pair: Comparison) -> str:
+    """Which of two images is better, and why."""
+    outcome = f"{pair.better} is better" if pair.better else "neither is better"
+    return f"{pair.first} and {pair.second}: {outcome}: {pair.reason}"
+
+
+def forked(parent: "Parent") -> str:
+    """Where a run comes from: ``fox-1123-0947-3fa2 after step 3, with 00-00.red=pass``."""
+    edits = ", ".join(f"{place}={value}" for place, value in parent.edits.items())
+    return f"{parent.run} after step {parent.step}" + (f", with {edits}" if edits else "")
+
+
+def verdict(best: Critique, images: int) -> str:
+    """The outcome of a run in one line."""
+    total, after = len(best.verdicts), f"after {counted(images, 'image')}"
+    if not total:
+        return f"Nothing to check {after}"
+    if best.all_pass:
+        return f"{'The only check passes' if total == 1 else f'All {total} checks pass'} {after}"
+    answers = list(best.answers().values())
+    failed, unknown = answers.count("fail"), answers.count("unknown")
+    rest = [f"{failed} {'fails' if failed == 1 else 'fail'}"] * bool(failed) + [f"{unknown} unknown"] * bool(unknown)
+    return f"{best.passed} of {total} checks pass {after}; {', '.join(rest)}"
+
+
+def unfinished(run: "RecordedRun") -> str:
+    """Why a run is not at its end; empty where it is."""
+    if run.error is not None:
+        return f"failed: {run.error.error}: {run.error.message}"
+    if run.interrupted:
+        return "unfinished: it was interrupted"
+    return "" if run.stop is not None else "unfinished: it goes on, or was killed"
+
+
+def used_up(run: "RecordedRun") -> str:
+    """Which bounds of its budget a run reached: ``the budget is used up: 16 of 16 images``.
+
+    Empty where it reached none, or where its best image passes every check.
+    """
+    look, budget = run.critiques.get(run.best.id) if run.best else None, run.started.budget
+    if run.stop is None or look is None or look.all_pass:
+        return ""
+    rounds, images = max(i.round for i in run.images.values()), len(run.images)
+    reached = [f"{rounds} of {budget.rounds} rounds"] * (rounds >= budget.rounds)
+    reached += [f"{images} of {budget.images} images"] * (images >= budget.images)
+    return f"the budget is used up: {', '.join(reached)}" if reached else ""
+
+
+CheckState = Literal["pass", "fail", "unknown", "settled", "missing"]
+"""settled: a failed check that it depends on decided it; missing: the critic left it out."""
+
+SYMBOLS: dict[CheckState, str] = {"pass": "✓", "fail": "✕", "unknown": "?", "settled": "↳", "missing": "·"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One check on one image."""
+
+    check: Check
+    state: CheckState
+    symbol: str
+    words: str
+    """The state for those who do not see the symbol, with how it changed."""
+    became: Literal["", "fixed", "broken"]
+    """Against the image's parent."""
+    percent: int | None
+    """P(yes), 0 to 100."""
+    note: str
+    """What the critic saw, why it could not tell, or why it was not asked."""
+
+
+def marks(concepts: ConceptGraph, critique: Critique | None, changed: Change | None) -> tuple[Mark, ...]:
+    """Every check of the checklist on one image; ``changed`` is against its parent."""
+    verdicts = {v.check: v for v in critique.verdicts} if critique else {}
+    questions = {c.id: c.question for c in concepts.checks}
+    return tuple(_mark(check, verdicts.get(check.id), questions, changed) for check in concepts.checks)
+
+
+def _mark(check: Check, said: Verdict | None, questions: dict[str, str], changed: Change | None) -> Mark:
+    fixed, broken = (changed.fixed, changed.broken) if changed else ((), ())
+    became = "fixed" if check.id in fixed else "broken" if check.id in broken else ""
+    if said is None:
+        state, note = "missing", "The critic gave no answer."
+    elif said.settled_by is not None:
+        state, note = "settled", f"Not asked: settled by “{questions.get(said.settled_by, said.settled_by)}”"
+    else:
+        state, note = said.answer, " · ".join(filter(None, (said.reason, said.evidence)))
+    spoken = {"settled": "not asked", "missing": "not answered"}.get(state, state)
+    percent = None if said is None or said.probability is None else round(100 * said.probability)
+    return Mark(check, state, SYMBOLS[state], ", ".join(filter(None, (spoken, became))), became, percent, note)

@@ -1,0 +1,111 @@
+"""Sets of prompts with scenarios and subclasses: the published InterActing set, and those of the embedded world.
+
+InterActing comes with "Generating Fine Details of Entity Interactions" (arXiv 2504.08714, table 1): three files of
+JSON lines with ``topic`` and ``prompt``, some of them encoded twice. The scenario is that of the file. The files have
+no subclass line by line: where a scenario has two, it is guessed here from the topic, and the record says so.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+
+from ..errors import SettingsError
+from .reader import read_prompts
+from .records import PromptRecord, ScenarioName
+
+INTERACTING: dict[ScenarioName, int] = {"functional": 600, "compositional": 200, "multi_subject": 200}
+"""Published prompts by scenario; both name a file, such as ``functional_600.jsonl``."""
+
+_GEOMETRIC = re.compile(
+    "zigzag.*|circle.*|triangle|spiral|pyramid|tessellation|parabola|infinity-symbol|yin-yang|mandala"
+    "|fibonacci-sequence|helix|sphere|cone|dodecahedron|tesseract|mobius-strip"
+)
+_TOOLS = re.compile(
+    "cutting|slicing|chopping|painting|painted|carving|whittling|sewing|sewn|embroidering|threading|stirring|ladling"
+    "|scooping|shoveling|sifting|scraping|sketching|doodling|tracing|stamping|filing|photographing|skiing|brushing"
+    "|scrubbing|using|writing|cranking|tacking|typing|drumming|smoking|conducting|sweeping|mopping"
+)
+_PLACES = ("on", "in", "by", "from", "near", "at", "snow")
+"""Second words after which a first one is no work: ``hang-from``."""
+
+
+def read_interacting(folder: str) -> Iterator[PromptRecord]:
+    """The prompts of all three files, in their order.
+
+    Args:
+        folder: Where the files are: a path, or any URL that fsspec opens.
+
+    Raises:
+        SettingsError: a file is missing or cannot be read.
+    """
+    for scenario, count in INTERACTING.items():
+        file = f"{folder.rstrip('/')}/{scenario}_{count}.jsonl"
+        for number, record in enumerate(read_prompts(file), 1):
+            topic = str(record.extra.get("topic", ""))
+            if not topic:
+                raise SettingsError(f"{file}: record {number} has no topic; is it an InterActing file?")
+            slug = re.sub(r"\W+", "-", topic.lower()).strip("-")
+            yield PromptRecord(
+                id=f"{scenario}-{number:03}-{slug}",
+                prompt=record.prompt,
+                scenario=scenario,
+                subclass=record.subclass or subclass_of(scenario, topic),
+                extra={**record.extra, "subclass_by": "file" if record.subclass else "topic"},
+            )
+
+
+def subclass_of(scenario: ScenarioName, topic: str) -> str:
+    """The subclass that a topic speaks of, by its words alone; a guess of this project's, not the publishers'."""
+    words = re.sub(r"_\d+$", "", topic.strip().lower()).replace(" ", "-")
+    if scenario == "multi_subject":
+        return "interaction"
+    if scenario == "compositional":
+        return "geometric_patterns" if _GEOMETRIC.fullmatch(words) else "abstract_layouts"
+    first, _, rest = words.partition("-")
+    # "saw-plank" names a piece of work; "sawing" and "sitting-on" name how bodies meet, but for the tools listed.
+    is_work = bool(rest) and not re.search(r"(ing|ed|y)$", first) and rest not in _PLACES
+    plays = first == "playing" and bool(rest) and rest not in (*_PLACES, "with")
+    return "tool_manipulation" if is_work or plays or _TOOLS.fullmatch(first) else "physical_contact"
+
+
+_BY_KIND: dict[str, tuple[ScenarioName, str]] = {
+    "multi_subject": ("multi_subject", "interaction"),
+    "functional": ("functional", "tool_manipulation"),
+    "contact": ("functional", "physical_contact"),
+    "spatial": ("compositional", "layout"),
+}
+"""Scenario and subclass by kind of relation; a prompt with several kinds belongs to the first of these."""
+
+
+def world_prompts(count: int, seed: int = 0, scenario: ScenarioName | None = None) -> Iterator[PromptRecord]:
+    """Distinct prompts of the embedded world, which its models never saw in training; needs no model.
+
+    The first ones are the same for any count.
+
+    Args:
+        count: How many.
+        seed: Of all choices.
+        scenario: Only prompts of this one.
+    """
+    from ..world.language import short_caption
+    from ..world.layout import lay_out
+    from ..world.relations import RELATIONS
+    from ..world.spec import random_spec
+
+    rng, seen = random.Random(seed), set[str]()
+    while len(seen) < count:
+        spec = random_spec(rng)
+        kinds = {RELATIONS[link.relation].kind for link in spec.links}
+        group, part = next(found for kind, found in _BY_KIND.items() if kind in kinds)
+        if not spec.held_out or scenario not in (None, group) or lay_out(spec, rng) is None:
+            continue
+        prompt = short_caption(spec)
+        if prompt not in seen:
+            seen.add(prompt)
+            yield PromptRecord(
+                id=f"world-{seed}-{len(seen):05}",
+                prompt=prompt,
+                scenario=group,
+                subclass=part,
+                extra={"unseen": spec.unseen},
+            )

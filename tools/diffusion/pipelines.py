@@ -1,0 +1,398 @@
+"""The diffusion role over the pipelines of other families than SD3: Flux, Qwen-Image, Z-Image, Chroma, and others."""
+
+import asyncio
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any, Self
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from ...state import Attempt, ImageRecord
+from ..errors import ModelError, SettingsError
+from ..files import Store
+from ..roles import Progress
+from .engine import raisable
+from .job import Job
+from .latents import latent_path, read_latent, resume, write_latent
+from .loading import check_scheduler, class_named, load_any
+from .memory import Offload, Precision
+from .placement import choose_placement
+from .sampling import Schedule, inject
+
+_NEEDED = ("prompt", "num_inference_steps", "generator", "callback_on_step_end")
+"""Parameters of a pipeline that can be steered."""
+_DISTILLED: dict[str, tuple[int, float, Callable[[Any], bool]]] = {
+    "FluxPipeline": (4, 0.0, lambda pipe: not (_reads_guidance(pipe) or pipe.scheduler.config.use_dynamic_shifting)),
+    "ZImagePipeline": (9, 0.0, lambda pipe: pipe.scheduler.config.shift == 3),
+    "Flux2KleinPipeline": (4, 1.0, lambda pipe: pipe.config.is_distilled),
+    "Krea2Pipeline": (8, 0.0, lambda pipe: pipe.config.is_distilled),
+}
+"""Steps and guidance by class for models that were distilled, which a pipeline's own defaults do not suit, and how to
+recognize one: FLUX.1 schnell, Z-Image-Turbo, FLUX.2 klein, Krea 2 TDM, as their publishers draw with them."""
+
+
+class PipelineDiffusion:
+    """Draws and refines with a text-to-image pipeline of diffusers; the only owner of it.
+
+    Images are drawn one after the other in one thread, so that an image is the same whatever else is asked for.
+    To refine, the pipeline is called as for a full drawing, with its noise replaced by x_k and its noise levels by
+    those from step k on. Latents are in the pipeline's own form without the batch: (tokens, channels) where it packs
+    them.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        model: str,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        negative_prompt: str = " ",
+        max_tokens: int | None = None,
+    ) -> None:
+        """Take over a pipeline, quantized or offloaded as one likes.
+
+        Args:
+            pipe: Text to image. Nobody else may use it from now on.
+            model: Name and hash, for the records.
+            steps: N, at least 1; None for the model's own.
+            guidance: What the family calls so: ``true_cfg_scale`` for Qwen-Image and undistilled Flux, otherwise
+                ``guidance_scale``, of which 0 means none to Z-Image; None for the model's own.
+            width: Pixels; None for the family's own.
+            height: Pixels; None for the family's own.
+            negative_prompt: For ``true_cfg_scale`` above 1.
+            max_tokens: What is read of a prompt; None for the family's own.
+
+        Raises:
+            ModelError: the pipeline cannot be steered, and why.
+            SettingsError: the family has no such setting, or it has no such value.
+        """
+        check_family(type(pipe).__name__, type(pipe))
+        check_scheduler(pipe.scheduler)
+        usual_steps, usual_guidance = usual(pipe)
+        self.pipe: Any = pipe
+        self.model = model
+        self.steps = usual_steps if steps is None else steps
+        self.guidance = usual_guidance if guidance is None else guidance
+        if self.steps < 1 or self.guidance < 0:
+            raise SettingsError("steps must be at least 1, and guidance at least 0")
+        side = getattr(pipe, "default_sample_size", None)
+        pixels = 1024 if side is None else side * self.pipe.vae_scale_factor
+        self._parameters = inspect.signature(type(pipe).__call__).parameters
+        self._arguments: dict[str, Any] = {"width": width or pixels, "height": height or pixels}
+        if max_tokens is not None:
+            if "max_sequence_length" not in self._parameters:
+                raise SettingsError(f"a {type(pipe).__name__} reads whole prompts: leave max_tokens out")
+            self._arguments["max_sequence_length"] = max_tokens
+        self._negative_prompt = negative_prompt
+        self._schedules: dict[int, Schedule] = {}
+        self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-pipeline")
+        self.pipe.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def load(
+        cls,
+        source: Path | str,
+        *,
+        device: torch.device | str | None = None,
+        precision: Precision | None = None,
+        offload: Offload = "none",
+        **drawing: Any,
+    ) -> Self:
+        """Load a diffusers folder, or a model of the hub by its id.
+
+        Args:
+            source: A ``Path``, or the text of one, or ``owner/name``.
+            device: The GPU if there is one, else the CPU.
+            precision: bf16, fp32, fp16 or nf4; bf16 on a GPU and fp32 on a CPU by default.
+            offload: What waits in RAM while it is not needed: none, model or group.
+            drawing: The constructor's arguments.
+
+        Raises:
+            ModelError: weights are missing or corrupt, the family cannot be refined, or there is too little memory.
+        """
+        placement = choose_placement(device, precision, offload)
+        check_family(class_named(source))
+        pipe, model = load_any(source, placement)
+        return cls(pipe, model, **drawing)
+
+    @property
+    def evaluations_per_drawing(self) -> int:
+        """Forward passes of the denoiser for one full drawing, at most."""
+        return self.steps * (2 if self._is_guided(self.guidance) else 1)
+
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """Carry an attempt out; ``progress`` is called from another thread.
+
+        Raises:
+            MissingLatentError: x_k was not kept, or its file is gone.
+            ModelError: the source is of another model.
+            SettingsError: a step is beyond the schedule, or the source has another one.
+        """
+        drawing = Drawing(self, Job(attempt, store, source, progress))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._owner, drawing.run)
+        finally:
+            drawing.abandoned.set()
+
+    def schedule(self, steps: int) -> Schedule:
+        """The noise levels of N = ``steps``, as the pipeline itself sets them; to be called in the owner's thread."""
+        if steps not in self._schedules:
+            try:
+                self.call(" ", 0, steps, 0.0, on_schedule=_end)
+            except Ended:
+                self.pipe.maybe_free_model_hooks()
+        return self._schedules[steps]
+
+    def call(
+        self,
+        prompt: str,
+        seed: int,
+        steps: int,
+        guidance: float,
+        start: int = 0,
+        latent: Callable[[torch.Tensor], torch.Tensor] = lambda noise: noise,
+        on_schedule: Callable[[], None] = lambda: None,
+        on_step: Callable[[int, torch.Tensor], None] = lambda step, latent: None,
+    ) -> Image.Image:
+        """The picture that the pipeline draws from step ``start`` of N = ``steps`` on.
+
+        Args:
+            prompt: What to draw.
+            seed: Of the noise.
+            steps: N.
+            guidance: In the family's own sense.
+            start: First step to run.
+            latent: Makes x_start (1, ...) of the noise (1, ...) that the pipeline drew.
+            on_schedule: Called once the noise levels are known; may raise to end the call.
+            on_step: Called after each step with its k in N and x_k (1, ...); may raise to end the call.
+        """
+        scheduler: Any = self.pipe.scheduler
+        prepare, set_all = self.pipe.prepare_latents, scheduler.set_timesteps
+
+        def prepare_latents(*args: Any, **more: Any) -> Any:
+            made = prepare(*args, **more)
+            return (latent(made[0]), *made[1:]) if isinstance(made, tuple) else latent(made)
+
+        @functools.wraps(set_all)
+        def set_timesteps(*args: Any, **more: Any) -> None:
+            set_all(*args, **more)
+            self._schedules[steps] = Schedule(scheduler.sigmas, scheduler.timesteps)
+            scheduler.sigmas, scheduler.timesteps = scheduler.sigmas[start:], scheduler.timesteps[start:]
+            on_schedule()
+
+        def on_step_end(pipe: Any, step: int, timestep: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+            on_step(start + step + 1, tensors["latents"])
+            return {}
+
+        how = {"guidance_scale": guidance}
+        if "true_cfg_scale" in self._parameters and not _reads_guidance(self.pipe):
+            how = {"true_cfg_scale": guidance} | ({"negative_prompt": self._negative_prompt} if guidance > 1 else {})
+        with _replaced(self.pipe, prepare_latents=prepare_latents), _replaced(scheduler, set_timesteps=set_timesteps):
+            return self.pipe(
+                prompt=prompt,
+                num_inference_steps=steps,
+                generator=torch.Generator("cpu").manual_seed(seed),
+                callback_on_step_end=on_step_end,
+                **how,
+                **self._arguments,
+            ).images[0]
+
+    def _is_guided(self, guidance: float) -> bool:
+        """Whether a step takes two passes, by the pipeline's own rule where it has one."""
+        if _reads_guidance(self.pipe):
+            return False
+        rule = getattr(type(self.pipe), "do_classifier_free_guidance", None)
+        if "true_cfg_scale" in self._parameters or not isinstance(rule, property) or rule.fget is None:
+            return guidance > 1
+        return bool(rule.fget(SimpleNamespace(_guidance_scale=guidance, config=self.pipe.config)))
+
+
+class Drawing:
+    """One image of a pipeline: how it starts, what is kept of it, and what it costs."""
+
+    def __init__(self, diffusion: PipelineDiffusion, job: Job) -> None:
+        self.diffusion, self.job, attempt = diffusion, job, job.attempt
+        self.steps = attempt.steps or diffusion.steps
+        self.guidance = diffusion.guidance if attempt.guidance is None else attempt.guidance
+        self.kept: dict[int, torch.Tensor] = {}
+        self.abandoned = threading.Event()
+        """Set when nobody waits for the image any more."""
+
+    def run(self) -> ImageRecord:
+        """Draw it, in the owner's thread; whatever goes wrong reaches the caller."""
+        try:
+            return self._run()
+        except StopIteration as error:
+            raise raisable(error) from error
+
+    def _run(self) -> ImageRecord:
+        self._check_wanted()
+        job, diffusion, began = self.job, self.diffusion, perf_counter()
+        start, stop = job.start_step, job.attempt.stop_step
+        job.check_start(self.steps)
+        if stop not in (None, self.steps):
+            raise SettingsError(f"{job.id!r} cannot stop at step {stop}: only SD3 (LocalDiffusion) can preview")
+        latent = self._read()
+        if job.source is not None and latent is not None and start == self.steps:
+            # Nothing changes: the source's own picture and latent.
+            with Image.open(job.store.path(job.source.path)) as file:
+                picture = file.convert("RGB")
+            self._note(start, latent)
+            return self._write(picture, 0.0, 0, perf_counter() - began)
+        if job.attempt.operator == "inject":
+            diffusion.schedule(self.steps)
+        with counted(diffusion.pipe.transformer) as passes:
+            picture = diffusion.call(
+                job.prompt,
+                job.seed,
+                self.steps,
+                self.guidance,
+                start,
+                latent=lambda noise: self._first(noise, latent),
+                on_schedule=self._check_wanted,
+                on_step=self._on_step,
+            )
+        sigma = diffusion.schedule(self.steps).sigma(start)
+        return self._write(picture, sigma, passes.rows, perf_counter() - began)
+
+    def _read(self) -> torch.Tensor | None:
+        """The latent that it starts from; None for a new drawing."""
+        job = self.job
+        if job.source is None:
+            return None
+        if job.attempt.operator == "resume":
+            return read_latent(job.store, resume(job.source, job.start_step, self.steps))
+        return read_latent(job.store, job.source.latent)
+
+    def _first(self, noise: torch.Tensor, latent: torch.Tensor | None) -> torch.Tensor:
+        """x_start as the pipeline has it, (1, ...)."""
+        first, start = noise, self.job.start_step
+        if latent is not None:
+            if latent.shape != noise.shape[1:]:
+                raise ModelError(
+                    f"a latent of shape {tuple(latent.shape)} is of another model; {self.diffusion.model} has "
+                    f"{tuple(noise.shape[1:])}"
+                )
+            first = latent[None].to(noise.device, noise.dtype)
+            if self.job.attempt.operator == "inject":
+                first = inject(first, noise, self.diffusion.schedule(self.steps), start)
+        self._note(start, first[0])
+        return first
+
+    def _check_wanted(self) -> None:
+        if self.abandoned.is_set():
+            raise Ended
+
+    def _on_step(self, step: int, latent: torch.Tensor) -> None:
+        self._check_wanted()
+        self._note(step, latent[0])
+        self.job.report(step - self.job.start_step, self.steps - self.job.start_step)
+
+    def _note(self, step: int, latent: torch.Tensor) -> None:
+        self.latent = latent
+        if step in self.job.keep_steps:
+            self.kept[step] = latent
+
+    def _write(self, picture: Image.Image, sigma: float, evaluations: int, seconds: float) -> ImageRecord:
+        job, store = self.job, self.job.store
+        kept = {k: write_latent(store, latent_path(job.id, k), x) for k, x in self.kept.items()}
+        return job.write(
+            picture,
+            steps=self.steps,
+            start_sigma=sigma,
+            guidance=self.guidance,
+            model=self.diffusion.model,
+            latent=write_latent(store, latent_path(job.id), self.latent),
+            trajectory=job.inherited | kept,
+            evaluations=evaluations,
+            seconds=seconds,
+        )
+
+
+class Ended(Exception):
+    """A call of a pipeline was to end early."""
+
+
+def _end() -> None:
+    raise Ended
+
+
+@contextmanager
+def _replaced(owner: Any, **methods: Any) -> Generator[None]:
+    """Replace methods of one object, as long as it lasts."""
+    vars(owner).update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            del vars(owner)[name]
+
+
+class Passes:
+    """Rows of the denoiser's forward passes so far."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def count(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before each forward pass; its latents are the first argument, one tensor or a list of them."""
+        self.rows += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
+
+
+@contextmanager
+def counted(transformer: torch.nn.Module) -> Generator[Passes]:
+    """Count the forward passes inside."""
+    passes = Passes()
+    hook = transformer.register_forward_pre_hook(passes.count, with_kwargs=True)
+    try:
+        yield passes
+    finally:
+        hook.remove()
+
+
+def usual(pipe: DiffusionPipeline) -> tuple[int, float]:
+    """The model's own steps and guidance: those of its distillation, or else the defaults of its pipeline."""
+    if (distilled := _DISTILLED.get(type(pipe).__name__)) is not None and distilled[2](pipe):
+        return distilled[:2]
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    real = "true_cfg_scale" in parameters and not _reads_guidance(pipe)
+    return parameters["num_inference_steps"].default, parameters["true_cfg_scale" if real else "guidance_scale"].default
+
+
+def _reads_guidance(pipe: Any) -> bool:
+    """Whether the denoiser was distilled to read the guidance, so that a step takes one pass."""
+    return bool(pipe.transformer.config.get("guidance_embeds", False))
+
+
+def check_family(name: str, kind: type[Any] | None = None) -> None:
+    """Whether pipelines of that class can be steered, as far as the class shows; before any weight is fetched.
+
+    Raises:
+        ModelError: they cannot, and why.
+    """
+    kind = kind or getattr(diffusers, name, None)
+    if not isinstance(kind, type):
+        raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")
+    parameters = inspect.signature(kind.__call__).parameters
+    missing = [parameter for parameter in _NEEDED if parameter not in parameters]
+    missing += [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
+    missing += [] if hasattr(kind, "prepare_latents") else ["latents"]
+    if missing:
+        raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot be refined")
+    if wanted := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
+        raise ModelError(f"a {name} takes {', '.join(wanted)}: here is only a prompt, so name a text-to-image pipeline")

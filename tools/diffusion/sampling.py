@@ -1,0 +1,173 @@
+"""How an image is drawn: rectified flow (arXiv 2403.03206) in Euler steps, as functions that one can call by hand.
+
+    schedule = make_schedule(pipe.scheduler, steps=28, tokens=4096, device=device)
+    noise = draw_noise(seed, (16, 128, 128), dtype, device)
+    sample = Sample(noise, schedule, encode(pipe, prompt), encode(pipe, ""), guidance=4.5, keep_steps={2, 4})
+    [picture] = decode(pipe, denoise(pipe.transformer, sample)[None])
+
+A refinement starts at step k of the schedule, with ``step=k``: its latent is ``inject(final, noise, schedule, k)``, or
+the ``kept[k]`` of an earlier sample, whose denoising it resumes. ``denoise`` draws one image; the engine calls
+``advance`` for many at once.
+"""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
+from diffusers.utils.torch_utils import randn_tensor
+
+from .attention import pad
+from .embeddings import Embedding
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """N steps from pure noise to an image; step i goes from ``sigmas[i]`` to ``sigmas[i + 1]``."""
+
+    sigmas: torch.Tensor
+    """(N + 1,) noise levels, falling, from 1 to 0."""
+    timesteps: torch.Tensor
+    """(N,) each level as the denoiser reads it, in (0, 1000]."""
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return len(self.timesteps)
+
+    def sigma(self, step: int) -> float:
+        """Noise level of x_step, in [0, 1]; 0 at step N."""
+        return min(1.0, float(self.sigmas[step]))
+
+
+def make_schedule(scheduler: Any, steps: int, tokens: int, device: torch.device) -> Schedule:
+    """The noise levels of ``scheduler`` for N = ``steps``.
+
+    Only its configuration counts. ``tokens`` is the number of patches of one image, on which dynamic shifting depends.
+    """
+    fresh: Any = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
+    config, shift = fresh.config, {}
+    if config.use_dynamic_shifting:
+        sizes = (config.base_image_seq_len, config.max_image_seq_len, config.base_shift, config.max_shift)
+        shift = {"mu": calculate_shift(tokens, *sizes)}
+    fresh.set_timesteps(steps, device=device, **shift)
+    return Schedule(fresh.sigmas, fresh.timesteps)
+
+
+def draw_noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Standard normal noise (channels, height, width) from a CPU generator of its own, so the same in every batch.
+
+    It is what ``StableDiffusion3Pipeline`` draws with ``generator=torch.Generator("cpu").manual_seed(seed)``.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return randn_tensor((1, *shape), generator=generator, device=device, dtype=dtype)[0]
+
+
+@dataclass
+class Sample:
+    """One image on its way through its schedule."""
+
+    latent: torch.Tensor
+    """(channels, height, width) x_k."""
+    schedule: Schedule
+    prompt: Embedding
+    negative: Embedding | None = None
+    """Of as many tokens as the prompt; needed where there is guidance."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance (arXiv 2207.12598); 1 or less means none."""
+    step: int = 0
+    """k in [0, N]."""
+    stop: int | None = None
+    """Step to end at, in [step, N]; None is N."""
+    keep_steps: Set[int] = frozenset()
+    """Steps k whose x_k is kept."""
+    any_length: bool = False
+    """Whether it may share a pass with prompts of other lengths; see ``attention.mix_lengths``."""
+    kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
+    """x_k by step k, (channels, height, width)."""
+    clean: torch.Tensor | None = None
+    """(channels, height, width) the prediction of x_0 at a stop before step N."""
+
+    def __post_init__(self) -> None:
+        self.end = self.schedule.steps if self.stop is None else self.stop
+        if self.guidance > 1 and self.negative is None:
+            raise ValueError("guidance above 1 needs a negative prompt")
+        self._keep()
+
+    @property
+    def rows(self) -> int:
+        """Rows of a forward pass that one step takes, which are its evaluations: two with guidance."""
+        return 2 if self.guidance > 1 else 1
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to run."""
+        return self.step >= self.end
+
+    @property
+    def final(self) -> torch.Tensor:
+        """(channels, height, width) the latent of its picture: x_N, or the prediction of it at an earlier stop."""
+        return self.latent if self.clean is None else self.clean
+
+    def take_step(self, velocity: torch.Tensor) -> None:
+        """Go one Euler step along ``velocity`` (channels, height, width), in float32 as diffusers does."""
+        sigmas, k, start = self.schedule.sigmas, self.step, self.latent.float()
+        if k + 1 == self.end < self.schedule.steps:
+            self.clean = (start - sigmas[k] * velocity).to(velocity.dtype)
+        self.latent = (start + (sigmas[k + 1] - sigmas[k]) * velocity).to(velocity.dtype)
+        self.step += 1
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.step in self.keep_steps:
+            self.kept[self.step] = self.latent
+
+
+def denoise(transformer: SD3Transformer2DModel, sample: Sample) -> torch.Tensor:
+    """Take all steps that are left, and return the final latent (channels, height, width)."""
+    while not sample.done:
+        advance(transformer, [sample])
+    return sample.final
+
+
+def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> None:
+    """Take one step of each sample, wherever in its schedule it is, in one forward pass; on failure none moves."""
+    for sample, velocity in zip(samples, predict(transformer, samples), strict=True):
+        sample.take_step(velocity)
+
+
+@torch.no_grad()
+def predict(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> list[torch.Tensor]:
+    """Guided velocity (channels, height, width) at the latent of each sample.
+
+    Guided samples take two rows of the pass, the others one; latents are of one shape. The rows of a sample alone are
+    in the order of ``StableDiffusion3Pipeline``.
+    """
+    guided = [sample for sample in samples if sample.guidance > 1]
+    rows = [*guided, *samples]
+    prompts = [sample.negative for sample in guided if sample.negative] + [sample.prompt for sample in samples]
+    config: Any = transformer.config
+    latents = torch.stack([sample.latent for sample in rows])
+    tokens, mask = pad([prompt.tokens for prompt in prompts], latents[0, 0].numel() // config.patch_size**2)
+    velocity = transformer(
+        hidden_states=latents,
+        timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
+        encoder_hidden_states=tokens,
+        pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
+        joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
+        return_dict=False,
+    )[0]
+    unconditional, predicted = iter(velocity[: len(guided)]), list(velocity[len(guided) :])
+    for i, sample in enumerate(samples):
+        if sample.guidance > 1:
+            start = next(unconditional)
+            predicted[i] = start + sample.guidance * (predicted[i] - start)
+    return predicted
+
+
+def inject(final: torch.Tensor, noise: torch.Tensor, schedule: Schedule, step: int) -> torch.Tensor:
+    """Noise injection (SDEdit, arXiv 2108.01073): x_step = sigma * noise + (1 - sigma) * final, all of one shape."""
+    sigma = schedule.sigmas[step].to(final.device, final.dtype)
+    return sigma * noise + (1.0 - sigma) * final

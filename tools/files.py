@@ -1,0 +1,177 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import SettingsError
+
+PARTIAL = ".*.partial"
+"""Pattern of files that are being written."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Store:
+    """A run folder: images, latents, and the text that is written about them. Every file in it is whole or absent."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def path(self, reference: str) -> Path:
+        """The file that a reference of an ``ImageRecord`` names; ``ValueError`` if it leads outside the folder."""
+        path = self.root / reference
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(f"reference {reference!r} leads outside the run folder")
+        return path
+
+    def write(self, reference: str, data: bytes) -> str:
+        """Write a file whole and return its reference."""
+        write_whole(self.path(reference), data)
+        return reference
+
+    def read(self, reference: str) -> bytes:
+        """The bytes of a file; ``FileNotFoundError`` if it was never written."""
+        return self.path(reference).read_bytes()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it.
+
+    The partial file is created exclusively and never through a link.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class JsonLines:
+    """Appends to a file of JSON objects, one a line; each line is written whole or not at all.
+
+    A last line that a kill left without its end is cut off first.
+
+    Args:
+        path: The file; made where it is absent.
+        sync: Whether each line is on the disk when ``append`` returns.
+    """
+
+    def __init__(self, path: Path, *, sync: bool = False) -> None:
+        self._sync = sync
+        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._file.truncate(_whole_length(path))
+
+    def append(self, line: str) -> None:
+        """Write one line, given without its end; after an ``OSError`` (a full disk) the file is as before."""
+        data = line.encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except OSError:
+            self._file.truncate(before)
+            raise
+        if self._sync:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line[:-1]
+
+
+def _whole_length(path: Path) -> int:
+    """Bytes up to the end of the last whole line; searched from the end, since the file may be long."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 2**16)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
+
+
+class DiskCache:
+    """One small JSON file for each key; several processes may share the folder, since files appear whole.
+
+    Args:
+        folder: Made where it is absent.
+        what: What is kept, for messages, such as ``answers``.
+
+    Raises:
+        SettingsError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self._folder, self._what = folder, what
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def get(self, key: str, kind: type[M]) -> M | None:
+        """The object that is kept under the key; None where there is none that can be read."""
+        try:
+            return kind.model_validate_json(self._path(key).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def put(self, key: str, value: BaseModel) -> None:
+        """Keep an object; ``SettingsError`` if the folder cannot be written."""
+        try:
+            write_whole(self._path(key), value.model_dump_json().encode())
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"
+
+    def _unusable(self, error: OSError) -> SettingsError:
+        return SettingsError(f"the cache of {self._what} in {self._folder} cannot be written: {error.strerror}")
+
+
+def content_hash(*parts: object) -> str:
+    """SHA-256 of parts that JSON can hold, in hexadecimal; alike in every process."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where links cannot be had; files of a run never change in place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,143 @@
+"""What a chat server takes: requests are put in its dialect, which is learned from what it declines."""
+
+import base64
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ...prompts import render
+from .failures import FORMAT, PICTURES, TOKEN_LIMIT, TOO_LARGE, TOO_LONG, UNSUPPORTED, Complaint
+from .question import Question, encoded
+from .settings import ChatSettings
+
+Form = Literal["json_schema", "json_object", "text"]
+"""How a server is asked for an answer: bound to a schema, bound to JSON, or by words alone."""
+
+_NEXT_FORM: dict[Form, Form] = {"json_schema": "json_object", "json_object": "text"}
+_SMALLEST_REPLY, _SMALLEST_SIDE = 256, 256
+"""Tokens and pixels that a request is not reduced below."""
+_LEAST_TOKENS = 16
+"""What servers with a lower limit for the length of a reply take."""
+_TOO_SMALL = re.compile(r"too small|minimum|at least|greater than or equal|>=|below")
+_SYSTEM = re.compile(r"system|developer|\brole")
+_STREAM = re.compile(r"(only|must|require|enable|set).{0,60}\bstream|\bstream.{0,60}(only|must|require|true|enable)")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call asks for, in whatever dialect."""
+
+    question: Question
+    text: str
+    """The user's message: the question's text, or more than that when it is asked again."""
+    max_tokens: int
+    schema: dict[str, Any] | None = None
+    """JSON schema of the answer; None for a reply in words."""
+    logprobs: bool = False
+    """Whether the reply is to be as likely as it can be, with the probabilities of its words."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What is known by now of the requests that a server takes."""
+
+    form: Form = "json_schema"
+    """The strongest that it has not declined."""
+    limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
+    """Names of the limit of a reply's length that it has not declined; the first is used."""
+    most_tokens: int | None = None
+    """Largest limit of a reply's length that it takes; None where none is known."""
+    fewest_tokens: int = 1
+    """Smallest limit of a reply's length that it takes."""
+    temperature: bool = True
+    top_logprobs: int = 20
+    """Likely words that it gives for each word; 20 is the protocol's greatest number, 0 stands for no logprobs."""
+    system: bool = True
+    """Whether it takes a system message; elsewhere its text is put before the user's."""
+    stream: bool = False
+    """Whether it replies in a stream alone."""
+    picture_side: int | None = None
+    """Pixels of the longest side of a picture that it takes; None where no limit is known."""
+
+    def worded(self, call: Call) -> str:
+        """The text of the user's message; where nothing else binds the answer to its schema, the text has it."""
+        if call.schema is None or self.form == "json_schema":
+            return call.text
+        return render("answer_format", text=call.text, schema=json.dumps(call.schema))
+
+    def body(self, call: Call, settings: ChatSettings, *, strict: bool) -> dict[str, Any]:
+        """The request. ``strict`` has OpenAI's own server keep to the schema."""
+        question, text = call.question, self.worded(call)
+        system = [{"role": "system", "content": question.system}] if question.system and self.system else []
+        if question.system and not self.system:
+            text = f"{question.system}\n\n{text}"
+        side = min(settings.picture_side, self.picture_side or settings.picture_side)
+        pictures = [_data_url(*encoded(picture, side, settings.picture_quality)) for picture in question.pictures]
+        # Some servers of text models take no list, not even of one text.
+        content = [{"type": "text", "text": text}, *pictures] if pictures else text
+        body: dict[str, Any] = {"model": settings.model, "messages": [*system, {"role": "user", "content": content}]}
+        if self.limits:
+            body[self.limits[0]] = max(self.fewest_tokens, min(call.max_tokens, self.most_tokens or call.max_tokens))
+        if self.temperature:
+            body["temperature"] = 0 if call.logprobs else settings.temperature
+        if call.logprobs:
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        if self.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        if call.schema is not None and self.form != "text":
+            named = {"name": question.name, "schema": call.schema, "strict": strict}
+            body["response_format"] = {"type": self.form} | (
+                {"json_schema": named} if self.form == "json_schema" else {}
+            )
+        return {name: value for name, value in (body | settings.body).items() if value is not None}
+
+    def after(self, complaint: Complaint, call: Call, settings: ChatSettings) -> "Dialect | None":
+        """A dialect that does without what the server complains of; None where there is none.
+
+        What it names is tried in the order from the most certain to the least; each time less is asked for, so
+        that a server that declines everything comes to an end.
+        """
+        text = complaint.text
+        if self.temperature and "temperature" in text:
+            return replace(self, temperature=False)
+        if call.logprobs and "logprob" in text and (fewer := _fewer(self.top_logprobs, text)):
+            return replace(self, top_logprobs=fewer)
+        if not self.stream and _STREAM.search(text):
+            return replace(self, stream=True)
+        if complaint.speaks_of(TOKEN_LIMIT) and (other := self._other_limit(complaint, call)) is not None:
+            return other
+        if call.question.system and self.system and _SYSTEM.search(text) and complaint.speaks_of(UNSUPPORTED):
+            return replace(self, system=False)
+        side = self.picture_side or settings.picture_side
+        # Some gateways answer 404 to a body that is too large.
+        large = complaint.speaks_of(TOO_LARGE) or (complaint.status == 404 and not complaint.speaks_of(PICTURES))
+        if call.question.pictures and side > _SMALLEST_SIDE and large:
+            return replace(self, picture_side=side // 2)
+        blind = bool(call.question.pictures) and complaint.speaks_of(PICTURES) and not complaint.speaks_of(FORMAT)
+        if call.schema is not None and self.form in _NEXT_FORM and not blind and not complaint.speaks_of(TOO_LONG):
+            return replace(self, form=_NEXT_FORM[self.form])
+        return None
+
+    def _other_limit(self, complaint: Complaint, call: Call) -> "Dialect | None":
+        """Another name, or another size, of the limit of a reply's length."""
+        if not self.limits:
+            return None
+        if _TOO_SMALL.search(complaint.text) and max(call.max_tokens, self.fewest_tokens) < _LEAST_TOKENS:
+            return replace(self, fewest_tokens=_LEAST_TOKENS)
+        if self.limits[0] in complaint.text and complaint.speaks_of(UNSUPPORTED):
+            return replace(self, limits=self.limits[1:])
+        tokens = min(call.max_tokens, self.most_tokens or call.max_tokens)
+        return replace(self, most_tokens=tokens // 2) if tokens >= 2 * _SMALLEST_REPLY else None
+
+
+def _fewer(top_logprobs: int, text: str) -> int:
+    """The largest number in the text below the one that was asked for; 0 where logprobs are not given at all."""
+    if not re.search(r"top_?logprobs|sample logprobs|less|at most|greater|maximum|range|between|<=", text):
+        return 0
+    numbers = [int(number) for number in re.findall(r"\b\d{1,2}\b", text)]
+    return max((number for number in numbers if 0 < number < top_logprobs), default=5 if top_logprobs > 5 else 0)
+
+
+def _data_url(mime: str, data: bytes) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{base64.b64encode(data).decode()}"}}

@@ -1,0 +1,221 @@
+"""From the text of a reply to a value: schemas that every server takes, the last JSON that fits, and P(yes)."""
+
+import ast
+import json
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+_DROPPED = frozenset({"title", "default", "format", "examples", "discriminator"})
+_REFUSED_BY_STRICT = frozenset({"minLength", "maxLength"})
+_NAMES = "think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad"
+_OPENED = rf"<\|?(?:seed:|begin_of_|start_)?(?:{_NAMES})\|?>|\[think\]|◁think▷"
+_CLOSED = rf"</(?:seed:)?(?:{_NAMES})>|<\|end_(?:of_)?(?:{_NAMES})\|>|\[/think\]|◁/think▷"
+_THOUGHT = re.compile(rf"(?:{_OPENED}).*?(?:{_CLOSED}|\Z)", re.DOTALL | re.IGNORECASE)
+_FINAL = re.compile(r"<\|channel\|>final[^<]{0,40}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>")
+_SLIPS = re.compile(r'("(?:[^"\\]|\\.)*"?)|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[}\]])', re.DOTALL)
+"""Strings, which stay, and what JSON does not allow: comments, and a comma after the last item."""
+_BRACKET = re.compile(r"[{\[]")
+_LONGEST_READ = 200_000
+"""Characters of a reply that are read."""
+_MOST_WORK, _MOST_FAILED = 20, 1000
+"""How often a reply is read over, and how many brackets that begin no JSON are passed over, at most."""
+_MOST_VALUES = 50
+"""Values of one reply that are tried, from the last."""
+_SHOWN_ERRORS = 5
+_AROUND = " \t\r\n.,:;!?*_`\"'()[]{}▁Ġ"
+_ALL = 1.05
+"""Certainty, with room for rounding."""
+_TOO_MUCH = 1.0
+"""A log-probability that cannot be one, and that can be raised to a power."""
+
+
+def portable_schema(model: type[BaseModel], *, strict: bool) -> dict[str, Any]:
+    """The model's JSON schema as OpenAI's strict mode, vLLM, Ollama and llama.cpp all take it.
+
+    References are inlined, every field is required and no other is allowed.
+
+    Args:
+        strict: Leave out bounds on the length of strings, which OpenAI's strict mode refuses; the
+            other servers need them, since a small model may never end a string.
+
+    Raises:
+        TypeError: the model refers to itself.
+    """
+    schema = model.model_json_schema()
+    definitions: dict[str, Any] = schema.pop("$defs", {})
+    return _plain(schema, definitions, _DROPPED | (_REFUSED_BY_STRICT if strict else frozenset()), ())
+
+
+def _plain(node: Any, definitions: dict[str, Any], dropped: frozenset[str], above: tuple[str, ...]) -> Any:
+    if isinstance(node, list):
+        return [_plain(item, definitions, dropped, above) for item in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    node = cast("dict[str, Any]", node)
+    if "$ref" in node:
+        name = str(node["$ref"]).rpartition("/")[2]
+        if name in above:
+            raise TypeError(f"the schema of {name} refers to itself; servers do not take that")
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        return _plain({**definitions[name], **beside}, definitions, dropped, (*above, name))
+    plain = {k: _plain(v, definitions, dropped, above) for k, v in node.items() if k not in dropped}
+    if "properties" in node:
+        fields = cast("dict[str, Any]", node["properties"])
+        # Below `properties` stand names of fields, which may well be called `title`.
+        plain["properties"] = {k: _plain(v, definitions, dropped, above) for k, v in fields.items()}
+        plain |= {"required": list(fields), "additionalProperties": False}
+    return plain
+
+
+def without_thoughts(text: str) -> str:
+    """The answer without what a reasoning model thought aloud before it, in any mark that current models use."""
+    text = text[:_LONGEST_READ]
+    if (finals := list(_FINAL.finditer(text))) or "<|channel|>" in text:
+        text = re.split(r"<\|(?:end|return|call|start)\|>", text[finals[-1].end() :])[0] if finals else ""
+    shown = _THOUGHT.sub("", text)
+    # Some chat templates open the thought themselves, so that only its end is in the reply.
+    return re.split(_CLOSED, shown, flags=re.IGNORECASE)[-1].strip()
+
+
+def read_last(text: str, read: Callable[[Any], T]) -> T:
+    """What is read of the last JSON object or list in a reply that can be read, whatever stands around it.
+
+    Models write drafts before they answer. Comments, a comma after the last item, line breaks in strings and single
+    quotes are understood where nothing else can be read.
+
+    Args:
+        text: The reply.
+        read: Makes a value of parsed JSON, or raises a ``ValueError`` that tells the model what is wrong.
+
+    Raises:
+        ValueError: there is no JSON, or, as ``read`` raised it, what is wrong with the longest of it.
+    """
+    text = without_thoughts(text)
+    values, whole = _json_values(text)
+    if not whole:
+        # Twice, since a comment may stand after the comma.
+        others = (_json_values(_SLIPS.sub(r"\1", _SLIPS.sub(r"\1", text)))[0], _python(text))
+        # What is understood as a whole goes before its parts, and the strict reading before the others.
+        values = max((values, *others), key=lambda found: max((length for length, _ in found), default=0))
+    errors: list[tuple[int, ValueError]] = []
+    for length, value in reversed(values[-_MOST_VALUES:]):
+        try:
+            return read(value)
+        except ValueError as error:
+            errors.append((length, error))
+    if not errors:
+        raise ValueError("there is no complete JSON object in the answer")
+    raise max(errors, key=lambda error: error[0])[1]
+
+
+def validated(value: Any, answer: type[M], context: list[str] | None = None) -> M:
+    """The answer that parsed JSON stands for: itself, or its only list alone, or in an envelope of one field.
+
+    ``context``, a list for notes or None, is given to the answer's validators. Raises ``ValidationError``.
+    """
+    failure: ValidationError | None = None
+    for shape in _shapes(value, answer, 3):
+        if context is not None:
+            context.clear()
+        try:
+            return answer.model_validate(shape, context=context)
+        except ValidationError as error:
+            failure = failure or error
+    raise failure or ValueError("there is nothing in the answer")
+
+
+def _shapes(value: Any, answer: type[BaseModel], depth: int) -> Iterable[Any]:
+    """The value, and what it may have been meant for."""
+    yield value
+    if not isinstance(value, dict | list) or not value or depth == 0:
+        return
+    lists = [n for n, s in answer.model_json_schema()["properties"].items() if s.get("type") == "array"]
+    if isinstance(value, list) and len(lists) == 1:
+        yield {lists[0]: value}
+    inner = list(cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value))
+    envelope = not isinstance(value, dict) or not (value.keys() & answer.model_fields.keys())
+    if len(inner) == 1 and isinstance(inner[0], dict | list) and envelope:
+        yield from _shapes(inner[0], answer, depth - 1)
+
+
+def _json_values(text: str) -> tuple[list[tuple[int, Any]], bool]:
+    """Length and value of each JSON object and list in a text that is not inside another, in order; and whether
+    every bracket belongs to one."""
+    decoder, found, at, work, failed = json.JSONDecoder(strict=False), list[tuple[int, Any]](), 0, 0, 0
+    while (start := _BRACKET.search(text, at)) and work <= _MOST_WORK * len(text) and failed < _MOST_FAILED:
+        try:
+            value, at = decoder.raw_decode(text, start.start())
+            found.append((at - start.start(), value))
+        except (ValueError, RecursionError) as error:
+            at, failed = start.end(), failed + 1
+            work += getattr(error, "pos", len(text)) - at
+    return found, not failed
+
+
+def _python(text: str) -> list[tuple[int, Any]]:
+    """The object of a text in Python's notation, which some models write."""
+    written = text[text.find("{") : text.rfind("}") + 1]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [(len(written), ast.literal_eval(written))]
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return []
+
+
+def what_is_wrong(error: ValueError) -> str:
+    """Why an answer cannot be used, in one line that a model can act on."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    wrong = error.errors(include_url=False, include_input=False, include_context=False)
+    shown = [f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in wrong[:_SHOWN_ERRORS]]
+    more = [f"and {len(wrong) - _SHOWN_ERRORS} more"] if len(wrong) > _SHOWN_ERRORS else []
+    return " ".join("; ".join([*shown, *more]).split())
+
+
+def probability_of_yes(logprobs: Sequence[Any]) -> tuple[float | None, str | None]:
+    """P(yes) / (P(yes) + P(no)), summed over spellings, at the first token that holds a letter.
+
+    Args:
+        logprobs: For each token of the reply, as the chat-completions protocol has it.
+
+    Returns:
+        The probability, or None and the reason.
+    """
+    if not logprobs:
+        return None, "the server gives no logprobs"
+    worded = (token for token in _mappings(logprobs) if any(c.isalpha() for c in str(token.get("token", ""))))
+    first = next(worded, None)
+    if first is None:
+        return None, "the reply holds no word"
+    if sum(math.exp(logprob) for _, logprob in _candidates(first)) > _ALL:
+        return None, "the logprobs of the server are not those of probabilities: these add up to more than 1"
+    yes, no = _mass(first, "yes"), _mass(first, "no")
+    if yes + no <= 0:
+        return None, f"neither yes nor no is among the likely words, the first of which is {first['token']!r}"
+    return yes / (yes + no), None
+
+
+def _mass(token: Mapping[str, Any], word: str) -> float:
+    return sum(math.exp(logprob) for spelling, logprob in _candidates(token) if spelling == word)
+
+
+def _candidates(token: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    """Spelling and log probability; what is no number is left out."""
+    for candidate in _mappings(token.get("top_logprobs") or [token]):
+        logprob = candidate.get("logprob")
+        if isinstance(logprob, int | float) and not math.isnan(logprob):
+            yield str(candidate.get("token", "")).strip(_AROUND).lower(), min(float(logprob), _TOO_MUCH)
+
+
+def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    """The items that are mappings; servers send what they like."""
+    return [cast("Mapping[str, Any]", item) for item in items if isinstance(item, dict)]

@@ -1,1 +1,0 @@
-"""How the embedded models were trained: ``python -m detailscribe.tools.world.training --help``."""

@@ -1,0 +1,132 @@
+"""What the trainers share: checkpoints, learning rates, scenes and their pixels."""
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from detailscribe.tools.world.layout import lay_out
+from detailscribe.tools.world.relations import overlap
+from detailscribe.tools.world.scene import Scene, Thing, render
+from detailscribe.tools.world.spec import Spec, random_spec
+from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and how fast."""
+
+    minutes: float
+    """Wall time of training in all, over every resumed session."""
+    learning_rate: float
+    """The peak."""
+    warmup: float = 0.01
+    """Share of the time in which the rate rises linearly."""
+    decay: float = 0.4
+    """Share of the time at the end in which it falls to nothing along a cosine."""
+
+    def rate(self, done: float) -> float:
+        """Learning rate when the share ``done`` of the time has passed."""
+        rise = min(1.0, (done + 1e-4) / self.warmup)
+        fall = max(0.0, (done - (1 - self.decay)) / self.decay)
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
+
+
+class Checkpoint:
+    """A training that survives a kill: named parts, saved whole, found again at the start."""
+
+    def __init__(self, path: Path, **parts: Any) -> None:
+        self.path = path
+        self.parts = parts
+        self.seconds = 0.0
+        self.steps = 0
+        if path.exists():
+            saved = torch.load(path, weights_only=True)
+            self.seconds, self.steps = saved.pop("seconds"), saved.pop("steps")
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
+
+    def save(self) -> None:
+        """Write beside the place, then move there."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        torch.save({**states, "seconds": self.seconds, "steps": self.steps}, partial)
+        os.replace(partial, self.path)
+
+
+def train(
+    checkpoint: Checkpoint,
+    schedule: Schedule,
+    optimizer: torch.optim.Optimizer,
+    loss_of: Callable[[int], torch.Tensor],
+    after_step: Callable[[], None] = lambda: None,
+    report_every: int = 200,
+) -> None:
+    """Minimize ``loss_of(step)`` until the schedule's time is over, saving every minute."""
+    budget, started, last_save = schedule.minutes * 60, time.monotonic() - checkpoint.seconds, time.monotonic()
+    recent: list[float] = []
+    while checkpoint.seconds < budget:
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(checkpoint.seconds / budget)
+        loss = loss_of(checkpoint.steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
+        optimizer.step()
+        after_step()
+        recent.append(loss.item())
+        checkpoint.steps += 1
+        checkpoint.seconds = time.monotonic() - started
+        if checkpoint.steps % report_every == 0:
+            print(
+                f"step {checkpoint.steps}  loss {sum(recent) / len(recent):.5f}  {checkpoint.seconds:.0f} s", flush=True
+            )
+            recent.clear()
+        if time.monotonic() - last_save > 60:
+            checkpoint.save()
+            last_save = time.monotonic()
+    checkpoint.save()
+
+
+def scenes_for_training(rng: random.Random) -> Iterator[tuple[Spec, Scene]]:
+    """Specs that are not held out, each with a layout, without end."""
+    while True:
+        spec = random_spec(rng)
+        if not spec.held_out and (scene := lay_out(spec, rng)) is not None:
+            yield spec, scene
+
+
+def random_scene(rng: random.Random, most: int = 5) -> Scene:
+    """Things anywhere, apart or not, some of them twice, without any meaning."""
+    things: list[Thing] = []
+    for _ in range(rng.randint(0, most)):
+        noun = NOUNS[rng.choice(things).noun] if things and rng.random() < 0.25 else rng.choice(list(NOUNS.values()))
+        colour = rng.choice(list(COLOURS)) if noun.coloured else None
+        thing = Thing(noun.name, colour, rng.randint(0, GRID - noun.width), rng.randint(0, GRID - noun.height))
+        if rng.random() < 0.2 or not any(overlap(thing, other) for other in things):
+            things.append(thing)
+    return Scene(rng.choice(list(PLACES)), tuple(things))
+
+
+def pixels(scenes: list[Scene]) -> torch.Tensor:
+    """Their pictures as a uint8 tensor (n, 3, SIZE, SIZE)."""
+    return stacked([render(scene) for scene in scenes])
+
+
+def stacked(pictures: list[Image.Image]) -> torch.Tensor:
+    """RGB pictures of one size as a uint8 tensor (n, 3, height, width)."""
+    return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).contiguous()
+
+
+def normalized(pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 pictures as floats in [-1, 1], the range of diffusers' autoencoders."""
+    return pictures.float().div(127.5).sub(1)
