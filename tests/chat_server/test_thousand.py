@@ -28,7 +28,7 @@ SLOW_EVERY = 700
 """Replies; each slow one costs the client's whole patience."""
 SILENT = ("empty", "no_content")
 """Faults that are a reply, of no words."""
-VOID = ("contradiction", "filtered", "cut_at_length")
+VOID = ("contradiction", "filtered")
 """Faults whose replies settle nothing, whatever stands in them."""
 ANSWERS = {"yes": "pass", "no": "fail", "unclear": "unknown"}
 CONCEPTS = concepts_of(parse(PROMPT), PROMPT)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -81,6 +82,11 @@ class Server:
 
     def says(self, *script: Said | str) -> None:
         self.script.extend(Said(said) if isinstance(said, str) else said for said in script)
+
+    def encrypts(self, context: ssl.SSLContext) -> None:
+        """From now on it speaks https."""
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self._http.handle_error = lambda *_: None  # Clients that speak http, or do not trust it, hang up.
 
     def __enter__(self) -> "Server":
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

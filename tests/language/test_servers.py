@@ -5,6 +5,9 @@ import contextlib
 import io
 import json
 import re
+import shutil
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -404,6 +407,35 @@ async def test_a_wrong_scheme_is_named(server, chat):
     server.always = body("The plain HTTP request was sent to HTTPS port", 400)
     with pytest.raises(ModelError, match="https://"):
         await chat().check()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Of 127.0.0.1, signed by itself, with its key in the same file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not there")
+    file = tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key.pem", "-out", file]
+    subprocess.run(
+        [*made, "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True
+    )
+    file.write_text(file.read_text() + (tmp_path / "key.pem").read_text())
+    return file
+
+
+async def test_a_server_of_https_is_told_from_one_of_http_and_has_its_certificate_checked(
+    server, chat, certificate, monkeypatch
+):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.encrypts(context)
+    with pytest.raises(ReplyError, match="does the server want https"):
+        await chat().check()
+    secure = server.url.replace("http:", "https:")
+    with pytest.raises(ModelError, match=r"certificate of .* cannot be verified.*SSL_CERT_FILE"):
+        await chat(base_url=secure).check()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    await chat(base_url=secure).check()
 
 
 async def test_a_key_that_cannot_be_sent_is_named(server, chat):

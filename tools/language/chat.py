@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
@@ -146,16 +147,15 @@ class ChatModel:
         async def usable() -> tuple[str, T]:
             nonlocal call
             try:
-                return await self._usable(exchanges, call, read)
+                answered = await self._call(exchanges, call)
+                return answered.text, _value(answered, read)
             except NoAnswer as none:
                 again = render("ask_again", text=question.text, answer=none.raw[:_QUOTED], reason=none.reason)
                 call = replace(call, text=again)
                 raise
 
-        try:
+        with self._naming_failures(question, exchanges):
             raw, value = await usable()
-        except NoAnswer as none:
-            raise self._reply_error(question, exchanges, none) from None
         await self._keep(key, CachedAnswer(reply=raw))
         return Reply(value, tuple(exchanges))
 
@@ -173,19 +173,17 @@ class ChatModel:
         if not self._dialect.top_logprobs:
             return Likelihood(None, _NO_LOGPROBS, self._exchange(question, question.text, _NO_LOGPROBS))
         exchanges: Exchanges = []
-        try:
-            answered = await self._call(exchanges, Call(question, question.text, _WORD, logprobs=True))
-        except NoAnswer as none:
-            raise self._reply_error(question, exchanges, none) from None
-        except Declined as declined:
-            if question.pictures and declined.complaint.speaks_of(PICTURES):
-                raise self._refused(question, exchanges, declined) from None
-            if "logprob" in declined.complaint.text:
-                self._dialect = replace(self._dialect, top_logprobs=0)
-            return Likelihood(None, f"{_NO_LOGPROBS} ({declined.complaint.words})", exchanges[-1])
-        probability, reason = None, answered.declined
-        if reason is None:
-            probability, reason = probability_of_yes(answered.logprobs)
+        with self._naming_failures(question, exchanges):
+            try:
+                answered = await self._call(exchanges, Call(question, question.text, _WORD, logprobs=True))
+            except Declined as declined:
+                if question.pictures and declined.complaint.speaks_of(PICTURES):
+                    raise
+                if "logprob" in declined.complaint.text:
+                    self._dialect = replace(self._dialect, top_logprobs=0)
+                return Likelihood(None, f"{_NO_LOGPROBS} ({declined.complaint.words})", exchanges[-1])
+        declined = answered.declined
+        probability, reason = (None, declined) if declined else probability_of_yes(answered.logprobs)
         if probability is not None:
             await self._keep(key, CachedAnswer(reply=answered.text, probability=probability))
         return Likelihood(probability, reason, exchanges[-1])
@@ -193,25 +191,21 @@ class ChatModel:
     async def check(self) -> None:
         """Make one cheap call; raises as ``likelihood`` does."""
         question, exchanges = Question("hello", "", "Answer with the word OK."), Exchanges()
-        try:
+        with self._naming_failures(question, exchanges):
             await self._call(exchanges, Call(question, question.text, _HELLO))
-        except NoAnswer as none:
-            raise self._reply_error(question, exchanges, none) from None
-        except Declined as declined:
-            raise self._refused(question, exchanges, declined) from None
 
-    async def _usable(self, exchanges: Exchanges, call: Call, read: Callable[[str], T]) -> tuple[str, T]:
-        """One reply and what was read of it; ``NoAnswer`` with the reason."""
+    @contextmanager
+    def _naming_failures(self, question: Question, exchanges: Exchanges) -> Generator[None]:
+        """Raises ``ModelError`` or ``ReplyError`` for what went wrong with a question."""
         try:
-            answered = await self._call(exchanges, call)
-        except Declined as declined:
-            raise refused(declined.complaint, self.settings, len(call.question.pictures)) from None
-        if answered.fault is not None:
-            raise NoAnswer(answered.fault, answered.text or answered.refusal, again=True)
-        try:
-            return answered.text, read(answered.text)
-        except ValueError as error:
-            raise NoAnswer(what_is_wrong(error), answered.text, again=True) from None
+            try:
+                yield
+            except Declined as declined:
+                raise refused(declined.complaint, self.settings, len(question.pictures)) from None
+        except NoAnswer as none:
+            reason = "; ".join(filter(None, (none.reason, exchanges[-1].note)))
+            message = f"{self.name} gave no usable answer to {question.name!r}: {reason}"
+            raise ReplyError(message, reason=reason, raw=none.raw, exchanges=tuple(exchanges)) from None
 
     async def _call(self, exchanges: Exchanges, call: Call) -> Answered:
         """The reply to one call, put in a form that the server takes.
@@ -298,15 +292,6 @@ class ChatModel:
             self._warned = True
         return note
 
-    def _refused(self, question: Question, exchanges: Exchanges, declined: Declined) -> Exception:
-        failure = refused(declined.complaint, self.settings, len(question.pictures))
-        return self._reply_error(question, exchanges, failure) if isinstance(failure, NoAnswer) else failure
-
-    def _reply_error(self, question: Question, exchanges: Exchanges, none: NoAnswer) -> ReplyError:
-        reason = "; ".join(filter(None, (none.reason, exchanges[-1].note)))
-        message = f"{self.name} gave no usable answer to {question.name!r}: {reason}"
-        return ReplyError(message, reason=reason, raw=none.raw, exchanges=tuple(exchanges))
-
     def _key(self, question: Question, schema: dict[str, Any] | None = None, *, logprobs: bool = False) -> str:
         """Hash of everything that an answer depends on; no secret goes into it."""
         settings = self.settings
@@ -321,6 +306,18 @@ class ChatModel:
     async def _keep(self, key: str, answer: CachedAnswer) -> None:
         if self._cache is not None:
             await asyncio.to_thread(self._cache.put, key, answer)
+
+
+def _value(answered: Answered, read: Callable[[str], T]) -> T:
+    """What is read of a reply; ``NoAnswer`` with the reason."""
+    if answered.fault is not None:
+        # What a filter left of a reply is no part of an answer; what was cut off may hold whole ones.
+        left = answered.refusal if answered.declined else answered.text
+        raise NoAnswer(answered.fault, left, again=True)
+    try:
+        return read(answered.text)
+    except ValueError as error:
+        raise NoAnswer(what_is_wrong(error), answered.text, again=True) from None
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -7,9 +7,9 @@ else is an error that the model is shown.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
@@ -19,8 +19,6 @@ from ..errors import PromptError, SettingsError
 from .chat import ChatModel
 from .question import Question
 from .structured import portable_schema, read_last, validated, without_thoughts
-
-T = TypeVar("T")
 
 LONGEST_ID = 28
 """Characters of an id; longer ones are cut, alike wherever they stand."""
@@ -219,16 +217,22 @@ def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGrap
     left out.
     """
     finder = _Finder(answer.entities)
-    entities = _once(_entity(entity) for entity in answer.entities)
-    interactions = _once(_interaction(interaction, finder) for interaction in answer.interactions)
+    entities = tuple(dict.fromkeys(map(_entity, answer.entities)))
+    interactions = list(dict.fromkeys(_interaction(interaction, finder) for interaction in answer.interactions))
     if any(note.startswith("entities:") for note in notes):
         whole = [i for i in interactions if all(map(finder.knows, i.members()))]
         if len(whole) < len(interactions):
             notes.append(f"interactions: {len(interactions) - len(whole)} with entities that were left out")
         interactions = whole
+    taken = {e.id for e in entities}
+    for n, interaction in enumerate(interactions):
+        id, number = interaction.id, 2
+        while id in taken:
+            id, number = f"{interaction.id}_{number}", number + 1
+        taken.add(id)
+        interactions[n] = interaction.model_copy(update={"id": id})
     counted = frozenset(_plain(e.id) for e in answer.entities if e.count is not None)
-    named = _with_own_ids(interactions, {e.id for e in entities})
-    return _graph(prompt, tuple(entities), named, _something(answer.scene), counted)
+    return _graph(prompt, entities, tuple(interactions), _something(answer.scene), counted)
 
 
 def _graph(
@@ -286,22 +290,6 @@ class _Finder:
         bare = _plain(next((lower.removeprefix(a) for a in _ARTICLES if lower.startswith(a)), lower))
         named = self._called.get(plain) or self._called.get(bare) or ({bare} & self._ids)
         return next(iter(named)) if len(named) == 1 else plain
-
-
-def _with_own_ids(interactions: Iterable[Interaction], taken: set[str]) -> tuple[Interaction, ...]:
-    """The same interactions, each under an id of its own; nothing refers to them by it yet."""
-    kept: list[Interaction] = []
-    for interaction in interactions:
-        id, number = interaction.id, 2
-        while id in taken:
-            id, number = f"{interaction.id}_{number}", number + 1
-        taken = taken | {id}
-        kept.append(interaction.model_copy(update={"id": id}))
-    return tuple(kept)
-
-
-def _once(items: Iterable[T]) -> list[T]:
-    return list(dict.fromkeys(items))
 
 
 def _something(text: str | None) -> str | None:

@@ -192,11 +192,12 @@ class Server:
                 return NoAnswer(f"timed out after {settings.timeout:g} s")
             case sdk.APIConnectionError():
                 words = one_line(settings.clean(str(error.__cause__ or error)))
-                if "illegal status line" in words and urlsplit(settings.url).scheme == "http":
-                    # What a server of https answers to http is no HTTP.
+                # A server of https answers http with what is no HTTP, or hangs up.
+                plain = urlsplit(settings.url).scheme == "http" and not self._reached
+                if plain and "illegal status line" in words:
                     url = self.service.url_option
                     return ModelError(f"{settings.host} does not speak http: begin {url} with https://")
-                return NoAnswer(f"the connection was cut ({words})")
+                return NoAnswer(f"the connection was cut ({words}{'; does the server want https?' if plain else ''})")
             case sdk.APIStatusError():
                 return self._of_complaint(error.response)
             case sdk.OpenAIError():
@@ -304,7 +305,7 @@ def _joined(stream: str) -> dict[str, Any]:
     """One body from the server-sent events of a chat completion; the error where one of them is."""
     body: dict[str, Any] = {}
     choice: dict[str, Any] = {"finish_reason": None}
-    message: dict[str, Any] = {"role": "assistant"}
+    texts: dict[str, list[str]] = {}
     logprobs: list[Any] = []
     # Not splitlines, which would also split at characters that may stand in a JSON string.
     for data in (line[5:].strip() for line in stream.split("\n") if line.startswith("data:")):
@@ -316,8 +317,9 @@ def _joined(stream: str) -> dict[str, Any]:
             choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
             logprobs += (piece.get("logprobs") or {}).get("content") or []
             for name, value in (piece.get("delta") or {}).items():
-                if isinstance(value, str) and name != "role":
-                    message[name] = message.get(name, "") + value
+                if isinstance(value, str):
+                    texts.setdefault(name, []).append(value)
+    message = {name: "".join(pieces) for name, pieces in texts.items()}
     return body | {"choices": [choice | {"message": message, "logprobs": {"content": logprobs}}]}
 
 
