@@ -29,6 +29,10 @@ TIMEOUT = 5
 LOCAL = ("localhost", "127.0.0.1", "::1")
 DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
+SD3_ALONE = ("t5", "max_batch", "swap_pooled")
+"""Settings of ``diffusion`` that have no effect on other families."""
+LOCAL_ALONE = ("precision", "offload", "device", "max_tokens", "compiled", *SD3_ALONE)
+"""Settings of ``diffusion`` that have no effect on an images endpoint."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 Status = Literal["ok", "warning", "problem"]
@@ -151,12 +155,21 @@ def _remote(settings: Settings) -> str:
 
 
 def endpoint_of(settings: Settings) -> "EndpointDiffusion":
-    """The images endpoint; ``ModelError`` if it needs a key and has none."""
-    from ...tools.diffusion.endpoint import EndpointDiffusion
-    from ...tools.diffusion.endpoint_server import EndpointSettings
+    """The images endpoint; ``ModelError`` if it needs a key and has none, ``SettingsError`` for settings that it has
+    no use for."""
+    check_effect(settings.diffusion, "an images endpoint", LOCAL_ALONE)
+    from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
 
     own: dict[str, Any] = {name: getattr(settings.images, name) for name in ("size", "quality", "price", "send_seed")}
     return EndpointDiffusion(EndpointSettings(server=settings.images_settings(), **own))
+
+
+def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) -> None:
+    """``SettingsError`` if one of these settings, which have no effect on ``what``, is another than its default."""
+    fields = DiffusionSection.model_fields
+    if idle := [f"diffusion.{name}" for name in without if getattr(chosen, name) != fields[name].default]:
+        have = "has" if len(idle) == 1 else "have"
+        raise SettingsError(f"{', '.join(idle)} {have} no effect on {what}: leave it out, or choose another preset")
 
 
 def is_sd3(settings: Settings) -> bool:
@@ -225,6 +238,7 @@ def _where(chosen: DiffusionSection) -> str:
             return place
     if not (kind := class_named(model)).startswith("StableDiffusion3"):
         check_family(kind)
+        check_effect(chosen, f"a {kind}", SD3_ALONE)
     return place
 
 
@@ -256,7 +270,7 @@ def _memory(chosen: DiffusionSection) -> Finding:
     needs = f"needs about {f'{_gb(need.gpu_bytes)} of GPU memory and ' * gpu}{_gb(need.ram_bytes)} of RAM"
     if placement is None:
         return Finding(topic="memory", status="warning", text=f"{needs}; not here")
-    there = memory_there()
+    there = memory_there(str(placement.device))
     try:
         check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu)
     except ModelError as error:

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
 from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, model_name, ready
-from .checks import endpoint_of, is_sd3, look_at_diffusion, look_at_vision
+from .checks import SD3_ALONE, check_effect, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
 from .presets import EMBEDDED_DIFFUSION, preset_named
 from .settings import ChatSection, Settings
 
@@ -219,13 +219,15 @@ def make_diffusion(settings: Settings) -> Diffusion:
     """The diffusion role that the settings name, loaded."""
     if settings.diffusion.kind == "endpoint":
         return endpoint_of(settings)
-    options = ["device", "precision", "offload"]
+    options = ["device", "precision", "offload", "max_tokens", "compiled"]
     if is_sd3(settings):
         from ...tools.diffusion import LocalDiffusion as Local
 
-        options += ["t5", "max_tokens", "max_batch", "compiled", "swap_pooled"]
+        options += ["t5", "max_batch", "swap_pooled"]
     else:
         from ...tools.diffusion import PipelineDiffusion as Local
+
+        check_effect(settings.diffusion, "a model of another family than SD3", SD3_ALONE)
     source = EMBEDDED_DIFFUSION if settings.diffusion.model is None else settings.diffusion.model
     how: dict[str, Any] = {name: getattr(settings.diffusion, name) for name in options}
     return Local.load(source, steps=settings.run.steps, guidance=settings.run.guidance, **how)

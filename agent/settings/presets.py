@@ -18,9 +18,8 @@ CHAT = {"model": "gpt-4o"}
 LARGE = "stabilityai/stable-diffusion-3.5-large"
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
 TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
-ONE_PART = {"offload": "model", "t5": "once", "max_batch": 1}
-"""One part at a time is on the GPU, and T5 is not kept."""
-FOUR_BITS = {"precision": "nf4", **ONE_PART}
+TURNS = {"offload": "model", "max_batch": 1}
+"""Denoiser and T5 take turns on the GPU."""
 SD35 = {"steps": 28, "guidance": 4.5}
 """As its publisher draws with Large; Medium wants more steps, Turbo fewer and no guidance."""
 
@@ -74,12 +73,12 @@ PRESETS: dict[str, Preset] = {
         {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE}},
     ),
     "sd35-large-24gb": Preset(
-        "the same, one part at a time on the GPU",
-        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **ONE_PART}},
+        "the same; denoiser and T5 take turns on the GPU",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **TURNS}},
     ),
     "sd35-large-12gb": Preset(
-        "the same, with denoiser and T5 in 4 bits",
-        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **FOUR_BITS}},
+        "the same with denoiser and T5 in 4 bits, which take turns on the GPU",
+        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, "precision": "nf4", **TURNS}},
     ),
     "sd35-large-turbo": Preset(
         "the distilled variant: 4 steps, no guidance",
@@ -90,27 +89,26 @@ PRESETS: dict[str, Preset] = {
         {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM}},
     ),
     "sd35-medium-12gb": Preset(
-        "the same, one part at a time on the GPU, with denoiser and T5 in 4 bits",
-        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM, **FOUR_BITS}},
+        "the same with T5 in 4 bits, which takes turns with the denoiser on the GPU",
+        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM, "precision": "nf4-t5", **TURNS}},
     ),
     "paper": Preset(
-        "the published settings: 4 bits, two fixed seeds, four refinements, the best of all",
+        "the published settings: the denoiser in 4 bits, two fixed seeds, four refinements, the best of all",
         {
             "run": {"policy": "paper", **SD35},
             "chat": CHAT,
             "diffusion": {
                 "model": LARGE,
-                "precision": "nf4",
-                "offload": "model",
+                "precision": "nf4-denoiser",
+                **TURNS,
                 "max_tokens": 512,
-                "max_batch": 1,
                 "swap_pooled": False,
             },
         },
     ),
     "diffusers": Preset(
         "any other text-to-image model of diffusers, named by --diffusion",
-        {"run": {"guidance": 3.5}, "chat": CHAT},
+        {"chat": CHAT},
     ),
     "images-endpoint": Preset(
         "an OpenAI-compatible images endpoint draws; it can start again but not refine",

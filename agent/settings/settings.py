@@ -49,10 +49,10 @@ class RunSettings(Section):
     """Parameters of the policy's class."""
     seed: int = Field(default=0, ge=0, lt=SEED_LIMIT)
     """The seeds of all images follow from it."""
-    steps: int = Field(default=28, ge=1, le=1000)
-    """Length of the denoising schedule."""
-    guidance: float = Field(default=4.5, ge=0, allow_inf_nan=False)
-    """Scale of classifier-free guidance; 1 or less means none."""
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    """Length of the denoising schedule; None for the model's own."""
+    guidance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Scale of classifier-free guidance; 1 or less means none; None for the model's own."""
     budget: Budget = Field(default_factory=Budget)
     """Bounds that no policy can exceed."""
     out: Path | None = None
@@ -117,14 +117,15 @@ class DiffusionSection(Section):
     kind: Literal["auto", "sd3", "pipeline", "endpoint"] = "auto"
     """sd3: with every operator; pipeline: any other family of diffusers; endpoint: a server, see ``images``;
     auto: sd3 or pipeline, as the model's index says."""
-    precision: Literal["bf16", "fp32", "fp16", "nf4"] | None = None
-    """nf4: denoiser and T5 in four bits; None: bf16 on a GPU, fp32 on a CPU."""
+    precision: Literal["bf16", "fp32", "fp16", "fp8", "nf4", "nf4-denoiser", "nf4-t5"] | None = None
+    """fp8: the denoiser in 8-bit floats; nf4: denoiser and T5 in four bits; nf4-denoiser and nf4-t5: one of them; the
+    rest of these is in bf16. None: bf16 on a GPU, fp32 on a CPU."""
     offload: Literal["none", "model", "group"] = "none"
-    """model: one part at a time is on the GPU; group: a few layers at a time."""
+    """model: large parts take turns on the GPU; group: a few layers at a time."""
     t5: Literal["keep", "once", "drop"] = "keep"
     """once: loaded for new prompts and dropped before the denoiser runs; drop: prompts are read without it."""
-    max_tokens: int = Field(default=256, ge=1)
-    """What T5 reads of a prompt."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """What T5, or the text encoder of another family, reads of a prompt; None for the model's own."""
     max_batch: int = Field(default=8, ge=1)
     """Images in one forward pass, at most."""
     swap_pooled: bool = True

@@ -149,7 +149,7 @@ def test_a_model_that_the_hub_would_give_is_well(cli, monkeypatch):
 
 def test_too_little_memory_is_told_with_what_is_needed(cli, monkeypatch):
     hub_that_answers(monkeypatch, (302, ""))
-    monkeypatch.setattr(memory, "memory_there", lambda: MemoryThere(None, int(8e9)))
+    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(None, int(8e9)))
     status, text = told(cli("doctor", "--json", "--diffusion", LARGE))["memory"]
     assert status == "problem"
     assert re.search(r"needs about [\d.]+ GB of memory and 8.0 GB are free", text)
@@ -163,7 +163,7 @@ def test_too_little_memory_names_the_settings_and_the_preset_that_would_do(cli, 
     hub_that_answers(monkeypatch, (302, ""))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
-    monkeypatch.setattr(memory, "memory_there", lambda: MemoryThere(int(free), int(64e9)))
+    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(int(free), int(64e9)))
     status, text = told(cli("doctor", "--json", "--preset", "sd35-large"))["memory"]
     assert status == "problem"
     assert text.endswith(advice or "use a smaller model or another machine")
@@ -172,10 +172,30 @@ def test_too_little_memory_names_the_settings_and_the_preset_that_would_do(cli, 
 
 def test_a_family_that_cannot_be_refined_is_told_from_its_index(cli, tmp_path):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "UnheardOfPipeline"}')
+    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "FluxImg2ImgPipeline"}')
     status, text = told(cli("doctor", "--json", "--preset", "diffusers", "--diffusion", "model"))["diffusion"]
     assert status == "problem"
-    assert "UnheardOfPipeline" in text
+    assert "name a text-to-image pipeline" in text
+
+
+@pytest.mark.parametrize(
+    ("chosen", "complaint"),
+    [
+        ({"diffusion.t5": "drop"}, "diffusion.t5 has no effect on a FluxPipeline"),
+        ({"diffusion.max_batch": 2, "diffusion.swap_pooled": False}, "diffusion.swap_pooled have no effect"),
+        (
+            {"diffusion.kind": "endpoint", "diffusion.precision": "bf16"},
+            "precision has no effect on an images endpoint",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused(cli, tmp_path, chosen, complaint):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    lines = [f"{name} = {json.dumps(value)}" for name, value in chosen.items()]
+    (tmp_path / "own.toml").write_text("\n".join(['diffusion.model = "model"', 'run.policy = "best_of_n"', *lines]))
+    status, text = told(cli("doctor", "--json", "--settings", "own.toml"))["diffusion"]
+    assert (status, complaint in text) == ("problem", True), text
 
 
 def test_what_an_absent_gpu_would_have_to_hold_is_told_all_the_same(cli, monkeypatch):
@@ -212,7 +232,7 @@ def test_an_index_that_cannot_be_read_is_no_model(cli, tmp_path):
 def test_a_run_ends_at_once_in_one_line_and_leaves_nothing(cli, tmp_path, monkeypatch, arguments, complaint):
     hub_that_answers(monkeypatch, (302, ""))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(memory, "memory_there", lambda: MemoryThere(None, int(1e9)))
+    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(None, int(1e9)))
     assert_refused(cli("run", PROMPT, *arguments), complaint, tmp_path)
 
 

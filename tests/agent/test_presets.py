@@ -43,7 +43,12 @@ def test_paper_is_what_was_published():
     assert policy.start_steps == (0, 1, 2, 4)
     chosen = settings.diffusion
     assert chosen.model == "stabilityai/stable-diffusion-3.5-large"
-    assert (chosen.precision, chosen.offload, chosen.max_tokens, chosen.swap_pooled) == ("nf4", "model", 512, False)
+    assert (chosen.precision, chosen.offload, chosen.max_tokens, chosen.swap_pooled) == (
+        "nf4-denoiser",
+        "model",
+        512,
+        False,
+    )
 
 
 def test_turbo_draws_in_four_steps_without_guidance():
@@ -70,7 +75,7 @@ def test_what_a_preset_loads_is_told_to_the_model(monkeypatch):
     )
     make_diffusion(settings_of("paper", diffusion={"kind": "sd3"}))
     assert asked["source"] == "stabilityai/stable-diffusion-3.5-large"
-    assert (asked["precision"], asked["offload"], asked["t5"]) == ("nf4", "model", "keep")
+    assert (asked["precision"], asked["offload"], asked["t5"]) == ("nf4-denoiser", "model", "keep")
     assert (asked["steps"], asked["guidance"], asked["max_tokens"]) == (28, 4.5, 512)
     assert asked["swap_pooled"] is False
 
@@ -123,8 +128,12 @@ def test_another_family_is_drawn_by_the_generic_adapter(tmp_path, monkeypatch):
         lambda source, **how: asked.update(how, source=source),
     )
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    make_diffusion(settings_of("diffusers", diffusion={"model": str(tmp_path), "offload": "model"}))
-    assert (asked["source"], asked["offload"], asked["steps"]) == (str(tmp_path), "model", 28)
+    flux = {"model": str(tmp_path), "offload": "model"}
+    make_diffusion(settings_of("diffusers", diffusion=flux))
+    assert (asked["source"], asked["offload"]) == (str(tmp_path), "model")
+    assert (asked["steps"], asked["guidance"], asked["max_tokens"]) == (None, None, None), "the model's own"
+    with pytest.raises(SettingsError, match=r"diffusion\.t5 has no effect"):
+        make_diffusion(settings_of("diffusers", diffusion=flux | {"t5": "once"}))
 
 
 def test_an_images_endpoint_takes_its_own_server_and_price():

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detailscribe.state import Attempt
-from detailscribe.tools.diffusion import LocalDiffusion, placement
+from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.placement import Placement, choose_placement, put
-from detailscribe.tools.errors import ModelError, SettingsError
+from detailscribe.tools.diffusion.placement import Placement
+from detailscribe.tools.errors import ModelError
 from detailscribe.tools.world.autoencoder import CellAutoencoder
 
 
@@ -217,82 +217,3 @@ async def test_a_model_without_t5_takes_every_setting(folders, store, t5):
     model = LocalDiffusion.load(folders["one_clip"], steps=2, t5=t5)
     plain = LocalDiffusion.load(folders["one_clip"], steps=2)
     assert torch.equal(await latent(model, store), await latent(plain, store))
-
-
-async def test_layers_that_come_and_go_draw_the_same(folders, store):
-    """Group offload, with the CPU in the place of the GPU."""
-    plain = LocalDiffusion.load(folders["sd3"], steps=2)
-    expected = await latent(plain, store)
-    put(plain.pipe, Placement(torch.device("cpu"), "fp32", "group"))
-    assert torch.equal(await latent(LocalDiffusion(plain.pipe, plain.model, steps=2), store), expected)
-
-
-@pytest.mark.parametrize("offload", ["model", "group"])
-def test_offloading_needs_somewhere_to_load_from(offload):
-    with pytest.raises(SettingsError, match=r"there is no GPU: set diffusion\.offload"):
-        choose_placement("cpu", offload=offload)
-
-
-def test_four_bits_need_a_gpu():
-    with pytest.raises(ModelError, match=r"\A.*needs an NVIDIA GPU: .*diffusion.precision = .bf16.*\Z"):
-        choose_placement("cpu", "nf4")
-
-
-def test_four_bits_need_bitsandbytes_and_whole_parts(monkeypatch):
-    monkeypatch.setattr(placement.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(placement, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'detailscribe\[gpu\]'"):
-        choose_placement(None, "nf4")
-    monkeypatch.setattr(placement, "find_spec", lambda name: object())
-    with pytest.raises(SettingsError, match=r"set diffusion\.offload = .model"):
-        choose_placement(None, "nf4", "group")
-    assert choose_placement(None, "nf4", "model").dtype == torch.bfloat16
-
-
-def test_a_gpu_is_taken_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(placement.torch.cuda, "is_available", lambda: True)
-    assert choose_placement() == Placement(torch.device("cuda"), "bf16")
-    monkeypatch.setattr(placement.torch.cuda, "is_available", lambda: False)
-    assert choose_placement() == Placement(torch.device("cpu"), "fp32")
-
-
-def test_four_bits_are_for_the_large_parts_alone():
-    pytest.importorskip("bitsandbytes")
-    four = Placement(torch.device("cuda", 0), "nf4")
-    for part, library in (("transformer", "diffusers"), ("text_encoder_3", "transformers")):
-        told = placement.loading_arguments(part, library, four)
-        assert told["quantization_config"].bnb_4bit_quant_type == "nf4"
-        assert type(told["quantization_config"]).__module__.startswith(library)
-    assert placement.loading_arguments("vae", "diffusers", four) == {"dtype": torch.bfloat16}
-
-
-needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
-
-
-@pytest.mark.parametrize(
-    "way",
-    [
-        pytest.param(way, marks=needs_gpu, id=" ".join(way))
-        for way in [
-            ("bf16", "none", "keep"),
-            ("bf16", "none", "once"),
-            ("bf16", "model", "keep"),
-            ("bf16", "model", "once"),
-            ("bf16", "group", "keep"),
-            ("bf16", "group", "once"),
-            ("nf4", "none", "keep"),
-            ("nf4", "none", "once"),
-            ("nf4", "model", "keep"),
-            ("nf4", "model", "once"),
-            ("nf4", "model", "drop"),
-        ]
-    ],
-)
-async def test_every_way_of_loading_draws_on_a_gpu(folders, store, way):
-    precision, offload, t5 = way
-    if precision == "nf4":
-        pytest.importorskip("bitsandbytes")
-    model = LocalDiffusion.load(folders["sd3"], steps=2, precision=precision, offload=offload, t5=t5)
-    first = await latent(model, store)
-    assert first.isfinite().all()
-    assert torch.equal(first, await latent(model, store, id="b"))

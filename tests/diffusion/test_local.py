@@ -12,6 +12,7 @@ import pytest
 import torch
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
@@ -312,3 +313,44 @@ async def test_a_run_goes_on_from_disk_after_a_kill(model, store, one):
     fresh = LocalDiffusion(model.pipe, model.model, steps=STEPS)
     one_way, other = [await one(who, "a", source=source) for who in (model, fresh)]
     assert read_latent(store, one_way.latent).equal(read_latent(store, other.latent))
+
+
+async def test_a_small_model_computes_in_one_thread_on_a_cpu(model, one):
+    """Several would wait for each other busily, at ten times the processor time beside other programs."""
+    before, seen = torch.get_num_threads(), set[int]()
+    torch.set_num_threads(2)
+    for part in (model.pipe.transformer, model.pipe.text_encoder):
+        part.register_forward_pre_hook(lambda *called: seen.add(torch.get_num_threads()))
+    try:
+        await one(model, "a")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {1}
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **kwargs or {})
+
+
+async def test_a_pass_never_waits_for_the_device(model, one):
+    """Of guided and plain images, at several steps, with prompts of several lengths; the masked blocks among them."""
+    waits, advance = Waits(), model._engine._advance
+
+    def counted(samples):
+        with waits:
+            advance(samples)
+
+    model._engine._advance = counted
+    await asyncio.gather(one(model, "a"), one(model, "b", LONG, guidance=1.0), one(model, "c", steps=3, stop_step=2))
+    assert model.statistics.steps > model.statistics.passes
+    assert waits.count == 0
+    with waits:
+        bool(torch.ones(1))
+    assert waits.count == 1

@@ -112,6 +112,7 @@ SLOW = """
 import asyncio, sys
 sys.path.insert(0, sys.argv.pop(1))
 from tests.agent.fakes import *
+from detailscribe.agent import presets
 from detailscribe.agent.cli import main
 
 class Slow(FakeDiffusion):
@@ -121,7 +122,8 @@ class Slow(FakeDiffusion):
         await asyncio.sleep(0.05)
         return made
 
-stand_in(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda image: "cat"))
+roles = presets.Roles(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda image: "cat"))
+presets.PRESETS["embedded"] = presets.Preset("slow", roles=lambda settings: roles)
 main()
 """
 SLOW_FILE = """

@@ -15,8 +15,7 @@ from .quiet import quiet_importing
 from .tools import diffusion_tools
 
 if TYPE_CHECKING:
-    from .endpoint import EndpointDiffusion
-    from .endpoint_server import EndpointSettings
+    from .endpoint import EndpointDiffusion, EndpointSettings
     from .local import LocalDiffusion
     from .pipelines import PipelineDiffusion, check_family
     from .placement import choose_placement
@@ -38,7 +37,7 @@ __all__ = [
 
 _LATER = {
     "EndpointDiffusion": ".endpoint",
-    "EndpointSettings": ".endpoint_server",
+    "EndpointSettings": ".endpoint",
     "LocalDiffusion": ".local",
     "PipelineDiffusion": ".pipelines",
     "check_family": ".pipelines",

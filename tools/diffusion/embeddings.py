@@ -1,5 +1,6 @@
 """Prompts in and pictures out: the text encoders and the image decoder of a pipeline."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -7,6 +8,8 @@ import torch
 from cachetools import LRUCache
 from diffusers import StableDiffusion3Pipeline
 from PIL import Image
+
+from .quiet import quiet_encoding
 
 BUCKET = 8
 """A model with one encoder reads prompts padded to a multiple of it, in tokens."""
@@ -23,18 +26,22 @@ class Embedding:
 
 
 @torch.no_grad()
-def encode(pipe: StableDiffusion3Pipeline, prompt: str, max_tokens: int = 256, length: int = 0) -> Embedding:
+def encode(
+    pipe: StableDiffusion3Pipeline, prompt: str, max_tokens: int = 256, length: int = 0, refined: bool = False
+) -> Embedding:
     """Encode one prompt as the model was trained to read it.
 
-    With two CLIP encoders it is exactly what ``pipe.encode_prompt`` makes, with zeros for an absent T5, which reads
-    ``max_tokens`` tokens. With one CLIP encoder it is its last but one hidden state and its projection; the prompt is
-    padded to a multiple of ``BUCKET`` tokens and to ``length`` at least, and cut off at the longest text that the
-    encoder reads.
+    With two CLIP encoders it is exactly what ``pipe.encode_prompt`` makes, where T5 reads ``max_tokens`` tokens and
+    zeros stand for an absent T5; of a ``refined`` prompt the CLIPs read the corrections first (``corrections_first``).
+    With one CLIP encoder it is its last but one hidden state and its projection; the prompt is padded to a multiple of
+    ``BUCKET`` tokens and to ``length`` at least, and cut off at the longest text that the encoder reads.
     """
     if pipe.text_encoder_2 is not None:
-        encoded: Any = pipe.encode_prompt(
-            prompt, prompt, prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens
-        )
+        short = corrections_first(pipe, prompt) if refined else prompt
+        with quiet_encoding():
+            encoded: Any = pipe.encode_prompt(
+                short, short, prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens
+            )
         tokens, _, pooled, _ = encoded
         return Embedding(tokens[0], pooled[0])
     tokenizer: Any = pipe.tokenizer
@@ -47,18 +54,31 @@ def encode(pipe: StableDiffusion3Pipeline, prompt: str, max_tokens: int = 256, l
     return Embedding(read.hidden_states[-2][0].to(encoder.dtype), read.text_embeds[0])
 
 
+def corrections_first(pipe: StableDiffusion3Pipeline, prompt: str) -> str:
+    """A refined prompt as CLIP, which reads 77 tokens, should have it.
+
+    Its corrections follow the first sentence, which is the prompt of the user; where CLIP would cut them off, that
+    sentence goes last.
+    """
+    tokenizer: Any = pipe.tokenizer
+    first, *corrections = re.split(r"(?<=[.!?;])\s+", prompt.strip())
+    if not corrections or len(tokenizer(prompt, verbose=False).input_ids) <= pipe.tokenizer_max_length:
+        return prompt
+    return " ".join((*corrections, first))
+
+
 class Encoder:
     """Encodes prompts and remembers the last few."""
 
     def __init__(self, pipe: StableDiffusion3Pipeline, max_tokens: int = 256, remembered: int = 64) -> None:
         self._pipe, self._max_tokens = pipe, max_tokens
-        self._cache: LRUCache[tuple[str, int], Embedding] = LRUCache(remembered)
+        self._cache: LRUCache[tuple[str, int, bool], Embedding] = LRUCache(remembered)
 
-    def prompt(self, prompt: str, length: int = 0) -> Embedding:
+    def prompt(self, prompt: str, length: int = 0, refined: bool = False) -> Embedding:
         """The encoded prompt; of at least ``length`` tokens where the model reads texts of any length."""
-        key = (prompt, length)
+        key = (prompt, length, refined)
         if key not in self._cache:
-            self._cache[key] = encode(self._pipe, prompt, self._max_tokens, length)
+            self._cache[key] = encode(self._pipe, prompt, self._max_tokens, length, refined)
         return self._cache[key]
 
     def negative(self, beside: Embedding) -> Embedding:

@@ -1,13 +1,40 @@
 """Pictures from an OpenAI-compatible images endpoint (DALL·E 3, gpt-image, vLLM-Omni): a generator to compare with."""
 
 import asyncio
+import base64
+import io
+import re
+from time import perf_counter
+from typing import Any, cast
 
-from ...state import Attempt, ImageRecord
-from ..errors import SettingsError
+from PIL import Image
+from pydantic import Field
+
+from ...state import Attempt, Exchange, Frozen, ImageRecord
+from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store
+from ..language.failures import DOCTOR, IMAGES, Declined, NoAnswer, one_line
+from ..language.settings import ChatSettings
+from ..language.wire import Server
 from ..roles import Progress
-from .endpoint_server import EndpointServer, EndpointSettings
 from .job import Job
+
+
+class EndpointSettings(Frozen):
+    """One model behind ``POST /v1/images/generations``."""
+
+    server: ChatSettings
+    """Model, URL, key, time limit, retries and concurrency; what concerns chat alone has no effect."""
+    size: str | None = Field(default="1024x1024", pattern=r"^(auto|\d+x\d+)$")
+    """Width and height in pixels, or ``auto``; None leaves it to the server."""
+    quality: str | None = None
+    """Such as ``hd`` or ``high``; None leaves it to the server."""
+    price: float = Field(default=0.0, ge=0)
+    """In US dollars for one image; it depends on model, size and quality, and is the caller's to look up."""
+    send_seed: bool = False
+    """Whether the server takes a ``seed``, as vLLM-Omni does; OpenAI's own refuses it."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """More parameters of the request, such as ``num_inference_steps`` for vLLM-Omni."""
 
 
 class EndpointDiffusion:
@@ -20,7 +47,7 @@ class EndpointDiffusion:
         """Raises ``ModelError`` if OpenAI's own server is to be used and no key is there."""
         self.settings = settings
         self.model: str = settings.server.name
-        self._server = EndpointServer(settings)
+        self._server = Server(settings.server, IMAGES)
 
     @property
     def evaluations_per_drawing(self) -> int:
@@ -48,11 +75,26 @@ class EndpointDiffusion:
                 f"{self.model} is a server that takes no {' and no '.join(asked)} (asked for {job.id!r}): "
                 "leave it out, or use a diffusion model of your own"
             )
-        drawn = await self._server.draw(job.prompt, job.seed)
+        began, server = perf_counter(), self.settings.server
+        try:
+            body, seconds = await self._server.post({"prompt": job.prompt, **self._wire(job.seed)})
+            data, revised = await self._picture_in(body)
+            picture = await asyncio.to_thread(_decode, data)
+        except Declined as declined:
+            words = declined.complaint.words
+            raise ModelError(
+                f"{server.host} takes no such request ({words}): change size, quality or extra parameters; {DOCTOR}"
+            ) from None
+        except NoAnswer as none:
+            prompt = server.clean(job.prompt)
+            asked = Exchange(model=server.name, prompt=prompt, reply="", seconds=perf_counter() - began)
+            raise ReplyError(
+                f"{server.name} drew no picture: {none.reason}", reason=none.reason, raw="", exchanges=(asked,)
+            ) from None
         record = await asyncio.to_thread(
             job.write,
-            drawn.picture,
-            revised_prompt=drawn.revised_prompt,
+            picture,
+            revised_prompt=revised,
             seeded=self.settings.send_seed,
             steps=1,
             start_sigma=1.0,
@@ -60,8 +102,54 @@ class EndpointDiffusion:
             model=self.model,
             latent=None,
             evaluations=0,
-            seconds=drawn.seconds,
+            seconds=seconds,
             money=self.settings.price,
         )
         job.report(1, 1)
         return record
+
+    def _wire(self, seed: int) -> dict[str, Any]:
+        settings = self.settings
+        asked = {"model": settings.server.model, "n": 1, "size": settings.size, "quality": settings.quality}
+        seeded = {"seed": seed} if settings.send_seed else {}
+        return {name: value for name, value in (asked | seeded | settings.extra).items() if value is not None}
+
+    async def _picture_in(self, body: dict[str, Any]) -> tuple[bytes, str | None]:
+        """The first picture's file and the prompt as the server revised it."""
+        pictures = body.get("data") or body.get("images")
+        first: Any = cast("list[Any]", pictures)[0] if isinstance(pictures, list) else None
+        if not isinstance(first, dict):
+            raise NoAnswer("the reply holds no picture")
+        first = cast("dict[str, Any]", first)
+        revised = first.get("revised_prompt")
+        revised = self.settings.server.clean(revised) if isinstance(revised, str) and revised else None
+        data, url = str(first.get("b64_json") or ""), str(first.get("url") or "")
+        if data or url.startswith("data:"):
+            return _decoded(data or url), revised
+        if not url.startswith(("https://", "http://")):
+            raise NoAnswer("the reply holds neither a picture nor its URL")
+        return await self._server.fetch(url), revised
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of base64, also of a data URL, with line breaks or without padding."""
+    text = re.sub(r"\s+", "", text.partition(";base64,")[2] if text.startswith("data:") else text)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise NoAnswer(f"the reply is none of an images endpoint ({error})") from None
+
+
+def _decode(data: bytes) -> Image.Image:
+    """The picture in a file, on white where it is transparent."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.mode.startswith("I;16"):
+                return picture.point(lambda value: value / 256).convert("RGB")
+            if not picture.has_transparency_data:
+                return picture.convert("RGB")
+            clear = picture.convert("RGBA")
+            white = Image.new("RGBA", clear.size, "white")
+            return Image.alpha_composite(white, clear).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise NoAnswer(f"what came is no picture ({one_line(str(error))})") from None

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -173,15 +173,23 @@ class Engine:
 
     ``advance`` takes one step of samples that fit together, or raises and moves none. Out of memory halves the
     batch for images of that shape from then on; any other error reaches all in the pass, and the engine goes on.
-    ``on_idle`` is called in the thread whenever no work is left.
+    ``on_idle`` is called in the thread whenever no work is left; all work is done inside ``around``. With ``in_turns``
+    new work begins only when no image is in flight: for a model whose text encoder and denoiser take turns on the
+    device.
     """
 
     def __init__(
-        self, advance: Callable[[Sequence[Sample]], None], max_batch: int, on_idle: Callable[[], None] = lambda: None
+        self,
+        advance: Callable[[Sequence[Sample]], None],
+        max_batch: int,
+        on_idle: Callable[[], None] = lambda: None,
+        in_turns: bool = False,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.statistics = Statistics()
-        self._advance, self._max_batch, self._on_idle = advance, max_batch, on_idle
+        self._advance, self._max_batch, self._on_idle, self._in_turns = advance, max_batch, on_idle, in_turns
         self._limits: dict[tuple[int, ...], int] = {}
+        self._around = around
         self._lock = threading.Lock()
         self._waiting: deque[Ticket[Any]] = deque()
         self._flight: list[Ticket[Any]] = []
@@ -216,6 +224,10 @@ class Engine:
             self._thread.start()
 
     def _run(self) -> None:
+        with self._around():
+            self._work()
+
+    def _work(self) -> None:
         try:
             while self._has_work():
                 self._admit()
@@ -249,6 +261,8 @@ class Engine:
             for ticket in everything:
                 ticket.fail(ModelError("the model was closed: load it again"))
         self._flight = [ticket for ticket in self._flight if ticket.wanted]
+        if self._in_turns and self._flight:
+            return
         while self._waiting and len(self._flight) < BEGUN * self._max_batch:
             ticket = self._waiting.popleft()
             if ticket.begin():

@@ -16,7 +16,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..errors import ModelError
-from .memory import KNOWN, T5_PART, Precision, check_memory, memory_there, model_size, read_header
+from .memory import KNOWN, T5_PART, Precision, check_memory, memory_there, model_size, quantized_parts, read_header
 from .placement import Placement, TransientEncoder, loading_arguments, pipeline_arguments, put
 from .quiet import quiet_loading
 
@@ -188,11 +188,11 @@ def _load_sd3(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
 def _load_t5(folder: Path, index: Mapping[str, Any], placement: Placement) -> torch.nn.Module:
     """T5 where it is to run, in 4 bits only on the GPU."""
     device = placement.t5_device
-    precision: Precision = "bf16" if placement.precision == "nf4" and device.type == "cpu" else placement.precision
+    precision: Precision = "bf16" if placement.is_nf4 and device.type == "cpu" else placement.precision
     with quiet_loading():
         there = replace(placement, device=device, precision=precision)
         reader = _load_network(folder, T5_PART, index[T5_PART], there)
-    return reader if precision == "nf4" else reader.to(device)
+    return reader if T5_PART in quantized_parts({}, precision) else reader.to(device)
 
 
 def _load_network(folder: Path, part: str, named: Sequence[str], placement: Placement) -> torch.nn.Module:

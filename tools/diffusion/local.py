@@ -26,16 +26,23 @@ from .memory import T5, Offload, Precision
 from .placement import choose_placement
 from .sampling import Sample, Schedule, advance, draw_noise, inject, make_schedule
 
+LATENT_MEMORY = 256 * 2**20
+"""Bytes of latents remembered; all of them are in their store as well."""
+
+
+SMALL = 10**8
+"""Numbers of a denoiser that computes in one thread on a CPU, if it has fewer."""
+
 
 class LocalDiffusion:
     """Draws with an SD3-class pipeline; the only owner of it.
 
     Whatever is in flight, from any callers, shares the model step by step (``engine``). An image is the same
-    alone and in a batch up to rounding (1e-4 in latents of unit variance, in float32); with ``batch_alone`` it is
-    the same exactly.
+    alone and in a batch up to rounding: 1e-4 in latents of unit variance in float32, about 0.05 in bfloat16 and
+    float16; with ``batch_alone`` it is the same exactly.
 
     Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun,
-    the last ``remembered_prompts`` embeddings, and ``latent_memory`` bytes of latents.
+    the last embeddings of prompts, and ``LATENT_MEMORY`` bytes of latents.
     """
 
     def __init__(
@@ -43,51 +50,59 @@ class LocalDiffusion:
         pipe: StableDiffusion3Pipeline,
         model: str,
         *,
-        steps: int = 28,
-        guidance: float = 4.5,
-        max_tokens: int = 256,
+        steps: int | None = None,
+        guidance: float | None = None,
+        max_tokens: int | None = None,
         swap_pooled: bool = True,
         max_batch: int = 8,
         batch_alone: bool = False,
         compiled: bool = False,
-        latent_memory: int = 256 * 2**20,
-        remembered_prompts: int = 64,
+        in_turns: bool = False,
     ) -> None:
         """Take over a pipeline, quantized or offloaded as one likes.
 
         Args:
             pipe: Nobody else may use it from now on.
             model: Name and hash, for the records.
-            steps: N, at least 1, where an attempt names none.
-            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none.
-            max_tokens: What T5 reads of a prompt, where there is one.
+            steps: N, at least 1, where an attempt names none; None for the model's own.
+            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none; None for
+                the model's own.
+            max_tokens: What T5 reads of a prompt, where there is one; None for 256.
             swap_pooled: Whether a refined image has the pooled embedding of its new prompt. Without it, it keeps that
-                of its source's prompt and only the token embeddings are new, as in the code published with the paper;
-                at step 0 nothing of the source remains, and both are new.
+                of its source's prompt and only the token embeddings are new, as in the code published with the paper,
+                and the CLIPs read refined prompts from their beginning; at step 0 nothing of the source remains, and
+                both embeddings are new.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
             batch_alone: Draw one image at a time, so that an image is the same to the last bit whatever else is drawn.
-            compiled: Compile the denoiser's blocks for passes of more than one image, where a C++ or CUDA compiler
-                is there. The first such pass takes a minute, so it pays for hundreds of images.
-            latent_memory: Bytes of latents remembered; all of them are in their store as well.
-            remembered_prompts: Prompts whose embeddings are remembered, at least 1.
+            compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there. The first passes take a
+                minute, so it pays for hundreds of images. Compiled blocks round otherwise than the pipeline does.
+            in_turns: Read prompts only while no image is in flight: for a text encoder and a denoiser that take turns
+                on the device.
         """
-        if min(steps, max_batch, remembered_prompts) < 1 or min(guidance, latent_memory) < 0:
-            raise SettingsError(
-                "steps, max_batch and remembered_prompts must be at least 1, guidance and latent_memory at least 0"
-            )
+        usual_steps, usual_guidance = usual(pipe, model)
+        self.steps = usual_steps if steps is None else steps
+        self.guidance = usual_guidance if guidance is None else guidance
+        if min(self.steps, max_batch) < 1 or self.guidance < 0:
+            raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
         config: Any = pipe.transformer.config
-        self.pipe, self.model = pipe, model
-        self._steps, self._guidance, self._swap_pooled = steps, guidance, swap_pooled
+        self.pipe, self.model, self._swap_pooled = pipe, model, swap_pooled
         self._shape = (config.in_channels, config.sample_size, config.sample_size)
         self._tokens = (config.sample_size // config.patch_size) ** 2
         self._device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
         self._dtype: torch.dtype = pipe.text_encoder.dtype
         self._any_length = mix_lengths(pipe.transformer)
-        self._encoder = Encoder(pipe, max_tokens, remembered_prompts)
-        self._latents = Latents(latent_memory)
+        self._encoder = Encoder(pipe, max_tokens or 256)
+        self._latents = Latents(LATENT_MEMORY)
         self._schedules: dict[int, Schedule] = {}
+        # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
+        # the time, and alone they gain it a tenth.
+        small = self._device.type == "cpu" and pipe.transformer.num_parameters() < SMALL
         self._engine = Engine(
-            stepper(pipe.transformer, compiled), 1 if batch_alone else max_batch, pipe.maybe_free_model_hooks
+            stepper(pipe.transformer, compiled),
+            1 if batch_alone else max_batch,
+            pipe.maybe_free_model_hooks,
+            in_turns=in_turns,
+            around=one_thread if small else nullcontext,
         )
 
     @classmethod
@@ -106,7 +121,7 @@ class LocalDiffusion:
         Args:
             source: A ``Path``, or the text of one, or ``owner/name``.
             device: The GPU if there is one, else the CPU.
-            precision: bf16, fp32, fp16 or nf4; bf16 on a GPU and fp32 on a CPU by default.
+            precision: See ``memory.Precision``; bf16 on a GPU and fp32 on a CPU by default.
             offload: What waits in RAM while it is not needed: none, model or group.
             t5: keep, once (dropped while the denoiser runs) or drop.
             drawing: The constructor's arguments.
@@ -117,12 +132,12 @@ class LocalDiffusion:
         """
         with one_thread():
             pipe, model = load(source, choose_placement(device, precision, offload, t5))
-        return cls(pipe, model, **drawing)
+        return cls(pipe, model, in_turns=offload == "model", **drawing)
 
     @property
     def schedule(self) -> Schedule:
         """Of an image whose attempt names no number of steps."""
-        return self._schedule(self._steps)
+        return self._schedule(self.steps)
 
     @property
     def statistics(self) -> Statistics:
@@ -137,7 +152,7 @@ class LocalDiffusion:
     @property
     def evaluations_per_drawing(self) -> int:
         """Forward passes of the denoiser for one full drawing; a guided step counts two."""
-        return self._steps * (2 if self._guidance > 1 else 1)
+        return self.steps * (2 if self.guidance > 1 else 1)
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
@@ -171,14 +186,14 @@ class LocalDiffusion:
     def _begin(self, job: Job) -> Sample:
         """The image as it starts, in the engine's thread."""
         attempt = job.attempt
-        schedule = self._schedule(attempt.steps or self._steps)
+        schedule = self._schedule(attempt.steps or self.steps)
         end, start = schedule.steps, job.start_step
         stop = end if attempt.stop_step is None else attempt.stop_step
         job.check_start(end)
         if not min(start + 1, end) <= stop <= end:
             raise SettingsError(f"{job.id!r} starts at step {start} of {end} and cannot stop at {stop}")
-        guidance = self._guidance if attempt.guidance is None else attempt.guidance
-        prompt = self._encoder.prompt(job.prompt)
+        guidance = self.guidance if attempt.guidance is None else attempt.guidance
+        prompt = self._encoder.prompt(job.prompt, refined=job.source is not None and self._swap_pooled)
         negative = self._encoder.negative(prompt) if guidance > 1 else None
         if job.source is not None and start and not self._swap_pooled:
             prompt = Embedding(prompt.tokens, self._encoder.prompt(job.source.prompt).pooled)
@@ -233,6 +248,14 @@ class LocalDiffusion:
         )
 
 
+def usual(pipe: StableDiffusion3Pipeline, model: str) -> tuple[int, float]:
+    """Steps and guidance as the publisher of SD3.5 draws with Turbo, Medium (40 and 4.5), and Large."""
+    if "turbo" in model.lower():
+        return 4, 0.0
+    medium: Any = pipe.transformer.config
+    return (40 if medium.num_layers == 24 and medium.dual_attention_layers else 28), 4.5
+
+
 def _report(job: Job, sample: Sample) -> None:
     job.report(sample.step - job.start_step, sample.end - job.start_step)
 
@@ -240,18 +263,11 @@ def _report(job: Job, sample: Sample) -> None:
 def stepper(transformer: SD3Transformer2DModel, compiled: bool) -> Callable[[Sequence[Sample]], None]:
     """How the engine takes a step: as it is, or with the denoiser's blocks compiled at their first use.
 
-    Compiled blocks round otherwise, so a sample alone goes through the blocks as they are and stays, bit for
-    bit, what the pipeline makes. Block by block takes a fraction of the time that the whole model takes to
-    compile, for about the same speed.
+    Block by block takes a fraction of the time that the whole model takes to compile, for about the same speed. Sizes
+    that vary, which are rows and padded prompts, become dynamic by themselves.
     """
-    if not compiled:
-        return partial(advance, transformer)
-    blocks: Any = transformer.transformer_blocks
-    for block in blocks:
-        block.compile(dynamic=True)
-
-    def step(samples: Sequence[Sample]) -> None:
-        with torch.compiler.set_stance("force_eager") if len(samples) == 1 else nullcontext():
-            advance(transformer, samples)
-
-    return step
+    if compiled:
+        blocks: Any = transformer.transformer_blocks
+        for block in blocks:
+            block.compile()
+    return partial(advance, transformer)

@@ -14,22 +14,21 @@ from typing import Any, Literal
 
 from ..errors import ModelError
 
-Precision = Literal["bf16", "fp32", "fp16", "nf4"]
-"""bf16, fp16, fp32: every weight in that type; nf4: the denoiser and T5 in 4-bit NormalFloat (arXiv 2305.14314),
-the rest and all arithmetic in bf16."""
+Precision = Literal["bf16", "fp32", "fp16", "fp8", "nf4", "nf4-denoiser", "nf4-t5"]
+"""bf16, fp16, fp32: every weight in that type. The others have all arithmetic and most weights in bf16; fp8: the
+denoiser in 8-bit floats; nf4: the denoiser and T5 in 4-bit NormalFloat (arXiv 2305.14314); nf4-denoiser and nf4-t5:
+one of them."""
 Offload = Literal["none", "model", "group"]
 """none: every part stays on the GPU; model: the large parts take turns on it; group: a few layers at a time."""
 T5 = Literal["keep", "once", "drop"]
 """keep: the T5 text encoder stays; once: it is loaded for new prompts and dropped before the denoiser runs;
 drop: prompts are read without it, as SD3 allows."""
 
-NF4_PARTS = ("transformer", "text_encoder_3")
-"""Parts that ``nf4`` quantizes, beside any text encoder with more than ``_LARGE`` numbers."""
 T5_PART = "text_encoder_3"
 _LARGE = 10**9
+"""Numbers of a text encoder that is quantized as T5 is."""
 _TURN_SHARE = 4
 """Parts of at least one in so many bytes of a model take turns under ``offload="model"``."""
-_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "nf4": 2.0}
 _NF4_BYTES = 0.5 + 4 / 64
 """Four bits, and one float32 scale for each block of 64."""
 _WORKING = 1536
@@ -113,11 +112,13 @@ def memory_needed(
 
 def need_of(size: ModelSize, precision: Precision, offload: Offload, t5: T5, *, gpu: bool) -> MemoryNeed:
     """``memory_needed``, for a model of that size."""
-    working = int(size.pixels * _WORKING * _BYTES[precision])
+    working = size.pixels * _WORKING * _bytes(precision)
     parts = {name: _weight_bytes(name, part, precision) for name, part in size.parts.items()}
     reader = parts.pop(T5_PART, 0) if t5 != "keep" else 0
     reader = reader if t5 == "once" else 0
     total, largest = sum(parts.values()), max(parts.values(), default=0)
+    if precision == "fp8":  # made narrow after it is loaded
+        largest = max(part.parameters for part in size.parts.values()) * 2
     if not gpu:
         return MemoryNeed(0, total + max(reader, working))
     if offload == "model":
@@ -177,6 +178,7 @@ def check_memory(
                 ("bf16", "none", "keep"),
                 ("bf16", "model", "keep"),
                 ("bf16", "model", "once"),
+                ("fp8", "none", "keep"),
                 ("nf4", "none", "keep"),
                 ("nf4", "model", "keep"),
                 ("nf4", "model", "once"),
@@ -201,16 +203,25 @@ def _shortage(need: MemoryNeed, there: MemoryThere) -> str | None:
     return None
 
 
-def quantized_parts(parts: Mapping[str, PartSize]) -> list[str]:
-    """Names of the parts that ``nf4`` quantizes."""
-    return [name for name, part in parts.items() if name in NF4_PARTS or part.parameters > _LARGE]
+def quantized_parts(parts: Mapping[str, PartSize], precision: Precision) -> list[str]:
+    """Names of the parts that a precision has in 4 bits: the denoiser, and T5 or what a family has in its place."""
+    denoisers = ["transformer"] if precision in ("nf4", "nf4-denoiser") else []
+    readers = [name for name, part in parts.items() if name.startswith("text_") and part.parameters > _LARGE]
+    return denoisers + ([*{T5_PART: None, **dict.fromkeys(readers)}] if precision in ("nf4", "nf4-t5") else [])
 
 
 def _weight_bytes(name: str, part: PartSize, precision: Precision) -> int:
-    width = _BYTES[precision]
-    if precision != "nf4" or name not in quantized_parts({name: part}):
-        return int(part.parameters * width)
-    return int(part.matrices * _NF4_BYTES + (part.parameters - part.matrices) * width)
+    whole = part.parameters * _bytes(precision)
+    if name in quantized_parts({name: part}, precision):
+        return int(whole + part.matrices * (_NF4_BYTES - _bytes(precision)))
+    if name == "transformer" and precision == "fp8":
+        return whole - part.matrices
+    return whole
+
+
+def _bytes(precision: Precision) -> int:
+    """Of one number that is not quantized."""
+    return 4 if precision == "fp32" else 2
 
 
 def model_size(model: Path | str) -> ModelSize:

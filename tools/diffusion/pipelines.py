@@ -61,6 +61,7 @@ class PipelineDiffusion:
         height: int | None = None,
         negative_prompt: str = " ",
         max_tokens: int | None = None,
+        compiled: bool = False,
     ) -> None:
         """Take over a pipeline, quantized or offloaded as one likes.
 
@@ -74,6 +75,8 @@ class PipelineDiffusion:
             height: Pixels; None for the family's own.
             negative_prompt: For ``true_cfg_scale`` above 1.
             max_tokens: What is read of a prompt; None for the family's own.
+            compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there; the first image takes a
+                minute more, the others less.
 
         Raises:
             ModelError: the pipeline cannot be steered, and why.
@@ -96,6 +99,11 @@ class PipelineDiffusion:
             if "max_sequence_length" not in self._parameters:
                 raise SettingsError(f"a {type(pipe).__name__} reads whole prompts: leave max_tokens out")
             self._arguments["max_sequence_length"] = max_tokens
+        if compiled:
+            try:
+                self.pipe.transformer.compile_repeated_blocks()
+            except ValueError as error:
+                raise SettingsError(f"a {type(pipe).__name__} has no blocks to compile: {error}") from error
         self._negative_prompt = negative_prompt
         self._schedules: dict[int, Schedule] = {}
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-pipeline")
@@ -116,7 +124,7 @@ class PipelineDiffusion:
         Args:
             source: A ``Path``, or the text of one, or ``owner/name``.
             device: The GPU if there is one, else the CPU.
-            precision: bf16, fp32, fp16 or nf4; bf16 on a GPU and fp32 on a CPU by default.
+            precision: See ``memory.Precision``; bf16 on a GPU and fp32 on a CPU by default.
             offload: What waits in RAM while it is not needed: none, model or group.
             drawing: The constructor's arguments.
 

@@ -9,12 +9,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from ..errors import ModelError, SettingsError
-from .memory import NF4_PARTS, T5, ModelSize, Offload, Precision, large_parts, quantized_parts
+from .memory import T5, ModelSize, Offload, Precision, large_parts, quantized_parts
 
 P = TypeVar("P", bound=DiffusionPipeline)
 
 _FOUR_BIT: dict[str, Any] = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "nf4": torch.bfloat16}
+_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Placement:
     device: torch.device
     """Where it runs."""
     precision: Precision
-    """Of the weights: bf16, fp16, fp32, or nf4 for the large parts with bf16 for the rest."""
+    """Of the weights; see ``memory.Precision``."""
     offload: Offload = "none"
     """What waits in RAM: none; model: all large parts but the one that works; group: all layers but a few."""
     t5: T5 = "keep"
@@ -33,7 +33,12 @@ class Placement:
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights that are not quantized, and of all arithmetic."""
-        return _DTYPES[self.precision]
+        return _DTYPES.get(self.precision, torch.bfloat16)
+
+    @property
+    def is_nf4(self) -> bool:
+        """Whether bitsandbytes has part of it in 4 bits."""
+        return self.precision.startswith("nf4")
 
     @property
     def on_gpu(self) -> bool:
@@ -69,8 +74,10 @@ def choose_placement(
         device = "cuda" if torch.cuda.is_available() else mps
     place = torch.device(device)
     chosen = Placement(place, precision or ("fp32" if place.type == "cpu" else "bf16"), offload, t5)
-    if chosen.precision == "nf4":
+    if chosen.is_nf4:
         _check_nf4(chosen)
+    if chosen.precision == "fp8" and chosen.offload == "group":
+        raise SettingsError('8-bit floats cannot be moved layer by layer: set diffusion.offload = "model"')
     if chosen.offload != "none" and not chosen.on_gpu:
         raise SettingsError(
             f'offload "{offload}" moves weights between a GPU and RAM, and there is no GPU: set'
@@ -82,18 +89,18 @@ def choose_placement(
 def _check_nf4(placement: Placement) -> None:
     if placement.device.type != "cuda" or not torch.cuda.is_available():
         raise ModelError(
-            'precision "nf4" needs an NVIDIA GPU: use a machine that has one, or, slowly, this one with'
-            ' diffusion.precision = "bf16", diffusion.offload = "none", diffusion.t5 = "once"'
+            f'precision "{placement.precision}" needs an NVIDIA GPU: use a machine that has one, or, slowly, this one'
+            ' with diffusion.precision = "bf16", diffusion.offload = "none", diffusion.t5 = "once"'
         )
     if find_spec("bitsandbytes") is None:
-        raise ModelError("precision \"nf4\" needs bitsandbytes: pip install 'detailscribe[gpu]'")
+        raise ModelError("4-bit weights need bitsandbytes: pip install 'detailscribe[gpu]'")
     if placement.offload == "group":
         raise SettingsError('4-bit weights cannot be moved layer by layer: set diffusion.offload = "model"')
 
 
 def loading_arguments(part: str, library: str, placement: Placement) -> dict[str, Any]:
     """Arguments of ``from_pretrained`` of one part."""
-    if placement.precision != "nf4" or part not in NF4_PARTS:
+    if part not in quantized_parts({}, placement.precision):
         return {"dtype": placement.dtype}
     if library == "transformers":
         from transformers import BitsAndBytesConfig
@@ -106,7 +113,7 @@ def loading_arguments(part: str, library: str, placement: Placement) -> dict[str
 
 def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
     """Arguments of ``from_pretrained`` of a whole pipeline."""
-    if placement.precision != "nf4":
+    if not placement.is_nf4:
         return {"dtype": placement.dtype}
     from diffusers import PipelineQuantizationConfig
 
@@ -114,13 +121,19 @@ def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
     four_bit = PipelineQuantizationConfig(
         quant_backend="bitsandbytes_4bit",
         quant_kwargs=arguments,
-        components_to_quantize=quantized_parts(size.parts),
+        components_to_quantize=[
+            part for part in quantized_parts(size.parts, placement.precision) if part in size.parts
+        ],
     )
     return {"dtype": placement.dtype, "quantization_config": four_bit}
 
 
 def put(pipe: P, placement: Placement) -> P:
     """The pipeline where it is to run, or ready to go there part by part."""
+    if placement.precision == "fp8":
+        # Each layer is made wide only while it computes; embeddings and norms stay as they are.
+        denoiser: Any = pipe.components["transformer"]
+        denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=placement.dtype)
     if placement.offload == "group":
         pipe.enable_group_offload(
             onload_device=placement.device, offload_type="leaf_level", use_stream=placement.device.type == "cuda"

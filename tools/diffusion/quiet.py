@@ -36,6 +36,16 @@ def quiet_loading() -> Generator[None]:
 
 
 @contextmanager
+def quiet_encoding() -> Generator[None]:
+    """Encode a prompt inside: nothing reports that CLIP does not read the whole of it, which is known."""
+    with (
+        _without("diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3", "was truncated"),
+        _without("transformers.tokenization_utils_base", "longer than the specified maximum"),
+    ):
+        yield
+
+
+@contextmanager
 def _without(logger: str, words: str) -> Generator[None]:
     """Drop the logger's messages that contain ``words``."""
 
