@@ -95,7 +95,7 @@ class Request:
         """Id and question of each check that is listed."""
         return [(id, question) for id, _, question in (x.partition(": ") for x in self.section("checks").splitlines())]
 
-    def shown(self, number: int) -> tuple[bytes, ...]:
+    def shown(self, number: int = 1) -> tuple[bytes, ...]:
         """The pictures, of which there must be this many."""
         if len(self.pictures) != number:
             raise BadRequestError(f"{number} picture(s) are wanted, and {len(self.pictures)} came")
@@ -124,11 +124,9 @@ def read_request(data: bytes) -> Request:
             for part in parts:
                 if part["type"] == "text":
                     texts.append(part["text"])
-                    continue
-                head, _, encoded = part["image_url"]["url"].partition(";base64,")
-                if not head.startswith("data:image/"):
-                    raise ValueError(f"no data URL of an image: {head[:40]!r}")
-                pictures.append(base64.b64decode(encoded, validate=True))
+                else:
+                    encoded = part["image_url"]["url"].removeprefix("data:image/").partition(";base64,")[2]
+                    pictures.append(base64.b64decode(encoded, validate=True))
         form = body.get("response_format") or {}
         name = form["json_schema"]["name"] if form.get("type") == "json_schema" else None
         limit = body.get("max_completion_tokens", body.get("max_tokens"))
@@ -214,7 +212,7 @@ class Mind:
             BadRequestError: a picture is missing, or cannot be opened.
         """
         if request.about == "vision_check":
-            return Answer(json.dumps({"number": number_in(request.shown(1)[0])}))
+            return Answer(json.dumps({"number": number_in(request.shown()[0])}))
         if request.about == "new_prompts":
             return Answer(json.dumps(new_prompts(request.section("combinations"))))
         figure = _FIGURE.search(request.text)
@@ -249,7 +247,7 @@ class Mind:
             case "noun_phrases":
                 return {"phrases": noun_phrases(subject.concepts)}
             case "rating":
-                share = self._rank(request.shown(1)[0], subject)[0]
+                share = self._rank(request.shown()[0], subject)[0]
                 return {"reason": f"{share:.0%} of the checks pass", "rating": 1 + round(4 * share)}
             case _:
                 return {"text": "I am not sure what you want to know."}
@@ -276,7 +274,7 @@ class Mind:
 
     def _show(self, request: Request) -> tuple[str, Sights]:
         """Mark of the picture that the request is about, and what is in it."""
-        [picture] = request.shown(1)
+        [picture] = request.shown()
         mark = hashlib.sha256(picture).hexdigest()[:8]
         with self._lock:
             self._shown = {other: file for other, file in self._shown.items() if other != mark} | {mark: picture}
