@@ -223,7 +223,7 @@ def _where(chosen: DiffusionSection) -> str:
         return "the embedded model, inside the package"
     from ...tools.diffusion import check_family
     from ...tools.diffusion.loading import class_named
-    from ...tools.diffusion.memory import KNOWN, is_downloaded
+    from ...tools.diffusion.memory import KNOWN, is_downloaded, remote_size
 
     if not _is_hub_id(model):
         if not (Path(model) / INDEX).is_file():
@@ -233,8 +233,10 @@ def _where(chosen: DiffusionSection) -> str:
         place = f"{model}, downloaded"
     else:
         _check_hub(model)
-        place = f"{model}, not downloaded: the first run fetches it"
-        if model in KNOWN:
+        known = KNOWN.get(model)
+        size = remote_size(model)[1] if known is None else 2 * sum(part.parameters for part in known.parts.values())
+        place = f"{model}, not downloaded: the first run fetches {_gb(size)}"
+        if known is not None:
             return place
     if not (kind := class_named(model)).startswith("StableDiffusion3"):
         check_family(kind)

@@ -143,7 +143,7 @@ def test_a_model_that_the_hub_would_give_is_well(cli, monkeypatch):
     hub_that_answers(monkeypatch, (302, ""))
     assert told(cli("doctor", "--json", "--diffusion", LARGE))["diffusion"] == (
         "ok",
-        f"{LARGE}, not downloaded: the first run fetches it",
+        f"{LARGE}, not downloaded: the first run fetches 27.6 GB",
     )
 
 

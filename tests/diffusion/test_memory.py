@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
@@ -22,6 +23,8 @@ from detailscribe.tools.diffusion.memory import (
     memory_there,
     model_size,
     need_of,
+    read_header,
+    remote_size,
 )
 from detailscribe.tools.errors import ModelError
 
@@ -183,6 +186,43 @@ def test_a_model_that_does_not_fit_is_not_downloaded(monkeypatch):
     monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
     with pytest.raises(ModelError, match=r"10.0 GB are free"):
         LocalDiffusion.load(LARGE)
+
+
+@pytest.fixture
+def hub(folders, monkeypatch):
+    """The hub, with the tiny SD3 as a model that nobody has seen."""
+
+    def info(self, model, files_metadata):
+        found = [path for path in folders["sd3"].rglob("*") if path.is_file()]
+        files = [SimpleNamespace(rfilename=str(p.relative_to(folders["sd3"])), size=p.stat().st_size) for p in found]
+        files.append(SimpleNamespace(rfilename="transformer/model.fp16.safetensors", size=10**9))
+        return SimpleNamespace(siblings=files)
+
+    def header(self, model, name):
+        return SimpleNamespace(tensors={k: SimpleNamespace(**v) for k, v in read_header(folders["sd3"] / name).items()})
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
+    monkeypatch.setattr("huggingface_hub.HfApi.parse_safetensors_file_metadata", header)
+    monkeypatch.setattr(loading, "hf_hub_download", lambda model, file: str(folders["sd3"] / file))
+    monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
+
+
+def test_an_unknown_model_is_measured_on_the_hub_before_it_is_fetched(hub, folders, monkeypatch):
+    size, fetched = remote_size("owner/name")
+    assert size.parts == model_size(folders["sd3"]).parts
+    assert fetched == sum(path.stat().st_size for path in folders["sd3"].glob("*/*.safetensors"))
+    monkeypatch.setattr(loading, "memory_there", lambda device: MemoryThere(None, 1000))
+    with pytest.raises(ModelError, match=r"name in fp32 with offload .none. needs about .* are free"):
+        LocalDiffusion.load("owner/name", device="cpu")
+
+
+def test_a_hub_that_does_not_answer_is_one_line(monkeypatch):
+    def silent(self, model, **asked):
+        raise OSError("gone")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", silent)
+    with pytest.raises(ModelError, match="does not say how large owner/name is: gone"):
+        remote_size("owner/name")
 
 
 def test_a_model_of_another_class_is_not_downloaded(tmp_path, monkeypatch):

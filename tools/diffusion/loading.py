@@ -16,7 +16,19 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..errors import ModelError
-from .memory import KNOWN, T5_PART, Precision, check_memory, memory_there, model_size, quantized_parts, read_header
+from .memory import (
+    KNOWN,
+    T5_PART,
+    ModelSize,
+    Precision,
+    check_memory,
+    local_folder,
+    memory_there,
+    model_size,
+    quantized_parts,
+    read_header,
+    remote_size,
+)
 from .placement import Placement, TransientEncoder, loading_arguments, pipeline_arguments, put
 from .quiet import quiet_loading
 
@@ -40,20 +52,18 @@ def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipe
 
     Raises:
         ModelError: see ``locate``; a file is missing or corrupt, weights are missing, it is not an SD3-class pipeline,
-            or there is no room or no such device. Neither a known model that does not fit nor one of another class is
+            or there is no room or no such device. Neither a model that does not fit nor one of another class is
             downloaded first.
     """
-    if str(source) in KNOWN:
-        _check_room(source, placement)
-    elif not Path(source).is_dir():
+    if str(source) not in KNOWN and not Path(source).is_dir():
         _check_class(class_named(source))
-    folder, model = locate(source)
+    folder, model = _fetch(source, placement)
     return _load_whole(folder, placement, _load_sd3), model
 
 
 def load_any(source: Path | str, placement: Placement) -> tuple[DiffusionPipeline, str]:
     """The pipeline of any family, of the class that its index names, and its name; see ``load``."""
-    folder, model = locate(source)
+    folder, model = _fetch(source, placement)
 
     def load_by_index(folder: Path, placement: Placement) -> DiffusionPipeline:
         _check_room(folder, placement)
@@ -76,6 +86,13 @@ def _load_whole(folder: Path, placement: Placement, load: Callable[[Path, Placem
         return put(pipe, placement)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_one_line(error)}") from error
+
+
+def _fetch(source: Path | str, placement: Placement) -> tuple[Path, str]:
+    """As ``locate``, once it is known that the model fits."""
+    if local_folder(source) is None and _HUB_ID.fullmatch(str(source)):
+        _check_room(source, placement, None if str(source) in KNOWN else remote_size(str(source))[0])
+    return locate(source)
 
 
 def locate(source: Path | str) -> tuple[Path, str]:
@@ -154,9 +171,9 @@ def _file_hash(path: Path) -> bytes:
         return found.digest()
 
 
-def _check_room(model: Path | str, placement: Placement) -> None:
+def _check_room(model: Path | str, placement: Placement, size: ModelSize | None = None) -> None:
     there = memory_there(str(placement.device))
-    check_memory(model, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu)
+    check_memory(model, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu, size=size)
 
 
 def _check_class(name: str) -> None:

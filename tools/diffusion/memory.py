@@ -5,7 +5,7 @@ Sizes are read from the headers of a model's files; no weight is loaded.
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -162,14 +162,21 @@ def fits(size: ModelSize, precision: Precision, offload: Offload, t5: T5, there:
 
 
 def check_memory(
-    model: Path | str, precision: Precision, offload: Offload, t5: T5, there: MemoryThere, *, gpu: bool
+    model: Path | str,
+    precision: Precision,
+    offload: Offload,
+    t5: T5,
+    there: MemoryThere,
+    *,
+    gpu: bool,
+    size: ModelSize | None = None,
 ) -> None:
     """Nothing if the model fits; otherwise one line that names settings with which it would.
 
     Raises:
         ModelError: it does not fit.
     """
-    size = model_size(model)
+    size = size or model_size(model)
     if short := _shortage(need_of(size, precision, offload, t5, gpu=gpu), there):
         # From the least loss of quality and speed to the most.
         ways: Iterable[tuple[Precision, Offload, T5]] = product(("bf16",), ("none",), ("keep", "once", "drop"))
@@ -225,13 +232,13 @@ def _bytes(precision: Precision) -> int:
 
 
 def model_size(model: Path | str) -> ModelSize:
-    """The size of a diffusers folder, of a downloaded model, or of a known one.
+    """The size of a diffusers folder, of a downloaded model, or of a known one; see ``remote_size`` for others.
 
     Raises:
         ModelError: it is none of these, or a file is not what it should be.
     """
     if (folder := local_folder(model)) is not None:
-        sizes = {part: _part_size(_weight_files(folder / part)) for part in _networks(folder)}
+        sizes = {part: _part_size(map(_shapes, _weight_files(folder / part))) for part in _networks(folder)}
         side = _read_json(folder / "transformer" / "config.json").get("sample_size") or 128
         blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
         return ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
@@ -286,14 +293,44 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _part_size(files: Iterable[Path]) -> PartSize:
+def remote_size(hub_id: str) -> tuple[ModelSize, int]:
+    """The size of a model of the hub, and the bytes of a download of its weights: the hub is asked for a list of files
+    and for their headers.
+
+    Raises:
+        ModelError: the hub does not give them, or it lists no weights.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError
+
+    hub, parts, fetched = HfApi(), dict[str, list[Mapping[str, Sequence[int]]]](), 0
+    try:
+        for file in hub.model_info(hub_id, files_metadata=True).siblings or []:
+            part, _, name = file.rfilename.rpartition("/")
+            # A variant, such as fp16, has its name between two dots.
+            if part and name.endswith(".safetensors") and name.count(".") == 1:
+                header = hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors
+                parts.setdefault(part, []).append({name: tensor.shape for name, tensor in header.items()})
+                fetched += file.size or 0
+    except (OSError, HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError) as error:
+        raise ModelError(f"the hub does not say how large {hub_id} is: {error}") from error
+    if not parts:
+        raise ModelError(f"{hub_id} on the hub has no weights in folders, so it is no diffusers model")
+    return ModelSize({part: _part_size(headers) for part, headers in parts.items()}, 1024 * 1024), fetched
+
+
+def _part_size(headers: Iterable[Mapping[str, Sequence[int]]]) -> PartSize:
+    """Of a part, by the shapes of its tensors, a mapping for each file."""
     parameters = matrices = 0
-    for file in files:
-        for name, entry in read_header(file).items():
-            numbers, looked_up = prod(entry["shape"]), any(part in name for part in (*_EMBEDDINGS, _WIDE))
-            parameters += numbers
-            matrices += numbers if len(entry["shape"]) == 2 and name.endswith(".weight") and not looked_up else 0
+    for name, shape in (item for header in headers for item in header.items()):
+        looked_up = any(part in name for part in (*_EMBEDDINGS, _WIDE))
+        parameters += prod(shape)
+        matrices += prod(shape) if len(shape) == 2 and name.endswith(".weight") and not looked_up else 0
     return PartSize(parameters, matrices)
+
+
+def _shapes(file: Path) -> dict[str, Sequence[int]]:
+    return {name: entry["shape"] for name, entry in read_header(file).items()}
 
 
 def read_header(file: Path) -> dict[str, Any]:
