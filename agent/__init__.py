@@ -7,142 +7,84 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .batch.batch import Batch, arun_batch, run_batch
-    from .graph.context import Context
-    from .graph.graph import build_graph, recursion_limit
-    from .graph.judge import decide, judge
-    from .graph.person import Question
-    from .policies import (
-        Adaptive,
-        BestOfN,
-        ChatJudge,
-        FunctionPolicy,
-        Halving,
-        Hybrid,
-        MultiRound,
-        Paper,
-        Policy,
-        PolicyError,
-        RandomControl,
-        SeedSearch,
-        Single,
-        resolve_policy,
-    )
-    from .records.events import Event, read_events
-    from .records.outcome import Run, RunImage
-    from .records.reader import RecordedRun, read_run
-    from .records.rows import Row
-    from .runs.fork import afork, ahistory, fork, history
-    from .runs.reproduce import areproduce, reproduce
-    from .runs.run import aresume, arun, resume, run
-    from .serving import make_graph
-    from .settings.loading import load_settings
-    from .settings.settings import Settings
-    from .views.asker import TerminalAsker
-    from .views.report import write_report
+    from .batch.batch import Batch as Batch
+    from .batch.batch import arun_batch as arun_batch
+    from .batch.batch import run_batch as run_batch
+    from .graph.context import Context as Context
+    from .graph.graph import build_graph as build_graph
+    from .graph.graph import recursion_limit as recursion_limit
+    from .graph.judge import decide as decide
+    from .graph.judge import judge as judge
+    from .graph.person import Question as Question
+    from .policies import Adaptive as Adaptive
+    from .policies import BestOfN as BestOfN
+    from .policies import ChatJudge as ChatJudge
+    from .policies import FunctionPolicy as FunctionPolicy
+    from .policies import Halving as Halving
+    from .policies import Hybrid as Hybrid
+    from .policies import MultiRound as MultiRound
+    from .policies import Paper as Paper
+    from .policies import Policy as Policy
+    from .policies import PolicyError as PolicyError
+    from .policies import RandomControl as RandomControl
+    from .policies import SeedSearch as SeedSearch
+    from .policies import Single as Single
+    from .policies import resolve_policy as resolve_policy
+    from .records.events import Event as Event
+    from .records.events import read_events as read_events
+    from .records.outcome import Run as Run
+    from .records.outcome import RunImage as RunImage
+    from .records.reader import RecordedRun as RecordedRun
+    from .records.reader import read_run as read_run
+    from .records.rows import Row as Row
+    from .runs.fork import afork as afork
+    from .runs.fork import ahistory as ahistory
+    from .runs.fork import fork as fork
+    from .runs.fork import history as history
+    from .runs.reproduce import areproduce as areproduce
+    from .runs.reproduce import reproduce as reproduce
+    from .runs.run import aresume as aresume
+    from .runs.run import arun as arun
+    from .runs.run import resume as resume
+    from .runs.run import run as run
+    from .serving import make_graph as make_graph
+    from .settings.loading import load_settings as load_settings
+    from .settings.settings import Settings as Settings
+    from .views.asker import TerminalAsker as TerminalAsker
+    from .views.report import write_report as write_report
 
-__all__ = [
-    "Adaptive",
-    "Batch",
-    "BestOfN",
-    "ChatJudge",
-    "Context",
-    "Event",
-    "FunctionPolicy",
-    "Halving",
-    "Hybrid",
-    "MultiRound",
-    "Paper",
-    "Policy",
-    "PolicyError",
-    "Question",
-    "RandomControl",
-    "RecordedRun",
-    "Row",
-    "Run",
-    "RunImage",
-    "SeedSearch",
-    "Settings",
-    "Single",
-    "TerminalAsker",
-    "afork",
-    "ahistory",
-    "areproduce",
-    "aresume",
-    "arun",
-    "arun_batch",
-    "build_graph",
-    "decide",
-    "fork",
-    "history",
-    "judge",
-    "load_settings",
-    "make_graph",
-    "read_events",
-    "read_run",
-    "recursion_limit",
-    "reproduce",
-    "resolve_policy",
-    "resume",
-    "run",
-    "run_batch",
-    "write_report",
-]
-
-_HOME = {
-    "Batch": "batch.batch",
-    "arun_batch": "batch.batch",
-    "run_batch": "batch.batch",
-    "Row": "records.rows",
-    "Context": "graph.context",
-    "build_graph": "graph.graph",
-    "recursion_limit": "graph.graph",
-    "decide": "graph.judge",
-    "judge": "graph.judge",
-    "Question": "graph.person",
-    "Adaptive": "policies",
-    "BestOfN": "policies",
-    "ChatJudge": "policies",
-    "FunctionPolicy": "policies",
-    "Halving": "policies",
-    "Hybrid": "policies",
-    "MultiRound": "policies",
-    "Paper": "policies",
-    "Policy": "policies",
-    "PolicyError": "policies",
-    "RandomControl": "policies",
-    "SeedSearch": "policies",
-    "Single": "policies",
-    "resolve_policy": "policies",
-    "Event": "records.events",
-    "read_events": "records.events",
-    "RecordedRun": "records.reader",
-    "read_run": "records.reader",
-    "afork": "runs.fork",
-    "ahistory": "runs.fork",
-    "fork": "runs.fork",
-    "history": "runs.fork",
-    "Run": "records.outcome",
-    "RunImage": "records.outcome",
-    "areproduce": "runs.reproduce",
-    "reproduce": "runs.reproduce",
-    "aresume": "runs.run",
-    "arun": "runs.run",
-    "resume": "runs.run",
-    "run": "runs.run",
-    "make_graph": "serving",
-    "Settings": "settings.settings",
-    "load_settings": "settings.loading",
-    "TerminalAsker": "views.asker",
-    "write_report": "views.report",
+_NAMES = {
+    "batch.batch": "Batch arun_batch run_batch",
+    "graph.context": "Context",
+    "graph.graph": "build_graph recursion_limit",
+    "graph.judge": "decide judge",
+    "graph.person": "Question",
+    "policies": "Adaptive BestOfN ChatJudge FunctionPolicy Halving Hybrid MultiRound Paper Policy PolicyError"
+    " RandomControl SeedSearch Single resolve_policy",
+    "records.events": "Event read_events",
+    "records.outcome": "Run RunImage",
+    "records.reader": "RecordedRun read_run",
+    "records.rows": "Row",
+    "runs.fork": "afork ahistory fork history",
+    "runs.reproduce": "areproduce reproduce",
+    "runs.run": "aresume arun resume run",
+    "serving": "make_graph",
+    "settings.loading": "load_settings",
+    "settings.settings": "Settings",
+    "views.asker": "TerminalAsker",
+    "views.report": "write_report",
 }
-"""Module of each name."""
+"""Public names by module."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    value: object = getattr(import_module(f".{_MODULES[name]}", __name__), name)
     globals()[name] = value
     return value
 

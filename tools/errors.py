@@ -1,5 +1,7 @@
 """The errors a user can meet; each message says what to do next."""
 
+from pydantic import ValidationError
+
 from ..state import Exchange
 
 
@@ -38,3 +40,10 @@ class MissingLatentError(DetailScribeError):
 
 class Interrupted(DetailScribeError):
     """A run was asked to stop, and did so after a step; it can go on from there."""
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first complaint of pydantic as ``place: message``, without the value, which may be a secret."""
+    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in detail["loc"])
+    return f"{place}: {detail['msg']}" if place else detail["msg"]

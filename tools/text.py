@@ -1,7 +1,28 @@
-"""Words of anybody's, made fit to be shown."""
+"""Texts from users and models: prompts that can be read, and words made fit to be shown."""
 
+import unicodedata
+
+from .errors import PromptError
+
+PROMPT_LIMIT = 2000
+"""Characters of a prompt, at most."""
 CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 """Characters by which a text could command a terminal."""
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse what no decomposer could read.
+
+    Raises:
+        PromptError: the prompt is empty, too long or holds control characters.
+    """
+    if not prompt.strip():
+        raise PromptError("the prompt is empty; say what the picture should show")
+    if len(prompt) > PROMPT_LIMIT:
+        raise PromptError(f"the prompt has {len(prompt)} characters; at most {PROMPT_LIMIT} can be read")
+    for place, character in enumerate(prompt):
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            raise PromptError(f"the prompt holds a control character, U+{ord(character):04X}, at {place}; take it out")
 
 
 def plain(text: str) -> str:

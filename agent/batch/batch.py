@@ -14,6 +14,7 @@ from ...state import Budget, RunResult
 from ...tools.errors import ModelError, SettingsError
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion, ready
+from ...tools.text import check_prompt
 from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
 from ..graph.context import SharedImages
@@ -29,7 +30,6 @@ from ..runs.run import NOT_OURS, policy_name, policy_of, resolve_settings
 from ..runs.session import is_finished, manifest_of, session_of
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
-from ..validation import check_prompt
 from .folder import BatchManifest, batch_folder, note_models, require_models
 from .jobs import Job, Ledger, folder_name
 from .prompts import STDIN, Defaults, display, given_asks, read_asks, spooled, stem

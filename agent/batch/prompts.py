@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from ...state import Budget, Seed
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ..policies import POLICIES, Policy, resolve_policy
 from ..records.rows import digest
 from ..runs.folder import slug
-from ..validation import first_problem
 from .jobs import Job
 
 _TAGS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])

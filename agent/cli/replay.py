@@ -54,8 +54,7 @@ def _bounds(given: list[str]) -> "Budget":
     from pydantic import ValidationError
 
     from ...state import Budget
-    from ...tools.errors import SettingsError
-    from ..validation import first_problem
+    from ...tools.errors import SettingsError, first_problem
 
     try:
         return Budget.model_validate(dict(parsed_argument(one, "--bound") for one in given))

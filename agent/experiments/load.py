@@ -12,10 +12,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ...state import Budget
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ..policies import Advised, Exhaustive, resolve_policy
 from ..settings.loading import Loaded, load
-from ..validation import first_problem
 from .critics import CriticSettings
 from .spec import (
     CriticEntry,

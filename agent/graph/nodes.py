@@ -23,8 +23,8 @@ from ...state import (
 )
 from ...tools.errors import SettingsError
 from ...tools.roles import Asker, Comparer, Progress, ready
+from ...tools.text import check_prompt
 from ..policies.policy import Advised
-from ..validation import check_prompt
 from . import tasks
 from .context import Context, context_of, population_of
 

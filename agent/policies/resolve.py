@@ -8,8 +8,7 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from ...tools.errors import SettingsError
-from ..validation import first_problem
+from ...tools.errors import SettingsError, first_problem
 from .adaptive import Adaptive
 from .best_of_n import BestOfN
 from .chat_judge import ChatJudge

@@ -9,9 +9,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from ...state import STATE_VERSION, Frozen
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ..settings.settings import Settings
-from ..validation import first_problem
 
 MANIFEST = "manifest.json"
 

@@ -10,9 +10,8 @@ from typing import Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from ...state import Budget, Frozen, Spend
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ...tools.files import read_lines
-from ..validation import first_problem
 
 RESULTS = "results.jsonl"
 

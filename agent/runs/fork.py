@@ -11,7 +11,7 @@ from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
 from ...state import Budget, Critique, RunState, Verdict
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ...tools.files import Store, copy_file
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ..blocking import blocking
@@ -25,7 +25,6 @@ from ..records.manifest import Manifest, Parent, read_manifest
 from ..records.outcome import Run
 from ..settings.loading import load
 from ..settings.models import Models
-from ..validation import first_problem
 from .folder import new_folder, new_run_id
 from .run import policy_of, recorded_settings, require_same_policy
 from .session import manifest_of, session_of

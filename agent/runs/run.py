@@ -9,6 +9,7 @@ from langgraph.runtime import RunControl
 from ...state import Budget, RunResult
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic, Decomposer, Diffusion
+from ...tools.text import check_prompt
 from ..blocking import blocking
 from ..graph.checkpoints import check_version
 from ..graph.graph import Checkpointer
@@ -21,7 +22,6 @@ from ..records.reader import RESULT
 from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
 from ..settings.settings import RunSettings
-from ..validation import check_prompt
 from .folder import new_folder, new_run_id, old_folder
 from .session import is_finished, manifest_of, session_of
 

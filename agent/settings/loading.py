@@ -16,9 +16,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as EnvironmentSyntaxError
 
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ...tools.language.settings import OPENAI
-from ..validation import first_problem
 from .presets import preset_named
 from .settings import SECRETS, Section, Settings
 
