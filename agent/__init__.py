@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .batch.batch import Batch as Batch
     from .batch.batch import arun_batch as arun_batch
     from .batch.batch import run_batch as run_batch
+    from .graph.checkpoints import serializer as serializer
     from .graph.context import Context as Context
     from .graph.graph import build_graph as build_graph
     from .graph.graph import recursion_limit as recursion_limit
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .runs.reproduce import reproduce as reproduce
     from .runs.run import aresume as aresume
     from .runs.run import arun as arun
+    from .runs.run import context as context
     from .runs.run import resume as resume
     from .runs.run import run as run
     from .serving import make_graph as make_graph
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "batch.batch": "Batch arun_batch run_batch",
+    "graph.checkpoints": "serializer",
     "graph.context": "Context",
     "graph.graph": "build_graph recursion_limit",
     "graph.judge": "decide judge",
@@ -67,7 +70,7 @@ _NAMES = {
     "records.rows": "Row",
     "runs.fork": "afork ahistory fork history",
     "runs.reproduce": "areproduce reproduce",
-    "runs.run": "aresume arun resume run",
+    "runs.run": "aresume arun context resume run",
     "serving": "make_graph",
     "settings.loading": "load_settings",
     "settings.settings": "Settings",

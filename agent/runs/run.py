@@ -1,6 +1,7 @@
-"""A run from a prompt to a folder, and one that goes on after a kill, an error or Ctrl-C."""
+"""A run from a prompt to a folder, one that goes on after a kill, and the context of a graph that others invoke."""
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from langgraph.runtime import RunControl
 
 from ...state import Budget, RunResult
 from ...tools.errors import SettingsError
+from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ...tools.text import check_prompt
 from ..blocking import blocking
 from ..graph.checkpoints import check_version
+from ..graph.context import Context
 from ..graph.graph import Checkpointer
 from ..graph.person import Ask
 from ..policies import Policy, PolicySpec, resolve_policy
@@ -85,8 +88,7 @@ async def arun(
         DetailScribeError: the user can mend it; the message says how.
     """
     check_prompt(prompt)
-    if diffusion is not None and (steps, guidance) != (None, None):
-        raise SettingsError(NOT_OURS)
+    _require_own(diffusion, steps, guidance)
     loaded = resolve_settings(
         settings, policy, policy_args, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out
     )
@@ -155,6 +157,65 @@ async def aresume(
 
 run = blocking(arun)
 resume = blocking(aresume)
+
+
+def context(
+    *,
+    settings: Given | None = None,
+    policy: PolicySpec | None = None,
+    policy_args: Mapping[str, object] | None = None,
+    budget: Budget | Mapping[str, object] | None = None,
+    preset: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    decomposer: Decomposer | None = None,
+    diffusion: Diffusion | None = None,
+    critic: Critic | None = None,
+    out: Path | str | None = None,
+) -> Context:
+    """What ``build_graph()`` is invoked with, of the same settings as ``run``:
+    ``await build_graph().ainvoke({"prompt": "a cat"}, context=context(out="runs/cat"))``.
+
+    Models load at their first use, once a process, and are shared by all contexts whose settings load the same. The
+    arguments are those of ``run``; the seed is part of the graph's input.
+
+    Args:
+        settings: A table by section, or a ``Settings`` object.
+        policy: A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``.
+        policy_args: Parameters of a policy that is given by its name.
+        budget: Bounds that the policy cannot exceed.
+        preset: Which models take part.
+        steps: Length of the denoising schedule.
+        guidance: Scale of classifier-free guidance.
+        decomposer: In place of the preset's.
+        diffusion: In place of the preset's; it brings its own steps and guidance.
+        critic: In place of the preset's.
+        out: The folder for images and latents, a new one under ``runs/`` unless given. Ids of images repeat from run
+            to run, so each run, and each thread, needs a folder of its own.
+
+    Raises:
+        SettingsError: a setting is wrong. A missing key or server is reported by the node that needs it.
+    """
+    _require_own(diffusion, steps, guidance)
+    loaded = resolve_settings(
+        settings, policy, policy_args, budget, preset=preset, steps=steps, guidance=guidance, out=out
+    )
+    chosen = loaded.settings.run
+    models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
+    return Context(
+        decomposer=models.decomposer,
+        diffusion=models.diffusion,
+        critic=models.critic,
+        policy=policy_of(policy, chosen),
+        store=Store(chosen.out or Path("runs") / f"graph-{secrets.token_hex(4)}"),
+        budget=chosen.budget,
+        chat=models.chat,
+    )
+
+
+def _require_own(diffusion: Diffusion | None, steps: int | None, guidance: float | None) -> None:
+    if diffusion is not None and (steps, guidance) != (None, None):
+        raise SettingsError(NOT_OURS)
 
 
 def resolve_settings(
