@@ -11,7 +11,7 @@ from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import Models, make_critic, make_decomposer, make_diffusion
 from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, PRESETS, preset_named
 from detailscribe.agent.settings.settings import Settings
-from detailscribe.tools.diffusion.memory import memory_needed
+from detailscribe.tools.diffusion.memory import KNOWN, memory_needed
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.roles import model_name, ready
 
@@ -151,3 +151,14 @@ def test_an_unknown_preset_is_told_with_the_nearest():
 
 def test_the_embedded_model_is_a_folder_of_the_package():
     assert (Path(EMBEDDED_DIFFUSION) / "model_index.json").is_file()
+
+
+def test_the_documentation_names_the_memory_of_each_preset():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "fp8" not in line]
+    for name in PRESETS:
+        chosen = settings_of(name).diffusion
+        if chosen.model in KNOWN:
+            need = memory_needed(chosen.model, chosen.precision or "bf16", chosen.offload, chosen.t5)
+            [row] = [row for row in rows if f"`{name}`" in row]
+            assert f"| {need.gpu_bytes / 1e9:.1f} GB | {need.ram_bytes / 1e9:.1f} GB |" in row
