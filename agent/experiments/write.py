@@ -63,8 +63,11 @@ def wins_and_losses(rows: Sequence[Row], baseline: str, count: int = 4) -> tuple
 
     def best(sign: int) -> list[Example]:
         gains = [(sign * (score(row.chosen) - score(other.chosen)), (row, other)) for row, other in found]
-        ordered = sorted((gain for gain in gains if gain[0] > 0), key=lambda gain: gain[0])
-        return list({example[0].prompt: example for _, example in ordered}.values())[::-1][:count]
+        once: dict[str, Example] = {}
+        for gain, example in sorted(gains, key=lambda gain: -gain[0]):
+            if gain > 0:
+                once.setdefault(example[0].prompt, example)
+        return list(once.values())[:count]
 
     return best(1), best(-1)
 
@@ -80,7 +83,7 @@ def _write_plots(store: Store, figures: Sequence[Figure]) -> tuple[Plots, list[s
     for figure in figures:
         try:
             drawn[figure.name] = (figure.title, draw(figure))
-        except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
+        except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, OSError) as error:
             problems.append(f"The plot {figure.name!r} could not be drawn: {type(error).__name__}: {error}")
             continue
         store.write(f"plots/{figure.name}.svg", drawn[figure.name][1])

@@ -122,6 +122,17 @@ def test_the_largest_wins_and_losses_are_shown_once_a_prompt():
     assert [(ours.prompt, failures_of(ours)) for ours, _ in losses] == [("q", ["red"])]
 
 
+def test_the_largest_win_comes_first_whatever_else_its_prompt_has():
+    rows = [row("base", p, image("00-00", "red cat holding")) for p in "pq"]
+    rows += [
+        row("x", "p", image("00-00")),
+        row("x", "q", image("00-00", "cat")),
+        row("y", "p", image("00-00", "red cat")),
+    ]
+    wins, _ = wins_and_losses(rows, "base")
+    assert [(ours.label, ours.prompt) for ours, _ in wins] == [("x", "p"), ("x", "q")]
+
+
 @pytest.fixture
 async def left(tmp_path):
     """A small experiment that has left all it leaves."""
