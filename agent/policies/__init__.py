@@ -1,9 +1,10 @@
-"""What decides about images; one policy a file."""
+"""What decides about images; one policy a file.
 
-from .adaptive import Adaptive
-from .best_of_n import BestOfN
-from .chat_judge import ChatJudge
-from .exhaustive import Exhaustive
+The policies themselves are imported at their first use.
+"""
+
+from typing import TYPE_CHECKING
+
 from .guards import (
     Guard,
     at_most,
@@ -15,8 +16,6 @@ from .guards import (
     regression,
     success,
 )
-from .halving import Halving
-from .hybrid import Hybrid
 from .lineage import (
     Keep,
     Refining,
@@ -30,8 +29,6 @@ from .lineage import (
     refinements,
     tried_in_vain,
 )
-from .multi_round import MultiRound
-from .paper import Paper
 from .policy import (
     Advised,
     FunctionPolicy,
@@ -47,59 +44,33 @@ from .policy import (
     reseed,
     stop,
 )
-from .random_control import RandomControl
 from .resolve import POLICIES, PolicySpec, resolve_policy
 from .rules import RULES
-from .seed_search import SeedSearch
-from .single import Single
 
-__all__ = [
-    "POLICIES",
-    "RULES",
-    "Adaptive",
-    "Advised",
-    "BestOfN",
-    "ChatJudge",
-    "Exhaustive",
-    "FunctionPolicy",
-    "Guard",
-    "Halving",
-    "Hybrid",
-    "JudgeFunction",
-    "Keep",
-    "MultiRound",
-    "Paper",
-    "Policy",
-    "PolicyError",
-    "PolicySpec",
-    "RandomControl",
-    "Refining",
-    "SeedSearch",
-    "Single",
-    "at_most",
-    "best_of_line",
-    "corrected_prompt",
-    "drawing",
-    "failed",
-    "family_of",
-    "first_stop",
-    "go_on",
-    "is_repeat",
-    "kept",
-    "line_of",
-    "nothing_failed",
-    "oscillation",
-    "own_success",
-    "plateau",
-    "promising",
-    "refine",
-    "refine_anew",
-    "refinement",
-    "refinements",
-    "regression",
-    "reseed",
-    "resolve_policy",
-    "stop",
-    "success",
-    "tried_in_vain",
-]
+if TYPE_CHECKING:
+    from .adaptive import Adaptive
+    from .best_of_n import BestOfN
+    from .chat_judge import ChatJudge
+    from .exhaustive import Exhaustive
+    from .halving import Halving
+    from .hybrid import Hybrid
+    from .multi_round import MultiRound
+    from .paper import Paper
+    from .random_control import RandomControl
+    from .seed_search import SeedSearch
+    from .single import Single
+
+__all__ = ["POLICIES", "RULES", "Adaptive", "Advised", "BestOfN", "ChatJudge", "Exhaustive", "FunctionPolicy", "Guard"]
+__all__ += ["Halving", "Hybrid", "JudgeFunction", "Keep", "MultiRound", "Paper", "Policy", "PolicyError", "PolicySpec"]
+__all__ += ["RandomControl", "Refining", "SeedSearch", "Single", "at_most", "best_of_line", "corrected_prompt"]
+__all__ += ["drawing", "failed", "family_of", "first_stop", "go_on", "is_repeat", "kept", "line_of", "nothing_failed"]
+__all__ += ["oscillation", "own_success", "plateau", "promising", "refine", "refine_anew", "refinement", "refinements"]
+__all__ += ["regression", "reseed", "resolve_policy", "stop", "success", "tried_in_vain"]
+
+
+def __getattr__(name: str) -> object:
+    """A policy's class."""
+    for policy, place in POLICIES.places.items():
+        if place.endswith(f":{name}"):
+            return POLICIES[policy]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

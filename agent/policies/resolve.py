@@ -2,39 +2,48 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import cast
+from typing import ClassVar, cast
 
 from pydantic import ValidationError
 
 from ...tools.errors import SettingsError, first_problem
-from .adaptive import Adaptive
-from .best_of_n import BestOfN
-from .chat_judge import ChatJudge
-from .exhaustive import Exhaustive
-from .halving import Halving
-from .hybrid import Hybrid
-from .multi_round import MultiRound
-from .paper import Paper
 from .policy import FunctionPolicy, JudgeFunction, Policy
-from .random_control import RandomControl
-from .seed_search import SeedSearch
-from .single import Single
 
-POLICIES: dict[str, Callable[..., Policy]] = {
-    "adaptive": Adaptive,
-    "best_of_n": BestOfN,
-    "chat_judge": ChatJudge,
-    "exhaustive": Exhaustive,
-    "halving": Halving,
-    "hybrid": Hybrid,
-    "multi_round": MultiRound,
-    "paper": Paper,
-    "random": RandomControl,
-    "seed_search": SeedSearch,
-    "single": Single,
-}
+
+class _Policies(Mapping[str, Callable[..., Policy]]):
+    """The classes of the policies that ship, by name; each module is imported when its class is asked for."""
+
+    places: ClassVar[dict[str, str]] = {
+        "adaptive": "adaptive:Adaptive",
+        "best_of_n": "best_of_n:BestOfN",
+        "chat_judge": "chat_judge:ChatJudge",
+        "exhaustive": "exhaustive:Exhaustive",
+        "halving": "halving:Halving",
+        "hybrid": "hybrid:Hybrid",
+        "multi_round": "multi_round:MultiRound",
+        "paper": "paper:Paper",
+        "random": "random_control:RandomControl",
+        "seed_search": "seed_search:SeedSearch",
+        "single": "single:Single",
+    }
+
+    def __getitem__(self, name: str) -> Callable[..., Policy]:
+        module, _, class_name = self.places[name].partition(":")
+        return getattr(importlib.import_module(f".{module}", __package__), class_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+POLICIES = _Policies()
 
 PolicySpec = str | Policy | type[Policy] | JudgeFunction
 """A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``."""

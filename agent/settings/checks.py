@@ -14,7 +14,6 @@ from pydantic import Field
 from ...state import Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
 from ...tools.language.settings import ChatSettings
-from ..policies import POLICIES
 from .presets import EMBEDDED_DIFFUSION, PRESETS
 from .settings import DiffusionSection, Settings
 
@@ -147,7 +146,7 @@ def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
 def _remote(settings: Settings) -> str:
     """What an images endpoint can do, before its first image is paid for."""
     policy = settings.run.policy
-    if policy in POLICIES and policy not in DRAWING_ALONE:
+    if ":" not in policy and policy not in DRAWING_ALONE:
         raise SettingsError(
             f"the policy {policy!r} refines, and an images endpoint can only draw: use --policy best_of_n"
         )
