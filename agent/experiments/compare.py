@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...tools.errors import SettingsError
-from ..evaluation.tables import Cell, Column, Table, written
+from ..evaluation.tables import Cell, Table, written
 from ..records.reader import EVENTS, RESULT, read_run
 from .judge import JUDGED
 from .measures import MEASURES, by_label, difference, difference_p, differences, estimate, finished, frame, pairs
 from .rows import Row, read_rows, with_result
-from .summary import NO_JUDGE, differences_table
+from .summary import NO_JUDGE, differences_table, table_of
 from .write import ROWS
 
 Side = dict[str, list[Row]]
@@ -109,36 +109,32 @@ def _row_of_run(folder: Path, label: str) -> Row:
 
 def _measures(label: str, first: list[Row], second: list[Row]) -> Table:
     """Every measure of one pair of variants, over the runs that both finished."""
-    lines, found = list[tuple[Cell, ...]](), pairs(frame(second), frame(first))
+    lines, found = list[dict[str, Cell]](), pairs(frame(second), frame(first))
     for name in MEASURES:
         gap = difference(found, name)
         if gap is None or (name in ("previews", "tokens", "money") and not gap.value):
             continue
         style, gap_style = ("fine", "fine") if name in _COUNTS else ("share", "points")
-        sides = (written(estimate(found, column), style) for column in (f"{name}_other", name))
-        cells = (*sides, written(gap, gap_style), gap.sign, difference_p(found, name))
-        lines.append((name.replace("_", " "), *cells))
-    columns = (Column("measure"), Column("A"), Column("B"), Column("B less A"), Column("sign"), Column("p", "p"))
+        line: dict[str, Cell] = {"measure": name.replace("_", " ")}
+        line |= {side: written(estimate(found, f"{name}{end}"), style) for side, end in (("A", "_other"), ("B", ""))}
+        lines.append(line | {"B less A": written(gap, gap_style), "sign": gap.sign, "p": difference_p(found, name)})
     note = "" if all(row.is_judged for row in finished([*first, *second])) else NO_JUDGE
-    return Table(f"{label}: {len(found)} pairs of runs", columns, tuple(lines), note)
+    return table_of(f"{label}: {len(found)} pairs of runs", lines, {"p": "p"}, note)
 
 
 def _by_prompt(compared: dict[str, tuple[list[Row], list[Row]]], most: int) -> Table:
     """The prompts that differ most, by share of checks."""
-    lines, won = list[tuple[float, tuple[Cell, ...]]](), Counter[str]()
+    lines, won = list[tuple[float, dict[str, Cell]]](), Counter[str]()
     for label, (first, second) in compared.items():
         found = pairs(frame(second), frame(first))
         means = found.groupby("prompt", sort=False)[["checks_other", "checks"]].mean()
         for prompt, gap in differences(found, "checks").items():
             winner = "B" if gap > 0 else "A" if gap < 0 else "neither"
             won[winner] += 1
-            if gap:
-                lines.append((abs(gap), (label, str(prompt), *means.loc[prompt], winner)))
+            shares = {"A, checks": means["checks_other"][prompt], "B, checks": means["checks"][prompt]}
+            line = {"variant": label, "prompt": prompt, **shares, "won by": winner}
+            lines += [(abs(gap), line)] if gap else []
     lines.sort(key=lambda line: -line[0])
-    columns = Column("variant"), Column("prompt"), Column("A, checks", "share"), Column("B, checks", "share")
-    return Table(
-        f"By prompt: B wins {won['B']}, A wins {won['A']}, {won['neither']} tied",
-        (*columns, Column("won by")),
-        tuple(line for _, line in lines[:most]),
-        f"The {most} that differ most." if len(lines) > most else "",
-    )
+    title = f"By prompt: B wins {won['B']}, A wins {won['A']}, {won['neither']} tied"
+    note = f"The {most} that differ most." if len(lines) > most else ""
+    return table_of(title, [line for _, line in lines[:most]], {"A, checks": "share", "B, checks": "share"}, note)

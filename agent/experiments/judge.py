@@ -9,13 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ...state import ConceptGraph, Critique, ImageRecord, RunResult
+from ...state import RunResult
 from ...tools.files import JsonLines, Store
 from ...tools.roles import Critic, model_name
 from ..batch.jobs import Job
 from ..records import rows as batch
 from ..records.reader import RESULT
-from ..settings.models import Models, make_critic
 from ..settings.settings import Settings
 from .load import Variant
 from .rows import Row, read_rows, with_result
@@ -56,42 +55,19 @@ def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
     if chosen.kind == "critic":
         return None
     if chosen.kind == "embedded":
+        from ...tools.world.critic import EmbeddedJudge
+
         return EmbeddedJudge()
+    from ..settings.models import Models, make_critic
+
     # A critic over the named model, with the limits of ``chat``; the settings' key goes only to their own server.
     server: dict[str, object] = {"model": chosen.model}
     if chosen.url is not None:
         server |= {"url": chosen.url, "key": settings.vision.key if chosen.url == settings.vision.url else None}
     vision = settings.vision.model_copy(update=server)
     chat = settings.chat.model_copy(update={"model": settings.chat.model or chosen.model})
-    named = settings.model_copy(update={"chat": chat, "vision": vision})
-    return make_critic(named, Models(named).vision)
-
-
-class EmbeddedJudge:
-    """A network of the embedded world, of another kind and trained on other pictures than the critic."""
-
-    def __init__(self) -> None:
-        """Raises ``ModelError`` if its weights cannot be read."""
-        from ...tools.world.eyes import Eyes
-
-        self._eyes = Eyes.load("judge")
-
-    @property
-    def model(self) -> str:
-        """Name and content hash."""
-        return self._eyes.model
-
-    async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """Verdicts alone: a judge corrects nothing."""
-        return await asyncio.to_thread(self._critique, image, concepts, store)
-
-    def _critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        from ...tools.world.decomposer import spec_of
-        from ...tools.world.eyes import read_picture
-        from ...tools.world.reading import settle
-
-        [seen] = self._eyes.look([read_picture(store, image)])
-        return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
+    settings = settings.model_copy(update={"chat": chat, "vision": vision})
+    return make_critic(settings, Models(settings).vision)
 
 
 class Judging:

@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails
 
 from ...state import Budget
 from ...tools.errors import SettingsError, first_problem
-from ..policies import Advised, Exhaustive, resolve_policy
+from ..policies import Advised, Exhaustive, Policy, resolve_policy
 from ..settings.loading import Loaded, load
-from .critics import CriticSettings
 from .spec import (
     CriticEntry,
+    CriticSettings,
     ExperimentPrompt,
     ExperimentSpec,
     Grid,
@@ -58,6 +58,8 @@ class Variant:
     policy: str
     """A known name or ``module:Name``."""
     args: Values
+    """Its parameters."""
+    resolved: Policy
     budget: Budget
     critic: CriticSettings
     group: str
@@ -150,7 +152,7 @@ def variants_of(spec: ExperimentSpec) -> list[Variant]:
     problems: list[str] = []
     critics = list(_critics(spec, problems))
     found = [variant for entry in spec.policies for variant in _of_policy(entry, spec, critics, problems)]
-    problems += [*_unusable(found), *_ambiguous(found, spec)]
+    problems += [] if problems else _ambiguous(found, spec)
     if problems:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
     return found
@@ -186,42 +188,30 @@ def _of_policy(
             continue
         given = entry.args | values
         bounds = {key.removeprefix("budget."): given.pop(key) for key in list(given) if key.startswith("budget.")}
+        args = {key: None if value == "none" else value for key, value in given.items()}
+        label = ", ".join(filter(None, (_labelled(name, values), _labelled(group, critic_values))))
         try:
             budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
+            policy = resolve_policy(entry.policy, **args)
         except ValidationError as error:
             problems.append(f"policies: {name}: budget.{first_problem(error)}")
             continue
-        parameters = {f"policy.{key}": value for key, value in values.items()}
-        yield Variant(
-            label=", ".join(filter(None, (_labelled(name, values), _labelled(group, critic_values)))),
-            policy=entry.policy,
-            args={key: None if value == "none" else value for key, value in given.items()},
-            budget=budget,
-            critic=critic,
-            group=", ".join(filter(None, (name, group))),
-            parameters=parameters | {f"critic.{key}": value for key, value in critic_values.items()},
-        )
+        except SettingsError as error:
+            problems.append(f"policies: {label}: {error}")
+            continue
+        if isinstance(wanted := getattr(policy, "rounds", 0), int) and wanted > budget.rounds:
+            problems.append(
+                f"policies: {label}: it refines {wanted} times, and the budget has {budget.rounds} rounds: "
+                f"give budget.rounds = {wanted}, or it is not what its name says"
+            )
+        grids = {f"policy.{k}": v for k, v in values.items()} | {f"critic.{k}": v for k, v in critic_values.items()}
+        together = ", ".join(filter(None, (name, group)))
+        yield Variant(label, entry.policy, args, policy, budget, critic, together, grids)
 
 
 def _combinations(grid: Grid) -> list[Values]:
     """Every choice of one value for each name; one empty choice for an empty grid."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def _unusable(found: Iterable[Variant]) -> Iterator[str]:
-    """One line for each policy that cannot be made, or whose rounds are cut by a budget of fewer."""
-    for variant in found:
-        try:
-            policy = resolve_policy(variant.policy, **variant.args)
-        except SettingsError as error:
-            yield f"policies: {variant.label}: {error}"
-            continue
-        wanted, allowed = getattr(policy, "rounds", 0), variant.budget.rounds
-        if isinstance(wanted, int) and wanted > allowed:
-            yield (
-                f"policies: {variant.label}: it refines {wanted} times, and the budget has {allowed} rounds: "
-                f"give budget.rounds = {wanted}, or it is not what its name says"
-            )
 
 
 def _ambiguous(found: Iterable[Variant], spec: ExperimentSpec) -> Iterator[str]:
@@ -258,8 +248,7 @@ def _settings(spec: ExperimentSpec) -> Loaded:
 def _chat_problems(variants: Iterable[Variant], settings: Loaded) -> Iterator[str]:
     """One line for each policy that asks a chat model where there is none."""
     for variant in () if settings.settings.chats else variants:
-        policy = resolve_policy(variant.policy, **variant.args)
-        if isinstance(policy, Advised) and policy.chat is None:
+        if isinstance(variant.resolved, Advised) and variant.resolved.chat is None:
             yield f"policies: {variant.label}: it asks a chat model: give settings.chat.model"
 
 

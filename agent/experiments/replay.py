@@ -22,7 +22,7 @@ from ...tools.files import Store
 from ...tools.roles import Asker, Progress
 from ..blocking import blocking
 from ..evaluation.statistics import mean_interval, proportion_interval
-from ..evaluation.tables import Cell, Column, Table
+from ..evaluation.tables import Cell, Table
 from ..graph.context import Context, population_of
 from ..graph.graph import build_graph, recursion_limit
 from ..graph.judge import decide
@@ -33,6 +33,7 @@ from .judge import JUDGED
 from .measures import Frame
 from .rows import Row, read_rows
 from .spec import changed_budget
+from .summary import table_of
 
 
 class NotRecorded(DetailScribeError):
@@ -299,28 +300,20 @@ def _work(decisions: Sequence[Decision], population: Population) -> dict[str, li
 
 def each(found: Sequence[Replayed], most: int) -> Table:
     """Every run by itself, those first on which the policy asks for what is not recorded."""
-    trees = all(one.recorded is None for one in found)
-    columns = [Column("tree")] if trees else [Column("run"), Column("differs"), Column("it would")]
-    columns += [Column("its best"), *([] if trees else [Column("recorded", "share")]), Column("critic", "share")]
-    columns += [*([Column("judge", "share")] if trees else []), Column("evaluations")]
-    lines: list[tuple[Cell, ...]] = []
+    lines: list[dict[str, Cell]] = []
     for one in sorted(found, key=lambda one: not one.missing)[:most]:
         place = "-" if one.differs is None else "at first" if one.differs < 0 else f"round {one.differs}"
-        score = one.score
-        cells: dict[str, Cell] = {
-            "tree": one.name,
-            "run": one.name,
-            "differs": place,
-            "it would": one.reason or "the same",
-            "its best": one.best,
-            "recorded": None if one.recorded is None else one.recorded.critic,
-            "critic": score and score.critic,
-            "judge": score and score.judge,
-            "evaluations": score and str(score.evaluations),
-        }
-        lines.append((*(cells[column.name] for column in columns), one.missing or "-"))
+        line: dict[str, Cell] = {"tree": one.name, "its best": one.best}
+        if one.recorded is not None:
+            line = {"run": one.name, "differs": place, "it would": one.reason or "the same", "its best": one.best}
+            line["recorded"] = one.recorded.critic
+        line["critic"] = one.score and one.score.critic
+        if one.recorded is None:
+            line["judge"] = one.score and one.score.judge
+        line["evaluations"] = one.score and str(one.score.evaluations)
+        lines.append(line | {"asks for what is not recorded": one.missing or "-"})
     rest = f"{len(found) - most} more are not listed." if len(found) > most else ""
-    return Table("Judged again", (*columns, Column("asks for what is not recorded")), tuple(lines), rest)
+    return table_of("Judged again", lines, dict.fromkeys(("recorded", "critic", "judge"), "share"), rest)
 
 
 def totals(found: Sequence[Replayed]) -> Table:
@@ -333,18 +326,16 @@ def totals(found: Sequence[Replayed]) -> Table:
     ).astype({"judge": float})
     right = scores[["critic", "judge"]].eq(1).where(scores[["critic", "judge"]].notna()).astype(float)
     means = scores.join(right.add_suffix(" right")).groupby("prompt", sort=False).mean()
-    eyes = ("judge", "critic")
-    shares = [proportion_interval(means[f"{name} right"].dropna().tolist()) for name in eyes]
-    shares += [mean_interval(means[name].dropna().tolist()) for name in eyes]
-    spent: list[Cell] = [float(means[name].mean()) if len(means) else None for name in ("evaluations", "images")]
-    columns = (
-        *(Column("scored"), Column("left")),
-        *(Column(f"{what}, {name}", "share") for what in ("all correct", "checks") for name in eyes),
-        *(Column(name, "number") for name in ("evaluations", "images")),
-    )
-    line = (str(len(scores)), str(len(found) - len(scores)), *shares, *spent)
+    line: dict[str, Cell] = {"scored": str(len(scores)), "left": str(len(found) - len(scores))}
+    for eyes in ("judge", "critic"):
+        line[f"all correct, {eyes}"] = proportion_interval(means[f"{eyes} right"].dropna().tolist())
+    for eyes in ("judge", "critic"):
+        line[f"checks, {eyes}"] = mean_interval(means[eyes].dropna().tolist())
+    styles = dict.fromkeys(line, "share") | dict.fromkeys(("scored", "left"), "text")
+    for name in ("evaluations", "images"):
+        line[name], styles[name] = float(means[name].mean()) if len(means) else None, "number"
     known = right["judge" if right["judge"].notna().any() else "critic"].sum()
-    return Table(f"On {len(found)} trees", columns, (line,), _reach(len(found), len(scores), float(known)))
+    return table_of(f"On {len(found)} trees", [line], styles, _reach(len(found), len(scores), float(known)))
 
 
 def _reach(count: int, scored: int, right: float) -> str:

@@ -1,5 +1,6 @@
 """Runs an experiment: runs that ended before are kept, the others are made, and every image is judged."""
 
+import asyncio
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -13,18 +14,17 @@ from ..batch.jobs import Job, Ledger
 from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
 from ..graph.context import SharedImages
-from ..policies import Exhaustive, resolve_policy
+from ..policies import Exhaustive
 from ..records.outcome import Run
 from ..records.rows import digest
 from ..records.rows import read_rows as read_batch_rows
 from ..runs.folder import slug
 from ..runs.run import policy_name
 from ..settings.models import Models
-from .critics import CriticSettings
 from .judge import Judging, PlannedRun, make_judge
 from .load import Experiment, Variant
 from .rows import Row
-from .spec import ExperimentPrompt
+from .spec import CriticSettings, ExperimentPrompt
 
 OnPlan = Callable[[list[PlannedRun], list[Row]], object]
 HARMLESS = {"device", "offload", "compiled", "max_batch"}
@@ -86,7 +86,10 @@ async def arun_experiment(
     planned = plan(experiment, by_variant, prompts)
     by_job = {one.job.id: by_variant[one.variant.label] for one in planned}
     jobs = {one.job.id: one.job for one in planned}
-    _make(folder)
+    try:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot write to the folder {folder}: {error.strerror}") from error
     with Ledger(folder, forget_failed=True) as ledger:
         cache, shared = TaskCache(folder / CACHE), SharedImages(folder / RUNS)
 
@@ -108,17 +111,10 @@ async def arun_experiment(
 run_experiment = blocking(arun_experiment)
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"cannot write to the folder {folder}: {error.strerror}") from error
-
-
 def exhaustive(experiment: Experiment) -> Experiment:
     """The same prompts and seeds with one variant: the exhaustive policy, on whose runs others can be replayed."""
-    args = asdict(experiment.spec.tree)
-    recording = Variant("exhaustive", "exhaustive", args, experiment.spec.budget, CriticSettings(), "exhaustive")
+    tree, budget = experiment.spec.tree, experiment.spec.budget
+    recording = Variant("exhaustive", "exhaustive", asdict(tree), tree, budget, CriticSettings(), "exhaustive")
     return replace(experiment, variants=(recording,))
 
 
@@ -140,7 +136,7 @@ def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | No
 
 
 def _job(variant: Variant, prompt: ExperimentPrompt, seed: int, fingerprint: str) -> Job:
-    policy = resolve_policy(variant.policy, **variant.args)
+    policy = variant.resolved
     return Job(
         id=f"{slug(variant.policy)}-{slug(prompt.text)}-{digest(prompt.text)[:4]}-s{seed}-{fingerprint}",
         prompt=prompt.text,
@@ -155,7 +151,7 @@ def _fingerprint(variant: Variant, experiment: Experiment, models: Models) -> st
     """Of all that determines a run but prompt and seed."""
     settings = experiment.settings.settings
     parts = (
-        policy_name(resolve_policy(variant.policy, **variant.args)),
+        policy_name(variant.resolved),
         variant.budget.model_dump_json(),
         *(models.names[role] for role in ("decomposer", "diffusion", "critic")),
         f"{settings.run.steps} {settings.run.guidance}",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import nan
 
 from ..evaluation.statistics import Interval, holm, mean_interval
-from ..evaluation.tables import Cell, Column, Table
+from ..evaluation.tables import Cell, Column, Style, Table
 from . import measures
 from .load import Variant
 from .measures import Frame, Measure, average, by_label, difference, estimate, finished, frame, pairs, proportion
@@ -58,21 +58,26 @@ def tables_of(rows: Sequence[Row], baseline: str, variants: Sequence[Variant] = 
     return {name: table for name, table in found.items() if table.rows and len(table.columns) > 1}
 
 
+def table_of(title: str, lines: Iterable[Mapping[str, Cell]], styles: Mapping[str, Style], note: str = "") -> Table:
+    """A table of lines with the same columns; a column whose style is not named holds text."""
+    lines = list(lines)
+    names = list(lines[0]) if lines else []
+    columns = tuple(Column(name, styles.get(name, "text")) for name in names)
+    return Table(title, columns, tuple(tuple(line.values()) for line in lines), note)
+
+
 def summary(rows: Sequence[Row]) -> Table:
     """Quality and cost of each variant."""
-    costs, lines = _costs(rows), list[tuple[Cell, ...]]()
+    costs, lines = _costs(rows), list[dict[str, Cell]]()
     for label, group in by_label(rows).items():
         runs = frame(group)
-        counts = (str(len(runs)), str(len(group) - len(runs)))
-        quality = (proportion(runs), estimate(runs, "checks"))
-        lines.append((label, *counts, *quality, *(average(runs, name) for name in costs)))
-    columns = (
-        *(Column("variant"), Column("runs", "number"), Column("failed", "number")),
-        *(Column("all correct", "share"), Column("checks", "share")),
-        *(Column(name.replace("_", " "), "fine" if name == "seconds" else "number") for name in costs),
-    )
+        line: dict[str, Cell] = {"variant": label, "runs": str(len(runs)), "failed": str(len(group) - len(runs))}
+        line |= {"all correct": proportion(runs), "checks": estimate(runs, "checks")}
+        lines.append(line | {words: average(runs, name) for words, name in costs.items()})
+    styles = dict.fromkeys(("runs", "failed", *costs), "number")
+    styles |= {"all correct": "share", "checks": "share", "seconds": "fine"}
     note = (_eyes(rows), _INTERVALS, _PREVIEWS if "previews" in costs else "")
-    return Table(_titled("Quality and cost", rows), columns, tuple(lines), " ".join(filter(None, note)))
+    return table_of(_titled("Quality and cost", rows), lines, styles, " ".join(filter(None, note)))
 
 
 def against_baseline(rows: Sequence[Row], baseline: str) -> Table:
@@ -100,57 +105,51 @@ def on_equal_terms(rows: Sequence[Row], baseline: str, variants: Sequence[Varian
 def differences_table(title: str, compared: Mapping[str, tuple[Sequence[Row], Sequence[Row]]]) -> Table:
     """Paired differences, ours less theirs, by name."""
     both = list({id(row): row for sides in compared.values() for side in sides for row in side}.values())
-    costs = _costs(both)
+    costs, lines = _costs(both), list[dict[str, Cell]]()
     paired = {name: pairs(frame(ours), frame(theirs)) for name, (ours, theirs) in compared.items()}
-    lines: list[tuple[Cell, ...]] = []
     p_values = holm([measures.difference_p(found) for found in paired.values()])
     for (name, found), p in zip(paired.items(), p_values, strict=True):
         gap, checks = difference(found, "all_correct"), measures.differences(found, "checks")
-        quality = (gap, gap.sign, p) if gap else (None, None, None)
-        outcomes = f"{(checks > 0).sum()} / {(checks == 0).sum()} / {(checks < 0).sum()}"
-        spent = (float(measures.differences(found, cost).mean()) if len(found) else None for cost in costs)
-        lines.append((name, *quality, difference(found, "checks"), outcomes, *spent))
-    columns = (
-        *(Column("variant"), Column("all correct", "points"), Column("sign"), Column("p", "p")),
-        *(Column("checks", "points"), Column("prompts won / tied / lost")),
-        *(Column(name.replace("_", " "), "number") for name in costs),
-    )
-    return Table(_titled(title, both), columns, tuple(lines), " ".join(filter(None, (_eyes(both), _PAIRED))))
+        line: dict[str, Cell] = {"variant": name, "all correct": gap}
+        line |= {"sign": gap and gap.sign, "p": gap and p, "checks": difference(found, "checks")}
+        outcomes = ((checks > 0).sum(), (checks == 0).sum(), (checks < 0).sum())
+        line["prompts won / tied / lost"] = " / ".join(map(str, outcomes))
+        means = {words: float(measures.differences(found, cost).mean()) for words, cost in costs.items()}
+        lines.append(line | (means if len(found) else dict.fromkeys(costs)))
+    styles = dict.fromkeys(costs, "number") | {"all correct": "points", "p": "p", "checks": "points"}
+    return table_of(_titled(title, both), lines, styles, " ".join(filter(None, (_eyes(both), _PAIRED))))
 
 
 def trajectories(rows: Sequence[Row]) -> Table:
     """Peak, retention and efficiency, and what survives the change of judge."""
-    lines: list[tuple[Cell, ...]] = []
+    lines: list[dict[str, Cell]] = []
+    shares = ("peak", "retention", "efficiency")
     for label, group in by_label(rows).items():
         runs = frame(group)
-        shares = (estimate(runs, name) for name in ("peak", "retention", "efficiency"))
-        gains = (mean_interval(measures.gain(runs, eyes).tolist()) for eyes in ("critic", "judge"))
-        survived = measures.surviving(runs) if any(row.is_judged for row in group) else None
-        lines.append((label, *shares, *gains, survived))
-    columns = (
-        *(Column("variant"), Column("peak", "share"), Column("retention", "share"), Column("efficiency", "share")),
-        *(Column("critic's gain", "points"), Column("judge's gain", "points"), Column("survives", "share")),
-    )
+        line: dict[str, Cell] = {"variant": label, **{name: estimate(runs, name) for name in shares}}
+        for eyes in ("critic", "judge"):
+            line[f"{eyes}'s gain"] = mean_interval(measures.gain(runs, eyes).tolist())
+        line["survives"] = measures.surviving(runs) if any(row.is_judged for row in group) else None
+        lines.append(line)
+    styles = dict.fromkeys((*shares, "survives"), "share") | {"critic's gain": "points", "judge's gain": "points"}
     title = _titled("Trajectories, and what survives the change of judge", rows)
-    return Table(title, columns, tuple(lines), f"{_TRAJECTORY} {_SURVIVES}")
+    return table_of(title, lines, styles, f"{_TRAJECTORY} {_SURVIVES}")
 
 
 def rounds(rows: Sequence[Row]) -> Table:
     """What each round brought."""
-    lines: list[tuple[Cell, ...]] = []
+    lines: list[dict[str, Cell]] = []
     for label, group in by_label(rows).items():
         after, changed = by_round(group), measures.effects(group)
-        for round, shares in enumerate(zip(after["chosen"], after["newest"], strict=True)):
+        for round, (chosen, last) in enumerate(zip(after["chosen"], after["newest"], strict=True)):
             counts = changed.get(round, Counter[str]())
             made = counts.total()
-            kinds = (counts[kind] / made if made else None for kind in EFFECTS)
-            lines.append((label, str(round), str(made), *shares, *kinds))
-    columns = (
-        *(Column("variant"), Column("round", "number"), Column("images with a parent", "number")),
-        *(Column("chosen, all correct", "share"), Column("newest, all correct", "share")),
-        *(Column(kind, "share") for kind in EFFECTS),
-    )
-    return Table(_titled("Round by round", rows), columns, tuple(lines), _ROUNDS)
+            line: dict[str, Cell] = {"variant": label, "round": str(round), "images with a parent": str(made)}
+            line |= {"chosen, all correct": chosen, "newest, all correct": last}
+            lines.append(line | {kind: counts[kind] / made if made else None for kind in EFFECTS})
+    styles: dict[str, Style] = {"round": "number", "images with a parent": "number"}
+    styles |= dict.fromkeys(("chosen, all correct", "newest, all correct", *EFFECTS), "share")
+    return table_of(_titled("Round by round", rows), lines, styles, _ROUNDS)
 
 
 def by_round(rows: Iterable[Row], last: int | None = None) -> dict[str, list[Interval | None]]:
@@ -198,9 +197,9 @@ def _grouped(
     *columns_of: Mapping[str, Measure],
 ) -> Table:
     runs = {label: frame(group, *columns_of) for label, group in by_label(rows).items()}
-    lines = [(label, *(cell(found, name) for name in names)) for label, found in runs.items()]
-    columns = (Column("variant"), *(Column(name.replace("_", " "), "share") for name in names))
-    return Table(_titled(title, rows), columns, tuple(lines), _eyes(rows))
+    words = {name: name.replace("_", " ") for name in names}
+    lines = [{"variant": label, **{words[name]: cell(own, name) for name in names}} for label, own in runs.items()]
+    return table_of(_titled(title, rows), lines, dict.fromkeys(words.values(), "share"), _eyes(rows))
 
 
 def _titled(title: str, rows: Sequence[Row]) -> str:
@@ -209,10 +208,11 @@ def _titled(title: str, rows: Sequence[Row]) -> str:
     return f"{title}: {failed} of {len(rows)} runs are missing" if failed else title
 
 
-def _costs(rows: Iterable[Row]) -> list[str]:
-    """The costs that are reported; previews where there are any."""
+def _costs(rows: Iterable[Row]) -> dict[str, str]:
+    """The measures of cost, by their words; previews where there are any."""
     previews = any(image.stop_step is not None for row in rows for image in row.images)
-    return [*COSTS[:2], *(["previews"] if previews else []), *COSTS[2:]]
+    names = [*COSTS[:2], *(["previews"] if previews else []), *COSTS[2:]]
+    return {name.replace("_", " "): name for name in names}
 
 
 def _eyes(rows: Iterable[Row]) -> str:

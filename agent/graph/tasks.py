@@ -54,7 +54,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     """The image of an attempt; drawn again where it is known and its files are missing."""
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
     asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
-    parts: tuple[object, ...] = (model_name(diffusion), asked, source and _content(source))
+    parts: tuple[object, ...] = (model_name(diffusion), asked, source and _content(source, context))
     folder = "" if shared is None else store.root.relative_to(shared.folder).as_posix()
     is_new = False
 
@@ -106,7 +106,7 @@ def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) 
 async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context) -> Critique:
     """What the critic says of an image."""
     critic = await ready(context.critic)
-    parts = (model_name(critic), _checklist(concepts), _content(image))
+    parts = (model_name(critic), _checklist(concepts), *_seen(image, context))
     said = await _once("critique", parts, lambda: critic.critique(image, concepts, context.store))
     return said if said.image == image.id else said.model_copy(update={"image": image.id})
 
@@ -115,7 +115,7 @@ async def compare(
     first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, critic: Comparer, context: Context
 ) -> Comparison:
     """Which of two images the critic takes for better."""
-    parts = (model_name(critic), _checklist(concepts), *(f"{i.id} {_content(i)}" for i in (first, second)))
+    parts = (model_name(critic), _checklist(concepts), *_seen(first, context), *_seen(second, context))
     return await _once("compare", parts, lambda: critic.compare(first, second, concepts, context.store))
 
 
@@ -125,9 +125,14 @@ async def advise(population: Population, policy: Advised, chat: Asker) -> Advice
     return await _once("advise", parts, lambda: policy.advise(population, chat))
 
 
-def _content(image: ImageRecord) -> str:
-    """What a picture shows, whatever run it belongs to; its id where its pixels were not hashed."""
-    return image.digest or f"{image.id} {image.seed} {image.prompt}"
+def _content(image: ImageRecord, context: Context) -> str:
+    """What a picture shows, whatever run it belongs to; where its pixels were not hashed, its run and id."""
+    return image.digest or f"{context.store.root.name} {image.id}"
+
+
+def _seen(image: ImageRecord, context: Context) -> tuple[object, ...]:
+    """All that an answer about an image depends on: critics may draw their random numbers from id, seed and prompt."""
+    return image.id, image.seed, image.prompt, _content(image, context)
 
 
 def _checklist(concepts: ConceptGraph) -> str:

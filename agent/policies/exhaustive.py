@@ -50,13 +50,18 @@ class Exhaustive:
 
     def judge(self, population: Population) -> Sequence[Decision]:
         """Everything is asked for on behalf of the first image that waits; the others are stopped for now."""
-        first, *others = population.pending()
+        first, *others = pending = population.pending()
         tries = [attempt for image in population.images.values() for attempt in self._tries(image, population)]
+        if not tries or population.round >= self.rounds:
+            return [
+                stop(image, "all_pass", "every check passes")
+                if population.critiques[image.id].all_pass
+                else stop(image, "rounds_done", f"{population.round} rounds were recorded")
+                for image in pending
+            ]
         reason = "every attempt within the bounds is made"
-        decision = Decision(image=first.id, rule="exhaustive", reason=reason, attempts=tuple(tries))
-        if not tries:
-            decision = stop(first, "all_pass", "every image passes every check")
-        return [decision, *(stop(image, "exhaustive", reason) for image in others)]
+        everything = Decision(image=first.id, rule="exhaustive", reason=reason, attempts=tuple(tries))
+        return [everything, *(stop(image, "exhaustive", reason) for image in others)]
 
     @property
     def budget(self) -> Budget:

@@ -86,6 +86,7 @@ def test_what_never_gets_better_is_given_up_by_name():
     }
     assert endings == {
         "best_of_n": "best_of_n",
+        "exhaustive": "rounds_done",
         "halving": "rounds_done",
         "hybrid": "rounds_done",
         "multi_round": "plateau",

@@ -112,7 +112,6 @@ SLOW = """
 import asyncio, sys
 sys.path.insert(0, sys.argv.pop(1))
 from tests.agent.fakes import *
-from detailscribe.agent import presets
 from detailscribe.agent.cli import main
 
 class Slow(FakeDiffusion):
@@ -122,8 +121,7 @@ class Slow(FakeDiffusion):
         await asyncio.sleep(0.05)
         return made
 
-roles = presets.Roles(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda image: "cat"))
-presets.PRESETS["embedded"] = presets.Preset("slow", roles=lambda settings: roles)
+stand_in(FakeDecomposer, Slow, lambda: ScriptedCritic(lambda image: "cat"))
 main()
 """
 SLOW_FILE = """

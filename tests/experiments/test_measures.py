@@ -2,7 +2,6 @@
 
 import pytest
 
-from detailscribe.agent.experiments.critics import CriticSettings
 from detailscribe.agent.experiments.measures import (
     MEASURES,
     by_aspect,
@@ -17,10 +16,10 @@ from detailscribe.agent.experiments.measures import (
     surviving,
     until,
 )
+from detailscribe.agent.experiments.spec import CriticSettings
 from detailscribe.agent.experiments.summary import against_baseline, rounds, summary, tables_of, trajectories
-from detailscribe.tools.vision.wrapping import UngatedCritic, WholeCritic
 
-from ..agent.fakes import ScriptedCritic, concepts, record
+from ..agent.fakes import ScriptedCritic
 from .small import image, row, small
 
 
@@ -166,29 +165,6 @@ def test_every_table_can_be_made_of_any_rows():
     assert [line[1] for line in rounds(rows).rows] == ["0", "1", "2", "0"]
     assert len(trajectories(rows).rows) == len(by_label(rows)) == 2
     assert tables_of([], "b") == {}
-
-
-async def critiqued(critic):
-    return await critic.critique(record("00-00"), concepts(), None)
-
-
-async def test_one_answer_for_the_whole_picture_hides_which_check_failed():
-    seen = await critiqued(WholeCritic(ScriptedCritic({"00-00": "red"})))
-    assert {v.answer for v in seen.verdicts} == {"fail"}
-    assert seen.refined_prompt == "a corrected prompt"
-    assert (await critiqued(WholeCritic(ScriptedCritic({})))).all_pass
-
-
-async def test_without_gates_every_check_is_asked_for_itself():
-    asked = []
-
-    class Notes:
-        async def critique(self, image, concepts, store):
-            asked.extend(check.depends_on for check in concepts.checks)
-            return await ScriptedCritic({}).critique(image, concepts, store)
-
-    await critiqued(UngatedCritic(Notes()))
-    assert set(asked) == {()}
 
 
 def test_settings_of_a_critic_make_it_unreliable_voting_or_leave_it_as_it_is():

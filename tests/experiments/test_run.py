@@ -10,7 +10,7 @@ from detailscribe.agent.experiments.run import ExperimentModels, arun_experiment
 from detailscribe.tools.errors import SettingsError
 
 from ..agent.fakes import FakeDiffusion, ScriptedCritic
-from .small import Fakes, small
+from .small import PROMPTS, Fakes, small
 
 
 async def carried_out(experiment, folder, fakes, **how):
@@ -159,13 +159,22 @@ async def test_a_run_that_failed_is_made_again_at_the_next_start(tmp_path, fakes
 
 
 async def test_variants_take_the_same_images_and_answers_from_each_other(tmp_path, fakes):
-    policies = [{"policy": "best_of_n", "grid": {"n": [4, 2]}}, {"policy": "single"}]
+    policies = [{"policy": "best_of_n", "grid": {"n": [4, 2]}}, {"policy": "multi_round"}]
     rows = await carried_out(small(policies=policies, seeds=1), tmp_path / "out", fakes)
     first = [(a.prompt, a.seed) for a in fakes.diffusion.requests if a.operator is None]
     assert len(first) == len(set(first)) == 3 * 4
     for row in rows:
         assert row.spend.evaluations == sum(image.evaluations for image in row.images), "each pays as if alone"
         assert all((tmp_path / "out" / row.folder / "images" / f"{i.id}.png").exists() for i in row.images)
+
+
+async def test_answers_are_shared_only_about_the_same_picture(tmp_path, fakes):
+    """Both variants refine 00-00 into a 01-00 of the same seed and words, which only the start step tells apart."""
+    fakes.critic = ScriptedCritic(lambda image: "red" if image.round == 0 or image.start_step == 1 else "")
+    policies = [{"policy": "single", "args": {"operator": "inject"}, "grid": {"start_step": [1, 4]}}]
+    rows = await carried_out(small(policies=policies, seeds=1), tmp_path / "out", fakes)
+    passed = [row.images[1].critic["red"] for row in rows if row.prompt == PROMPTS[0]]
+    assert passed == ["fail", "pass"]
 
 
 async def test_a_worse_critic_errs_at_its_rate_and_the_judge_does_not(tmp_path, fakes):
