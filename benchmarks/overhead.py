@@ -1,5 +1,8 @@
 """What the graph costs a step with roles that do nothing, against a bare LangGraph of the same shape.
 
+Nothing is recorded of either, as in a graph of a user's without a thread id. ``saved.step_ratio`` is the same where
+both keep their state in memory; ours then records each call of a role as a LangGraph task of its own.
+
 Both graphs have the same nodes, edges, exits and keyed reducers, and go through the same supersteps with as many
 ``Send``s: four drawings, then a refinement of each in every round. The bare one passes numbers around and checks
 nothing; ours builds its records, validates the population, checks the policy's decisions and holds them to the
@@ -14,10 +17,12 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Any, TypedDict
 
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
@@ -113,7 +118,7 @@ class BareEnd(TypedDict):
     stops: list[str]
 
 
-def bare_graph() -> Any:
+def bare_graph(saver: Any = None) -> Any:
     """The same nodes and exits with nothing in them."""
     builder = StateGraph(BareState)
     builder.add_node("decompose", _decompose)
@@ -127,7 +132,7 @@ def bare_graph() -> Any:
     builder.add_edge("refine", "critique")
     builder.add_conditional_edges("critique", _judge, EXITS)
     builder.add_edge("finish", END)
-    return builder.compile()
+    return builder.compile(checkpointer=saver)
 
 
 async def _decompose(state: BareState) -> dict[str, Any]:
@@ -168,15 +173,32 @@ class Times:
 
 
 async def measure(folder: Path, repeats: int) -> dict[str, float]:
-    """Everything measured, by name; the two graphs take turns."""
-    times, context = list[Times](), _context(folder)
-    ours, bare, limit = build_graph(), bare_graph(), {"recursion_limit": recursion_limit(context.budget)}
+    """Everything measured, by name."""
+    plain = await _compared(folder, repeats, None)
+    saved = await _compared(folder, repeats, InMemorySaver)
+    return {
+        **plain,
+        **{f"saved.{name}": value for name, value in saved.items()},
+        "steps": STEPS,
+        "images": IMAGES * (ROUNDS + 1),
+        "repeats": repeats,
+    }
+
+
+async def _compared(folder: Path, repeats: int, saver: Callable[[], Any] | None) -> dict[str, float]:
+    """Both graphs in turn; with a saver, each run is a thread of its own."""
+    times, context, threads = list[Times](), _context(folder), count()
+    ours, bare = build_graph(saver and saver()), bare_graph(saver and saver())
+
+    def config() -> Any:
+        thread = {"configurable": {"thread_id": str(next(threads))}} if saver else {}
+        return {"recursion_limit": recursion_limit(context.budget), **thread}
 
     async def one() -> Any:
-        return await ours.ainvoke({"prompt": "a thing", "seed": 0}, limit, context=context)
+        return await ours.ainvoke({"prompt": "a thing", "seed": 0}, config(), context=context)
 
     async def other() -> Any:
-        return await bare.ainvoke({"prompt": "a thing"}, limit)
+        return await bare.ainvoke({"prompt": "a thing"}, config())
 
     _check(await one(), await other())
     for _ in range(repeats):
@@ -189,9 +211,6 @@ async def measure(folder: Path, repeats: int) -> dict[str, float]:
         "step_ratio_p90": high,
         "ours.step_ms": 1000 * median(t.ours for t in times) / STEPS,
         "bare.step_ms": 1000 * median(t.bare for t in times) / STEPS,
-        "steps": STEPS,
-        "images": IMAGES * (ROUNDS + 1),
-        "repeats": repeats,
     }
 
 
@@ -221,6 +240,8 @@ def show(figures: dict[str, float]) -> None:
         [
             ["bare", f"{figures['bare.step_ms']:.2f}", "1"],
             ["ours", f"{figures['ours.step_ms']:.2f}", f"{figures['step_ratio']:.2f} ({low:.2f} to {high:.2f})"],
+            ["bare, saved", f"{figures['saved.bare.step_ms']:.2f}", "1"],
+            ["ours, saved", f"{figures['saved.ours.step_ms']:.2f}", f"{figures['saved.step_ratio']:.2f}"],
         ],
     )
 

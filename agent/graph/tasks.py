@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
+from langgraph.config import get_config
 from langgraph.func import task
 from langgraph.types import CachePolicy
 
@@ -39,24 +40,31 @@ def _task(name: str) -> Callable[[str, Work], Awaitable[Any]]:
 _TASKS = {name: _task(name) for name in get_args(Name)}
 
 
-async def _once(name: Name, parts: tuple[object, ...], work: Callable[[], Awaitable[R]]) -> R:
-    """What ``work`` gives, or gave when it was called for the same parts before."""
-    return cast(R, await _TASKS[name](content_hash(name, *parts), work))
+async def _once(name: Name, parts: Callable[[], tuple[object, ...]], work: Callable[[], Awaitable[R]]) -> R:
+    """What ``work`` gives, or gave when it was called for the same parts before.
+
+    A run without a thread id cannot be continued, so nothing of it is recorded, and it costs less.
+    """
+    if "thread_id" not in get_config().get("configurable", {}):
+        return await work()
+    return cast(R, await _TASKS[name](content_hash(name, *parts()), work))
 
 
 async def decompose(prompt: str, context: Context) -> ConceptGraph:
     """The concepts of a prompt."""
     decomposer = await ready(context.decomposer)
-    return await _once("decompose", (model_name(decomposer), prompt), lambda: decomposer.decompose(prompt))
+    return await _once("decompose", lambda: (model_name(decomposer), prompt), lambda: decomposer.decompose(prompt))
 
 
 async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, progress: Progress) -> ImageRecord:
     """The image of an attempt; drawn again where it is known and its files are missing."""
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
-    asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
-    parts: tuple[object, ...] = (model_name(diffusion), asked, source and _content(source, context))
     folder = "" if shared is None else store.root.relative_to(shared.folder).as_posix()
     is_new = False
+
+    def parts() -> tuple[object, ...]:
+        asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
+        return model_name(diffusion), asked, source and _content(source, context)
 
     async def carry_out() -> Drawn:
         nonlocal is_new
@@ -64,11 +72,11 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         return await diffusion.draw(attempt, store, source=source, progress=progress), folder
 
     if shared is None:
-        record, origin = await _once("draw", (*parts, attempt.id), carry_out)
+        record, origin = await _once("draw", lambda: (*parts(), attempt.id), carry_out)
     else:
-        record, origin = await _once("draw", parts, lambda: shared.once(content_hash(*parts), carry_out))
+        record, origin = await _once("draw", parts, lambda: shared.once(content_hash(*parts()), carry_out))
         if origin != folder and not record.seeded:  # a server without seeds draws for each run anew
-            record, origin = await _once("draw", (*parts, folder, attempt.id), carry_out)
+            record, origin = await _once("draw", lambda: (*parts(), folder, attempt.id), carry_out)
     if is_new:
         return record
     root = store.root if shared is None else shared.folder / origin
@@ -106,8 +114,11 @@ def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) 
 async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context) -> Critique:
     """What the critic says of an image."""
     critic = await ready(context.critic)
-    parts = (model_name(critic), _checklist(concepts), *_seen(image, context))
-    said = await _once("critique", parts, lambda: critic.critique(image, concepts, context.store))
+    said = await _once(
+        "critique",
+        lambda: (model_name(critic), _checklist(concepts), *_seen(image, context)),
+        lambda: critic.critique(image, concepts, context.store),
+    )
     return said if said.image == image.id else said.model_copy(update={"image": image.id})
 
 
@@ -115,14 +126,20 @@ async def compare(
     first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, critic: Comparer, context: Context
 ) -> Comparison:
     """Which of two images the critic takes for better."""
-    parts = (model_name(critic), _checklist(concepts), *_seen(first, context), *_seen(second, context))
+
+    def parts() -> tuple[object, ...]:
+        return model_name(critic), _checklist(concepts), *_seen(first, context), *_seen(second, context)
+
     return await _once("compare", parts, lambda: critic.compare(first, second, concepts, context.store))
 
 
 async def advise(population: Population, policy: Advised, chat: Asker) -> Advice:
     """What the policy's chat model says of the images that wait."""
-    parts = (model_name(chat), repr(policy), population.model_dump_json())
-    return await _once("advise", parts, lambda: policy.advise(population, chat))
+    return await _once(
+        "advise",
+        lambda: (model_name(chat), repr(policy), population.model_dump_json()),
+        lambda: policy.advise(population, chat),
+    )
 
 
 def _content(image: ImageRecord, context: Context) -> str:

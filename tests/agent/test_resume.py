@@ -162,7 +162,10 @@ def test_a_known_image_stands_for_no_other_attempt(tmp_path):
     def drawn(**changes):
         before = len(diffusion.requests)
         policy = Once(Attempt(**({"prompt": "p", "seed": 7, "keep_steps": ()} | changes)))
-        asyncio.run(build_graph(cache=cache).ainvoke({"prompt": PROMPT}, context=replace(chosen, policy=policy)))
+        config = {"configurable": {"thread_id": "any"}}
+        asyncio.run(
+            build_graph(cache=cache).ainvoke({"prompt": PROMPT}, config, context=replace(chosen, policy=policy))
+        )
         return len(diffusion.requests) - before
 
     assert [drawn(), drawn()] == [1, 0]
