@@ -73,7 +73,7 @@ def test_trees_are_recorded_and_any_policy_is_scored_on_them(cli, tmp_path):
     assert "It never left a tree" in scored.stdout
     left = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=2")
     assert "a first drawing, seed" in left.stdout
-    assert "record them with a wider menu" in left.stdout
+    assert "record them with a wider bounds" in left.stdout
     bounded = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=2", "-b", "images=1")
     assert "It never left a tree" in bounded.stdout
     wrong = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-b", "pictures=1")
