@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from .policies import resolve_policy as resolve_policy
     from .records.events import Event as Event
     from .records.events import read_events as read_events
-    from .records.outcome import Run as Run
-    from .records.outcome import RunImage as RunImage
     from .records.reader import RecordedRun as RecordedRun
+    from .records.reader import Run as Run
+    from .records.reader import RunImage as RunImage
     from .records.reader import read_run as read_run
     from .records.rows import Row as Row
     from .runs.fork import afork as afork
@@ -65,8 +65,7 @@ _NAMES = {
     "policies": "Adaptive BestOfN ChatJudge FunctionPolicy Halving Hybrid MultiRound Paper Policy PolicyError"
     " RandomControl SeedSearch Single resolve_policy",
     "records.events": "Event read_events",
-    "records.outcome": "Run RunImage",
-    "records.reader": "RecordedRun read_run",
+    "records.reader": "RecordedRun Run RunImage read_run",
     "records.rows": "Row",
     "runs.fork": "afork ahistory fork history",
     "runs.reproduce": "areproduce reproduce",

@@ -22,8 +22,7 @@ from ..graph.graph import Cache
 from ..policies import PolicySpec
 from ..records.events import Event, TraceError, read_events
 from ..records.manifest import Manifest, read_manifest
-from ..records.outcome import Run
-from ..records.reader import EVENTS, RESULT
+from ..records.reader import EVENTS, RESULT, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
 from ..runs.folder import new_folder, new_run_id, old_folder
 from ..runs.run import NOT_OURS, policy_name, policy_of, resolve_settings

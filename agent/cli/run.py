@@ -31,7 +31,7 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..records.outcome import Run
+    from ..records.reader import Run
     from ..settings.loading import Loaded
     from ..settings.settings import Settings
 

@@ -15,7 +15,7 @@ from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
 from ..graph.context import SharedImages
 from ..policies import Exhaustive
-from ..records.outcome import Run
+from ..records.reader import Run
 from ..records.rows import digest
 from ..records.rows import read_rows as read_batch_rows
 from ..runs.folder import slug

@@ -1,20 +1,22 @@
 """The trace of a run as typed records, one JSON object a line."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...state import Advice, Budget, Change, Comparison, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
-from ...tools.errors import DetailScribeError
-from ...tools.files import JsonLines, read_lines
+from ...tools.errors import SettingsError, first_problem
+from ...tools.files import read_lines
 
 SCHEMA_VERSION = 2
 """Raised whenever a reader of the last version could misunderstand a line; every earlier one can still be read."""
 
 
-class TraceError(DetailScribeError):
+class TraceError(SettingsError):
     """A file of a run cannot be read."""
 
 
@@ -179,24 +181,6 @@ class _Version(BaseModel):
     schema_version: int = SCHEMA_VERSION
 
 
-class EventLog:
-    """Appends events to a file, each line whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = JsonLines(path)
-
-    def write(self, event: Event) -> None:
-        """Append one line; ``denoising`` is left out."""
-        if not isinstance(event, Denoising):
-            self._lines.append(event.model_dump_json())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lines.close()
-
-
 def read_events(path: Path | str) -> list[Event]:
     """Every whole line of a trace; a torn last line, cut off by a kill, is left out.
 
@@ -207,18 +191,22 @@ def read_events(path: Path | str) -> list[Event]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(path)
-    return [_event(line, f"line {number} of {path}") for number, line in enumerate(read_lines(path), 1)]
+    events: list[Event] = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            version = _Version.model_validate_json(line).schema_version
+            if version > SCHEMA_VERSION:
+                raise TraceError(
+                    f"line {number} of {path} was written by a later DetailScribe (events of schema {version}, this"
+                    f" one reads up to {SCHEMA_VERSION}): update with pip install -U detailscribe"
+                )
+            events.append(_ADAPTER.validate_json(line))
+        except ValidationError as error:
+            raise TraceError(f"line {number} of {path} is no event: {first_problem(error)}") from error
+    return events
 
 
-def _event(line: bytes, where: str) -> Event:
-    try:
-        version = _Version.model_validate_json(line).schema_version
-        if version > SCHEMA_VERSION:
-            raise TraceError(
-                f"{where} was written by a later DetailScribe (events of schema {version}, this one reads up to"
-                f" {SCHEMA_VERSION}): update with pip install -U detailscribe"
-            )
-        return _ADAPTER.validate_json(line)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise TraceError(f"{where} is no event: {problem}") from error
+def processes(events: Sequence[Event]) -> list[Sequence[Event]]:
+    """The events of each process that worked on a run, one process after the other."""
+    starts = [0, *(n for n, event in enumerate(events) if n and isinstance(event, Resumed)), len(events)]
+    return [events[start:end] for start, end in pairwise(starts) if end > start]

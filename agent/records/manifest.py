@@ -2,15 +2,20 @@
 
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ...state import STATE_VERSION, Frozen
-from ...tools.errors import SettingsError, first_problem
+from ...tools.errors import first_problem
 from ..settings.settings import Settings
+from .events import TraceError
+
+T = TypeVar("T", bound=BaseModel)
 
 MANIFEST = "manifest.json"
 
@@ -20,7 +25,6 @@ PACKAGES = (
     "detailscribe",
     "diffusers",
     "langchain-core",
-    "openai",
     "langgraph",
     "langgraph-checkpoint-sqlite",
     "numpy",
@@ -32,6 +36,16 @@ PACKAGES = (
     "transformers",
 )
 """Those whose version can change a run."""
+
+
+@cache
+def installed() -> dict[str, str]:
+    """Version of each of ``PACKAGES`` that is there; looked up once a process, since it takes a while."""
+    versions: dict[str, str] = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 class Parent(Frozen):
@@ -68,7 +82,7 @@ class Manifest(Frozen):
     """The arguments of the process."""
     python: str = Field(default_factory=platform.python_version)
     platform: str = Field(default_factory=platform.platform)
-    packages: dict[str, str] = Field(default_factory=lambda: installed())
+    packages: dict[str, str] = Field(default_factory=installed)
     """Version by distribution."""
     state_version: int = STATE_VERSION
 
@@ -77,27 +91,20 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a run folder.
 
     Raises:
-        SettingsError: there is none, or it is of a version that this code does not know.
+        TraceError: there is none, or it is of a version that this code does not know.
+    """
+    return read_json(folder / MANIFEST, Manifest)
+
+
+def read_json(path: Path, model: type[T]) -> T:
+    """A record of a run folder.
+
+    Raises:
+        TraceError: it is missing, or of a version that this code does not know.
     """
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return model.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise SettingsError(f"{folder} is no run folder: it holds no {MANIFEST}") from error
+        raise TraceError(f"{path.parent} is no run folder: it holds no {path.name}") from error
     except ValidationError as error:
-        raise SettingsError(
-            f"{folder / MANIFEST} is of another version of DetailScribe: {first_problem(error)}"
-        ) from error
-
-
-def installed() -> dict[str, str]:
-    """Version of each of ``PACKAGES`` that is there."""
-    return {name: found for name in PACKAGES if (found := _version(name))}
-
-
-@cache
-def _version(name: str) -> str | None:
-    """Looked up once a process, since it takes a while."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+        raise TraceError(f"{path} is of another version of DetailScribe: {first_problem(error)}") from error

@@ -1,12 +1,11 @@
-"""A run as its folder tells it: finished, failed, or cut off anywhere."""
+"""A run as its folder holds it: what ``run`` returns, and what can be read of one that failed or was cut off."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from pydantic import ValidationError
 
 from ...state import (
     Advice,
@@ -31,31 +30,101 @@ from .events import (
     Critiqued,
     Decided,
     Event,
+    EventBase,
     Failed,
     ImageMade,
-    NodeFinished,
     NodeStarted,
     PromptDecomposed,
     Resumed,
     RunFinished,
     RunStarted,
     TraceError,
+    processes,
     read_events,
 )
-from .frames import Table, frame, rows
-from .sittings import clock_of
+from .manifest import Manifest, Parent, read_json, read_manifest
 
 if TYPE_CHECKING:
-    from .manifest import Manifest, Parent
+    from PIL.Image import Image
 
-E = TypeVar("E")
+E = TypeVar("E", bound=EventBase)
 T = TypeVar("T")
+
+EVENTS, RESULT, REPORT = "events.jsonl", "result.json", "report.html"
+"""Files of a run folder, beside the manifest."""
 
 Status = Literal["finished", "failed", "unfinished"]
 """finished: it came to its end; failed: its last word is an error; unfinished: it goes on, or was
 interrupted or killed."""
 
-EVENTS, RESULT, MANIFEST = "events.jsonl", "result.json", "manifest.json"
+Table = Literal["images", "checks"]
+"""images: one row an image; checks: one row a check of each image that was looked at."""
+
+
+@dataclass(frozen=True)
+class RunImage:
+    """One image of a run."""
+
+    record: ImageRecord
+    critique: Critique
+    decision: Decision
+    path: Path
+    """The PNG."""
+
+    @property
+    def image(self) -> "Image":
+        """Its pixels, read anew each time."""
+        from PIL import Image
+
+        with Image.open(self.path) as opened:
+            opened.load()
+            return opened
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that came to its end, as ``run`` returns it."""
+
+    result: RunResult
+    """All of it, as ``result.json`` holds it."""
+    folder: Path
+    """Where its files lie."""
+
+    @cached_property
+    def images(self) -> tuple[RunImage, ...]:
+        """Every image, in the order it was asked for."""
+        found = zip(self.result.images, self.result.critiques, self.result.decisions, strict=True)
+        return tuple(RunImage(record, look, end, self.folder / record.path) for record, look, end in found)
+
+    @property
+    def best(self) -> RunImage:
+        """The best image over all rounds."""
+        return next(image for image in self.images if image.record == self.result.best)
+
+    @property
+    def concepts(self) -> ConceptGraph:
+        """What the prompt asks for."""
+        return self.result.concepts
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One for each image, in the same order."""
+        return self.result.decisions
+
+    @property
+    def stop(self) -> str:
+        """Name of the rule that ended the best image's work."""
+        return self.result.stop
+
+    @property
+    def spend(self) -> Spend:
+        """What it cost."""
+        return self.result.spend
+
+    @property
+    def report(self) -> Path:
+        """The run as one HTML page."""
+        return self.folder / REPORT
 
 
 @dataclass(frozen=True)
@@ -87,8 +156,8 @@ class RecordedRun:
     @cached_property
     def status(self) -> Status:
         """How far it came."""
-        telling = RunFinished | Failed | NodeStarted | RunStarted | Resumed
-        last = next((e for e in reversed(self.events) if isinstance(e, telling)), None)
+        kinds = RunFinished | Failed | NodeStarted | RunStarted | Resumed
+        last = next((e for e in reversed(self.events) if isinstance(e, kinds)), None)
         if isinstance(last, RunFinished):
             return "finished"
         return "failed" if isinstance(last, Failed) and not last.interrupted else "unfinished"
@@ -96,7 +165,7 @@ class RecordedRun:
     @property
     def error(self) -> Failed | None:
         """Why it failed; None where it did not."""
-        return next(e for e in reversed(self.events) if isinstance(e, Failed)) if self.status == "failed" else None
+        return self._last(Failed) if self.status == "failed" else None
 
     @property
     def interrupted(self) -> bool:
@@ -106,27 +175,26 @@ class RecordedRun:
     @property
     def stop(self) -> str | None:
         """Rule that ended the best image's work; None where it is not at its end."""
-        return next((e.stop for e in reversed(self.events) if isinstance(e, RunFinished)), None)
+        end = self._last(RunFinished)
+        return end.stop if end else None
 
     @cached_property
-    def manifest(self) -> "Manifest":
+    def manifest(self) -> Manifest:
         """Settings, versions and models; ``TraceError`` if ``manifest.json`` is absent or of another version."""
-        from .manifest import Manifest
-
-        return _read(self.folder / MANIFEST, Manifest.model_validate_json)
+        return read_manifest(self.folder)
 
     @property
-    def parent(self) -> "Parent | None":
-        """The run that it was forked from, and where; None where it began with its prompt, or no manifest tells."""
+    def parent(self) -> Parent | None:
+        """The run that it was forked from, and where; None where it began with its prompt, or without a manifest."""
         return self._known_manifest.parent if self._known_manifest else None
 
     @property
     def interactive(self) -> bool:
-        """Whether a person decides, as far as a manifest tells."""
+        """Whether a person decides, as far as there is a manifest."""
         return self._known_manifest is not None and self._known_manifest.interactive
 
     @cached_property
-    def _known_manifest(self) -> "Manifest | None":
+    def _known_manifest(self) -> Manifest | None:
         try:
             return self.manifest
         except TraceError:
@@ -135,7 +203,8 @@ class RecordedRun:
     @cached_property
     def concepts(self) -> ConceptGraph | None:
         """What the prompt asks for; None where it was not read yet."""
-        return next((e.concepts for e in reversed(self.events) if isinstance(e, PromptDecomposed)), None)
+        read = self._last(PromptDecomposed)
+        return read.concepts if read else None
 
     @cached_property
     def images(self) -> dict[str, ImageRecord]:
@@ -177,23 +246,31 @@ class RecordedRun:
     @property
     def seconds(self) -> float:
         """Wall time from the first line of the trace to the last, without that in which no process worked on it."""
-        return clock_of(self.events).seconds(self.events[-1].time)
+        return sum((events[-1].time - events[0].time).total_seconds() for events in processes(self.events))
 
     @cached_property
     def rounds(self) -> tuple[int, ...]:
         """Rounds of which every image was looked at."""
-        unseen = {i.round for i in self.images.values() if i.id not in self.critiques}
-        last = min(unseen, default=None)
-        found = {i.round for i in self.images.values()}
-        return tuple(sorted(r for r in found if last is None or r < last))
+        rounds = {i.round for i in self.images.values()}
+        unseen = min((i.round for i in self.images.values() if i.id not in self.critiques), default=inf)
+        return tuple(sorted(round for round in rounds if round < unseen))
 
     @cached_property
     def best(self) -> ImageRecord | None:
         """The best image, so far where the run is not at its end; None where no round was looked at."""
-        end = next((e for e in reversed(self.events) if isinstance(e, RunFinished)), None)
+        end = self._last(RunFinished)
         if end is not None and end.image is not None:
             return self.images[end.image]
         return self.population(self.rounds[-1]).best() if self.rounds else None
+
+    def is_best(self, image: ImageRecord) -> bool:
+        """Whether an image is ``best``."""
+        return self.best is not None and image.id == self.best.id
+
+    @property
+    def best_critique(self) -> Critique | None:
+        """What the critic says of ``best``; None where that, or there, is none."""
+        return self.critiques.get(self.best.id) if self.best else None
 
     def population(self, round: int) -> Population:
         """What the judge saw after that round; it can be judged again by any policy.
@@ -203,7 +280,8 @@ class RecordedRun:
         """
         if round not in self.rounds or self.concepts is None:
             raise TraceError(f"round {round} of {self.run} was not looked at to its end; known: {list(self.rounds)}")
-        seen = RecordedRun(self.folder, self.events[: self._judged_at(round)], None)
+        looks = [n for n, e in enumerate(self.events) if isinstance(e, Critiqued | Advised) and e.round == round]
+        seen = RecordedRun(self.folder, self.events[: looks[-1] + 1], None)
         return Population(
             concepts=self.concepts,
             images={id: i for id, i in seen.images.items() if id in seen.critiques},
@@ -216,11 +294,6 @@ class RecordedRun:
             comparisons={pair_name(self.images[c.first], self.images[c.second]): c for c in seen.comparisons},
         )
 
-    def _judged_at(self, round: int) -> int:
-        """How many events lie before the judgement of a round."""
-        looks = [n for n, e in enumerate(self.events) if isinstance(e, Critiqued | Advised) and e.round == round]
-        return looks[-1] + 1
-
     def change(self, image: str) -> Change | None:
         """What became of the checks against the image's parent; None without a parent, or a look at either."""
         parent = self.images[image].parent
@@ -231,21 +304,57 @@ class RecordedRun:
         """The PNG of the image of that id; ``KeyError`` if there is none."""
         return self.folder / self.images[image].path
 
-    def node_seconds(self) -> dict[str, float]:
-        """Wall time by node, summed over its tasks, which may have run side by side."""
-        seconds: dict[str, float] = {}
-        for event in self.events:
-            if isinstance(event, NodeFinished) and event.node:
-                seconds[event.node] = seconds.get(event.node, 0.0) + event.seconds
-        return seconds
+    def _last(self, kind: type[E]) -> E | None:
+        return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
 
     def rows(self, of: Table = "images") -> list[dict[str, Any]]:
-        """One plain dict an image, or one a check of each image."""
-        return rows(self, of)
+        """Plain dicts, every one with the same keys; None where nothing is known."""
+        rows_of = _image_rows if of == "images" else _check_rows
+        return [row for image in self.images.values() for row in rows_of(self, image)]
 
     def to_frame(self, of: Table = "images") -> Any:
-        """``rows`` as a ``pandas.DataFrame``; ``SettingsError`` where pandas is not installed."""
-        return frame(rows(self, of))
+        """``rows`` as a ``pandas.DataFrame``."""
+        import pandas  # not needed to import the package
+
+        return pandas.DataFrame(self.rows(of))
+
+
+def _image_rows(run: RecordedRun, image: ImageRecord) -> Iterable[dict[str, Any]]:
+    look, decision, changed = run.critiques.get(image.id), run.decisions.get(image.id), run.change(image.id)
+    made = ("round", "origin", "parent", "prompt", "seed", "operator", "start_step", "stop_step")
+    yield {
+        "run": run.run,
+        "image": image.id,
+        **{name: getattr(image, name) for name in made},
+        "checks": len(look.verdicts) if look else None,
+        "passed": look.passed if look else None,
+        "score": look.score if look else None,
+        "fixed": len(changed.fixed) if changed else None,
+        "broken": len(changed.broken) if changed else None,
+        **{name: getattr(decision, name, None) for name in ("action", "rule", "reason")},
+        **{name: getattr(image, name) for name in ("evaluations", "seconds", "waited", "money")},
+        "best": run.is_best(image),
+        "path": str(run.path(image.id)),
+    }
+
+
+def _check_rows(run: RecordedRun, image: ImageRecord) -> Iterable[dict[str, Any]]:
+    look, changed, concepts = run.critiques.get(image.id), run.change(image.id), run.concepts
+    if look is None or concepts is None:
+        return
+    for verdict in look.verdicts:
+        check = concepts.check(verdict.check)
+        yield {
+            "run": run.run,
+            "image": image.id,
+            "round": image.round,
+            "check": check.id,
+            "question": check.question,
+            "aspect": check.aspect,
+            **{name: getattr(verdict, name) for name in ("answer", "probability", "settled_by", "reason", "evidence")},
+            "fixed": changed is not None and check.id in changed.fixed,
+            "broken": changed is not None and check.id in changed.broken,
+        }
 
 
 def read_run(folder: Path | str) -> RecordedRun:
@@ -260,8 +369,8 @@ def read_run(folder: Path | str) -> RecordedRun:
     events = read_events(folder / EVENTS)
     if not any(isinstance(e, RunStarted) for e in events):
         raise TraceError(f"the run in {folder} was cut off before its first line; start it again")
-    result = folder / RESULT
-    return RecordedRun(folder, tuple(events), _read(result, RunResult.model_validate_json) if result.exists() else None)
+    result = read_json(folder / RESULT, RunResult) if (folder / RESULT).exists() else None
+    return RecordedRun(folder, tuple(events), result)
 
 
 def is_run(folder: Path) -> bool:
@@ -269,16 +378,5 @@ def is_run(folder: Path) -> bool:
     return (folder / EVENTS).is_file()
 
 
-def _read(path: Path, parse: Callable[[bytes], T]) -> T:
-    try:
-        return parse(path.read_bytes())
-    except FileNotFoundError as error:
-        raise TraceError(f"{path} is missing") from error
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise TraceError(f"{path} is of another version of DetailScribe: {place}: {problem['msg']}") from error
-
-
-def _by_id(found: Iterable[tuple[str, E]]) -> dict[str, E]:
+def _by_id(found: Iterable[tuple[str, T]]) -> dict[str, T]:
     return dict(sorted(dict(found).items()))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ...state import Critique, Decision, ImageRecord, RunState, change
+from ...state import Change, Critique, ImageRecord, RunState, change
 from .events import (
     Advised,
     Compared,
@@ -23,145 +23,121 @@ from .events import (
 class Tracer:
     """Reads the parts of ``graph.astream(stream_mode=["tasks", "custom"], version="v2")`` of one run.
 
-    What it has told once it does not tell again, nor what an earlier process told (``told``) before it was killed.
+    Nothing that the state holds becomes an event twice, nor again after a process that was killed.
+
+    Args:
+        run: Id of the run.
+        known: The events of its trace so far.
     """
 
-    def __init__(self, run: str, told: Iterable[Event] = ()) -> None:
+    def __init__(self, run: str, known: Iterable[Event] = ()) -> None:
         self.run = run
-        self.images: dict[str, ImageRecord] = {}
-        """Seen so far, by id."""
-        self.critiques: dict[str, Critique] = {}
-        """Seen so far, by image id."""
         self.failed = False
         """Whether a node raised."""
-        self._told: dict[tuple[str, ...], object] = {}
-        self._started: dict[str, tuple[float, int | None, str | None]] = {}
-        for event in told:
-            self._note(event)
+        self._images: dict[str, ImageRecord] = {}
+        self._critiques: dict[str, Critique] = {}
+        self._traced: dict[tuple[str, ...], object] = {}
+        """What the trace holds of the state, by kind and id."""
+        self._started: dict[str, tuple[float, dict[str, Any]]] = {}
+        """When each node at work began, and the fields that its events have in common, by task."""
+        for event in known:
+            self._is_new(event)
+            if isinstance(event, ImageMade):
+                self._images[event.record.id] = event.record
+            elif isinstance(event, Critiqued):
+                self._critiques[event.critique.image] = event.critique
 
     def read(self, part: Mapping[str, Any]) -> Iterator[Event]:
         """The events that one stream part stands for."""
-        return filter(self._note, self._read(part))
-
-    def missing(self, state: RunState) -> Iterator[Event]:
-        """What the state knows and was not told, in the order it came about: the end of a trace cut off by a kill."""
-        return filter(self._note, self._known(state))
-
-    def _note(self, event: Event) -> bool:
-        """Remember what an event tells; whether it is new."""
-        if isinstance(event, ImageMade):
-            self.images[event.record.id] = event.record
-        elif isinstance(event, Critiqued):
-            self.critiques[event.critique.image] = event.critique
-        content = _content(event)
-        if content is None:
-            return True
-        name, told = content
-        known = self._told.get(name) == told
-        self._told[name] = told
-        return not known
-
-    def _known(self, state: RunState) -> Iterator[Event]:
-        images, critiques, decisions = state.get("images", {}), state.get("critiques", {}), state.get("decisions", {})
-        if "concepts" in state:
-            yield PromptDecomposed(run=self.run, concepts=state["concepts"])
-        for round in sorted({image.round for image in images.values()}):
-            of_round = [image for image in images.values() if image.round == round]
-            yield from (self._made(None, image) for image in of_round)
-            yield from (self._critiqued(None, critiques[i.id]) for i in of_round if i.id in critiques)
-            if advice := state.get("advice", {}).get(str(round)):
-                yield Advised(run=self.run, round=round, advice=advice)
-            yield from (self._decided(None, decisions[i.id]) for i in of_round if i.id in decisions)
-        for pair in state.get("comparisons", {}).values():
-            yield Compared(run=self.run, image=pair.better, comparison=pair)
-
-    def _read(self, part: Mapping[str, Any]) -> Iterator[Event]:
         data = part["data"]
         if part["type"] == "custom":
-            yield Denoising(run=self.run, image=data["image"], done=data["done"], steps=data["steps"])
+            yield Denoising(run=self.run, **data)
         elif "input" in data:
             if isinstance(data["input"], Mapping):  # the input of a node; that of a task inside one is a tuple
                 yield from self._start(data["id"], data["name"], data["input"])
         elif data["id"] in self._started and not data["interrupts"]:
-            yield from self._end(data["id"], data["name"], data["result"] or {}, data["error"])
+            yield from self._end(data["id"], data["result"] or {}, data["error"])
+
+    def missing(self, state: RunState) -> Iterator[Event]:
+        """What the state holds and the trace does not, such as the end of a trace that a kill has cut off."""
+        return self._new(state, None)
 
     def _start(self, task: str, node: str, given: Mapping[str, Any]) -> Iterator[Event]:
-        yield from (self._decided(node, decision) for decision in _decisions(given))
+        decisions = [given["decision"]] if given.get("decision") else given.get("stops", [])
+        yield from self._new({"decisions": {decision.image: decision for decision in decisions}}, node)
         if task in self._started:  # it waits for a person, and begins anew with their answer
             return
         attempt = given.get("attempt")
-        round, image = (attempt.round, attempt.id) if attempt else (self._last_round(), None)
-        self._started[task] = (time.monotonic(), round, image)
-        yield NodeStarted(run=self.run, round=round, node=node, image=image, task=task)
+        round, image = (attempt.round, attempt.id) if attempt else (self._last_round, None)
+        where: dict[str, Any] = {"run": self.run, "round": round, "node": node, "image": image, "task": task}
+        self._started[task] = (time.monotonic(), where)
+        yield NodeStarted(**where)
 
-    def _end(self, task: str, node: str, result: Mapping[str, Any], error: object) -> Iterator[Event]:
-        started, round, image = self._started.pop(task)
+    def _end(self, task: str, result: Mapping[str, Any], error: object) -> Iterator[Event]:
+        began, where = self._started.pop(task)
         if error is not None:
             self.failed = True
-            yield failure(self.run, error, task=task, node=node, round=round, image=image)
+            yield failure(error=error, **where)
             return
-        if "concepts" in result:
-            yield PromptDecomposed(run=self.run, node=node, concepts=result["concepts"])
-        for record in result.get("images", {}).values():
-            yield self._made(node, record)
-        for critique in result.get("critiques", {}).values():
-            yield self._critiqued(node, critique)
-        for advice in result.get("advice", {}).values():
-            yield Advised(run=self.run, round=advice.round, node=node, advice=advice)
-        for comparison in result.get("comparisons", {}).values():
-            yield Compared(run=self.run, round=round, node=node, image=comparison.better, comparison=comparison)
-        seconds = time.monotonic() - started
-        yield NodeFinished(run=self.run, round=round, node=node, image=image, task=task, seconds=seconds)
+        yield from self._new(result, where["node"])
+        yield NodeFinished(seconds=time.monotonic() - began, **where)
 
-    def _decided(self, node: str | None, decision: Decision) -> Event:
-        round = self._round(decision.image)
-        return Decided(run=self.run, round=round, node=node, image=decision.image, decision=decision)
+    def _new(self, state: Mapping[str, Any], node: str | None) -> Iterator[Event]:
+        """What a state or an update of it holds and the trace does not, in the order of the rounds."""
+        images, critiques, decisions = (state.get(name, {}) for name in ("images", "critiques", "decisions"))
+        self._images |= images
+        self._critiques |= critiques
+        common: dict[str, Any] = {"run": self.run, "node": node}
+        events: list[Event] = []
+        if "concepts" in state:
+            events.append(PromptDecomposed(concepts=state["concepts"], **common))
+        events += [ImageMade(image=id, round=i.round, record=i, **common) for id, i in images.items()]
+        for id, critique in critiques.items():
+            changed = self._change(critique)
+            events.append(Critiqued(image=id, round=self._round(id), critique=critique, change=changed, **common))
+        events += [Advised(round=a.round, advice=a, **common) for a in state.get("advice", {}).values()]
+        events += [Decided(image=id, round=self._round(id), decision=d, **common) for id, d in decisions.items()]
+        events.sort(key=lambda event: -1 if event.round is None else event.round)  # else as they were listed
+        for pair in state.get("comparisons", {}).values():
+            events.append(Compared(image=pair.better, round=self._last_round, comparison=pair, **common))
+        return filter(self._is_new, events)
 
-    def _made(self, node: str | None, record: ImageRecord) -> Event:
-        return ImageMade(run=self.run, round=record.round, node=node, image=record.id, record=record)
+    def _is_new(self, event: Event) -> bool:
+        """Remember what an event says of the state; whether the trace did not hold that."""
+        match event:
+            case PromptDecomposed(concepts=content):
+                name = ("concepts",)
+            case ImageMade(record=content):
+                name = ("image", content.id)
+            case Critiqued(critique=content):
+                name = ("critique", content.image)
+            case Advised(advice=content):
+                name = ("advice", str(content.round))
+            case Compared(comparison=content):
+                name = ("comparison", content.first, content.second)
+            case Decided(decision=content):
+                name = ("decision", content.image)
+            case _:
+                return True
+        before, self._traced[name] = self._traced.get(name), content
+        return before != content
 
-    def _critiqued(self, node: str | None, critique: Critique) -> Event:
-        record = self.images.get(critique.image)
-        before = self.critiques.get(record.parent) if record and record.parent else None
-        changed = change(before, critique) if before else None
-        round = self._round(critique.image)
-        return Critiqued(run=self.run, round=round, node=node, image=critique.image, critique=critique, change=changed)
+    def _change(self, critique: Critique) -> Change | None:
+        """Of the checks, against the image's parent."""
+        record = self._images.get(critique.image)
+        before = self._critiques.get(record.parent) if record and record.parent else None
+        return change(before, critique) if before else None
 
     def _round(self, image: str) -> int | None:
-        record = self.images.get(image)
+        record = self._images.get(image)
         return record.round if record else None
 
+    @property
     def _last_round(self) -> int | None:
-        return max((image.round for image in self.images.values()), default=None)
+        return max((image.round for image in self._images.values()), default=None)
 
 
 def failure(run: str, error: object, **where: Any) -> Failed:
     """The event of an exception, or of what LangGraph hands on in place of one."""
     name = type(error).__name__ if isinstance(error, BaseException) else "Error"
     return Failed(run=run, error=name, message=str(error), **where)
-
-
-def _content(event: Event) -> tuple[tuple[str, ...], object] | None:
-    """What an event tells of the state, by a name of its own; None where it tells of the process alone."""
-    match event:
-        case PromptDecomposed():
-            return ("concepts",), event.concepts
-        case ImageMade():
-            return ("image", event.record.id), event.record
-        case Critiqued():
-            return ("critique", event.critique.image), event.critique
-        case Advised():
-            return ("advice", str(event.advice.round)), event.advice
-        case Compared():
-            return ("comparison", event.comparison.first, event.comparison.second), event.comparison
-        case Decided():
-            return ("decision", event.decision.image), event.decision
-        case _:
-            return None
-
-
-def _decisions(given: Mapping[str, Any]) -> list[Decision]:
-    """The decisions that a node was sent with."""
-    if given.get("decision") is not None:
-        return [given["decision"]]
-    return given.get("stops", [])

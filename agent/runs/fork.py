@@ -22,7 +22,7 @@ from ..graph.person import Ask
 from ..policies import PolicySpec
 from ..records.events import Event
 from ..records.manifest import Manifest, Parent, read_manifest
-from ..records.outcome import Run
+from ..records.reader import Run
 from ..settings.loading import load
 from ..settings.models import Models
 from .folder import new_folder, new_run_id

@@ -20,8 +20,7 @@ from ..graph.person import Ask
 from ..policies import Policy, PolicySpec, resolve_policy
 from ..records.events import Event
 from ..records.manifest import Manifest, read_manifest
-from ..records.outcome import Run
-from ..records.reader import RESULT
+from ..records.reader import RESULT, Run
 from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
 from ..settings.settings import RunSettings

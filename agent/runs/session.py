@@ -14,17 +14,16 @@ from langgraph.types import Command
 
 from ...state import STATE_VERSION, RunInput, RunResult, RunState, spend_of
 from ...tools.errors import Interrupted, SettingsError
-from ...tools.files import Store
+from ...tools.files import JsonLines, Store
 from ...tools.roles import model_name, ready
 from ..graph.checkpoints import CACHE, TaskCache, check_version, checkpoints_of
 from ..graph.context import Context, SharedImages
 from ..graph.graph import Cache, Checkpointer, Graph, build_graph, recursion_limit
 from ..graph.person import Ask, answer_of
 from ..policies import Policy
-from ..records.events import Event, EventLog, Resumed, RunFinished, RunStarted, read_events
+from ..records.events import Denoising, Event, Resumed, RunFinished, RunStarted, read_events
 from ..records.manifest import MANIFEST, Manifest
-from ..records.outcome import Run
-from ..records.reader import EVENTS, RESULT
+from ..records.reader import EVENTS, RESULT, Run
 from ..records.trace import Tracer, failure
 from ..settings.loading import Loaded, known_names
 from ..settings.models import Models
@@ -82,11 +81,12 @@ class Session:
         await self._require_same_models()
         store.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
         known = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
-        with EventLog(store.path(EVENTS)) as log:
+        with JsonLines(store.path(EVENTS)) as log:
 
             def emit(events: Iterable[Event]) -> None:
                 for event in events:
-                    log.write(event)
+                    if not isinstance(event, Denoising):  # these are for ``on_event`` alone
+                        log.append(event.model_dump_json())
                     if self.on_event is not None:
                         self.on_event(event)
 

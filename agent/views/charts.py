@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from ...state import ImageRecord
-from ..records.events import Event, NodeFinished, NodeStarted, RunStarted
-from ..records.sittings import clock_of, sittings
+from ..records.events import Event, NodeFinished, NodeStarted, RunStarted, processes
 from .words import WORK, duration
 
 TILE, CAPTION = 96, 44
@@ -160,17 +160,17 @@ def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> Timeline
 
 def _spans(events: Sequence[Event]) -> Iterable[_Span]:
     """Every piece of work that was begun, in the order of its beginning; without an end it lasts as its process did."""
-    if not events:
-        return
-    clock = clock_of(events)
-    for process in sittings(events):
+    worked = 0.0
+    for process in processes(events):
+        began = process[0].time - timedelta(seconds=worked)  # as if no time had passed since the process before
+        worked = (process[-1].time - began).total_seconds()
         ends = {e.task: e.time for e in process if isinstance(e, NodeFinished)}
         begun = [e for e in process if isinstance(e, NodeStarted)]
         if begun:
-            yield _Span("", None, clock.seconds(process[0].time), clock.seconds(begun[0].time))
+            yield _Span("", None, (process[0].time - began).total_seconds(), (begun[0].time - began).total_seconds())
         for e in begun:
             end = ends.get(e.task, process[-1].time)
-            yield _Span(e.node or "node", e.image, clock.seconds(e.time), clock.seconds(end))
+            yield _Span(e.node or "node", e.image, (e.time - began).total_seconds(), (end - began).total_seconds())
 
 
 def _bar(span: _Span, image: ImageRecord | None, total: float) -> Bar:

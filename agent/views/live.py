@@ -30,7 +30,7 @@ from ..records.events import (
 from .words import WORK, advised, compared, dollars, duration
 
 if TYPE_CHECKING:
-    from ..records.outcome import Run
+    from ..records.reader import Run
     from ..records.rows import Progress as BatchProgress
     from ..records.rows import Row, Tally
 
@@ -219,7 +219,7 @@ class BatchLive:
             "failed": str(tally.failed),
             "running": str(len(self._running)),
             "all correct": _share(tally),
-            "images": str(tally.images),
+            "images": str(tally.spend.images),
             "evaluations/s": f"{self._evaluations / self.seconds:.0f}" if self.seconds > 0 else "0",
             "left": "-" if remaining is None else duration(remaining, rough=True),
         }
@@ -247,11 +247,12 @@ def row_in_words(row: "Row") -> str:
 
 def tally_in_words(tally: "Tally") -> str:
     """All rows of a batch in one line."""
-    spent = f"{tally.images} images, {tally.evaluations} evaluations"
-    spent += f", {tally.tokens} tokens" * bool(tally.tokens) + f", ${dollars(tally.money)}" * bool(tally.money)
+    cost = tally.spend
+    spent = f"{cost.images} images, {cost.evaluations} evaluations"
+    spent += f", {cost.tokens} tokens" * bool(cost.tokens) + f", ${dollars(cost.money)}" * bool(cost.money)
     return f"{tally.rows} prompts: {tally.done} done, {tally.failed} failed; all correct {_share(tally)}; {spent}"
 
 
 def _share(tally: "Tally") -> str:
     """Of the runs that came to their end, those whose best image passes every check."""
-    return "-" if tally.share_correct is None else f"{100 * tally.share_correct:.1f}%"
+    return f"{100 * tally.correct / tally.done:.1f}%" if tally.done else "-"

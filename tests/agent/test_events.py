@@ -16,14 +16,11 @@ from detailscribe.agent.records.events import (
     Denoising,
     Event,
     EventBase,
-    EventLog,
     Failed,
     ImageMade,
     NodeStarted,
-    RunStarted,
     TraceError,
 )
-from detailscribe.state import Budget
 
 from .fakes import PROMPT, FakeDiffusion, roles
 
@@ -100,13 +97,6 @@ async def test_a_line_that_is_no_event_is_not_passed_over(tmp_path):
         read_events(path)
 
 
-def test_a_line_is_in_the_file_as_soon_as_it_is_written(tmp_path):
-    event = RunStarted(run="r", prompt="a\nb\u2028c", seed=1, policy="p", budget=Budget())
-    with EventLog(tmp_path / "events.jsonl") as log:
-        log.write(event)
-        assert read_events(tmp_path / "events.jsonl") == [event]
-
-
 async def test_a_node_that_fails_is_in_the_trace_with_the_images_before_it(tmp_path):
     with pytest.raises(RuntimeError, match="the model broke"):
         await traced(tmp_path, diffusion=FakeDiffusion(breaks_at="01-00"))
@@ -141,15 +131,6 @@ def test_a_line_of_the_first_schema_is_still_read(tmp_path):
     (tmp_path / "old.jsonl").write_text(event.model_copy(update={"schema_version": 1}).model_dump_json() + "\n")
     [read] = read_events(tmp_path / "old.jsonl")
     assert (read.schema_version, read.message) == (1, "m")
-
-
-def test_who_goes_on_writing_cuts_off_a_torn_last_line(tmp_path):
-    path, event = tmp_path / "events.jsonl", Failed(run="r", error="E", message="m")
-    line = event.model_dump_json() + "\n"
-    path.write_text(line + line[:20])
-    with EventLog(path) as log:
-        log.write(event)
-    assert read_events(path) == [event, event]
 
 
 def test_the_page_about_events_names_every_type_and_field():
