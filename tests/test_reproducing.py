@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from detailscribe.agent.cli import app
-from detailscribe.agent.cli.methods import load_methods
+from detailscribe.agent.cli.batch import load_methods
 from detailscribe.agent.policies import resolve_policy
 from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
 from detailscribe.agent.settings.loading import load_settings

@@ -1,8 +1,13 @@
 """The errors a user can meet; each message says what to do next."""
 
-from pydantic import ValidationError
+from __future__ import annotations
 
-from ..state import Exchange
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # not needed to print the help of the command line
+    from pydantic import ValidationError
+
+    from ..state import Exchange
 
 
 class DetailScribeError(Exception):

@@ -1,40 +1,34 @@
 """The command ``detailscribe`` and its subcommands."""
 
+import sys
 import warnings
-from importlib import import_module
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
 
-from .common import PlainGroup
+from . import about, batch, data, evaluation, experiments, recorded, runs
+from .common import PlainStream, reported
 
-COMMANDS = [
-    "run",
-    "resume",
-    "history",
-    "fork",
-    "reproduce",
-    "batch",
-    "show",
-    "report",
-    "export",
-    "experiment",
-    "compare",
-    "replay",
-    "evaluate",
-    "rate",
-    "ratings",
-    "data",
-    "doctor",
-    "presets",
-    "graph",
-]
-"""In the order of ``--help``. Each is a module here whose ``command`` is a function, or a ``Typer`` of several, or else
-a function of the module that ``TOGETHER`` names."""
-TOGETHER = dict.fromkeys(("history", "show", "report", "export"), "recorded") | dict.fromkeys(
-    ("doctor", "presets", "graph"), "about"
-)
+
+class PlainGroup(TyperGroup):
+    """The commands. While one runs, standard output and error are ``PlainStream``s and errors are one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command."""
+        out, err = (cast(TextIO, PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
+        with redirect_stdout(out), redirect_stderr(err):
+            return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
+        with reported():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     cls=PlainGroup,
@@ -68,14 +62,14 @@ def root(
     """Draws prompts about things that interact, checks the drawing item by item, and refines it."""
 
 
-def _register(name: str) -> None:
-    module, function = (TOGETHER[name], name) if name in TOGETHER else (name, "command")
-    command = getattr(import_module(f".{module}", __package__), function)
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
-    else:
-        app.command(name)(command)
-
-
-for _name in COMMANDS:
-    _register(_name)
+# In the order of ``--help``.
+for command in (
+    *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, batch.batch),
+    *(recorded.show, recorded.report, recorded.export),
+    *(experiments.experiment, experiments.compare, experiments.replay),
+    *(evaluation.evaluate, evaluation.rate, evaluation.ratings),
+):
+    app.command()(command)
+app.add_typer(data.commands, name="data")
+for command in (about.doctor, about.presets, about.graph):
+    app.command()(command)

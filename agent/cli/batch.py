@@ -1,41 +1,26 @@
-"""``detailscribe batch``."""
+"""``detailscribe batch``: many prompts over one set of models, by one method or several."""
 
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import console, reported
-from .options import (
-    LEAVES,
-    MODELS,
-    WHERE,
-    ChatModel,
-    ChatUrl,
-    Diffusion,
-    Guidance,
-    Images,
-    PolicyArgs,
-    PolicyName,
-    Preset,
-    Rounds,
-    Seed,
-    SettingsFile,
-    Steps,
-    VisionModel,
-    VisionUrl,
-    model_arguments,
-    run_arguments,
-)
+from ...tools.errors import DetailScribeError, SettingsError
+from .common import console
+from .options import FILES, MODELS, RUN_OPTIONS, WHERE, Quiet, SettingsFile, by_section, with_options
 
 if TYPE_CHECKING:
     from ..batch.batch import Batch
     from ..cluster.wish import Cluster
     from ..settings.loading import Loaded
 
+WHOLE = "detailscribe"
+"""The method that is the preset itself."""
 
-def command(
+
+@with_options(RUN_OPTIONS)
+def batch(
     prompts: Annotated[
         str,
         typer.Argument(
@@ -44,6 +29,7 @@ def command(
             show_default=False,
         ),
     ],
+    given: dict[str, Any],
     concurrency: Annotated[int, typer.Option(help="Prompts in flight; with --ray, on each replica.", min=1)] = 16,
     ray: Annotated[
         str | None,
@@ -83,50 +69,41 @@ def command(
             rich_help_panel=MODELS,
         ),
     ] = None,
-    preset: Preset = None,
-    chat_url: ChatUrl = None,
-    chat_model: ChatModel = None,
-    vision_url: VisionUrl = None,
-    vision_model: VisionModel = None,
-    diffusion: Diffusion = None,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    policy: PolicyName = None,
-    policy_arg: PolicyArgs = None,
-    seed: Seed = None,
-    rounds: Rounds = None,
-    images: Images = None,
     settings: SettingsFile = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on"
             " with.",
-            rich_help_panel=LEAVES,
+            rich_help_panel=FILES,
         ),
     ] = None,
     runs: Annotated[
-        bool, typer.Option("--runs/--no-runs", help="Keep run folders, or rows alone.", rich_help_panel=LEAVES)
+        bool, typer.Option("--runs/--no-runs", help="Keep run folders, or rows alone.", rich_help_panel=FILES)
     ] = True,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run the prompts again that failed.", rich_help_panel=LEAVES)
+        bool, typer.Option("--retry-failed", help="Run the prompts again that failed.", rich_help_panel=FILES)
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.", rich_help_panel=LEAVES)
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""
-    with reported():
-        given = model_arguments(preset, chat_url, chat_model, vision_url, vision_model, diffusion)
-        run = run_arguments(steps, guidance, policy, policy_arg, seed, rounds, images, out)
-        given["run"] = given.get("run", {}) | run
-        cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
-        failed = 0
-        for name, loaded in _loaded(prompts, methods, given, out, settings).items():
-            if name and not quiet:
-                typer.echo(name)
-            place = _place_of(cluster, name)
-            failed += _run(prompts, loaded, concurrency, place, runs, retry_failed, quiet).tally.failed
+    from ..batch.batch import default_folder
+    from ..batch.prompts import STDIN
+    from ..settings.loading import load
+
+    cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
+    if methods is None:
+        chosen = {"": load(given, by_section({"run.out": out}), file=settings)}
+    elif prompts == STDIN:
+        raise SettingsError("standard input can be read once, and every method reads the prompts: name a file")
+    else:
+        chosen = load_methods(methods.split(","), given, out or default_folder(prompts), settings)
+    failed = 0
+    for name, loaded in chosen.items():
+        if name and not quiet:
+            typer.echo(name)
+        place = _place_of(cluster, name)
+        failed += _run(prompts, loaded, concurrency, place, runs, retry_failed, quiet).tally.failed
     raise typer.Exit(1 if failed else 0)
 
 
@@ -141,8 +118,6 @@ def _cluster(
     """What these options wish for; None where the batch runs here."""
     if address is None:
         if (replicas, gpus, cpus, store) != (1, None, None, None):
-            from ...tools.errors import SettingsError
-
             raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
         return None
     from ..cluster.wish import Cluster
@@ -163,24 +138,6 @@ def _place_of(cluster: "Cluster | None", method: str) -> "Cluster | None":
     return replace(cluster, store=f"{cluster.store.rstrip('/')}/{method}")
 
 
-def _loaded(
-    prompts: str, methods: str | None, given: dict[str, dict[str, Any]], out: Path | None, file: Path | None
-) -> "dict[str, Loaded]":
-    """Settings by method, all of them checked before the first begins; one without a name where none are listed."""
-    from ..settings.loading import load
-
-    if methods is None:
-        return {"": load(given, file=file)}
-    from ...tools.errors import SettingsError
-    from ..batch.batch import default_folder
-    from ..batch.prompts import STDIN
-    from .methods import load_methods
-
-    if prompts == STDIN:
-        raise SettingsError("standard input can be read once, and every method reads the prompts: name a file")
-    return load_methods(methods.split(","), given, out or default_folder(prompts), file)
-
-
 def _run(
     prompts: str,
     loaded: "Loaded",
@@ -190,15 +147,11 @@ def _run(
     retry_failed: bool,
     quiet: bool,
 ) -> "Batch":
-    from rich.text import Text
-
-    from ...tools.errors import DetailScribeError
     from ..batch.batch import run_batch
     from ..views.live import BatchLive, tally_in_words
     from ..views.words import duration
 
     out = console(quiet)
-    sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
     live = BatchLive(out)
     try:
         with live:
@@ -219,5 +172,62 @@ def _run(
     if quiet:
         typer.echo(batch.folder)
     for line in (f"{tally_in_words(batch.tally)}; {duration(live.seconds, rough=True)}", f"results  {batch.results}"):
-        out.print(Text(line), soft_wrap=True)
+        out.print(line, markup=False, soft_wrap=True)
     return batch
+
+
+def load_methods(
+    names: Sequence[str], given: Mapping[str, Mapping[str, Any]], folder: Path, file: Path | None
+) -> dict[str, "Loaded"]:
+    """The settings of each method, by its name, which is also the name of its folder.
+
+    A name is ``detailscribe`` for the preset itself, a baseline of that preset, or another preset with or without a
+    baseline. Settings of the model that draws are for the preset's own model; settings of the policy are for the
+    methods that have none of their own.
+
+    Args:
+        names: Of the methods.
+        given: Settings by section, as the command line gives them.
+        folder: Under which each method has its own.
+        file: TOML.
+
+    Raises:
+        SettingsError: a name is unknown or comes twice, the preset is a baseline already, or another preset's model
+            would be overruled by a setting from elsewhere.
+    """
+    from ..settings.loading import load
+
+    own = load(given, file=file).settings.run.preset
+    if "+" in own:
+        raise SettingsError(f"the preset {own!r} is one method already: name it without what follows the +")
+    if not names or len(set(names)) < len(names):
+        raise SettingsError(f"--methods {','.join(names)!r} should name each method once")
+    return {name: _load_method(name, own, given, folder / name, file) for name in names}
+
+
+def _load_method(
+    name: str, own: str, given: Mapping[str, Mapping[str, Any]], folder: Path, file: Path | None
+) -> "Loaded":
+    from ..settings.loading import load
+    from ..settings.presets import BASELINES, PRESETS, preset_named
+
+    bare = name.partition("+")[0]
+    preset = own if name == WHOLE else name if bare in PRESETS else f"{own}+{name}"
+    try:
+        fixed = preset_named(preset)
+    except SettingsError as error:
+        if bare in PRESETS:
+            raise
+        known = f"{WHOLE}, {', '.join(BASELINES)}, best-by-METRIC, best-of-N-by-METRIC, or another preset"
+        raise SettingsError(f"no method {name!r}; known are {known}") from error
+    is_other = preset.partition("+")[0] != own
+    decides = fixed.baseline is not None and "policy" in fixed.baseline.settings.get("run", {})
+    dropped = ("steps", "guidance") * is_other + ("policy", "policy_args") * (is_other or decides)
+    sections = {section: values for section, values in given.items() if not (is_other and section == "diffusion")}
+    run = {key: value for key, value in given.get("run", {}).items() if key not in dropped}
+    loaded = load({**sections, "run": {**run, "preset": preset, "out": folder}}, file=file)
+    model = fixed.settings.get("diffusion", {}).get("model")
+    if is_other and loaded.settings.diffusion.model != model:
+        source = loaded.source("diffusion.model")
+        raise SettingsError(f"{name} draws with {model}, but diffusion.model comes from elsewhere ({source}): unset it")
+    return loaded

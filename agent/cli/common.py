@@ -1,25 +1,29 @@
 """What commands share. Everything that they print comes through here, and no text in it can command the terminal."""
 
+import os
 import re
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import typer
-from typer.core import TyperGroup
 
+from ...tools.errors import DetailScribeError, Interrupted, SettingsError
 from ...tools.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..evaluation.tables import Table
     from ..views.asker import TerminalAsker
     from ..views.live import Live
 
 PIPED_WIDTH = 120
-"""Columns of a table where stdout is no terminal."""
+"""Columns of text where stdout is no terminal."""
+WIDEST_TABLE = 1000
+"""Columns of a table where stdout is no terminal, so that no number is cut off in a file."""
 
 _HARMLESS = re.compile(r"(\x1b\[[0-9;]*m|\A\r|\A(?:\n|\x1b\[A)+\Z)")
 """Commands of a terminal that are kept: colours, and how progress bars of libraries (tqdm) go back to their line."""
@@ -48,21 +52,9 @@ class PlainStream:
         return getattr(self.stream, name)
 
 
-class PlainGroup(TyperGroup):
-    """The commands, with standard output and error as ``PlainStream``s while one of them runs."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command."""
-        out, err = (cast(TextIO, PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
-        with redirect_stdout(out), redirect_stderr(err):
-            return super().main(*args, **kwargs)
-
-
 @contextmanager
 def reported() -> Generator[None]:
     """Prints what the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130."""
-    from ...tools.errors import DetailScribeError, Interrupted
-
     try:
         yield
     except Interrupted as interrupted:
@@ -78,11 +70,8 @@ def reported() -> Generator[None]:
 
 def terminal_asker(live: "Live") -> "TerminalAsker":
     """Asks on the terminal, between what ``live`` shows."""
-    import os
-
     from rich.text import Text
 
-    from ...tools.errors import SettingsError
     from ..views.asker import TerminalAsker
     from ..views.terminal import escape, protocol_of
 
@@ -110,3 +99,23 @@ def console(quiet: bool = False, *, stderr: bool = False) -> "Console":
     file = sys.stderr if stderr else sys.stdout
     file = file.stream if isinstance(file, PlainStream) else file
     return PlainConsole(file=file, quiet=quiet, highlight=False, width=None if file.isatty() else PIPED_WIDTH)
+
+
+def print_tables(tables: "Sequence[Table]", form: Literal["terminal", "markdown", "latex"] = "terminal") -> None:
+    """Prints tables with a blank line between them, each with its note below."""
+    from rich.text import Text
+
+    from ..evaluation.tables import for_terminal, latex, markdown
+
+    if form != "terminal":
+        typer.echo(plain("\n\n".join(map(markdown if form == "markdown" else latex, tables))))
+        return
+    out = console()
+    if not out.is_terminal:
+        out.width = WIDEST_TABLE
+    for n, table in enumerate(tables):
+        if n:
+            out.print()
+        out.print(for_terminal(table))
+        if table.note:
+            out.print(Text(table.note, style="dim"), soft_wrap=True)

@@ -1,14 +1,14 @@
-"""``detailscribe data``."""
+"""``detailscribe data``: sets of prompts."""
 
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .common import reported
-from .options import ChatModel, ChatUrl, SettingsFile, model_arguments
+from ...tools.errors import SettingsError
+from .options import SettingsFile, with_options
 
 if TYPE_CHECKING:
     from ...tools.data import PromptRecord
@@ -17,29 +17,29 @@ Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="JSONL, for `detailscribe batch`; by default printed.")
 ]
 Scenario = Literal["functional", "compositional", "multi_subject"]
+OnlyScenario = Annotated[Scenario | None, typer.Option("--scenario", help="Only this one.")]
 Count = Annotated[int, typer.Option(help="Prompts to make.", min=1)]
 SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other prompts.", min=0)]
 
-command = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_is_help=True)
+commands = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_is_help=True)
 
 
-@command.command()
+@commands.command()
 def interacting(
     source: Annotated[
         str,
         typer.Option("--from", metavar="FOLDER|URL", help="Where its three JSONL files are.", show_default=False),
     ],
-    scenario: Annotated[Scenario | None, typer.Option(help="Only this one.")] = None,
+    scenario: OnlyScenario = None,
     out: Out = None,
 ) -> None:
     """The 1000 InterActing prompts as published, with scenario and subclass, as clean JSONL."""
     from ...tools.data import read_interacting
 
-    with reported():
-        _write((r for r in read_interacting(source) if scenario in (None, r.scenario)), out)
+    _write((r for r in read_interacting(source) if scenario in (None, r.scenario)), out)
 
 
-@command.command()
+@commands.command()
 def read(
     source: Annotated[str, typer.Argument(help="A file, a URL, - or dataset:owner/name#split.", show_default=False)],
     column: Annotated[
@@ -62,59 +62,52 @@ def read(
     """Any set of prompts as clean JSONL: JSONL, COCO captions, CSV, TSV, parquet, plain text; also compressed."""
     from ...tools.data import distinct, read_prompts
 
-    with reported():
-        records = read_prompts(
-            source, column=column, scenario=scenario, format=format, limit=limit, skip_empty=skip_empty
-        )
-        _write(distinct(records) if unique else records, out)
+    records = read_prompts(source, column=column, scenario=scenario, format=format, limit=limit, skip_empty=skip_empty)
+    _write(distinct(records) if unique else records, out)
 
 
-@command.command()
+@commands.command()
 def world(
     count: Count = 100,
     seed: SeedOption = 0,
-    scenario: Annotated[Scenario | None, typer.Option(help="Only this one.")] = None,
+    scenario: OnlyScenario = None,
     out: Out = None,
 ) -> None:
     """New prompts of the embedded world that its models were never trained on; offline."""
     from ...tools.data import world_prompts
 
-    with reported():
-        _write(world_prompts(count, seed, scenario), out)
+    _write(world_prompts(count, seed, scenario), out)
 
 
-@command.command()
+@commands.command()
+@with_options(("chat_url", "chat_model"))
 def build(
     scenario: Annotated[Scenario, typer.Option(help="What kind of interaction.", show_default=False)],
+    given: dict[str, Any],
     count: Count = 50,
     seed: SeedOption = 0,
-    chat_url: ChatUrl = None,
-    chat_model: ChatModel = None,
     settings: SettingsFile = None,
     out: Out = None,
 ) -> None:
     """New prompts about uncommon interactions, worded by a chat model, validated and without doubles."""
-    with reported():
-        from ...tools.data.builder import Builder
-        from ...tools.errors import SettingsError
-        from ..settings.loading import load
-        from ..settings.models import Models
+    from ...tools.data.builder import Builder
+    from ..settings.loading import load
+    from ..settings.models import Models
 
-        found = load(model_arguments(None, chat_url, chat_model, None, None, None), file=settings).settings
-        if (model := Models(found).language) is None:
-            raise SettingsError("a chat model words the prompts: name one with --chat-model and --chat-url")
-        builder = Builder(model, scenario, seed)
+    if (model := Models(load(given, file=settings).settings).language) is None:
+        raise SettingsError("a chat model words the prompts: name one with --chat-model and --chat-url")
+    builder = Builder(model, scenario, seed)
 
-        async def build_all() -> "list[PromptRecord]":
-            return [record async for record in builder.build(count)]
+    async def build_all() -> "list[PromptRecord]":
+        return [record async for record in builder.build(count)]
 
-        records = asyncio.run(build_all())
-        _write(records, out)
-        for reason, times in builder.rejected.most_common():
-            typer.echo(f"turned down {times} times: {reason}", err=True)
-        if len(records) < count:
-            typer.echo(f"{len(records)} of {count} prompts came", err=True)
-            raise typer.Exit(1)
+    records = asyncio.run(build_all())
+    _write(records, out)
+    for reason, times in builder.rejected.most_common():
+        typer.echo(f"turned down {times} times: {reason}", err=True)
+    if len(records) < count:
+        typer.echo(f"{len(records)} of {count} prompts came", err=True)
+        raise typer.Exit(1)
 
 
 def _write(records: "Iterable[PromptRecord]", out: Path | None) -> None:

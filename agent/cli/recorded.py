@@ -1,37 +1,20 @@
-"""``detailscribe history``, ``show``, ``report`` and ``export``, which read a recorded run."""
+"""``detailscribe show``, ``report`` and ``export``, which read recorded runs."""
 
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import console, reported
+from .common import console
+from .options import Json, RunFolder
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from ..records.reader import RecordedRun
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
-
-
-def history(folder: RunFolder) -> None:
-    """List the steps of a run, each of which `detailscribe fork` can go on from."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..runs.fork import history
-
-    with reported():
-        steps = history(folder)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("step", "next", "images", "best so far"):
-        table.add_column(heading, overflow="fold")
-    for step in steps:
-        new = [id for id in step.images if step.number == 0 or id not in steps[step.number - 1].images]
-        images = f"{len(step.images)}" + (f", new {' '.join(new)}" if new else "")
-        table.add_row(*map(Text, (str(step.number), ", ".join(step.next) or "-", images, step.best or "-")))
-    console().print(table)
 
 
 def show(
@@ -44,31 +27,25 @@ def show(
             show_default=False,
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Print what happened in a run: its images, what was fixed and broken, each decision and its reason, the cost."""
-    import sys
+    from json import dumps
 
     from ..records.reader import read_run
     from ..views.terminal import as_data, story
 
-    with reported():
-        run = read_run(folder)
-        if json:
-            from json import dumps
-
-            typer.echo(dumps(as_data(run), ensure_ascii=sys.stdout.encoding.lower() != "utf-8", indent=2))
-            return
-        out = console()
-        out.print(story(run))
-        _draw(out, run, images)
+    run = read_run(folder)
+    if json:
+        typer.echo(dumps(as_data(run), ensure_ascii=sys.stdout.encoding.lower() != "utf-8", indent=2))
+        return
+    out = console()
+    out.print(story(run))
+    _draw(out, run, images)
 
 
 def _draw(out: "Console", run: "RecordedRun", wanted: bool | None) -> None:
     """The pictures that can be read; one that is missing or leads out of the folder is passed over."""
-    import os
-    from contextlib import suppress
-
     from rich.columns import Columns
     from rich.console import Group
     from rich.text import Text
@@ -79,7 +56,7 @@ def _draw(out: "Console", run: "RecordedRun", wanted: bool | None) -> None:
     protocol = protocol_of(os.environ) if out.is_terminal else None
     if wanted is False or (wanted is None and protocol is None):
         return
-    store, drawn = Store(run.folder), list[Group]()
+    store, drawn = Store(run.folder), list["RenderableType"]()
     out.print()
     for id, image in run.images.items():
         with suppress(OSError, ValueError):
@@ -101,8 +78,7 @@ def report(
     from ..views.gallery import write_collection
     from ..views.report import write_report
 
-    with reported():
-        typer.echo(write_report(folder, out=out) if is_run(folder) else write_collection(folder, out))
+    typer.echo(write_report(folder, out=out) if is_run(folder) else write_collection(folder, out))
 
 
 def export(
@@ -120,7 +96,6 @@ def export(
     ] = "",
 ) -> None:
     """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; images by reference."""
-    with reported():
-        from ..telemetry import export_run
+    from ..telemetry import export_run
 
-        typer.echo(f"{export_run(folder, endpoint, images=images)} spans sent")
+    typer.echo(f"{export_run(folder, endpoint, images=images)} spans sent")

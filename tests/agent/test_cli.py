@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
-from detailscribe.agent.cli.run import EMBEDDED
+from detailscribe.agent.cli.runs import EMBEDDED
 from detailscribe.agent.settings import presets
 from detailscribe.agent.settings.models import Models
 from detailscribe.tools.errors import ModelError
@@ -88,7 +88,7 @@ def test_the_manifest_says_where_each_setting_came_from(cli, tmp_path, monkeypat
 
 def test_help_groups_the_options(cli):
     text = cli("run", "--help").stdout
-    for panel in ("Which models take part", "How the run decides", "What it reads and leaves"):
+    for panel in ("Which models take part", "How the run decides", "What it reads and writes"):
         assert panel in text
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
-from detailscribe.agent.cli.methods import load_methods
+from detailscribe.agent.cli.batch import load_methods
 from detailscribe.agent.evaluation import collect
 from detailscribe.tools.errors import SettingsError
 

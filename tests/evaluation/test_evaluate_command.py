@@ -20,11 +20,11 @@ from ..world.worlds import thing
 class Paints(FakeDiffusion):
     """Paints a red car where the seed is even, and a blue one else, beside a fox in the snow."""
 
-    def _make(self, request, store, progress, **changes):
+    async def draw(self, attempt, store, *, source=None, progress=None):
         from detailscribe.tools.world.scene import Scene, render
 
-        made = super()._make(request, store, progress, **changes)
-        car = "red car" if request.id.startswith("01") else "blue car"
+        made = await super().draw(attempt, store, source=source, progress=progress)
+        car = "red car" if attempt.id.startswith("01") else "blue car"
         buffer = io.BytesIO()
         render(Scene("snow", (thing("fox", 1), thing(car, 3)))).save(buffer, "PNG")
         store.write(made.path, buffer.getvalue())

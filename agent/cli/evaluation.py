@@ -1,0 +1,209 @@
+"""``detailscribe evaluate``, ``rate`` and ``ratings``: methods measured by metrics and by people."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ...tools.errors import SettingsError
+from .common import console, print_tables
+from .options import SHOWS, Json, Markdown, SettingsFile, with_options
+
+if TYPE_CHECKING:
+    from ...tools.metrics import BatchMetric
+    from ..evaluation import Collected, Measurement
+
+MEASURES = "What is measured"
+ASKS = "What raters are asked"
+WRITES = "What it writes"
+
+KNOWN = (
+    "clipscore, image_reward, blip_vqa: local models; vqascore, interactions, layout: a chat model with vision;"
+    " checklist, all_correct: the critic of the settings; judge, judge_all_correct: the embedded world's independent"
+    " judge."
+)
+IMAGES = "Of each run: best, first (as the bare model draws), last, all; each further one is a method."
+PHRASES = (
+    "Noun phrases of blip_vqa: concepts of the run, or of the settings' decomposer where it has none; or a list of the"
+    " chat model's own."
+)
+WIDE = "A row for each method, a column for each metric: mean ± standard error, win rate."
+KEY = "Which method made which picture, not for raters. By default beside the page, ending in .key.json."
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUNS...",
+        help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.",
+        show_default=False,
+    ),
+]
+
+
+@with_options(("preset", "chat_url", "chat_model", "vision_url", "vision_model"))
+def evaluate(
+    runs: Runs,
+    metrics: Annotated[str, typer.Option(metavar="A,B", help=KNOWN, rich_help_panel=MEASURES, show_default=False)],
+    given: dict[str, Any],
+    images: Annotated[str, typer.Option(metavar="A,B", help=IMAGES, rich_help_panel=MEASURES)] = "best",
+    by: Annotated[
+        Literal["folder", "policy"], typer.Option(help="What makes a method.", rich_help_panel=MEASURES)
+    ] = "folder",
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="Win rates are against this one; the first.", rich_help_panel=MEASURES),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Prompts with scenario, for runs of no batch.", rich_help_panel=MEASURES),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=FOLDER", help="A local folder, or a hub id.", rich_help_panel=MEASURES),
+    ] = None,
+    phrases: Annotated[Literal["concepts", "chat"], typer.Option(help=PHRASES, rich_help_panel=MEASURES)] = "concepts",
+    settings: SettingsFile = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX.", rich_help_panel=SHOWS)] = False,
+    wide: Annotated[bool, typer.Option("--wide", help=WIDE, rich_help_panel=SHOWS)] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Also what each method spent on a prompt.", rich_help_panel=SHOWS)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Every single value: .parquet, .csv or .jsonl.", rich_help_panel=SHOWS),
+    ] = None,
+) -> None:
+    """Measure the images of RUNS: means, deviations, standard errors and win rates by method and scenario."""
+    from json import dumps
+
+    from ...tools.data import read_prompts
+    from ..evaluation import collect, figures, summarize, write_measurements
+    from ..evaluation.collect import listed, picks_named
+    from ..evaluation.measure import require_writable
+    from ..settings.loading import load
+    from ..settings.models import Models
+
+    if out is not None:
+        require_writable(out)
+    folders: dict[str, str] = {}
+    for one in weights or ():
+        name, _, folder = one.partition("=")
+        if not (name and folder):
+            raise SettingsError(f"--weights {one!r} should read metric=folder")
+        folders[name] = folder
+    made = Models(load(given, file=settings).settings).metrics(listed(metrics), folders, phrases)
+    scenarios = {} if prompts is None else {r.prompt: r.scenario for r in read_prompts(prompts) if r.scenario}
+    collected = collect(runs, by=by, picks=picks_named(images), scenarios=scenarios)
+    methods = list(dict.fromkeys(shot.method for shot in collected.shots))
+    if against is not None and against not in methods:
+        raise SettingsError(f"--against {against!r} is none of the methods: {', '.join(methods)}")
+    measured = asyncio.run(_measured(collected, made))
+    if out is not None:
+        write_measurements(measured, out)
+    found, costs, missing = summarize(measured, against), figures.costs_of(collected.spent), figures.reasons(measured)
+    if json:
+        data = {"figures": [f.model_dump() for f in found], "costs": [c.model_dump() for c in costs]}
+        typer.echo(dumps(data | {"missing": missing}, indent=2))
+        return
+    tables = [figures.wide_table(found) if wide else figures.long_table(found)]
+    if cost:
+        tables.append(figures.cost_table(costs))
+    print_tables(tables, "markdown" if markdown else "latex" if latex else "terminal")
+    for line in missing:
+        typer.echo(line, err=True)
+
+
+async def _measured(collected: "Collected", metrics: "dict[str, BatchMetric]") -> "list[Measurement]":
+    from rich.progress import Progress
+
+    from ..evaluation import measure
+
+    # Standard output is the table's alone.
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        bars = {name: progress.add_task(name, total=len(collected.shots)) for name in metrics}
+        return await measure(
+            collected.shots,
+            metrics,
+            skipped=collected.skipped,
+            on_progress=lambda name, done, total: progress.update(bars[name], completed=done, total=total),
+        )
+
+
+def rate(
+    runs: Runs,
+    criteria: Annotated[
+        str, typer.Option(metavar="A,B", help="Rated from 1 to 5.", rich_help_panel=ASKS)
+    ] = "interactions,layout",
+    checks: Annotated[
+        bool, typer.Option("--checks", help="Ask every check of the prompt too, yes or no.", rich_help_panel=ASKS)
+    ] = False,
+    images: Annotated[
+        str, typer.Option(metavar="A,B", help="Of each run: best, first, last, all.", rich_help_panel=ASKS)
+    ] = "best",
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="Prompts at most, evenly from each scenario.", rich_help_panel=ASKS)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of the pictures.", rich_help_panel=ASKS)] = 0,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page, for raters.", rich_help_panel=WRITES)] = Path(
+        "rating.html"
+    ),
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help=KEY, rich_help_panel=WRITES)] = None,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Pictures in a folder beside the page.", rich_help_panel=WRITES)
+    ] = False,
+) -> None:
+    """Write one page on which people rate the images of RUNS without knowing which method made them."""
+    from ..evaluation import collect, make_survey, write_survey
+    from ..evaluation.collect import listed, picks_named
+    from ..evaluation.survey import criteria_named
+
+    asked = criteria_named(listed(criteria))
+    found = collect(runs, picks=picks_named(images))
+    survey = make_survey(found.shots, asked, seed=seed, checks=checks, prompts=prompts)
+    key = key or out.with_suffix(".key.json")
+    pictures = write_survey(survey, out, key, beside=beside)
+    typer.echo(f"page     {out}")
+    if pictures is not None:
+        typer.echo(f"pictures {pictures}")
+    typer.echo(f"key      {key} (keep it from raters)")
+    shown = len({item.prompt for item in survey.items})
+    typer.echo(f"{len(survey.items)} pictures of {shown} prompts, {len(survey.key.methods)} methods")
+    if found.skipped:
+        typer.echo(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}", err=True)
+
+
+def ratings(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="What raters exported.", show_default=False)],
+    key: Annotated[
+        Path, typer.Option(metavar="FILE", help="The key that `detailscribe rate` wrote.", show_default=False)
+    ],
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What `detailscribe evaluate --out` measured, to compare with people."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="Gains are over this one. By default the first.")
+    ] = None,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Report what people think of methods, how far they agree, and how far metrics and the critic agree with them."""
+    from json import dumps
+
+    from ..evaluation import read_answers, read_key, read_measurements, results
+    from ..evaluation.ratings import tables
+
+    known = read_key(key)
+    measured = [one for path in scores or [] for one in read_measurements(path)]
+    found = results(read_answers(files, known), known, measured, against)
+    if json:
+        typer.echo(dumps(found.model_dump(mode="json"), indent=2))
+    else:
+        if not markdown:
+            who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
+            typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
+        print_tables(tables(found), "markdown" if markdown else "terminal")
+    for line in found.problems:
+        typer.echo(line, err=True)

@@ -1,0 +1,219 @@
+"""``detailscribe experiment``, ``compare`` and ``replay``: many policies, compared."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...tools.errors import SettingsError, first_problem
+from .common import console, print_tables
+from .options import Markdown, PolicyArgs, parsed_arguments
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..experiments.judge import PlannedRun
+    from ..experiments.load import Experiment
+    from ..experiments.rows import Row
+
+_TREE_RUNS = 8
+"""Runs that recording a tree counts for: it has that many images in flight."""
+
+
+def experiment(
+    file: Annotated[Path, typer.Argument(help="The experiment, in TOML.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results. By default runs and the file's name.")
+    ] = None,
+    prompts: Annotated[int | None, typer.Option(min=1, help="Only so many of its prompts, to try it out.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Runs in flight.")] = 16,
+    keep_all: Annotated[
+        bool, typer.Option(help="Keep latents and reports of every run; they take most of the room.")
+    ] = False,
+    exhaustive: Annotated[
+        bool,
+        typer.Option(
+            "--exhaustive",
+            help="Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on.",
+        ),
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Print what it would run, and stop.")] = False,
+) -> None:
+    """Run the experiment in FILE, judge every image, and write tables and plots; exit status 1 if some runs failed.
+
+    To start it again goes on, and runs again what failed.
+    """
+    from ..experiments.load import ExperimentError, load_experiment
+    from ..experiments.run import exhaustive as recording
+    from ..experiments.run import run_experiment
+
+    try:
+        experiment = load_experiment(file)
+    except ExperimentError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(2) from error
+    if check:
+        _print_plan(experiment, prompts, exhaustive)
+        return
+    folder = out or Path("runs") / (f"{experiment.name}-trees" if exhaustive else experiment.name)
+    if exhaustive:
+        experiment, concurrency = recording(experiment), -(-concurrency // _TREE_RUNS)
+    with Bars(console()) as bars:
+        rows = run_experiment(
+            experiment,
+            folder,
+            prompts=prompts,
+            concurrency=concurrency,
+            keep_all=keep_all,
+            on_plan=bars.begin,
+            on_row=bars.step,
+        )
+    if exhaustive:
+        images = sum(len(row.images) for row in rows)
+        typer.echo(f"{len(rows)} trees of {images} images; decide about them with")
+        typer.echo(f"  detailscribe replay {folder} --policy NAME")
+    else:
+        _print_results(experiment, rows, folder)
+    raise typer.Exit(1 if any(row.error for row in rows) else 0)
+
+
+def _print_results(experiment: "Experiment", rows: "list[Row]", folder: Path) -> None:
+    from ..experiments.plots import NEEDS, can_plot
+    from ..experiments.write import write_results
+
+    typer.echo()
+    print_tables(list(write_results(experiment, rows, folder).values())[:3])
+    typer.echo()
+    if not can_plot():
+        typer.echo(NEEDS)
+    for name, path in (("results", folder / "summary.md"), ("page", folder / "page.html")):
+        typer.echo(f"{name:<8} {path}")
+
+
+def _print_plan(experiment: "Experiment", prompts: int | None, exhaustive: bool) -> None:
+    count, seeds = len(experiment.prompts[:prompts]), len(experiment.spec.seeds)
+    lines = [experiment.spec.question]
+    if exhaustive:
+        most = experiment.spec.tree.budget.images
+        lines.append(f"{count} prompts, {seeds} seed(s): {count * seeds} trees of at most {most} images")
+    else:
+        lines.append(f"{count} prompts, {seeds} seed(s), {len(experiment.variants)} variants:")
+        lines += [f"  {variant.label}" for variant in experiment.variants]
+        lines.append(f"{count * seeds * len(experiment.variants)} runs")
+    typer.echo("\n".join(lines))
+
+
+class Bars:
+    """A bar for each variant and one for all; where the terminal draws none, a line for each tenth of the runs."""
+
+    def __init__(self, out: "Console") -> None:
+        from rich import progress
+
+        self._out = out
+        self._drawn = out.is_terminal and not out.is_dumb_terminal
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[note]}", markup=False),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            console=out,
+            disable=not self._drawn,
+        )
+        self._bars = dict[str, progress.TaskID]()
+        self._correct, self._done, self._total = Counter[str](), Counter[str](), 0
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, planned: "Sequence[PlannedRun]", done: "Sequence[Row]") -> None:
+        """All runs, and the rows of those that are done."""
+        self._total = len(planned)
+        runs = Counter(one.variant.label for one in planned)
+        for label, total in {"all": self._total, **runs}.items():
+            self._bars[label] = self._progress.add_task(label, total=total, note="")
+        for row in done:
+            self._count(row)
+        if done:
+            self._print(f"{len(done)} of {self._total} runs are there already")
+
+    def step(self, row: "Row") -> None:
+        """One more row."""
+        self._count(row)
+        if row.error is not None:
+            self._print(f"failed: {row.label}: {row.prompt}: {row.error}")
+        done = self._done["all"]
+        if not self._drawn and done * 10 // self._total != (done - 1) * 10 // self._total:
+            self._print(f"{done} of {self._total} runs, {self._share('all')}")
+
+    def _print(self, line: str) -> None:
+        """Prints above the bars."""
+        self._out.print(line, markup=False, soft_wrap=True)
+
+    def _count(self, row: "Row") -> None:
+        from ..experiments.measures import correct
+
+        for label in ("all", row.label):
+            self._done[label] += 1
+            self._correct[label] += row.error is None and correct(row.chosen) == 1
+            self._progress.update(self._bars[label], completed=self._done[label], note=self._share(label))
+
+    def _share(self, label: str) -> str:
+        return f"{100 * self._correct[label] / self._done[label]:.0f}% all correct"
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="An experiment, a batch, a run, or a folder of runs.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Another one, or the same.", show_default=False)],
+    only_a: Annotated[str | None, typer.Option("--a", metavar="VARIANT", help="Of A, this variant alone.")] = None,
+    only_b: Annotated[str | None, typer.Option("--b", metavar="VARIANT", help="Of B, this variant alone.")] = None,
+    prompts: Annotated[int, typer.Option(min=0, help="List the prompts that differ most, at most so many.")] = 20,
+    markdown: Markdown = False,
+) -> None:
+    """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
+    from ..experiments.compare import compare
+
+    tables = [table for table in compare(a, b, only_a, only_b, prompts) if table.rows]
+    print_tables(tables, "markdown" if markdown else "terminal")
+
+
+def replay(
+    folder: Annotated[
+        Path, typer.Argument(help="A run, a folder of runs, or one of exhaustive trees.", show_default=False)
+    ],
+    policy: Annotated[str, typer.Option(help="A known name, or your own as module:Name.", show_default=False)],
+    policy_arg: PolicyArgs = None,
+    bound: Annotated[
+        list[str] | None,
+        typer.Option("--bound", "-b", metavar="KEY=VALUE", help="Another bound than the recorded: evaluations=112."),
+    ] = None,
+    most: Annotated[int, typer.Option("--list", min=0, help="List at most so many runs or trees.")] = 20,
+) -> None:
+    """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score.
+
+    On trees that `detailscribe experiment --exhaustive` recorded: what it would have scored on each.
+    """
+    from pydantic import ValidationError
+
+    from ...state import Budget
+    from ..experiments.replay import each, in_words, replay, totals
+    from ..policies import resolve_policy
+
+    try:
+        bounds = Budget.model_validate(parsed_arguments(bound, "--bound"))
+    except ValidationError as error:
+        raise SettingsError(f"--bound {first_problem(error)}") from error
+    found = replay(folder, resolve_policy(policy, **parsed_arguments(policy_arg)), bounds)
+    are_runs = found[0].recorded is not None
+    tables = [each(found, most)] if are_runs else [each(found, most), totals(found)]
+    print_tables([table for table in tables if table.rows])
+    if are_runs:
+        typer.echo(in_words(found))

@@ -1,0 +1,167 @@
+"""``detailscribe run``, ``resume``, ``history``, ``fork`` and ``reproduce``: a single run, and what follows it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...tools.errors import SettingsError
+from .common import console, print_tables, terminal_asker
+from .options import (
+    DECIDES,
+    FILES,
+    RUN_OPTIONS,
+    PolicyArgs,
+    Quiet,
+    RunFolder,
+    SettingsFile,
+    by_section,
+    parsed_arguments,
+    with_options,
+)
+
+if TYPE_CHECKING:
+    from ..records.reader import Run
+    from ..views.live import Live
+
+EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-size ones, see detailscribe doctor"
+
+
+@with_options(RUN_OPTIONS)
+def run(
+    prompt: Annotated[str, typer.Argument(help="What the picture should show.", show_default=False)],
+    given: dict[str, Any],
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive", "-i", help="Ask you after each round; the policy proposes.", rich_help_panel=DECIDES
+        ),
+    ] = False,
+    settings: SettingsFile = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder. By default a new one in runs.", rich_help_panel=FILES)
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw PROMPT, check the drawing, and work on it until it is right or the budget is spent."""
+    from ..runs.run import run
+    from ..settings.loading import load
+
+    loaded = load(given, by_section({"run.out": out}), file=settings)
+
+    def start(live: "Live") -> "Run":
+        return run(prompt, settings=loaded, on_event=live, ask=terminal_asker(live) if interactive else None)
+
+    _show(start, quiet)
+
+
+def resume(folder: RunFolder, quiet: Quiet = False) -> None:
+    """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
+    from ..runs.run import resume
+
+    _show(lambda live: resume(folder, on_event=live, ask=terminal_asker(live)), quiet)
+
+
+def _show(start: "Callable[[Live], Run]", quiet: bool) -> None:
+    """Shows a run while it goes on, and what came of it."""
+    from ..records.manifest import read_manifest
+    from ..views.live import Live, summary
+    from ..views.words import shares
+
+    out = console(quiet)
+    with Live(out) as live:
+        done = start(live)
+    if quiet:
+        typer.echo(done.folder)
+        return
+    out.print()
+    out.print(summary(done))
+    typer.echo()
+    if read_manifest(done.folder).settings.is_embedded:
+        typer.echo(EMBEDDED)
+    for model, words in shares(done.result.spend_by_model, done.result.images):
+        typer.echo(f"used     {model}: {words}")
+    for name, path in (("folder", done.folder), ("best", done.best.path), ("report", done.report)):
+        typer.echo(f"{name:<8} {path}")
+
+
+def history(folder: RunFolder) -> None:
+    """List the steps of a run, each of which `detailscribe fork` can go on from."""
+    from ..evaluation.tables import Table, columns
+    from ..runs.fork import history
+
+    steps = history(folder)
+    rows: list[tuple[str, ...]] = []
+    for step in steps:
+        new = [id for id in step.images if step.number == 0 or id not in steps[step.number - 1].images]
+        images = f"{len(step.images)}" + (f", new {' '.join(new)}" if new else "")
+        rows.append((str(step.number), ", ".join(step.next) or "-", images, step.best or "-"))
+    print_tables([Table("", columns("step, next, images, best so far"), tuple(rows))])
+
+
+def fork(
+    folder: RunFolder,
+    at: Annotated[
+        int, typer.Option(metavar="STEP", help="The step to go on from; `detailscribe history RUN` lists them.")
+    ],
+    policy: Annotated[str | None, typer.Option(help="Another policy; by default the run's own.")] = None,
+    policy_arg: PolicyArgs = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[IMAGE.]NAME=VALUE",
+            help="Change what was known: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass.",
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="At most so many rounds after the first drawings.")] = None,
+    images: Annotated[int | None, typer.Option(help="At most so many images, with those taken over.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The new run folder. By default a new one in runs.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go back to a step of a run, and go on from there otherwise, as a new run."""
+    from ..records.manifest import read_manifest
+    from ..runs.fork import fork
+
+    edits: dict[str, str] = {}
+    for text in edit or ():
+        place, equals, value = text.partition("=")
+        if not (place and equals):
+            raise SettingsError(f"--edit {text!r} should read [IMAGE.]NAME=VALUE")
+        edits[place] = value
+    policy_args = parsed_arguments(policy_arg)
+    bounds = by_section({"rounds": rounds, "images": images})
+    budget = read_manifest(folder).settings.run.budget.model_copy(update=bounds) if bounds else None
+
+    def start(live: "Live") -> "Run":
+        return fork(
+            folder,
+            at,
+            policy=policy,
+            policy_args=policy_args,
+            budget=budget,
+            edits=edits,
+            out=out,
+            on_event=live,
+        )
+
+    _show(start, quiet)
+
+
+def reproduce(
+    folder: RunFolder,
+    image: Annotated[str, typer.Argument(help="Id of an image, such as 01-00.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the new picture and its latents. By default nothing is kept.")
+    ] = None,
+) -> None:
+    """Make an image of a run again from its record, and report how it differs from what it was."""
+    from ..runs.reproduce import reproduce
+
+    again = reproduce(folder, image, out=out)
+    apart = again.difference
+    pixels = "identical" if apart.identical else f"differ by at most {apart.largest} of 255, PSNR {apart.psnr:.1f} dB"
+    model = again.model_now if again.model_now == again.model_then else f"{again.model_now}, then {again.model_then}"
+    typer.echo(f"image    {again.image}\nmade     {' '.join(again.made)}\nmodel    {model}\npixels   {pixels}")
+    if again.path is not None:
+        typer.echo(f"picture  {again.path}")
