@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...state import Budget, RunResult
+from ...tools.data.reader import STDIN, shown, stem
 from ...tools.errors import ModelError, SettingsError
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion, ready
@@ -31,7 +32,7 @@ from ..settings.loading import Given, Loaded
 from ..settings.models import Models
 from .folder import BatchManifest, batch_folder, note_models, require_models
 from .jobs import Job, Ledger, folder_name
-from .prompts import STDIN, Defaults, display, given_asks, read_asks, spooled, stem
+from .prompts import Defaults, given_asks, read_asks, spooled
 
 RUNS = "runs"
 """Folder of the run folders, beside the rows."""
@@ -138,7 +139,7 @@ async def arun_batch(
     defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget)
     source = str(prompts) if isinstance(prompts, (str, Path)) else None
     manifest = BatchManifest(
-        source=source and display(source), settings=loaded.settings, policy=policy_name(defaults.policy)
+        source=source and shown(source), settings=loaded.settings, policy=policy_name(defaults.policy)
     )
     asks = read_asks(prompts) if isinstance(prompts, (str, Path)) else given_asks(prompts)
     with spooled(asks, defaults) as jobs:
@@ -191,7 +192,7 @@ def default_folder(source: str | None) -> Path:
     """``runs/`` and the name of the file; for prompts that come from no file, a new one."""
     if source is None or source == STDIN:
         return Path("runs") / new_run_id("batch")
-    return Path("runs") / (folder_name(stem(source)) if stem(source) else "batch")
+    return Path("runs") / folder_name(stem(source))
 
 
 async def run_jobs(

@@ -87,8 +87,8 @@ def batch(
     quiet: Quiet = False,
 ) -> None:
     """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""
+    from ...tools.data.reader import STDIN
     from ..batch.batch import default_folder
-    from ..batch.prompts import STDIN
     from ..settings.loading import load
 
     cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
