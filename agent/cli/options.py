@@ -25,6 +25,9 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", 
 PolicyArgs = Annotated[
     list[str] | None, typer.Option("--policy-arg", "-p", metavar="KEY=VALUE", help="A parameter of the policy.")
 ]
+ChatUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="The server of the chat model. By default the run's own.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=SHOWS)]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.", rich_help_panel=SHOWS)]
 

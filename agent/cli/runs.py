@@ -12,6 +12,7 @@ from .options import (
     DECIDES,
     FILES,
     RUN_OPTIONS,
+    ChatUrl,
     PolicyArgs,
     Quiet,
     RunFolder,
@@ -56,11 +57,21 @@ def run(
     _show(start, quiet)
 
 
-def resume(folder: RunFolder, quiet: Quiet = False) -> None:
+def resume(
+    folder: RunFolder,
+    policy: Annotated[
+        str | None, typer.Option(help="The policy that the run began with, where that is one of your own.")
+    ] = None,
+    chat_url: ChatUrl = None,
+    quiet: Quiet = False,
+) -> None:
     """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
     from ..runs.run import resume
 
-    _show(lambda live: resume(folder, on_event=live, ask=terminal_asker(live)), quiet)
+    def start(live: "Live") -> "Run":
+        return resume(folder, policy=policy, chat_url=chat_url, on_event=live, ask=terminal_asker(live))
+
+    _show(start, quiet)
 
 
 def _show(start: "Callable[[Live], Run]", quiet: bool) -> None:
@@ -116,6 +127,7 @@ def fork(
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="At most so many rounds after the first drawings.")] = None,
     images: Annotated[int | None, typer.Option(help="At most so many images, with those taken over.")] = None,
+    chat_url: ChatUrl = None,
     out: Annotated[Path | None, typer.Option(help="The new run folder. By default a new one in runs.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -140,6 +152,7 @@ def fork(
             policy=policy,
             policy_args=policy_args,
             budget=budget,
+            chat_url=chat_url,
             edits=edits,
             out=out,
             on_event=live,

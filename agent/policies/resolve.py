@@ -72,6 +72,9 @@ def _as_policy(found: object) -> Policy:
 
 
 def _construct(cls: type[object], parameters: dict[str, object]) -> Policy:
+    """An instance; a class that is no policy is refused before it is made, since making it may do anything."""
+    if not all(callable(getattr(cls, method, None)) for method in ("plan", "judge")):
+        raise SettingsError(f"{_name(cls)} is no policy: give plan() and judge(), or a function judge(population)")
     try:
         inspect.signature(cls).bind(**parameters)
         return _as_policy(cls(**parameters))

@@ -26,7 +26,7 @@ from ..records.reader import Run
 from ..settings.loading import load
 from ..settings.models import Models
 from .folder import new_folder, new_run_id
-from .run import policy_of, recorded_settings, require_same_policy
+from .run import policy_of, recorded_policy, recorded_settings, require_same_policy
 from .session import manifest_of, session_of
 
 PROMPT = "refined_prompt"
@@ -109,6 +109,7 @@ async def afork(
     policy: PolicySpec | None = None,
     policy_args: Mapping[str, object] | None = None,
     budget: Budget | Mapping[str, object] | None = None,
+    chat_url: str | None = None,
     edits: Mapping[str, str] | None = None,
     # as in run
     decomposer: Decomposer | None = None,
@@ -131,6 +132,7 @@ async def afork(
         policy: As in ``run``; the run's own unless given.
         policy_args: Parameters of a policy that is given by its name.
         budget: Of the whole run, with the images that it has already; the run's own unless given.
+        chat_url: The server of the chat model; the run's own unless given.
         edits: ``IMAGE.refined_prompt`` or ``IMAGE.CHECK`` to its new value; see ``edited``.
         decomposer: As the run had it, where it was given.
         diffusion: As the run had it, where it was given, or another one.
@@ -165,12 +167,13 @@ async def afork(
     if out is None:
         changes |= {"out": Path("runs") / new_run_id(manifest.prompt)}
     loaded = load(
-        recorded_settings(manifest), {"run": {name: value for name, value in changes.items() if value is not None}}
+        recorded_settings(manifest, chat_url),
+        {"run": {name: value for name, value in changes.items() if value is not None}},
     )
     chosen = loaded.settings.run
     if chosen.checkpoints == "off" and checkpointer is None:
         raise SettingsError("a fork needs checkpoints, and run.checkpoints is off: give the run's own checkpointer")
-    judge = policy_of(policy, chosen)
+    judge = recorded_policy(None, chosen) if policy is None else policy_of(policy, chosen)
     if policy is None and not policy_args:
         require_same_policy(manifest, judge)
     models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)

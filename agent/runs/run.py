@@ -108,6 +108,7 @@ async def aresume(
     folder: Path | str,
     *,
     policy: PolicySpec | None = None,
+    chat_url: str | None = None,
     decomposer: Decomposer | None = None,
     diffusion: Diffusion | None = None,
     critic: Critic | None = None,
@@ -123,7 +124,8 @@ async def aresume(
 
     Args:
         folder: The run folder.
-        policy: The one that the run began with, where it was given as an object.
+        policy: The one that the run began with, where it was given as an object or as ``module:Name``.
+        chat_url: The server of the chat model, where the run names another than the key was set for.
         decomposer: As the run had it, where it was given.
         diffusion: As the run had it, where it was given.
         critic: As the run had it, where it was given.
@@ -143,8 +145,8 @@ async def aresume(
     with old_folder(folder) as store:
         if is_finished(folder):
             return Run(RunResult.model_validate_json(store.read(RESULT)), folder)
-        settings = recorded_settings(manifest).settings
-        judge = policy_of(policy, settings.run)
+        settings = recorded_settings(manifest, chat_url).settings
+        judge = recorded_policy(policy, settings.run)
         require_same_policy(manifest, judge)
         models = Models(settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
         await models.check()
@@ -245,9 +247,18 @@ def policy_name(policy: Policy) -> str:
     return ADDRESS.sub("", repr(policy))
 
 
-def recorded_settings(manifest: Manifest) -> Loaded:
+def recorded_policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
+    """As ``policy_of``, for settings that were read from a folder, which may be a stranger's: no code that it names is
+    imported unless the caller names it too.
+    """
+    if given is None and ":" in chosen.policy:
+        raise SettingsError(f"the run was decided by {chosen.policy}: name it again, with --policy {chosen.policy}")
+    return resolve_policy(given, **chosen.policy_args) if isinstance(given, str) else policy_of(given, chosen)
+
+
+def recorded_settings(manifest: Manifest, chat_url: str | None = None) -> Loaded:
     """The settings that the run began with, and the secrets that the environment holds now."""
-    return load(with_secrets(manifest.settings))
+    return load(with_secrets(manifest.settings, chat_url))
 
 
 def require_same_policy(manifest: Manifest, policy: Policy) -> None:

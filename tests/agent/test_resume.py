@@ -8,7 +8,7 @@ import pytest
 from langgraph.cache.memory import InMemoryCache
 from langgraph.runtime import RunControl
 
-from detailscribe.agent import Adaptive, build_graph, read_events, read_run, resume, run
+from detailscribe.agent import Adaptive, build_graph, fork, read_events, read_run, resume, run
 from detailscribe.agent.graph.checkpoints import serializer
 from detailscribe.agent.policies import stop
 from detailscribe.agent.records.events import Critiqued, Decided, ImageMade, Resumed
@@ -269,3 +269,19 @@ class Stranger:
     """Of a module that a checkpoint could name to have its code run."""
 
     text: str = "x"
+
+
+def test_a_folder_has_no_code_of_its_own_run(tmp_path):
+    """What a manifest names may be a stranger's: it is neither imported nor made, also where the user names it."""
+    folder, mark = tmp_path / "run", tmp_path / "made"
+    cut_off(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    command = ["touch", str(mark)]
+    manifest["settings"]["run"] |= {"policy": "subprocess:Popen", "policy_args": {"args": command}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for go in (lambda **more: go_on(folder, **more), lambda **more: fork(folder, 1, out=tmp_path / "fork", **more)):
+        with pytest.raises(SettingsError, match="--policy subprocess:Popen"):
+            go()
+        with pytest.raises(SettingsError, match="'Popen' is no policy"):
+            go(policy="subprocess:Popen")
+    assert not mark.exists()
