@@ -61,22 +61,29 @@ def experiment(
     folder = out or Path("runs") / (f"{experiment.name}-trees" if exhaustive else experiment.name)
     if exhaustive:
         experiment, concurrency = recording(experiment), -(-concurrency // _TREE_RUNS)
-    with Bars(console()) as bars:
-        rows = run_experiment(
-            experiment,
-            folder,
-            prompts=prompts,
-            concurrency=concurrency,
-            keep_all=keep_all,
-            on_plan=bars.begin,
-            on_row=bars.step,
-        )
-    if exhaustive:
-        images = sum(len(row.images) for row in rows)
-        typer.echo(f"{len(rows)} trees of {images} images; decide about them with")
-        typer.echo(f"  detailscribe replay {folder} --policy NAME")
-    else:
-        _print_results(experiment, rows, folder)
+    try:
+        with Bars(console()) as bars:
+            rows = run_experiment(
+                experiment,
+                folder,
+                prompts=prompts,
+                concurrency=concurrency,
+                keep_all=keep_all,
+                on_plan=bars.begin,
+                on_row=bars.step,
+            )
+        if exhaustive:
+            images = sum(len(row.images) for row in rows)
+            typer.echo(f"{len(rows)} trees of {images} images; decide about them with")
+            typer.echo(f"  detailscribe replay {folder} --policy NAME")
+        else:
+            _print_results(experiment, rows, folder)
+    except OSError as error:  # such as a full disk
+        cause = error.strerror or error
+        raise SettingsError(f"cannot write to the folder {folder}: {cause}; start it again to go on") from error
+    except KeyboardInterrupt as interrupt:
+        typer.echo("interrupted; start it again to go on", err=True)
+        raise typer.Exit(130) from interrupt
     raise typer.Exit(1 if any(row.error for row in rows) else 0)
 
 

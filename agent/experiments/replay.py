@@ -341,14 +341,14 @@ def totals(found: Sequence[Replayed]) -> Table:
 def _reach(count: int, scored: int, right: float) -> str:
     """What the trees could change on which the policy asked for what they do not hold."""
     if not scored:
-        return "It asked everywhere for what the trees do not hold; record them with a wider bounds."
+        return "It asked everywhere for what the trees do not hold; record them with wider bounds."
     left = count - scored
     if not left:
         return "It never left a tree: these are the figures of its own runs."
     return (
         f"Of {left} trees it asked for what they do not hold, as a rule the hard ones: over all, between "
         f"{100 * right / count:.1f}% and {100 * (right + left) / count:.1f}% come out all correct. "
-        "Record them with a wider bounds to know."
+        "Record them with wider bounds to know."
     )
 
 

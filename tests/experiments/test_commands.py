@@ -1,5 +1,6 @@
 """The commands, and a whole experiment with the models inside the package."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -73,7 +74,7 @@ def test_trees_are_recorded_and_any_policy_is_scored_on_them(cli, tmp_path):
     assert "It never left a tree" in scored.stdout
     left = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=2")
     assert "a first drawing, seed" in left.stdout
-    assert "record them with a wider bounds" in left.stdout
+    assert "record them with wider bounds" in left.stdout
     bounded = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-p", "n=2", "-b", "images=1")
     assert "It never left a tree" in bounded.stdout
     wrong = cli("replay", "runs/tiny-trees", "--policy", "best_of_n", "-b", "pictures=1")
@@ -87,6 +88,18 @@ def test_failed_runs_are_reported_by_the_exit_status(cli, tmp_path):
     assert done.exit_code == 1
     assert "failed: single: a cat holding a xylophone: PromptError" in done.stdout
     assert "2 of 2 runs are missing" in (tmp_path / "runs/tiny/summary.md").read_text()
+
+
+def test_a_full_disk_is_one_line_and_the_next_start_goes_on(cli, tmp_path, monkeypatch):
+    def full(self, line):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("detailscribe.tools.files.JsonLines.append", full)
+        done = cli("experiment", "tiny.toml")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("error: cannot write to the folder runs/tiny: No space left")
+    assert cli("experiment", "tiny.toml").exit_code == 0
 
 
 def test_every_mistake_of_a_file_is_one_line(cli, tmp_path):
