@@ -18,8 +18,6 @@ from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
 from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
-from ..graph.context import SharedImages
-from ..graph.graph import Cache
 from ..policies import PolicySpec
 from ..records.events import Event, TraceError, read_events
 from ..records.manifest import Manifest, read_manifest
@@ -225,7 +223,7 @@ async def run_jobs(
         ModelError: a model cannot be used, by any job as far as can be told; see ``Suspects``.
         SettingsError: a row is there under the id of another job.
     """
-    cache, shared = TaskCache(ledger.root / CACHE), SharedImages(ledger.root / RUNS)
+    cache, shared = TaskCache(ledger.root / CACHE), ledger.root / RUNS
 
     async def perform(job: Job, folder: Path) -> Run:
         return await run_job(job, folder, loaded, models, cache=cache, shared=shared, on_event=on_event)
@@ -242,8 +240,8 @@ async def run_job(
     loaded: Loaded,
     models: Models,
     *,
-    cache: Cache = None,
-    shared: SharedImages | None = None,
+    cache: TaskCache | None = None,
+    shared: Path | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Run:
     """Run a job to its end; what an earlier start of the same job left in the folder is not made again.

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ...state import RunResult
-from ...tools.files import JsonLines, Store
+from ...state import ConceptGraph, Critique, ImageRecord, RunResult
+from ...tools.files import JsonLines, Store, content_hash
 from ...tools.roles import Critic, model_name
 from ..batch.jobs import Job
+from ..graph.checkpoints import TaskCache
+from ..graph.tasks import about
 from ..records import rows as batch
 from ..records.reader import RESULT
 from ..settings.settings import Settings
@@ -79,6 +81,7 @@ class Judging:
         folder: Of the results, which no other process writes to.
         planned: All runs of the experiment.
         judge: None where the critic's word is taken.
+        cache: Keeps what it answered, so that after a kill it is not asked again.
         keep_all: Whether latents and reports stay; else they are removed when all runs of a prompt and seed are
             judged, since until then these may take images from each other.
         on_row: Called with each new row.
@@ -89,11 +92,13 @@ class Judging:
         folder: Path,
         planned: Iterable[PlannedRun],
         judge: Critic | None,
+        cache: TaskCache,
         keep_all: bool = False,
         on_row: Callable[[Row], object] | None = None,
     ) -> None:
         self._folder = folder
         self._judge = judge
+        self._cache = cache
         self._judge_name = None if judge is None else model_name(judge)
         self._keep_all = keep_all
         self._on_row = on_row
@@ -160,8 +165,13 @@ class Judging:
         images = [image for image in result.images if image.stop_step is None] or list(result.images)
         if self._judge is None:
             return with_result(row, result, {})
-        seen = [await self._judge.critique(image, result.concepts, store) for image in images]
+        seen = [await self._seen(self._judge, image, result.concepts, store) for image in images]
         return with_result(row, result, {image.id: critique for image, critique in zip(images, seen, strict=True)})
+
+    async def _seen(self, judge: Critic, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        key = content_hash("judge", *about(image, concepts, judge, store))
+        seen = await self._cache.once(key, lambda: judge.critique(image, concepts, store))
+        return seen.model_copy(update={"image": image.id})
 
     def _clean(self, group: tuple[str, int]) -> None:
         """Remove what is not kept of the runs of a prompt and seed, if this was the last of them."""

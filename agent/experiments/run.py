@@ -13,7 +13,6 @@ from ..batch.batch import RUNS, perform_jobs, run_job
 from ..batch.jobs import Job, Ledger
 from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
-from ..graph.context import SharedImages
 from ..policies import Exhaustive
 from ..records.reader import Run
 from ..records.rows import digest
@@ -91,13 +90,13 @@ async def arun_experiment(
     except OSError as error:
         raise SettingsError(f"cannot write to the folder {folder}: {error.strerror}") from error
     with Ledger(folder, forget_failed=True) as ledger:
-        cache, shared = TaskCache(folder / CACHE), SharedImages(folder / RUNS)
+        cache, shared = TaskCache(folder / CACHE), folder / RUNS
 
         async def perform(job: Job, run_folder: Path) -> Run:
             return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
 
         try:
-            async with Judging(folder, planned, models.judge, keep_all, on_row) as judging:
+            async with Judging(folder, planned, models.judge, cache, keep_all, on_row) as judging:
                 if on_plan is not None:
                     on_plan(planned, judging.rows())
                 for ended in read_batch_rows(folder):

@@ -1,13 +1,17 @@
 """Where the state of a run is kept: SQLite in its folder, or a Postgres server."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
+from langgraph.cache.base import FullKey
 from langgraph.cache.sqlite import SqliteCache
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
@@ -26,8 +30,10 @@ from ...state import (
 from ...tools.errors import SettingsError
 from ...tools.files import Store
 
-if TYPE_CHECKING:
-    from .graph import Checkpointer
+R = TypeVar("R")
+
+Checkpointer = BaseCheckpointSaver[Any] | None
+"""Where a run's state is kept, so that it can be resumed, rewound and forked."""
 
 FILE = "checkpoints.sqlite"
 """In the run folder."""
@@ -59,6 +65,23 @@ class TaskCache(SqliteCache[Any]):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path=str(path), serde=serializer())
+        # In the write-ahead log a kill loses nothing; a power cut may lose the last results.
+        self._conn.execute("PRAGMA synchronous=NORMAL")
+        self._asked: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def once(self, key: str, work: Callable[[], Awaitable[R]]) -> R:
+        """What ``work`` gives, or gave before for the same key, to whichever run.
+
+        Callers that come while it is at work wait for its result. That is recorded before anything else on the event
+        loop goes on, so that no kill comes between a result and its record but in that millisecond.
+        """
+        place: FullKey = (("results",), key)
+        async with self._asked.setdefault(key, asyncio.Lock()):
+            known = self.get([place])
+            if place not in known:
+                known[place] = await work()
+                self.set({place: (known[place], None)})
+            return known[place]
 
     def copy_from(self, path: Path) -> None:
         """Take over everything that another file holds."""
@@ -71,7 +94,7 @@ class TaskCache(SqliteCache[Any]):
 
 
 @asynccontextmanager
-async def checkpoints_of(where: str, store: Store) -> AsyncGenerator["Checkpointer"]:
+async def checkpoints_of(where: str, store: Store) -> AsyncGenerator[Checkpointer]:
     """The checkpointer that a setting names: ``sqlite``, ``off``, or the URL of a Postgres server.
 
     Raises:
@@ -88,7 +111,7 @@ async def checkpoints_of(where: str, store: Store) -> AsyncGenerator["Checkpoint
 
 
 @asynccontextmanager
-async def _sqlite(store: Store) -> AsyncGenerator["Checkpointer"]:
+async def _sqlite(store: Store) -> AsyncGenerator[Checkpointer]:
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -97,7 +120,7 @@ async def _sqlite(store: Store) -> AsyncGenerator["Checkpointer"]:
 
 
 @asynccontextmanager
-async def _postgres(url: str) -> AsyncGenerator["Checkpointer"]:
+async def _postgres(url: str) -> AsyncGenerator[Checkpointer]:
     try:
         postgres: Any = import_module("langgraph.checkpoint.postgres.aio")
         driver: Any = import_module("psycopg")

@@ -1,44 +1,17 @@
 """What the caller chose for a run; everything that happens is in the state instead."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
-from weakref import WeakValueDictionary
 
-from cachetools import LRUCache
 from langgraph.runtime import Runtime
 
-from ...state import Budget, ImageRecord, Population, RunState
+from ...state import Budget, Population, RunState
 from ...tools.errors import SettingsError
 from ...tools.files import Store
 from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy
-from ..policies.policy import Policy
-
-Drawn = tuple[ImageRecord, str]
-"""An image, and the folder of the run that it was drawn for, relative to the folder that shares images; empty where
-nothing is shared."""
-
-
-class SharedImages:
-    """Lets runs with one cache copy each other's images.
-
-    Args:
-        folder: Holds the run folders.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._recent: MutableMapping[str, Drawn] = LRUCache(maxsize=4096)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    async def once(self, key: str, draw: Callable[[], Awaitable[Drawn]]) -> Drawn:
-        """Draw, unless another run of this process has just drawn the same, or is about to."""
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            if key not in self._recent:
-                self._recent[key] = await draw()
-            return self._recent[key]
+from ..policies.policy import Advised, Policy
+from .checkpoints import TaskCache
 
 
 @dataclass(frozen=True)
@@ -59,8 +32,12 @@ class Context:
     """Bounds that no policy can exceed."""
     chat: Asker | None = None
     """A chat model for policies that ask one; None where there is none."""
-    shared: SharedImages | None = None
-    """Images of other runs that use the same cache; equal ones are copied instead of drawn. None: nothing is shared."""
+    cache: TaskCache | None = None
+    """Keeps what models answered and drew, so that a run that was killed, or another one with the same cache, does not
+    ask and draw it again; None: only the checkpointer does."""
+    shared: Path | None = None
+    """Holds the folders of all runs that use the same cache: equal images are copied instead of drawn. None: no other
+    run uses it."""
 
 
 def context_of(runtime: Runtime[Context]) -> Context:
@@ -69,6 +46,14 @@ def context_of(runtime: Runtime[Context]) -> Context:
     if context is None:
         raise SettingsError("the graph needs its roles: graph.ainvoke(..., context=Context(...))")
     return context
+
+
+def chat_of(policy: Advised, context: Context) -> Asker:
+    """The policy's own chat model, or that of the run; ``SettingsError`` where there is neither."""
+    chat = policy.chat or context.chat
+    if chat is None:
+        raise SettingsError(f"the policy {policy!r} asks a chat model: name one with --chat-model and --chat-url")
+    return chat
 
 
 def population_of(state: RunState, budget: Budget) -> Population:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from langgraph.cache.base import BaseCache
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from ...state import Budget, RunInput, RunState
+from .checkpoints import Checkpointer
 from .context import Context
 from .judge import judge, plan
 from .nodes import critique, decompose, finish, generate, refine
@@ -16,12 +15,6 @@ from .person import person
 
 Graph = CompiledStateGraph[RunState, Context, RunInput, RunState]
 """The compiled graph; invoke it with ``context=Context(...)``."""
-
-Checkpointer = BaseCheckpointSaver[Any] | None
-"""Where a run's state is kept, so that it can be resumed, rewound and forked."""
-
-Cache = BaseCache[Any] | None
-"""Where the results of tasks are kept, so that another run with the same cache does not do them again."""
 
 Bound = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes another of a node or a route, with the same signature."""
@@ -36,7 +29,6 @@ EXITS: dict[Any, str] = {"refine ": "refine", "reseed": "generate", "stop": "fin
 def build_graph(
     checkpointer: Checkpointer = None,
     *,
-    cache: Cache = None,
     interactive: bool = False,
     context_schema: type[Any] = Context,
     bound: Bound = lambda work: work,
@@ -48,7 +40,6 @@ def build_graph(
 
     Args:
         checkpointer: Where the state is kept.
-        cache: Where the results of tasks are kept.
         interactive: Whether a person is asked before the judge: a node ``person`` interrupts after each round, with
             ``{"round": ..., "proposed": [...]}``, and takes one decision for each image that waits.
         context_schema: What callers give as ``context``, where ``bound`` makes a ``Context`` of it.
@@ -74,7 +65,7 @@ def build_graph(
         builder.add_edge("critique", "person")
     builder.add_conditional_edges(judged, bound(judge), EXITS)
     builder.add_edge("finish", END)
-    graph = builder.compile(checkpointer=checkpointer, cache=cache, name="detailscribe")
+    graph = builder.compile(checkpointer=checkpointer, name="detailscribe")
     return graph.with_config(recursion_limit=recursion_limit(BACKSTOP))
 
 

@@ -25,8 +25,8 @@ from ...tools.errors import SettingsError
 from ...tools.roles import KnowsItsCost, ready
 from ..policies.lineage import identities_made, identities_of
 from ..policies.policy import Advised, Policy, PolicyError, stop
-from .context import Context, context_of, population_of
-from .nodes import FinishWork, ImageWork, chat_of
+from .context import Context, chat_of, context_of, population_of
+from .nodes import FinishWork, ImageWork
 
 
 async def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:

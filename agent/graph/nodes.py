@@ -21,8 +21,7 @@ from ...state import (
     Spend,
     pair_name,
 )
-from ...tools.errors import SettingsError
-from ...tools.roles import Asker, Comparer, Progress, ready
+from ...tools.roles import Comparer, Progress, ready
 from ...tools.text import check_prompt
 from ..policies.policy import Advised
 from . import tasks
@@ -116,18 +115,8 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
     population = population_of(everything, context.budget)
     one_more = population.spend + Spend(images=1, critic_calls=1)
     if population.round < context.budget.rounds and not context.budget.exceeded_by(one_more):
-        made["advice"] = {
-            str(made["round"]): await tasks.advise(population, context.policy, chat_of(context.policy, context))
-        }
+        made["advice"] = {str(made["round"]): await tasks.advise(population, context.policy, context)}
     return made
-
-
-def chat_of(policy: Advised, context: Context) -> Asker:
-    """The policy's own chat model, or that of the run; ``SettingsError`` where there is neither."""
-    chat = policy.chat or context.chat
-    if chat is None:
-        raise SettingsError(f"the policy {policy!r} asks a chat model: name one with --chat-model and --chat-url")
-    return chat
 
 
 async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:

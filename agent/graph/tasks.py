@@ -1,6 +1,6 @@
 """The calls of roles inside nodes, each a LangGraph task: recorded as soon as it returns, and not made again.
 
-The checkpointer keeps a task's result with the step that it belongs to, and the graph's cache keeps it under a
+The checkpointer keeps a task's result with the step that it belongs to, and the cache of the context keeps it under a
 hash of everything that it depends on. So a run that was killed asks and draws again only what was in flight, and
 runs with one cache do the same work once.
 """
@@ -12,74 +12,77 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 from langgraph.config import get_config
 from langgraph.func import task
-from langgraph.types import CachePolicy
 
 from ...state import Advice, Attempt, Comparison, ConceptGraph, Critique, ImageRecord, Population
 from ...tools.files import Store, content_hash, copy_file
-from ...tools.roles import Asker, Comparer, Progress, model_name, ready
+from ...tools.roles import Comparer, Progress, model_name, ready
 from ..policies.policy import Advised
-from .context import Context, Drawn
+from .context import Context, chat_of
 
 R = TypeVar("R")
 Work = Callable[[], Awaitable[Any]]
 Name = Literal["decompose", "draw", "critique", "compare", "advise"]
 """What is asked of a role; the name of the task in LangGraph's stream."""
 
+Drawn = tuple[ImageRecord, str]
+"""An image, and the folder of the run that it was drawn for, relative to ``Context.shared``; empty where nothing is
+shared."""
 
-def _task(name: str) -> Callable[[str, Work], Awaitable[Any]]:
-    async def call(key: str, work: Work) -> Any:
+
+def _task(name: str) -> Callable[[Work], Awaitable[Any]]:
+    async def call(work: Work) -> Any:
         return await work()
 
-    def key_of(key: str, work: Work) -> str:
-        return key
-
-    decorate: Any = task(name=name, cache_policy=CachePolicy(key_func=key_of))
+    decorate: Any = task(name=name)
     return decorate(call)
 
 
 _TASKS = {name: _task(name) for name in get_args(Name)}
 
 
-async def _once(name: Name, parts: Callable[[], tuple[object, ...]], work: Callable[[], Awaitable[R]]) -> R:
+async def _once(
+    name: Name, context: Context, parts: Callable[[], tuple[object, ...]], work: Callable[[], Awaitable[R]]
+) -> R:
     """What ``work`` gives, or gave when it was called for the same parts before.
 
-    A run without a thread id cannot be continued, so nothing of it is recorded, and it costs less.
+    A run without a thread id cannot be continued, so that no task is made of its calls, and it costs less.
     """
+    cache = context.cache
+    kept = work if cache is None else lambda: cache.once(content_hash(name, *parts()), work)
     if "thread_id" not in get_config().get("configurable", {}):
-        return await work()
-    return cast(R, await _TASKS[name](content_hash(name, *parts()), work))
+        return await kept()
+    return cast(R, await _TASKS[name](kept))
 
 
 async def decompose(prompt: str, context: Context) -> ConceptGraph:
     """The concepts of a prompt."""
     decomposer = await ready(context.decomposer)
-    return await _once("decompose", lambda: (model_name(decomposer), prompt), lambda: decomposer.decompose(prompt))
+    return await _once(
+        "decompose", context, lambda: (model_name(decomposer), prompt), lambda: decomposer.decompose(prompt)
+    )
 
 
 async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, progress: Progress) -> ImageRecord:
     """The image of an attempt; drawn again where it is known and its files are missing."""
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
-    folder = "" if shared is None else store.root.relative_to(shared.folder).as_posix()
+    folder = "" if shared is None else store.root.relative_to(shared).as_posix()
     is_new = False
 
     def parts() -> tuple[object, ...]:
         asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
-        return model_name(diffusion), asked, source and _content(source, context)
+        return model_name(diffusion), asked, source and _content(source, store)
 
     async def carry_out() -> Drawn:
         nonlocal is_new
         is_new = True
         return await diffusion.draw(attempt, store, source=source, progress=progress), folder
 
-    if shared is None:
-        record, origin = await _once("draw", lambda: (*parts(), attempt.id), carry_out)
-    else:
-        record, origin = await _once("draw", parts, lambda: shared.once(content_hash(*parts()), carry_out))
-        if origin != folder and not record.seeded:  # a server without seeds draws for each run anew
-            record, origin = await _once("draw", lambda: (*parts(), folder, attempt.id), carry_out)
+    record, origin = await _once("draw", context, lambda: parts() if shared else (*parts(), attempt.id), carry_out)
+    if origin != folder and not record.seeded:  # a server without seeds draws for each run anew
+        record, origin = await _once("draw", context, lambda: (*parts(), folder, attempt.id), carry_out)
     if is_new:
         return record
-    root = store.root if shared is None else shared.folder / origin
+    root = store.root if shared is None else shared / origin
     found = await asyncio.to_thread(_adopted, record, root, attempt, store)
     return found or (await carry_out())[0]
 
@@ -116,7 +119,8 @@ async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context)
     critic = await ready(context.critic)
     said = await _once(
         "critique",
-        lambda: (model_name(critic), _checklist(concepts), *_seen(image, context)),
+        context,
+        lambda: about(image, concepts, critic, context.store),
         lambda: critic.critique(image, concepts, context.store),
     )
     return said if said.image == image.id else said.model_copy(update={"image": image.id})
@@ -128,29 +132,28 @@ async def compare(
     """Which of two images the critic takes for better."""
 
     def parts() -> tuple[object, ...]:
-        return model_name(critic), _checklist(concepts), *_seen(first, context), *_seen(second, context)
+        return about(first, concepts, critic, context.store), about(second, concepts, critic, context.store)
 
-    return await _once("compare", parts, lambda: critic.compare(first, second, concepts, context.store))
+    return await _once("compare", context, parts, lambda: critic.compare(first, second, concepts, context.store))
 
 
-async def advise(population: Population, policy: Advised, chat: Asker) -> Advice:
+async def advise(population: Population, policy: Advised, context: Context) -> Advice:
     """What the policy's chat model says of the images that wait."""
+    chat = chat_of(policy, context)
     return await _once(
         "advise",
+        context,
         lambda: (model_name(chat), repr(policy), population.model_dump_json()),
         lambda: policy.advise(population, chat),
     )
 
 
-def _content(image: ImageRecord, context: Context) -> str:
+def about(image: ImageRecord, concepts: ConceptGraph, critic: object, store: Store) -> tuple[object, ...]:
+    """All that a critic's answer about an image depends on; it may draw random numbers from id, seed and prompt."""
+    checklist = concepts.model_dump_json(exclude={"exchanges"})
+    return model_name(critic), checklist, image.id, image.seed, image.prompt, _content(image, store)
+
+
+def _content(image: ImageRecord, store: Store) -> str:
     """What a picture shows, whatever run it belongs to; where its pixels were not hashed, its run and id."""
-    return image.digest or f"{context.store.root.name} {image.id}"
-
-
-def _seen(image: ImageRecord, context: Context) -> tuple[object, ...]:
-    """All that an answer about an image depends on: critics may draw their random numbers from id, seed and prompt."""
-    return image.id, image.seed, image.prompt, _content(image, context)
-
-
-def _checklist(concepts: ConceptGraph) -> str:
-    return concepts.model_dump_json(exclude={"exchanges"})
+    return image.digest or f"{store.root.name} {image.id}"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ...state import STATE_VERSION, Frozen
 from ...tools.errors import first_problem
+from ...tools.files import Store
 from ..settings.settings import Settings
 from .events import TraceError
 
@@ -108,3 +109,8 @@ def read_json(path: Path, model: type[T]) -> T:
         raise TraceError(f"{path.parent} is no run folder: it holds no {path.name}") from error
     except ValidationError as error:
         raise TraceError(f"{path} is of another version of DetailScribe: {first_problem(error)}") from error
+
+
+def write_manifest(store: Store, manifest: Manifest) -> None:
+    """Write it into the run folder."""
+    store.write(MANIFEST, manifest.model_dump_json(indent=2).encode())

@@ -50,6 +50,8 @@ def new_folder(folder: Path) -> Generator[Store]:
                 unfinished = (folder / "manifest.json").exists() and not (folder / "result.json").exists()
                 other = f", or go on with the run in it: detailscribe resume {folder}" if unfinished else ""
                 raise SettingsError(f"the run folder {folder} is not empty; name another with --out{other}")
+            for partial in folder.glob(PARTIAL):
+                partial.unlink()
             try:
                 yield Store(folder)
             except BaseException:

@@ -19,7 +19,7 @@ from ..graph.graph import Checkpointer
 from ..graph.person import Ask
 from ..policies import Policy, PolicySpec, resolve_policy
 from ..records.events import Event
-from ..records.manifest import Manifest, read_manifest
+from ..records.manifest import Manifest, read_manifest, write_manifest
 from ..records.reader import RESULT, Run
 from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
@@ -98,6 +98,7 @@ async def arun(
     with new_folder(chosen.out or Path("runs") / run_id) as store:
         await models.check()
         manifest = manifest_of(run_id, prompt, chosen.seed, judge, loaded, interactive=ask is not None)
+        write_manifest(store, manifest)  # first, so that after a kill there is something to resume
         async with session_of(
             store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
         ) as session:

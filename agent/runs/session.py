@@ -17,12 +17,12 @@ from ...tools.errors import Interrupted, SettingsError
 from ...tools.files import JsonLines, Store
 from ...tools.roles import model_name, ready
 from ..graph.checkpoints import CACHE, TaskCache, check_version, checkpoints_of
-from ..graph.context import Context, SharedImages
-from ..graph.graph import Cache, Checkpointer, Graph, build_graph, recursion_limit
+from ..graph.context import Context
+from ..graph.graph import Checkpointer, Graph, build_graph, recursion_limit
 from ..graph.person import Ask, answer_of
 from ..policies import Policy
 from ..records.events import Denoising, Event, Resumed, RunFinished, RunStarted, read_events
-from ..records.manifest import MANIFEST, Manifest
+from ..records.manifest import Manifest, write_manifest
 from ..records.reader import EVENTS, RESULT, Run
 from ..records.trace import Tracer, failure
 from ..settings.loading import Loaded, known_names
@@ -47,8 +47,6 @@ class Session:
     """The roles, policy and budget, as the graph is given them."""
     checkpointer: Checkpointer = None
     """Where the state is kept; the run is the thread of the manifest's run id."""
-    cache: Cache = None
-    """Where the results of tasks are kept."""
     on_event: OnEvent | None = None
     control: RunControl | None = None
     """Its ``request_drain()`` stops the run after the step that is being done."""
@@ -58,7 +56,7 @@ class Session:
     @property
     def graph(self) -> Graph:
         """The state machine."""
-        return build_graph(self.checkpointer, cache=self.cache, interactive=self.manifest.interactive)
+        return build_graph(self.checkpointer, interactive=self.manifest.interactive)
 
     @property
     def config(self) -> RunnableConfig:
@@ -79,7 +77,7 @@ class Session:
         if manifest.interactive and self.checkpointer is None:
             raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
         await self._require_same_models()
-        store.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
+        write_manifest(store, manifest)
         known = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
         with JsonLines(store.path(EVENTS)) as log:
 
@@ -179,7 +177,7 @@ class Session:
         made = self.models.names
         if made != self.manifest.models and made.keys() >= self.manifest.models.keys():
             self.manifest = self.manifest.model_copy(update={"models": made})
-            self.store.write(MANIFEST, self.manifest.model_dump_json(indent=2).encode())
+            write_manifest(self.store, self.manifest)
 
 
 @asynccontextmanager
@@ -190,8 +188,8 @@ async def session_of(
     policy: Policy,
     *,
     checkpointer: Checkpointer = None,
-    cache: Cache = None,
-    shared: SharedImages | None = None,
+    cache: TaskCache | None = None,
+    shared: Path | None = None,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     ask: Ask | None = None,
@@ -205,11 +203,12 @@ async def session_of(
         policy: Its policy.
         checkpointer: In place of the settings'.
         cache: In place of one in the run folder.
-        shared: Runs that share their images.
+        shared: Holds the folders of all runs with the same cache.
         on_event: Called with each event.
         control: Stops the run after a step.
         ask: Decides in place of the policy.
     """
+    own = TaskCache(store.path(CACHE)) if cache is None else None
     context = Context(
         decomposer=models.decomposer,
         diffusion=models.diffusion,
@@ -218,15 +217,15 @@ async def session_of(
         store=store,
         budget=manifest.settings.run.budget,
         chat=models.chat,
+        cache=cache or own,
         shared=shared,
     )
-    own = TaskCache(store.path(CACHE)) if cache is None else None
     try:
         if checkpointer is not None:
-            yield Session(store, manifest, models, context, checkpointer, cache or own, on_event, control, ask)
+            yield Session(store, manifest, models, context, checkpointer, on_event, control, ask)
             return
         async with checkpoints_of(manifest.settings.run.checkpoints, store) as saver:
-            yield Session(store, manifest, models, context, saver, cache or own, on_event, control, ask)
+            yield Session(store, manifest, models, context, saver, on_event, control, ask)
     finally:
         if own is not None:
             own.close()

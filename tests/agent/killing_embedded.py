@@ -1,20 +1,20 @@
-"""Kills runs or batches of the embedded models at random times, goes on with each, and compares.
+"""Kills runs, batches or experiments of the embedded models at random times, goes on with each, and compares.
 
-``python killing_embedded.py FOLDER COUNT SEED runs|batches...``. Each is a process of its own. A time is one of the
-processor, so that on a busy machine too every part of the work has its share of the kills. It prints how many were
-killed, how many of those were not at their end, and the images of each that was found whole then.
+``python killing_embedded.py FOLDER COUNT SEED runs|batches|experiments...``. Each is a process of its own. A time is
+one of the processor, so that on a busy machine too every part of the work has its share of the kills. It prints how
+many were killed, how many of those were not at their end, the images that were found whole then, and how many calls of
+models had ended and were made again, since the kill came before their record: of this kill, and of all.
 """
 
 import contextlib
 import hashlib
 import io
-import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,15 +22,19 @@ import diffusers  # noqa: F401  # before the processes are forked, once for all
 import transformers  # noqa: F401
 
 from detailscribe.agent import read_events, read_run, resume, run
-from detailscribe.agent.batch.jobs import RESULTS, read_rows
 from detailscribe.agent.cli import app
-from detailscribe.agent.graph.answers import ANSWERS
+from detailscribe.agent.experiments.judge import JUDGED
+from detailscribe.agent.experiments.rows import read_rows as read_judged
 from detailscribe.agent.records.events import Critiqued, Decided, ImageMade
+from detailscribe.agent.records.rows import RESULTS, read_rows
 from detailscribe.agent.runs.reproduce import difference
 from detailscribe.state import Budget, RunResult
+from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.world import EmbeddedCritic, EmbeddedDecomposer
+from detailscribe.tools.world.critic import EmbeddedJudge
 
 sys.path.insert(0, os.path.dirname(__file__))
-from killing import begin_and_exit, forked
+from killing import begin_and_exit, calls_in, check_calls, forked, note_calls, recorded
 
 PROMPTS = (
     "a fox riding a red bicycle, next to a bear holding a blue balloon",
@@ -40,40 +44,49 @@ PROMPTS = (
 )
 TOLERANCE = 2
 """Of 255, by which a picture may differ."""
+EXPERIMENT = f"""
+question = "What does a kill change?"
+seeds = 2
+prompts.texts = {list(PROMPTS[1:3])}
+budget = {{ images = 3, rounds = 2 }}
+settings.run.steps = 8
+policies = [{{ policy = "adaptive" }}, {{ policy = "best_of_n", grid = {{ n = [1, 2] }} }}]
+"""
 
 
-@dataclass(frozen=True)
-class Left:
-    """What a run folder holds."""
-
-    pictures: dict[str, str]
+def pictures_in(folder):
     """Hash by name."""
-    answers: list[str]
-    """Their keys, of whole lines."""
-
-
-def left_in(folder):
-    pictures = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("images/*.png")}
-    answers = folder / ANSWERS
-    lines = answers.read_bytes().split(b"\n")[:-1] if answers.exists() else []
-    return Left(pictures, [json.loads(line)["key"] for line in lines])
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("images/*.png")}
 
 
 def check_run(folder, whole, killed):
-    """A run that went on after a kill, beside one that was not killed and what the kill had left."""
-    now = left_in(folder)
-    assert killed.pictures.items() <= now.pictures.items(), "an image was drawn again"
-    assert now.answers[: len(killed.answers)] == killed.answers, "an answer was lost"
-    assert len({*now.answers}) == len(now.answers), "an answer was asked for again"
+    """A run that went on after a kill, beside one that was not killed and the pictures that the kill had left."""
     result, before = (RunResult.model_validate_json((f / "result.json").read_bytes()) for f in (folder, whole))
+    assert killed.keys() <= pictures_in(folder).keys(), "an image was lost"
     assert result.decisions == before.decisions, "other decisions were made"
     assert (result.best.id, result.stop) == (before.best.id, before.stop)
     assert difference(whole / before.best.path, folder / result.best.path).largest <= TOLERANCE
     events = read_events(folder / "events.jsonl")
     for kind in (ImageMade, Critiqued, Decided):
-        told = [event.image for event in events if isinstance(event, kind)]
-        assert sorted(told) == [image.id for image in result.images], (kind, told)
+        reported = [event.image for event in events if isinstance(event, kind)]
+        assert sorted(reported) == [image.id for image in result.images], (kind, reported)
     assert read_run(folder).status == "finished"
+
+
+def check_runs(folder, whole, killed):
+    """As ``check_run``, for every run of a batch or an experiment."""
+    assert {path.name for path in folder.glob("runs/*")} == {path.name for path in whole.glob("runs/*")}
+    for path in folder.glob("runs/*"):
+        check_run(path, whole / "runs" / path.name, killed.get(path.name, {}))
+
+
+def command(*given):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert not app([*map(str, given)], standalone_mode=False)
+
+
+def rows_in(folder):
+    return [row.model_dump() for row in read_rows(folder)]
 
 
 class Runs:
@@ -88,8 +101,8 @@ class Runs:
     def at_its_end(self, folder):
         return (folder / "result.json").exists()
 
-    def left(self, folder):
-        return left_in(folder)
+    def state(self, folder):
+        return pictures_in(folder)
 
     def check(self, folder, whole, killed):
         check_run(folder, whole, killed)
@@ -101,29 +114,67 @@ class Batches:
     def begin(self, folder):
         prompts = folder.parent / "prompts.txt"
         prompts.write_text("\n".join(PROMPTS), encoding="utf-8")
-        given = ["--out", str(folder), "--steps", "12", "--images", "3", "--concurrency", "3"]
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert not app(["batch", str(prompts), *given], standalone_mode=False)
+        command("batch", prompts, "--out", folder, "--steps", 12, "--images", 3, "--concurrency", 3)
 
     def at_its_end(self, folder):
         return len(list(read_rows(folder))) == len(PROMPTS)
 
-    def left(self, folder):
-        runs = {path.name: left_in(path) for path in folder.glob("runs/*")}
-        return [row.model_dump() for row in read_rows(folder)], runs
+    def state(self, folder):
+        return rows_in(folder), {path.name: pictures_in(path) for path in folder.glob("runs/*")}
 
     def check(self, folder, whole, killed):
-        rows, runs = killed
-        now = [row.model_dump() for row in read_rows(folder)]
-        assert now[: len(rows)] == rows, f"a row of {RESULTS} was lost, or its run was run again"
+        rows, pictures = killed
+        assert rows_in(folder)[: len(rows)] == rows, f"a row of {RESULTS} was lost, or its run was run again"
         assert self._outcomes(folder) == self._outcomes(whole)
-        assert {path.name for path in folder.glob("runs/*")} == {path.name for path in whole.glob("runs/*")}
-        for path in folder.glob("runs/*"):
-            check_run(path, whole / "runs" / path.name, runs.get(path.name, Left({}, [])))
+        check_runs(folder, whole, pictures)
 
     def _outcomes(self, folder):
         rows = sorted(read_rows(folder), key=lambda row: row.id)
         return [(row.id, row.status, row.best, row.passed, row.checks, row.stop) for row in rows]
+
+
+class Experiments:
+    """One experiment; it goes on with the same command."""
+
+    def begin(self, folder):
+        file = folder.parent / "experiment.toml"
+        file.write_text(EXPERIMENT, encoding="utf-8")
+        command("experiment", file, "--out", folder, "--concurrency", 3)
+
+    def at_its_end(self, folder):
+        return (folder / "summary.md").exists()
+
+    def state(self, folder):
+        judged = [row.model_dump() for row in read_judged(folder / JUDGED)]
+        return rows_in(folder), judged, {path.name: pictures_in(path) for path in folder.glob("runs/*")}
+
+    def check(self, folder, whole, killed):
+        rows, judged, pictures = killed
+        assert rows_in(folder)[: len(rows)] == rows, f"a row of {RESULTS} was lost, or its run was run again"
+        assert self.state(folder)[1][: len(judged)] == judged, f"a row of {JUDGED} was lost, or judged again"
+        assert self._outcomes(folder) == self._outcomes(whole)
+        check_runs(folder, whole, pictures)
+
+    def _outcomes(self, folder):
+        rows = sorted(read_judged(folder / JUDGED), key=lambda row: row.job)
+        return [
+            (row.job, row.error, row.best, row.stop, [(i.id, i.parent, i.rule, i.critic, i.judge) for i in row.images])
+            for row in rows
+        ]
+
+
+ROLES = (
+    (EmbeddedDecomposer, "decompose"),
+    (LocalDiffusion, "draw"),
+    (EmbeddedCritic, "critique"),
+    (EmbeddedJudge, "critique"),
+)
+
+
+def begin(kind, folder):
+    """Begin or go on, with all calls of models noted beside the folder."""
+    note_calls(folder.with_suffix(".calls"), ROLES)
+    kind.begin(folder)
 
 
 def killed_after(seconds, kind, folder):
@@ -131,7 +182,7 @@ def killed_after(seconds, kind, folder):
     child = os.fork()
     if not child:
         signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF, which nobody handles, ends it as SIGKILL does
-        begin_and_exit(lambda: kind.begin(folder))
+        begin_and_exit(lambda: begin(kind, folder))
     os.waitpid(child, 0)
 
 
@@ -143,22 +194,29 @@ def worked():
 
 def main(kind, root, count, seed):
     rng = random.Random(seed)
-    root.mkdir()
+    root.mkdir(parents=True)
     before = worked()
-    assert forked(lambda: kind.begin(root / "whole")) == 0
-    length, cut = worked() - before, 0
+    assert forked(lambda: begin(kind, root / "whole")) == 0
+    length, cut, repeated = worked() - before, 0, 0
+    starts = [call[1:] for call in calls_in(root / "whole.calls") if call[0] == "start"]
+    assert len(starts) == len({*map(tuple, starts)}), "a call was made twice without a kill"
     for number in range(count):
         folder = root / f"{number:03d}"
         killed_after(rng.uniform(0, length), kind, folder)
         cut += not kind.at_its_end(folder)
-        left, images = kind.left(folder), len(list(folder.rglob("images/*.png")))
-        assert forked(partial(kind.begin, folder)) == 0, f"{folder} does not go on"
-        kind.check(folder, root / "whole", left)
+        state, kept, images = kind.state(folder), recorded(folder), len(list(folder.rglob("images/*.png")))
+        killed = len(calls_in(folder.with_suffix(".calls")))
+        assert forked(partial(begin, kind, folder)) == 0, f"{folder} does not go on"
+        again = check_calls(calls_in(folder.with_suffix(".calls")), killed, kept)
+        repeated += again
+        kind.check(folder, root / "whole", state)
         assert not [path for path in folder.rglob("*") if "partial" in path.name]
-        print(root.name, number + 1, cut, images, flush=True)
+        shutil.rmtree(folder)
+        print(root.name, number + 1, cut, images, again, repeated, flush=True)
 
 
 if __name__ == "__main__":
     folder, count, seed, *names = sys.argv[1:]
     for name in names:
-        main({"runs": Runs(), "batches": Batches()}[name], Path(folder) / name, int(count), int(seed))
+        kind = {"runs": Runs(), "batches": Batches(), "experiments": Experiments()}[name]
+        main(kind, Path(folder) / name, int(count), int(seed))

@@ -79,6 +79,24 @@ async def test_every_result_lands_on_its_own_prompt_whatever_ends_first(tmp_path
         assert (tmp_path / row.best).is_file()
 
 
+@dataclass
+class Slow(FakeDecomposer):
+    """Answers when others had the time to ask as well."""
+
+    async def decompose(self, prompt):
+        await asyncio.sleep(0.05)
+        return await super().decompose(prompt)
+
+
+async def test_what_runs_ask_alike_at_the_same_time_is_asked_and_drawn_once(tmp_path):
+    decomposer, diffusion = Slow(), FakeDiffusion(writes_latents=True)
+    same = [Job(f"job-{n}", prompt="a cat", seed=1, policy=BestOfN(n=n)) for n in (1, 2, 3)]
+    rows = await many(tmp_path, same, decomposer=decomposer, diffusion=diffusion, concurrency=3)
+    assert [row.status for row in rows.values()] == ["done"] * 3
+    assert decomposer.asked == ["a cat"]
+    assert len(diffusion.requests) == 3
+
+
 async def test_no_more_are_in_flight_than_the_concurrency_and_the_source_is_read_as_places_become_free(tmp_path):
     diffusion, taken = Unhurried(), []
 

@@ -5,11 +5,10 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
-from langgraph.cache.memory import InMemoryCache
 from langgraph.runtime import RunControl
 
 from detailscribe.agent import Adaptive, build_graph, fork, read_events, read_run, resume, run
-from detailscribe.agent.graph.checkpoints import serializer
+from detailscribe.agent.graph.checkpoints import TaskCache, serializer
 from detailscribe.agent.policies import stop
 from detailscribe.agent.records.events import Critiqued, Decided, ImageMade, Resumed
 from detailscribe.agent.runs.folder import locked
@@ -88,7 +87,8 @@ def test_the_trace_goes_on_and_tells_everything_once(tmp_path):
         with pytest.raises(RuntimeError):
             (go_on if folder.exists() else begin)(folder, diffusion=FakeDiffusion(breaks_at=at, writes_latents=True))
     done = go_on(folder)
-    assert tuple(e.record for e in told(folder, ImageMade)) == done.result.images
+    drawn = sorted((e.record for e in told(folder, ImageMade)), key=lambda image: image.id)
+    assert tuple(drawn) == done.result.images
     assert tuple(e.critique for e in told(folder, Critiqued)) == done.result.critiques
     assert {e.decision.image: e.decision for e in told(folder, Decided)} == {d.image: d for d in done.decisions}
     assert len(told(folder, Resumed)) == 2
@@ -124,7 +124,8 @@ def test_without_checkpoints_a_run_goes_on_from_its_images_and_answers(tmp_path,
     done = go_on(folder, critic=critic, diffusion=diffusion)
     assert plain(done.result) == plain(whole.result)
     assert [request.id for request in diffusion.requests] == critic.asked == ["02-00"]
-    assert tuple(e.record for e in told(folder, ImageMade)) == done.result.images
+    drawn = sorted((e.record for e in told(folder, ImageMade)), key=lambda image: image.id)
+    assert tuple(drawn) == done.result.images
 
 
 def cut_off(folder, **changes):
@@ -149,23 +150,22 @@ def test_what_the_trace_lost_to_a_kill_is_told_in_its_order(tmp_path):
     lines = (folder / "events.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "events.jsonl").write_bytes(lines[0])
     done = go_on(folder)
-    assert tuple(e.record for e in told(folder, ImageMade)) == done.result.images
+    drawn = sorted((e.record for e in told(folder, ImageMade)), key=lambda image: image.id)
+    assert tuple(drawn) == done.result.images
     assert tuple(e.critique for e in told(folder, Critiqued)) == done.result.critiques
     assert read_run(folder).population(0).images.keys() == {"00-00", "00-01"}
 
 
 def test_a_known_image_stands_for_no_other_attempt(tmp_path):
     """Attempts that differ in anything that decides about the picture are drawn; the same one is not drawn again."""
-    diffusion, cache = FakeDiffusion(writes_latents=True), InMemoryCache()
-    chosen = context(tmp_path, Once(), {}, diffusion=diffusion)
+    diffusion = FakeDiffusion(writes_latents=True)
+    chosen = context(tmp_path, Once(), {}, diffusion=diffusion, cache=TaskCache(tmp_path / "cache.sqlite"))
 
     def drawn(**changes):
         before = len(diffusion.requests)
         policy = Once(Attempt(**({"prompt": "p", "seed": 7, "keep_steps": ()} | changes)))
         config = {"configurable": {"thread_id": "any"}}
-        asyncio.run(
-            build_graph(cache=cache).ainvoke({"prompt": PROMPT}, config, context=replace(chosen, policy=policy))
-        )
+        asyncio.run(build_graph().ainvoke({"prompt": PROMPT}, config, context=replace(chosen, policy=policy)))
         return len(diffusion.requests) - before
 
     assert [drawn(), drawn()] == [1, 0]
