@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # not needed to print the help of the command line
+    from collections.abc import Iterable
+
     from pydantic import ValidationError
 
     from ..state import Exchange
@@ -52,3 +56,11 @@ def first_problem(error: ValidationError) -> str:
     detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part) for part in detail["loc"])
     return f"{place}: {detail['msg']}" if place else detail["msg"]
+
+
+def no_such(kind: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
+    """The error of an unknown name, with the nearest known one; ``more`` says what else could be given."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return SettingsError(f"no {kind} {name!r}: {hint}known are {', '.join(names)}{more}")

@@ -3,12 +3,11 @@
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import ClassVar, cast
 
 from pydantic import ValidationError
 
-from ...tools.errors import SettingsError, first_problem
+from ...tools.errors import SettingsError, first_problem, no_such
 from .policy import FunctionPolicy, JudgeFunction, Policy
 
 
@@ -89,10 +88,7 @@ def _find(spec: str) -> object:
         return POLICIES[spec]
     if ":" in spec:
         return _import(spec)
-    near = get_close_matches(spec, POLICIES, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    known = ", ".join(sorted(POLICIES))
-    raise SettingsError(f"no policy {spec!r}: {hint}known are {known}, or your own as module:Name")
+    raise no_such("policy", spec, sorted(POLICIES), ", or your own as module:Name")
 
 
 def _import(path: str) -> object:

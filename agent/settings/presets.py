@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from ...tools.errors import SettingsError
+from ...tools.errors import no_such
 
 EMBEDDED_DIFFUSION = Path(__file__).parents[2] / "tools" / "world" / "weights" / "diffusion"
 """The diffusers folder inside the package."""
@@ -18,11 +17,11 @@ CHAT = {"model": "gpt-4o"}
 LARGE = "stabilityai/stable-diffusion-3.5-large"
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
 TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
-TURNS = {"offload": "model", "max_batch": 1}
+TURNS: Mapping[str, Any] = {"offload": "model", "max_batch": 1}
 """Denoiser and T5 take turns on the GPU."""
-SD35 = {"steps": 28, "guidance": 4.5}
-"""As its publisher draws with Large; Medium wants more steps, Turbo fewer and no guidance."""
-
+SD35: Mapping[str, Any] = {"steps": 28, "guidance": 4.5}
+"""As its publisher draws with Large; Turbo wants fewer steps and no guidance."""
+SD35_MEDIUM: Mapping[str, Any] = {**SD35, "steps": 40}
 
 Values = Mapping[str, Mapping[str, Any]]
 """Settings by section."""
@@ -63,60 +62,47 @@ class Baseline:
     """The name of the metric that chooses, where one does."""
 
 
+def _drawn_by(model: str, summary: str, run: Mapping[str, Any], **diffusion: Any) -> Preset:
+    """A preset of which a chat model decomposes and looks."""
+    return Preset(summary, {"run": {**run}, "chat": CHAT, "diffusion": {"model": model, **diffusion}})
+
+
 PRESETS: dict[str, Preset] = {
     "embedded": Preset(
         "the small models inside the package; offline, on a CPU",
         {"run": {"steps": EMBEDDED_STEPS, "guidance": EMBEDDED_GUIDANCE}},
     ),
-    "sd35-large": Preset(
-        "Stable Diffusion 3.5 Large in bf16, all of it on the GPU",
-        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE}},
+    "sd35-large": _drawn_by(LARGE, "Stable Diffusion 3.5 Large in bf16, all of it on the GPU", SD35),
+    "sd35-large-24gb": _drawn_by(LARGE, "the same; denoiser and T5 take turns on the GPU", SD35, **TURNS),
+    "sd35-large-12gb": _drawn_by(
+        LARGE, "the same with denoiser and T5 in 4 bits, which take turns on the GPU", SD35, precision="nf4", **TURNS
     ),
-    "sd35-large-24gb": Preset(
-        "the same; denoiser and T5 take turns on the GPU",
-        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, **TURNS}},
+    "sd35-large-turbo": _drawn_by(TURBO, "the distilled variant: 4 steps, no guidance", {"steps": 4, "guidance": 0.0}),
+    "sd35-medium": _drawn_by(
+        MEDIUM, "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU", {**SD35, "steps": 40}
     ),
-    "sd35-large-12gb": Preset(
-        "the same with denoiser and T5 in 4 bits, which take turns on the GPU",
-        {"run": SD35, "chat": CHAT, "diffusion": {"model": LARGE, "precision": "nf4", **TURNS}},
-    ),
-    "sd35-large-turbo": Preset(
-        "the distilled variant: 4 steps, no guidance",
-        {"run": {"steps": 4, "guidance": 0.0}, "chat": CHAT, "diffusion": {"model": TURBO}},
-    ),
-    "sd35-medium": Preset(
-        "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU",
-        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM}},
-    ),
-    "sd35-medium-12gb": Preset(
+    "sd35-medium-12gb": _drawn_by(
+        MEDIUM,
         "the same with T5 in 4 bits, which takes turns with the denoiser on the GPU",
-        {"run": {**SD35, "steps": 40}, "chat": CHAT, "diffusion": {"model": MEDIUM, "precision": "nf4-t5", **TURNS}},
+        SD35_MEDIUM,
+        precision="nf4-t5",
+        **TURNS,
     ),
-    "paper": Preset(
+    "paper": _drawn_by(
+        LARGE,
         "the published settings: the denoiser in 4 bits, two fixed seeds, four refinements, the best of all",
-        {
-            "run": {"policy": "paper", **SD35},
-            "chat": CHAT,
-            "diffusion": {
-                "model": LARGE,
-                "precision": "nf4-denoiser",
-                **TURNS,
-                "max_tokens": 512,
-                "swap_pooled": False,
-            },
-        },
+        {"policy": "paper", **SD35},
+        precision="nf4-denoiser",
+        max_tokens=512,
+        swap_pooled=False,
+        **TURNS,
     ),
-    "diffusers": Preset(
-        "any other text-to-image model of diffusers, named by --diffusion",
-        {"chat": CHAT},
-    ),
-    "images-endpoint": Preset(
+    "diffusers": Preset("any other text-to-image model of diffusers, named by --diffusion", {"chat": CHAT}),
+    "images-endpoint": _drawn_by(
+        "gpt-image-1",
         "an OpenAI-compatible images endpoint draws; it can start again but not refine",
-        {
-            "run": {"policy": "best_of_n"},
-            "chat": CHAT,
-            "diffusion": {"model": "gpt-image-1", "kind": "endpoint"},
-        },
+        {"policy": "best_of_n"},
+        kind="endpoint",
     ),
     "dall-e-3": Preset(
         "the same with DALL-E 3 of OpenAI, as published",
@@ -155,9 +141,7 @@ def preset_named(name: str) -> Preset:
     """The preset of that name, or ``PRESET+BASELINE``; ``SettingsError`` if there is none."""
     bare, plus, method = name.partition("+")
     if bare not in PRESETS:
-        near = get_close_matches(bare, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"no preset {bare!r}: {hint}known are {', '.join(PRESETS)}")
+        raise no_such("preset", bare, PRESETS)
     preset = PRESETS[bare]
     if not plus:
         return preset
@@ -178,12 +162,9 @@ def baseline_named(name: str) -> Baseline:
 
         metric, n = best["metric"], int(best["n"] or 2)
         if metric not in METRICS:
-            raise SettingsError(f"no metric {metric!r} to choose by; known are {', '.join(METRICS)}")
+            raise no_such("metric", metric, METRICS)
         summary = f"the best of {'two' if n == 2 else n} seeds by {metric}"
         return Baseline(summary, "metric", _drawings(n), asks=metric in ASKING, metric=metric)
     if name not in BASELINES:
-        near = get_close_matches(name, BASELINES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        known = f"{', '.join(BASELINES)}, best-by-METRIC and best-of-N-by-METRIC"
-        raise SettingsError(f"no baseline {name!r}: {hint}known are {known}")
+        raise no_such("baseline", name, [*BASELINES, "best-by-METRIC", "best-of-N-by-METRIC"])
     return BASELINES[name]
