@@ -58,7 +58,7 @@ class Tracer:
         elif data["id"] in self._started and not data["interrupts"]:
             yield from self._end(data["id"], data["result"] or {}, data["error"])
 
-    def missing(self, state: RunState) -> Iterator[Event]:
+    def missing(self, state: RunState | Mapping[str, Any]) -> Iterator[Event]:
         """What the state holds and the trace does not, such as the end of a trace that a kill has cut off."""
         return self._new(state, None)
 

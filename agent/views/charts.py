@@ -1,9 +1,8 @@
 """Where things stand on a run's page: the images in the tree of descent, and the seconds on the timeline."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
 from ...state import ImageRecord
 from ..records.events import Event, NodeFinished, NodeStarted, RunStarted, processes
@@ -15,8 +14,7 @@ COLUMN, LANE, TOP = 158, 166, 32
 """Pixels from one round to the next, from one lane to the next, and above the first lane for the rounds' names."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A cell of the tree."""
 
     column: int
@@ -33,8 +31,7 @@ class Place:
         return TOP + self.lane * LANE
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """The family tree: a column for each round, a lane for each line of descent."""
 
     places: dict[str, Place]
@@ -87,8 +84,7 @@ KINDS: dict[str, Kind] = {"generate": "denoiser", "refine": "denoiser", "critiqu
 """By node; other nodes wait. The one without a name is the loading of models."""
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One piece of work on the common axis."""
 
     work: str
@@ -104,8 +100,7 @@ class Bar:
     """Its seconds, and how many of them it waited for other images."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A share of all seconds."""
 
     kind: Kind
@@ -113,23 +108,21 @@ class Part:
     words: str
 
 
-@dataclass(frozen=True)
-class Timeline:
+class Timeline(NamedTuple):
     """The whole run on one axis, without the time in which no process worked on it."""
 
     total: str
-    bars: tuple[Bar, ...]
-    parts: tuple[Part, ...]
+    bars: list[Bar]
+    parts: list[Part]
 
 
-@dataclass(frozen=True)
-class _Span:
-    node: str
-    """Empty for the loading of models."""
-    image: str | None
+class _Span(NamedTuple):
     start: float
     """Seconds of work after the run began."""
     end: float
+    node: str
+    """Empty for the loading of models."""
+    image: str | None
 
     @property
     def kind(self) -> Kind:
@@ -151,11 +144,14 @@ def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> Timeline
         "loading": sum(s.end - s.start for s in spans if s.kind == "loading"),
     }
     seconds["waiting"] = max(0.0, total - sum(seconds.values()))
-    return Timeline(
-        total=duration(total),
-        bars=tuple(_bar(s, made.get(s.image or ""), total) for s in spans),
-        parts=tuple(Part(kind, 100 * s / total, duration(s)) for kind, s in seconds.items()),
-    )
+    bars: list[Bar] = []
+    for span in spans:
+        length, image = span.end - span.start, made.get(span.image or "")
+        waited = "" if image is None or image.waited < 0.01 else f", of which {duration(image.waited)} waiting"
+        work = WORK.get(span.node, span.node) or "loading models"
+        left, width = 100 * span.start / total, 100 * length / total
+        bars.append(Bar(work, span.image, span.kind, left, width, duration(length) + waited))
+    return Timeline(duration(total), bars, [Part(kind, 100 * s / total, duration(s)) for kind, s in seconds.items()])
 
 
 def _spans(events: Sequence[Event]) -> Iterable[_Span]:
@@ -163,27 +159,17 @@ def _spans(events: Sequence[Event]) -> Iterable[_Span]:
     worked = 0.0
     for process in processes(events):
         began = process[0].time - timedelta(seconds=worked)  # as if no time had passed since the process before
-        worked = (process[-1].time - began).total_seconds()
+
+        def at(time: datetime, began: datetime = began) -> float:
+            return (time - began).total_seconds()
+
+        worked = at(process[-1].time)
         ends = {e.task: e.time for e in process if isinstance(e, NodeFinished)}
         begun = [e for e in process if isinstance(e, NodeStarted)]
         if begun:
-            yield _Span("", None, (process[0].time - began).total_seconds(), (begun[0].time - began).total_seconds())
+            yield _Span(at(process[0].time), at(begun[0].time), "", None)
         for e in begun:
-            end = ends.get(e.task, process[-1].time)
-            yield _Span(e.node or "node", e.image, (e.time - began).total_seconds(), (end - began).total_seconds())
-
-
-def _bar(span: _Span, image: ImageRecord | None, total: float) -> Bar:
-    seconds = span.end - span.start
-    waited = "" if image is None or image.waited < 0.01 else f", of which {duration(image.waited)} waiting"
-    return Bar(
-        work=WORK.get(span.node, span.node) or "loading models",
-        image=span.image,
-        kind=span.kind,
-        left=100 * span.start / total,
-        width=100 * seconds / total,
-        words=duration(seconds) + waited,
-    )
+            yield _Span(at(e.time), at(ends.get(e.task, process[-1].time)), e.node or "node", e.image)
 
 
 def _covered(spans: Iterable[_Span]) -> float:

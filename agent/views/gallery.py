@@ -9,12 +9,17 @@ from urllib.parse import quote
 
 from ...tools.files import Store
 from ..records.events import TraceError
-from ..records.reader import EVENTS, RecordedRun, read_run
+from ..records.reader import EVENTS, REPORT, RecordedRun, read_run
 from .pages import SMALL, THUMBNAIL, filled, shrunk
 from .words import duration
 
 PICTURES = "thumbnails"
 """The folder beside the page."""
+UNREADABLE: dict[str, Any] = {
+    **{"state": "unreadable", "policy": "", "stop": "", "time": "", "share": -1.0, "thumbnail": None},
+    **dict.fromkeys(("passed", "checks", "images", "rounds", "evaluations", "seconds", "money"), 0),
+}
+"""The row of a run that cannot be read, but for its folder and the reason."""
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -36,7 +41,7 @@ def write_collection(folder: Path, out: Path | None = None) -> Path:
     found = runs_in(folder)
     if not found:
         raise TraceError(f"there is no run in {folder}: name a run folder, or one that holds run folders")
-    page = out or folder / "report.html"
+    page = out or folder / REPORT
     beside = Store(page.parent)
     try:
         rows = [_row(run, beside) for run in found]
@@ -56,31 +61,23 @@ def write_collection(folder: Path, out: Path | None = None) -> Path:
 def _row(folder: Path, beside: Store) -> dict[str, Any]:
     """What the template shows of one run; ``share`` is what it sorts by, -1 where nothing was looked at."""
     place = relpath(folder, beside.root)
-    row: dict[str, Any] = {
-        "folder": place,
-        "link": quote(place),
-        "state": "unreadable",
-        "share": -1.0,
-        "thumbnail": None,
-    }
-    row |= dict.fromkeys(("policy", "stop", "time"), "")
-    row |= dict.fromkeys(("passed", "checks", "images", "rounds", "evaluations", "seconds", "money"), 0)
     try:
         run = read_run(folder)
     except TraceError as error:
-        return row | {"prompt": str(error)}
-    look = run.critiques.get(run.best.id) if run.best else None
-    if look is not None:
-        row |= {"passed": look.passed, "checks": len(look.verdicts)}
-        row |= {"share": look.score} if look.verdicts else {}
+        return UNREADABLE | {"folder": place, "link": quote(place), "prompt": str(error)}
+    look = run.best_critique
     passes = look is not None and look.all_pass
-    return row | {
-        "link": quote(f"{place}/report.html" if (folder / "report.html").exists() else f"{place}/"),
+    return {
+        "folder": place,
+        "link": quote(f"{place}/{REPORT}" if (folder / REPORT).exists() else f"{place}/"),
         "prompt": run.prompt,
         "state": run.status if run.status != "finished" else "all pass" if passes else "some fail",
         # ``Adaptive`` of ``Adaptive(images=2)``.
         "policy": re.split(r"[(<\s]", run.started.policy.strip(), maxsplit=1)[0] or run.started.policy[:40],
         "stop": run.stop or (run.error.error if run.error else ""),
+        "passed": look.passed if look else 0,
+        "checks": len(look.verdicts) if look else 0,
+        "share": look.score if look and look.verdicts else -1.0,
         "images": len(run.images),
         "rounds": max((i.round for i in run.images.values()), default=0),
         "evaluations": run.spend.evaluations,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
@@ -27,7 +26,7 @@ from ..records.events import (
     RunFinished,
     RunStarted,
 )
-from .words import WORK, advised, compared, dollars, duration
+from .words import WORK, advised, compared, duration, extras
 
 if TYPE_CHECKING:
     from ..records.reader import Run
@@ -60,7 +59,7 @@ class Live:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     @contextmanager
@@ -73,24 +72,18 @@ class Live:
             self._progress.start()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Denoising):
-            self._step(event.image or "", event)
-            return
-        if isinstance(event, ImageMade):
+        image = event.image or ""
+        if isinstance(event, Denoising) and image not in self._made:  # its last steps may be reported after the image
+            if image not in self._bars:
+                self._bars[image] = self._progress.add_task(f"denoising {image}", total=event.steps)
+            self._progress.update(self._bars[image], completed=event.done)
+        elif isinstance(event, ImageMade):
             self._made.add(event.record.id)
             if event.record.id in self._bars:
                 self._progress.remove_task(self._bars.pop(event.record.id))
                 self._progress.refresh()
-        line = sentence(event)
-        if line is not None:
+        if line := sentence(event):
             self.console.print(Text(line), soft_wrap=True)
-
-    def _step(self, image: str, event: Denoising) -> None:
-        if image in self._made:  # its last steps may be reported after the image
-            return
-        if image not in self._bars:
-            self._bars[image] = self._progress.add_task(f"denoising {image}", total=event.steps)
-        self._progress.update(self._bars[image], completed=event.done)
 
 
 def sentence(event: Event) -> str | None:
@@ -151,7 +144,7 @@ class BatchLive:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._draws:
             self._live.stop()
 
@@ -201,10 +194,11 @@ class BatchLive:
     @property
     def way_on(self) -> str | None:
         """How to go on after a stop; None where nothing is there to go on from."""
-        if self._progress is None or not self._progress.tally.rows:
+        progress = self._progress
+        if progress is None or not progress.tally.rows:
             return None
-        rows, folder = self._progress.tally.rows, self._progress.folder
-        return f"{rows} of {self._progress.prompts} prompts have a row; the same command with --out {folder} goes on"
+        rows = f"{progress.tally.rows} of {progress.prompts} prompts have a row"
+        return f"{rows}; the same command with --out {progress.folder} goes on"
 
     def _print(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
@@ -247,10 +241,11 @@ def row_in_words(row: "Row") -> str:
 
 def tally_in_words(tally: "Tally") -> str:
     """All rows of a batch in one line."""
-    cost = tally.spend
-    spent = f"{cost.images} images, {cost.evaluations} evaluations"
-    spent += f", {cost.tokens} tokens" * bool(cost.tokens) + f", ${dollars(cost.money)}" * bool(cost.money)
-    return f"{tally.rows} prompts: {tally.done} done, {tally.failed} failed; all correct {_share(tally)}; {spent}"
+    spent = [f"{tally.spend.images} images", f"{tally.spend.evaluations} evaluations", *extras(tally.spend)]
+    return (
+        f"{tally.rows} prompts: {tally.done} done, {tally.failed} failed; all correct {_share(tally)};"
+        f" {', '.join(spent)}"
+    )
 
 
 def _share(tally: "Tally") -> str:

@@ -1,30 +1,19 @@
 """One run as one HTML page that needs nothing else: pictures, checks, decisions, cost."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...state import Budget, Change, Critique, Decision, ImageRecord, RunResult, spend_of
+from ...state import Budget, Change, Critique, ImageRecord, RunResult, spend_of
 from ...tools.files import Store, write_whole
 from ..policies.rules import RULES
-from ..records.events import (
-    Advised,
-    Compared,
-    Critiqued,
-    Decided,
-    Event,
-    ImageMade,
-    PromptDecomposed,
-    RunFinished,
-    RunStarted,
-    TraceError,
-)
-from ..records.reader import RecordedRun, is_run, read_run
-from .charts import TILE, Place, lay_out, timeline
+from ..records.events import RunFinished, RunStarted, TraceError
+from ..records.reader import REPORT, RecordedRun, is_run, read_run
+from ..records.trace import Tracer
+from .charts import TILE, lay_out, timeline
 from .pages import Picture, filled, picture
 from .words import (
-    Mark,
+    FOLDED,
     Piece,
     counted,
     differences,
@@ -40,39 +29,6 @@ from .words import (
     used_up,
     verdict,
 )
-
-FOLDED = 12
-"""Images; on the page of a run with more, each card but the best one's is folded to one line."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """One image with everything that is known of it."""
-
-    image: ImageRecord
-    anchor: str
-    """The id of its card on the page."""
-    picture: Picture
-    before: Picture | None
-    """The parent's."""
-    place: Place
-    """In the tree of descent."""
-    best: bool
-    origin: str
-    """How it was made, in words."""
-    children: tuple[str, ...]
-    """Ids."""
-    prompt: tuple[Piece, ...]
-    """Beside the parent's."""
-    marks: tuple[Mark, ...]
-    critique: Critique
-    looked: bool
-    """Whether the critic saw it; if not, the critique is empty."""
-    change: Change | None
-    """Against the parent; None for a first drawing."""
-    decision: Decision | None
-    """None where it waits for one."""
-    time: str
 
 
 def write_report(folder: Path, result: RunResult | None = None, out: Path | None = None) -> Path:
@@ -96,7 +52,7 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
     try:
         html = filled("report", page=_page(run, store)).encode()
         if out is None:
-            return store.path(store.write("report.html", html))
+            return store.path(store.write(REPORT, html))
         write_whole(out, html)
     except (OSError, ValueError) as error:
         raise TraceError(f"the report of {folder} cannot be written: {error}") from error
@@ -104,19 +60,18 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
 
 
 def _recorded(folder: Path, result: RunResult) -> RecordedRun:
-    """The run of a result that left no trace."""
-    run, budget = result.run, Budget(rounds=sys.maxsize, images=sys.maxsize)  # its own is not known
-    events: list[Event] = [
-        RunStarted(run=run, prompt=result.prompt, seed=0, policy="", budget=budget),
-        PromptDecomposed(run=run, concepts=result.concepts),
-        *(ImageMade(run=run, record=image) for image in result.images),
-        *(Critiqued(run=run, critique=critique) for critique in result.critiques),
-        *(Decided(run=run, decision=decision) for decision in result.decisions),
-        *(Advised(run=run, advice=advice) for advice in result.advice),
-        *(Compared(run=run, comparison=pair) for pair in result.comparisons),
-        _end(result),
-    ]
-    return RecordedRun(folder, tuple(events), result)
+    """The run of a result that has no trace."""
+    budget = Budget(rounds=sys.maxsize, images=sys.maxsize)  # its own is not known
+    started = RunStarted(run=result.run, prompt=result.prompt, seed=0, policy="", budget=budget)
+    state: dict[str, Any] = {
+        "concepts": result.concepts,
+        "images": {image.id: image for image in result.images},
+        "critiques": {critique.image: critique for critique in result.critiques},
+        "decisions": {decision.image: decision for decision in result.decisions},
+        "advice": {str(advice.round): advice for advice in result.advice},
+        "comparisons": {f"{pair.first} {pair.second}": pair for pair in result.comparisons},
+    }
+    return RecordedRun(folder, (started, *Tracer(result.run).missing(state), _end(result)), result)
 
 
 def _end(result: RunResult) -> RunFinished:
@@ -130,9 +85,10 @@ def _page(run: RecordedRun, store: Store) -> dict[str, Any]:
     tree = lay_out(images)
     anchors = {image.id: f"image-{number}" for number, image in enumerate(images, 1)}
     pictures = {image.id: picture(image, store) for image in images}
-    cards = [_card(run, image, anchors[image.id], tree.places[image.id], pictures) for image in images]
-    look = run.critiques.get(run.best.id) if run.best else None
-    trouble = unfinished(run)
+    cards = [_card(run, image, pictures) for image in images]
+    for card in cards:
+        card |= {"anchor": anchors[card["image"].id], "place": tree.places[card["image"].id]}
+    look, trouble = run.best_critique, unfinished(run)
     if trouble:
         trouble = f"This run {trouble if run.error else f'is {trouble}. The page shows it as far as its trace goes.'}"
     return {
@@ -141,7 +97,7 @@ def _page(run: RecordedRun, store: Store) -> dict[str, Any]:
         "reason": _reason(run),
         "trouble": trouble,
         "used_up": used_up(run),
-        "shown": next((c for c in cards if c.best), cards[0]),
+        "shown": next((c for c in cards if c["best"]), cards[0]),
         "entities": [phrase(e) for e in run.concepts.entities],
         "relations": relations(run.concepts),
         "forked": forked(run.parent) if run.parent else "",
@@ -149,7 +105,7 @@ def _page(run: RecordedRun, store: Store) -> dict[str, Any]:
         "shares": shares(run.spend_by_model, images),
         "rules": RULES,
         "cards": cards,
-        "rounds": [_round(run, number, [c for c in cards if c.image.round == number]) for number, _ in tree.columns],
+        "rounds": [_round(run, number, [c for c in cards if c["image"].round == number]) for number, _ in tree.columns],
         "folded": len(cards) > FOLDED,
         "tree": tree,
         "tile": TILE,
@@ -165,38 +121,37 @@ def _reason(run: RecordedRun) -> str:
     return (best or stops)[-1].reason if stops else ""
 
 
-def _card(run: RecordedRun, image: ImageRecord, anchor: str, place: Place, pictures: dict[str, Picture]) -> Card:
+def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) -> dict[str, Any]:
+    """One image with everything that is known of it; ``before`` is its parent's picture."""
     assert run.concepts is not None
     parent = run.images.get(image.parent or "")
     critique, changed = run.critiques.get(image.id), run.change(image.id)
-    return Card(
-        image=image,
-        anchor=anchor,
-        picture=pictures[image.id],
-        before=pictures[parent.id] if parent else None,
-        place=place,
-        best=run.best is not None and image.id == run.best.id,
-        origin=origin(image),
-        children=tuple(i.id for i in run.images.values() if i.parent == image.id),
-        prompt=differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
-        marks=marks(run.concepts, critique, changed),
-        critique=critique or Critique(image=image.id, verdicts=()),
-        looked=critique is not None,
-        change=changed,
-        decision=run.decisions.get(image.id),
-        time=duration(image.seconds),
-    )
+    return {
+        "image": image,
+        "picture": pictures[image.id],
+        "before": pictures[parent.id] if parent else None,
+        "best": run.is_best(image),
+        "origin": origin(image),
+        "children": [i.id for i in run.images.values() if i.parent == image.id],
+        "prompt": differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
+        "marks": marks(run.concepts, critique, changed),
+        "critique": critique or Critique(image=image.id, verdicts=()),
+        "looked": critique is not None,
+        "change": changed,
+        "decision": run.decisions.get(image.id),
+        "time": duration(image.seconds),
+    }
 
 
-def _round(run: RecordedRun, number: int, cards: list[Card]) -> dict[str, Any]:
+def _round(run: RecordedRun, number: int, cards: list[dict[str, Any]]) -> dict[str, Any]:
     """The images that were drawn and judged together: what that changed, what it cost, what a model advised."""
     words = [counted(len(cards), "image")]
-    changes = [c.change for c in cards if c.change]
+    changes: list[Change] = [c["change"] for c in cards if c["change"]]
     if changes:
         words.append(f"{counted(sum(len(c.fixed) for c in changes), 'check')} fixed")
         words.append(f"{sum(len(c.broken) for c in changes)} broken")
         words.append(f"{sum(len(c.unchanged) for c in changes)} unchanged")
-    spend = spend_of(None, {c.image.id: c.image for c in cards}, {c.image.id: c.critique for c in cards})
+    spend = spend_of(None, {c["image"].id: c["image"] for c in cards}, {c["image"].id: c["critique"] for c in cards})
     words += [counted(spend.evaluations, "evaluation"), duration(spend.seconds)]
     return {
         "number": number,

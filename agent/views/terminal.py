@@ -16,6 +16,7 @@ from ...tools.text import plain
 from ..records.reader import RecordedRun
 from .pages import decoded
 from .words import (
+    FOLDED,
     advised,
     compared,
     cost,
@@ -30,9 +31,6 @@ from .words import (
     unfinished,
     used_up,
 )
-
-FOLDED = 12
-"""Images; of a run with more, those that the best one does not descend from have one line each."""
 
 GOOD, BAD, SOFT, DOUBT = "green", "red", "bright_black", "yellow"
 EDITS = {"added": GOOD, "removed": f"{BAD} strike", "same": "default"}
@@ -61,9 +59,7 @@ def story(run: RecordedRun) -> Group:
         parts.append(Text("judge    a person; the policy only proposed", style=SOFT))
     if run.concepts is not None:
         parts.append(Text("asked    " + ", ".join(phrase(e) for e in run.concepts.entities), style=SOFT))
-        parts += [
-            Text(f"         {r.subjects} {r.relation} {r.object}".rstrip(), style=SOFT) for r in relations(run.concepts)
-        ]
+        parts += [Text(f"         {' '.join(words)}".rstrip(), style=SOFT) for *words, _ in relations(run.concepts)]
     parts += [Text(), _lineage(run), Text()]
     parts += [Text(f"advice   after round {a.round}: {advised(a)}", style=SOFT) for a in run.advice]
     parts += [Text(f"compared {compared(pair)}", style=SOFT) for pair in run.comparisons]

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Literal
+from itertools import takewhile
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...state import (
     Advice,
@@ -17,7 +17,6 @@ from ...state import (
     ImageRecord,
     ModelSpend,
     Spend,
-    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -34,18 +33,20 @@ WORK = {
 }
 """What each node of the graph does."""
 
-Edit = Literal["same", "added", "removed"]
+FOLDED = 12
+"""Images; a view of a run with more shows those in full that matter most, and each other one in a line."""
 
 COMPARED = 200
 """Words of each prompt, at most, that are compared one by one: the comparison is quadratic and more."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A stretch of a prompt, beside the prompt it came from."""
 
-    edit: Edit
+    edit: Literal["same", "added", "removed"]
+    """same: in both prompts; added: in the new one alone; removed: in the old one alone."""
     text: str
+    """Its words, each with the space after it."""
 
 
 def differences(before: str, after: str) -> tuple[Piece, ...]:
@@ -53,7 +54,8 @@ def differences(before: str, after: str) -> tuple[Piece, ...]:
 
     What long prompts have in common at their beginning and end is found; the rest of them counts as exchanged.
     """
-    old, new = _words(before), _words(after)
+    # Words and marks, each with the space after it, which is shown but not compared.
+    old, new = ([*re.findall(r"(^\s+|\w+|[^\w\s]+)(\s*)", text)] for text in (before, after))
     a, b = [word for word, _ in old], [word for word, _ in new]
     head = _common(a, b)
     tail = _common(a[head:][::-1], b[head:][::-1])
@@ -73,14 +75,9 @@ def differences(before: str, after: str) -> tuple[Piece, ...]:
     return tuple(piece for piece in pieces if piece.text)
 
 
-def _words(text: str) -> list[tuple[str, str]]:
-    """Words and marks, each with the space after it, which is shown but not compared."""
-    return re.findall(r"(^\s+|\w+|[^\w\s]+)(\s*)", text)
-
-
 def _common(a: list[str], b: list[str]) -> int:
     """How many words two lists have in common at their beginning."""
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _joined(words: list[tuple[str, str]]) -> str:
@@ -109,6 +106,11 @@ def dollars(money: float) -> str:
     return f"{money:.2f}" if money >= 0.01 else f"{money:.2g}"
 
 
+def extras(spend: Spend) -> list[str]:
+    """Tokens and money, only where there were any."""
+    return [counted(spend.tokens, "token")] * bool(spend.tokens) + [f"${dollars(spend.money)}"] * bool(spend.money)
+
+
 def spend_rows(spend: Spend) -> tuple[tuple[str, str], ...]:
     """Label and amount of each cost; tokens and money only where there were any."""
     rows = [
@@ -130,22 +132,19 @@ def cost(spend: Spend, seconds: float) -> str:
         counted(spend.critic_calls, "critic call"),
         f"{duration(spend.seconds)} of model time in {duration(seconds)}",
     ]
-    words += [counted(spend.tokens, "token")] * bool(spend.tokens) + [f"${dollars(spend.money)}"] * bool(spend.money)
-    return ", ".join(words)
+    return ", ".join(words + extras(spend))
 
 
 def shares(models: Mapping[str, ModelSpend], images: Iterable[ImageRecord]) -> tuple[tuple[str, str], ...]:
     """Each model and what it cost in one line; tokens, money and answers from the cache only where there were any."""
     draw = {image.model for image in images}
-    return tuple((model, _share(own, "image" if model in draw else "call")) for model, own in models.items())
-
-
-def _share(own: ModelSpend, noun: str) -> str:
-    words = [counted(own.calls, noun)]
-    words += [counted(own.tokens, "token")] * bool(own.tokens) + [duration(own.seconds)]
-    words += [f"{counted(own.cached, 'answer')} from the cache"] * bool(own.cached)
-    words += [f"${dollars(own.money)}"] * bool(own.money)
-    return ", ".join(words)
+    lines: list[tuple[str, str]] = []
+    for model, own in models.items():
+        tokens, money = [counted(own.tokens, "token")] * bool(own.tokens), [f"${dollars(own.money)}"] * bool(own.money)
+        cached = [f"{counted(own.cached, 'answer')} from the cache"] * bool(own.cached)
+        calls = counted(own.calls, "image" if model in draw else "call")
+        lines.append((model, ", ".join([calls, *tokens, duration(own.seconds), *cached, *money])))
+    return tuple(lines)
 
 
 def phrase(entity: Entity) -> str:
@@ -154,29 +153,14 @@ def phrase(entity: Entity) -> str:
     return words if entity.count == 1 else f"{entity.count} \N{MULTIPLICATION SIGN} {words}"
 
 
-@dataclass(frozen=True)
-class Relation:
-    """An interaction in words: who, does what, with whom."""
-
-    kind: str
-    subjects: str
-    relation: str
-    object: str
-    """Empty where the subjects relate to each other alone."""
-
-
-def relations(concepts: ConceptGraph) -> tuple[Relation, ...]:
-    """Every interaction, its entities named in full."""
-    named = {e.id: phrase(e) for e in concepts.entities}
-    return tuple(
-        Relation(
-            kind=i.kind.replace("_", " "),
-            subjects=" and ".join(named[s] for s in i.subjects),
-            relation=i.relation,
-            object=named[i.object] if i.object else "",
-        )
+def relations(concepts: ConceptGraph) -> list[tuple[str, str, str, str]]:
+    """Subjects, relation, object and kind of every interaction, its entities named in full; no object where the
+    subjects relate to each other alone."""
+    named = {e.id: phrase(e) for e in concepts.entities} | {None: ""}
+    return [
+        (" and ".join(named[s] for s in i.subjects), i.relation, named[i.object], i.kind.replace("_", " "))
         for i in concepts.interactions
-    )
+    ]
 
 
 def origin(image: ImageRecord, refined: str = "refined") -> str:
@@ -231,7 +215,7 @@ def used_up(run: "RecordedRun") -> str:
 
     Empty where it reached none, or where its best image passes every check.
     """
-    look, budget = run.critiques.get(run.best.id) if run.best else None, run.started.budget
+    look, budget = run.best_critique, run.started.budget
     if run.stop is None or look is None or look.all_pass:
         return ""
     rounds, images = max(i.round for i in run.images.values()), len(run.images)
@@ -246,8 +230,7 @@ CheckState = Literal["pass", "fail", "unknown", "settled", "missing"]
 SYMBOLS: dict[CheckState, str] = {"pass": "✓", "fail": "✕", "unknown": "?", "settled": "↳", "missing": "·"}
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """One check on one image."""
 
     check: Check
@@ -267,18 +250,20 @@ def marks(concepts: ConceptGraph, critique: Critique | None, changed: Change | N
     """Every check of the checklist on one image; ``changed`` is against its parent."""
     verdicts = {v.check: v for v in critique.verdicts} if critique else {}
     questions = {c.id: c.question for c in concepts.checks}
-    return tuple(_mark(check, verdicts.get(check.id), questions, changed) for check in concepts.checks)
-
-
-def _mark(check: Check, said: Verdict | None, questions: dict[str, str], changed: Change | None) -> Mark:
     fixed, broken = (changed.fixed, changed.broken) if changed else ((), ())
-    became = "fixed" if check.id in fixed else "broken" if check.id in broken else ""
-    if said is None:
-        state, note = "missing", "The critic gave no answer."
-    elif said.settled_by is not None:
-        state, note = "settled", f"Not asked: settled by “{questions.get(said.settled_by, said.settled_by)}”"
-    else:
-        state, note = said.answer, " · ".join(filter(None, (said.reason, said.evidence)))
-    spoken = {"settled": "not asked", "missing": "not answered"}.get(state, state)
-    percent = None if said is None or said.probability is None else round(100 * said.probability)
-    return Mark(check, state, SYMBOLS[state], ", ".join(filter(None, (spoken, became))), became, percent, note)
+    found: list[Mark] = []
+    for check in concepts.checks:
+        verdict = verdicts.get(check.id)
+        if verdict is None:
+            state, spoken, note = "missing", "not answered", "The critic gave no answer."
+        elif verdict.settled_by is not None:
+            parent = questions.get(verdict.settled_by, verdict.settled_by)
+            state, spoken, note = "settled", "not asked", f"Not asked: settled by “{parent}”"
+        else:
+            state = spoken = verdict.answer
+            note = " · ".join(filter(None, (verdict.reason, verdict.evidence)))
+        became = "fixed" if check.id in fixed else "broken" if check.id in broken else ""
+        percent = None if verdict is None or verdict.probability is None else round(100 * verdict.probability)
+        words = ", ".join(filter(None, (spoken, became)))
+        found.append(Mark(check, state, SYMBOLS[state], words, became, percent, note))
+    return tuple(found)
