@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # not needed to print the help of the command line
