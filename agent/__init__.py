@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .batch.batch import Batch as Batch
     from .batch.batch import arun_batch as arun_batch
     from .batch.batch import run_batch as run_batch
+    from .batch.cluster import Cluster as Cluster
     from .graph.checkpoints import serializer as serializer
     from .graph.context import Context as Context
     from .graph.graph import build_graph as build_graph
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "batch.batch": "Batch arun_batch run_batch",
+    "batch.cluster": "Cluster",
     "graph.checkpoints": "serializer",
     "graph.context": "Context",
     "graph.graph": "build_graph recursion_limit",

@@ -295,9 +295,12 @@ class FailedElsewhere(Exception):
     """The error of a job in another process, whose own error may hold what cannot be sent."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(kind, message)  # both, so that it can be pickled
         self.kind = kind
         """Name of the class of that error."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .options import FILES, MODELS, RUN_OPTIONS, WHERE, Quiet, SettingsFile, by_
 
 if TYPE_CHECKING:
     from ..batch.batch import Batch
-    from ..cluster.wish import Cluster
+    from ..batch.cluster import Cluster
     from ..settings.loading import Loaded
 
 WHOLE = "detailscribe"
@@ -120,7 +120,7 @@ def _cluster(
         if (replicas, gpus, cpus, store) != (1, None, None, None):
             raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
         return None
-    from ..cluster.wish import Cluster
+    from ..batch.cluster import Cluster
 
     def tell(line: str) -> None:
         if not quiet:

@@ -2,8 +2,8 @@
 
 ``LocalDiffusion`` is the role; below it stand the ``engine``, which owns the model, and ``sampling``: plain functions
 that one can call by hand. ``PipelineDiffusion`` is the same role over the pipelines of other families,
-``EndpointDiffusion`` over an images endpoint, which can only draw. ``memory_needed`` and ``memory_there`` tell whether
-a model fits, ``choose_placement`` where it would go,
+``EndpointDiffusion`` over an images endpoint, which can only draw, and ``RemoteDiffusion`` over engines on a Ray
+cluster. ``memory_needed`` and ``memory_there`` tell whether a model fits, ``choose_placement`` where it would go,
 ``check_family`` whether a class of pipelines can be refined.
 """
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .local import LocalDiffusion
     from .pipelines import PipelineDiffusion, check_family
     from .placement import choose_placement
+    from .remote import RemoteDiffusion
 
 __all__ = [
     "EndpointDiffusion",
@@ -27,6 +28,7 @@ __all__ = [
     "MemoryNeed",
     "MemoryThere",
     "PipelineDiffusion",
+    "RemoteDiffusion",
     "check_family",
     "choose_placement",
     "diffusion_tools",
@@ -40,6 +42,7 @@ _LATER = {
     "EndpointSettings": ".endpoint",
     "LocalDiffusion": ".local",
     "PipelineDiffusion": ".pipelines",
+    "RemoteDiffusion": ".remote",
     "check_family": ".pipelines",
     "choose_placement": ".placement",
 }

@@ -1,0 +1,308 @@
+"""The runs of a batch on a Ray cluster; rows are written by the one process that started the batch."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ...tools.cluster import joined, shared_turns
+from ...tools.errors import DetailScribeError, ModelError, SettingsError
+from ..records.outcome import Run
+from ..records.rows import RESULTS, digest
+from ..settings.loading import Loaded
+from ..settings.models import Models
+from ..settings.settings import Settings
+from .batch import FailedElsewhere, OnRow, perform_jobs
+from .folder import read_manifest
+from .jobs import Job, Ledger
+from .prompts import display
+from .replica import Origin, Replica
+from .run_store import RunStore
+
+TRIES = 3
+"""Replicas that one prompt may crash; the last one it has to itself, so that it does not fail for another's crash."""
+RESTARTS = 3
+"""How often Ray restarts a replica that crashed before it is given up, or replaced if a run came back from it; Ray
+does not count machines that were taken away."""
+ORDERLY = 5.0
+"""Seconds in which runs in flight put their folders in order when the batch ends before they do."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster, and the replicas of a batch there: processes that each have models of their own."""
+
+    address: str = "auto"
+    """``auto`` for the cluster that runs here, or else a new one on this machine; ``local`` for a new one on this
+    machine; ``host:port``. One that is started ends with the batch."""
+    replicas: int = 1
+    """Those that the cluster has no room for now join as soon as it has."""
+    gpus_per_replica: float | None = None
+    """None: 1 if the cluster has GPUs, else 0."""
+    cpus_per_replica: float | None = None
+    """Also the threads that it computes with. None: an equal share of the cluster's, at least 1."""
+    store: str | None = None
+    """Any URL of fsspec; run folders are put there when they are finished. None: they lie beside the rows, in a folder
+    that all machines share."""
+    roles: Callable[[Settings], Models] | None = None
+    """Makes the models in each replica, in place of those that the settings name."""
+    news: Callable[[str], object] = lambda line: None
+    """Called with a line about each change of the cluster and its replicas."""
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise SettingsError(f"{self.replicas} replicas should be at least 1")
+        for name in ("gpus_per_replica", "cpus_per_replica"):
+            share: float | None = getattr(self, name)
+            if share is not None and share < 0:
+                raise SettingsError(f"{name} of {share} should be at least 0")
+
+    async def run_jobs(
+        self,
+        jobs: Iterable[Job],
+        loaded: Loaded,
+        ledger: Ledger,
+        *,
+        concurrency: int,
+        keep_runs: bool,
+        note_models: Callable[[Mapping[str, str]], None],
+        on_row: OnRow,
+    ) -> None:
+        """As ``run_jobs`` of a batch here, with ``concurrency`` runs in flight on each replica.
+
+        ``note_models`` is called with the models of each replica that is ready, and raises where they are others.
+
+        Raises:
+            DetailScribeError: the cluster cannot be joined, the store cannot be used, or no replica can work.
+        """
+        store = self._open_store(ledger.root, keep_runs)
+        limited = loaded.settings.chat.requests_per_minute is not None
+        # Of all drivers in a cluster, only one goes to a store at a time; a folder is locked by the ledger.
+        name = f"batch-{uuid4().hex if self.store is None else digest(self.store)}"
+        what = f"the store {display(self.store or '')}"
+        local = max(int(self.replicas * (self.cpus_per_replica or 1)), os.cpu_count() or 1)
+        with joined(self.address, local, self.news) as ray:
+            resources = ray.cluster_resources()
+            cpus, gpus = self.share(resources.get("CPU", 0), resources.get("GPU", 0))
+            with shared_turns(ray, name, what) if limited or store is not None else nullcontext():
+                origin = Origin(
+                    loaded=loaded,
+                    make_models=self.roles or Models,
+                    root=ledger.root.resolve(),
+                    store=self.store,
+                    threads=max(1, int(cpus)),
+                    turns=name if limited else None,
+                    working_folder=os.getcwd(),
+                    command=tuple(sys.argv),
+                )
+                beside = 2  # calls of `ready` and `stop`, which must not wait for runs
+                options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": concurrency + beside}
+                actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
+                start = partial(actor.remote, origin)
+                workers = Workers(ray, self.replicas, start, concurrency, note_models, self.news)
+                try:
+                    work = perform_jobs(
+                        jobs,
+                        workers.perform,
+                        ledger,
+                        concurrency=concurrency * self.replicas,
+                        keep_runs=keep_runs,
+                        on_row=on_row,
+                    )
+                    await _until_either_ends(work, workers.keep_up())
+                finally:
+                    workers.end()
+        if store is not None:
+            store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
+
+    def share(self, cpus: float, gpus: float) -> tuple[float, float]:
+        """The CPUs and GPUs of each replica, on a cluster with so many in all.
+
+        Raises:
+            SettingsError: the cluster has no room for one.
+        """
+        own_cpus, own_gpus = self.cpus_per_replica, self.gpus_per_replica
+        own_cpus = max(1, cpus // self.replicas) if own_cpus is None else own_cpus
+        own_gpus = float(gpus > 0) if own_gpus is None else own_gpus
+        if own_cpus > cpus or own_gpus > gpus:
+            raise SettingsError(
+                f"a replica with {own_cpus:g} CPUs and {own_gpus:g} GPUs has no room in a cluster with {cpus:g} and"
+                f" {gpus:g}: set --cpus-per-replica and --gpus-per-replica"
+            )
+        return own_cpus, own_gpus
+
+    def _open_store(self, root: Path, keep_runs: bool) -> RunStore | None:
+        """The store of finished runs, which holds this batch and no other."""
+        if self.store is None:
+            return None
+        if not keep_runs:
+            raise SettingsError("--store keeps run folders, and --no-runs keeps none: leave out one of them")
+        store, manifest = RunStore(self.store), read_manifest(root)
+        if manifest is not None:
+            store.begin(manifest)
+        return store
+
+
+@dataclass(eq=False)
+class Worker:
+    """A replica as the driver sees it."""
+
+    number: int
+    actor: Any
+    load: int = 0
+    """Runs in flight."""
+    is_up: bool = False
+    """Whether runs can go there."""
+    returned: int = 0
+    """Runs that came back from this actor."""
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it does not answer."""
+
+
+class Workers:
+    """The replicas of a batch: Ray restarts those that crash, and runs go to those that are up.
+
+    Args:
+        ray: Connected.
+        count: How many.
+        start: Starts a replica.
+        places: Runs side by side on one replica.
+        note_models: Called with the models of each replica that is ready.
+        news: Called with a line about each change.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        count: int,
+        start: Callable[[], Any],
+        places: int,
+        note_models: Callable[[Mapping[str, str]], None],
+        news: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self._ray, self._start, self._places = ray, start, places
+        self._note_models, self._news = note_models, news
+        self.workers = [Worker(number, start()) for number in range(1, count + 1)]
+        self._changed = asyncio.Condition()
+        self._first_in_line = asyncio.Lock()
+
+    async def perform(self, job: Job, folder: Path) -> Run:
+        """Run a job on a replica; where that crashes, on another one.
+
+        Raises:
+            Exception: what the run raised, in words.
+        """
+        errors = self._ray.exceptions
+        for lost in range(TRIES):
+            async with self.place(alone=lost == TRIES - 1) as worker:
+                try:
+                    result = await worker.actor.run.remote(job)
+                except errors.RayTaskError as error:
+                    worker.returned += 1
+                    raise error.cause from None
+                except errors.RayError as error:
+                    self._note_lost(worker, error)
+                    continue
+                worker.returned += 1
+                return Run(result, folder)
+        raise FailedElsewhere("ReplicaLost", f"{TRIES} replicas crashed while they ran it, the last with nothing else")
+
+    @asynccontextmanager
+    async def place(self, *, alone: bool = False) -> AsyncGenerator[Worker]:
+        """A place on the replica that has the fewest runs; ``alone``: all places of one."""
+        size = self._places if alone else 1
+
+        def free() -> list[Worker]:
+            return [worker for worker in self.workers if worker.is_up and worker.load + size <= self._places]
+
+        # One at a time, so that those who need one place do not overtake the one that waits for an empty replica.
+        async with self._first_in_line, self._changed:
+            await self._changed.wait_for(free)
+            worker = min(free(), key=lambda worker: worker.load)
+            worker.load += size
+        try:
+            yield worker
+        finally:
+            worker.load -= size
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def keep_up(self) -> None:
+        """Send runs to each replica whenever it is ready, until none can work; then raise why.
+
+        Raises:
+            DetailScribeError: no replica can work, or one has other models than the batch began with.
+        """
+        tasks = [asyncio.create_task(self._keep_up(worker)) for worker in self.workers]
+        try:
+            raise (await asyncio.gather(*tasks))[-1]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _keep_up(self, worker: Worker) -> Exception:
+        """Why the replica is given up."""
+        errors = self._ray.exceptions
+        while True:
+            try:
+                models, place = await worker.actor.ready.options(max_task_retries=-1).remote()
+            except errors.ActorDiedError as error:
+                if not worker.returned:
+                    return _no_replica(error)
+                worker.actor, worker.returned = self._start(), 0
+            except errors.RayTaskError as error:
+                return _no_replica(error.cause)
+            except errors.RayError:
+                await asyncio.sleep(0.5)
+            else:
+                self._note_models(models)
+                self._news(f"replica {worker.number} is up on {place}")
+                worker.lost.clear()
+                async with self._changed:
+                    worker.is_up = True
+                    self._changed.notify_all()
+                await worker.lost.wait()
+
+    def _note_lost(self, worker: Worker, error: Exception) -> None:
+        if worker.is_up:
+            worker.is_up = False
+            worker.lost.set()
+            self._news(f"replica {worker.number} was lost ({_first_line(error)})")
+
+    def end(self) -> None:
+        """Let runs in flight put their folders in order, then end all replicas."""
+        stops = [worker.actor.stop.remote() for worker in self.workers if worker.is_up]
+        if stops:
+            self._ray.wait(stops, num_returns=len(stops), timeout=ORDERLY)
+        for worker in self.workers:
+            self._ray.kill(worker.actor)
+
+
+async def _until_either_ends(work: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:
+    """Await both until one of them returns or raises, and cancel the other."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(other)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _no_replica(error: Exception) -> Exception:
+    """What to raise where no replica can work."""
+    if isinstance(error, DetailScribeError):
+        return error
+    return ModelError(f"no replica of the models can be started: {_first_line(error)}")
+
+
+def _first_line(error: object) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

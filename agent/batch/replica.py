@@ -1,0 +1,160 @@
+"""One replica: a process of a Ray cluster with one set of models, in which runs go side by side."""
+
+import asyncio
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from ...state import RunResult
+from ...tools.cluster import shared_limiter
+from ...tools.errors import ModelError, SettingsError
+from ...tools.language.wire import limited_by
+from ...tools.roles import ready
+from ..graph.checkpoints import CACHE
+from ..records.rows import digest
+from ..runs.folder import FolderInUse
+from ..settings.loading import Loaded
+from ..settings.models import Models
+from ..settings.settings import Settings
+from .batch import RUNS, FailedElsewhere, run_job
+from .folder import MANIFEST
+from .jobs import Job
+from .run_store import RunStore, private_folder
+
+PATIENCE = 600.0
+"""Seconds to wait for a run folder that a replica which is believed lost still works in."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a replica takes from the process that started the batch."""
+
+    loaded: Loaded
+    """The settings, with secrets."""
+    make_models: Callable[[Settings], Models]
+    root: Path
+    """Folder of the batch; absolute."""
+    store: str | None
+    """URL of the store that finished runs go to; None: run folders lie in ``root``."""
+    threads: int
+    """To compute with."""
+    turns: str | None
+    """Name of the ``Turns`` actor for calls of chat models; None where no rate is set."""
+    working_folder: str
+    """Where models and policies may be named relative to it."""
+    command: tuple[str, ...]
+    """Arguments of that process, for the manifests."""
+
+
+class Replica:
+    """The actor. Its first call loads the models, so that the caller gets the error where that fails."""
+
+    def __init__(self, origin: Origin) -> None:
+        if Path(origin.working_folder).is_dir():
+            os.chdir(origin.working_folder)
+            sys.path.append(origin.working_folder)
+        sys.argv = list(origin.command)
+        os.environ["OMP_NUM_THREADS"] = str(origin.threads)  # read once torch is imported
+        self._origin = origin
+        self._loading = asyncio.Lock()
+        self._models: Models | None = None
+        self._runs: set[asyncio.Task[RunResult]] = set()
+
+    async def ready(self) -> tuple[dict[str, str], str]:
+        """Load the models; their names by role, and the place where this process runs.
+
+        Raises:
+            DetailScribeError: they cannot be used, or the folder of the batch is not there.
+        """
+        root = self._origin.root
+        if self._origin.store is None and not (root / MANIFEST).is_file():
+            raise SettingsError(
+                f"{platform.node()} does not see the folder {root}: name one that all machines share, or --store"
+            )
+        models = await self._loaded()
+        return models.names, f"{platform.node()}, process {os.getpid()}"
+
+    async def run(self, job: Job) -> RunResult:
+        """Run a job to its end.
+
+        Raises:
+            ModelError: a model cannot be used.
+            FailedElsewhere: any other error, in words.
+        """
+        task = asyncio.create_task(self._run(job))
+        self._runs.add(task)
+        try:
+            return await task
+        except ModelError as error:
+            raise ModelError(str(error)) from None
+        except Exception as error:  # noqa: BLE001 - of any class, which the driver's process may not have
+            raise FailedElsewhere(type(error).__name__, str(error)) from None
+        finally:
+            self._runs.discard(task)
+
+    async def stop(self) -> None:
+        """Cancel the runs in flight and wait until their folders are in order."""
+        for task in self._runs:
+            task.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+        if self._origin.store is not None:
+            with suppress(OSError):  # another replica still works in it, or a run can be resumed
+                self._scratch.rmdir()
+
+    async def _run(self, job: Job) -> RunResult:
+        models = await self._loaded()
+        if self._origin.store is None:
+            return await self._run_in(self._origin.root / RUNS / job.folder, job, models)
+        store = await asyncio.to_thread(RunStore, self._origin.store)
+        folder, name = self._scratch / job.folder, f"{RUNS}/{job.folder}"
+        try:
+            stored = await asyncio.to_thread(store.fetch, name, folder)
+            result = await self._run_in(folder, job, models)
+            if stored is None or RunResult.model_validate_json(stored) != result:
+                await asyncio.to_thread(store.publish, folder, name)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)  # not of a run that was cancelled, which can be resumed
+        return result
+
+    async def _run_in(self, folder: Path, job: Job, models: Models) -> RunResult:
+        """Run a job in a folder that this process may have to wait for.
+
+        Its cache of answers and images lies there as well, so that any replica that sees the folder can resume it.
+        """
+        waiting = AsyncRetrying(
+            retry=retry_if_exception_type(FolderInUse),
+            stop=stop_after_delay(PATIENCE),
+            wait=wait_fixed(0.5),
+            reraise=True,
+        )
+        run = await waiting(run_job, job, folder, self._origin.loaded, models)
+        (folder / CACHE).unlink(missing_ok=True)
+        return run.result
+
+    @cached_property
+    def _scratch(self) -> Path:
+        """Where runs go on that are stored when they are finished; the same after a restart."""
+        return private_folder(f"detailscribe-{digest(f'{self._origin.store} {self._origin.root}')}")
+
+    async def _loaded(self) -> Models:
+        """The models, each of them loaded."""
+        origin, turns = self._origin, self._origin.turns
+        async with self._loading:
+            if self._models is None:
+                with nullcontext() if turns is None else limited_by(partial(shared_limiter, turns)):
+                    models = await asyncio.to_thread(origin.make_models, origin.loaded.settings)
+                    _ = models.language, models.vision  # which keep the limiter of the moment when they are made
+                    await models.check()
+                    await asyncio.gather(ready(models.decomposer), ready(models.diffusion), ready(models.critic))
+                self._models = models
+            return self._models

@@ -1,0 +1,148 @@
+"""A Ray cluster, whatever runs on it: how a process joins one, and one rate of calls for all of its processes.
+
+Ray is imported when a cluster is joined.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from .errors import SettingsError
+from .language.settings import ChatSettings
+
+_NAMESPACE = "detailscribe"
+"""Of named actors."""
+_OBJECTS = 256 * 2**20
+"""Bytes of the object store of a cluster that is started here; what is more goes to the disk."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default of later versions; without it each process warns
+    "RAY_worker_niceness": "0",  # by default workers give way to every other process, and here they do all the work
+}
+"""Variables of the processes that are started here, where the environment does not set them."""
+
+
+def ray_library() -> Any:
+    """The module ``ray``; ``SettingsError`` if it is not installed."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise SettingsError('Ray is not installed: pip install "detailscribe[ray]"') from error
+    return ray
+
+
+@contextmanager
+def joined(address: str, cpus: int, news: Callable[[str], object] = lambda line: None) -> Generator[Any]:
+    """Ray, connected to a cluster; one that is started here ends with the block.
+
+    Args:
+        address: ``auto`` for the cluster that runs here, or else a new one on this machine; ``local`` for a new one;
+            or ``host:port``. A connection that this process has is used, whatever the address.
+        cpus: Of a cluster that is started here, at least.
+        news: Called with a line that says which cluster it is.
+
+    Raises:
+        SettingsError: Ray is not installed, or there is no cluster at the address, or it is of another version.
+    """
+    ray = ray_library()
+    if ray.is_initialized():
+        news("using the Ray cluster that this process has joined")
+        yield ray
+        return
+    news(_connect(ray, address, cpus))
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, address: str, cpus: int) -> str:
+    """Join or start a cluster; a line that says which."""
+    common: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+    new = common | {"num_cpus": max(cpus, 1), "object_store_memory": _OBJECTS, "include_dashboard": False}
+    if address.startswith("ray://"):
+        raise SettingsError(f"{address} is the address of a proxy: start on a machine of the cluster, with --ray auto")
+    if address == "local":
+        ray.init(address="local", **new)
+        return "started a Ray cluster on this machine"
+    try:
+        found = ray.init(address=address, **common)
+    except ConnectionError as error:
+        if address != "auto":
+            raise SettingsError(f"there is no Ray cluster at {address}: `ray start --head` starts one") from error
+        ray.init(address="local", **new)
+        return "no Ray cluster runs here: started one on this machine"
+    except (RuntimeError, ValueError) as error:
+        raise SettingsError(f"cannot join the Ray cluster at {address}: {error}") from error
+    return f"joined the Ray cluster at {found.address_info['gcs_address']}"
+
+
+class Turns:
+    """The actor that spaces the calls of many processes evenly in time, for each server and model."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    async def take(self, name: str, rate: float) -> None:
+        """Return when the next call to ``name`` may be made; ``rate`` in calls a second."""
+        turn = max(time.monotonic(), self._next.get(name, 0.0))
+        self._next[name] = turn + 1 / rate
+        await asyncio.sleep(turn - time.monotonic())
+
+
+@dataclass(frozen=True)
+class SharedLimiter:
+    """Waits for turns of an actor, in place of a limiter of this process."""
+
+    turns: Any
+    """The actor."""
+    name: str
+    """Of server and model."""
+    rate: float
+    """Calls a second."""
+
+    async def aacquire(self) -> None:
+        """Return when the caller may go."""
+        await self.turns.take.remote(self.name, self.rate)
+
+
+def shared_limiter(actor: str, settings: ChatSettings) -> SharedLimiter | None:
+    """The limiter of a model on its server, with turns of the actor of a name; None where no rate is set."""
+    rate = settings.requests_per_minute
+    return None if rate is None else SharedLimiter(ray_library().get_actor(actor), settings.name, rate / 60)
+
+
+@contextmanager
+def shared_turns(ray: Any, name: str, what: str, patience: float = 20.0) -> Generator[None]:
+    """A ``Turns`` actor under a name that no other process of the cluster can have meanwhile.
+
+    Args:
+        ray: Connected.
+        name: Of the actor.
+        what: What the process with the name works on, for the message.
+        patience: Seconds to wait for the name; after a kill it takes some until it is free.
+
+    Raises:
+        SettingsError: another process has the name.
+    """
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 10_000}
+    retrying = Retrying(
+        stop=stop_after_delay(patience), wait=wait_fixed(0.5), retry=retry_if_exception_type(ValueError), reraise=True
+    )
+    try:
+        actor = retrying(lambda: ray.remote(**options, name=name)(Turns).remote())
+    except ValueError as error:
+        raise SettingsError(f"another process of this cluster works on {what}: wait for it") from error
+    try:
+        yield
+    finally:
+        ray.kill(actor)

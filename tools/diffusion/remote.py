@@ -1,0 +1,224 @@
+"""The diffusion role over engines on a Ray cluster: the graph stays in one process, and many GPUs draw."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from ...state import Attempt, ImageRecord
+from ..cluster import joined
+from ..errors import DetailScribeError, ModelError
+from ..files import Store
+from ..roles import Diffusion, Progress, model_name
+
+RETRIES = 2
+"""How often an image is drawn again whose engine crashed."""
+
+Files = dict[str, bytes]
+"""Contents by reference."""
+Step = tuple[str, int, int]
+"""Image id, steps done and steps to do."""
+
+
+class Drawn(NamedTuple):
+    """An image with its files."""
+
+    record: ImageRecord
+    files: Files
+    """All that the model wrote."""
+
+
+class EngineActor:
+    """The actor: loads a diffusion role at the first call and draws whatever is in flight side by side."""
+
+    def __init__(self, make: Callable[[], Diffusion], threads: int) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read once torch is imported
+        self._make, self._loading = make, asyncio.Lock()
+        self._diffusion: Diffusion | None = None
+
+    async def describe(self) -> tuple[str, int, Any]:
+        """Name, cost and schedule of the model, as ``RemoteDiffusion`` has them; raises as loading it does."""
+        role = await self._loaded()
+        return model_name(role), getattr(role, "evaluations_per_drawing", 0), getattr(role, "schedule", None)
+
+    async def draw(self, attempt: Attempt, source: ImageRecord | None, given: Files) -> AsyncGenerator[Step | Drawn]:
+        """Each step, then the image; ``given`` are the files of the source that the attempt can need."""
+        diffusion, loop = await self._loaded(), asyncio.get_running_loop()
+        steps: asyncio.Queue[Step] = asyncio.Queue()
+
+        def report(*step: Any) -> None:
+            loop.call_soon_threadsafe(steps.put_nowait, step)
+
+        # A new folder for each image, since models remember latents by their path.
+        with TemporaryDirectory(prefix="detailscribe-") as folder:
+            store = Store(folder)
+            await asyncio.to_thread(_write, given, store)
+            drawing = asyncio.ensure_future(diffusion.draw(attempt, store, source=source, progress=report))
+            try:
+                while not drawing.done() or not steps.empty():
+                    step = asyncio.ensure_future(steps.get())
+                    await asyncio.wait({step, drawing}, return_when=asyncio.FIRST_COMPLETED)
+                    if step.done():
+                        yield step.result()
+                    else:
+                        step.cancel()
+                record = await drawing
+                yield Drawn(record, await asyncio.to_thread(_written, store, given))
+            finally:
+                drawing.cancel()
+
+    async def _loaded(self) -> Diffusion:
+        async with self._loading:
+            if self._diffusion is None:
+                self._diffusion = await asyncio.to_thread(self._make)
+            return self._diffusion
+
+
+class RemoteDiffusion:
+    """Draws on engines of a Ray cluster, each of which owns a model; images and records end up in the caller's store.
+
+    Each image goes to the engine that has the fewest; each engine batches what it has. What a local model would
+    write is written, byte for byte where forward passes are the same. An engine that crashes is started again, and
+    its images are drawn again.
+
+    ``close`` ends the engines, and the cluster if it was started here; so does leaving a ``with`` block.
+    """
+
+    model: str
+    """Name and hash, for the records."""
+    evaluations_per_drawing: int
+    """Forward passes of the denoiser for one full drawing; 0 where the model does not know."""
+    schedule: Any
+    """That of the engines' model; None where it has none."""
+
+    def __init__(
+        self,
+        make: Callable[[], Diffusion],
+        *,
+        address: str = "auto",
+        engines: int = 1,
+        gpus: float = 0,
+        cpus: float = 1,
+        in_flight: int = 32,
+        news: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        """Start the engines and wait for the first model.
+
+        Args:
+            make: Loads the model, in each engine; importable there, or picklable.
+            address: See ``joined``.
+            engines: How many.
+            gpus: Of each.
+            cpus: Of each; also the threads that it computes with.
+            in_flight: Images on one engine, at most; others wait.
+            news: Called with a line that says where the engines are.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            SettingsError: the cluster cannot be joined.
+        """
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": in_flight}
+        options |= {"max_restarts": -1, "max_task_retries": RETRIES}
+        with ExitStack() as opened:
+            ray = self._ray = opened.enter_context(
+                joined(address, max(round(engines * cpus), os.cpu_count() or 1), news)
+            )
+            actor = ray.remote(**options)(EngineActor)
+            self._engines = [actor.remote(make, max(1, int(cpus))) for _ in range(engines)]
+            for engine in self._engines:
+                opened.callback(ray.kill, engine)
+            [first], _ = ray.wait([engine.describe.remote() for engine in self._engines], num_returns=1)
+            try:
+                self.model, self.evaluations_per_drawing, self.schedule = ray.get(first)
+            except ray.exceptions.RayError as error:
+                raise _own_error(error) from error
+            self._opened = opened.pop_all()
+        self._in_flight: Counter[Any] = Counter()
+
+    @classmethod
+    def load(
+        cls,
+        source: Path | str,
+        *,
+        address: str = "auto",
+        engines: int = 1,
+        gpus: float = 0,
+        cpus: float = 1,
+        **how: Any,
+    ) -> Self:
+        """Engines that are ``LocalDiffusion.load(source, **how)``; the other arguments are the constructor's."""
+        return cls(partial(_load, str(source), how), address=address, engines=engines, gpus=gpus, cpus=cpus)
+
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """Carry an attempt out; raises as the engines' model does, and ``ModelError`` where no engine can draw."""
+        given = {} if source is None else await asyncio.to_thread(_needed, attempt, source, store)
+        engine = min(self._engines, key=lambda engine: self._in_flight[engine])
+        self._in_flight[engine] += 1
+        answers = engine.draw.options(num_returns="streaming").remote(attempt, source, given)
+        try:
+            async for reference in answers:
+                answer: Step | Drawn = await reference
+                if isinstance(answer, Drawn):
+                    await asyncio.to_thread(_write, answer.files, store)
+                    return answer.record
+                if progress is not None:
+                    progress(*answer)
+        except self._ray.exceptions.RayError as error:
+            raise _own_error(error) from error
+        except asyncio.CancelledError:
+            self._ray.cancel(answers)
+            raise
+        finally:
+            self._in_flight[engine] -= 1
+        raise ModelError("an engine ended before its image was done: draw it again")
+
+    def close(self) -> None:
+        """End the engines; what is in flight fails."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+def _needed(attempt: Attempt, source: ImageRecord, store: Store) -> Files:
+    """The files of the source that an attempt can start from, as far as they are there."""
+    references = (source.path, source.latent, source.trajectory.get(attempt.start_step))
+    return {name: store.read(name) for name in references if name is not None and store.path(name).is_file()}
+
+
+def _written(store: Store, given: Files) -> Files:
+    """The files of a store but for those that were given."""
+    paths = [path for path in store.root.rglob("*") if path.is_file()]
+    names = {path.relative_to(store.root).as_posix(): path for path in paths}
+    return {name: path.read_bytes() for name, path in names.items() if name not in given}
+
+
+def _write(files: Files, store: Store) -> None:
+    """Write them, the picture last, so that what its record refers to is there."""
+    for name in sorted(files, key=lambda name: name.startswith("images/")):
+        store.write(name, files[name])
+
+
+def _load(source: str, how: dict[str, Any]) -> Diffusion:
+    from .local import LocalDiffusion
+
+    return LocalDiffusion.load(source, **how)
+
+
+def _own_error(error: Any) -> Exception:
+    """What the engine's model raised, where it is an error for users; else that no engine can draw, and why."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, DetailScribeError):
+        return cause
+    return ModelError(f"no engine drew it: {' '.join(str(error).split())[:300]}")
