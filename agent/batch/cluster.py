@@ -12,8 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 from ...tools.cluster import joined, shared_turns
+from ...tools.data.reader import shown
 from ...tools.errors import DetailScribeError, ModelError, SettingsError
-from ..records.outcome import Run
+from ..records.reader import Run
 from ..records.rows import RESULTS, digest
 from ..settings.loading import Loaded
 from ..settings.models import Models
@@ -21,7 +22,6 @@ from ..settings.settings import Settings
 from .batch import FailedElsewhere, OnRow, perform_jobs
 from .folder import read_manifest
 from .jobs import Job, Ledger
-from .prompts import display
 from .replica import Origin, Replica
 from .run_store import RunStore
 
@@ -85,7 +85,7 @@ class Cluster:
         limited = loaded.settings.chat.requests_per_minute is not None
         # Of all drivers in a cluster, only one goes to a store at a time; a folder is locked by the ledger.
         name = f"batch-{uuid4().hex if self.store is None else digest(self.store)}"
-        what = f"the store {display(self.store or '')}"
+        what = f"the store {shown(self.store or '')}"
         local = max(int(self.replicas * (self.cpus_per_replica or 1)), os.cpu_count() or 1)
         with joined(self.address, local, self.news) as ray:
             resources = ray.cluster_resources()

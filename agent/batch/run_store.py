@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from ...tools.data.reader import shown
 from ...tools.errors import SettingsError
 from ...tools.files import PARTIAL, Store
 from ..records.manifest import MANIFEST
@@ -18,7 +19,6 @@ from ..records.reader import EVENTS, RESULT
 from ..runs.folder import LOCK
 from .folder import MANIFEST as BATCH
 from .folder import BatchManifest, refuse_difference
-from .prompts import display
 
 T = TypeVar("T")
 ATTEMPTS = 5
@@ -35,7 +35,7 @@ class RunStore:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self.name = display(url)
+        self.name = shown(url)
         try:
             self._files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
