@@ -250,9 +250,9 @@ def test_every_setting_can_be_told_and_is_documented():
     assert {loaded.source(name) for name in names} == {"default", "preset embedded"}
 
 
-def test_the_file_in_the_readme_can_be_used(here):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    [text] = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+def test_the_file_in_the_docs_can_be_used(here):
+    page = (Path(__file__).parents[2] / "docs" / "full-size-models.md").read_text()
+    [text] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     settings = load_settings(file=write(here, text))
     assert settings.chats
     assert settings.run.budget.money == 0.5

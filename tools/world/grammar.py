@@ -26,7 +26,7 @@ _RELATIONS = {relation.word: relation for relation in RELATIONS.values()}
 _LONGEST = 40
 """Letters of an unknown word that are looked up and repeated; finding near words takes quadratic time."""
 _WHAT_WORKS = (
-    f'this works: {" | ".join(EXAMPLES)}; any other prompt needs full-size models: see "Your own models" in the README'
+    f"this works: {' | '.join(EXAMPLES)}; any other prompt needs full-size models: see docs/full-size-models.md"
 )
 
 
