@@ -12,7 +12,8 @@ from .options import SHOWS, Json, Markdown, SettingsFile, with_options
 
 if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
-    from ..evaluation import Collected, Measurement
+    from ..evaluation.collect import Collected
+    from ..evaluation.measure import Measurement
 
 MEASURES = "What is measured"
 ASKS = "What raters are asked"
@@ -79,9 +80,9 @@ def evaluate(
     from json import dumps
 
     from ...tools.data import read_prompts
-    from ..evaluation import collect, figures, summarize, write_measurements
-    from ..evaluation.collect import listed, picks_named
-    from ..evaluation.measure import require_writable
+    from ..evaluation import figures
+    from ..evaluation.collect import collect, listed, picks_named
+    from ..evaluation.measure import require_writable, write_measurements
     from ..settings.loading import load
     from ..settings.models import Models
 
@@ -102,7 +103,11 @@ def evaluate(
     measured = asyncio.run(_measured(collected, made))
     if out is not None:
         write_measurements(measured, out)
-    found, costs, missing = summarize(measured, against), figures.costs_of(collected.spent), figures.reasons(measured)
+    found, costs, missing = (
+        figures.summarize(measured, against),
+        figures.costs_of(collected.spent),
+        figures.reasons(measured),
+    )
     if json:
         data = {"figures": [f.model_dump() for f in found], "costs": [c.model_dump() for c in costs]}
         typer.echo(dumps(data | {"missing": missing}, indent=2))
@@ -118,7 +123,7 @@ def evaluate(
 async def _measured(collected: "Collected", metrics: "dict[str, BatchMetric]") -> "list[Measurement]":
     from rich.progress import Progress
 
-    from ..evaluation import measure
+    from ..evaluation.measure import measure
 
     # Standard output is the table's alone.
     with Progress(console=console(stderr=True), transient=True) as progress:
@@ -155,9 +160,8 @@ def rate(
     ] = False,
 ) -> None:
     """Write one page on which people rate the images of RUNS without knowing which method made them."""
-    from ..evaluation import collect, make_survey, write_survey
-    from ..evaluation.collect import listed, picks_named
-    from ..evaluation.survey import criteria_named
+    from ..evaluation.collect import collect, listed, picks_named
+    from ..evaluation.survey import criteria_named, make_survey, write_survey
 
     asked = criteria_named(listed(criteria))
     found = collect(runs, picks=picks_named(images))
@@ -168,8 +172,7 @@ def rate(
     if pictures is not None:
         typer.echo(f"pictures {pictures}")
     typer.echo(f"key      {key} (keep it from raters)")
-    shown = len({item.prompt for item in survey.items})
-    typer.echo(f"{len(survey.items)} pictures of {shown} prompts, {len(survey.key.methods)} methods")
+    typer.echo(f"{len(survey.shots)} pictures of {survey.prompts} prompts, {len(survey.key.methods)} methods")
     if found.skipped:
         typer.echo(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}", err=True)
 
@@ -192,8 +195,10 @@ def ratings(
     """Report what people think of methods, how far they agree, and how far metrics and the critic agree with them."""
     from json import dumps
 
-    from ..evaluation import read_answers, read_key, read_measurements, results
-    from ..evaluation.ratings import tables
+    from ..evaluation.answers import read_answers
+    from ..evaluation.measure import read_measurements
+    from ..evaluation.ratings import results, tables
+    from ..evaluation.survey import read_key
 
     known = read_key(key)
     measured = [one for path in scores or [] for one in read_measurements(path)]

@@ -1,13 +1,11 @@
-"""From the arguments of an evaluation to images: which runs, under which method, in which scenario."""
+"""The images of recorded runs that an evaluation is about, by method and scenario."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-from pydantic import BaseModel, Field
+from typing import Literal, get_args
 
 from ...state import Critique, ImageRecord, Spend
 from ...tools.errors import SettingsError
@@ -16,13 +14,12 @@ from ...tools.language.wrapping import is_whole
 from ...tools.metrics import Sample
 from ..records.events import TraceError
 from ..records.reader import EVENTS, RecordedRun, is_run, read_run
+from ..records.rows import RESULTS, Row
 
 Pick = Literal["best", "first", "last", "all"]
 """best: that of the run; first: drawn first, which is what the bare model gives; last: made last; all: every image."""
 By = Literal["folder", "policy"]
 """What a method is: folder: one argument; policy: one policy, wherever its runs lie."""
-ROWS = "results.jsonl"
-"""The rows of a batch, one a prompt."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +61,6 @@ class Collected:
     """Runs without an image; they count as missing, not as bad."""
     spent: tuple[tuple[str, Spend], ...] = ()
     """Method and spend of each run that could be read."""
-
-
-class _BatchRow(BaseModel):
-    """What a batch says of one of its runs; other fields are ignored."""
-
-    id: str
-    run: str | None = None
-    """The run folder, relative to that of the batch; None where there is none."""
-    policy: str = ""
-    """As Python writes it."""
-    tags: dict[str, Any] = Field(default_factory=dict)
-    message: str | None = None
-    """Why it failed."""
-
-    def tag(self, name: str) -> str:
-        """A tag as text; empty without one."""
-        return str(self.tags.get(name) or "")
 
 
 def listed(names: str) -> list[str]:
@@ -125,22 +105,27 @@ def collect(
         rows, fixed = _batch_rows(folder), given if by == "folder" else None
         for row in rows.values():
             if row.run is None:
-                skipped.append(Skipped(fixed or _class(row.policy), row.tag("scenario"), row.id, row.message or ""))
+                skipped.append(Skipped(fixed or _class(row.policy), _tag(row, "scenario"), row.id, row.message or ""))
         for place in places:
-            row = rows.get(place.resolve()) or _BatchRow(id=place.name)
+            row = rows.get(place.resolve())
+            scenario = _tag(row, "scenario")
             try:
                 run = read_run(place)
             except TraceError as error:
-                skipped.append(Skipped(fixed or _class(row.policy), row.tag("scenario"), str(place), str(error)))
+                skipped.append(Skipped(fixed or _class(row.policy if row else ""), scenario, str(place), str(error)))
                 continue
             method = fixed or _class(run.started.policy)
-            scenario = row.tag("scenario") or (scenarios or {}).get(run.prompt, "")
+            scenario = scenario or (scenarios or {}).get(run.prompt, "")
             spent.append((method, run.spend))
+            concepts = None if is_whole(run.concepts) else run.concepts
             for pick in picks:
                 own = method if pick == picks[0] else f"{method} ({pick})"
-                found = [_shot(own, scenario, row.tag("subclass"), run, place, image) for image in _picked(run, pick)]
-                shots += found
-                if not found:
+                images = _picked(run, pick)
+                for image in images:
+                    sample, critique = Sample(image, run.prompt, Store(place), concepts), run.critiques.get(image.id)
+                    about = (own, scenario, _tag(row, "subclass"), run.run, run.started.seed)
+                    shots.append(Shot(*about, sample, critique))
+                if not images:
                     reason = run.error.message if run.error else f"it is {run.status} and has no such image"
                     skipped.append(Skipped(own, scenario, str(place), reason))
     return Collected(tuple(shots), tuple(skipped), tuple(spent))
@@ -154,8 +139,8 @@ def _methods(argument: str) -> list[tuple[str | None, Path]]:
     folder = Path(argument)
     if is_run(folder):
         return [(None, folder)]
-    is_batch = (folder / ROWS).is_file()
-    inside = [] if is_batch or not folder.is_dir() else sorted(p for p in folder.iterdir() if (p / ROWS).is_file())
+    is_batch = (folder / RESULTS).is_file()
+    inside = [] if is_batch or not folder.is_dir() else sorted(p for p in folder.iterdir() if (p / RESULTS).is_file())
     return [(one.resolve().name, one) for one in inside or [folder]]
 
 
@@ -164,30 +149,30 @@ def _class(policy: str) -> str:
     return re.split(r"[(<\s]", policy.strip(), maxsplit=1)[0] or "runs"
 
 
-def _picked(run: RecordedRun, pick: Pick) -> Iterator[ImageRecord]:
+def _picked(run: RecordedRun, pick: Pick) -> list[ImageRecord]:
     """The images of a run that a pick means and that exist; previews, which are unfinished images, are left out."""
     whole = [image for image in run.images.values() if image.stop_step is None]
     best = [] if run.best is None else [run.best]
     found = {"all": whole, "best": best, "first": whole[:1], "last": whole[-1:]}[pick]
-    return (image for image in found if run.path(image.id).is_file())
+    return [image for image in found if run.path(image.id).is_file()]
 
 
-def _shot(method: str, scenario: str, subclass: str, run: RecordedRun, place: Path, image: ImageRecord) -> Shot:
-    sample = Sample(image, run.prompt, Store(place), None if is_whole(run.concepts) else run.concepts)
-    return Shot(method, scenario, subclass, run.run, run.started.seed, sample, run.critiques.get(image.id))
+def _tag(row: Row | None, name: str) -> str:
+    """What a batch says of a run; empty where it says nothing."""
+    return "" if row is None else str(row.tags.get(name) or "")
 
 
-def _batch_rows(folder: Path) -> dict[Path | str, _BatchRow]:
+def _batch_rows(folder: Path) -> dict[Path | str, Row]:
     """The rows of every batch in a folder, or that a run folder belongs to: by run folder, or by id without one.
 
     Of several rows of one run the last counts; lines that cannot be read are skipped, since a batch may be writing.
     """
-    found: dict[Path | str, _BatchRow] = {}
-    beside = [parent / ROWS for parent in folder.resolve().parents[:2]]
-    for path in (*beside, *sorted(folder.rglob(ROWS))):
+    found: dict[Path | str, Row] = {}
+    beside = [parent / RESULTS for parent in folder.resolve().parents[:2]]
+    for path in (*beside, *sorted(folder.rglob(RESULTS))):
         for line in read_lines(path):
             try:
-                row = _BatchRow.model_validate_json(line)
+                row = Row.model_validate_json(line)
                 place = None if row.run is None else (path.parent / row.run).resolve()
             except ValueError:
                 continue

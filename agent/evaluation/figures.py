@@ -1,8 +1,7 @@
 """Figures of methods by scenario, with prompts as the unit, what the methods spent, and both as tables."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import product
 from math import isclose, sqrt
 from statistics import mean, stdev
@@ -30,9 +29,9 @@ class Figure(Frozen):
     """Standard deviation over prompts, of a sample; None below two prompts."""
     error: float | None
     """Standard error of the mean, deviation / sqrt(prompts)."""
-    win_rate: float | None = Field(default=None, ge=0, le=1)
+    win_rate: float | None = Field(ge=0, le=1)
     """Share of prompts on which it is above the baseline, a tie counting half; None for the baseline itself."""
-    pairs: int = 0
+    pairs: int
     """Prompts that both have a value for."""
     prompts: int
     """With a value."""
@@ -40,6 +39,10 @@ class Figure(Frozen):
     """With a value."""
     missing: int
     """Without one."""
+    means: tuple[float, ...] = Field(exclude=True, repr=False)
+    """Of each prompt with a value."""
+    gains: tuple[float, ...] = Field(exclude=True, repr=False)
+    """Over the baseline, of each prompt that both have a value for; empty for the baseline itself."""
 
 
 class Cost(Frozen):
@@ -60,42 +63,26 @@ class Cost(Frozen):
     """Of model time, summed over calls, on whatever machine it was."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One method by one metric in one scenario, beside the baseline."""
-
-    scenario: str
-    """``all`` for all of them together."""
-    metric: str
-    method: str
-    values: list[float | None]
-    """One an image; None where it is missing."""
-    by_prompt: dict[str, float]
-    """Mean of the values of each prompt that has any."""
-    pairs: list[tuple[float, float]]
-    """This method's and the baseline's mean on each prompt of both; empty for the baseline itself."""
-
-    @property
-    def win_rate(self) -> float | None:
-        """Share of the pairs in which the method is above the baseline; what differs by rounding alone is half."""
-        if not self.pairs:
-            return None
-        return mean(0.5 if isclose(o, t, rel_tol=1e-9, abs_tol=1e-12) else float(o > t) for o, t in self.pairs)
-
-
 def with_every(groups: Iterable[str]) -> list[str]:
     """The groups that get rows of their own, which a single one does not, and then ``all``."""
     named = [group for group in dict.fromkeys(groups) if group]
     return [*(named if len(named) > 1 else ()), EVERY]
 
 
-def comparisons(
-    values: Iterable[tuple[str, str, str, str, float | None]], baseline: str | None = None
-) -> Iterator[Comparison]:
-    """Comparisons by scenario, metric and method, each in the order of their first appearance; ``all`` comes last.
+def means_of(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Mean by name of the values that are not None."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for name, value in values:
+        if value is not None:
+            found[name].append(value)
+    return {name: mean(own) for name, own in found.items()}
+
+
+def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseline: str | None = None) -> list[Figure]:
+    """Figures by scenario, metric and method, each in the order of their first appearance; ``all`` comes last.
 
     Args:
-        values: Scenario, metric, method, prompt and value, one an image.
+        values: Scenario, metric, method, prompt and value, one an image; None where it is missing.
         baseline: The method that the others are compared with; by default the first.
     """
     rows = list(values)
@@ -107,43 +94,38 @@ def comparisons(
         for group in {scenario, EVERY}.intersection(groups):
             cells[group, metric, method].append((prompt, value))
     base = baseline if baseline is not None else next(iter(methods), "")
+    figures: list[Figure] = []
     for group, metric, method in filter(cells.__contains__, product(groups, metrics, methods)):
         found = cells[group, metric, method]
-        ours, theirs = _by_prompt(found), _by_prompt(cells.get((group, metric, base), ()))
+        ours, theirs = means_of(found), means_of(cells.get((group, metric, base), ()))
         pairs = [(ours[p], theirs[p]) for p in ours if p in theirs and method != base]
-        yield Comparison(group, metric, method, [value for _, value in found], ours, pairs)
-
-
-def _by_prompt(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for prompt, value in values:
-        if value is not None:
-            found[prompt].append(value)
-    return {prompt: mean(own) for prompt, own in found.items()}
-
-
-def summarize(measurements: Iterable[Measurement], baseline: str | None = None) -> list[Figure]:
-    """Figures in the order of ``comparisons``, with the same baseline."""
-    values = ((m.scenario, m.metric, m.method, m.prompt, m.value) for m in measurements)
-    figures: list[Figure] = []
-    for one in comparisons(values, baseline):
-        spread = stdev(one.by_prompt.values()) if len(one.by_prompt) > 1 else None
+        # What differs by rounding alone is a tie.
+        wins = [0.5 if isclose(o, t, rel_tol=1e-9, abs_tol=1e-12) else float(o > t) for o, t in pairs]
+        spread = stdev(ours.values()) if len(ours) > 1 else None
+        missing = sum(value is None for _, value in found)
         figures.append(
             Figure(
-                scenario=one.scenario,
-                method=one.method,
-                metric=one.metric,
-                mean=mean(one.by_prompt.values()) if one.by_prompt else None,
+                scenario=group,
+                method=method,
+                metric=metric,
+                mean=mean(ours.values()) if ours else None,
                 deviation=spread,
-                error=None if spread is None else spread / sqrt(len(one.by_prompt)),
-                win_rate=one.win_rate,
-                pairs=len(one.pairs),
-                prompts=len(one.by_prompt),
-                images=sum(value is not None for value in one.values),
-                missing=one.values.count(None),
+                error=None if spread is None else spread / sqrt(len(ours)),
+                win_rate=mean(wins) if wins else None,
+                pairs=len(pairs),
+                prompts=len(ours),
+                images=len(found) - missing,
+                missing=missing,
+                means=tuple(ours.values()),
+                gains=tuple(o - t for o, t in pairs),
             )
         )
     return figures
+
+
+def summarize(measurements: Iterable[Measurement], baseline: str | None = None) -> list[Figure]:
+    """``figures_of`` measurements."""
+    return figures_of(((m.scenario, m.metric, m.method, m.prompt, m.value) for m in measurements), baseline)
 
 
 def costs_of(spent: Iterable[tuple[str, Spend]]) -> list[Cost]:
@@ -172,37 +154,33 @@ def long_table(figures: Sequence[Figure]) -> Table:
 
 
 def wide_table(figures: Sequence[Figure]) -> Table:
-    """A row for each method, a column for each metric: mean ± standard error, and the win rate after it."""
+    """A row for each method, a column for each metric: mean ± standard error, and the win rate after it.
+
+    Where metrics differ in the number of prompts or of missing values, the row shows the least and the most.
+    """
     metrics = list(dict.fromkeys(figure.metric for figure in figures))
-    found: dict[tuple[str, str], dict[str, Figure]] = defaultdict(dict)
+    lines: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    counts: dict[tuple[str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for figure in figures:
-        found[figure.scenario, figure.method][figure.metric] = figure
+        about = figure.scenario, figure.method
+        if figure.mean is not None:
+            spread = "" if figure.error is None else f" ± {figure.error:.3f}"
+            wins = "" if figure.win_rate is None else f", {figure.win_rate:.0%}"
+            lines[about][figure.metric] = f"{figure.mean:.3f}{spread}{wins}"
+        counts[about][0].append(figure.prompts)
+        counts[about][1].append(figure.missing)
     rows: list[tuple[str | None, ...]] = []
-    for about, by in found.items():
-        counts = _span(f.prompts for f in by.values()), _span(f.missing for f in by.values())
-        rows.append((*about, *(_short(by.get(metric)) for metric in metrics), *counts))
+    for about, both in counts.items():
+        spans = ("-".join(map(str, sorted({min(found), max(found)}))) for found in both)
+        rows.append((*about, *map(lines[about].get, metrics), *spans))
     numbers = (Column(name, "number") for name in (*metrics, "prompts", "missing"))
     return Table("", (*columns("scenario, method"), *numbers), tuple(rows))
-
-
-def _short(figure: Figure | None) -> str | None:
-    """``0.838 ± 0.115, 83%``."""
-    if figure is None or figure.mean is None:
-        return None
-    spread = "" if figure.error is None else f" ± {figure.error:.3f}"
-    return f"{figure.mean:.3f}{spread}" + ("" if figure.win_rate is None else f", {figure.win_rate:.0%}")
-
-
-def _span(counts: Iterable[int]) -> str:
-    """``2``, or ``1-2`` where metrics differ."""
-    return "-".join(map(str, sorted({min(found := list(counts)), max(found)})))
 
 
 def cost_table(costs: Sequence[Cost]) -> Table:
     """A row for each method, with what it spent on a prompt."""
     names = "method, runs: d, images: .2f, evaluations: .1f, critic calls: .2f, tokens: .0f, dollars: .4f"
-    rows = ((c.method, c.runs, c.images, c.evaluations, c.critic_calls, c.tokens, c.money, c.seconds) for c in costs)
-    return Table("", columns(f"{names}, model seconds: .2f"), tuple(rows))
+    return Table("", columns(f"{names}, model seconds: .2f"), tuple(tuple(dict(cost).values()) for cost in costs))
 
 
 def reasons(measurements: Iterable[Measurement], most: int = 3) -> list[str]:

@@ -12,9 +12,6 @@ from ...tools.files import write_whole
 from ...tools.metrics import BatchMetric
 from .collect import Shot, Skipped
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with the metric, images measured and images to measure."""
-
 _CHUNK = 256
 """Images that a metric is given at once."""
 _SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -24,21 +21,22 @@ class Measurement(Frozen):
     """What one metric says of one image."""
 
     method: str
-    scenario: str
+    scenario: str = ""
     """Empty where nothing is known of it."""
-    subclass: str
+    subclass: str = ""
     """Empty where nothing is known of it."""
     run: str
     """Id of the run; its folder where it has no image."""
-    image: str
+    image: str = ""
     """Empty where the run has none."""
-    prompt: str
-    seed: int | None
+    prompt: str = ""
+    """Empty where the run has no image."""
+    seed: int | None = None
     """Of the run."""
     metric: str
-    value: float | None
+    value: float | None = None
     """None where it is missing."""
-    reason: str | None
+    reason: str | None = None
     """Why it is missing; only then."""
     note: str = ""
     """What the metric says beside its number."""
@@ -49,9 +47,11 @@ async def measure(
     metrics: Mapping[str, BatchMetric],
     *,
     skipped: Sequence[Skipped] = (),
-    on_progress: OnProgress = lambda metric, done, total: None,
+    on_progress: Callable[[str, int, int], None] = lambda metric, done, total: None,
 ) -> list[Measurement]:
     """One measurement of each shot by each metric, metric by metric, and a missing one for each run without an image.
+
+    ``on_progress`` is called with the metric, images measured and images to measure.
 
     Raises:
         ModelError: a metric's model cannot be used at all.
@@ -62,31 +62,16 @@ async def measure(
         for start in range(0, len(shots), _CHUNK):
             chunk = shots[start : start + _CHUNK]
             scores = await metric.score_all([shot.sample for shot in chunk])
-            found += [
-                Measurement(
-                    **{part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run", "seed")},
-                    **{part: getattr(score, part) for part in ("value", "reason", "note")},
-                    image=shot.sample.image.id,
-                    prompt=shot.sample.prompt,
-                    metric=name,
-                )
-                for shot, score in zip(chunk, scores, strict=True)
-            ]
+            for shot, score in zip(chunk, scores, strict=True):
+                about: dict[str, Any] = {
+                    part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run")
+                }
+                about |= {"image": shot.sample.image.id, "prompt": shot.sample.prompt, "seed": shot.seed}
+                found.append(Measurement(**about, metric=name, **score.model_dump()))
             on_progress(name, start + len(chunk), len(shots))
-        absent: dict[str, Any] = {
-            "subclass": "",
-            "image": "",
-            "prompt": "",
-            "seed": None,
-            "metric": name,
-            "value": None,
-        }
-        found += [
-            Measurement(
-                method=run.method, scenario=run.scenario, run=run.place, reason=f"no image: {run.reason}", **absent
-            )
-            for run in skipped
-        ]
+        for run in skipped:
+            about = {"method": run.method, "scenario": run.scenario, "run": run.place}
+            found.append(Measurement(**about, metric=name, reason=f"no image: {run.reason}"))
     return found
 
 
@@ -135,8 +120,7 @@ def read_measurements(path: Path) -> list[Measurement]:
         if path.suffix == ".parquet":
             return [Measurement.model_validate(row) for row in _parquet().read_table(path).to_pylist()]
         with path.open(encoding="utf-8", newline="") as file:
-            optional = ("seed", "value", "reason")
-            rows = [row | {name: row.get(name) or None for name in optional} for row in csv.DictReader(file)]
+            rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
         return [Measurement.model_validate(row) for row in rows]
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror or error}") from error

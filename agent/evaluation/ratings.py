@@ -8,7 +8,7 @@ from statistics import mean
 from ...state import Frozen
 from ...tools.errors import SettingsError
 from .answers import Answers, RaterAnswer
-from .figures import EVERY, comparisons, with_every
+from .figures import EVERY, figures_of, means_of, with_every
 from .measure import Measurement
 from .statistics import (
     Interval,
@@ -129,7 +129,7 @@ def results(
     for answer in (*answers.scores, *answers.checks):
         pictures[answer.rater].add(answer.item)
     rated = {
-        criterion: _means((a.item, float(a.value)) for a in answers.scores if a.question == criterion)
+        criterion: means_of((a.item, float(a.value)) for a in answers.scores if a.question == criterion)
         for criterion in key.criteria
     }
     agreement = [
@@ -149,13 +149,6 @@ def results(
     )
 
 
-def _means(values: Iterable[tuple[str, float]]) -> dict[str, float]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for item, value in values:
-        found[item].append(value)
-    return {item: mean(given) for item, given in found.items()}
-
-
 def _methods(answers: Answers, key: Key, rated: Mapping[str, ByItem], baseline: str) -> Iterator[MethodFigure]:
     """A picture that several methods made counts for each of them; one that a method made twice counts twice."""
     counts = Counter((answer.question, answer.item) for answer in answers.scores)
@@ -168,18 +161,18 @@ def _methods(answers: Answers, key: Key, rated: Mapping[str, ByItem], baseline: 
         for source, id, prompt in made
         if id in by_item
     ]
-    for one in sorted(comparisons(values, baseline), key=lambda one: (one.scenario == EVERY, one.scenario)):
+    for one in sorted(figures_of(values, baseline), key=lambda one: (one.scenario == EVERY, one.scenario)):
         items = {id for s, id, _ in made if s.method == one.method and one.scenario in (EVERY, s.scenario)}
-        overall = mean_interval(list(one.by_prompt.values()))
+        overall = mean_interval(one.means)
         if overall is not None:
             yield MethodFigure(
                 scenario=one.scenario,
                 method=one.method,
                 criterion=one.metric,
                 mean=overall,
-                gain=mean_interval([ours - theirs for ours, theirs in one.pairs]),
+                gain=mean_interval(one.gains),
                 win_rate=one.win_rate,
-                prompts=len(one.by_prompt),
+                prompts=one.prompts,
                 ratings=sum(counts[one.metric, id] for id in items),
             )
 
@@ -209,7 +202,7 @@ def _scores(key: Key, measurements: Iterable[Measurement]) -> dict[str, ByItem]:
         item = items.get((one.method, one.run, one.image))
         if item is not None and one.value is not None:
             found.setdefault(one.metric, []).append((item, one.value))
-    return {metric: _means(values) for metric, values in found.items()}
+    return {metric: means_of(values) for metric, values in found.items()}
 
 
 def _metrics(scores: Mapping[str, ByItem], key: Key, rated: Mapping[str, ByItem]) -> Iterator[MetricFigure]:

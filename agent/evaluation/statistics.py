@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,8 +134,7 @@ def kendall(x: Sequence[float], y: Sequence[float]) -> float | None:
 
     if len(set(x)) < 2 or len(set(y)) < 2:
         return None
-    found: Any = kendalltau(x, y)
-    return float(found.statistic)
+    return float(cast(Any, kendalltau(x, y)).statistic)
 
 
 def grouped_interval(
@@ -143,14 +142,8 @@ def grouped_interval(
 ) -> Interval | None:
     """A statistic of pairs with its bootstrap interval over groups, whose pairs are drawn together.
 
-    Args:
-        x: One side of each pair.
-        y: The other side.
-        groups: Name of each pair's group.
-        statistic: None where it is not defined; such resamples are ignored.
-
-    Returns:
-        None where the statistic of all pairs is not defined.
+    ``groups`` names the group of each pair. Resamples of which the statistic is None, since it is not defined, are
+    ignored; where that of all pairs is, the interval is None.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):
@@ -164,8 +157,8 @@ def grouped_interval(
     return _resampled(statistic(pairs[:, 0], pairs[:, 1]), len(members), of)
 
 
-def alpha(units: Sequence[Sequence[float]], scale: Scale) -> float | None:
-    """Krippendorff's alpha: 1 for perfect agreement, 0 for what chance would give.
+def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval | None:
+    """Krippendorff's alpha, 1 for perfect agreement and 0 for chance, with its bootstrap interval over units.
 
     "Computing Krippendorff's Alpha-Reliability" (Krippendorff, 2011). Written out here since the package that is made
     for it is under the GPL.
@@ -177,36 +170,22 @@ def alpha(units: Sequence[Sequence[float]], scale: Scale) -> float | None:
     Returns:
         None if no unit has two values, or all values are equal, so that there is nothing to agree on.
     """
-    values, each = _coincidences(units)
-    return _alpha(each.sum(axis=0), values, scale)
-
-
-def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval | None:
-    """``alpha`` with its bootstrap interval over units; None where alpha is not defined."""
-    values, each = _coincidences(units)
-    found = _alpha(each.sum(axis=0), values, scale)
-    return _resampled(found, len(each), lambda picks: _alpha(each[picks].sum(axis=0), values, scale))
-
-
-def _coincidences(units: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
-    """The values in order, and how often each two of them meet in each unit, (units, values, values).
-
-    That is among the ordered pairs of raters, divided by the raters but one.
-    """
     paired = [unit for unit in units if len(unit) > 1]
     values = np.unique(np.concatenate([*paired, []]))
     counts = np.array([[unit.count(value) for value in values] for unit in paired], dtype=np.float64)
     counts = counts.reshape(len(paired), len(values))
-    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
-    return values, pairs / np.array([len(unit) - 1 for unit in paired]).reshape(-1, 1, 1)
+    # How often each two values meet in each unit, among the ordered pairs of raters, divided by the raters but one.
+    meetings = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
+    meetings = meetings / np.array([len(unit) - 1 for unit in paired]).reshape(-1, 1, 1)
 
+    def alpha(coincidences: Floats) -> float | None:
+        totals = coincidences.sum(axis=1)
+        places = values if scale == "interval" else np.cumsum(totals) - totals / 2
+        apart = 1 - np.eye(len(values)) if scale == "nominal" else np.subtract.outer(places, places) ** 2
+        expected = float(totals @ apart @ totals) / max(float(totals.sum()) - 1, 1)
+        return None if expected == 0 else 1 - float((coincidences * apart).sum()) / expected
 
-def _alpha(coincidences: Floats, values: Floats, scale: Scale) -> float | None:
-    totals = coincidences.sum(axis=1)
-    places = values if scale == "interval" else np.cumsum(totals) - totals / 2
-    apart = 1 - np.eye(len(values)) if scale == "nominal" else np.subtract.outer(places, places) ** 2
-    expected = float(totals @ apart @ totals) / max(float(totals.sum()) - 1, 1)
-    return None if expected == 0 else 1 - float((coincidences * apart).sum()) / expected
+    return _resampled(alpha(meetings.sum(axis=0)), len(paired), lambda picks: alpha(meetings[picks].sum(axis=0)))
 
 
 def _resampled(

@@ -1,23 +1,35 @@
-"""What people are asked about which pictures, in an order that reveals nothing, and the key to who made them."""
+"""What people are asked about which pictures, in an order that reveals nothing: a page for raters, and its key.
 
+The page is one HTML file, whose pictures hold pixels alone, all of one size and format.
+"""
+
+import json
 import random
+from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from urllib.parse import quote
 
+from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ...state import Answer, Aspect, Frozen
+from ...state import Answer, Aspect, Frozen, ImageRecord
 from ...tools.errors import SettingsError
+from ...tools.files import write_whole
 from ...tools.metrics.metric import pixel_hash
+from ..views.pages import filled
 from .collect import Shot
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+LARGEST = 768
+"""Pixels; no side is longer, so that a page of 300 pictures stays below 100 MB."""
+SMALL = 256
+"""Pixels; up to this side pictures stay PNG, and are enlarged with hard edges."""
 
 
 class Criterion(Frozen):
@@ -113,28 +125,20 @@ def read_key(path: Path) -> Key:
 
 
 @dataclass(frozen=True)
-class Item:
-    """One picture of the page."""
-
-    id: str
-    """Follows from prompt and pixels; says nothing of where they came from."""
-    prompt: str
-    questions: tuple[str, ...]
-    """Checks, to be answered with yes or no."""
-    shot: Shot
-    """Of its pixels."""
-
-
-@dataclass(frozen=True)
 class Survey:
     """A page to be, and its key."""
 
-    items: tuple[Item, ...]
-    """In the order in which they are shown."""
+    shots: Mapping[str, Shot]
+    """One of the shots of each picture, by the id of its item, in the order in which they are shown."""
     criteria: tuple[Criterion, ...]
     seed: int
     """Of the order."""
     key: Key
+
+    @property
+    def prompts(self) -> int:
+        """How many of them are shown."""
+        return len({item.prompt for item in self.key.items.values()})
 
 
 def make_survey(
@@ -169,30 +173,28 @@ def make_survey(
     chosen = _chosen(by_prompt, prompts)
     for shot in filter(lambda shot: shot.sample.prompt in chosen, shots):
         pictures[_short(shot.sample.prompt, pixel_hash(pixels_of(shot)))].append(shot)
-    known: dict[str, KeyItem] = {}
+    items: dict[str, KeyItem] = {}
     for id, group in pictures.items():
         prompt = group[0].sample.prompt
         sources = tuple(_source(shot, asked[prompt]) for shot in group)
-        known[id] = KeyItem(prompt=prompt, checks=asked[prompt], sources=sources)
-    items = [Item(id, i.prompt, tuple(c.question for c in i.checks), pictures[id][0]) for id, i in known.items()]
-    parts = sorted("\0".join((item.id, *item.questions)) for item in items)
+        items[id] = KeyItem(prompt=prompt, checks=asked[prompt], sources=sources)
+    parts = sorted("\0".join((id, *(check.question for check in item.checks))) for id, item in items.items())
     key = Key(
         survey=_short(*(criterion.model_dump_json() for criterion in criteria), *parts),
         criteria=tuple(c.id for c in criteria),
         methods=tuple(dict.fromkeys(shot.method for shot in shots)),
-        items=known,
+        items=items,
     )
-    random.Random(seed).shuffle(items)
-    return Survey(tuple(items), tuple(criteria), seed, key)
+    order = list(items)
+    random.Random(seed).shuffle(order)
+    return Survey({id: pictures[id][0] for id in order}, tuple(criteria), seed, key)
 
 
-def pixels_of(shot: Shot) -> "Image":
+def pixels_of(shot: Shot) -> Image.Image:
     """The picture of a shot, RGB; ``SettingsError`` if it cannot be read."""
-    from PIL.Image import DecompressionBombError
-
     try:
         return shot.sample.pixels()
-    except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SettingsError(
             f"cannot read the picture {shot.sample.image.id} of {shot.sample.store.root}: {error}"
         ) from error
@@ -233,3 +235,73 @@ def _source(shot: Shot, checks: tuple[AskedCheck, ...]) -> Source:
 
 def _short(*parts: str) -> str:
     return sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False) -> Path | None:
+    """Write both, each whole.
+
+    Args:
+        survey: What is asked.
+        page: The HTML file.
+        key: The JSON file.
+        beside: Whether the pictures lie in a folder beside the page instead of inside it.
+
+    Returns:
+        The folder of the pictures; None where the page holds them.
+
+    Raises:
+        SettingsError: page and key are one file, or a file cannot be written.
+    """
+    from markupsafe import Markup
+
+    folder = page.with_name(f"{page.stem}-pictures") if beside else None
+    if page.resolve() == key.resolve():
+        raise SettingsError(
+            f"--key {key} is the page itself: the key needs a file of its own, apart from what raters see"
+        )
+    side = common_side(shot.sample.image for shot in survey.shots.values())
+    suffix = "png" if side <= SMALL else "jpeg"
+    try:
+        items: list[dict[str, object]] = []
+        for id, shot in survey.shots.items():
+            data = _bare(pixels_of(shot), side, suffix)
+            source = f"data:image/{suffix};base64,{b64encode(data).decode('ascii')}"
+            if folder is not None:
+                write_whole(folder / f"{id}.{suffix}", data)
+                source = f"{quote(folder.name)}/{id}.{suffix}"
+            checks = [check.question for check in survey.key.items[id].checks]
+            items.append({"id": id, "prompt": shot.sample.prompt, "checks": checks, "picture": source})
+        criteria = [criterion.model_dump(mode="json") for criterion in survey.criteria]
+        data = json.dumps({"survey": survey.key.survey, "seed": survey.seed, "criteria": criteria, "items": items})
+        # Inside a script element only these three could be read as markup.
+        safe = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        html = filled(
+            "rating",
+            data=Markup(safe),
+            criteria=survey.criteria,
+            count=len(items),
+            prompts=survey.prompts,
+            checks=any(item["checks"] for item in items),
+            crisp=side <= SMALL,
+        )
+        write_whole(page, html.encode())
+        write_whole(key, survey.key.model_dump_json(indent=1).encode())
+    except OSError as error:
+        raise SettingsError(f"cannot write the survey: {error}") from error
+    return folder
+
+
+def common_side(images: Iterable[ImageRecord]) -> int:
+    """Longer side in pixels of all pictures of a page: that of the smallest one, since a size can reveal its model."""
+    return min(LARGEST, *(max(image.width, image.height) for image in images), LARGEST)
+
+
+def _bare(picture: Image.Image, side: int, suffix: str) -> bytes:
+    """The pixels without anything else that their file said."""
+    bare = Image.frombytes("RGB", picture.size, picture.tobytes())
+    scale = side / max(bare.size)
+    if scale != 1:
+        bare = bare.resize((max(round(bare.width * scale), 1), max(round(bare.height * scale), 1)))
+    written = BytesIO()
+    bare.save(written, suffix.upper(), quality=85)
+    return written.getvalue()

@@ -1,6 +1,5 @@
 """The one table of the project: cells as data, and as text, Markdown, LaTeX, CSV, a pandas frame and on a terminal."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,12 +18,6 @@ Style = str
 fine: two decimals; p: a p-value; any other is a format specification of Python, such as ``+.3f``."""
 
 _FORMATS: Mapping[str, str] = {"share": ".1%", "points": "+.1%", "number": ".1f", "fine": ".2f"}
-_LATEX: Mapping[str, str] = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-}
 
 
 @dataclass(frozen=True)
@@ -33,11 +26,6 @@ class Column:
 
     name: str
     style: Style = "text"
-
-
-def columns(names: str) -> tuple[Column, ...]:
-    """Columns from a list such as ``"method, mean: .3f, prompts: d"``; without a style, a column holds text."""
-    return tuple(Column(*map(str.strip, one.split(":"))) for one in names.split(","))
 
 
 @dataclass(frozen=True)
@@ -69,6 +57,11 @@ class Table:
         names = [f"{column.name}{end}" for column, of in zip(self.columns, ends, strict=True) for end in of]
         rows = [[v for cell, w in zip(row, wide, strict=True) for v in _plain(cell, w)] for row in self.rows]
         return DataFrame(rows, columns=names, dtype=object)
+
+
+def columns(names: str) -> tuple[Column, ...]:
+    """Columns from a list such as ``"method, mean: .3f, prompts: d"``; without a style, a column holds text."""
+    return tuple(Column(*map(str.strip, one.split(":"))) for one in names.split(","))
 
 
 def written(cell: Cell, style: Style) -> str:
@@ -117,17 +110,17 @@ def latex(table: Table) -> str:
 
     If several columns hold text, a rule separates rows that differ in the first one.
     """
-    left = [column.style == "text" for column in table.columns]
-    head, *body = (
-        " & ".join(re.sub(r"[\\~^&%$#_{}±]", lambda f: _LATEX.get(f[0], f"\\{f[0]}"), cell) for cell in row) + r" \\"
-        for row in ([c.name for c in table.columns], *table.texts)
-    )
-    lines = [r"\begin{tabular}{" + "".join("l" if is_text else "r" for is_text in left) + "}", r"\toprule", head]
-    for n, line in enumerate(body):
-        if n == 0 or (sum(left) > 1 and table.rows[n][0] != table.rows[n - 1][0]):
-            lines.append(r"\midrule")
-        lines.append(line)
-    return "\n".join((*lines, r"\bottomrule", r"\end{tabular}"))
+    from pandas import DataFrame
+
+    texts = DataFrame(table.texts, columns=[column.name for column in table.columns])
+    aligned = "".join("l" if column.style == "text" else "r" for column in table.columns)
+    lines = texts.to_latex(index=False, escape=True, column_format=aligned).replace("±", r"$\pm$").splitlines()
+    if aligned.count("l") > 1:
+        first, names = lines.index(r"\midrule") + 1, [row[0] for row in table.rows]
+        for n in reversed(range(1, len(names))):
+            if names[n] != names[n - 1]:
+                lines.insert(first + n, r"\midrule")
+    return "\n".join(lines)
 
 
 def for_terminal(table: Table) -> "RichTable":

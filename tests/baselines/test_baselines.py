@@ -6,7 +6,7 @@ import json
 import pytest
 
 from detailscribe.agent import run
-from detailscribe.agent.evaluation import collect
+from detailscribe.agent.evaluation.collect import collect
 from detailscribe.agent.policies import BestOfN, Paper, Single, resolve_policy
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.presets import BASELINES, PRESETS, baseline_named, preset_named

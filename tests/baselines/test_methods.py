@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
 from detailscribe.agent.cli.batch import load_methods
-from detailscribe.agent.evaluation import collect
+from detailscribe.agent.evaluation.collect import collect
 from detailscribe.tools.errors import SettingsError
 
 from ..agent.fakes import FakeDecomposer, FakeDiffusion, ScriptedCritic, stand_in

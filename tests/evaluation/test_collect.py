@@ -5,7 +5,8 @@ import json
 import pytest
 
 from detailscribe.agent import Adaptive, BestOfN, arun
-from detailscribe.agent.evaluation import collect, measure
+from detailscribe.agent.evaluation.collect import collect
+from detailscribe.agent.evaluation.measure import measure
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.metrics import batched
 
@@ -20,7 +21,8 @@ async def drawn(folder, policy=None, **changes):
 
 
 def rows(folder, *given: dict):
-    lines = [json.dumps({"id": "a", "policy": "Adaptive(images=2)", "tags": {}} | row) for row in given]
+    about = {"id": "a", "status": "done", "prompt": PROMPT, "seed": 7, "policy": "Adaptive(images=2)", "budget": {}}
+    lines = [json.dumps(about | row) for row in given]
     (folder / "results.jsonl").write_text("\n".join([*lines, '{"id": "half a li']))
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from detailscribe.agent.evaluation import Measurement, summarize
-from detailscribe.agent.evaluation.figures import cost_table, costs_of, long_table, reasons, wide_table
+from detailscribe.agent.evaluation.figures import cost_table, costs_of, long_table, reasons, summarize, wide_table
+from detailscribe.agent.evaluation.measure import Measurement
 from detailscribe.agent.evaluation.tables import latex, markdown
 from detailscribe.state import Spend
 

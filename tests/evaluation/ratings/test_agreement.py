@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from detailscribe.agent.evaluation.statistics import (
-    alpha,
     alpha_interval,
     balanced_accuracy,
     cohen_kappa,
@@ -14,6 +13,13 @@ from detailscribe.agent.evaluation.statistics import (
     kendall,
     spearman,
 )
+
+
+def alpha(units, scale):
+    """Without its interval."""
+    found = alpha_interval(units, scale)
+    return found and found.value
+
 
 KRIPPENDORFF = (
     "1 2 3 3 2 1 4 1 2 . . .",

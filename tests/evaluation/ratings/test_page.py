@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from detailscribe.agent.evaluation import read_answers
+from detailscribe.agent.evaluation.answers import read_answers
 
 from ...agent.browser import CHROMIUM, Browser
 from .world import PROMPTS, key_of, leave, told

@@ -7,15 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
-from detailscribe.agent.evaluation import (
-    Measurement,
-    read_answers,
-    read_key,
-    read_measurements,
-    results,
-    write_measurements,
-)
-from detailscribe.agent.evaluation.ratings import tables
+from detailscribe.agent.evaluation.answers import read_answers
+from detailscribe.agent.evaluation.measure import Measurement, read_measurements, write_measurements
+from detailscribe.agent.evaluation.ratings import results, tables
+from detailscribe.agent.evaluation.survey import read_key
 from detailscribe.agent.evaluation.tables import markdown
 from detailscribe.tools.errors import SettingsError
 

@@ -4,9 +4,8 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent import run
-from detailscribe.agent.evaluation import collect, make_survey
-from detailscribe.agent.evaluation.survey import CRITERIA, criteria_named
-from detailscribe.agent.evaluation.survey_page import common_side
+from detailscribe.agent.evaluation.collect import collect
+from detailscribe.agent.evaluation.survey import CRITERIA, common_side, criteria_named, make_survey
 from detailscribe.agent.policies import BestOfN
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.metrics import MetricCritic
@@ -46,15 +45,15 @@ def test_pictures_show_what_the_method_drew(runs, tmp_path):
 
 def test_the_same_picture_is_rated_once_for_all_who_made_it(runs):
     survey = survey_of(runs)
-    assert len(survey.items) == 5
+    assert len(survey.shots) == 5
     shared = [item for item in survey.key.items.values() if len(item.sources) > 1]
     assert [(item.prompt, [s.method for s in item.sources]) for item in shared] == [(PROMPTS[2], [*SEEDS])]
 
 
 def test_the_order_follows_from_the_seed_and_the_survey_does_not(runs):
     first, again, other = survey_of(runs, seed=1), survey_of(runs, seed=1), survey_of(runs, seed=2)
-    assert [item.id for item in first.items] == [item.id for item in again.items]
-    assert [item.id for item in first.items] != [item.id for item in other.items]
+    assert list(first.shots) == list(again.shots)
+    assert list(first.shots) != list(other.shots)
     assert first.key == other.key
 
 
@@ -65,9 +64,9 @@ def test_another_question_is_another_survey(runs):
 
 
 def test_checks_are_asked_only_where_they_are_wanted_and_are_the_same_for_every_method(runs):
-    assert {item.questions for item in survey_of(runs).items} == {()}
+    assert {item.checks for item in survey_of(runs).key.items.values()} == {()}
     survey = survey_of(runs, checks=True)
-    assert {len(item.questions) for item in survey.items} == {5}
+    assert {len(item.checks) for item in survey.key.items.values()} == {5}
     for item in survey.key.items.values():
         for source in item.sources:
             assert source.answers[0] == "pass"
@@ -76,7 +75,7 @@ def test_checks_are_asked_only_where_they_are_wanted_and_are_the_same_for_every_
 
 
 def test_fewer_prompts_are_the_same_prompts_in_every_order(runs):
-    few = [{item.prompt for item in survey_of(runs, prompts=2, seed=seed).items} for seed in range(3)]
+    few = [{shot.sample.prompt for shot in survey_of(runs, prompts=2, seed=seed).shots.values()} for seed in range(3)]
     assert few[0] == few[1] == few[2]
     assert len(few[0]) == 2
 

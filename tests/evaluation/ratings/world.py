@@ -10,7 +10,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from detailscribe.agent import run
-from detailscribe.agent.evaluation import CRITERIA, Key, collect, make_survey, write_survey
+from detailscribe.agent.evaluation.collect import collect
+from detailscribe.agent.evaluation.survey import CRITERIA, Key, make_survey, write_survey
 from detailscribe.agent.policies import BestOfN
 
 from ...agent.fakes import PROMPT, roles
