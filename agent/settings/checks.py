@@ -283,13 +283,13 @@ def _memory(chosen: DiffusionSection) -> Finding:
 
 def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:
     """The first preset of the same model that would fit on the GPU, as advice; empty if none would."""
-    from ...tools.diffusion.memory import fits, model_size
+    from ...tools.diffusion.memory import model_size, shortage
 
     for name, preset in PRESETS.items():
         other = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
         if other.model is None or other.model != chosen.model or "policy" in preset.settings.get("run", {}):
             continue
-        if fits(model_size(other.model), other.precision or "bf16", other.offload, other.t5, there, gpu=True):
+        if not shortage(model_size(other.model), other.precision or "bf16", other.offload, other.t5, there, gpu=True):
             return f"; or use --preset {name}"
     return ""
 

@@ -196,7 +196,7 @@ async def test_whatever_the_engines_thread_raises_reaches_the_caller(part, monke
     denoiser.before = ends if part == "pass" else denoiser.before
     denoiser.engine._advance = lambda samples: (denoiser.before(), [one.take_step(one.latent) for one in samples])
     if part == "kind":
-        monkeypatch.setattr(Kind, "of", ends)
+        monkeypatch.setattr("detailscribe.tools.diffusion.engine.next_pass", ends)
         monkeypatch.setattr(threading, "excepthook", lambda raised: None)
     with pytest.raises(ModelError, match="StopIteration"):
         await asyncio.wait_for(denoiser.engine.run(Work(**work)), 5)

@@ -300,14 +300,6 @@ async def test_a_closed_model_says_so(model, one):
         await one(model, "b")
 
 
-async def test_a_refinement_reads_its_latent_from_memory(model, store, one):
-    source = await one(model, "s", keep_steps=(2,))
-    for reference in (source.latent, *source.trajectory.values()):
-        store.path(reference).unlink()
-    assert (await one(model, "a", source=source)).start_step == 2
-    assert (await one(model, "b", source=source, operator="inject")).start_step == 2
-
-
 async def test_a_run_goes_on_from_disk_after_a_kill(model, store, one):
     source = await one(model, "s", keep_steps=(2,))
     fresh = LocalDiffusion(model.pipe, model.model, steps=STEPS)

@@ -22,7 +22,6 @@ from detailscribe.tools.diffusion.memory import (
     memory_needed,
     memory_there,
     model_size,
-    need_of,
     read_header,
     remote_size,
 )
@@ -124,12 +123,12 @@ def test_headers_tell_what_is_in_a_folder(folder):
     ],
 )
 def test_what_each_way_of_loading_needs(way, need):
-    assert need_of(SMALL, *way, gpu=True) == need
+    assert memory_needed(SMALL, *way, gpu=True) == need
 
 
 def test_on_a_cpu_everything_is_in_ram():
-    assert need_of(SMALL, "fp32", "none", "keep", gpu=False) == MemoryNeed(0, 4 * 1610 + 2 * WORKING)
-    assert need_of(SMALL, "bf16", "none", "once", gpu=False) == MemoryNeed(0, 2 * 1010 + WORKING)
+    assert memory_needed(SMALL, "fp32", "none", "keep", gpu=False) == MemoryNeed(0, 4 * 1610 + 2 * WORKING)
+    assert memory_needed(SMALL, "bf16", "none", "once", gpu=False) == MemoryNeed(0, 2 * 1010 + WORKING)
 
 
 def test_a_known_model_is_known_before_it_is_there():

@@ -4,12 +4,10 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from detailscribe.tools.diffusion.embeddings import Embedding, Encoder, decode, encode
-from detailscribe.tools.diffusion.latents import Latents, read_latent
+from detailscribe.tools.diffusion.embeddings import Embedding, decode, encode
+from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.png import pixel_digest
 from detailscribe.tools.diffusion.sampling import Sample, denoise, draw_noise, inject, make_schedule
-from detailscribe.tools.errors import MissingLatentError
-from detailscribe.tools.files import Store
 
 CPU = torch.device("cpu")
 
@@ -80,57 +78,15 @@ def test_one_clip_reads_multiples_of_eight_tokens_up_to_its_longest(model):
     assert lengths == [8, 8, 8, 16, 48, 48, 48]
 
 
-def test_the_empty_prompt_is_as_long_as_the_one_beside_it(model):
-    encoder = Encoder(model.pipe)
+def test_the_empty_prompt_can_be_as_long_as_another(model):
     for words in (1, 20, 500):
-        beside = encoder.prompt(" ".join(["cat"] * words))
-        assert encoder.negative(beside).tokens.shape == beside.tokens.shape
+        other = encode(model.pipe, " ".join(["cat"] * words)).tokens
+        assert encode(model.pipe, "", length=len(other)).tokens.shape == other.shape
 
 
-def test_a_prompt_is_encoded_once_while_it_is_remembered(model):
+async def test_a_prompt_is_encoded_once(model, draw):
     calls: list[int] = []
     model.pipe.text_encoder.register_forward_hook(lambda *args: calls.append(1))
-    encoder = Encoder(model.pipe, remembered=2)
-    for prompt in ("a cat", "a dog", "a cat", "a boat", "a cat", "a dog"):
-        encoder.prompt(prompt)
-    assert len(calls) == 4
-
-
-def test_the_last_latents_are_remembered_up_to_a_bound_and_all_are_on_disk(store):
-    latents = Latents(memory=3 * 64)
-    written = {name: torch.full((4, 2, 2), float(number)) for number, name in enumerate("abcde")}
-    for name, latent in written.items():
-        latents.write(store, name, latent)
-    for name, latent in written.items():
-        assert torch.equal(read_latent(store, name), latent)
-        store.path(name).unlink()
-    for name in "cde":
-        assert torch.equal(latents.read(store, name), written[name])
-    for name in "ab":
-        with pytest.raises(MissingLatentError):
-            latents.read(store, name)
-
-
-def test_what_is_remembered_is_read_without_its_file(store):
-    latents = Latents(memory=64)
-    latents.write(store, "a", torch.ones(4, 2, 2))
-    store.path("a").unlink()
-    assert torch.equal(latents.read(store, "a"), torch.ones(4, 2, 2))
-    latents.write(store, "b", torch.ones(4, 2, 2))
-    with pytest.raises(MissingLatentError):
-        latents.read(store, "a")
-
-
-def test_latents_of_two_runs_are_told_apart(tmp_path):
-    latents, one, two = Latents(memory=1000), Store(tmp_path / "one"), Store(tmp_path / "two")
-    latents.write(one, "a", torch.ones(4, 2, 2))
-    latents.write(two, "a", torch.zeros(4, 2, 2))
-    latents.write(one, "a", torch.full((4, 2, 2), 2.0))
-    assert latents.read(one, "a").mean() == 2
-    assert latents.read(two, "a").mean() == 0
-
-
-def test_without_memory_everything_is_read_from_disk(store):
-    latents = Latents(memory=0)
-    latents.write(store, "a", torch.ones(4, 2, 2))
-    assert torch.equal(latents.read(store, "a"), torch.ones(4, 2, 2))
+    for number, prompt in enumerate(("a cat", "a dog", "a cat", "a dog")):
+        await draw(model, f"image-{number}", prompt)
+    assert len(calls) == 3  # the two, and the empty one

@@ -10,7 +10,7 @@ import torch
 from detailscribe.tools.diffusion import LocalDiffusion, local, placement
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.memory import KNOWN, need_of
+from detailscribe.tools.diffusion.memory import KNOWN, memory_needed
 from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, Turns, choose_placement
 from detailscribe.tools.errors import ModelError, SettingsError
 
@@ -96,7 +96,7 @@ async def test_the_text_encoder_and_the_denoiser_change_places_once_for_prompts_
     ],
 )
 def test_the_small_cards_have_room_for_what_is_on_them_at_once(model, way, bound):
-    assert need_of(KNOWN[model], *way, gpu=True).gpu_bytes < bound * 1e9 - 0.5e9
+    assert memory_needed(KNOWN[model], *way, gpu=True).gpu_bytes < bound * 1e9 - 0.5e9
 
 
 async def test_in_8_bits_the_denoiser_takes_half_the_room_and_draws_about_the_same(load, store, draw):

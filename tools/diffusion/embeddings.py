@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from cachetools import LRUCache
 from diffusers import StableDiffusion3Pipeline
 from PIL import Image
 
@@ -65,25 +64,6 @@ def corrections_first(pipe: StableDiffusion3Pipeline, prompt: str) -> str:
     if not corrections or len(tokenizer(prompt, verbose=False).input_ids) <= pipe.tokenizer_max_length:
         return prompt
     return " ".join((*corrections, first))
-
-
-class Encoder:
-    """Encodes prompts and remembers the last few."""
-
-    def __init__(self, pipe: StableDiffusion3Pipeline, max_tokens: int = 256, remembered: int = 64) -> None:
-        self._pipe, self._max_tokens = pipe, max_tokens
-        self._cache: LRUCache[tuple[str, int, bool], Embedding] = LRUCache(remembered)
-
-    def prompt(self, prompt: str, length: int = 0, refined: bool = False) -> Embedding:
-        """The encoded prompt; of at least ``length`` tokens where the model reads texts of any length."""
-        key = (prompt, length, refined)
-        if key not in self._cache:
-            self._cache[key] = encode(self._pipe, prompt, self._max_tokens, length, refined)
-        return self._cache[key]
-
-    def negative(self, beside: Embedding) -> Embedding:
-        """The empty prompt, of as many tokens as ``beside``."""
-        return self.prompt("", len(beside.tokens))
 
 
 @torch.no_grad()

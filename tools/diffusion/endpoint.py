@@ -75,9 +75,17 @@ class EndpointDiffusion:
                 f"{self.model} is a server that takes no {' and no '.join(asked)} (asked for {job.id!r}): "
                 "leave it out, or use a diffusion model of your own"
             )
-        began, server = perf_counter(), self.settings.server
+        began, settings, server = perf_counter(), self.settings, self.settings.server
+        request = {
+            "prompt": job.prompt,
+            "model": server.model,
+            "n": 1,
+            "size": settings.size,
+            "quality": settings.quality,
+        }
+        request |= {"seed": job.seed if settings.send_seed else None} | settings.extra
         try:
-            body, seconds = await self._server.post({"prompt": job.prompt, **self._wire(job.seed)})
+            body, seconds = await self._server.post({name: v for name, v in request.items() if v is not None})
             data, revised = await self._picture_in(body)
             picture = await asyncio.to_thread(_decode, data)
         except Declined as declined:
@@ -95,7 +103,7 @@ class EndpointDiffusion:
             job.write,
             picture,
             revised_prompt=revised,
-            seeded=self.settings.send_seed,
+            seeded=settings.send_seed,
             steps=1,
             start_sigma=1.0,
             guidance=0.0,
@@ -103,16 +111,10 @@ class EndpointDiffusion:
             latent=None,
             evaluations=0,
             seconds=seconds,
-            money=self.settings.price,
+            money=settings.price,
         )
         job.report(1, 1)
         return record
-
-    def _wire(self, seed: int) -> dict[str, Any]:
-        settings = self.settings
-        asked = {"model": settings.server.model, "n": 1, "size": settings.size, "quality": settings.quality}
-        seeded = {"seed": seed} if settings.send_seed else {}
-        return {name: value for name, value in (asked | seeded | settings.extra).items() if value is not None}
 
     async def _picture_in(self, body: dict[str, Any]) -> tuple[bytes, str | None]:
         """The first picture's file and the prompt as the server revised it."""

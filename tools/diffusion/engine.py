@@ -37,11 +37,6 @@ class Kind(NamedTuple):
     any_length: bool = False
     """Whether prompts of other lengths fit as well."""
 
-    @classmethod
-    def of(cls, sample: Sample) -> "Kind":
-        """That of a sample."""
-        return cls(tuple(sample.latent.shape), len(sample.prompt.tokens), sample.any_length)
-
     def fits(self, other: "Kind") -> bool:
         """Whether both fit in one pass."""
         return self.shape == other.shape and (self.tokens == other.tokens or (self.any_length and other.any_length))
@@ -109,10 +104,8 @@ class Ticket(Generic[R]):
     def __init__(self, work: Work[R]) -> None:
         self.work = work
         self.future: Future[Done[R]] = Future()
-        self._abandoned = False
-        self._arrived = perf_counter()
-        self._seconds = 0.0
-        self._attended = 0.0
+        self._abandoned, self._arrived = False, perf_counter()
+        self._seconds = self._attended = 0.0
 
     @property
     def wanted(self) -> bool:
@@ -225,24 +218,21 @@ class Engine:
 
     def _run(self) -> None:
         with self._around():
-            self._work()
-
-    def _work(self) -> None:
-        try:
-            while self._has_work():
-                self._admit()
-                self._take_step()
+            try:
+                while self._has_work():
+                    self._admit()
+                    self._take_step()
+                    for ticket in self._flight:
+                        if ticket.wanted and ticket.sample.done:
+                            ticket.finish()
+                    self._flight = [ticket for ticket in self._flight if ticket.wanted]
+            except BaseException as error:
                 for ticket in self._flight:
-                    if ticket.wanted and ticket.sample.done:
-                        ticket.finish()
-                self._flight = [ticket for ticket in self._flight if ticket.wanted]
-        except BaseException as error:
-            for ticket in self._flight:
-                ticket.fail(error)
-            with self._lock:
-                self._flight, self._thread = [], None
-                self._wake()
-            raise
+                    ticket.fail(error)
+                with self._lock:
+                    self._flight, self._thread = [], None
+                    self._wake()
+                raise
 
     def _has_work(self) -> bool:
         """Whether there is work; if not, the thread has to end."""
@@ -270,10 +260,12 @@ class Engine:
 
     def _take_step(self) -> None:
         moving = [ticket for ticket in self._flight if not ticket.sample.done]
-        tickets = [moving[i] for i in next_pass([Kind.of(ticket.sample) for ticket in moving], self._limit)]
+        samples = [ticket.sample for ticket in moving]
+        kinds = [Kind(tuple(one.latent.shape), len(one.prompt.tokens), one.any_length) for one in samples]
+        tickets = [moving[i] for i in next_pass(kinds, lambda kind: self._limits.get(kind.shape, self._max_batch))]
         if not tickets:
             return
-        began = perf_counter()
+        began, rows = perf_counter(), sum(ticket.sample.rows for ticket in tickets)
         try:
             self._advance([ticket.sample for ticket in tickets])
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are awaited
@@ -282,29 +274,20 @@ class Engine:
                     ticket.fail(error)
                 return
         else:
-            self._count(tickets, perf_counter() - began)
+            seconds, before = perf_counter() - began, self.statistics
+            self.statistics = Statistics(
+                before.passes + 1, before.steps + len(tickets), before.rows + rows, before.seconds + seconds
+            )
+            for ticket in tickets:
+                if ticket.wanted:
+                    ticket.count_step(seconds, rows)
             return
-        self._make_room(tickets)
-
-    def _limit(self, kind: Kind) -> int:
-        return self._limits.get(kind.shape, self._max_batch)
-
-    def _make_room(self, tickets: Sequence[Ticket[Any]]) -> None:
-        """After a pass that did not fit, and after the traceback that held its tensors."""
+        # Only here is the traceback gone, which held the tensors of the pass that did not fit.
         torch.cuda.empty_cache()
         if len(tickets) == 1:
             tickets[0].fail(no_room())
         else:
-            self._limits[Kind.of(tickets[0].sample).shape] = max(1, len(tickets) // 2)
-
-    def _count(self, tickets: Sequence[Ticket[Any]], seconds: float) -> None:
-        rows, before = sum(ticket.sample.rows for ticket in tickets), self.statistics
-        self.statistics = Statistics(
-            before.passes + 1, before.steps + len(tickets), before.rows + rows, before.seconds + seconds
-        )
-        for ticket in tickets:
-            if ticket.wanted:
-                ticket.count_step(seconds, rows)
+            self._limits[kinds[0].shape] = max(1, len(tickets) // 2)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

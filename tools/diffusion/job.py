@@ -42,14 +42,6 @@ class Job:
         if not 0 <= self.start_step <= steps:
             raise SettingsError(f"{self.id!r} cannot start at step {self.start_step}: steps go from 0 to {steps}")
 
-    @property
-    def inherited(self) -> dict[int, str]:
-        """References by step of what an image resumed at step k shares with its source: its kept steps below k."""
-        if self.source is None or self.attempt.operator != "resume":
-            return {}
-        kept = self.source.trajectory
-        return {k: kept[k] for k in sorted(self.keep_steps) if k < self.start_step and k in kept}
-
     def write(self, picture: Image.Image, **made: Any) -> ImageRecord:
         """Write the picture, which carries its record.
 

@@ -1,27 +1,15 @@
-"""Latents as files of a store, the last of them also in memory."""
+"""Latents as files of a store."""
 
-import threading
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from cachetools import LRUCache
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ...state import ImageRecord
 from ..errors import MissingLatentError, SettingsError
 from ..files import Store
-
-
-def latent_path(image: str, step: int | None = None) -> str:
-    """Reference of the final latent of an image, or of x_step of its denoising."""
-    return f"latents/{image}.safetensors" if step is None else f"latents/{image}.k{step:02d}.safetensors"
-
-
-def write_latent(store: Store, reference: str, latent: torch.Tensor) -> str:
-    """Write one latent (channels, height, width) in its own dtype and return its reference."""
-    return store.write(reference, save({"latent": latent.cpu().contiguous()}))
+from .job import Job
 
 
 def read_latent(store: Store, reference: str | None) -> torch.Tensor:
@@ -36,61 +24,48 @@ def read_latent(store: Store, reference: str | None) -> torch.Tensor:
         ) from error
 
 
-def resume(source: ImageRecord, step: int, steps: int) -> str | None:
-    """Trajectory resume: the reference of x_step of the image's own denoising in N = ``steps``.
+def read_source(job: Job, steps: int) -> torch.Tensor | None:
+    """The latent (channels, height, width) that an image of N = ``steps`` is made of, on the CPU; None for a new one.
+
+    To resume it is x_k of the source's own denoising, and to inject noise the source's final latent.
 
     Raises:
-        SettingsError: the image was drawn in another number of steps.
-        MissingLatentError: x_step was not kept.
+        SettingsError: the source is to be resumed and was drawn in another number of steps.
+        MissingLatentError: the latent was not kept, or it is missing or broken.
     """
+    source, step = job.source, job.start_step
+    if source is None:
+        return None
+    if job.attempt.operator != "resume":
+        return read_latent(job.store, source.latent)
     if source.steps != steps:
         raise SettingsError(
             f"image {source.id!r} was drawn in {source.steps} steps and cannot be resumed in {steps}; "
             f"ask for steps={source.steps}, or use the operator 'inject'"
         )
-    if step == source.steps:
-        return source.latent
-    if step not in source.trajectory:
+    if step != steps and step not in source.trajectory:
         kept = ", ".join(map(str, sorted(source.trajectory))) or "none"
         raise MissingLatentError(
             f"step {step} of image {source.id!r} was not kept (kept: {kept}); "
             f"draw it with keep_steps=({step},), or use the operator 'inject'"
         )
-    return source.trajectory[step]
+    return read_latent(job.store, source.latent if step == steps else source.trajectory[step])
 
 
-class Latents:
-    """Writes latents to stores and remembers the last ones; safe to use from any threads.
+def write_latents(job: Job, final: torch.Tensor, kept: Mapping[int, torch.Tensor]) -> dict[str, Any]:
+    """Write latents (channels, height, width), each in its own dtype; ``kept`` are x_k by step k.
 
-    Args:
-        memory: Bytes to remember, at most; 0 for none.
+    The result are the fields ``latent`` and ``trajectory`` of the record. What an image resumed at step k shares with
+    its source, the steps below k that both are to keep, is referred to and not written again.
     """
+    name, trajectory = f"latents/{job.id}", dict[int, str]()
+    if job.source is not None and job.attempt.operator == "resume":
+        shared = sorted(k for k in job.keep_steps & job.source.trajectory.keys() if k < job.start_step)
+        trajectory = {k: job.source.trajectory[k] for k in shared}
+    for k, latent in sorted(kept.items()):
+        trajectory[k] = _write(job.store, f"{name}.k{k:02d}.safetensors", latent)
+    return {"latent": _write(job.store, f"{name}.safetensors", final), "trajectory": trajectory}
 
-    def __init__(self, memory: int) -> None:
-        self._lock = threading.Lock()
-        self._remembered: LRUCache[Path, torch.Tensor] = LRUCache(memory, getsizeof=lambda latent: latent.nbytes)
 
-    def write(self, store: Store, reference: str, latent: torch.Tensor) -> str:
-        """As ``write_latent``."""
-        here = latent.to("cpu", copy=True).contiguous()
-        write_latent(store, reference, here)
-        self._remember(store.path(reference), here)
-        return reference
-
-    def read(self, store: Store, reference: str | None) -> torch.Tensor:
-        """As ``read_latent``; the result is not to be changed."""
-        if reference is None:
-            return read_latent(store, reference)
-        path = store.path(reference)
-        with self._lock:
-            if path in self._remembered:
-                return self._remembered[path]
-        latent = read_latent(store, reference)
-        self._remember(path, latent)
-        return latent
-
-    def _remember(self, path: Path, latent: torch.Tensor) -> None:
-        with self._lock:
-            self._remembered.pop(path, None)
-            with suppress(ValueError):  # of one that is larger than the whole memory
-                self._remembered[path] = latent
+def _write(store: Store, reference: str, latent: torch.Tensor) -> str:
+    return store.write(reference, save({"latent": latent.cpu().contiguous()}))

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,6 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..errors import ModelError
 from .memory import (
@@ -57,24 +57,25 @@ def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipe
     """
     if str(source) not in KNOWN and not Path(source).is_dir():
         _check_class(class_named(source))
-    folder, model = _fetch(source, placement)
-    return _load_whole(folder, placement, _load_sd3), model
+    return _load_whole(source, placement, _load_sd3)
 
 
 def load_any(source: Path | str, placement: Placement) -> tuple[DiffusionPipeline, str]:
     """The pipeline of any family, of the class that its index names, and its name; see ``load``."""
-    folder, model = _fetch(source, placement)
 
     def load_by_index(folder: Path, placement: Placement) -> DiffusionPipeline:
         _check_room(folder, placement)
         arguments = pipeline_arguments(model_size(folder), placement)
         return DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, **arguments)
 
-    return _load_whole(folder, placement, load_by_index), model
+    return _load_whole(source, placement, load_by_index)
 
 
-def _load_whole(folder: Path, placement: Placement, load: Callable[[Path, Placement], P]) -> P:
-    """What ``load`` makes of the folder, on its device; any failure is a ``ModelError`` of one line."""
+def _load_whole(source: Path | str, placement: Placement, load: Callable[[Path, Placement], P]) -> tuple[P, str]:
+    """What ``load`` makes of the model's folder, on its device, and its name; once it is known that the model fits."""
+    if local_folder(source) is None and _HUB_ID.fullmatch(str(source)):
+        _check_room(source, placement, None if str(source) in KNOWN else remote_size(str(source))[0])
+    folder, model = locate(source)
     try:
         with quiet_loading():
             pipe = load(folder, placement)
@@ -83,16 +84,9 @@ def _load_whole(folder: Path, placement: Placement, load: Callable[[Path, Placem
     except Exception as error:  # tokenizers raises it bare
         raise ModelError(f"{folder} is not whole: {_one_line(error)}; fetch or save it again") from error
     try:
-        return put(pipe, placement)
+        return put(pipe, placement), model
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_one_line(error)}") from error
-
-
-def _fetch(source: Path | str, placement: Placement) -> tuple[Path, str]:
-    """As ``locate``, once it is known that the model fits."""
-    if local_folder(source) is None and _HUB_ID.fullmatch(str(source)):
-        _check_room(source, placement, None if str(source) in KNOWN else remote_size(str(source))[0])
-    return locate(source)
 
 
 def locate(source: Path | str) -> tuple[Path, str]:
@@ -104,12 +98,8 @@ def locate(source: Path | str) -> tuple[Path, str]:
     folder = Path(source)
     if folder.is_dir():
         return folder, f"{folder.resolve().name}@{content_hash(folder)}"
-    hub_id = _hub_id(source)
-    try:
-        snapshot = Path(DiffusionPipeline.download(hub_id))
-    except Exception as error:
-        raise _not_fetched(hub_id, error) from error
-    return snapshot, f"{hub_id.rpartition('/')[2]}@{snapshot.name[:12]}"
+    snapshot = _fetch(source, DiffusionPipeline.download)
+    return snapshot, f"{str(source).rpartition('/')[2]}@{snapshot.name[:12]}"
 
 
 def class_named(source: Path | str) -> str:
@@ -119,28 +109,21 @@ def class_named(source: Path | str) -> str:
         ModelError: it is neither a folder with an index nor a model of the hub that can be fetched.
     """
     folder = Path(source)
-    if folder.is_dir():
-        index = folder / INDEX
-    else:
-        hub_id = _hub_id(source)
-        try:
-            index = Path(hf_hub_download(hub_id, INDEX))
-        except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-            raise _not_fetched(hub_id, error) from error
+    index = folder / INDEX if folder.is_dir() else _fetch(source, lambda hub_id: hf_hub_download(hub_id, INDEX))
     try:
         return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{source} has no {INDEX} that can be read: {_one_line(error)}") from error
 
 
-def _not_fetched(hub_id: str, error: BaseException) -> ModelError:
-    return ModelError(f"{hub_id} is no folder here, and the hub did not give it: {_one_line(error)}")
-
-
-def _hub_id(source: Path | str) -> str:
+def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -> Path:
+    """What ``fetch`` downloads, given a hub id."""
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
-    return source
+    try:
+        return Path(fetch(source))
+    except Exception as error:  # of many libraries
+        raise ModelError(f"{source} is no folder here, and the hub did not give it: {_one_line(error)}") from error
 
 
 def content_hash(folder: Path) -> str:
@@ -198,13 +181,17 @@ def _load_sd3(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
     if transient:
         reader = TransientEncoder(lambda: _load_t5(folder, index, placement), placement.dtype)
         pipe.register_modules(text_encoder_3=reader)
-    _check_kind(pipe)
+    if not isinstance(pipe.transformer, diffusers.SD3Transformer2DModel):
+        raise ModelError(f"its transformer is a {type(pipe.transformer).__name__}, not an SD3Transformer2DModel")
+    check_scheduler(pipe.scheduler)
+    if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
+        raise ModelError("it needs one CLIP text encoder, or two with or without a T5")
     return pipe
 
 
 def _load_t5(folder: Path, index: Mapping[str, Any], placement: Placement) -> torch.nn.Module:
-    """T5 where it is to run, in 4 bits only on the GPU."""
-    device = placement.t5_device
+    """T5 where it is to run: on the GPU only where the denoiser makes room for it, and in 4 bits only there."""
+    device = placement.device if placement.offload == "model" else torch.device("cpu")
     precision: Precision = "bf16" if placement.is_nf4 and device.type == "cpu" else placement.precision
     with quiet_loading():
         there = replace(placement, device=device, precision=precision)
@@ -215,9 +202,9 @@ def _load_t5(folder: Path, index: Mapping[str, Any], placement: Placement) -> to
 def _load_network(folder: Path, part: str, named: Sequence[str], placement: Placement) -> torch.nn.Module:
     """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
     library, name = named
-    own = library.startswith(f"{__name__.partition('.')[0]}.")
     # A folder cannot name other code to run.
-    kind: Any = getattr(importlib.import_module(library), name, None) if own or library in _LIBRARIES else None
+    known = library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}.")
+    kind: Any = getattr(importlib.import_module(library), name, None) if known else None
     if kind is None:
         raise ModelError(f"it names the class {library}.{name}, which is not known here")
     arguments = loading_arguments(part, library, placement)
@@ -225,17 +212,6 @@ def _load_network(folder: Path, part: str, named: Sequence[str], placement: Plac
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{part} lacks {len(missing)} of its weights, such as {missing[0]}")
     return network
-
-
-_LIBRARIES = ("diffusers", "transformers")
-
-
-def _check_kind(pipe: StableDiffusion3Pipeline) -> None:
-    if not isinstance(pipe.transformer, diffusers.SD3Transformer2DModel):
-        raise ModelError(f"its transformer is a {type(pipe.transformer).__name__}, not an SD3Transformer2DModel")
-    check_scheduler(pipe.scheduler)
-    if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
-        raise ModelError("it needs one CLIP text encoder, or two with or without a T5")
 
 
 def check_scheduler(scheduler: Any) -> None:

@@ -1,14 +1,13 @@
 """The diffusion role over a model in this process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import StableDiffusion3Pipeline
 from PIL import Image
 
 from ...state import Attempt, ImageRecord
@@ -17,19 +16,17 @@ from ..files import Store
 from ..one_thread import one_thread
 from ..roles import Progress
 from .attention import attention_backend, mix_lengths
-from .embeddings import Embedding, Encoder, decode
+from .embeddings import Embedding, decode, encode
 from .engine import Done, Engine, Statistics, Work
 from .job import Job
-from .latents import Latents, latent_path, resume
+from .latents import read_source, write_latents
 from .loading import load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement
 from .sampling import Sample, Schedule, advance, draw_noise, inject, make_schedule
 
-LATENT_MEMORY = 256 * 2**20
-"""Bytes of latents remembered; all of them are in their store as well."""
-
-
+PROMPTS = 64
+"""Encoded prompts remembered."""
 SMALL = 10**8
 """Numbers of a denoiser that computes in one thread on a CPU, if it has fewer."""
 
@@ -41,8 +38,8 @@ class LocalDiffusion:
     alone and in a batch up to rounding: 1e-4 in latents of unit variance in float32, about 0.05 in bfloat16 and
     float16; with ``batch_alone`` it is the same exactly.
 
-    Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun,
-    the last embeddings of prompts, and ``LATENT_MEMORY`` bytes of latents.
+    Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun, and the
+    last embeddings of prompts.
     """
 
     def __init__(
@@ -87,18 +84,22 @@ class LocalDiffusion:
         config: Any = pipe.transformer.config
         self.pipe, self.model, self._swap_pooled = pipe, model, swap_pooled
         self._shape = (config.in_channels, config.sample_size, config.sample_size)
-        self._tokens = (config.sample_size // config.patch_size) ** 2
+        tokens = (config.sample_size // config.patch_size) ** 2
         self._device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
         self._dtype: torch.dtype = pipe.text_encoder.dtype
         self._any_length = mix_lengths(pipe.transformer)
-        self._encoder = Encoder(pipe, max_tokens or 256)
-        self._latents = Latents(LATENT_MEMORY)
-        self._schedules: dict[int, Schedule] = {}
+        self._encode = lru_cache(PROMPTS)(partial(encode, pipe, max_tokens=max_tokens or 256))
+        self._schedule = lru_cache(partial(make_schedule, pipe.scheduler, tokens=tokens, device=self._device))
+        if compiled:
+            # Block by block takes a fraction of the time that the whole model takes to compile, for about the same
+            # speed. Sizes that vary, which are rows and padded prompts, become dynamic by themselves.
+            for block in pipe.transformer.transformer_blocks:
+                block.compile()
         # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
         # the time, and alone they gain it a tenth.
         small = self._device.type == "cpu" and pipe.transformer.num_parameters() < SMALL
         self._engine = Engine(
-            stepper(pipe.transformer, compiled),
+            partial(advance, pipe.transformer),
             1 if batch_alone else max_batch,
             pipe.maybe_free_model_hooks,
             in_turns=in_turns,
@@ -170,18 +171,19 @@ class LocalDiffusion:
             SettingsError: a step is beyond the schedule, or the source has another schedule.
         """
         job = Job(attempt, store, source, progress)
-        done = await self._engine.run(Work(partial(self._begin, job), self._picture, partial(_report, job)))
+        work = Work(
+            begin=lambda: self._begin(job),
+            # One by one, so that the pixels follow from the latent alone.
+            finish=lambda sample: decode(self.pipe, sample.final[None])[0],
+            on_step=lambda sample: job.report(sample.step - job.start_step, sample.end - job.start_step),
+        )
+        done = await self._engine.run(work)
         # In a thread of its own: the event loop and the model go on meanwhile.
         return await asyncio.to_thread(self._write, job, done)
 
     def close(self) -> None:
         """End the work in flight with ``ModelError`` and take no more; it need not be called."""
         self._engine.close()
-
-    def _schedule(self, steps: int) -> Schedule:
-        if steps not in self._schedules:
-            self._schedules[steps] = make_schedule(self.pipe.scheduler, steps, self._tokens, self._device)
-        return self._schedules[steps]
 
     def _begin(self, job: Job) -> Sample:
         """The image as it starts, in the engine's thread."""
@@ -193,10 +195,10 @@ class LocalDiffusion:
         if not min(start + 1, end) <= stop <= end:
             raise SettingsError(f"{job.id!r} starts at step {start} of {end} and cannot stop at {stop}")
         guidance = self.guidance if attempt.guidance is None else attempt.guidance
-        prompt = self._encoder.prompt(job.prompt, refined=job.source is not None and self._swap_pooled)
-        negative = self._encoder.negative(prompt) if guidance > 1 else None
+        prompt = self._encode(job.prompt, refined=job.source is not None and self._swap_pooled)
+        negative = self._encode("", length=len(prompt.tokens)) if guidance > 1 else None
         if job.source is not None and start and not self._swap_pooled:
-            prompt = Embedding(prompt.tokens, self._encoder.prompt(job.source.prompt).pooled)
+            prompt = Embedding(prompt.tokens, self._encode(job.source.prompt, refined=False).pooled)
         return Sample(
             latent=self._start(job, schedule),
             schedule=schedule,
@@ -211,37 +213,27 @@ class LocalDiffusion:
 
     def _start(self, job: Job, schedule: Schedule) -> torch.Tensor:
         """x_k, (channels, height, width)."""
-        if job.source is not None and job.attempt.operator == "resume":
-            return self._read(job, resume(job.source, job.start_step, schedule.steps))
+        latent = read_source(job, schedule.steps)
+        if latent is not None:
+            if tuple(latent.shape) != self._shape:
+                other = tuple(latent.shape)
+                raise ModelError(f"a latent of shape {other} is of another model; this one has {self._shape}")
+            latent = latent.to(self._device, self._dtype)
+            if job.attempt.operator == "resume":
+                return latent
         noise = draw_noise(job.seed, self._shape, self._dtype, self._device)
-        if job.source is None:
-            return noise
-        return inject(self._read(job, job.source.latent), noise, schedule, job.start_step)
-
-    def _read(self, job: Job, reference: str | None) -> torch.Tensor:
-        latent = self._latents.read(job.store, reference)
-        if tuple(latent.shape) != self._shape:
-            raise ModelError(f"a latent of shape {tuple(latent.shape)} is of another model; this one has {self._shape}")
-        return latent.to(self._device, self._dtype)
-
-    def _picture(self, sample: Sample) -> Image.Image:
-        # One by one, so that the pixels follow from the latent alone.
-        [picture] = decode(self.pipe, sample.final[None])
-        return picture
+        return noise if latent is None else inject(latent, noise, schedule, job.start_step)
 
     def _write(self, job: Job, done: Done[Image.Image]) -> ImageRecord:
-        sample, store, write = done.sample, job.store, self._latents.write
-        kept = {k: write(store, latent_path(job.id, k), x) for k, x in sorted(sample.kept.items())}
-        steps = sample.schedule.steps
+        sample, steps = done.sample, done.sample.schedule.steps
         return job.write(
             done.result,
+            **write_latents(job, sample.final, sample.kept),
             steps=steps,
             start_sigma=sample.schedule.sigma(job.start_step),
             stop_step=sample.end if sample.end < steps else None,
             guidance=sample.guidance,
             model=self.model,
-            latent=write(store, latent_path(job.id), sample.final),
-            trajectory=job.inherited | kept,
             evaluations=(sample.end - job.start_step) * sample.rows,
             seconds=done.seconds,
             waited=done.waited,
@@ -254,20 +246,3 @@ def usual(pipe: StableDiffusion3Pipeline, model: str) -> tuple[int, float]:
         return 4, 0.0
     medium: Any = pipe.transformer.config
     return (40 if medium.num_layers == 24 and medium.dual_attention_layers else 28), 4.5
-
-
-def _report(job: Job, sample: Sample) -> None:
-    job.report(sample.step - job.start_step, sample.end - job.start_step)
-
-
-def stepper(transformer: SD3Transformer2DModel, compiled: bool) -> Callable[[Sequence[Sample]], None]:
-    """How the engine takes a step: as it is, or with the denoiser's blocks compiled at their first use.
-
-    Block by block takes a fraction of the time that the whole model takes to compile, for about the same speed. Sizes
-    that vary, which are rows and padded prompts, become dynamic by themselves.
-    """
-    if compiled:
-        blocks: Any = transformer.transformer_blocks
-        for block in blocks:
-            block.compile()
-    return partial(advance, transformer)

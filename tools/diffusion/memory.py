@@ -6,6 +6,7 @@ Sizes are read from the headers of a model's files; no weight is loaded.
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -36,10 +37,9 @@ _WORKING = 1536
 in bf16. An estimate that means to err upwards; it was not measured."""
 _GROUP_SHARE = 10
 """Of the largest part, at most one in so many bytes is on the GPU under ``group``: T5's vocabulary is 1 in 36."""
-_EMBEDDINGS = ("embed_tokens", "shared.", "embedding", "relative_attention_bias")
-"""Two-dimensional weights that are looked up, not multiplied, and so stay as they are when a model is quantized."""
-_WIDE = ".wo."
-"""T5's, which transformers keeps out of quantization."""
+_WIDE = ("embed_tokens", "shared.", "embedding", "relative_attention_bias", ".wo.")
+"""Two-dimensional weights that are not quantized: those that are looked up, and T5's ``wo``, which transformers
+keeps."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,19 @@ without memory from the models' published configurations; the tests count them a
 
 
 def memory_needed(
-    model: Path | str, precision: Precision = "bf16", offload: Offload = "none", t5: T5 = "keep", *, gpu: bool = True
+    model: Path | str | ModelSize,
+    precision: Precision = "bf16",
+    offload: Offload = "none",
+    t5: T5 = "keep",
+    *,
+    gpu: bool = True,
 ) -> MemoryNeed:
-    """An estimate from file headers alone, for a folder, a downloaded model or a known hub id.
+    """An estimate from file headers alone, for a folder, a downloaded model, a known hub id, or a size.
 
     Raises:
         ModelError: nothing is known of the model's size.
     """
-    return need_of(model_size(model), precision, offload, t5, gpu=gpu)
-
-
-def need_of(size: ModelSize, precision: Precision, offload: Offload, t5: T5, *, gpu: bool) -> MemoryNeed:
-    """``memory_needed``, for a model of that size."""
+    size = model if isinstance(model, ModelSize) else model_size(model)
     working = size.pixels * _WORKING * _bytes(precision)
     parts = {name: _weight_bytes(name, part, precision) for name, part in size.parts.items()}
     reader = parts.pop(T5_PART, 0) if t5 != "keep" else 0
@@ -141,24 +142,12 @@ def memory_there(device: str | None = None) -> MemoryThere:
     import psutil
     import torch
 
-    ram = min([psutil.virtual_memory().available, *_container_room()])
+    ram, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no control group (cgroup v2), or one without a bound
+        bound, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
+        ram = min(ram, max(0, int(bound) - int(used)))
     on_gpu = torch.cuda.is_available() and torch.device(device or "cuda").type == "cuda"
     return MemoryThere(torch.cuda.mem_get_info(device)[0] if on_gpu else None, ram)
-
-
-def _container_room() -> list[int]:
-    """Bytes that a control group (cgroup v2) leaves; empty where there is no bound."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        bound, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return [max(0, int(bound) - int(used))]
-    except (OSError, ValueError):
-        return []
-
-
-def fits(size: ModelSize, precision: Precision, offload: Offload, t5: T5, there: MemoryThere, *, gpu: bool) -> bool:
-    """Whether a model of that size can be loaded so."""
-    return _shortage(need_of(size, precision, offload, t5, gpu=gpu), there) is None
 
 
 def check_memory(
@@ -177,7 +166,7 @@ def check_memory(
         ModelError: it does not fit.
     """
     size = size or model_size(model)
-    if short := _shortage(need_of(size, precision, offload, t5, gpu=gpu), there):
+    if short := shortage(size, precision, offload, t5, there, gpu=gpu):
         # From the least loss of quality and speed to the most.
         ways: Iterable[tuple[Precision, Offload, T5]] = product(("bf16",), ("none",), ("keep", "once", "drop"))
         if gpu:
@@ -194,19 +183,20 @@ def check_memory(
                 ("bf16", "group", "drop"),
             )
         advice = "nothing here makes it fit: use a smaller model or another machine"
-        for way in ways:
-            if fits(size, *way, there, gpu=gpu):
-                advice = 'set diffusion.precision = "{}", diffusion.offload = "{}", diffusion.t5 = "{}"'.format(*way)
-                break
+        if way := next((way for way in ways if not shortage(size, *way, there, gpu=gpu)), None):
+            advice = 'set diffusion.precision = "{}", diffusion.offload = "{}", diffusion.t5 = "{}"'.format(*way)
         raise ModelError(f'{Path(model).name} in {precision} with offload "{offload}" needs about {short}; {advice}')
 
 
-def _shortage(need: MemoryNeed, there: MemoryThere) -> str | None:
-    """What is too little, in words."""
-    if there.gpu_bytes is not None and need.gpu_bytes > there.gpu_bytes:
-        return f"{need.gpu_bytes / 1e9:.1f} GB of GPU memory and {there.gpu_bytes / 1e9:.1f} GB are free"
-    if need.ram_bytes > there.ram_bytes:
-        return f"{need.ram_bytes / 1e9:.1f} GB of memory and {there.ram_bytes / 1e9:.1f} GB are free"
+def shortage(
+    size: ModelSize, precision: Precision, offload: Offload, t5: T5, there: MemoryThere, *, gpu: bool
+) -> str | None:
+    """What is too little to load a model of that size, in words; None if it fits."""
+    need = memory_needed(size, precision, offload, t5, gpu=gpu)
+    pairs = (("GPU memory", need.gpu_bytes, there.gpu_bytes), ("memory", need.ram_bytes, there.ram_bytes))
+    for memory, needed, free in pairs:
+        if free is not None and needed > free:
+            return f"{needed / 1e9:.1f} GB of {memory} and {free / 1e9:.1f} GB are free"
     return None
 
 
@@ -238,7 +228,7 @@ def model_size(model: Path | str) -> ModelSize:
         ModelError: it is none of these, or a file is not what it should be.
     """
     if (folder := local_folder(model)) is not None:
-        sizes = {part: _part_size(map(_shapes, _weight_files(folder / part))) for part in _networks(folder)}
+        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in _networks(folder)}
         side = _read_json(folder / "transformer" / "config.json").get("sample_size") or 128
         blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
         return ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
@@ -303,14 +293,14 @@ def remote_size(hub_id: str) -> tuple[ModelSize, int]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError
 
-    hub, parts, fetched = HfApi(), dict[str, list[Mapping[str, Sequence[int]]]](), 0
+    hub, parts, fetched = HfApi(), dict[str, list[dict[str, dict[str, Any]]]](), 0
     try:
         for file in hub.model_info(hub_id, files_metadata=True).siblings or []:
             part, _, name = file.rfilename.rpartition("/")
             # A variant, such as fp16, has its name between two dots.
             if part and name.endswith(".safetensors") and name.count(".") == 1:
                 header = hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors
-                parts.setdefault(part, []).append({name: tensor.shape for name, tensor in header.items()})
+                parts.setdefault(part, []).append({name: {"shape": tensor.shape} for name, tensor in header.items()})
                 fetched += file.size or 0
     except (OSError, HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise ModelError(f"the hub does not say how large {hub_id} is: {error}") from error
@@ -319,18 +309,15 @@ def remote_size(hub_id: str) -> tuple[ModelSize, int]:
     return ModelSize({part: _part_size(headers) for part, headers in parts.items()}, 1024 * 1024), fetched
 
 
-def _part_size(headers: Iterable[Mapping[str, Sequence[int]]]) -> PartSize:
-    """Of a part, by the shapes of its tensors, a mapping for each file."""
+def _part_size(headers: Iterable[Mapping[str, Mapping[str, Any]]]) -> PartSize:
+    """Of a part, by the entries of its tensors, a mapping for each file."""
     parameters = matrices = 0
-    for name, shape in (item for header in headers for item in header.items()):
-        looked_up = any(part in name for part in (*_EMBEDDINGS, _WIDE))
+    for name, entry in (item for header in headers for item in header.items()):
+        shape: Sequence[int] = entry["shape"]
         parameters += prod(shape)
-        matrices += prod(shape) if len(shape) == 2 and name.endswith(".weight") and not looked_up else 0
+        if len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in _WIDE):
+            matrices += prod(shape)
     return PartSize(parameters, matrices)
-
-
-def _shapes(file: Path) -> dict[str, Sequence[int]]:
-    return {name: entry["shape"] for name, entry in read_header(file).items()}
 
 
 def read_header(file: Path) -> dict[str, Any]:

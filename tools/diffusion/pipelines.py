@@ -23,7 +23,7 @@ from ..files import Store
 from ..roles import Progress
 from .engine import raisable
 from .job import Job
-from .latents import latent_path, read_latent, resume, write_latent
+from .latents import read_source, write_latents
 from .loading import check_scheduler, class_named, load_any
 from .memory import Offload, Precision
 from .placement import choose_placement
@@ -71,8 +71,8 @@ class PipelineDiffusion:
             steps: N, at least 1; None for the model's own.
             guidance: What the family calls so: ``true_cfg_scale`` for Qwen-Image and undistilled Flux, otherwise
                 ``guidance_scale``, of which 0 means none to Z-Image; None for the model's own.
-            width: Pixels; None for the family's own.
-            height: Pixels; None for the family's own.
+            width: Of a picture in pixels, as ``height``; None for the family's own.
+            height: See ``width``.
             negative_prompt: For ``true_cfg_scale`` above 1.
             max_tokens: What is read of a prompt; None for the family's own.
             compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there; the first image takes a
@@ -119,14 +119,7 @@ class PipelineDiffusion:
         offload: Offload = "none",
         **drawing: Any,
     ) -> Self:
-        """Load a diffusers folder, or a model of the hub by its id.
-
-        Args:
-            source: A ``Path``, or the text of one, or ``owner/name``.
-            device: The GPU if there is one, else the CPU.
-            precision: See ``memory.Precision``; bf16 on a GPU and fp32 on a CPU by default.
-            offload: What waits in RAM while it is not needed: none, model or group.
-            drawing: The constructor's arguments.
+        """Load a diffusers folder or a model of the hub; arguments as of ``LocalDiffusion.load``.
 
         Raises:
             ModelError: weights are missing or corrupt, the family cannot be refined, or there is too little memory.
@@ -152,8 +145,15 @@ class PipelineDiffusion:
             SettingsError: a step is beyond the schedule, or the source has another one.
         """
         drawing = Drawing(self, Job(attempt, store, source, progress))
+
+        def run() -> ImageRecord:
+            try:
+                return drawing.run()
+            except StopIteration as error:
+                raise raisable(error) from error
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._owner, drawing.run)
+            return await asyncio.get_running_loop().run_in_executor(self._owner, run)
         finally:
             drawing.abandoned.set()
 
@@ -238,54 +238,51 @@ class Drawing:
         self.steps = attempt.steps or diffusion.steps
         self.guidance = diffusion.guidance if attempt.guidance is None else attempt.guidance
         self.kept: dict[int, torch.Tensor] = {}
+        self.evaluations = 0
+        """Rows of the denoiser's forward passes so far."""
         self.abandoned = threading.Event()
         """Set when nobody waits for the image any more."""
 
     def run(self) -> ImageRecord:
-        """Draw it, in the owner's thread; whatever goes wrong reaches the caller."""
-        try:
-            return self._run()
-        except StopIteration as error:
-            raise raisable(error) from error
-
-    def _run(self) -> ImageRecord:
+        """Draw it, in the owner's thread."""
         self._check_wanted()
         job, diffusion, began = self.job, self.diffusion, perf_counter()
         start, stop = job.start_step, job.attempt.stop_step
         job.check_start(self.steps)
         if stop not in (None, self.steps):
             raise SettingsError(f"{job.id!r} cannot stop at step {stop}: only SD3 (LocalDiffusion) can preview")
-        latent = self._read()
+        latent = read_source(job, self.steps)
         if job.source is not None and latent is not None and start == self.steps:
             # Nothing changes: the source's own picture and latent.
             with Image.open(job.store.path(job.source.path)) as file:
                 picture = file.convert("RGB")
             self._note(start, latent)
-            return self._write(picture, 0.0, 0, perf_counter() - began)
-        if job.attempt.operator == "inject":
-            diffusion.schedule(self.steps)
-        with counted(diffusion.pipe.transformer) as passes:
-            picture = diffusion.call(
-                job.prompt,
-                job.seed,
-                self.steps,
-                self.guidance,
-                start,
-                latent=lambda noise: self._first(noise, latent),
-                on_schedule=self._check_wanted,
-                on_step=self._on_step,
-            )
-        sigma = diffusion.schedule(self.steps).sigma(start)
-        return self._write(picture, sigma, passes.rows, perf_counter() - began)
-
-    def _read(self) -> torch.Tensor | None:
-        """The latent that it starts from; None for a new drawing."""
-        job = self.job
-        if job.source is None:
-            return None
-        if job.attempt.operator == "resume":
-            return read_latent(job.store, resume(job.source, job.start_step, self.steps))
-        return read_latent(job.store, job.source.latent)
+            sigma = 0.0
+        else:
+            if job.attempt.operator == "inject":
+                diffusion.schedule(self.steps)
+            with diffusion.pipe.transformer.register_forward_pre_hook(self._count, with_kwargs=True):
+                picture = diffusion.call(
+                    job.prompt,
+                    job.seed,
+                    self.steps,
+                    self.guidance,
+                    start,
+                    latent=lambda noise: self._first(noise, latent),
+                    on_schedule=self._check_wanted,
+                    on_step=self._on_step,
+                )
+            sigma = diffusion.schedule(self.steps).sigma(start)
+        return job.write(
+            picture,
+            **write_latents(job, self.latent, self.kept),
+            steps=self.steps,
+            start_sigma=sigma,
+            guidance=self.guidance,
+            model=diffusion.model,
+            evaluations=self.evaluations,
+            seconds=perf_counter() - began,
+        )
 
     def _first(self, noise: torch.Tensor, latent: torch.Tensor | None) -> torch.Tensor:
         """x_start as the pipeline has it, (1, ...)."""
@@ -302,6 +299,10 @@ class Drawing:
         self._note(start, first[0])
         return first
 
+    def _count(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before each forward pass; its latents are the first argument, one tensor or a list of them."""
+        self.evaluations += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
+
     def _check_wanted(self) -> None:
         if self.abandoned.is_set():
             raise Ended
@@ -315,21 +316,6 @@ class Drawing:
         self.latent = latent
         if step in self.job.keep_steps:
             self.kept[step] = latent
-
-    def _write(self, picture: Image.Image, sigma: float, evaluations: int, seconds: float) -> ImageRecord:
-        job, store = self.job, self.job.store
-        kept = {k: write_latent(store, latent_path(job.id, k), x) for k, x in self.kept.items()}
-        return job.write(
-            picture,
-            steps=self.steps,
-            start_sigma=sigma,
-            guidance=self.guidance,
-            model=self.diffusion.model,
-            latent=write_latent(store, latent_path(job.id), self.latent),
-            trajectory=job.inherited | kept,
-            evaluations=evaluations,
-            seconds=seconds,
-        )
 
 
 class Ended(Exception):
@@ -349,28 +335,6 @@ def _replaced(owner: Any, **methods: Any) -> Generator[None]:
     finally:
         for name in methods:
             del vars(owner)[name]
-
-
-class Passes:
-    """Rows of the denoiser's forward passes so far."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def count(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before each forward pass; its latents are the first argument, one tensor or a list of them."""
-        self.rows += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
-
-
-@contextmanager
-def counted(transformer: torch.nn.Module) -> Generator[Passes]:
-    """Count the forward passes inside."""
-    passes = Passes()
-    hook = transformer.register_forward_pre_hook(passes.count, with_kwargs=True)
-    try:
-        yield passes
-    finally:
-        hook.remove()
 
 
 def usual(pipe: DiffusionPipeline) -> tuple[int, float]:

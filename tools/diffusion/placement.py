@@ -45,11 +45,6 @@ class Placement:
         """Whether it runs in memory other than the CPU's, which MPS shares."""
         return self.device.type not in ("cpu", "mps")
 
-    @property
-    def t5_device(self) -> torch.device:
-        """Where a T5 that is loaded once runs: on the GPU only where the denoiser makes room for it."""
-        return self.device if self.offload == "model" else torch.device("cpu")
-
 
 def choose_placement(
     device: torch.device | str | None = None,
@@ -74,28 +69,22 @@ def choose_placement(
         device = "cuda" if torch.cuda.is_available() else mps
     place = torch.device(device)
     chosen = Placement(place, precision or ("fp32" if place.type == "cpu" else "bf16"), offload, t5)
-    if chosen.is_nf4:
-        _check_nf4(chosen)
-    if chosen.precision == "fp8" and chosen.offload == "group":
-        raise SettingsError('8-bit floats cannot be moved layer by layer: set diffusion.offload = "model"')
-    if chosen.offload != "none" and not chosen.on_gpu:
+    if chosen.is_nf4 and not (place.type == "cuda" and torch.cuda.is_available()):
+        raise ModelError(
+            f'precision "{precision}" needs an NVIDIA GPU: use a machine that has one, or, slowly, this one'
+            ' with diffusion.precision = "bf16", diffusion.offload = "none", diffusion.t5 = "once"'
+        )
+    if chosen.is_nf4 and find_spec("bitsandbytes") is None:
+        raise ModelError("4-bit weights need bitsandbytes: pip install 'detailscribe[gpu]'")
+    if offload == "group" and (chosen.is_nf4 or precision == "fp8"):
+        narrow = "8-bit floats" if precision == "fp8" else "4-bit weights"
+        raise SettingsError(f'{narrow} cannot be moved layer by layer: set diffusion.offload = "model"')
+    if offload != "none" and not chosen.on_gpu:
         raise SettingsError(
             f'offload "{offload}" moves weights between a GPU and RAM, and there is no GPU: set'
             ' diffusion.offload = "none"'
         )
     return chosen
-
-
-def _check_nf4(placement: Placement) -> None:
-    if placement.device.type != "cuda" or not torch.cuda.is_available():
-        raise ModelError(
-            f'precision "{placement.precision}" needs an NVIDIA GPU: use a machine that has one, or, slowly, this one'
-            ' with diffusion.precision = "bf16", diffusion.offload = "none", diffusion.t5 = "once"'
-        )
-    if find_spec("bitsandbytes") is None:
-        raise ModelError("4-bit weights need bitsandbytes: pip install 'detailscribe[gpu]'")
-    if placement.offload == "group":
-        raise SettingsError('4-bit weights cannot be moved layer by layer: set diffusion.offload = "model"')
 
 
 def loading_arguments(part: str, library: str, placement: Placement) -> dict[str, Any]:
@@ -117,14 +106,9 @@ def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
         return {"dtype": placement.dtype}
     from diffusers import PipelineQuantizationConfig
 
-    arguments: dict[str, Any] = _FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype}
-    four_bit = PipelineQuantizationConfig(
-        quant_backend="bitsandbytes_4bit",
-        quant_kwargs=arguments,
-        components_to_quantize=[
-            part for part in quantized_parts(size.parts, placement.precision) if part in size.parts
-        ],
-    )
+    narrow = [part for part in quantized_parts(size.parts, placement.precision) if part in size.parts]
+    settings: dict[str, Any] = _FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype}
+    four_bit = PipelineQuantizationConfig("bitsandbytes_4bit", settings, narrow)
     return {"dtype": placement.dtype, "quantization_config": four_bit}
 
 
@@ -193,12 +177,7 @@ class TransientEncoder:
     """
 
     def __init__(self, load: Callable[[], torch.nn.Module], dtype: torch.dtype) -> None:
-        """Nothing is loaded yet.
-
-        Args:
-            load: Makes the network where it is to run, which may be elsewhere than the pipeline.
-            dtype: Of the network.
-        """
+        """``load`` makes the network, of ``dtype``, where it is to run, which may be elsewhere than the pipeline."""
         self.load, self.dtype = load, dtype
         self.before_loading: Callable[[], object] = lambda: None
         """Makes room."""
@@ -216,16 +195,12 @@ class TransientEncoder:
             self._network = self.load()
         return self._network(input_ids.to(self._network.device))
 
-    def drop(self) -> None:
-        """Free the network; the next call loads it again."""
-        if self._network is not None:
-            self._network = None
-            torch.cuda.empty_cache()
-
     def drop_before(self, network: torch.nn.Module) -> None:
-        """Free this one whenever ``network`` is about to run."""
+        """Free this one whenever ``network`` is about to run; the next call loads it again."""
 
         def drop(*called: object) -> None:
-            self.drop()
+            if self._network is not None:
+                self._network = None
+                torch.cuda.empty_cache()
 
         network.register_forward_pre_hook(drop)

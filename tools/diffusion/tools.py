@@ -1,6 +1,7 @@
 """Diffusion as LangChain tools, for any agent that can bind them."""
 
 import json
+from functools import partial
 from typing import Literal
 from uuid import uuid4
 
@@ -64,14 +65,18 @@ def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
         return json.dumps({"image": record.id, "path": str(store.path(record.path)), **shown}), record
 
     async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[str, ImageRecord]:
-        return await draw(Attempt(id=_new_id(), prompt=prompt, seed=seed, keep_steps=keep_steps))
+        return await draw(Attempt(id=f"image-{uuid4().hex[:12]}", prompt=prompt, seed=seed, keep_steps=keep_steps))
 
     async def redenoise_image(
         image: str, prompt: str, operator: Literal["inject", "resume"], start_step: int, seed: int | None
     ) -> tuple[str, ImageRecord]:
-        source = _find(image, store)
+        try:
+            # The record in the image's own PNG, so that images of earlier sessions can be refined, too.
+            source = read_record(store.path(f"images/{image}.png"))
+        except (OSError, ValueError) as error:
+            raise ToolException(f"there is no image {image!r}; give an id that a tool returned") from error
         attempt = Attempt(
-            id=_new_id(),
+            id=f"image-{uuid4().hex[:12]}",
             round=source.round + 1,
             parent=source.id,
             prompt=prompt,
@@ -83,34 +88,13 @@ def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
         )
         return await draw(attempt, source)
 
+    tool = partial(StructuredTool.from_function, response_format="content_and_artifact", handle_tool_error=True)
+    generate = "Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG."
+    redenoise = (
+        "Correct an image: denoise it again from an early step with another prompt and keep what is right. "
+        "Returns JSON with the new image's id and the path of its PNG; the old image stays."
+    )
     return [
-        StructuredTool.from_function(
-            coroutine=generate_image,
-            description="Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG.",
-            args_schema=GenerateImage,
-            response_format="content_and_artifact",
-            handle_tool_error=True,
-        ),
-        StructuredTool.from_function(
-            coroutine=redenoise_image,
-            description=(
-                "Correct an image: denoise it again from an early step with another prompt and keep what is right. "
-                "Returns JSON with the new image's id and the path of its PNG; the old image stays."
-            ),
-            args_schema=RedenoiseImage,
-            response_format="content_and_artifact",
-            handle_tool_error=True,
-        ),
+        tool(coroutine=generate_image, description=generate, args_schema=GenerateImage),
+        tool(coroutine=redenoise_image, description=redenoise, args_schema=RedenoiseImage),
     ]
-
-
-def _new_id() -> str:
-    return f"image-{uuid4().hex[:12]}"
-
-
-def _find(image: str, store: Store) -> ImageRecord:
-    """The record in the image's own PNG, so that images of earlier sessions can be refined, too."""
-    try:
-        return read_record(store.path(f"images/{image}.png"))
-    except (OSError, ValueError) as error:
-        raise ToolException(f"there is no image {image!r}; give an id that a tool returned") from error
