@@ -1,6 +1,7 @@
 """What is configured, reachable and downloaded, and whether it fits, in one record."""
 
 import asyncio
+from operator import attrgetter
 from typing import Any
 
 from pydantic import SecretStr, computed_field
@@ -57,7 +58,10 @@ async def examine(loaded: Loaded) -> Diagnosis:
     return Diagnosis(
         preset=settings.run.preset,
         versions=installed(),
-        settings=tuple(_setting(loaded, name) for name in known_names()),
+        settings=tuple(
+            Setting(name=name, value=_in_words(attrgetter(name)(settings)), source=loaded.source(name))
+            for name in known_names()
+        ),
         findings=tuple(findings),
     )
 
@@ -69,13 +73,6 @@ def _tried_templates(settings: Settings) -> str:
     return f"those in {settings.chat.templates} can be used"
 
 
-def _setting(loaded: Loaded, name: str) -> Setting:
-    value: Any = loaded.settings
-    for part in name.split("."):
-        value = getattr(value, part)
-    return Setting(name=name, value=_in_words(value), source=loaded.source(name))
-
-
 def _in_words(value: Any) -> str | None:
     match value:
         case None:
@@ -83,13 +80,8 @@ def _in_words(value: Any) -> str | None:
         case SecretStr():
             return "set"
         case dict():
-            return (
-                ", ".join(
-                    f"{name}={_in_words(one) if isinstance(one, SecretStr) else repr(one)}"
-                    for name, one in value.items()
-                )
-                or None
-            )
+            words = (f"{k}={_in_words(v) if isinstance(v, SecretStr) else repr(v)}" for k, v in value.items())
+            return ", ".join(words) or None
         case bool():
             return "true" if value else "false"
         case _:

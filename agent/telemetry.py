@@ -34,11 +34,6 @@ except ModuleNotFoundError as error:
 
 __all__ = ["ExportError", "Telemetry", "export_run", "spans_of"]
 
-Attributes = dict[str, str | bool | int | float | Sequence[str]]
-
-Node = tuple[events.NodeStarted, Span]
-"""A node that is at work."""
-
 KIND, SESSION = "openinference.span.kind", "session.id"
 INPUT, OUTPUT = "input.value", "output.value"
 CONTENT = "message.contents.0.message_content"
@@ -55,10 +50,8 @@ class _Run:
     span: Span
     seen: datetime
     """Time of its last event."""
-    nodes: dict[str, tuple[events.NodeStarted, Span]] = field(
-        default_factory=dict[str, tuple[events.NodeStarted, Span]]
-    )
-    """By LangGraph's id of the task."""
+    nodes: dict[str, tuple[events.NodeStarted, Span]] = field(default_factory=dict[str, Any])
+    """Those at work, by LangGraph's id of the task."""
     images: dict[str, str] = field(default_factory=dict[str, str])
     """References of its images, by id."""
 
@@ -94,7 +87,7 @@ class Telemetry:
         if event.run not in self._runs:  # it begins, or a second process goes on with it
             said: dict[str, Any] = {KIND: "AGENT"}
             if isinstance(event, events.RunStarted):
-                said |= {INPUT: event.prompt, "detailscribe.seed": event.seed, "detailscribe.policy": event.policy}
+                said |= {INPUT: event.prompt, **_ours(event, "seed", "policy")}
                 said |= {"detailscribe.budget": event.budget.model_dump_json(exclude_none=True)}
             self._runs[event.run] = _Run(self._span("detailscribe", None, event.time, event, said), event.time)
         run = self._runs[event.run]
@@ -102,20 +95,25 @@ class Telemetry:
         match event:
             case events.NodeStarted():
                 name = " ".join(filter(None, (event.node or "node", event.image)))
-                said = {KIND: "CHAIN", "detailscribe.round": event.round, "detailscribe.image": event.image}
-                span = self._span(name, run.span, event.time, event, said)
+                span = self._span(name, run.span, event.time, event, {KIND: "CHAIN", **_ours(event, "round", "image")})
                 run.nodes[event.task] = (event, span)
             case events.NodeFinished() if event.task in run.nodes:
-                run.nodes.pop(event.task)[1].end(_nanoseconds(event.time))
+                _end(run.nodes.pop(event.task)[1], event.time)
             case events.Failed():
-                self._fail(run, event)
+                _, node = run.nodes.pop(event.task or "", (None, None))
+                for span in filter(None, (run.span, node)):
+                    said = {"exception.type": event.error, "exception.message": event.message}
+                    span.add_event("exception", said, _nanoseconds(event.time))
+                    span.set_status(Status(StatusCode.ERROR, f"{event.error}: {event.message}"))
+                if node is not None:
+                    _end(node, event.time)
             case events.RunFinished():
                 best = None if event.image is None else run.images.get(event.image, event.image)
-                spend = {f"detailscribe.spend.{name}": value for name, value in event.spend.model_dump().items()}
-                found = {OUTPUT: best, "detailscribe.best": event.image, "detailscribe.stop": event.stop}
-                run.span.set_attributes(_known(found | spend | {"llm.cost.total": event.spend.money}))
+                said = {OUTPUT: best, "detailscribe.best": event.image, **_ours(event, "stop")}
+                said |= {f"detailscribe.spend.{name}": value for name, value in event.spend.model_dump().items()}
+                run.span.set_attributes(_known(said | {"llm.cost.total": event.spend.money}))
                 run.span.set_status(Status(StatusCode.OK))
-                self._end(event.run, event.time)
+                self._end_run(event.run, event.time)
             case _:
                 self._work(run, event)
 
@@ -123,7 +121,7 @@ class Telemetry:
         """End what has no end: runs that failed, were killed, or still go on, each at its last event."""
         for name, run in list(self._runs.items()):
             run.span.set_attribute("detailscribe.unfinished", True)
-            self._end(name, run.seen)
+            self._end_run(name, run.seen)
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +148,7 @@ class Telemetry:
             case events.Compared(comparison=pair):
                 name, exchanges = f"compare {pair.first}, {pair.second}", pair.exchanges
                 said = {KIND: "EVALUATOR", INPUT: f"{pair.first} or {pair.second}", OUTPUT: pair.better or "equal"}
-                said |= {"detailscribe.reason": pair.reason}
+                said |= _ours(pair, "reason")
             case events.Decided(decision=decision):
                 name, above, start, said = f"decide {decision.image}", run.span, event.time, of_decision(decision)
             case events.PromptDecomposed():
@@ -161,11 +159,11 @@ class Telemetry:
                 return
         if name:
             above = self._span(name, above, start, event, said)
-            above.end(_nanoseconds(event.time))
+            _end(above, event.time)
         end = event.time
         for exchange in reversed(exchanges):
             start = end - timedelta(seconds=exchange.seconds)
-            self._span(f"ask {exchange.model}", above, start, event, of_exchange(exchange)).end(_nanoseconds(end))
+            _end(self._span(f"ask {exchange.model}", above, start, event, of_exchange(exchange)), end)
             end = start
 
     def _span(self, name: str, above: Span | None, start: datetime, event: Event, said: Mapping[str, Any]) -> Span:
@@ -173,20 +171,15 @@ class Telemetry:
         attributes = _known(said) | {SESSION: event.run}
         return self._tracer.start_span(name, context, attributes=attributes, start_time=_nanoseconds(start))
 
-    def _fail(self, run: _Run, event: events.Failed) -> None:
-        _, node = run.nodes.pop(event.task or "", (None, None))
-        for span in filter(None, (run.span, node)):
-            said = {"exception.type": event.error, "exception.message": event.message}
-            span.add_event("exception", said, _nanoseconds(event.time))
-            span.set_status(Status(StatusCode.ERROR, f"{event.error}: {event.message}"))
-        if node is not None:
-            node.end(_nanoseconds(event.time))
-
-    def _end(self, name: str, time: datetime) -> None:
+    def _end_run(self, name: str, time: datetime) -> None:
         run = self._runs.pop(name)
         for _, node in run.nodes.values():
-            node.end(_nanoseconds(time))
-        run.span.end(_nanoseconds(time))
+            _end(node, time)
+        _end(run.span, time)
+
+
+def _end(span: Span, time: datetime) -> None:
+    span.end(_nanoseconds(time))
 
 
 def _nanoseconds(time: datetime) -> int:
@@ -267,9 +260,7 @@ def of_image(image: ImageRecord, url: str) -> dict[str, Any]:
         f"llm.output_messages.0.{CONTENT}.type": "image",
         f"llm.output_messages.0.{CONTENT}.image.image.url": url,
         "detailscribe.image": image.id,
-        "detailscribe.evaluations": image.evaluations,
-        "detailscribe.seconds": image.seconds,
-        "detailscribe.waited": image.waited,
+        **_ours(image, "evaluations", "seconds", "waited"),
         "llm.cost.total": image.money,
     }
 
@@ -287,13 +278,9 @@ def of_critique(critique: Critique, change: Change | None, url: str | None) -> d
         f"llm.input_messages.0.{CONTENT}.image.image.url": url,
         OUTPUT: _json(verdicts),
         "output.mime_type": "application/json",
-        "detailscribe.image": critique.image,
-        "detailscribe.passed": critique.passed,
         "detailscribe.checks": len(critique.verdicts),
-        "detailscribe.score": critique.score,
-        "detailscribe.refined_prompt": critique.refined_prompt,
-        "detailscribe.fixed": change and change.fixed,
-        "detailscribe.broken": change and change.broken,
+        **_ours(critique, "image", "passed", "score", "refined_prompt"),
+        **_ours(change, "fixed", "broken"),
     }
 
 
@@ -304,9 +291,7 @@ def of_decision(decision: Decision) -> dict[str, Any]:
         KIND: "CHAIN",
         INPUT: decision.image,
         OUTPUT: f"{decision.action}: {decision.reason}",
-        "detailscribe.image": decision.image,
-        "detailscribe.action": decision.action,
-        "detailscribe.rule": decision.rule,
+        **_ours(decision, "image", "action", "rule"),
         "detailscribe.parameters": _json(parameters) if parameters else None,
     }
 
@@ -326,11 +311,16 @@ def of_exchange(exchange: Exchange) -> dict[str, Any]:
         "llm.token_count.completion": exchange.reply_tokens,
         "llm.token_count.total": exchange.prompt_tokens + exchange.reply_tokens,
         "llm.cost.total": exchange.money,
-        "detailscribe.cached": exchange.cached,
+        **_ours(exchange, "cached"),
     }
 
 
-def _known(said: Mapping[str, Any]) -> Attributes:
+def _ours(record: object, *names: str) -> dict[str, Any]:
+    """Fields of a record for which OpenInference has no name; None for those that it does not have."""
+    return {f"detailscribe.{name}": getattr(record, name, None) for name in names}
+
+
+def _known(said: Mapping[str, Any]) -> dict[str, str | bool | int | float | Sequence[str]]:
     """Without what is not known, which OpenTelemetry refuses."""
     return {name: value for name, value in said.items() if value is not None}
 

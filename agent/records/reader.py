@@ -1,5 +1,6 @@
 """A run as its folder holds it: what ``run`` returns, and what can be read of one that failed or was cut off."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ from .events import (
     EventBase,
     Failed,
     ImageMade,
+    NodeFinished,
     NodeStarted,
     PromptDecomposed,
     Resumed,
@@ -303,6 +305,14 @@ class RecordedRun:
     def path(self, image: str) -> Path:
         """The PNG of the image of that id; ``KeyError`` if there is none."""
         return self.folder / self.images[image].path
+
+    def node_seconds(self) -> dict[str, float]:
+        """Wall time by node, summed over its tasks, which may have run side by side."""
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for event in self.events:
+            if isinstance(event, NodeFinished):
+                seconds[event.node or ""] += event.seconds
+        return dict(seconds)
 
     def _last(self, kind: type[E]) -> E | None:
         return next((e for e in reversed(self.events) if isinstance(e, kind)), None)

@@ -268,4 +268,4 @@ def test_the_embedded_world_draws_what_each_row_says(tmp_path):
         recorded = read_run(tmp_path / rows[prompt].run)
         assert recorded.concepts.prompt == recorded.best.prompt == prompt
         assert rows[prompt].passed == recorded.critiques[recorded.best.id].passed
-    assert done.tally.evaluations == 2 * 2 * 6
+    assert done.tally.spend.evaluations == 2 * 2 * 6

@@ -64,10 +64,12 @@ def test_choosing_nothing_is_well_and_offline(cli, monkeypatch):
     assert re.fullmatch(r"needs about [\d.]+ GB of RAM; [\d.]+ GB of RAM are free", findings["memory"][1])
 
 
-def test_each_setting_is_told_with_its_source_and_secrets_as_set(cli, at):
+def test_each_setting_is_told_with_its_source_and_secrets_as_set(cli, at, monkeypatch):
+    monkeypatch.setenv("DETAILSCRIBE_CHAT__HEADERS", json.dumps({"api-key": KEY}))
     done = cli("doctor", "--json", *at)
     settings = {s["name"]: (s["value"], s["source"]) for s in json.loads(done.stdout)["settings"]}
     assert settings["chat.key"] == ("set", "environment OPENAI_API_KEY")
+    assert settings["chat.headers"] == ("api-key=set", "environment DETAILSCRIBE_CHAT__HEADERS")
     assert settings["chat.model"] == (MODEL, "argument")
     assert settings["chat.cache"] == (None, "environment DETAILSCRIBE_CHAT__CACHE")
     assert settings["run.seed"] == ("0", "default")
