@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from PIL import ImageChops
 
-from detailscribe.agent import run
+from detailscribe.agent import build_graph, context, run
 from detailscribe.agent.policies.chat_judge import ChatJudge
 from detailscribe.state import Budget, ConceptGraph
 from detailscribe.tools.diffusion import LocalDiffusion
@@ -124,3 +124,18 @@ def test_a_run_whose_critic_is_refused_says_so_and_keeps_the_key_to_itself(serve
     assert MODEL in (done.folder / "manifest.json").read_text()
     files = [path for path in done.folder.rglob("*") if path.is_file()]
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+async def test_each_chat_call_is_a_langchain_run_that_streams_of_events_see(server, tmp_path, diffusion):
+    model = chat(server)
+    roles = {"decomposer": ChatDecomposer(model), "critic": ChatCritic(model), "diffusion": diffusion}
+    one = context(out=tmp_path, policy="best_of_n", policy_args={"n": 1}, **roles)
+    server.mind.album = tmp_path
+    seen = [e async for e in build_graph().astream_events({"prompt": INSIDE, "seed": 7}, context=one, version="v2")]
+    asked = [e for e in seen if e["event"] == "on_chat_model_start"]
+    answered = [e for e in seen if e["event"] == "on_chat_model_end"]
+    assert len(asked) == len(answered) == len(server.served) >= 2
+    assert [e["metadata"]["langgraph_node"] for e in asked[:2]] == ["decompose", "critique"]
+    assert asked[0]["name"] == "concept_graph"
+    assert {e["metadata"]["ls_model_name"] for e in asked} == {MODEL}
+    assert all(e["data"]["output"].usage_metadata["input_tokens"] > 0 for e in answered)

@@ -1,14 +1,17 @@
 """A chat model asks until it has an answer, and says in what it failed."""
 
 import asyncio
+import json
 import threading
 
 import pytest
-from pydantic import BaseModel
+from langchain_core.callbacks import AsyncCallbackHandler
+from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel, SecretStr
 
 from detailscribe.state import Exchange
 from detailscribe.tools.errors import ReplyError
-from detailscribe.tools.language import Picture, Question
+from detailscribe.tools.language import ChatModel, Picture, Question
 
 from .scripted import KEY, Colour, Said
 
@@ -236,3 +239,55 @@ async def test_nothing_that_is_kept_or_shown_holds_the_key(server, chat):
 async def test_an_exchange_is_part_of_the_state(server, chat):
     reply = await chat().ask(QUESTION, Colour)
     assert Exchange.model_validate_json(reply.exchanges[0].model_dump_json()) == reply.exchanges[0]
+
+
+class Watching(AsyncCallbackHandler):
+    """Keeps what LangChain reports of chat models."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple] = []
+        self.ended: list = []
+        self.failed: list[BaseException] = []
+
+    async def on_chat_model_start(self, serialized, messages, **about) -> None:
+        self.started.append((serialized, messages, about))
+
+    async def on_llm_end(self, response, **about) -> None:
+        self.ended.append(response.generations[0][0].message)
+
+    async def on_llm_error(self, error, **about) -> None:
+        self.failed.append(error)
+
+
+async def within_a_run(model: ChatModel, watching: Watching) -> None:
+    async def asking(question: Question) -> Colour:
+        return (await model.ask(question, Colour)).value
+
+    await RunnableLambda(asking).ainvoke(QUESTION, {"callbacks": [watching]})
+
+
+async def test_callbacks_of_the_run_around_it_see_each_call_with_model_and_usage(server, chat):
+    watching, secret = Watching(), "an-azure-key-0123456789"
+    server.says(Said("cannot: response_format", status=400))
+    model = chat(headers={"x-key": SecretStr(secret)}, query={"key": SecretStr(secret)})
+    await within_a_run(model, watching)
+    assert len(watching.started) == 2
+    assert len(watching.failed) == 1
+    serialized, [[system, user]], about = watching.started[0]
+    assert (system.content, user.content, about["name"]) == ("You see.", "Which colour is it?", "colour")
+    assert about["metadata"]["ls_model_name"] == "m"
+    assert (about["invocation_params"]["temperature"], about["invocation_params"]["max_tokens"]) == (0, 4096)
+    [answer] = watching.ended
+    assert answer.text == '{"colour": "red"}'
+    assert (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]) == (100, 10)
+    shown = f"{serialized}{about}{watching.failed}{answer}"
+    assert KEY not in shown
+    assert secret not in shown
+
+
+async def test_callbacks_see_what_a_model_thought(server, chat):
+    watching = Watching()
+    message = {"content": '{"colour": "red"}', "reasoning_content": "Is it blue?"}
+    server.always = Said(body=json.dumps({"choices": [{"message": message}]}).encode())
+    await within_a_run(chat(), watching)
+    assert watching.ended[0].additional_kwargs["reasoning_content"] == "Is it blue?"

@@ -139,6 +139,36 @@ async def test_what_a_server_takes_is_learned_from_what_it_declines(server, chat
     assert "Which colour is it?" in said
 
 
+async def test_a_stream_that_nobody_asked_for_is_read_and_asked_for_from_then_on(server, chat):
+    server.always, model = STREAM, chat()
+    assert (await model.ask(QUESTION, Colour)).value.colour == "red"
+    [said] = (await model.ask(QUESTION, Colour)).exchanges
+    assert (said.prompt_tokens, said.reply_tokens) == (7, 3)
+    assert [asked.get("stream") for asked in server.requests] == [None, True, True]
+
+
+async def test_thoughts_errors_and_odd_parts_of_a_stream_are_read(server, chat):
+    def stream(*parts: object) -> Said:
+        lines = "".join(f"data: {json.dumps(part)}\n\n" for part in parts)
+        return Said(body=f"{lines}data: [DONE]\n\n".encode(), headers={"content-type": "text/event-stream"})
+
+    model = chat(body={"stream": True}, attempts=1)
+    thoughts = [{"choices": [{"delta": {"reasoning_content": part}}]} for part in ('{"colour"', ': "red"}')]
+    server.says(stream(*thoughts, {"choices": [{"finish_reason": "stop"}]}, {"choices": None}))
+    assert (await model.ask(QUESTION, Colour)).value.colour == "red"
+    server.says(stream({"choices": [{"delta": {"content": "x"}}]}, {"error": {"code": 402, "message": "no"}}))
+    with pytest.raises(ModelError, match="wants to be paid"):
+        await model.ask(QUESTION, Colour)
+    server.says(stream())
+    with pytest.raises(ReplyError):
+        await model.ask(QUESTION, Colour)
+
+
+async def test_json_is_read_whatever_type_it_is_said_to_be(server, chat):
+    server.always = Said(headers={"content-type": "text/plain"})
+    assert (await chat(attempts=1).ask(QUESTION, Colour)).value.colour == "red"
+
+
 @pytest.mark.parametrize(
     ("words", "tops"),
     [

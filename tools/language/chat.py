@@ -1,12 +1,11 @@
 """A chat model that is asked questions and answers with validated values."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field
 from tenacity import retry, retry_if_exception, stop_after_attempt
@@ -21,6 +20,9 @@ from .question import Likelihood, Question, Reply
 from .settings import ChatSettings, cost_of
 from .structured import portable_schema, probability_of_yes, read_last, validated, what_is_wrong
 from .wire import Server
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -220,8 +222,9 @@ class ChatModel:
             dialect = replace(self._dialect, **learned)
             text = dialect.worded(call)
             try:
-                body = await asyncio.to_thread(dialect.body, call, self.settings, strict=self.is_openai)
-                answered = self._read(*await self._server.post(body))
+                messages = await asyncio.to_thread(dialect.messages, call, self.settings)
+                parameters = dialect.parameters(call, self.settings, strict=self.is_openai)
+                answered = self._read(*await self._server.chat(call.question.name, messages, parameters))
             except Declined as declined:
                 exchanges.append(self._exchange(call.question, text, declined.complaint.words, declined.seconds))
                 other = dialect.after(declined.complaint, call, self.settings)
@@ -239,24 +242,23 @@ class ChatModel:
                 exchanges.append(self._exchange(call.question, text, reply, answered.seconds, spent))
                 return answered
 
-    def _read(self, body: dict[str, Any], seconds: float) -> Answered:
-        """The reply in a body; ``NoAnswer`` where it is of another shape than the protocol's."""
-        clean = self.settings.clean
+    def _read(self, message: "AIMessage", seconds: float) -> Answered:
+        """What a message says; ``NoAnswer`` where it is of another shape than the protocol's."""
+        from .chat_openai import answer_in
+
+        clean, about, usage = self.settings.clean, message.response_metadata, message.usage_metadata
+        refusal = clean(str(message.additional_kwargs.get("refusal") or ""))
         try:
-            choice: dict[str, Any] = body["choices"][0]
-            message: dict[str, Any] = choice["message"]
-            refusal = clean(str(message.get("refusal") or ""))
-            usage = cast("dict[str, Any]", body.get("usage") or {})
             return Answered(
-                text="" if refusal else clean(_text(message)),
-                finish=str(choice.get("finish_reason") or ""),
+                text="" if refusal else clean(answer_in(message)),
+                finish=str(about.get("finish_reason") or ""),
                 refusal=refusal,
-                logprobs=list((choice.get("logprobs") or {}).get("content") or ()),
-                prompt_tokens=max(0, int(usage.get("prompt_tokens") or 0)),
-                reply_tokens=max(0, int(usage.get("completion_tokens") or 0)),
+                logprobs=list((about.get("logprobs") or {}).get("content") or ()),
+                prompt_tokens=max(0, int(usage["input_tokens"])) if usage else 0,
+                reply_tokens=max(0, int(usage["output_tokens"])) if usage else 0,
                 seconds=seconds,
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             none = NoAnswer(f"the reply is no chat completion ({type(error).__name__}: {error})", again=True)
             none.seconds = seconds
             raise none from None
@@ -318,21 +320,3 @@ def _value(answered: Answered, read: Callable[[str], T]) -> T:
         return read(answered.text)
     except ValueError as error:
         raise NoAnswer(what_is_wrong(error), answered.text, again=True) from None
-
-
-def _text(message: dict[str, Any]) -> str:
-    """What a message says: its content, else the arguments of a tool call, else the thoughts it is left with."""
-    content: Any = message.get("content")
-    if isinstance(content, list):
-        parts = [part for part in cast("list[Any]", content) if isinstance(part, dict)]
-        content = "".join(str(part.get("text") or "") for part in parts if "text" in str(part.get("type", "text")))
-    if content is not None and not isinstance(content, str):
-        raise TypeError("its content is no text")
-    if content and content.strip():
-        return content
-    for call in message.get("tool_calls") or ({"function": message.get("function_call")},):
-        arguments: Any = (call.get("function") or {}).get("arguments")
-        if arguments:
-            return arguments if isinstance(arguments, str) else json.dumps(arguments)
-    thoughts = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
-    return next((thought for thought in thoughts if isinstance(thought, str) and thought.strip()), content or "")

@@ -4,12 +4,15 @@ import base64
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...prompts import render
 from .failures import FORMAT, PICTURES, TOKEN_LIMIT, TOO_LARGE, TOO_LONG, UNSUPPORTED, Complaint
 from .question import Question, encoded
 from .settings import ChatSettings
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 Form = Literal["json_schema", "json_object", "text"]
 """How a server is asked for an answer: bound to a schema, bound to JSON, or by words alone."""
@@ -66,31 +69,36 @@ class Dialect:
             return call.text
         return render("answer_format", text=call.text, schema=json.dumps(call.schema))
 
-    def body(self, call: Call, settings: ChatSettings, *, strict: bool) -> dict[str, Any]:
-        """The request. ``strict`` has OpenAI's own server keep to the schema."""
+    def messages(self, call: Call, settings: ChatSettings) -> "list[BaseMessage]":
+        """The system message, if any, and the user's text with the pictures after it."""
+        from langchain_core.messages import HumanMessage, SystemMessage
+
         question, text = call.question, self.worded(call)
-        system = [{"role": "system", "content": question.system}] if question.system and self.system else []
         if question.system and not self.system:
             text = f"{question.system}\n\n{text}"
         side = min(settings.picture_side, self.picture_side or settings.picture_side)
         pictures = [_data_url(*encoded(picture, side, settings.picture_quality)) for picture in question.pictures]
         # Some servers of text models take no list, not even of one text.
-        content = [{"type": "text", "text": text}, *pictures] if pictures else text
-        body: dict[str, Any] = {"model": settings.model, "messages": [*system, {"role": "user", "content": content}]}
+        said = HumanMessage([{"type": "text", "text": text}, *pictures] if pictures else text)
+        return [SystemMessage(question.system), said] if question.system and self.system else [said]
+
+    def parameters(self, call: Call, settings: ChatSettings, *, strict: bool) -> dict[str, Any]:
+        """All else of the request. ``strict`` has OpenAI's own server keep to the schema."""
+        asked: dict[str, Any] = {}
         if self.limits:
-            body[self.limits[0]] = max(self.fewest_tokens, min(call.max_tokens, self.most_tokens or call.max_tokens))
+            asked[self.limits[0]] = max(self.fewest_tokens, min(call.max_tokens, self.most_tokens or call.max_tokens))
         if self.temperature:
-            body["temperature"] = 0 if call.logprobs else settings.temperature
+            asked["temperature"] = 0 if call.logprobs else settings.temperature
         if call.logprobs:
-            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+            asked |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         if self.stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+            asked |= {"stream": True, "stream_options": {"include_usage": True}}
         if call.schema is not None and self.form != "text":
-            named = {"name": question.name, "schema": call.schema, "strict": strict}
-            body["response_format"] = {"type": self.form} | (
+            named = {"name": call.question.name, "schema": call.schema, "strict": strict}
+            asked["response_format"] = {"type": self.form} | (
                 {"json_schema": named} if self.form == "json_schema" else {}
             )
-        return {name: value for name, value in (body | settings.body).items() if value is not None}
+        return {name: value for name, value in (asked | settings.body).items() if value is not None}
 
     def after(self, complaint: Complaint, call: Call, settings: ChatSettings) -> "Dialect | None":
         """A dialect that does without what the server complains of; None where there is none.

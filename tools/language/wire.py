@@ -1,6 +1,7 @@
-"""One OpenAI-compatible server, reached through the openai SDK: retries, limits, proxies, and the body of each reply.
+"""One OpenAI-compatible server: limits, retries, proxies, and what its failures mean.
 
-It knows nothing of questions and answers; chat models and images endpoints both use it.
+Chat goes through LangChain's ``ChatOpenAI``, so that callbacks and tracers see each call; images through the SDK below
+it. Both share one HTTP client, which reads the body of every response before the SDK does.
 """
 
 import asyncio
@@ -9,20 +10,25 @@ import ipaddress
 import json
 import time
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from ..errors import ModelError
-from .failures import DOCTOR, Declined, NoAnswer, Service, complaint_of, error_status, failure_of, one_line
+from .failures import DOCTOR, Complaint, Declined, NoAnswer, Service, complaint_of, error_status, failure_of, one_line
 from .settings import OPENAI, ChatSettings
 
 if TYPE_CHECKING:
     import openai
+    from langchain_core.messages import AIMessage, BaseMessage
+
+    from .chat_openai import AnyChatOpenAI
+
+T = TypeVar("T")
 
 _CONNECT = 10
 """Seconds within which a server that is there takes a connection."""
@@ -32,35 +38,25 @@ _LONGEST_POLL = 0.1
 _UNSENDABLE = "the API key or a header holds characters that HTTP does not allow: was it copied whole and alone?"
 
 
-class Limiter(Protocol):
-    """Makes callers wait, as the rate limiters of LangChain do."""
-
-    async def aacquire(self) -> object:
-        """Return when the caller may go."""
-        ...
-
-
-def own_limiter(settings: ChatSettings) -> Limiter | None:
+def _own_limiter(settings: ChatSettings) -> Any:
     """A limiter for this process alone; None where no rate is set."""
     if settings.requests_per_minute is None:
         return None
     from langchain_core.rate_limiters import InMemoryRateLimiter
 
     rate = settings.requests_per_minute / 60
-    limiter = InMemoryRateLimiter(
-        requests_per_second=rate, check_every_n_seconds=min(_LONGEST_POLL, 0.25 / rate), max_bucket_size=1
-    )
+    poll = min(_LONGEST_POLL, 0.25 / rate)
+    limiter = InMemoryRateLimiter(requests_per_second=rate, check_every_n_seconds=poll, max_bucket_size=1)
     limiter.available_tokens = 1  # The first call need not wait.
     return limiter
 
 
-LimiterOf = Callable[[ChatSettings], Limiter | None]
-_LIMITER_OF: ContextVar[LimiterOf] = ContextVar("limiter_of", default=own_limiter)
+_LIMITER_OF: ContextVar[Callable[[ChatSettings], Any]] = ContextVar("limiter_of", default=_own_limiter)
 
 
 @contextmanager
-def limited_by(choose: LimiterOf) -> Generator[None]:
-    """Servers that are made inside take their limiters from ``choose``, such as one that processes share."""
+def limited_by(choose: Callable[[ChatSettings], Any]) -> Generator[None]:
+    """Servers made inside await ``aacquire()`` of what ``choose`` gives, if any, such as a limiter of all processes."""
     token = _LIMITER_OF.set(choose)
     try:
         yield
@@ -72,7 +68,7 @@ class Server:
     """Sends requests; holds the rate limit and the cap on calls in flight.
 
     Raises:
-        ModelError: OpenAI's own server is to be used and no key is there, or a proxy cannot be used.
+        ModelError: OpenAI's own server is to be used and no key is there.
     """
 
     def __init__(self, settings: ChatSettings, service: Service) -> None:
@@ -88,8 +84,16 @@ class Server:
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._reached = False
 
+    async def chat(
+        self, name: str, messages: "list[BaseMessage]", parameters: dict[str, Any]
+    ) -> "tuple[AIMessage, float]":
+        """The reply to messages as a LangChain run called ``name``, and its seconds; raises as ``post`` does."""
+        # Explicit, since a tracer that is attached would have it streamed.
+        how: Any = {"stream": False} | parameters
+        return await self._timed(lambda: self._llm.ainvoke(messages, {"run_name": name}, **how))
+
     async def post(self, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """The JSON that the server replies, the parts of a stream joined, and the seconds that it took.
+        """The JSON that the server replies, and the seconds that it took.
 
         These are of wall time, with the retries of the transport and without the wait for a free place.
 
@@ -98,26 +102,9 @@ class Server:
             Declined: the server does not take the request as it is put.
             NoAnswer: nothing came, also after the transport's retries.
         """
-        # A semaphore cannot serve two event loops, and ``run`` makes one each time.
-        places = self._places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.settings.concurrency))
-        async with places:
-            if self._limiter is not None:
-                await self._limiter.aacquire()
-            client, began = self._client, time.perf_counter()
-            try:
-                how: Any = {"cast_to": http_library().Response, "options": {"headers": self._headers}}
-                response = await client.post(self.service.path, body=body, **how)
-                replied = self._read(response)
-            except Exception as error:
-                failure = self._failure(error)
-                if failure is None:
-                    raise
-                if isinstance(failure, NoAnswer | Declined):
-                    failure.seconds = time.perf_counter() - began
-                # The cause is cut off: a server may repeat the key in its words, and tracebacks are kept.
-                raise failure from None
-            self._reached = True
-            return replied, time.perf_counter() - began
+        how: Any = {"cast_to": http_library().Response}
+        response, seconds = await self._timed(lambda: self._client.post(self.service.path, body=body, **how))
+        return response.json(), seconds
 
     async def fetch(self, url: str) -> bytes:
         """A file that a reply refers to; the key is not sent there. ``NoAnswer`` if it cannot be had."""
@@ -131,59 +118,95 @@ class Server:
             raise NoAnswer(f"the picture's URL answered {fetched.status_code}")
         return fetched.content
 
-    @property
-    def _headers(self) -> dict[str, Any]:
-        headers = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
-        # Where a header holds the key, an empty one beside it would be refused.
-        no_key = {"Authorization": _sdk().Omit()} if headers and self.settings.api_key is None else {}
-        return no_key | headers
+    async def _timed(self, call: Callable[[], Awaitable[T]]) -> tuple[T, float]:
+        # A semaphore cannot serve two event loops, and ``run`` makes one each time.
+        places = self._places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.settings.concurrency))
+        async with places:
+            if self._limiter is not None:
+                await self._limiter.aacquire()
+            began = time.perf_counter()
+            try:
+                replied = await call()
+            except Exception as error:
+                failure = self._failure(error)
+                if failure is None:
+                    raise
+                if isinstance(failure, NoAnswer | Declined):
+                    failure.seconds = time.perf_counter() - began
+                # The cause is cut off: a server may repeat the key in its words, and tracebacks are kept.
+                raise failure from None
+            self._reached = True
+            return replied, time.perf_counter() - began
 
     @cached_property
     def _client(self) -> "openai.AsyncOpenAI":
         settings = self.settings
+        headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+        http_client = _http_client(settings.url, settings.timeout, self.service.url_option, self._judge)
+        if headers and settings.api_key is None and "authorization" not in map(str.lower, headers):
+
+            async def without_key(request: Any) -> None:
+                # Where another header holds the key, a wrong one beside it would be refused.
+                del request.headers["authorization"]
+
+            http_client.event_hooks = {"request": [without_key]}
         return _sdk().AsyncOpenAI(
             # Both are always given: what OPENAI_BASE_URL and OPENAI_API_KEY hold is for the settings
             # to read, and a key of one server must not go to another.
             base_url=settings.url,
             api_key="none" if settings.api_key is None else settings.api_key.get_secret_value(),
+            default_headers=headers,
             default_query={name: value.get_secret_value() for name, value in settings.query.items()},
             timeout=http_library().Timeout(settings.timeout, connect=min(_CONNECT, settings.timeout)),
             max_retries=settings.transport_retries,
-            http_client=_http_client(settings.url, settings.timeout, self.service.url_option, self._judge),
+            http_client=http_client,
         )
 
-    def _judge(self, response: Any) -> None:
-        """Give an error inside a successful response its status, and end retries where they cannot help.
+    @cached_property
+    def _llm(self) -> "AnyChatOpenAI":
+        from .chat_openai import AnyChatOpenAI
 
-        Both go to the SDK in the way that servers can speak to it.
+        sdk: Any = self._client
+        # The client alone holds key, headers and URL: what tracers are given of the model holds no secret.
+        clients = {"client": sdk.chat.completions, "async_client": sdk.chat.completions, "root_async_client": sdk}
+        without: Any = {"api_key": "none", "openai_proxy": "", "http_socket_options": (), "cache": False}
+        return AnyChatOpenAI(model=self.settings.model, use_responses_api=False, **clients, **without)
+
+    def _judge(self, response: Any, is_stream: bool) -> None:
+        """Look at a response before the SDK does.
+
+        What the SDK should try again is given the status for that, also where the error is inside a successful
+        response; any other failure is raised.
         """
-        with suppress(ValueError):
-            status = error_status(_body(response)) if response.status_code < 400 else None
-            response.status_code = status or response.status_code
+        settings = self.settings
+        try:
+            values = _values(response.text)
+        except ValueError:
+            values = []
+        if response.status_code < 400:
+            response.status_code = next(filter(None, map(error_status, values)), response.status_code)
         if response.status_code >= 400:
             failure = self._of_complaint(response)
             if not (isinstance(failure, NoAnswer) and failure.transient):
-                response.headers["x-should-retry"] = "false"
+                raise failure
+        elif not (values and isinstance(values[0], dict)):
+            words = one_line(settings.clean(response.text))
+            if not self._reached and not urlsplit(settings.url).path.rstrip("/").endswith("/v1"):
+                wrong = f"{settings.url} {self.service.lacking} (it answered {words or 'nothing'})"
+                raise ModelError(f"{wrong}: {self.service.url_option} ends in /v1; {DOCTOR}")
+            raise NoAnswer(f"the reply is {self.service.otherwise} ({words or 'empty'})", again=True)
+        elif not is_stream:
+            if response.text.startswith("data:"):
+                words = "the server replies in a stream only"
+                raise Declined(Complaint(response.status_code, words, words))
+            response.headers["content-type"] = "application/json"  # The SDK reads no other.
 
     def _of_complaint(self, response: Any) -> ModelError | NoAnswer | Declined:
         complaint = complaint_of(response.status_code, response.text, self.settings)
         return failure_of(complaint, self.settings, self.service, reached=self._reached)
 
-    def _read(self, response: Any) -> dict[str, Any]:
-        try:
-            body = _body(response)
-        except ValueError:
-            body = None
-        if isinstance(body, dict):
-            return cast("dict[str, Any]", body)
-        settings, words = self.settings, one_line(self.settings.clean(response.text))
-        if not self._reached and not urlsplit(settings.url).path.rstrip("/").endswith("/v1"):
-            wrong = f"{settings.url} {self.service.lacking} (it answered {words or 'nothing'})"
-            raise ModelError(f"{wrong}: {self.service.url_option} ends in /v1; {DOCTOR}")
-        raise NoAnswer(f"the reply is {self.service.otherwise} ({words or 'empty'})", again=True)
-
     def _failure(self, error: Exception) -> ModelError | NoAnswer | Declined | None:
-        """What to raise in place of an error of the SDK; None for an error that is not its own."""
+        """What to raise in place of an error of SDK or LangChain; None for an error that is not theirs."""
         sdk, settings = _sdk(), self.settings
         match error:
             case ModelError() | NoAnswer() | Declined():
@@ -191,7 +214,10 @@ class Server:
             case sdk.APITimeoutError():
                 return NoAnswer(f"timed out after {settings.timeout:g} s")
             case sdk.APIConnectionError():
-                words = one_line(settings.clean(str(error.__cause__ or error)))
+                cause: BaseException = error
+                while isinstance(cause, sdk.APIConnectionError) and cause.__cause__:  # LangChain wraps the SDK's.
+                    cause = cause.__cause__
+                words = one_line(settings.clean(str(cause)))
                 # A server of https answers http with what is no HTTP, or hangs up.
                 plain = urlsplit(settings.url).scheme == "http" and not self._reached
                 if plain and "illegal status line" in words:
@@ -200,10 +226,11 @@ class Server:
                 return NoAnswer(f"the connection was cut ({words}{'; does the server want https?' if plain else ''})")
             case sdk.APIStatusError():
                 return self._of_complaint(error.response)
-            case sdk.OpenAIError():
-                return NoAnswer(f"the reply is {self.service.otherwise} ({one_line(settings.clean(str(error)))})")
-            case UnicodeError():
+            case UnicodeEncodeError():
                 return ModelError(_UNSENDABLE)
+            case sdk.OpenAIError() | ValueError():
+                words = one_line(settings.clean(f"{type(error).__name__}: {error}"))
+                return NoAnswer(f"the reply is {self.service.otherwise} ({words})", again=True)
             case _:
                 return None
 
@@ -230,7 +257,7 @@ def proxy_of(url: str) -> str | None:
 
 
 def _http_client(
-    url: str, seconds: float, url_option: str, judge: Callable[[Any], None] = lambda response: None
+    url: str, seconds: float, url_option: str, judge: Callable[[Any, bool], None] = lambda response, is_stream: None
 ) -> Any:
     """An HTTP client for one server, whose calls take at most that long; ``judge`` sees each response.
 
@@ -246,6 +273,7 @@ def _http_client(
             try:
                 async with asyncio.timeout(seconds):
                     response = await super().send(request, **options)
+                    await response.aread()
             except TimeoutError as error:
                 raise http.ReadTimeout(f"no reply within {seconds:g} s", request=request) from error
             except (http.ConnectError, http.ConnectTimeout, http.ProxyError) as error:
@@ -256,7 +284,7 @@ def _http_client(
             except http.LocalProtocolError as error:
                 raise ModelError(_UNSENDABLE) from error
             self.reached = True
-            judge(response)
+            judge(response, bool(options.get("stream")))
             return response
 
     limits = http.Limits(max_keepalive_connections=0)
@@ -291,36 +319,16 @@ def _without_password(proxy: str | None) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _body(response: Any) -> Any:
-    """The JSON of a response, the parts of a stream joined; ``ValueError`` where there is none."""
-    text: str = response.text
-    streamed = "event-stream" in response.headers.get("content-type", "") or text.startswith("data:")
-    try:
-        return _joined(text) if streamed else json.loads(text)
-    except (RecursionError, AttributeError, TypeError) as error:
-        raise ValueError(f"this is no JSON of the protocol ({type(error).__name__})") from error
-
-
-def _joined(stream: str) -> dict[str, Any]:
-    """One body from the server-sent events of a chat completion; the error where one of them is."""
-    body: dict[str, Any] = {}
-    choice: dict[str, Any] = {"finish_reason": None}
-    texts: dict[str, list[str]] = {}
-    logprobs: list[Any] = []
+def _values(text: str) -> list[Any]:
+    """The JSON of a response: one value, or those of a stream of events; ``ValueError`` where there is none."""
     # Not splitlines, which would also split at characters that may stand in a JSON string.
-    for data in (line[5:].strip() for line in stream.split("\n") if line.startswith("data:")):
-        part: Any = {} if data in ("", "[DONE]") else json.loads(data)
-        if not isinstance(part, dict) or part.get("error"):
-            return cast("dict[str, Any]", part)
-        body |= {name: value for name, value in cast("dict[str, Any]", part).items() if value is not None}
-        for piece in list(cast("list[dict[str, Any]]", part.get("choices") or ()))[:1]:
-            choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
-            logprobs += (piece.get("logprobs") or {}).get("content") or []
-            for name, value in (piece.get("delta") or {}).items():
-                if isinstance(value, str):
-                    texts.setdefault(name, []).append(value)
-    message = {name: "".join(pieces) for name, pieces in texts.items()}
-    return body | {"choices": [choice | {"message": message, "logprobs": {"content": logprobs}}]}
+    events = [line[5:].strip() for line in text.split("\n") if line.startswith("data:")]
+    if not text.startswith("data:"):
+        events = [text]
+    try:
+        return [json.loads(event) for event in events if event not in ("", "[DONE]")]
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
 
 
 def _sdk() -> Any:
