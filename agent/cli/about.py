@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import console, print_tables
-from .options import MODEL_OPTIONS, SettingsFile, with_options
+from .options import MODEL_OPTIONS, SettingsFile, option, with_options
 
 if TYPE_CHECKING:
     from ..doctor import Diagnosis
@@ -23,8 +23,8 @@ ENDINGS = {
 def doctor(
     given: dict[str, Any],
     settings: SettingsFile = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show settings at their defaults too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every setting.")] = False,
+    everything: Annotated[bool, option("Show settings at their defaults too.", "--all")] = False,
+    as_json: Annotated[bool, option("Print JSON, with every setting.", "--json")] = False,
 ) -> None:
     """Say what is configured, reachable and downloaded, and whether it fits; exit status 2 if a run would fail."""
     from ..doctor import examine

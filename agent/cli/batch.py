@@ -8,10 +8,9 @@ import typer
 
 from ...tools.errors import DetailScribeError, SettingsError
 from .common import console
-from .options import FILES, MODELS, RUN_OPTIONS, WHERE, Quiet, SettingsFile, by_section, with_options
+from .options import FILES, MODELS, RUN_OPTIONS, WHERE, Quiet, SettingsFile, argument, by_section, option, with_options
 
 if TYPE_CHECKING:
-    from ..batch.batch import Batch
     from ..batch.cluster import Cluster
     from ..settings.loading import Loaded
 
@@ -23,73 +22,66 @@ WHOLE = "detailscribe"
 def batch(
     prompts: Annotated[
         str,
-        typer.Argument(
-            help="JSONL with `prompt` and, where they differ, `id`, `seed`, `policy`, `policy_args`, `budget`; CSV with"
-            " a column prompt; text with a prompt a line; a URL of one of these; or - for standard input.",
-            show_default=False,
+        argument(
+            "JSONL with `prompt` and, where they differ, `id`, `seed`, `policy`, `policy_args`, `budget`; CSV with"
+            " a column prompt; text with a prompt a line; a URL of one of these; or - for standard input."
         ),
     ],
     given: dict[str, Any],
-    concurrency: Annotated[int, typer.Option(help="Prompts in flight; with --ray, on each replica.", min=1)] = 16,
+    concurrency: Annotated[int, option("Prompts in flight; with --ray, on each replica.", min=1)] = 16,
     ray: Annotated[
         str | None,
-        typer.Option(
-            metavar="auto|local|ADDRESS",
-            help="Run on a Ray cluster: auto for the one that runs here, or else one of this machine; local for one of"
+        option(
+            "Run on a Ray cluster: auto for the one that runs here, or else one of this machine; local for one of"
             " this machine; host:port.",
-            rich_help_panel=WHERE,
+            panel=WHERE,
+            metavar="auto|local|ADDRESS",
         ),
     ] = None,
-    replicas: Annotated[
-        int, typer.Option(help="Processes on the cluster, each with models of its own.", min=1, rich_help_panel=WHERE)
-    ] = 1,
+    replicas: Annotated[int, option("Processes on the cluster, each with models of its own.", panel=WHERE, min=1)] = 1,
     gpus_per_replica: Annotated[
-        float | None,
-        typer.Option(help="By default 1 if the cluster has GPUs.", min=0, rich_help_panel=WHERE),
+        float | None, option("By default 1 if the cluster has GPUs.", panel=WHERE, min=0)
     ] = None,
     cpus_per_replica: Annotated[
-        float | None,
-        typer.Option(help="Also its threads. By default an equal share of all.", min=0, rich_help_panel=WHERE),
+        float | None, option("Also its threads. By default an equal share of all.", panel=WHERE, min=0)
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where run folders go when they are finished, such as s3://bucket/name. By default they lie beside the"
+        option(
+            "Where run folders go when they are finished, such as s3://bucket/name. By default they lie beside the"
             " rows, in a folder that all machines share.",
-            rich_help_panel=WHERE,
+            panel=WHERE,
+            metavar="URL",
         ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(
-            metavar="A,B",
-            help="Several methods, one after another, each into a folder of its own: detailscribe (the preset itself),"
+        option(
+            "Several methods, one after another, each into a folder of its own: detailscribe (the preset itself),"
             " base, rewrite, refine, best-by-METRIC, best-of-N-by-METRIC, or another preset (dall-e-3+base).",
-            rich_help_panel=MODELS,
+            panel=MODELS,
+            metavar="A,B",
         ),
     ] = None,
     settings: SettingsFile = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on"
+        option(
+            "The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on"
             " with.",
-            rich_help_panel=FILES,
+            panel=FILES,
         ),
     ] = None,
-    runs: Annotated[
-        bool, typer.Option("--runs/--no-runs", help="Keep run folders, or rows alone.", rich_help_panel=FILES)
-    ] = True,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run the prompts again that failed.", rich_help_panel=FILES)
-    ] = False,
+    runs: Annotated[bool, option("Keep run folders, or rows alone.", "--runs/--no-runs", panel=FILES)] = True,
+    retry_failed: Annotated[bool, option("Run the prompts again that failed.", "--retry-failed", panel=FILES)] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""
     from ...tools.data.reader import STDIN
-    from ..batch.batch import default_folder
+    from ..batch.batch import default_folder, run_batch
     from ..settings.loading import load
+    from ..views.live import BatchLive, tally_in_words
+    from ..views.words import duration
 
     cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
     if methods is None:
@@ -98,24 +90,40 @@ def batch(
         raise SettingsError("standard input can be read once, and every method reads the prompts: name a file")
     else:
         chosen = load_methods(methods.split(","), given, out or default_folder(prompts), settings)
-    failed = 0
+    failed, shown = 0, console(quiet)
     for name, loaded in chosen.items():
         if name and not quiet:
             typer.echo(name)
-        place = _place_of(cluster, name)
-        failed += _run(prompts, loaded, concurrency, place, runs, retry_failed, quiet).tally.failed
+        live = BatchLive(shown)
+        try:
+            with live:
+                done = run_batch(
+                    prompts,
+                    settings=loaded,
+                    concurrency=concurrency,
+                    cluster=_place_of(cluster, name),
+                    keep_runs=runs,
+                    retry_failed=retry_failed,
+                    on_event=live.on_event,
+                    on_progress=live.on_progress,
+                )
+        except (DetailScribeError, KeyboardInterrupt):
+            if live.way_on:
+                typer.echo(live.way_on, err=True)
+            raise
+        failed += done.tally.failed
+        if quiet:
+            typer.echo(done.folder)
+        else:
+            typer.echo(f"{tally_in_words(done.tally)}; {duration(live.seconds, rough=True)}")
+            typer.echo(f"results  {done.results}")
     raise typer.Exit(1 if failed else 0)
 
 
 def _cluster(
-    address: str | None,
-    replicas: int,
-    gpus: float | None,
-    cpus: float | None,
-    store: str | None,
-    quiet: bool,
+    address: str | None, replicas: int, gpus: float | None, cpus: float | None, store: str | None, quiet: bool
 ) -> "Cluster | None":
-    """What these options wish for; None where the batch runs here."""
+    """The cluster that these options name; None where the batch runs here."""
     if address is None:
         if (replicas, gpus, cpus, store) != (1, None, None, None):
             raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
@@ -136,44 +144,6 @@ def _place_of(cluster: "Cluster | None", method: str) -> "Cluster | None":
     from dataclasses import replace
 
     return replace(cluster, store=f"{cluster.store.rstrip('/')}/{method}")
-
-
-def _run(
-    prompts: str,
-    loaded: "Loaded",
-    concurrency: int,
-    cluster: "Cluster | None",
-    keep_runs: bool,
-    retry_failed: bool,
-    quiet: bool,
-) -> "Batch":
-    from ..batch.batch import run_batch
-    from ..views.live import BatchLive, tally_in_words
-    from ..views.words import duration
-
-    out = console(quiet)
-    live = BatchLive(out)
-    try:
-        with live:
-            batch = run_batch(
-                prompts,
-                settings=loaded,
-                concurrency=concurrency,
-                cluster=cluster,
-                keep_runs=keep_runs,
-                retry_failed=retry_failed,
-                on_event=live.on_event,
-                on_progress=live.on_progress,
-            )
-    except (DetailScribeError, KeyboardInterrupt):
-        if live.way_on:
-            typer.echo(live.way_on, err=True)
-        raise
-    if quiet:
-        typer.echo(batch.folder)
-    for line in (f"{tally_in_words(batch.tally)}; {duration(live.seconds, rough=True)}", f"results  {batch.results}"):
-        out.print(line, markup=False, soft_wrap=True)
-    return batch
 
 
 def load_methods(

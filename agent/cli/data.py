@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ...tools.errors import SettingsError
-from .options import SettingsFile, with_options
+from .options import SettingsFile, argument, option, with_options
 
 if TYPE_CHECKING:
     from ...tools.data import PromptRecord
 
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="JSONL, for `detailscribe batch`; by default printed.")
-]
+Out = Annotated[Path | None, option("JSONL, for `detailscribe batch`; by default printed.", "--out", metavar="FILE")]
 Scenario = Literal["functional", "compositional", "multi_subject"]
-OnlyScenario = Annotated[Scenario | None, typer.Option("--scenario", help="Only this one.")]
-Count = Annotated[int, typer.Option(help="Prompts to make.", min=1)]
-SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other prompts.", min=0)]
+OnlyScenario = Annotated[Scenario | None, option("Only this one.", "--scenario")]
+Count = Annotated[int, option("Prompts to make.", min=1)]
+SeedOption = Annotated[int, option("Another seed, other prompts.", "--seed", min=0)]
 
 commands = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_is_help=True)
 
@@ -27,8 +25,7 @@ commands = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_i
 @commands.command()
 def interacting(
     source: Annotated[
-        str,
-        typer.Option("--from", metavar="FOLDER|URL", help="Where its three JSONL files are.", show_default=False),
+        str, option("Where its three JSONL files are.", "--from", metavar="FOLDER|URL", show_default=False)
     ],
     scenario: OnlyScenario = None,
     out: Out = None,
@@ -41,21 +38,18 @@ def interacting(
 
 @commands.command()
 def read(
-    source: Annotated[str, typer.Argument(help="A file, a URL, - or dataset:owner/name#split.", show_default=False)],
+    source: Annotated[str, argument("A file, a URL, - or dataset:owner/name#split.")],
     column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The column of prompts: prompt, caption, text or the like."),
+        str | None, option("The column of prompts: prompt, caption, text or the like.", metavar="NAME")
     ] = None,
-    scenario: Annotated[
-        str | None, typer.Option(metavar="NAME", help="That of scenarios: scenario, category or tag.")
-    ] = None,
+    scenario: Annotated[str | None, option("That of scenarios: scenario, category or tag.", metavar="NAME")] = None,
     format: Annotated[
-        str | None, typer.Option(metavar="NAME", help="jsonl, json, csv, tsv, parquet or txt; by default found out.")
+        str | None, option("jsonl, json, csv, tsv, parquet or txt; by default found out.", metavar="NAME")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Prompts at most.", min=1)] = None,
-    unique: Annotated[bool, typer.Option("--distinct", help="Each prompt once.")] = False,
+    limit: Annotated[int | None, option("Prompts at most.", min=1)] = None,
+    unique: Annotated[bool, option("Each prompt once.", "--distinct")] = False,
     skip_empty: Annotated[
-        bool, typer.Option("--skip-empty", help="Leave out records whose prompt is empty, rather than stop.")
+        bool, option("Leave out records whose prompt is empty, rather than stop.", "--skip-empty")
     ] = False,
     out: Out = None,
 ) -> None:
@@ -82,7 +76,7 @@ def world(
 @commands.command()
 @with_options(("chat_url", "chat_model"))
 def build(
-    scenario: Annotated[Scenario, typer.Option(help="What kind of interaction.", show_default=False)],
+    scenario: Annotated[Scenario, option("What kind of interaction.", show_default=False)],
     given: dict[str, Any],
     count: Count = 50,
     seed: SeedOption = 0,

@@ -8,7 +8,7 @@ import typer
 
 from ...tools.errors import SettingsError
 from .common import console, print_tables
-from .options import SHOWS, Json, Markdown, SettingsFile, with_options
+from .options import SHOWS, Json, Markdown, SettingsFile, argument, option, with_options
 
 if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
@@ -33,47 +33,35 @@ WIDE = "A row for each method, a column for each metric: mean ± standard error,
 KEY = "Which method made which picture, not for raters. By default beside the page, ending in .key.json."
 Runs = Annotated[
     list[str],
-    typer.Argument(
-        metavar="RUNS...",
-        help="Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.",
-        show_default=False,
-    ),
+    argument("Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.", metavar="RUNS..."),
 ]
 
 
 @with_options(("preset", "chat_url", "chat_model", "vision_url", "vision_model"))
 def evaluate(
     runs: Runs,
-    metrics: Annotated[str, typer.Option(metavar="A,B", help=KNOWN, rich_help_panel=MEASURES, show_default=False)],
+    metrics: Annotated[str, option(KNOWN, panel=MEASURES, metavar="A,B", show_default=False)],
     given: dict[str, Any],
-    images: Annotated[str, typer.Option(metavar="A,B", help=IMAGES, rich_help_panel=MEASURES)] = "best",
-    by: Annotated[
-        Literal["folder", "policy"], typer.Option(help="What makes a method.", rich_help_panel=MEASURES)
-    ] = "folder",
+    images: Annotated[str, option(IMAGES, panel=MEASURES, metavar="A,B")] = "best",
+    by: Annotated[Literal["folder", "policy"], option("What makes a method.", panel=MEASURES)] = "folder",
     against: Annotated[
-        str | None,
-        typer.Option(metavar="METHOD", help="Win rates are against this one; the first.", rich_help_panel=MEASURES),
+        str | None, option("Win rates are against this one; the first.", panel=MEASURES, metavar="METHOD")
     ] = None,
     prompts: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Prompts with scenario, for runs of no batch.", rich_help_panel=MEASURES),
+        str | None, option("Prompts with scenario, for runs of no batch.", panel=MEASURES, metavar="FILE")
     ] = None,
     weights: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METRIC=FOLDER", help="A local folder, or a hub id.", rich_help_panel=MEASURES),
+        list[str] | None, option("A local folder, or a hub id.", panel=MEASURES, metavar="METRIC=FOLDER")
     ] = None,
-    phrases: Annotated[Literal["concepts", "chat"], typer.Option(help=PHRASES, rich_help_panel=MEASURES)] = "concepts",
+    phrases: Annotated[Literal["concepts", "chat"], option(PHRASES, panel=MEASURES)] = "concepts",
     settings: SettingsFile = None,
     json: Json = False,
     markdown: Markdown = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX.", rich_help_panel=SHOWS)] = False,
-    wide: Annotated[bool, typer.Option("--wide", help=WIDE, rich_help_panel=SHOWS)] = False,
-    cost: Annotated[
-        bool, typer.Option("--cost", help="Also what each method spent on a prompt.", rich_help_panel=SHOWS)
-    ] = False,
+    latex: Annotated[bool, option("Print LaTeX.", "--latex", panel=SHOWS)] = False,
+    wide: Annotated[bool, option(WIDE, "--wide", panel=SHOWS)] = False,
+    cost: Annotated[bool, option("Also what each method spent on a prompt.", "--cost", panel=SHOWS)] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Every single value: .parquet, .csv or .jsonl.", rich_help_panel=SHOWS),
+        Path | None, option("Every single value: .parquet, .csv or .jsonl.", panel=SHOWS, metavar="FILE")
     ] = None,
 ) -> None:
     """Measure the images of RUNS: means, deviations, standard errors and win rates by method and scenario."""
@@ -138,26 +126,14 @@ async def _measured(collected: "Collected", metrics: "dict[str, BatchMetric]") -
 
 def rate(
     runs: Runs,
-    criteria: Annotated[
-        str, typer.Option(metavar="A,B", help="Rated from 1 to 5.", rich_help_panel=ASKS)
-    ] = "interactions,layout",
-    checks: Annotated[
-        bool, typer.Option("--checks", help="Ask every check of the prompt too, yes or no.", rich_help_panel=ASKS)
-    ] = False,
-    images: Annotated[
-        str, typer.Option(metavar="A,B", help="Of each run: best, first, last, all.", rich_help_panel=ASKS)
-    ] = "best",
-    prompts: Annotated[
-        int | None, typer.Option(min=1, help="Prompts at most, evenly from each scenario.", rich_help_panel=ASKS)
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of the pictures.", rich_help_panel=ASKS)] = 0,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The page, for raters.", rich_help_panel=WRITES)] = Path(
-        "rating.html"
-    ),
-    key: Annotated[Path | None, typer.Option(metavar="FILE", help=KEY, rich_help_panel=WRITES)] = None,
-    beside: Annotated[
-        bool, typer.Option("--beside", help="Pictures in a folder beside the page.", rich_help_panel=WRITES)
-    ] = False,
+    criteria: Annotated[str, option("Rated from 1 to 5.", panel=ASKS, metavar="A,B")] = "interactions,layout",
+    checks: Annotated[bool, option("Ask every check of the prompt too, yes or no.", "--checks", panel=ASKS)] = False,
+    images: Annotated[str, option("Of each run: best, first, last, all.", panel=ASKS, metavar="A,B")] = "best",
+    prompts: Annotated[int | None, option("Prompts at most, evenly from each scenario.", panel=ASKS, min=1)] = None,
+    seed: Annotated[int, option("Of the order of the pictures.", panel=ASKS, min=0)] = 0,
+    out: Annotated[Path, option("The page, for raters.", panel=WRITES, metavar="FILE")] = Path("rating.html"),
+    key: Annotated[Path | None, option(KEY, panel=WRITES, metavar="FILE")] = None,
+    beside: Annotated[bool, option("Pictures in a folder beside the page.", "--beside", panel=WRITES)] = False,
 ) -> None:
     """Write one page on which people rate the images of RUNS without knowing which method made them."""
     from ..evaluation.collect import collect, listed, picks_named
@@ -178,17 +154,13 @@ def rate(
 
 
 def ratings(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="What raters exported.", show_default=False)],
-    key: Annotated[
-        Path, typer.Option(metavar="FILE", help="The key that `detailscribe rate` wrote.", show_default=False)
-    ],
+    files: Annotated[list[Path], argument("What raters exported.", metavar="FILES...")],
+    key: Annotated[Path, option("The key that `detailscribe rate` wrote.", metavar="FILE", show_default=False)],
     scores: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="What `detailscribe evaluate --out` measured, to compare with people."),
+        option("What `detailscribe evaluate --out` measured, to compare with people.", metavar="FILE"),
     ] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Gains are over this one. By default the first.")
-    ] = None,
+    against: Annotated[str | None, option("Gains are over this one. By default the first.", metavar="METHOD")] = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:

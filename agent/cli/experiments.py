@@ -9,7 +9,7 @@ import typer
 
 from ...tools.errors import SettingsError, first_problem
 from .common import console, print_tables
-from .options import Markdown, PolicyArgs, parsed_arguments
+from .options import Markdown, PolicyArgs, argument, option, parsed_arguments
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,23 +23,19 @@ _TREE_RUNS = 8
 
 
 def experiment(
-    file: Annotated[Path, typer.Argument(help="The experiment, in TOML.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the results. By default runs and the file's name.")
-    ] = None,
-    prompts: Annotated[int | None, typer.Option(min=1, help="Only so many of its prompts, to try it out.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Runs in flight.")] = 16,
-    keep_all: Annotated[
-        bool, typer.Option(help="Keep latents and reports of every run; they take most of the room.")
-    ] = False,
+    file: Annotated[Path, argument("The experiment, in TOML.")],
+    out: Annotated[Path | None, option("Folder of the results. By default runs and the file's name.")] = None,
+    prompts: Annotated[int | None, option("Only so many of its prompts, to try it out.", min=1)] = None,
+    concurrency: Annotated[int, option("Runs in flight.", min=1)] = 16,
+    keep_all: Annotated[bool, option("Keep latents and reports of every run; they take most of the room.")] = False,
     exhaustive: Annotated[
         bool,
-        typer.Option(
+        option(
+            "Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on.",
             "--exhaustive",
-            help="Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on.",
         ),
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Print what it would run, and stop.")] = False,
+    check: Annotated[bool, option("Print what it would run, and stop.", "--check")] = False,
 ) -> None:
     """Run the experiment in FILE, judge every image, and write tables and plots; exit status 1 if some runs failed.
 
@@ -178,11 +174,11 @@ class Bars:
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="An experiment, a batch, a run, or a folder of runs.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="Another one, or the same.", show_default=False)],
-    only_a: Annotated[str | None, typer.Option("--a", metavar="VARIANT", help="Of A, this variant alone.")] = None,
-    only_b: Annotated[str | None, typer.Option("--b", metavar="VARIANT", help="Of B, this variant alone.")] = None,
-    prompts: Annotated[int, typer.Option(min=0, help="List the prompts that differ most, at most so many.")] = 20,
+    a: Annotated[Path, argument("An experiment, a batch, a run, or a folder of runs.")],
+    b: Annotated[Path, argument("Another one, or the same.")],
+    only_a: Annotated[str | None, option("Of A, this variant alone.", "--a", metavar="VARIANT")] = None,
+    only_b: Annotated[str | None, option("Of B, this variant alone.", "--b", metavar="VARIANT")] = None,
+    prompts: Annotated[int, option("List the prompts that differ most, at most so many.", min=0)] = 20,
     markdown: Markdown = False,
 ) -> None:
     """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
@@ -193,16 +189,14 @@ def compare(
 
 
 def replay(
-    folder: Annotated[
-        Path, typer.Argument(help="A run, a folder of runs, or one of exhaustive trees.", show_default=False)
-    ],
-    policy: Annotated[str, typer.Option(help="A known name, or your own as module:Name.", show_default=False)],
+    folder: Annotated[Path, argument("A run, a folder of runs, or one of exhaustive trees.")],
+    policy: Annotated[str, option("A known name, or your own as module:Name.", show_default=False)],
     policy_arg: PolicyArgs = None,
     bound: Annotated[
         list[str] | None,
-        typer.Option("--bound", "-b", metavar="KEY=VALUE", help="Another bound than the recorded: evaluations=112."),
+        option("Another bound than the recorded: evaluations=112.", "--bound", "-b", metavar="KEY=VALUE"),
     ] = None,
-    most: Annotated[int, typer.Option("--list", min=0, help="List at most so many runs or trees.")] = 20,
+    most: Annotated[int, option("List at most so many runs or trees.", "--list", min=0)] = 20,
 ) -> None:
     """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -16,25 +16,28 @@ FILES = "What it reads and writes"
 SHOWS = "How it is shown"
 WHERE = "Where it runs"
 
+
+def option(help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
+    """A ``typer.Option``; without ``flags`` its name is that of the parameter. ``panel`` is a heading of ``--help``."""
+    return typer.Option(*flags, help=help, rich_help_panel=panel, **more)
+
+
+def argument(help: str, **more: Any) -> Any:
+    """A ``typer.Argument`` whose default, where it has one, is not shown."""
+    return typer.Argument(help=help, show_default=False, **more)
+
+
 SettingsFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="TOML. By default detailscribe.toml, if it is here.", rich_help_panel=FILES),
+    Path | None, option("TOML. By default detailscribe.toml, if it is here.", panel=FILES, metavar="FILE")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.", rich_help_panel=SHOWS)]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Quiet = Annotated[bool, option("Print nothing but the folder.", "--quiet", "-q", panel=SHOWS)]
+RunFolder = Annotated[Path, argument("A run folder.", metavar="RUN")]
 PolicyArgs = Annotated[
-    list[str] | None, typer.Option("--policy-arg", "-p", metavar="KEY=VALUE", help="A parameter of the policy.")
+    list[str] | None, option("A parameter of the policy.", "--policy-arg", "-p", metavar="KEY=VALUE")
 ]
-ChatUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="The server of the chat model. By default the run's own.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=SHOWS)]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.", rich_help_panel=SHOWS)]
-
-
-def _option(setting: str, kind: Any, panel: str, help: str, *flags: str, metavar: str | None = None) -> Any:
-    return setting, kind | None, typer.Option(None, *flags, metavar=metavar, help=help, rich_help_panel=panel)
-
+ChatUrl = Annotated[str | None, option("The server of the chat model. By default the run's own.", metavar="URL")]
+Json = Annotated[bool, option("Print JSON.", "--json", panel=SHOWS)]
+Markdown = Annotated[bool, option("Print Markdown.", "--markdown", panel=SHOWS)]
 
 _PRESETS = (
     "embedded (the default), sd35-large, paper ..., or one of them as a baseline (NAME+base); `detailscribe presets`"
@@ -43,24 +46,29 @@ _PRESETS = (
 _POLICIES = "adaptive, single, best_of_n, paper ..., or your own as module:Name."
 _PARAMETER = "A parameter of the policy."
 _SERVER = "An OpenAI-compatible server, such as http://localhost:8000/v1."
-_OPTIONS: Mapping[str, tuple[str, Any, Any]] = {
-    "preset": _option("run.preset", str, MODELS, _PRESETS),
-    "chat_url": _option("chat.url", str, MODELS, _SERVER, metavar="URL"),
-    "chat_model": _option("chat.model", str, MODELS, "Its model, for decomposing and looking.", metavar="NAME"),
-    "vision_url": _option("vision.url", str, MODELS, "Another server for looking.", metavar="URL"),
-    "vision_model": _option("vision.model", str, MODELS, "Another model for looking.", metavar="NAME"),
-    "diffusion": _option("diffusion.model", str, MODELS, "A diffusers folder or hub id that draws.", metavar="MODEL"),
-    "steps": _option("run.steps", int, MODELS, "Denoising steps of an image."),
-    "guidance": _option("run.guidance", float, MODELS, "Scale of classifier-free guidance."),
-    "policy": _option("run.policy", str, DECIDES, _POLICIES),
-    "policy_arg": _option("run.policy_args", list[str], DECIDES, _PARAMETER, "--policy-arg", "-p", metavar="KEY=VALUE"),
-    "seed": _option("run.seed", int, DECIDES, "Every image's seed follows from it. By default 0."),
-    "rounds": _option("run.budget.rounds", int, DECIDES, "At most so many rounds after the first drawings."),
-    "images": _option("run.budget.images", int, DECIDES, "At most so many images."),
+_DRAWS = "A diffusers folder or hub id that draws."
+_SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
+    "preset": ("run.preset", str, option(_PRESETS, panel=MODELS)),
+    "chat_url": ("chat.url", str, option(_SERVER, metavar="URL", panel=MODELS)),
+    "chat_model": ("chat.model", str, option("Its model, for decomposing and looking.", metavar="NAME", panel=MODELS)),
+    "vision_url": ("vision.url", str, option("Another server for looking.", metavar="URL", panel=MODELS)),
+    "vision_model": ("vision.model", str, option("Another model for looking.", metavar="NAME", panel=MODELS)),
+    "diffusion": ("diffusion.model", str, option(_DRAWS, metavar="MODEL", panel=MODELS)),
+    "steps": ("run.steps", int, option("Denoising steps of an image.", panel=MODELS)),
+    "guidance": ("run.guidance", float, option("Scale of classifier-free guidance.", panel=MODELS)),
+    "policy": ("run.policy", str, option(_POLICIES, panel=DECIDES)),
+    "policy_arg": (
+        "run.policy_args",
+        list[str],
+        option(_PARAMETER, "--policy-arg", "-p", metavar="KEY=VALUE", panel=DECIDES),
+    ),
+    "seed": ("run.seed", int, option("Every image's seed follows from it. By default 0.", panel=DECIDES)),
+    "rounds": ("run.budget.rounds", int, option("At most so many rounds after the first drawings.", panel=DECIDES)),
+    "images": ("run.budget.images", int, option("At most so many images.", panel=DECIDES)),
 }
 """By name of the parameter: the setting, the type and the option."""
 MODEL_OPTIONS = ("preset", "chat_url", "chat_model", "vision_url", "vision_model", "diffusion")
-RUN_OPTIONS = tuple(_OPTIONS)
+RUN_OPTIONS = tuple(_SETTINGS)
 
 
 def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -69,19 +77,20 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def called(**values: Any) -> None:
-            chosen = {_OPTIONS[name][0]: values.pop(name) for name in names}
+            chosen = {_SETTINGS[name][0]: values.pop(name) for name in names}
             if "run.policy_args" in chosen:
                 chosen["run.policy_args"] = parsed_arguments(chosen["run.policy_args"]) or None
             command(given=by_section(chosen), **values)
 
-        parameters: list[Parameter] = []
+        parameters, annotated = list[Parameter](), cast(Any, Annotated)
         for parameter in signature(command, eval_str=True).parameters.values():
             if parameter.name != "given":
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
                 continue
             for name in names:
-                _, kind, option = _OPTIONS[name]
-                parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=kind))
+                _, kind, chosen = _SETTINGS[name]
+                declared = annotated[kind | None, chosen]
+                parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=declared))
         called.__dict__["__signature__"] = Signature(parameters)
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return called

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .common import console
-from .options import Json, RunFolder
+from .options import Json, RunFolder, argument, option
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -21,9 +21,9 @@ def show(
     folder: RunFolder,
     images: Annotated[
         bool | None,
-        typer.Option(
+        option(
+            "Draw the images in the terminal; by default where it speaks kitty's or iTerm2's protocol.",
             "--images/--no-images",
-            help="Draw the images in the terminal; by default where it speaks kitty's or iTerm2's protocol.",
             show_default=False,
         ),
     ] = None,
@@ -70,8 +70,8 @@ def _draw(out: "Console", run: "RecordedRun", wanted: bool | None) -> None:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of them.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The page to write. By default report.html in FOLDER.")] = None,
+    folder: Annotated[Path, argument("A run folder, or a folder of them.")],
+    out: Annotated[Path | None, option("The page to write. By default report.html in FOLDER.")] = None,
 ) -> None:
     """Write a run as one HTML page, or a folder of runs as a table and gallery of them."""
     from ..records.reader import is_run
@@ -85,15 +85,13 @@ def export(
     folder: RunFolder,
     endpoint: Annotated[
         str | None,
-        typer.Option(
-            help="URL of the collector, such as http://localhost:4318/v1/traces; by default what"
+        option(
+            "URL of the collector, such as http://localhost:4318/v1/traces; by default what"
             " OTEL_EXPORTER_OTLP_ENDPOINT says, or this machine.",
             show_default=False,
         ),
     ] = None,
-    images: Annotated[
-        str, typer.Option(help="Put before the references of images, such as https://host/runs/fox/.")
-    ] = "",
+    images: Annotated[str, option("Put before the references of images, such as https://host/runs/fox/.")] = "",
 ) -> None:
     """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; images by reference."""
     from ..telemetry import export_run

@@ -17,7 +17,9 @@ from .options import (
     Quiet,
     RunFolder,
     SettingsFile,
+    argument,
     by_section,
+    option,
     parsed_arguments,
     with_options,
 )
@@ -31,18 +33,13 @@ EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-
 
 @with_options(RUN_OPTIONS)
 def run(
-    prompt: Annotated[str, typer.Argument(help="What the picture should show.", show_default=False)],
+    prompt: Annotated[str, argument("What the picture should show.")],
     given: dict[str, Any],
     interactive: Annotated[
-        bool,
-        typer.Option(
-            "--interactive", "-i", help="Ask you after each round; the policy proposes.", rich_help_panel=DECIDES
-        ),
+        bool, option("Ask you after each round; the policy proposes.", "--interactive", "-i", panel=DECIDES)
     ] = False,
     settings: SettingsFile = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder. By default a new one in runs.", rich_help_panel=FILES)
-    ] = None,
+    out: Annotated[Path | None, option("The run folder. By default a new one in runs.", panel=FILES)] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw PROMPT, check the drawing, and work on it until it is right or the budget is spent."""
@@ -59,9 +56,7 @@ def run(
 
 def resume(
     folder: RunFolder,
-    policy: Annotated[
-        str | None, typer.Option(help="The policy that the run began with, where that is one of your own.")
-    ] = None,
+    policy: Annotated[str | None, option("The policy that the run began with, where that is one of your own.")] = None,
     chat_url: ChatUrl = None,
     quiet: Quiet = False,
 ) -> None:
@@ -113,22 +108,20 @@ def history(folder: RunFolder) -> None:
 
 def fork(
     folder: RunFolder,
-    at: Annotated[
-        int, typer.Option(metavar="STEP", help="The step to go on from; `detailscribe history RUN` lists them.")
-    ],
-    policy: Annotated[str | None, typer.Option(help="Another policy; by default the run's own.")] = None,
+    at: Annotated[int, option("The step to go on from; `detailscribe history RUN` lists them.", metavar="STEP")],
+    policy: Annotated[str | None, option("Another policy; by default the run's own.")] = None,
     policy_arg: PolicyArgs = None,
     edit: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "Change what was known: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass.",
             metavar="[IMAGE.]NAME=VALUE",
-            help="Change what was known: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass.",
         ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="At most so many rounds after the first drawings.")] = None,
-    images: Annotated[int | None, typer.Option(help="At most so many images, with those taken over.")] = None,
+    rounds: Annotated[int | None, option("At most so many rounds after the first drawings.")] = None,
+    images: Annotated[int | None, option("At most so many images, with those taken over.")] = None,
     chat_url: ChatUrl = None,
-    out: Annotated[Path | None, typer.Option(help="The new run folder. By default a new one in runs.")] = None,
+    out: Annotated[Path | None, option("The new run folder. By default a new one in runs.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Go back to a step of a run, and go on from there otherwise, as a new run."""
@@ -163,9 +156,9 @@ def fork(
 
 def reproduce(
     folder: RunFolder,
-    image: Annotated[str, typer.Argument(help="Id of an image, such as 01-00.", show_default=False)],
+    image: Annotated[str, argument("Id of an image, such as 01-00.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the new picture and its latents. By default nothing is kept.")
+        Path | None, option("Folder for the new picture and its latents. By default nothing is kept.")
     ] = None,
 ) -> None:
     """Make an image of a run again from its record, and report how it differs from what it was."""
