@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 HERE = Path(__file__).parent
 TIMEOUT = 600
-"""Seconds for one cell, on a machine that has more to do."""
+"""Seconds for one cell, or for the kernel to start, on a machine that has more to do."""
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
@@ -19,6 +19,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     NotebookClient(
         book,
         timeout=TIMEOUT,
+        startup_timeout=TIMEOUT,
         record_timing=False,
         resources={"metadata": {"path": str(HERE)}},
         config=Config(
