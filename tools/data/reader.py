@@ -73,10 +73,10 @@ def read_prompts(
     """The prompts of a file or a data set, one by one; nothing is read before the first is asked for.
 
     Args:
-        source: As for ``read_rows``, and so are ``column`` and ``format``.
-        column: The column that holds the prompt.
+        source: As for ``read_rows``.
+        column: As for ``read_rows``.
         scenario: The column that holds the scenario; by default ``scenario``, ``category`` or ``tag``.
-        format: A key of ``FORMATS``.
+        format: As for ``read_rows``.
         limit: Prompts at most.
         skip_empty: Leave out records whose prompt is empty, which tables from the web are full of, rather than stop.
 
@@ -252,11 +252,10 @@ def _json(file: IO[bytes]) -> Iterator[Located]:
             raise _Unreadable(place, f"is no JSON: {error}") from error
         yield from _jsonl(io.BytesIO(data))
         return
-    if isinstance(found, dict):
-        found = _listed(cast(Columns, found))
-    if not isinstance(found, list):
+    items = _listed(cast(Columns, found)) if isinstance(found, dict) else found
+    if not isinstance(items, list):
         raise _Unreadable("the whole", "is no list of prompts")
-    for number, item in enumerate(cast(list[Any], found), 1):
+    for number, item in enumerate(cast(list[Any], items), 1):
         yield f"item {number}", _columns(item, f"item {number}")
 
 
@@ -284,10 +283,9 @@ def _columns(value: Any, place: str) -> Columns:
 def _from_json(text: str) -> Columns | str | None:
     """The object or the text that a text encodes; None where it encodes neither."""
     try:
-        found: Any = json.loads(text) if text.lstrip().startswith(("{", '"')) else None
+        return json.loads(text) if text.lstrip().startswith(("{", '"')) else None
     except (ValueError, RecursionError):
         return None
-    return found
 
 
 def _csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Located]:

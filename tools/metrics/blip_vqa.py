@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from ...prompts import counted, load
-from ...state import ConceptGraph, Entity
+from ...state import ConceptGraph
 from ..errors import ReplyError
 from ..language.chat import ChatModel
 from ..language.question import Question
@@ -30,7 +30,6 @@ Phrases = Callable[[Sample], Awaitable[tuple[str, ...] | str]]
 """The noun phrases of a sample's prompt, or the reason why there are none."""
 
 _PREPOSITION = re.compile(r"^(?:in|on|at|under|inside|by|near|over)\s+", re.IGNORECASE)
-_VOWEL = re.compile(r"^[aeiou]", re.IGNORECASE)
 
 
 async def phrases_of_concepts(sample: Sample) -> tuple[str, ...] | str:
@@ -42,8 +41,14 @@ async def phrases_of_concepts(sample: Sample) -> tuple[str, ...] | str:
 
 def noun_phrases(concepts: ConceptGraph) -> tuple[str, ...]:
     """``a red umbrella``, ``two foxes``, ``the beach``; at most ``MOST``, each once."""
-    place = () if concepts.scene is None else (_PREPOSITION.sub("", concepts.scene.strip()),)
-    return tuple(dict.fromkeys((*map(_phrase, concepts.entities), *place)))[:MOST]
+    phrases: list[str] = []
+    for entity in concepts.entities:
+        words = " ".join((*entity.attributes, entity.name))
+        article = "an" if words[:1].lower() in tuple("aeiou") else "a"
+        phrases.append(counted(entity.count, words) if entity.count > 1 else f"{article} {words}")
+    if concepts.scene is not None:
+        phrases.append(_PREPOSITION.sub("", concepts.scene.strip()))
+    return tuple(dict.fromkeys(phrases))[:MOST]
 
 
 class ChatPhrases:
@@ -77,13 +82,6 @@ class PhrasesAnswer(BaseModel):
     """Noun phrases, in the order of the prompt."""
 
     phrases: Annotated[list[Annotated[str, Field(min_length=1, max_length=80)]], Field(min_length=1, max_length=16)]
-
-
-def _phrase(entity: Entity) -> str:
-    words = " ".join((*entity.attributes, entity.name))
-    if entity.count > 1:
-        return counted(entity.count, words)
-    return f"{'an' if _VOWEL.match(words) else 'a'} {words}"
 
 
 class BlipVqa(LocalMetric):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from .metric import LocalMetric, Sample, Score
 from .weights import Weights
@@ -38,11 +37,9 @@ class ClipScore(LocalMetric):
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
         """One score for each sample, in order."""
-        return await asyncio.to_thread(self._scores, samples)
-
-    def _scores(self, samples: Sequence[Sample]) -> list[Score]:
         chunks = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
-        return [Score(value=value) for chunk in chunks for value in self._values(chunk)]
+        values = await asyncio.to_thread(lambda: [value for chunk in chunks for value in self._values(chunk)])
+        return [Score(value=value) for value in values]
 
     def _values(self, samples: Sequence[Sample]) -> list[float]:
         import torch
@@ -52,10 +49,7 @@ class ClipScore(LocalMetric):
         texts = tokenizer(words, padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt")
         pictures = processor(images=[sample.pixels() for sample in samples], return_tensors="pt")
         with torch.inference_mode():
-            words_of = _unit(model.get_text_features(**texts.to(model.device)).pooler_output)
-            seen = _unit(model.get_image_features(**pictures.to(model.device)).pooler_output)
+            words_of = model.get_text_features(**texts.to(model.device)).pooler_output
+            seen = model.get_image_features(**pictures.to(model.device)).pooler_output
+            words_of, seen = (features / features.norm(dim=-1, keepdim=True) for features in (words_of, seen))
             return (self._weight * (words_of * seen).sum(-1).clamp(min=0)).tolist()
-
-
-def _unit(features: Any) -> Any:
-    return features / features.norm(dim=-1, keepdim=True)

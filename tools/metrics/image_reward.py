@@ -43,8 +43,7 @@ class ImageReward(LocalMetric):
     """
 
     def __init__(self, folder: Path, checkpoint: str | None = None) -> None:
-        self._folder = folder.absolute()
-        self._checkpoint = checkpoint
+        self._folder, self._checkpoint = folder.absolute(), checkpoint
 
     @property
     def identity(self) -> str:
@@ -60,6 +59,9 @@ class ImageReward(LocalMetric):
         return await asyncio.to_thread(self._scores, samples)
 
     def _scores(self, samples: Sequence[Sample]) -> list[Score]:
+        python = self._folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        weights = [] if self._checkpoint is None else [str(Path(self._checkpoint).absolute())]
+        command = [str(PROGRAM), str(self._folder), *weights]
         keys = [content_hash(self.identity, pixel_hash(sample.pixels()), sample.prompt) for sample in samples]
         known = self._read()
         new = {key: s for key, s in zip(keys, samples, strict=True) if key not in known or known[key].value is None}
@@ -69,27 +71,19 @@ class ImageReward(LocalMetric):
                 for key, sample in new.items():
                     image = sample.store.path(sample.image.path).resolve()
                     wanted.append(json.dumps({"key": key, "image": str(image), "prompt": sample.prompt}))
-            self._run()
+            if python.exists():
+                # The variables of this environment must not lead the other one astray.
+                lost = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+                inherited = {name: value for name, value in os.environ.items() if name not in lost}
+                done = subprocess.run([python, *command], capture_output=True, text=True, check=False, env=inherited)
+                if done.returncode:
+                    last = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+                    raise ModelError(
+                        f"the environment of ImageReward in {self._folder} cannot score: {last[-1][-500:]}"
+                    )
             known = self._read()
-        advice = f"not scored yet: `uv run {shlex.join(self._command)}` scores it; then evaluate again"
+        advice = f"not scored yet: `uv run {shlex.join(command)}` scores it; then evaluate again"
         return [known.get(key) or missing(advice) for key in keys]
-
-    @property
-    def _command(self) -> list[str]:
-        weights = [] if self._checkpoint is None else [str(Path(self._checkpoint).absolute())]
-        return [str(PROGRAM), str(self._folder), *weights]
-
-    def _run(self) -> None:
-        """Run the program where the folder holds an environment."""
-        python = self._folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        if not python.exists():
-            return
-        # The variables of this environment must not lead the other one astray.
-        inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-        done = subprocess.run([python, *self._command], capture_output=True, text=True, check=False, env=inherited)
-        if done.returncode:
-            last = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-            raise ModelError(f"the environment of ImageReward in {self._folder} cannot score: {last[-1][-500:]}")
 
     def _read(self) -> dict[str, Score]:
         """The scores by key, and why some could not be made."""

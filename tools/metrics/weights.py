@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from ..language.failures import one_line
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = ("*.json", "*.txt")
@@ -49,7 +50,7 @@ class Weights:
                 with quiet_loading():
                     parts.append(getattr(transformers, kind).from_pretrained(folder, local_files_only=True, **options))
             except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-                raise ModelError(f"{folder} holds no usable {kind}: {_short(error)}") from error
+                raise ModelError(f"{folder} holds no usable {kind}: {one_line(str(error))}") from error
         return parts[0].eval().to("cuda" if torch.cuda.is_available() else "cpu"), parts[1], parts[2]
 
 
@@ -61,14 +62,14 @@ def locate(source: str) -> tuple[Path, str]:
     """
     folder = Path(source)
     if folder.is_dir():
-        return folder, f"{folder.resolve().name}@{_content_hash(folder)}"
+        total = hashlib.sha256()
+        for path in sorted(path for kind in (*_SMALL, *_WEIGHTS, "*.pt") for path in folder.glob(kind)):
+            total.update(f"{path.name}\0".encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return folder, f"{folder.resolve().name}@{total.hexdigest()[:12]}"
     if not _HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a folder or a hub id such as owner/name")
-    snapshot = _fetched(source)
-    return snapshot, f"{source}@{snapshot.name[:12]}"
-
-
-def _fetched(source: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -76,24 +77,10 @@ def _fetched(source: str) -> Path:
         for weights in _WEIGHTS:
             snapshot = Path(snapshot_download(source, allow_patterns=[*_SMALL, weights]))
             if any(snapshot.glob(weights)):
-                return snapshot
+                return snapshot, f"{source}@{snapshot.name[:12]}"
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
-            f"{source} is no folder here, and the hub did not give it ({_short(error)}):"
+            f"{source} is no folder here, and the hub did not give it ({one_line(str(error))}):"
             " download it elsewhere and name its folder with --weights METRIC=FOLDER"
         ) from error
     raise ModelError(f"{source} on the hub holds no weights that can be read")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def _content_hash(folder: Path) -> str:
-    """The first 12 hex digits of a SHA-256 over names and contents of its files."""
-    total = hashlib.sha256()
-    for path in sorted(path for kind in (*_SMALL, *_WEIGHTS, "*.pt") for path in folder.glob(kind)):
-        total.update(f"{path.name}\0".encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:12]

@@ -166,7 +166,10 @@ class ChatCritic:
         self, prompt: str, checks: Sequence[Check], picture: Picture
     ) -> tuple[dict[str, Verdict], Exchanges]:
         """A verdict on each check, by id; all calls are under way at once."""
-        groups = in_groups(checks, self._checks_per_call)
+        # As few groups as will do, of nearly the same size.
+        calls = math.ceil(len(checks) / self._checks_per_call)
+        bounds = itertools.pairwise(len(checks) * n // calls for n in range(calls + 1)) if calls else ()
+        groups = [checks[start:end] for start, end in bounds]
         votes = [(group, vote) for vote in range(self._votes) for group in groups]
         asked = gather_or_cancel(self._vote(prompt, group, picture, vote) for group, vote in votes)
         weighed = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if self._probabilities)
@@ -184,7 +187,10 @@ class ChatCritic:
         self, prompt: str, checks: Sequence[Check], picture: Picture, vote: int
     ) -> tuple[dict[str, Verdict], Exchanges]:
         """What one look says of each of these checks, by id; what it leaves out is asked for once more."""
-        missing = _shuffled(checks, vote)
+        missing = checks
+        if vote:  # in another order than that of the list, which the first vote has
+            shuffled = random.Random(derive_seed(vote, *(check.id for check in checks)))
+            missing = shuffled.sample(checks, len(checks))
         question = self._questions.critique(prompt, missing, picture, vote)
         found: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
@@ -237,7 +243,9 @@ class ChatCritic:
                 if not answer:
                     return None, error.reason if isinstance(error, ReplyError) else str(error), exchanges
                 break
-            answer, exchanges = _unquoted(reply.value.prompt), (*exchanges, *reply.exchanges)
+            answer, exchanges = one_line(reply.value.prompt), (*exchanges, *reply.exchanges)
+            if len(answer) > 1 and answer[0] + answer[-1] in ('""', "“”"):
+                answer = answer[1:-1]
             wrong = problem(prompt, answer, self._words)
             if wrong is None:
                 break
@@ -247,26 +255,6 @@ class ChatCritic:
     def _declined(self, question: Question, error: ModelError) -> Exchanges:
         """What a trace shows of an optional question that the server would not take."""
         return (Exchange(model=self.model, prompt=question.text, reply=f"not answered: {error}"),)
-
-
-def in_groups(checks: Sequence[Check], most: int) -> list[Sequence[Check]]:
-    """As few groups of at most ``most`` as will do, of nearly the same size, in order."""
-    calls = math.ceil(len(checks) / most)
-    bounds = [len(checks) * n // calls for n in range(calls + 1)] if calls else [0]
-    return [checks[start:end] for start, end in itertools.pairwise(bounds)]
-
-
-def _shuffled(checks: Sequence[Check], vote: int) -> Sequence[Check]:
-    """The checks in the list's order for the first vote, in another for each further one."""
-    if vote == 0:
-        return checks
-    return random.Random(derive_seed(vote, *(check.id for check in checks))).sample(checks, len(checks))
-
-
-def _unquoted(prompt: str) -> str:
-    """On one line, without quotation marks around the whole."""
-    text = one_line(prompt)
-    return text[1:-1] if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("“", "”")} else text
 
 
 def _all(made: Iterable[Exchanges]) -> Exchanges:

@@ -185,7 +185,7 @@ class Questions:
 
     def critique(self, prompt: str, checks: Iterable[Check], picture: Picture, vote: int) -> Question:
         """Answer these checks, each with evidence."""
-        text = self._texts["critique"].render(prompt=prompt, checks=_checklist(checks))
+        text = self._texts["critique"].render(prompt=prompt, checks="\n".join(map(wire_line, checks)))
         return self._question("critique", "critique", text, (picture,), vote=vote)
 
     def missing(self, asked: Question, answer: str, checks: Sequence[Check]) -> Question:
@@ -196,12 +196,12 @@ class Questions:
 
     def likelihood(self, prompt: str, check: Check, picture: Picture) -> Question:
         """Answer one check in one word."""
-        text = self._texts["likelihood"].render(prompt=prompt, checks=_checklist([check]))
+        text = self._texts["likelihood"].render(prompt=prompt, checks=wire_line(check))
         return self._question("likelihood", "likelihood", text, (picture,))
 
     def comparison(self, prompt: str, checks: Iterable[Check], pictures: Sequence[Picture]) -> Question:
         """Which of two pictures shows more of what is asked for?"""
-        text = self._texts["compare"].render(prompt=prompt, checks=_checklist(checks))
+        text = self._texts["compare"].render(prompt=prompt, checks="\n".join(map(wire_line, checks)))
         return self._question("compare", "comparison", text, pictures)
 
     def refined(self, prompt: str, failures: Sequence[tuple[Check, Verdict]], words: int) -> Question:
@@ -236,7 +236,3 @@ def wire_id(check: Check) -> str:
 def wire_line(check: Check) -> str:
     """The check as it is asked, on one line."""
     return f"{wire_id(check)}: {one_line(check.question)}"
-
-
-def _checklist(checks: Iterable[Check]) -> str:
-    return "\n".join(map(wire_line, checks))

@@ -103,12 +103,9 @@ class WholeCritic:
             reason="some of the picture is unclear" if answer == "unknown" else None,
             heard=any(v.heard for v in seen.verdicts),
         )
-        return seen.model_copy(
-            update={
-                "verdicts": tuple(verdict.model_copy(update={"check": v.check}) for v in seen.verdicts),
-                "issues": () if answer == "pass" else ("The picture does not show what the prompt says.",),
-            }
-        )
+        verdicts = tuple(verdict.model_copy(update={"check": v.check}) for v in seen.verdicts)
+        issues = () if answer == "pass" else ("The picture does not show what the prompt says.",)
+        return seen.model_copy(update={"verdicts": verdicts, "issues": issues})
 
 
 class VotingCritic:
@@ -189,8 +186,14 @@ class UnreliableCritic:
     """Of the random numbers; critics of other seeds err independently."""
 
     def __post_init__(self) -> None:
+        aspects = get_args(Aspect)
         for name, lowest in (("flip", 0), ("blank", 0), ("bias", -1)):
-            _require_rate(name, getattr(self, name), lowest)
+            rate: Rate = getattr(self, name)
+            by_aspect = rate if isinstance(rate, Mapping) else {aspects[0]: rate}
+            if strange := sorted(set(by_aspect) - set(aspects)):
+                raise SettingsError(f"{name}: no aspect {', '.join(strange)}; there are {', '.join(aspects)}")
+            if wrong := [value for value in by_aspect.values() if not lowest <= value <= 1]:
+                raise SettingsError(f"{name} is a rate from {lowest} to 1, not {wrong[0]}")
         if self.correlated not in get_args(Correlated):
             raise SettingsError(f"correlated is one of {', '.join(get_args(Correlated))}, not {self.correlated!r}")
 
@@ -247,13 +250,3 @@ def _turned(verdict: Verdict, answer: Literal["pass", "fail"], how: str) -> Verd
 
 def _rate(rate: Rate, check: Check) -> float:
     return rate.get(check.aspect, 0.0) if isinstance(rate, Mapping) else rate
-
-
-def _require_rate(name: str, rate: Rate, lowest: int) -> None:
-    by_aspect = rate if isinstance(rate, Mapping) else dict.fromkeys(get_args(Aspect), rate)
-    strange = sorted(set(by_aspect) - set(get_args(Aspect)))
-    if strange:
-        raise SettingsError(f"{name}: no aspect {', '.join(strange)}; there are {', '.join(get_args(Aspect))}")
-    wrong = [value for value in by_aspect.values() if not lowest <= value <= 1]
-    if wrong:
-        raise SettingsError(f"{name} is a rate from {lowest} to 1, not {wrong[0]}")
