@@ -41,8 +41,7 @@ class EmbeddedCritic:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check; ``PromptError`` for concepts from outside the embedded world."""
-        picture = await asyncio.to_thread(read_picture, store, image)
-        return await asyncio.to_thread(self.examine, picture, image.id, concepts)
+        return await asyncio.to_thread(lambda: self.examine(read_picture(store, image), image.id, concepts))
 
     def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
         """The critique of a picture that no store holds."""
@@ -83,10 +82,7 @@ class EmbeddedJudge:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """Verdicts alone: a judge corrects nothing; ``PromptError`` for concepts from outside the embedded world."""
-        return await asyncio.to_thread(self._critique, image, concepts, store)
-
-    def _critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        [seen] = self._eyes.look([read_picture(store, image)])
+        [seen] = await asyncio.to_thread(lambda: self._eyes.look([read_picture(store, image)]))
         return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
 
 

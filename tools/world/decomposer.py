@@ -56,7 +56,19 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
     entities = tuple(
         Entity(id=w.noun, name=w.noun, attributes=() if w.colour is None else (w.colour,)) for w in spec.things
     )
-    interactions = tuple(_interaction(link, spec) for link in spec.links)
+    interactions: list[Interaction] = []
+    for link in spec.links:
+        relation, nouns = RELATIONS[link.relation], [spec.things[i].noun for i in link.members]
+        subjects, target = nouns[: relation.subjects], nouns[-1] if relation.has_object else None
+        interactions.append(
+            Interaction(
+                id=f"{'+'.join(subjects)} {relation.name}{'' if target is None else f' {target}'}",
+                kind=relation.kind,
+                subjects=tuple(subjects),
+                relation=relation.name,
+                object=target,
+            )
+        )
     checks: list[Check] = []
     for entity in entities:
         noun, own = entity.name, (f"presence:{entity.id}",)
@@ -73,7 +85,9 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
     if scene is not None:
         checks.append(Check(id="scene", question=render("check_scene", scene=scene), aspect="scene"))
     checks.append(Check(id="nothing_else", question=render("check_nothing_else"), aspect="nothing_else"))
-    return ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, scene=scene, checks=tuple(checks))
+    return ConceptGraph(
+        prompt=prompt, entities=entities, interactions=tuple(interactions), scene=scene, checks=tuple(checks)
+    )
 
 
 def spec_of(concepts: ConceptGraph) -> Spec:
@@ -93,18 +107,6 @@ def spec_of(concepts: ConceptGraph) -> Spec:
         tuple(Wanted(e.name, next(iter(e.attributes), None)) for e in concepts.entities),
         tuple(Link(i.relation, tuple(index[id] for id in i.members())) for i in concepts.interactions),
         None if concepts.scene is None else places[concepts.scene],
-    )
-
-
-def _interaction(link: Link, spec: Spec) -> Interaction:
-    relation, nouns = RELATIONS[link.relation], [spec.things[i].noun for i in link.members]
-    subjects, target = nouns[: relation.subjects], nouns[-1] if relation.has_object else None
-    return Interaction(
-        id=f"{'+'.join(subjects)} {relation.name}{'' if target is None else f' {target}'}",
-        kind=relation.kind,
-        subjects=tuple(subjects),
-        relation=relation.name,
-        object=target,
     )
 
 

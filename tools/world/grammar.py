@@ -38,7 +38,15 @@ def parse(prompt: str) -> Spec:
     """
     words = canonical(prompt)
     # A canonical word is of ASCII letters, so that a word with other letters is not among them.
-    _require_known_words([*words, *(word for word in re.findall(r"\w+", prompt.lower()) if not word.isascii())])
+    foreign = [word for word in re.findall(r"\w+", prompt.lower()) if not word.isascii()]
+    known = {*NOUNS, *COLOURS, *_RELATIONS, *PLACES, "and", ",", "."}
+    if unknown := list(dict.fromkeys(word[:_LONGEST] for word in (*words, *foreign) if word not in known)):
+        spellings = {*WORDS, *(w for pattern, _ in SPELLINGS for w in re.findall(r"[a-z]{3,}", pattern))}
+        hints: list[str] = []
+        for word in unknown[:8]:
+            close = difflib.get_close_matches(word, sorted(spellings), n=2, cutoff=0.6)
+            hints.append(f"{word!r} (nearest: {', '.join(close)})" if close else repr(word))
+        raise PromptError(f"the embedded world does not know {', '.join(hints)}; {_WHAT_WORKS}")
     reader = _Reader()
     for word in words:
         reader.read(word)
@@ -82,8 +90,7 @@ class _Reader:
             self._relate(_RELATIONS[word])
 
     def finish(self) -> Spec:
-        if self._relation is not None or self._colour is not None:
-            open_word = self._relation.name if self._relation is not None else self._colour
+        if open_word := self._relation.name if self._relation is not None else self._colour:
             raise _unclear(f"'{open_word}' is followed by nothing it could belong to")
         if not self._things:
             raise _unclear("it names no thing")
@@ -147,20 +154,6 @@ class _Reader:
         if len(self._actors) != relation.subjects:
             raise _unclear(f"'{relation.name}' takes {relation.subjects} subjects, not {len(self._actors)}")
         self._links[Link(relation.name, (*self._actors, *target))] = None
-
-
-def _require_known_words(words: list[str]) -> None:
-    known = {*NOUNS, *COLOURS, *_RELATIONS, *PLACES, "and", ",", "."}
-    unknown = list(dict.fromkeys(word[:_LONGEST] for word in words if word not in known))
-    if unknown:
-        hints = [f"{word!r}{_nearest(word)}" for word in unknown[:8]]
-        raise PromptError(f"the embedded world does not know {', '.join(hints)}; {_WHAT_WORKS}")
-
-
-def _nearest(word: str) -> str:
-    spellings = {w for pattern, _ in SPELLINGS for w in re.findall(r"[a-z]{3,}", pattern)}
-    close = difflib.get_close_matches(word, sorted({*WORDS, *spellings}), n=2, cutoff=0.6)
-    return f" (nearest: {', '.join(close)})" if close else ""
 
 
 def _unclear(why: str) -> PromptError:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ...state import Check, ConceptGraph, Verdict, fail_dependents
 from .language import describe, whereabouts
 from .relations import holds
-from .scene import Scene, Thing
+from .scene import Thing
 from .spec import Spec
-from .vocabulary import COLOURS, NOUNS, PLACES
+from .vocabulary import PLACES
 
 _HALF = 0.5
 _UNSURE = 0.05
@@ -51,39 +51,20 @@ class Sights:
         return [sighting for noun, found in self.things.items() if noun not in wanted for sighting in found]
 
 
-def exact_sights(scene: Scene, strange: bool) -> Sights:
-    """What is truly in a scene, as a network that never errs would see it.
-
-    Args:
-        scene: The truth.
-        strange: Whether a fragment of something else is in the picture.
-    """
-
-    def sighting(thing: Thing) -> Sighting:
-        return Sighting(thing, 1.0, {c: float(c == thing.colour) for c in COLOURS} if thing.colour else {})
-
-    return Sights(
-        {noun: tuple(sighting(t) for t in scene.things if t.noun == noun) for noun in NOUNS},
-        {place: float(place == scene.place) for place in PLACES},
-        float(strange),
-    )
-
-
 def settle(concepts: ConceptGraph, spec: Spec, seen: Sights) -> tuple[Verdict, ...]:
     """A verdict for each check, in the order of the concepts; a check whose parent failed fails with it."""
-    return fail_dependents(concepts, {check.id: _verdict(check, concepts, spec, seen) for check in concepts.checks})
-
-
-def _verdict(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> Verdict:
-    likely = min(1.0, max(0.0, probability(check, concepts, spec, seen)))
-    unsure = abs(likely - _HALF) < _UNSURE
-    return Verdict(
-        check=check.id,
-        answer="unknown" if unsure else "pass" if likely > _HALF else "fail",
-        probability=likely,
-        evidence=evidence(check, concepts, spec, seen),
-        reason=f"P(yes) is {likely:.2f}, too near to one half" if unsure else None,
-    )
+    own: dict[str, Verdict] = {}
+    for check in concepts.checks:
+        likely = min(1.0, max(0.0, probability(check, concepts, spec, seen)))
+        unsure = abs(likely - _HALF) < _UNSURE
+        own[check.id] = Verdict(
+            check=check.id,
+            answer="unknown" if unsure else "pass" if likely > _HALF else "fail",
+            probability=likely,
+            evidence=evidence(check, concepts, spec, seen),
+            reason=f"P(yes) is {likely:.2f}, too near to one half" if unsure else None,
+        )
+    return fail_dependents(concepts, own)
 
 
 def probability(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> float:
