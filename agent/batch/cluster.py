@@ -106,8 +106,8 @@ class Cluster:
                 actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
                 start = partial(actor.remote, origin)
                 workers = Workers(ray, self.replicas, start, concurrency, note_models, self.news)
-                try:
-                    work = perform_jobs(
+                await workers.serve(
+                    perform_jobs(
                         jobs,
                         workers.perform,
                         ledger,
@@ -115,9 +115,7 @@ class Cluster:
                         keep_runs=keep_runs,
                         on_row=on_row,
                     )
-                    await _until_either_ends(work, workers.keep_up())
-                finally:
-                    workers.end()
+                )
         if store is not None:
             store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
 
@@ -159,6 +157,8 @@ class Worker:
     """Runs in flight."""
     is_up: bool = False
     """Whether runs can go there."""
+    is_given_up: bool = False
+    """Whether it will not be started again."""
     returned: int = 0
     """Runs that came back from this actor."""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -233,31 +233,40 @@ class Workers:
             async with self._changed:
                 self._changed.notify_all()
 
-    async def keep_up(self) -> None:
-        """Send runs to each replica whenever it is ready, until none can work; then raise why.
+    async def serve(self, work: Coroutine[Any, Any, None]) -> None:
+        """Keep the replicas up until ``work`` is done, then end them; runs in flight put their folders in order first.
 
         Raises:
             DetailScribeError: no replica can work, or one has other models than the batch began with.
+            Exception: what the work raised.
         """
-        tasks = [asyncio.create_task(self._keep_up(worker)) for worker in self.workers]
         try:
-            raise (await asyncio.gather(*tasks))[-1]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._keep_up(worker)) for worker in self.workers]
+                await work
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
-            for task in tasks:
-                task.cancel()
+            stops = [worker.actor.stop.remote() for worker in self.workers if worker.is_up]
+            if stops:
+                self._ray.wait(stops, num_returns=len(stops), timeout=ORDERLY)
+            for worker in self.workers:
+                self._ray.kill(worker.actor)
 
-    async def _keep_up(self, worker: Worker) -> Exception:
-        """Why the replica is given up."""
+    async def _keep_up(self, worker: Worker) -> None:
+        """Send runs to a replica whenever it is ready; raises where it, the last one, cannot work."""
         errors = self._ray.exceptions
         while True:
             try:
                 models, place = await worker.actor.ready.options(max_task_retries=-1).remote()
             except errors.ActorDiedError as error:
                 if not worker.returned:
-                    return _no_replica(error)
+                    return self._give_up(worker, error)
                 worker.actor, worker.returned = self._start(), 0
             except errors.RayTaskError as error:
-                return _no_replica(error.cause)
+                return self._give_up(worker, error.cause)
             except errors.RayError:
                 await asyncio.sleep(0.5)
             else:
@@ -275,33 +284,12 @@ class Workers:
             worker.lost.set()
             self._news(f"replica {worker.number} was lost ({_first_line(error)})")
 
-    def end(self) -> None:
-        """Let runs in flight put their folders in order, then end all replicas."""
-        stops = [worker.actor.stop.remote() for worker in self.workers if worker.is_up]
-        if stops:
-            self._ray.wait(stops, num_returns=len(stops), timeout=ORDERLY)
-        for worker in self.workers:
-            self._ray.kill(worker.actor)
-
-
-async def _until_either_ends(work: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:
-    """Await both until one of them returns or raises, and cancel the other."""
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(other)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _no_replica(error: Exception) -> Exception:
-    """What to raise where no replica can work."""
-    if isinstance(error, DetailScribeError):
-        return error
-    return ModelError(f"no replica of the models can be started: {_first_line(error)}")
+    def _give_up(self, worker: Worker, error: Exception) -> None:
+        worker.is_given_up = True
+        if all(worker.is_given_up for worker in self.workers):
+            if isinstance(error, DetailScribeError):
+                raise error
+            raise ModelError(f"no replica of the models can be started: {_first_line(error)}")
 
 
 def _first_line(error: object) -> str:

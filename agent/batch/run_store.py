@@ -103,11 +103,9 @@ class RunStore:
         return self._tried(read)
 
     def _remove(self, name: str) -> None:
-        path = f"{self._root}/{name}"
-        if self._files.exists(f"{path}/{RESULT}"):  # first of all, as it makes the folder count
-            self._files.rm_file(f"{path}/{RESULT}")
-        if self._files.exists(path):
-            self._files.rm(path, recursive=True)
+        for path in (f"{self._root}/{name}/{RESULT}", f"{self._root}/{name}"):  # without the first, none of it counts
+            if self._files.exists(path):
+                self._files.rm(path, recursive=True)
 
     def _tried(self, work: Callable[[], T]) -> T:
         retrying = Retrying(
