@@ -9,7 +9,8 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from langgraph.runtime import RunControl
@@ -33,47 +34,44 @@ def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         if stops:
             given = kwargs.get("control")
             kwargs["control"] = control = given if isinstance(given, RunControl) else RunControl()
-        if not _loop_is_running():
-            with stopped_by_ctrl_c(control):
+        with stopped_by_ctrl_c(control):
+            if not _loop_is_running():
                 return asyncio.run(function(*args, **kwargs))
-        context = contextvars.copy_context()
-        with ThreadPoolExecutor(max_workers=1) as pool, stopped_by_ctrl_c(control):
-            work: Future[R] = pool.submit(context.run, lambda: asyncio.run(function(*args, **kwargs)))
-            return work.result()
+            context = contextvars.copy_context()
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                work: Future[R] = pool.submit(context.run, lambda: asyncio.run(function(*args, **kwargs)))
+                return work.result()
 
     return call
 
 
 @contextmanager
 def stopped_by_ctrl_c(control: RunControl | None) -> Generator[None]:
-    """The first Ctrl-C asks ``control``, if there is one, to stop after the step; a second one interrupts as ever.
-
-    Signals reach the main thread alone; in another one nothing is changed.
-    """
-    if control is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """The first Ctrl-C asks ``control``, if there is one, to stop after the step; a second one interrupts as ever."""
     before = signal.getsignal(signal.SIGINT)
 
     def ask(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
-        control.request_drain("Ctrl-C")
+        if control is not None:
+            control.request_drain("Ctrl-C")
         print(STOPPING, file=sys.stderr, flush=True)
 
-    signal.signal(signal.SIGINT, ask)
-    try:
+    with nullcontext() if control is None else _ctrl_c_calls(ask):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+
+def ctrl_c_at_once() -> AbstractContextManager[None]:
+    """Where nothing is being done that should come to its end first: Ctrl-C raises ``KeyboardInterrupt``, as ever."""
+    return _ctrl_c_calls(signal.default_int_handler)
 
 
 @contextmanager
-def ctrl_c_at_once() -> Generator[None]:
-    """Where nothing is being done that should come to its end first: Ctrl-C raises ``KeyboardInterrupt``, as ever."""
+def _ctrl_c_calls(handler: Callable[[int, FrameType | None], object]) -> Generator[None]:
+    """Signals reach the main thread alone; in another one nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
