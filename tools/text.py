@@ -1,11 +1,14 @@
 """Texts from users and models: prompts that can be read, and words made fit to be shown."""
 
+import re
 import unicodedata
 
 from .errors import PromptError
 
 PROMPT_LIMIT = 2000
 """Characters of a prompt, at most."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""``owner/name`` of a model of the hub, and no path such as ``./name``."""
 CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 """Characters by which a text could command a terminal."""
 

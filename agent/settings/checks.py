@@ -1,6 +1,5 @@
 """What can be found out about models without loading them: whether they are there, answer, see and fit."""
 
-import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field
 from ...state import Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
 from ...tools.language.settings import ChatSettings
+from ...tools.text import HUB_ID
 from .presets import EMBEDDED_DIFFUSION, PRESETS
 from .settings import DiffusionSection, Settings
 
@@ -32,7 +32,6 @@ SD3_ALONE = ("t5", "max_batch", "swap_pooled")
 """Settings of ``diffusion`` that have no effect on other families."""
 LOCAL_ALONE = ("precision", "offload", "device", "max_tokens", "compiled", *SD3_ALONE)
 """Settings of ``diffusion`` that have no effect on an images endpoint."""
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 Status = Literal["ok", "warning", "problem"]
 """ok: works; warning: works, but the user should know; problem: a run would end with it."""
@@ -182,7 +181,7 @@ def is_sd3(settings: Settings) -> bool:
 
 def _is_hub_id(model: str) -> bool:
     """Whether it reads like ``owner/name`` and is no folder here."""
-    return _HUB_ID.fullmatch(model) is not None and not Path(model).is_dir()
+    return HUB_ID.fullmatch(model) is not None and not Path(model).is_dir()
 
 
 def _check_hub(model: str) -> None:

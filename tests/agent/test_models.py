@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from detailscribe.agent.settings.checks import look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import Models
 from detailscribe.agent.settings.settings import Settings
@@ -126,3 +127,12 @@ async def test_given_roles_stand_in_for_those_of_the_settings():
 async def test_a_check_refuses_a_model_that_is_not_there_before_anything_loads():
     with pytest.raises(ModelError, match="no diffusers model in nowhere/at/all"):
         await Models(settings_of(diffusion={"model": "nowhere/at/all"})).check()
+
+
+@pytest.mark.parametrize(
+    "name", ["./sd35", "../sd35", "~/sd35", "sd35", "C:/sd35", "C:\\sd35", "a/b/c", "-a/b", "a/.b"]
+)
+def test_a_folder_that_is_not_there_is_no_model_of_the_hub(name):
+    settings = load_settings(Settings(diffusion={"model": name}))
+    with pytest.raises(ModelError, match="no diffusers model in"):
+        next(iter(look_at_diffusion(settings))).refuse()

@@ -4,7 +4,6 @@ import hashlib
 import importlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from huggingface_hub import hf_hub_download
 
 from ..errors import ModelError
+from ..text import HUB_ID
 from .memory import (
     KNOWN,
     T5_PART,
@@ -40,7 +40,6 @@ OPTIONAL = ("text_encoder_2", T5_PART, "tokenizer_2", "tokenizer_3")
 """Parts that a pipeline can do without; diffusers wants them named as None."""
 INDEX = "model_index.json"
 """Names the parts of a pipeline."""
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = 2**26
 """Bytes of a file that is hashed whole."""
 _SAMPLE = 1024
@@ -73,7 +72,7 @@ def load_any(source: Path | str, placement: Placement) -> tuple[DiffusionPipelin
 
 def _load_whole(source: Path | str, placement: Placement, load: Callable[[Path, Placement], P]) -> tuple[P, str]:
     """What ``load`` makes of the model's folder, on its device, and its name; once it is known that the model fits."""
-    if local_folder(source) is None and _HUB_ID.fullmatch(str(source)):
+    if local_folder(source) is None and HUB_ID.fullmatch(str(source)):
         _check_room(source, placement, None if str(source) in KNOWN else remote_size(str(source))[0])
     folder, model = locate(source)
     try:
@@ -118,7 +117,7 @@ def class_named(source: Path | str) -> str:
 
 def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -> Path:
     """What ``fetch`` downloads, given a hub id."""
-    if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+    if isinstance(source, Path) or not HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
     try:
         return Path(fetch(source))
@@ -169,6 +168,8 @@ def _load_sd3(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
     _check_class(str(index.get("_class_name")))
     _check_room(folder, placement)
     absent: dict[str, Any] = {part: None for part in OPTIONAL if (index.get(part) or [None])[0] is None}
+    if T5_PART not in absent and placement.t5 != "drop" and not (folder / T5_PART).is_dir():
+        raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
     transient = placement.t5 == "once" and T5_PART not in absent
     if placement.t5 != "keep":
         absent[T5_PART] = None

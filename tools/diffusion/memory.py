@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ModelError
+from ..text import HUB_ID
 
 Precision = Literal["bf16", "fp32", "fp16", "fp8", "nf4", "nf4-denoiser", "nf4-t5"]
 """bf16, fp16, fp32: every weight in that type. The others have all arithmetic and most weights in bf16; fp8: the
@@ -246,7 +247,7 @@ def local_folder(model: Path | str) -> Path | None:
     """The folder of a model that can be loaded without the network; None if there is none."""
     if Path(model).is_dir():
         return Path(model)
-    if isinstance(model, Path) or model.count("/") != 1:
+    if isinstance(model, Path) or not HUB_ID.fullmatch(model):
         return None
     from huggingface_hub import try_to_load_from_cache
 
@@ -279,8 +280,20 @@ def _weight_files(folder: Path) -> list[Path]:
         files = [path for path in sorted(folder.glob("*.safetensors")) if path.stem.count(".") == 0][:1]
     missing = [path.name for path in files if not path.exists()]
     if missing or not files:
-        raise ModelError(f"{folder} lacks {', '.join(missing) or 'safetensors weights'}; fetch the model again")
+        lacks = f"{folder} lacks {', '.join(missing) or 'safetensors weights'}"
+        raise ModelError(f"{lacks}; {'fetch the model again' if missing else _conversion(folder)}")
     return files
+
+
+def _conversion(folder: Path) -> str:
+    """What to do about weights that are there in another form."""
+    again = "DiffusionPipeline.from_pretrained(FOLDER{}).save_pretrained(OTHER), and name OTHER"
+    for path in sorted(folder.glob("*.*.safetensors")):
+        variant = path.stem.rpartition(".")[2]
+        return f"it has the variant {variant} alone: save it once with {again.format(f', variant={variant!r}')}"
+    if any(folder.glob("*.bin")):
+        return f"it has .bin weights, which may run code when they are read: if you trust them, {again.format('')}"
+    return "fetch the model again"
 
 
 def remote_size(hub_id: str) -> tuple[ModelSize, int]:

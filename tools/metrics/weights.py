@@ -1,7 +1,6 @@
 """Finds and loads the weights of a metric's model."""
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 
 from ..errors import ModelError
 from ..language.failures import one_line
+from ..text import HUB_ID
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SMALL = ("*.json", "*.txt")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """In the order of preference; the second is read as weights alone, which runs no code."""
@@ -68,7 +67,7 @@ def locate(source: str) -> tuple[Path, str]:
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return folder, f"{folder.resolve().name}@{total.hexdigest()[:12]}"
-    if not _HUB_ID.fullmatch(source):
+    if not HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a folder or a hub id such as owner/name")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
