@@ -55,7 +55,6 @@ class EngineActor:
         def report(*step: Any) -> None:
             loop.call_soon_threadsafe(steps.put_nowait, step)
 
-        # A new folder for each image, since models remember latents by their path.
         with TemporaryDirectory(prefix="detailscribe-") as folder:
             store = Store(folder)
             await asyncio.to_thread(_write, given, store)
