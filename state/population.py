@@ -91,6 +91,17 @@ class Population(Frozen):
         """Images without a decision, by id."""
         return tuple(i for id, i in sorted(self.images.items()) if id not in self.decisions)
 
+    def unheard(self) -> tuple[ImageRecord, ...]:
+        """Images without a decision about which the critic was not heard at all, by id."""
+        return tuple(i for i in self.pending() if self.critiques[i.id].silence)
+
+    def heard(self) -> Self:
+        """The part that a policy can decide on: without the images of ``unheard``."""
+        silent = {image.id for image in self.unheard()}
+        kept = {id: image for id, image in self.images.items() if id not in silent}
+        looks = {id: critique for id, critique in self.critiques.items() if id not in silent}
+        return self.model_copy(update={"images": kept, "critiques": looks}) if silent else self
+
     def parent(self, image: ImageRecord) -> ImageRecord | None:
         """The image it was refined from or replaces; None for a first drawing."""
         return None if image.parent is None else self.images[image.parent]
@@ -109,7 +120,8 @@ class Population(Frozen):
 
     def leaders(self) -> tuple[ImageRecord, ...]:
         """Every image that none outranks, over all rounds, by round and id; previews only where all are."""
-        whole = [i for i in self.images.values() if i.stop_step is None] or list(self.images.values())
+        heard = [i for i in self.images.values() if not self.critiques[i.id].silence] or list(self.images.values())
+        whole = [i for i in heard if i.stop_step is None] or heard
         highest = max(map(self.rank, whole))
         leading = [i for i in whole if self.rank(i) == highest]
         return tuple(sorted(leading, key=lambda i: (i.round, i.id)))

@@ -42,6 +42,17 @@ class ReplyError(DetailScribeError):
         """Every call that was made, in order."""
 
 
+class NoAnswerError(DetailScribeError):
+    """The critic gave no usable answer about any image of a round, so that nothing can be decided."""
+
+    def __init__(self, message: str, *, reason: str, unheard: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Why none came."""
+        self.unheard = unheard
+        """Checks of the round's images to which none came."""
+
+
 class MissingLatentError(DetailScribeError):
     """A trajectory was to be resumed at a step that was not kept."""
 

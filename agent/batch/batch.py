@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ...state import Budget, RunResult
 from ...tools.data.reader import STDIN, shown, stem
-from ...tools.errors import ModelError, SettingsError
+from ...tools.errors import ModelError, NoAnswerError, SettingsError
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
@@ -118,7 +118,8 @@ async def arun_batch(
             called.
         out: The folder; by default ``runs/`` and the name of the file.
         keep_runs: Whether run folders stay; else only rows do.
-        retry_failed: Run the prompts again that failed in an earlier start.
+        retry_failed: Run the prompts again that failed in an earlier start, or had checks without an answer. What
+            was drawn is not drawn again.
         on_progress: Called once with no row before the first run, then with each row.
 
     Raises:
@@ -257,7 +258,9 @@ async def run_job(
     manifest = manifest.model_copy(update={"settings": manifest.settings.model_copy(update={"run": own})})
     with await _job_folder(folder, manifest, models) as store:
         if is_finished(folder):
-            return Run(RunResult.model_validate_json(store.read(RESULT)), folder)
+            result = RunResult.model_validate_json(store.read(RESULT))
+            if not any(critique.unheard for critique in result.critiques):
+                return Run(result, folder)
         async with session_of(
             store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event
         ) as session:
@@ -336,13 +339,22 @@ class Ended:
         if isinstance(outcome, BaseException):
             message = str(outcome).encode(errors="replace").decode()  # it may quote what no file can hold
             kind = outcome.kind if isinstance(outcome, FailedElsewhere) else type(outcome).__name__
-            return row.model_copy(update={"error": kind, "message": " ".join(message.split())})
+            row = row.model_copy(update={"error": kind, "message": " ".join(message.split())})
+            if isinstance(outcome, NoAnswerError):
+                row = row.model_copy(update={"unheard": outcome.unheard, "unknown_because": outcome.reason})
+            return row
         best = outcome.best
+        unknown = [v for v in best.critique.verdicts if v.answer == "unknown"]
+        unheard = [v for critique in outcome.result.critiques for v in critique.unheard]
+        reasons = dict.fromkeys(" ".join((v.reason or "").split()) for v in (*unknown, *unheard))
         return row.model_copy(
             update={
                 "best": best.path.relative_to(root).as_posix(),
                 "passed": best.critique.passed,
                 "checks": len(best.critique.verdicts),
+                "unknown": len(unknown),
+                "unheard": len(unheard),
+                "unknown_because": "; ".join(reasons) or None,
                 "stop": outcome.stop,
                 "spend": outcome.spend,
             }

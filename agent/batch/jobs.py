@@ -59,7 +59,7 @@ class Ledger:
 
     Args:
         folder: Of the rows and of all they refer to.
-        forget_failed: Drops the rows of failed jobs, so that these are run again.
+        forget_failed: Drops the rows of jobs that failed or whose critic was not heard, so that these are run again.
 
     Raises:
         SettingsError: another process writes to the folder, or a whole line of the file is no row.
@@ -74,7 +74,7 @@ class Ledger:
         with ExitStack() as held:
             held.enter_context(locked(folder))
             if forget_failed:
-                kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done"]
+                kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done" and not row.unheard]
                 write_whole(folder / RESULTS, "".join(f"{line}\n" for line in kept).encode())
             for row in read_rows(folder):
                 self._note(row)

@@ -73,7 +73,10 @@ def batch(
         ),
     ] = None,
     runs: Annotated[bool, option("Keep run folders, or rows alone.", "--runs/--no-runs", panel=FILES)] = True,
-    retry_failed: Annotated[bool, option("Run the prompts again that failed.", "--retry-failed", panel=FILES)] = False,
+    retry_failed: Annotated[
+        bool,
+        option("Run the prompts again that failed, or had checks without an answer.", "--retry-failed", panel=FILES),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""

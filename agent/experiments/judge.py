@@ -108,8 +108,9 @@ class Judging:
         for one in planned:
             self._planned[one.job.id].append(one)
         self._lines = JsonLines(folder / JUDGED)
+        ended = {row.id for row in batch.read_rows(folder)}  # others are run again
         kept = (row for row in read_rows(folder / JUDGED) if row.judge == self._judge_name and row.error is None)
-        self._rows = {row.job: row for row in kept if row.job in self._planned}
+        self._rows = {row.job: row for row in kept if row.job in self._planned and row.job in ended}
         self._groups: dict[tuple[str, int], set[str]] = defaultdict(set)
         for id, ones in self._planned.items():
             self._groups[ones[0].group].add(id)

@@ -38,6 +38,9 @@ def build_graph(
     The judge ends every run within the budget of its context. A budget of more than 100 rounds needs
     ``{"recursion_limit": recursion_limit(budget)}`` in the config.
 
+    Each thread takes one run, and has a ``Store`` of its own. Inside a graph that has another context, invoke this one
+    in a node: ``await build_graph().ainvoke({"prompt": ...}, context=context())``.
+
     Args:
         checkpointer: Where the state is kept.
         interactive: Whether a person is asked before the judge: a node ``person`` interrupts after each round, with

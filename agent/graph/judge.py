@@ -84,8 +84,7 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
     context = context_of(runtime)
     population = population_of(state, context.budget)
     ruling = state.get("rulings", {}).get(str(state["round"]))
-    answer = context.policy.judge(population) if ruling is None else ruling.decisions
-    decisions = allowed(answer, population)
+    decisions = decide(population, context.policy) if ruling is None else allowed(ruling.decisions, population)
     if all(decision.action == "stop" for decision in decisions):
         return [Send("finish", FinishWork(population=population, stops=decisions))]
     return sends(decisions, population, context.policy.plan(population.concepts))
@@ -94,10 +93,18 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
 def decide(population: Population, policy: Policy) -> list[Decision]:
     """What the policy decides, checked and within the budget; needs no model, so any record can be judged again.
 
+    Nothing is decided on silence: an image about which the critic was not heard is stopped, and no policy sees it.
+
     Raises:
         PolicyError: the policy's answer cannot be carried out.
     """
-    return allowed(policy.judge(population), population)
+    stops = [
+        stop(image, "not_heard", f"no usable answer came: {population.critiques[image.id].silence}")
+        for image in population.unheard()
+    ]
+    heard = population.heard()
+    answer = policy.judge(heard) if heard.pending() else ()
+    return allowed([*answer, *stops] if stops else answer, population)
 
 
 def allowed(answer: Sequence[Decision], population: Population) -> list[Decision]:

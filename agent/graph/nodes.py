@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 from typing import Any, NotRequired, TypedDict
 
+from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from ...state import (
@@ -16,16 +17,16 @@ from ...state import (
     Decision,
     ImageRecord,
     Population,
-    RunInput,
     RunState,
     Spend,
     pair_name,
 )
+from ...tools.errors import NoAnswerError, SettingsError
 from ...tools.roles import Comparer, Progress, ready
 from ...tools.text import check_prompt
 from ..policies.policy import Advised
 from . import tasks
-from .context import Context, context_of, population_of
+from .context import Context, context_of, population_of, require_own_store
 
 MOST_COMPARED = 4
 """Images of those that lead together that are compared, the earliest."""
@@ -81,10 +82,16 @@ class Finished(TypedDict):
     stop: str
 
 
-async def decompose(state: RunInput, runtime: Runtime[Context]) -> Decomposed:
+async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
     """Read the prompt."""
+    context, thread = context_of(runtime), get_config().get("configurable", {}).get("thread_id")
+    if state.get("images"):
+        raise SettingsError(
+            f"the thread {thread!r} has a run already: go on with it by ainvoke(None, ...), or name another thread"
+        )
+    require_own_store(context.store, thread)
     check_prompt(state["prompt"])
-    concepts = await tasks.decompose(state["prompt"], context_of(runtime))
+    concepts = await tasks.decompose(state["prompt"], context)
     return {"concepts": concepts, "seed": state.get("seed", 0), "version": STATE_VERSION}
 
 
@@ -109,10 +116,19 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
         "critiques": {image.id: found for image, found in zip(images, critiques, strict=True)},
         "round": max(image.round for image in state["images"].values()),
     }
+    reasons = [found.silence for found in critiques if found.silence]
+    if images and len(reasons) == len(images):
+        reason, unheard = " ".join(reasons[0].split()), sum(len(found.unheard) for found in critiques)
+        raise NoAnswerError(
+            f"the critic was not heard about any image of round {made['round']} ({unheard} checks unknown): {reason};"
+            " what was drawn is kept, and resume or --retry-failed asks again",
+            reason=reason,
+            unheard=unheard,
+        )
     if not isinstance(context.policy, Advised):
         return made
     everything: RunState = {**state, "critiques": known | made["critiques"], "round": made["round"]}
-    population = population_of(everything, context.budget)
+    population = population_of(everything, context.budget).heard()
     one_more = population.spend + Spend(images=1, critic_calls=1)
     if population.round < context.budget.rounds and not context.budget.exceeded_by(one_more):
         made["advice"] = {str(made["round"]): await tasks.advise(population, context.policy, context)}

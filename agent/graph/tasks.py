@@ -75,6 +75,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     async def carry_out() -> Drawn:
         nonlocal is_new
         is_new = True
+        store.path(f"images/{attempt.id}.png").unlink(missing_ok=True)  # of another attempt, if this run began anew
         return await diffusion.draw(attempt, store, source=source, progress=progress), folder
 
     record, origin = await _once("draw", context, lambda: parts() if shared else (*parts(), attempt.id), carry_out)
@@ -88,14 +89,21 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
 
 
 def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) -> ImageRecord | None:
-    """A known image of the run in ``origin`` as the one that an attempt asks for; None where a file is missing."""
+    """A known image of the run in ``origin`` as the one that an attempt asks for.
+
+    None where a file is missing, or the picture is another one.
+    """
     if not all((origin / file).is_file() for file in record.files):
         return None
-    if origin == store.root and record.id == attempt.id:
-        return record
     from PIL import Image
 
-    from ...tools.diffusion.png import png_bytes
+    from ...tools.diffusion.png import pixel_digest, png_bytes
+
+    with Image.open(origin / record.path) as picture:
+        if record.digest and pixel_digest(picture) != record.digest:  # a run that began anew drew another one
+            return None
+    if origin == store.root and record.id == attempt.id:
+        return record
 
     def own(reference: str) -> str:
         folder, _, name = reference.rpartition("/")
@@ -114,15 +122,28 @@ def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) 
     return adopted
 
 
+class _NotHeard(Exception):
+    """Takes a critique past cache and checkpointer, which keep no errors, so that what had no answer is asked again."""
+
+    def __init__(self, critique: Critique) -> None:
+        super().__init__("no usable answer came")
+        self.critique = critique
+
+
 async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context) -> Critique:
-    """What the critic says of an image."""
+    """What the critic says of an image; only where every check had a usable answer is it kept."""
     critic = await ready(context.critic)
-    said = await _once(
-        "critique",
-        context,
-        lambda: about(image, concepts, critic, context.store),
-        lambda: critic.critique(image, concepts, context.store),
-    )
+
+    async def look() -> Critique:
+        seen = await critic.critique(image, concepts, context.store)
+        if seen.unheard:
+            raise _NotHeard(seen)
+        return seen
+
+    try:
+        said = await _once("critique", context, lambda: about(image, concepts, critic, context.store), look)
+    except _NotHeard as lost:
+        said = lost.critique
     return said if said.image == image.id else said.model_copy(update={"image": image.id})
 
 

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from ...prompts import load
 from ...state import Advice, Choice, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step
-from ...tools.errors import ReplyError
+from ...tools.errors import ModelError, ReplyError
 from ...tools.language.question import Question
 from ...tools.roles import Asker
 from .guards import first_stop, nothing_failed, success
@@ -70,6 +70,8 @@ class ChatJudge:
             reply = await chat.ask(decision_question(population, waiting), ChatDecisions)
         except ReplyError as error:
             return Advice(round=population.round, silence=f"no answer: {error.reason}", exchanges=error.exchanges)
+        except ModelError as error:
+            return Advice(round=population.round, silence=f"no answer: {error}")
         said = {d.image: d for d in reversed(reply.value.decisions)}
         choices = tuple(self._choice(said[i.id]) for i in waiting if i.id in said)
         silence = None if choices else "the reply decides about none of the images that wait"

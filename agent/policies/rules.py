@@ -4,6 +4,7 @@ STOPS = {
     "all_pass": "Every check passes on this image.",
     "another_passes": "Every check passes on another image, so the run is over.",
     "nothing_failed": "Some checks are unknown, none failed: there is nothing to correct.",
+    "not_heard": "The critic gave no usable answer about this image, so nothing is decided on it.",
     "best_of_n": "This is the best of the seeds, and the policy refines nothing.",
     "not_the_best": "Another image of the round is better, and only the best one counts.",
     "outranked": "More promising images take all the places that there are.",

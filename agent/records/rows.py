@@ -40,6 +40,12 @@ class Row(Frozen):
     """Checks that the best image passes."""
     checks: int | None = None
     """All checks."""
+    unknown: int | None = None
+    """Checks that are unknown on the best image."""
+    unheard: int = 0
+    """Checks, over all images, to which no usable answer came; where there are any, ``retry_failed`` asks again."""
+    unknown_because: str | None = None
+    """Why checks are unknown or had no answer, each reason once."""
     stop: str | None = None
     """Rule that ended the best image's work."""
     spend: Spend | None = None
@@ -73,6 +79,8 @@ class Tally:
     """Runs that an error ended."""
     correct: int = 0
     """Runs whose best image passes every check, as their own critic sees it."""
+    unheard: int = 0
+    """Runs that came to their end although some checks had no usable answer."""
     spend: Spend = field(default_factory=Spend)
     """What all of them cost."""
 
@@ -81,6 +89,7 @@ class Tally:
         self.done += row.status == "done"
         self.failed += row.status == "failed"
         self.correct += row.all_correct
+        self.unheard += row.status == "done" and row.unheard > 0
         self.spend += row.spend or Spend()
 
     @property

@@ -234,16 +234,18 @@ def row_in_words(row: "Row") -> str:
     if row.status == "failed":
         return f"failed  {row.id}  {row.error}: {row.message}"
     images = row.spend.images if row.spend else 0
-    return (
-        f"done    {row.id}  {row.passed} of {row.checks} checks pass  {images} images  {row.seconds:.1f} s  {row.stop}"
-    )
+    checks = f"{row.passed} of {row.checks} checks pass"
+    if row.unknown_because:
+        checks += f", {row.unknown} unknown ({row.unknown_because})"
+    return f"done    {row.id}  {checks}  {images} images  {row.seconds:.1f} s  {row.stop}"
 
 
 def tally_in_words(tally: "Tally") -> str:
     """All rows of a batch in one line."""
     spent = [f"{tally.spend.images} images", f"{tally.spend.evaluations} evaluations", *extras(tally.spend)]
+    unheard = f" ({tally.unheard} with checks that had no answer: --retry-failed asks again)" * bool(tally.unheard)
     return (
-        f"{tally.rows} prompts: {tally.done} done, {tally.failed} failed; all correct {_share(tally)};"
+        f"{tally.rows} prompts: {tally.done} done{unheard}, {tally.failed} failed; all correct {_share(tally)};"
         f" {', '.join(spent)}"
     )
 

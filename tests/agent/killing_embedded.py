@@ -46,10 +46,9 @@ TOLERANCE = 2
 """Of 255, by which a picture may differ."""
 EXPERIMENT = f"""
 question = "What does a kill change?"
-seeds = 2
 prompts.texts = {list(PROMPTS[1:3])}
-budget = {{ images = 3, rounds = 2 }}
-settings.run.steps = 8
+budget = {{ images = 2, rounds = 1 }}
+settings.run.steps = 6
 policies = [{{ policy = "adaptive" }}, {{ policy = "best_of_n", grid = {{ n = [1, 2] }} }}]
 """
 
@@ -96,7 +95,7 @@ class Runs:
         if (folder / "manifest.json").exists():
             resume(folder)
         else:
-            run(PROMPTS[0], out=folder, seed=3, steps=12, budget=Budget(images=6))
+            run(PROMPTS[0], out=folder, seed=3, steps=8, budget=Budget(images=6))
 
     def at_its_end(self, folder):
         return (folder / "result.json").exists()
@@ -114,7 +113,7 @@ class Batches:
     def begin(self, folder):
         prompts = folder.parent / "prompts.txt"
         prompts.write_text("\n".join(PROMPTS), encoding="utf-8")
-        command("batch", prompts, "--out", folder, "--steps", 12, "--images", 3, "--concurrency", 3)
+        command("batch", prompts, "--out", folder, "--steps", 6, "--images", 2, "--concurrency", 3)
 
     def at_its_end(self, folder):
         return len(list(read_rows(folder))) == len(PROMPTS)

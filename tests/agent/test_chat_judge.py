@@ -9,7 +9,7 @@ from detailscribe.agent import arun, build_graph, decide, read_events
 from detailscribe.agent.graph.context import population_of
 from detailscribe.agent.policies import ChatJudge, resolve_policy
 from detailscribe.state import Advice, Budget, Choice, Exchange
-from detailscribe.tools.errors import ReplyError, SettingsError
+from detailscribe.tools.errors import ModelError, ReplyError, SettingsError
 from detailscribe.tools.language.question import Reply
 
 from .fakes import PROMPT, context, population, record, roles
@@ -100,6 +100,15 @@ async def test_where_no_usable_answer_comes_nothing_is_made_up(tmp_path, answer,
     run = await run_with(FakeChat([answer]), {"00-00": "red", "00-01": "red"}, tmp_path)
     assert {(d.rule, d.reason) for d in run.decisions} == {("no_advice", reason)}
     assert run.spend.tokens == 120
+
+
+async def test_a_chat_model_that_cannot_be_used_does_not_end_the_run(tmp_path):
+    class Down(FakeChat):
+        async def ask(self, question, answer):
+            raise ModelError("the server is down")
+
+    run = await run_with(Down([]), {"00-00": "red", "00-01": "red"}, tmp_path)
+    assert {(d.rule, d.reason) for d in run.decisions} == {("no_advice", "no answer: the server is down")}
 
 
 async def test_the_model_cannot_repeat_itself_nor_exceed_the_budget(tmp_path):
