@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,7 @@ async def test_engines_draw_and_refine_what_a_local_model_does(ray, tmp_path):
 def test_a_run_draws_on_engines_and_has_all_files_in_its_own_folder(ray, tmp_path):
     notes = Notes(tmp_path / "notes")
     folder = str(notes.folder)
+    before = {*Path(tempfile.gettempdir()).glob("detailscribe-*")}
     with RemoteDiffusion(lambda: Painter(Notes(folder), 0.0), engines=2) as remote:
         done = run(
             "a thing",
@@ -78,6 +81,7 @@ def test_a_run_draws_on_engines_and_has_all_files_in_its_own_folder(ray, tmp_pat
             critic=Looker(),
             diffusion=remote,
         )
+    assert {*Path(tempfile.gettempdir()).glob("detailscribe-*")} <= before
     assert len(done.images) == 4
     assert all(image.path.is_file() for image in done.images)
     pids = {pid for _, pid, _ in notes.read("begin")}

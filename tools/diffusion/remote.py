@@ -68,9 +68,10 @@ class EngineActor:
                     else:
                         step.cancel()
                 record = await drawing
-                yield Drawn(record, await asyncio.to_thread(_written, store, given))
+                drawn = Drawn(record, await asyncio.to_thread(_written, store, given))
             finally:
                 drawing.cancel()
+        yield drawn  # when the folder is gone, since the caller may end this process as soon as it has the image
 
     async def _loaded(self) -> Diffusion:
         async with self._loading:
