@@ -1,5 +1,6 @@
 """``python notebooks/refresh.py [NOTEBOOK ...]`` runs notebooks and keeps their new outputs."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import nbformat
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 TIMEOUT = 600
 """Seconds for one cell, or for the kernel to start, on a machine that has more to do."""
 
@@ -30,7 +31,9 @@ def executed(path: Path) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    for path in [Path(name) for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")):
+    paths = [Path(name).resolve() for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb"))
+    os.chdir(HERE)  # kernel and client look for their sockets in the folder that each runs in
+    for path in paths:
         began = time.monotonic()
         nbformat.write(executed(path), path)
         print(
