@@ -1,5 +1,6 @@
 """What commands share. Everything that they print comes through here, and no text in it can command the terminal."""
 
+import errno
 import os
 import re
 import sys
@@ -62,6 +63,13 @@ def reported() -> Generator[None]:
         raise typer.Exit(130) from interrupted
     except DetailScribeError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        typer.echo(
+            "error: the disk is full: make room, and go on with the same command or detailscribe resume", err=True
+        )
         raise typer.Exit(2) from error
     except KeyboardInterrupt as interrupt:
         typer.echo("interrupted", err=True)

@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it says no."""
 
+import errno
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import sys
 from dataclasses import replace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
+from detailscribe.agent.cli.common import reported
 from detailscribe.agent.cli.runs import EMBEDDED
 from detailscribe.agent.settings import presets
 from detailscribe.agent.settings.models import Models
@@ -254,3 +257,11 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_drawn(tmp_path):
     last = (tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1]
     assert '"type":"error"' in last
     assert "Cancelled" in last
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line(capsys, number):
+    with pytest.raises(typer.Exit) as ended, reported():
+        raise OSError(number, "full")
+    assert ended.value.exit_code == 2
+    assert capsys.readouterr().err.startswith("error: the disk is full")

