@@ -176,7 +176,7 @@ async def own_run(run: RecordedRun, policy: Policy, budget: Budget) -> OwnRun:
     try:
         async for found in build_graph().astream(
             {"prompt": run.prompt, "seed": run.started.seed},
-            {"recursion_limit": recursion_limit(budget)},
+            {"recursion_limit": recursion_limit(budget), "configurable": {"thread_id": run.started.run}},
             context=context,
             stream_mode="values",
         ):

@@ -75,7 +75,6 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     async def carry_out() -> Drawn:
         nonlocal is_new
         is_new = True
-        store.path(f"images/{attempt.id}.png").unlink(missing_ok=True)  # of another attempt, if this run began anew
         return await diffusion.draw(attempt, store, source=source, progress=progress), folder
 
     record, origin = await _once("draw", context, lambda: parts() if shared else (*parts(), attempt.id), carry_out)

@@ -30,6 +30,16 @@ def test_the_same_policy_does_the_same(tmp_path, policy):
     assert one.missing == ""
 
 
+def test_a_replay_leaves_the_run_folder_as_it_is(tmp_path):
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    runs = recorded(tmp_path, Adaptive(), LINE)
+    before = files()
+    replay(runs, BestOfN(n=2))
+    assert files() == before
+
+
 def test_a_policy_that_stops_earlier_is_scored_from_the_record(tmp_path):
     [one] = replay(recorded(tmp_path, MultiRound(rounds=3, patience=None), LINE), MultiRound(rounds=1))
     assert (one.differs, one.best, one.score) == (1, "01-00", Score(0.8, None, 56 + 48, 2))
