@@ -85,7 +85,8 @@ class Finished(TypedDict):
 async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
     """Read the prompt."""
     context, thread = context_of(runtime), get_config().get("configurable", {}).get("thread_id")
-    if state.get("images"):
+    # A run that was killed before its first checkpoints were whole begins anew, with the same prompt.
+    if "best" in state or ("concepts" in state and state["concepts"].prompt != state["prompt"]):
         raise SettingsError(
             f"the thread {thread!r} has a run already: go on with it by ainvoke(None, ...), or name another thread"
         )
