@@ -148,7 +148,12 @@ def test_a_seed_that_was_drawn_with_the_same_words_is_not_drawn_again():
 def test_every_rule_named_in_the_policies_is_listed():
     named = set(chain.from_iterable(map(rules_named, Path(policies.__file__).parent.glob("*.py"))))
     assert named <= RULES.keys()
-    assert RULES.keys() - named == {"repeated_attempt", "person", *(f"budget_{name}" for name in Budget.model_fields)}
+    assert RULES.keys() - named == {
+        "not_heard",
+        "repeated_attempt",
+        "person",
+        *(f"budget_{name}" for name in Budget.model_fields),
+    }
 
 
 def rules_named(path: Path) -> set[str]:
