@@ -10,6 +10,7 @@ from detailscribe.agent import build_graph, context, run
 from detailscribe.agent.policies.chat_judge import ChatJudge
 from detailscribe.state import Budget, ConceptGraph
 from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.errors import NoAnswerError
 from detailscribe.tools.language.decomposer import ChatDecomposer
 from detailscribe.tools.vision import ChatCritic
 from detailscribe.tools.world import EmbeddedDecomposer
@@ -115,15 +116,12 @@ def test_a_run_whose_critic_is_refused_says_so_and_keeps_the_key_to_itself(serve
     server.can.key = KEY
     server.follow(itertools.chain([None], itertools.repeat("refusal")))
     model = chat(server, api_key=KEY)
-    done = run(
-        TOGETHER, out=tmp_path / "run", decomposer=ChatDecomposer(model), critic=ChatCritic(model), diffusion=diffusion
-    )
-    assert {verdict.answer for image in done.images for verdict in image.critique.verdicts} == {"unknown"}
-    assert done.result.stop == "nothing_failed"
-    assert "cannot assist" in (done.folder / "events.jsonl").read_text()
-    assert done.spend.tokens > 0
-    assert MODEL in (done.folder / "manifest.json").read_text()
-    files = [path for path in done.folder.rglob("*") if path.is_file()]
+    folder = tmp_path / "run"
+    with pytest.raises(NoAnswerError, match="cannot assist"):
+        run(TOGETHER, out=folder, decomposer=ChatDecomposer(model), critic=ChatCritic(model), diffusion=diffusion)
+    assert "cannot assist" in (folder / "events.jsonl").read_text()
+    assert MODEL in (folder / "manifest.json").read_text()
+    files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
