@@ -10,7 +10,7 @@ import torch
 from detailscribe.tools.diffusion import LocalDiffusion, local, placement
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.memory import KNOWN, memory_needed
+from detailscribe.tools.diffusion.memory import KNOWN, large_parts, memory_needed
 from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, Turns, choose_placement
 from detailscribe.tools.errors import ModelError, SettingsError
 
@@ -66,6 +66,16 @@ def test_large_networks_take_turns_on_the_device():
     assert [network.where for network in networks] == ["cpu", "cpu"]
     networks[1](torch.zeros(1, 2))
     assert (reader.is_loaded, networks[1].where) == (False, "meta")
+
+
+def test_the_autoencoder_stays_on_the_device_since_no_hook_runs_before_its_decode(load):
+    pipe = load("model").pipe
+    assert pipe.transformer._forward_pre_hooks  # It takes turns, which a hook before its forward pass sees to.
+    assert large_parts({"transformer": 4, "vae": 4, "text_encoder_3": 4, "text_encoder": 1}) == [
+        "transformer",
+        "text_encoder_3",
+    ]
+    assert not pipe.vae._forward_pre_hooks
 
 
 async def test_the_text_encoder_and_the_denoiser_change_places_once_for_prompts_that_wait_together(load, draw):

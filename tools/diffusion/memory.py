@@ -134,8 +134,12 @@ def memory_needed(
 
 
 def large_parts(sizes: Mapping[str, int]) -> list[str]:
-    """Names of the parts, given by their bytes, that take turns on the GPU; the others stay there."""
-    return [name for name, held in sizes.items() if held * _TURN_SHARE >= sum(sizes.values())]
+    """Names of the parts, given by their bytes, that take turns on the GPU; the others stay there.
+
+    The autoencoder stays whatever its size: pipelines call its ``decode``, before which no forward hook runs.
+    """
+    bound = sum(sizes.values()) / _TURN_SHARE
+    return [name for name, held in sizes.items() if name != "vae" and held >= bound]
 
 
 def memory_there(device: str | None = None) -> MemoryThere:
