@@ -1,8 +1,8 @@
 """The whole loop, many prompts over one engine, against its denoiser's own time and the published schedule.
 
 Both sides do the same work with the same model: one drawing of 28 steps from the short prompt, one look that finds it
-wanting, and four refinements by the detailed prompt, taken up at steps 0, 1, 2 and 4. A look takes a second. The
-verdict is written down beforehand, so that every run draws all five images; the policy is ``Paper`` with one seed.
+wanting, and four refinements by the detailed prompt, taken up at steps 0, 2, 3 and 5. A look takes a second. The
+verdict is written down beforehand, so that every run draws all five images; the policy is ``Paper``.
 
 - ``floor_ratio``: seconds of the loop, as ``detailscribe batch`` runs it, with its rows, traces and reports, over
   those of bare forward passes for as many rows, each as cheap as it is in the best size of pass. The look at the
@@ -29,9 +29,9 @@ from typing import Any
 import torch
 
 from detailscribe.agent import Paper, arun_batch
-from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
+from detailscribe.agent.policies.paper import PUBLISHED_STEPS
 from detailscribe.agent.records.reader import RESULT
-from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS, PUBLISHED_SEEDS
 from detailscribe.state import ConceptGraph, Critique, ImageRecord, RunResult, Verdict
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.embeddings import Embedding, encode
@@ -113,7 +113,8 @@ async def loop(
     started: list[float] = []
     batch = await arun_batch(
         [prompt.short for prompt in prompts],
-        policy=Paper(seeds=(SEED,)),
+        policy=Paper(),
+        seed=SEED,
         decomposer=NoDecomposer(),
         diffusion=diffusion,
         critic=critic,

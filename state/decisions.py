@@ -17,8 +17,8 @@ class Plan(tuple[Attempt, ...]):
 
     Args:
         images: How many first drawings; at least 1. The budget may allow fewer.
-        seeds: Theirs, in order, where a procedure fixes them; else the first has the run's own, and the others' follow
-            from it.
+        seeds: Theirs, in order, where a procedure fixes them; where one is None, the first has the run's own, and the
+            others' follow from it.
         keep_steps: Steps k whose x_k is kept, so that the trajectory can be resumed there.
         stop_step: Step to stop at, for previews; None goes to the end.
 
@@ -30,7 +30,7 @@ class Plan(tuple[Attempt, ...]):
         cls,
         images: int = 1,
         *,
-        seeds: Sequence[Seed] | None = None,
+        seeds: Sequence[Seed | None] | None = None,
         keep_steps: Sequence[Step] = (),
         stop_step: int | None = None,
     ) -> Self:
@@ -56,6 +56,8 @@ class Decision(Frozen):
     attempts: tuple[Attempt, ...] = ()
     """Images to make on its behalf in the next round; none is a stop. They may differ in anything, and mix
     refinements of any earlier image with new drawings."""
+    candidate: bool = True
+    """Whether the image stays among those of which the best is chosen, where others can be."""
 
     @model_validator(mode="before")
     @classmethod

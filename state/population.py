@@ -119,11 +119,14 @@ class Population(Frozen):
         return critique.score, critique.confidence
 
     def leaders(self) -> tuple[ImageRecord, ...]:
-        """Every image that none outranks, over all rounds, by round and id; previews only where all are."""
+        """Every image that none outranks, over all rounds, by round and id; previews, and what a decision took out of
+        the choice, only where all are."""
         heard = [i for i in self.images.values() if not self.critiques[i.id].silence] or list(self.images.values())
         whole = [i for i in heard if i.stop_step is None] or heard
-        highest = max(map(self.rank, whole))
-        leading = [i for i in whole if self.rank(i) == highest]
+        out = {id for id, decision in self.decisions.items() if not decision.candidate}
+        candidates = [i for i in whole if i.id not in out] or whole
+        highest = max(map(self.rank, candidates))
+        leading = [i for i in candidates if self.rank(i) == highest]
         return tuple(sorted(leading, key=lambda i: (i.round, i.id)))
 
     def best(self) -> ImageRecord:

@@ -10,9 +10,9 @@ import typer
 from detailscribe.agent.cli import app
 from detailscribe.agent.cli.batch import load_methods
 from detailscribe.agent.policies import resolve_policy
-from detailscribe.agent.policies.paper import PUBLISHED_SEEDS, PUBLISHED_STEPS
+from detailscribe.agent.policies.paper import PUBLISHED_STEPS
 from detailscribe.agent.settings.loading import load_settings
-from detailscribe.agent.settings.presets import preset_named
+from detailscribe.agent.settings.presets import PUBLISHED_SEEDS, preset_named
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.tools.language.settings import ChatSettings, cost_of
 from detailscribe.tools.metrics import METRICS
@@ -96,10 +96,11 @@ def test_evaluations_are_those_of_the_published_schedule():
     settings = load_settings(Settings(), {"run": {"preset": "paper"}}).run
     drawing = 2 * settings.steps
     refinements = sum(2 * (settings.steps - k) for k in PUBLISHED_STEPS)
-    most = len(PUBLISHED_SEEDS) * drawing + refinements
-    assert f"= {most} at most" in PAGE
-    assert f"{drawing} + {2 * drawing} + {drawing} + {most} + {most} = {4 * drawing + 2 * most}" in PAGE
-    assert f"--seed {PUBLISHED_SEEDS[0]}" in PAGE
+    sweep, pair = drawing + refinements, 2 * drawing
+    assert f"= {sweep} |" in PAGE
+    total = f"{drawing} + {pair} + {drawing} + {pair} + {sweep} + {sweep} = {2 * (drawing + pair + sweep)}"
+    assert total in PAGE
+    assert all(str(seed) in PAGE for seed in PUBLISHED_SEEDS)
 
 
 def test_dollars_follow_from_the_tokens_and_the_price_list():
@@ -110,6 +111,7 @@ def test_dollars_follow_from_the_tokens_and_the_price_list():
     )
     assert (decomposing, look, correction) == (0.007, 0.0086, 0.0025)
     assert f"{rewriting:.3f} |" in PAGE
-    assert f"6 × ({whole} + {correction}) = {6 * (whole + correction):.3f} at most" in PAGE
-    assert f"{decomposing} + 6 × (2 × {look} + {correction}) = {decomposing + 6 * (2 * look + correction):.3f}" in PAGE
-    assert f"at {rating} dollars each {12000 * rating:.0f}" in PAGE
+    for images in (2, 5):
+        assert f"{images} × ({whole} + {correction}) = {images * (whole + correction):.3f} at most" in PAGE
+    assert f"{decomposing} + 5 × (2 × {look} + {correction}) = {decomposing + 5 * (2 * look + correction):.3f}" in PAGE
+    assert f"at {rating} dollars each {14000 * rating:.0f}" in PAGE

@@ -16,8 +16,9 @@ from ..records.events import TraceError
 from ..records.reader import EVENTS, RecordedRun, is_run, read_run
 from ..records.rows import RESULTS, Row
 
-Pick = Literal["best", "first", "last", "all"]
-"""best: that of the run; first: drawn first, which is what the bare model gives; last: made last; all: every image."""
+Pick = Literal["best", "first", "last", "all", "highest"]
+"""best: that of the run; first: drawn first, which is what the bare model gives; last: made last; all: every image;
+highest: for each metric in turn the one that it puts first, of those that take part in the choice, as in the paper."""
 By = Literal["folder", "policy"]
 """What a method is: folder: one argument; policy: one policy, wherever its runs lie."""
 
@@ -39,6 +40,8 @@ class Shot:
     sample: Sample
     critique: Critique | None
     """What the run's own critic answered."""
+    rivals: bool = False
+    """Whether a metric counts, of the images of its run, the one alone that it puts first."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def collect(
                 for image in images:
                     sample, critique = Sample(image, run.prompt, Store(place), concepts), run.critiques.get(image.id)
                     about = (own, scenario, _tag(row, "subclass"), run.run, run.started.seed)
-                    shots.append(Shot(*about, sample, critique))
+                    shots.append(Shot(*about, sample, critique, rivals=pick == "highest"))
                 if not images:
                     reason = run.error.message if run.error else f"it is {run.status} and has no such image"
                     skipped.append(Skipped(own, scenario, str(place), reason))
@@ -153,7 +156,9 @@ def _picked(run: RecordedRun, pick: Pick) -> list[ImageRecord]:
     """The images of a run that a pick means and that exist; previews, which are unfinished images, are left out."""
     whole = [image for image in run.images.values() if image.stop_step is None]
     best = [] if run.best is None else [run.best]
-    found = {"all": whole, "best": best, "first": whole[:1], "last": whole[-1:]}[pick]
+    out = {id for id, decision in run.decisions.items() if not decision.candidate}
+    rivals = [image for image in whole if image.id not in out] or whole
+    found = {"all": whole, "best": best, "first": whole[:1], "last": whole[-1:], "highest": rivals}[pick]
     return [image for image in found if run.path(image.id).is_file()]
 
 

@@ -1,6 +1,7 @@
 """Scores images by metrics, and keeps the scores as a file that other tools read, one row an image and metric."""
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -49,7 +50,8 @@ async def measure(
     skipped: Sequence[Skipped] = (),
     on_progress: Callable[[str, int, int], None] = lambda metric, done, total: None,
 ) -> list[Measurement]:
-    """One measurement of each shot by each metric, metric by metric, and a missing one for each run without an image.
+    """One measurement of each shot by each metric, metric by metric, and a missing one for each run without an image;
+    of shots that are rivals, the highest of each run alone.
 
     ``on_progress`` is called with the metric, images measured and images to measure.
 
@@ -59,6 +61,7 @@ async def measure(
     found: list[Measurement] = []
     for name, metric in metrics.items():
         on_progress(name, 0, len(shots))
+        highest: dict[tuple[str, str], Measurement] = {}
         for start in range(0, len(shots), _CHUNK):
             chunk = shots[start : start + _CHUNK]
             scores = await metric.score_all([shot.sample for shot in chunk])
@@ -67,12 +70,21 @@ async def measure(
                     part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run")
                 }
                 about |= {"image": shot.sample.image.id, "prompt": shot.sample.prompt, "seed": shot.seed}
-                found.append(Measurement(**about, metric=name, **score.model_dump()))
+                made, run = Measurement(**about, metric=name, **score.model_dump()), (shot.method, shot.run)
+                if not shot.rivals:
+                    found.append(made)
+                elif run not in highest or _height(made) > _height(highest[run]):
+                    highest[run] = made
             on_progress(name, start + len(chunk), len(shots))
-        for run in skipped:
-            about = {"method": run.method, "scenario": run.scenario, "run": run.place}
-            found.append(Measurement(**about, metric=name, reason=f"no image: {run.reason}"))
+        found += highest.values()
+        for lost in skipped:
+            about = {"method": lost.method, "scenario": lost.scenario, "run": lost.place}
+            found.append(Measurement(**about, metric=name, reason=f"no image: {lost.reason}"))
     return found
+
+
+def _height(measurement: Measurement) -> float:
+    return -math.inf if measurement.value is None else measurement.value
 
 
 def require_writable(path: Path) -> None:

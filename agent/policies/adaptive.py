@@ -9,7 +9,7 @@ from .lineage import best_of_line, promising, tried_in_vain
 from .policy import failed, refine, reseed, stop
 
 KEPT_STEPS = (1, 2, 4)
-"""Where a trajectory can be resumed; the paper's sweep of 28 (arXiv 2504.08714)."""
+"""Of 28, where a trajectory can be resumed."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -3,7 +3,7 @@
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from ...state import ConceptGraph, Decision, Plan, Population
+from ...state import ConceptGraph, Decision, Plan, Population, Seed
 from .policy import stop
 
 
@@ -13,9 +13,11 @@ class BestOfN:
 
     n: int = Field(default=4, ge=1)
     """How many images to draw; the budget may allow fewer."""
+    seeds: tuple[Seed, ...] = ()
+    """Of the first of them, where they are fixed; the others' follow from the run's."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
-        return Plan(images=self.n)
+        return Plan(images=self.n, seeds=[*self.seeds, *[None] * self.n][: self.n])
 
     def judge(self, population: Population) -> list[Decision]:
         leaders = population.leaders()

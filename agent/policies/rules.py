@@ -30,7 +30,7 @@ STOPS = {
 
 REFINEMENTS = {
     "first_critique": "The one refinement of the paper's procedure.",
-    "better_drawing": "The better of the first drawings is refined at several start steps at once.",
+    "always_refined": "The published procedure refines its drawing from several steps at once, whatever the picture.",
     "few_checks_fail": "The failure is local, so the image is corrected.",
     "revert_to_best": "The last refinement gained nothing: work goes on from the best ancestor, in another way.",
     "promoted": "As a preview it was among the better part, so it is drawn further.",

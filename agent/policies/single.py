@@ -1,4 +1,4 @@
-"""The paper's procedure: one drawing, one critique, one refinement."""
+"""The paper's idea at its shortest: one drawing, one critique, one refinement."""
 
 from dataclasses import field
 
@@ -13,15 +13,15 @@ from .policy import failed, refine, stop
 class Single:
     """One image, one critique, one refinement, then stop.
 
-    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714), section on DetailScribe. The
-    paper resumes the trajectory at several steps and takes the best result under its metric; here one
-    step is resumed, and ``finish`` keeps the better of the drawing and its refinement.
+    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714), section on DetailScribe. Its
+    code resumes the trajectory at several steps, whatever the picture (``Paper``); here one step is
+    resumed where a check does not pass, and the better of the drawing and its refinement is kept.
     """
 
     operator: Operator = field(default="resume")
-    """How the refinement starts; the paper resumes the image's own denoising."""
+    """How the refinement starts."""
     start_step: int = Field(default=2, ge=0)
-    """Step of the schedule to start at; the paper tries 0, 1, 2 and 4 of 28."""
+    """Step of the schedule to start at."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=1, keep_steps=(self.start_step,) if self.operator == "resume" else ())

@@ -14,6 +14,8 @@ EMBEDDED_STEPS = 28
 EMBEDDED_GUIDANCE = 3.0
 CHAT = {"model": "gpt-4o"}
 """OpenAI's, which the published experiments used."""
+PUBLISHED_SEEDS = (2628670643, 2628670647)
+"""Of the published code: of every drawing, and of the second one where a metric chooses among two."""
 LARGE = "stabilityai/stable-diffusion-3.5-large"
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
 TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
@@ -53,8 +55,6 @@ class Baseline:
     """What it does to the models of the preset."""
     settings: Values = field(default_factory=dict[str, Mapping[str, Any]])
     """By section; they override the preset's."""
-    policy: str | None = None
-    """Where the preset names none."""
     asks: bool = True
     """Whether a chat model takes part. Where none does, the preset's is left out, so that no key is needed, unless an
     endpoint draws, which may be at the same server."""
@@ -90,8 +90,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "paper": _drawn_by(
         LARGE,
-        "the published settings: the denoiser in 4 bits, two fixed seeds, four refinements, the best of all",
-        {"policy": "paper", **SD35},
+        "the published procedure: the denoiser in 4 bits, one fixed seed, four refinements, the best of these",
+        {"policy": "paper", "seed": PUBLISHED_SEEDS[0], **SD35},
         precision="nf4-denoiser",
         max_tokens=512,
         swap_pooled=False,
@@ -131,8 +131,11 @@ BASELINES: dict[str, Baseline] = {
         "one drawing from a prompt that is rewritten before anything is seen", "rewritten", _drawings(1)
     ),
     "refine": Baseline(
-        "refinement without decomposition: one question for the whole picture", "undecomposed", policy="single"
+        "one drawing from a prompt that is corrected after one question for the whole picture",
+        "undecomposed",
+        {"run": {"policy": "paper", "policy_args": {"start_steps": (0,)}}},
     ),
+    "undecomposed": Baseline("the preset without decomposition: one question for the whole picture", "undecomposed"),
 }
 """By name; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""
 
@@ -148,10 +151,10 @@ def preset_named(name: str) -> Preset:
     baseline = baseline_named(method)
     asks = baseline.asks or preset.settings.get("diffusion", {}).get("kind") == "endpoint"
     settings = {name: values for name, values in preset.settings.items() if asks or name not in ("chat", "vision")}
-    if baseline.policy is not None:
-        settings["run"] = {"policy": baseline.policy, **settings.get("run", {})}
     for section, values in baseline.settings.items():
         settings[section] = {**settings.get(section, {}), **values}
+    if baseline.metric and bare == "paper":  # as published
+        settings["run"]["policy_args"] = {**settings["run"]["policy_args"], "seeds": PUBLISHED_SEEDS}
     return replace(preset, summary=f"{preset.summary}; {baseline.summary}", settings=settings, baseline=baseline)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from detailscribe.agent import run
 from detailscribe.agent.evaluation.collect import collect
-from detailscribe.agent.policies import BestOfN, Paper, Single, resolve_policy
+from detailscribe.agent.policies import Adaptive, BestOfN, Paper, resolve_policy
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.presets import BASELINES, PRESETS, baseline_named, preset_named
 from detailscribe.agent.settings.settings import Settings
@@ -51,10 +51,31 @@ def test_every_baseline_goes_with_every_preset_and_leaves_its_drawing_alone(pres
 def test_the_policies_of_baselines():
     assert policy_of("paper+base") == BestOfN(n=1)
     assert policy_of("paper+rewrite") == BestOfN(n=1)
-    assert policy_of("paper+best-by-image_reward") == BestOfN(n=2)
-    assert policy_of("paper+best-of-7-by-image_reward") == BestOfN(n=7)
-    assert policy_of("paper+refine") == Paper()
-    assert policy_of("sd35-large+refine") == Single()
+    assert policy_of("sd35-large+best-of-7-by-image_reward") == BestOfN(n=7)
+    assert policy_of("paper+refine") == policy_of("sd35-large+refine") == Paper(start_steps=(0,))
+    assert policy_of("paper+undecomposed") == Paper()
+    assert policy_of("sd35-large+undecomposed") == Adaptive()
+
+
+async def test_the_published_baselines_draw_from_the_published_seeds():
+    concepts = await WholeDecomposer().decompose(PROMPT)
+    for method, own in (
+        ("base", [None]),
+        ("rewrite", [None]),
+        ("refine", [None]),
+        ("best-by-clipscore", [2628670643, 2628670647]),
+        ("best-of-3-by-clipscore", [2628670643, 2628670647, None]),
+    ):
+        assert settings_of(f"paper+{method}").run.seed == 2628670643, "which a drawing without a seed of its own has"
+        assert [attempt.seed for attempt in policy_of(f"paper+{method}").plan(concepts)] == own
+
+
+def test_refine_is_one_full_drawing_from_the_corrected_prompt_whatever_the_picture(tmp_path):
+    done = drawn("embedded+refine", tmp_path)
+    first, refined = [image.record for image in done.images]
+    assert (refined.start_step, refined.seed, refined.evaluations) == (0, first.seed, first.evaluations)
+    assert refined.prompt != first.prompt
+    assert done.best.record == refined
 
 
 def test_what_asks_no_chat_model_needs_none():

@@ -104,9 +104,10 @@ def answered(answer):
     return json.dumps({"answers": [{"check": "whole", "evidence": "the paw is empty", "answer": answer}]})
 
 
-def test_refinement_without_decomposition_asks_one_question_and_refines(scripted, tmp_path):
+@pytest.mark.parametrize("baseline", ["refine", "undecomposed"])
+def test_refinement_without_decomposition_asks_one_question_and_refines(scripted, tmp_path, baseline):
     scripted.says(answered("no"), json.dumps({"prompt": DETAILED}), answered("yes"))
-    done = drawn("embedded+refine", scripted, tmp_path, "single")
+    done = drawn(f"embedded+{baseline}", scripted, tmp_path, "single")
     assert [check.question for check in done.concepts.checks] == [
         "Does the picture show everything that the prompt asks for, just as it asks for it?"
     ]

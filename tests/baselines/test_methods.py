@@ -29,18 +29,19 @@ def loaded(folder, names, **sections):
 
 
 def test_every_method_of_the_paper_is_loaded_with_one_preset(tmp_path):
-    names = ["base", "best-by-clipscore", "rewrite", "refine", "detailscribe", "dall-e-3+base"]
+    names = ["base", "best-by-clipscore", "rewrite", "refine", "undecomposed", "detailscribe", "dall-e-3+base"]
     found = loaded(tmp_path, names, run={"preset": "paper", "seed": 3})
     assert [one.run.preset for one in found.values()] == [
         "paper+base",
         "paper+best-by-clipscore",
         "paper+rewrite",
         "paper+refine",
+        "paper+undecomposed",
         "paper",
         "dall-e-3+base",
     ]
     policies = [one.run.policy for one in found.values()]
-    assert policies == ["best_of_n", "best_of_n", "best_of_n", "paper", "paper", "best_of_n"]
+    assert policies == ["best_of_n", "best_of_n", "best_of_n", "paper", "paper", "paper", "best_of_n"]
     assert all(one.run.out == tmp_path / name and one.run.seed == 3 for name, one in found.items())
     other = found["dall-e-3+base"].diffusion
     assert (other.model, other.kind) == ("dall-e-3", "endpoint")
@@ -49,10 +50,11 @@ def test_every_method_of_the_paper_is_loaded_with_one_preset(tmp_path):
 
 def test_a_policy_is_for_the_methods_that_leave_it_open(tmp_path):
     run = {"policy": "hybrid", "policy_args": {"parallel": 3}}
-    found = loaded(tmp_path, ["base", "best-of-4-by-judge", "refine", "detailscribe"], run=run)
+    found = loaded(tmp_path, ["base", "best-of-4-by-judge", "refine", "undecomposed", "detailscribe"], run=run)
     assert [(one.run.policy, one.run.policy_args) for one in found.values()] == [
         ("best_of_n", {"n": 1}),
         ("best_of_n", {"n": 4}),
+        ("paper", {"start_steps": (0,)}),
         ("hybrid", {"parallel": 3}),
         ("hybrid", {"parallel": 3}),
     ]

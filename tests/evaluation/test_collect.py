@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from detailscribe.agent import Adaptive, BestOfN, arun
+from detailscribe.agent import Adaptive, BestOfN, Paper, arun
 from detailscribe.agent.evaluation.collect import collect
 from detailscribe.agent.evaluation.measure import measure
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.metrics import batched
+from detailscribe.tools.metrics.metric import OneByOne
 
 from ..agent.fakes import PROMPT, FakeDiffusion, roles
 
@@ -60,6 +61,28 @@ async def test_every_pick_after_the_first_is_a_method_of_its_own(run):
         ("ours (all)", "00-00"),
         ("ours (all)", "00-01"),
         ("ours (all)", "01-00"),
+    ]
+
+
+async def test_each_metric_takes_the_refinement_that_it_puts_first_as_published(tmp_path):
+    await drawn(tmp_path / "run", Paper())
+    shots = collect([str(tmp_path / "run")], picks=("highest",)).shots
+    assert [shot.sample.image.start_step for shot in shots] == [0, 2, 3, 5], "the drawing takes no part"
+
+    class Prefers:
+        def __init__(self, step, silent=()):
+            self.step, self.silent = step, silent
+
+        async def score(self, image, prompt, store):
+            return None if image.start_step in self.silent else -abs(image.start_step - self.step)
+
+    metrics = {"early": Prefers(0), "late": Prefers(9), "one": Prefers(0, (0, 2)), "none": Prefers(0, (0, 2, 3, 5))}
+    found = await measure(shots, {name: OneByOne(metric) for name, metric in metrics.items()})
+    assert [(one.metric, one.image, one.value) for one in found] == [
+        ("early", "01-00", 0),
+        ("late", "01-03", -4),
+        ("one", "01-02", -3),
+        ("none", "01-00", None),
     ]
 
 
