@@ -5,7 +5,7 @@ from .budget import Budget, Spend
 from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks
 from .critique import Answer, Change, Comparison, Critique, Verdict, change, fail_dependents
 from .decisions import Action, Advice, Choice, Decision, Plan, Ruling
-from .images import Attempt, ImageRecord, Operator, Origin, Step
+from .images import Attempt, DrawingOptions, ImageRecord, Operator, Origin, Step
 from .notation import NotationError, format_concepts, parse_concepts
 from .population import Population, pair_name, spend_of
 from .result import ModelSpend, RunResult, spend_by_model
@@ -27,6 +27,7 @@ __all__ = [
     "ConceptGraph",
     "Critique",
     "Decision",
+    "DrawingOptions",
     "Entity",
     "Exchange",
     "Frozen",

@@ -1,11 +1,13 @@
 """Images as they are asked for and as they are made: enough to make each of them again."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Frozen, Seed
+from .base import Frozen, Seed, Words
 
 Origin = Literal["generate", "refine", "reseed"]
 """generate: the first drawing; refine: re-denoised from an earlier image; reseed: drawn anew from another seed."""
@@ -16,6 +18,32 @@ denoising is continued from a kept step."""
 
 Step = Annotated[int, Field(ge=0)]
 """A step of the denoising schedule, 0 to N."""
+
+
+class DrawingOptions(Frozen):
+    """How a model draws, whatever the prompt; what is not set is the model's own."""
+
+    width: int | None = Field(default=None, ge=16)
+    """Pixels, a multiple of what the model takes."""
+    height: int | None = Field(default=None, ge=16)
+    """Pixels, a multiple of what the model takes."""
+    negative_prompt: Words | None = None
+    """What guidance leads away from; it needs guidance."""
+    shift: float | None = Field(default=None, gt=0)
+    """s of the noise levels s * t / (1 + (s - 1) * t), for t falling evenly from 1 to 0: above 1, more of the steps are
+    at high noise. It replaces a shift that depends on the size of the image."""
+
+    @property
+    def chosen(self) -> Self | None:
+        """These options, or None where nothing is set."""
+        return self if self.model_dump(exclude_defaults=True) else None
+
+    def name(self, model: str) -> str:
+        """The name of a model that draws so: what it draws follows from it and the attempt."""
+        if self.chosen is None:
+            return model
+        text = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
+        return f"{model}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class Attempt(Frozen):
@@ -104,8 +132,10 @@ class ImageRecord(Frozen):
     """Pixels."""
     height: int = Field(ge=1)
     """Pixels."""
+    options: DrawingOptions | None = None
+    """What was set of how the model draws; None where nothing was, or the role has no such options."""
     model: str
-    """Name and content hash of the diffusion model."""
+    """Name and content hash of the diffusion model, and a hash of its ``options`` where there are any."""
     path: str
     """The PNG, relative to the run folder."""
     digest: str = ""

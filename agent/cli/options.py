@@ -44,6 +44,7 @@ _PRESETS = (
     " lists all."
 )
 _POLICIES = "adaptive, single, best_of_n, paper ..., or your own as module:Name."
+_SETTING = "Any setting, such as diffusion.shift=3."
 _PARAMETER = "A parameter of the policy."
 _SERVER = "An OpenAI-compatible server, such as http://localhost:8000/v1."
 _DRAWS = "A diffusers folder or hub id that draws."
@@ -56,6 +57,10 @@ _SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
     "diffusion": ("diffusion.model", str, option(_DRAWS, metavar="MODEL", panel=MODELS)),
     "steps": ("run.steps", int, option("Denoising steps of an image.", panel=MODELS)),
     "guidance": ("run.guidance", float, option("Scale of classifier-free guidance.", panel=MODELS)),
+    "width": ("diffusion.width", int, option("Of an image, in pixels.", panel=MODELS)),
+    "height": ("diffusion.height", int, option("Of an image, in pixels.", panel=MODELS)),
+    "negative_prompt": ("diffusion.negative_prompt", str, option("What guidance leads away from.", panel=MODELS)),
+    "set": ("set", list[str], option(_SETTING, "--set", metavar="SECTION.NAME=VALUE", panel=MODELS)),
     "policy": ("run.policy", str, option(_POLICIES, panel=DECIDES)),
     "policy_arg": (
         "run.policy_args",
@@ -67,7 +72,7 @@ _SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
     "images": ("run.budget.images", int, option("At most so many images.", panel=DECIDES)),
 }
 """By name of the parameter: the setting, the type and the option."""
-MODEL_OPTIONS = ("preset", "chat_url", "chat_model", "vision_url", "vision_model", "diffusion")
+MODEL_OPTIONS = ("preset", "chat_url", "chat_model", "vision_url", "vision_model", "diffusion", "set")
 RUN_OPTIONS = tuple(_SETTINGS)
 
 
@@ -78,6 +83,7 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
         @wraps(command)
         def called(**values: Any) -> None:
             chosen = {_SETTINGS[name][0]: values.pop(name) for name in names}
+            chosen |= parsed_arguments(chosen.pop("set", None), "--set")
             if "run.policy_args" in chosen:
                 chosen["run.policy_args"] = parsed_arguments(chosen["run.policy_args"]) or None
             command(given=by_section(chosen), **values)
@@ -107,6 +113,8 @@ def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
             table = tables
             for section in sections:
                 table = table.setdefault(section, {})
+                if not isinstance(table, dict):
+                    raise SettingsError(f"{section} cannot be both a value and a table that holds {setting}")
             table[name] = value
     return tables
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from ...state import Frozen
+from ...state import DrawingOptions, Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
 from ...tools.language.settings import ChatSettings
 from ...tools.text import HUB_ID
@@ -30,7 +30,11 @@ DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
 SD3_ALONE = ("t5", "max_batch", "swap_pooled")
 """Settings of ``diffusion`` that have no effect on other families."""
-LOCAL_ALONE = ("precision", "offload", "device", "max_tokens", "compiled", *SD3_ALONE)
+LOCAL_ALONE = (
+    *("precision", "offload", "device", "max_tokens", "compiled"),
+    *SD3_ALONE,
+    *DrawingOptions.model_fields,
+)
 """Settings of ``diffusion`` that have no effect on an images endpoint."""
 
 Status = Literal["ok", "warning", "problem"]

@@ -230,7 +230,8 @@ def make_diffusion(settings: Settings) -> Diffusion:
         check_effect(settings.diffusion, "a model of another family than SD3", SD3_ALONE)
     source = EMBEDDED_DIFFUSION if settings.diffusion.model is None else settings.diffusion.model
     how: dict[str, Any] = {name: getattr(settings.diffusion, name) for name in options}
-    return Local.load(source, steps=settings.run.steps, guidance=settings.run.guidance, **how)
+    how |= {"steps": settings.run.steps, "guidance": settings.run.guidance, "options": settings.diffusion.options}
+    return Local.load(source, **how)
 
 
 def _shared(kind: Hashable, make: Callable[[], R], *key: Hashable) -> Lazy[R]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from platformdirs import user_cache_path
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
-from ...state import SEED_LIMIT, Budget, Frozen, Words
+from ...state import SEED_LIMIT, Budget, DrawingOptions, Frozen, Words
 from ...tools.language.settings import ChatOptions, ChatSettings, ServerUrl
 
 SECRETS = ("key", "headers", "query")
@@ -109,7 +109,7 @@ class VisionSection(ServerSection):
     """Of the corrected prompt, at most."""
 
 
-class DiffusionSection(Section):
+class DiffusionSection(DrawingOptions, Section):
     """The model that draws, and how it is loaded."""
 
     model: Words | None = None
@@ -134,6 +134,11 @@ class DiffusionSection(Section):
     """Compile the denoiser: a minute more before the first image, less for each."""
     device: str | None = None
     """As torch names it; None for the GPU if there is one."""
+
+    @property
+    def options(self) -> DrawingOptions:
+        """How it draws, without how it is loaded."""
+        return DrawingOptions(**{name: getattr(self, name) for name in DrawingOptions.model_fields})
 
 
 class ImagesSection(ServerSection):

@@ -45,12 +45,13 @@ from transformers import (
     T5EncoderModel,
 )
 
-from detailscribe.state import Attempt, ImageRecord
+from detailscribe.state import Attempt, DrawingOptions, ImageRecord
 from detailscribe.tools.diffusion import PipelineDiffusion, loading
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.errors import MissingLatentError, ModelError, SettingsError
 
 STEPS, SEED, SIDE = 4, 11, 32
+SQUARE = DrawingOptions(width=SIDE, height=SIDE)
 WIDTH = 32
 PROMPT, OTHER = "a cat holding a boat", "a red cat holding a blue boat"
 EVERY = tuple(range(STEPS + 1))
@@ -283,7 +284,7 @@ def family(request) -> tuple[str, Any]:
 
 @pytest.fixture
 def model(family) -> PipelineDiffusion:
-    return PipelineDiffusion(family[1], "tiny@0", steps=STEPS, guidance=2.0, width=SIDE, height=SIDE)
+    return PipelineDiffusion(family[1], "tiny@0", steps=STEPS, guidance=2.0, options=SQUARE)
 
 
 def guidance_of(name: str) -> dict[str, Any]:
@@ -335,7 +336,7 @@ async def test_a_record_says_how_the_image_was_made(family, model, store):
     image = await draw(model, store)
     passes = 1 if family[0] == "flux" else 2
     assert (image.origin, image.steps, image.start_sigma, image.guidance) == ("generate", STEPS, 1.0, 2.0)
-    assert (image.width, image.height, image.model) == (SIDE, SIDE, "tiny@0")
+    assert (image.width, image.height, image.model, image.options) == (SIDE, SIDE, SQUARE.name("tiny@0"), SQUARE)
     assert image.evaluations == model.evaluations_per_drawing == passes * STEPS
     assert sorted(image.trajectory) == list(EVERY)
     again = await redraw(model, store, image, "resume", 2, keep_steps=(1, 3))
@@ -412,7 +413,7 @@ def test_a_model_is_drawn_with_the_steps_and_guidance_that_it_was_made_for(make,
 
 @pytest.mark.parametrize("make", [schnell, z_image, lambda: klein(True)])
 async def test_a_distilled_model_takes_one_pass_a_step(make, store):
-    model = PipelineDiffusion(made(make), "tiny@0", width=SIDE, height=SIDE)
+    model = PipelineDiffusion(made(make), "tiny@0", options=SQUARE)
     image = await draw(model, store, keep_steps=(2,))
     assert image.evaluations == model.evaluations_per_drawing == model.steps
     again = await redraw(model, store, image, "resume", 2)
@@ -421,7 +422,7 @@ async def test_a_distilled_model_takes_one_pass_a_step(make, store):
 
 @pytest.fixture
 def one() -> PipelineDiffusion:
-    return PipelineDiffusion(made(flux), "tiny@0", steps=STEPS, width=SIDE, height=SIDE)
+    return PipelineDiffusion(made(flux), "tiny@0", steps=STEPS, options=SQUARE)
 
 
 async def test_the_pipeline_is_never_entered_by_two_threads(one, store):
@@ -499,7 +500,7 @@ async def test_what_cannot_be_is_one_line(one, store, asked, error, says):
 
 async def test_a_latent_of_another_model_is_refused(one, store):
     source = await draw(one, store)
-    other = PipelineDiffusion(one.pipe, "tiny@0", steps=STEPS, width=2 * SIDE, height=SIDE)
+    other = PipelineDiffusion(one.pipe, "tiny@0", steps=STEPS, options=DrawingOptions(width=2 * SIDE, height=SIDE))
     with pytest.raises(ModelError, match="is of another model"):
         await redraw(other, store, source, "inject", 2)
 
@@ -538,12 +539,12 @@ def test_schedulers_that_no_step_names_are_refused(scheduler, complaint):
 
 async def test_a_folder_is_loaded_by_the_class_that_it_names(one, store, tmp_path):
     one.pipe.save_pretrained(tmp_path / "tiny")
-    loaded = PipelineDiffusion.load(tmp_path / "tiny", steps=STEPS, width=SIDE, height=SIDE, device="cpu")
+    loaded = PipelineDiffusion.load(tmp_path / "tiny", steps=STEPS, options=SQUARE, device="cpu")
     assert loaded.model.startswith("tiny@")
     image, expected = await draw(loaded, store), await draw(one, store, "b")
     # Where weights lie in memory may change the last bit.
     torch.testing.assert_close(read_latent(store, image.latent), read_latent(store, expected.latent), atol=1e-5, rtol=0)
-    narrow = PipelineDiffusion.load(tmp_path / "tiny", width=SIDE, height=SIDE, device="cpu", precision="bf16")
+    narrow = PipelineDiffusion.load(tmp_path / "tiny", options=SQUARE, device="cpu", precision="bf16")
     assert read_latent(store, (await draw(narrow, store, "c", steps=2)).latent).dtype == torch.bfloat16
 
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from PIL import Image
 
-from ...state import Attempt, ImageRecord
+from ...state import Attempt, DrawingOptions, ImageRecord
 from ..errors import ModelError, SettingsError
 from ..files import Store
 from ..one_thread import one_thread
@@ -23,7 +23,7 @@ from .latents import read_source, write_latents
 from .loading import load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement
-from .sampling import Sample, Schedule, advance, draw_noise, inject, make_schedule
+from .sampling import Sample, Schedule, advance, draw_noise, inject, make_schedule, picture_size, shifted
 
 PROMPTS = 64
 """Encoded prompts remembered."""
@@ -49,6 +49,7 @@ class LocalDiffusion:
         *,
         steps: int | None = None,
         guidance: float | None = None,
+        options: DrawingOptions | None = None,
         max_tokens: int | None = None,
         swap_pooled: bool = True,
         max_batch: int = 8,
@@ -64,6 +65,7 @@ class LocalDiffusion:
             steps: N, at least 1, where an attempt names none; None for the model's own.
             guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none; None for
                 the model's own.
+            options: What else is set of how it draws.
             max_tokens: What T5 reads of a prompt, where there is one; None for 256.
             swap_pooled: Whether a refined image has the pooled embedding of its new prompt. Without it, it keeps that
                 of its source's prompt and only the token embeddings are new, as in the code published with the paper,
@@ -76,20 +78,25 @@ class LocalDiffusion:
             in_turns: Read prompts only while no image is in flight: for a text encoder and a denoiser that take turns
                 on the device.
         """
+        options = options or DrawingOptions()
         usual_steps, usual_guidance = usual(pipe, model)
         self.steps = usual_steps if steps is None else steps
         self.guidance = usual_guidance if guidance is None else guidance
         if min(self.steps, max_batch) < 1 or self.guidance < 0:
             raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
+        if options.negative_prompt and self.guidance <= 1:
+            raise SettingsError(f"a negative prompt has no effect at guidance {self.guidance:g}: leave one of them out")
         config: Any = pipe.transformer.config
-        self.pipe, self.model, self._swap_pooled = pipe, model, swap_pooled
-        self._shape = (config.in_channels, config.sample_size, config.sample_size)
-        tokens = (config.sample_size // config.patch_size) ** 2
+        self.pipe, self.options, self.model, self._swap_pooled = pipe, options, options.name(model), swap_pooled
+        scale, unit = pipe.vae_scale_factor, pipe.vae_scale_factor * config.patch_size
+        width, height = picture_size(options, config.sample_size * scale, unit, config.pos_embed_max_size * unit)
+        self._shape = (config.in_channels, height // scale, width // scale)
+        scheduler, tokens = shifted(pipe.scheduler, options), width * height // unit**2
         self._device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
         self._dtype: torch.dtype = pipe.text_encoder.dtype
         self._any_length = mix_lengths(pipe.transformer)
         self._encode = lru_cache(PROMPTS)(partial(encode, pipe, max_tokens=max_tokens or 256))
-        self._schedule = lru_cache(partial(make_schedule, pipe.scheduler, tokens=tokens, device=self._device))
+        self._schedule = lru_cache(partial(make_schedule, scheduler, tokens=tokens, device=self._device))
         if compiled:
             # Block by block takes a fraction of the time that the whole model takes to compile, for about the same
             # speed. Sizes that vary, which are rows and padded prompts, become dynamic by themselves.
@@ -195,8 +202,11 @@ class LocalDiffusion:
         if not min(start + 1, end) <= stop <= end:
             raise SettingsError(f"{job.id!r} starts at step {start} of {end} and cannot stop at {stop}")
         guidance = self.guidance if attempt.guidance is None else attempt.guidance
-        prompt = self._encode(job.prompt, refined=job.source is not None and self._swap_pooled)
-        negative = self._encode("", length=len(prompt.tokens)) if guidance > 1 else None
+        read = partial(self._encode, job.prompt, refined=job.source is not None and self._swap_pooled)
+        prompt, negative = read(), None
+        if guidance > 1:
+            negative = self._encode(self.options.negative_prompt or "", length=len(prompt.tokens))
+            prompt = read(length=len(negative.tokens)) if len(negative.tokens) > len(prompt.tokens) else prompt
         if job.source is not None and start and not self._swap_pooled:
             prompt = Embedding(prompt.tokens, self._encode(job.source.prompt, refined=False).pooled)
         return Sample(
@@ -233,6 +243,7 @@ class LocalDiffusion:
             start_sigma=sample.schedule.sigma(job.start_step),
             stop_step=sample.end if sample.end < steps else None,
             guidance=sample.guidance,
+            options=self.options.chosen,
             model=self.model,
             evaluations=(sample.end - job.start_step) * sample.rows,
             seconds=done.seconds,

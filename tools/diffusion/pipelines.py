@@ -17,7 +17,7 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from ...state import Attempt, ImageRecord
+from ...state import Attempt, DrawingOptions, ImageRecord
 from ..errors import ModelError, SettingsError
 from ..files import Store
 from ..roles import Progress
@@ -27,7 +27,7 @@ from .latents import read_source, write_latents
 from .loading import check_scheduler, class_named, load_any
 from .memory import Offload, Precision
 from .placement import choose_placement
-from .sampling import Schedule, inject
+from .sampling import Schedule, inject, picture_size, shifted
 
 _NEEDED = ("prompt", "num_inference_steps", "generator", "callback_on_step_end")
 """Parameters of a pipeline that can be steered."""
@@ -57,9 +57,7 @@ class PipelineDiffusion:
         *,
         steps: int | None = None,
         guidance: float | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        negative_prompt: str = " ",
+        options: DrawingOptions | None = None,
         max_tokens: int | None = None,
         compiled: bool = False,
     ) -> None:
@@ -71,9 +69,7 @@ class PipelineDiffusion:
             steps: N, at least 1; None for the model's own.
             guidance: What the family calls so: ``true_cfg_scale`` for Qwen-Image and undistilled Flux, otherwise
                 ``guidance_scale``, of which 0 means none to Z-Image; None for the model's own.
-            width: Of a picture in pixels, as ``height``; None for the family's own.
-            height: See ``width``.
-            negative_prompt: For ``true_cfg_scale`` above 1.
+            options: What else is set of how it draws.
             max_tokens: What is read of a prompt; None for the family's own.
             compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there; the first image takes a
                 minute more, the others less.
@@ -84,17 +80,25 @@ class PipelineDiffusion:
         """
         check_family(type(pipe).__name__, type(pipe))
         check_scheduler(pipe.scheduler)
+        options = options or DrawingOptions()
         usual_steps, usual_guidance = usual(pipe)
         self.pipe: Any = pipe
-        self.model = model
+        self.options, self.model = options, options.name(model)
         self.steps = usual_steps if steps is None else steps
         self.guidance = usual_guidance if guidance is None else guidance
         if self.steps < 1 or self.guidance < 0:
             raise SettingsError("steps must be at least 1, and guidance at least 0")
         side = getattr(pipe, "default_sample_size", None)
         pixels = 1024 if side is None else side * self.pipe.vae_scale_factor
+        width, height = picture_size(options, pixels, self.pipe.image_processor.config.vae_scale_factor)
         self._parameters = inspect.signature(type(pipe).__call__).parameters
-        self._arguments: dict[str, Any] = {"width": width or pixels, "height": height or pixels}
+        self._arguments: dict[str, Any] = {"width": width, "height": height}
+        if options.negative_prompt is not None:
+            if not ("negative_prompt" in self._parameters and self._is_guided(self.guidance)):
+                how = f"a {type(pipe).__name__} at guidance {self.guidance:g}"
+                raise SettingsError(f"a negative prompt has no effect on {how}: leave it out")
+            self._arguments["negative_prompt"] = options.negative_prompt
+        self.pipe.register_modules(scheduler=shifted(self.pipe.scheduler, options))
         if max_tokens is not None:
             if "max_sequence_length" not in self._parameters:
                 raise SettingsError(f"a {type(pipe).__name__} reads whole prompts: leave max_tokens out")
@@ -104,7 +108,6 @@ class PipelineDiffusion:
                 self.pipe.transformer.compile_repeated_blocks()
             except ValueError as error:
                 raise SettingsError(f"a {type(pipe).__name__} has no blocks to compile: {error}") from error
-        self._negative_prompt = negative_prompt
         self._schedules: dict[int, Schedule] = {}
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-pipeline")
         self.pipe.set_progress_bar_config(disable=True)
@@ -209,15 +212,14 @@ class PipelineDiffusion:
 
         how = {"guidance_scale": guidance}
         if "true_cfg_scale" in self._parameters and not _reads_guidance(self.pipe):
-            how = {"true_cfg_scale": guidance} | ({"negative_prompt": self._negative_prompt} if guidance > 1 else {})
+            how = {"true_cfg_scale": guidance} | ({"negative_prompt": " "} if guidance > 1 else {})
         with _replaced(self.pipe, prepare_latents=prepare_latents), _replaced(scheduler, set_timesteps=set_timesteps):
             return self.pipe(
                 prompt=prompt,
                 num_inference_steps=steps,
                 generator=torch.Generator("cpu").manual_seed(seed),
                 callback_on_step_end=on_step_end,
-                **how,
-                **self._arguments,
+                **(how | self._arguments),
             ).images[0]
 
     def _is_guided(self, guidance: float) -> bool:
@@ -279,6 +281,7 @@ class Drawing:
             steps=self.steps,
             start_sigma=sigma,
             guidance=self.guidance,
+            options=diffusion.options.chosen,
             model=diffusion.model,
             evaluations=self.evaluations,
             seconds=perf_counter() - began,

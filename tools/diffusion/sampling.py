@@ -19,6 +19,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 from diffusers.utils.torch_utils import randn_tensor
 
+from ...state import DrawingOptions
+from ..errors import SettingsError
 from .attention import pad
 from .embeddings import Embedding
 
@@ -54,6 +56,23 @@ def make_schedule(scheduler: Any, steps: int, tokens: int, device: torch.device)
         shift = {"mu": calculate_shift(tokens, *sizes)}
     fresh.set_timesteps(steps, device=device, **shift)
     return Schedule(fresh.sigmas, fresh.timesteps)
+
+
+def shifted(scheduler: Any, options: DrawingOptions) -> Any:
+    """``scheduler``, or one like it with the shift that the options set, whatever the size of the image."""
+    if options.shift is None:
+        return scheduler
+    fixed: dict[str, Any] = {"shift": options.shift, "use_dynamic_shifting": False, "shift_terminal": None}
+    return FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, **fixed)
+
+
+def picture_size(options: DrawingOptions, side: int, multiple: int, most: int | None = None) -> tuple[int, int]:
+    """Width and height in pixels, each ``side`` unless it is set; ``SettingsError`` if the model cannot draw that."""
+    for name, pixels in (("width", options.width), ("height", options.height)):
+        if pixels is not None and (pixels % multiple or pixels > (most or pixels)):
+            bound = "" if most is None else f", {most} at most"
+            raise SettingsError(f"this model draws no {name} of {pixels} pixels: give a multiple of {multiple}{bound}")
+    return options.width or side, options.height or side
 
 
 def draw_noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -1,0 +1,140 @@
+"""What a user sets of a drawing changes it as the same arguments change diffusers' own pipeline."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from typer.testing import CliRunner
+
+from detailscribe.agent import read_run
+from detailscribe.agent.cli import app
+from detailscribe.state import DrawingOptions, ImageRecord
+from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion
+from detailscribe.tools.diffusion.latents import read_latent
+from detailscribe.tools.errors import SettingsError
+
+from .test_exactness import PROMPT, SEED, STEPS, Stock
+from .test_families import FAMILIES, flux, guidance_of, klein, made, plain, redraw, same_pixels, z_image
+from .test_families import draw as draw_family
+
+NEGATIVE = "a red dog and a blue cat and a red boat"
+
+
+def refuses(make: Any, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as refused:
+        make()
+    assert "\n" not in str(refused.value)
+
+
+def fix_shift(pipe: Any, shift: float) -> None:
+    """As the documentation of diffusers does it."""
+    own = {"use_dynamic_shifting": False, "shift_terminal": None, "shift": shift}
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config, **own)
+
+
+@pytest.mark.parametrize(
+    "options", [{"width": 16}, {"height": 20, "width": 16}, {"shift": 5.0}, {"negative_prompt": NEGATIVE}]
+)
+@pytest.mark.parametrize("name", ["sd3", "dynamic"])
+async def test_sd3_draws_as_its_own_pipeline_with_these_arguments(folders, name, options, store, draw):
+    stock = Stock(folders[name])
+    usual = stock.draw(PROMPT)
+    arguments = dict(options)
+    if "shift" in arguments:
+        fix_shift(stock.pipe, arguments.pop("shift"))
+    expected = stock.draw(PROMPT, **arguments)
+    chosen = DrawingOptions(**options)
+    model = LocalDiffusion.load(folders[name], steps=STEPS, options=chosen)
+    image = await draw(model, "a", PROMPT, SEED, keep_steps=(2,))
+    latent = read_latent(store, image.latent)
+    torch.testing.assert_close(latent, expected, atol=1e-5, rtol=0)
+    assert latent.shape != usual.shape or (latent - usual).abs().max() > 1e-3
+    assert image.options == chosen
+    assert (image.width, image.height) == (options.get("width", 24), options.get("height", 24))
+    assert image.model == model.model != LocalDiffusion.load(folders[name]).model
+    assert ImageRecord.model_validate_json(image.model_dump_json()) == image
+    again = await draw(model, "b", PROMPT, SEED, source=image, start_step=2)
+    torch.testing.assert_close(read_latent(store, again.latent), latent, atol=1e-5, rtol=0)
+
+
+async def test_a_negative_prompt_may_be_longer_than_the_prompt(folders, store, draw):
+    """Of one encoder, which reads prompts by their length, both are read alike."""
+    stock = Stock(folders["one_clip"])
+    (tokens, pooled), (negative, negative_pooled) = stock.read("a cat", 16), stock.read(NEGATIVE, 16)
+    words = {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled, "negative_prompt_embeds": negative}
+    stock.words = lambda prompt: words | {"negative_pooled_prompt_embeds": negative_pooled}  # type: ignore[method-assign]
+    options = DrawingOptions(negative_prompt=NEGATIVE, width=96)
+    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, options=options)
+    image = await draw(model, "a", "a cat", SEED)
+    torch.testing.assert_close(read_latent(store, image.latent), stock.draw("a cat", width=96), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"width": 18}, "no width of 18 pixels: give a multiple of 4, 24 at most"),
+        ({"height": 28}, "no height of 28 pixels"),
+    ],
+)
+def test_a_size_that_sd3_cannot_draw_is_refused(folders, options, says):
+    refuses(lambda: LocalDiffusion.load(folders["sd3"], options=DrawingOptions(**options)), says)
+
+
+def test_a_negative_prompt_without_guidance_is_refused(folders):
+    options = DrawingOptions(negative_prompt="a dog")
+    refuses(lambda: LocalDiffusion.load(folders["sd3"], guidance=1.0, options=options), "no effect at guidance 1")
+
+
+@pytest.mark.parametrize("options", [{"width": 48}, {"shift": 5.0}, {"negative_prompt": NEGATIVE}])
+@pytest.mark.parametrize("name", FAMILIES)
+async def test_other_families_draw_as_their_own_pipelines_with_these_arguments(name, options, store):
+    arguments = {"width": 32, "height": 32} | options
+    pipe = made(FAMILIES[name])
+    if "negative_prompt" in options and name in ("flux", "klein"):
+        refuses(
+            lambda: PipelineDiffusion(pipe, "tiny@0", guidance=2.0, options=DrawingOptions(**arguments)), "no effect"
+        )
+        return
+    usual = plain((name, pipe))
+    model = PipelineDiffusion(
+        made(FAMILIES[name]), "tiny@0", steps=4, guidance=2.0, options=DrawingOptions(**arguments)
+    )
+    image = await draw_family(model, store)
+    if "shift" in arguments:
+        fix_shift(pipe, arguments.pop("shift"))
+    seeded = {"num_inference_steps": 4, "generator": torch.Generator("cpu").manual_seed(SEED)}
+    expected = pipe(prompt="a cat holding a boat", **seeded, **guidance_of(name) | arguments).images[0]
+    assert same_pixels(store, image, expected)
+    assert not same_pixels(store, image, usual)
+    assert (image.options, image.width) == (model.options, arguments["width"])
+    again = await redraw(model, store, image, "resume", 2)
+    assert store.read(again.latent) == store.read(image.latent)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "says"),
+    [
+        (flux, {"width": 34}, "no width of 34 pixels: give a multiple of 4"),
+        (z_image, {"negative_prompt": "a dog"}, "no effect on a ZImagePipeline at guidance 0"),
+        (klein, {"negative_prompt": "a dog"}, "no effect on a Flux2KleinPipeline"),
+    ],
+)
+def test_what_a_family_cannot_do_is_refused(make, options, says):
+    refuses(lambda: PipelineDiffusion(made(make), "tiny@0", options=DrawingOptions(**options)), says)
+
+
+def test_options_of_the_command_line_reach_the_records_and_are_made_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    options = ("--width", "96", "--negative-prompt", "a dog", "--set", "diffusion.shift=5", "--set", "run.steps=4")
+    call("run", "a cat holding an umbrella", "--preset", "embedded+base", "--out", "run", "-q", *options)
+    [image] = read_run(tmp_path / "run").images.values()
+    assert image.options == DrawingOptions(width=96, negative_prompt="a dog", shift=5.0)
+    assert (image.width, image.height, image.steps) == (96, 144, 4)
+    assert "pixels   identical" in call("reproduce", "run", image.id).splitlines()
