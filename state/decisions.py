@@ -117,3 +117,5 @@ class Ruling(Frozen):
     round: int = Field(ge=0)
     decisions: tuple[Decision, ...]
     """One for each image that waited; those that the policy proposed and the person accepted are among them."""
+    chosen: str | None = None
+    """The image that the person ended the run with; None: the best by its checks."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -179,6 +179,15 @@ class ImageRecord(Frozen):
     def files(self) -> tuple[str, ...]:
         """Everything that it refers to in the run folder, the picture first."""
         return (self.path, *([] if self.latent is None else [self.latent]), *self.trajectory.values())
+
+    def moved(self, rename: Callable[[str], str], **changes: object) -> "ImageRecord":
+        """The same image with other references to its files, and other changes."""
+        references = {
+            "path": rename(self.path),
+            "latent": self.latent and rename(self.latent),
+            "trajectory": {k: rename(reference) for k, reference in self.trajectory.items()},
+        }
+        return ImageRecord.model_validate(dict(self) | references | changes)
 
     def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
         """The attempt that makes this image again, with x_k kept at these steps."""

@@ -1,7 +1,9 @@
 """The channels of the LangGraph state: what happened, and references only."""
 
-from typing import Annotated, NotRequired, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NotRequired
 
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # that of typing gives pydantic no schema before Python 3.12
 
 from .concepts import ConceptGraph
@@ -12,20 +14,22 @@ from .images import ImageRecord
 STATE_VERSION = 2
 """Raised whenever a checkpoint of the last version can no longer be read."""
 
-T = TypeVar("T")
 
+def merge_by_id(kind: type[Any]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
+    """A reducer: the union of keyed records, sorted by key, in which the later one of a key counts.
 
-def merge_by_id(left: dict[str, T], right: dict[str, T]) -> dict[str, T]:
-    """Union of two keyed updates, sorted by key; commutative, associative, idempotent.
+    So ``update_state`` can put another critique or decision in the place of one, also as plain data from a server's
+    client, which becomes a ``kind``. The nodes themselves never write a key twice.
 
     Raises:
-        ValueError: both sides hold the same id with different values, so one would be lost.
+        ValidationError: of the reducer, where an update is no record of this kind.
     """
-    clashes = sorted(id for id in left.keys() & right.keys() if left[id] != right[id])
-    if clashes:
-        raise ValueError(f"two different records claim the same id: {', '.join(clashes)}")
-    merged = {**left, **right}
-    return {id: merged[id] for id in sorted(merged)}
+    read = TypeAdapter(kind).validate_python
+
+    def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(sorted({**left, **{key: read(record) for key, record in right.items()}}.items()))
+
+    return merge
 
 
 class RunInput(TypedDict):
@@ -46,19 +50,19 @@ class RunState(TypedDict):
     concepts: ConceptGraph
     round: int
     """The last round that was criticized."""
-    images: Annotated[dict[str, ImageRecord], merge_by_id]
+    images: Annotated[dict[str, ImageRecord], merge_by_id(ImageRecord)]
     """By image id."""
-    critiques: Annotated[dict[str, Critique], merge_by_id]
+    critiques: Annotated[dict[str, Critique], merge_by_id(Critique)]
     """By image id."""
-    decisions: Annotated[dict[str, Decision], merge_by_id]
+    decisions: Annotated[dict[str, Decision], merge_by_id(Decision)]
     """By image id."""
-    advice: Annotated[dict[str, Advice], merge_by_id]
+    advice: Annotated[dict[str, Advice], merge_by_id(Advice)]
     """By round; only policies that have a model asked leave any."""
-    comparisons: Annotated[dict[str, Comparison], merge_by_id]
+    comparisons: Annotated[dict[str, Comparison], merge_by_id(Comparison)]
     """By ``pair_name``; written by ``finish`` where equals lead."""
-    rulings: Annotated[dict[str, Ruling], merge_by_id]
+    rulings: Annotated[dict[str, Ruling], merge_by_id(Ruling)]
     """By round; only where a person is asked."""
     best: str
-    """Id of the best image; written by ``finish``."""
+    """Id of the best image; written by ``finish``, and empty while a later run of the thread is at work."""
     stop: str
     """Rule that stopped the best image or, where it was worked on further, the last one; written by ``finish``."""

@@ -1,6 +1,5 @@
 """What the caller chose for a run; everything that happens is in the state instead."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -13,9 +12,6 @@ from ...tools.files import Store
 from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy
 from ..policies.policy import Advised, Policy
 from .checkpoints import TaskCache
-
-THREAD = "thread.txt"
-"""In a store that is no folder of a run: the id of the thread whose images it holds."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +49,6 @@ def context_of(runtime: Runtime[Context]) -> Context:
             " context=Context(...)); inside a graph with another context, invoke it so in a node"
         )
     return context
-
-
-def require_own_store(store: Store, thread: str | None) -> None:
-    """Refuse a store that holds the images of another thread, which new ones would replace; else note the thread.
-
-    The folder of a run notes it in its manifest, as the id of the run.
-    """
-    manifest, note = store.path("manifest.json"), store.path(THREAD)
-    owner = note.read_text(encoding="utf-8") if note.exists() else None
-    if manifest.exists():
-        owner = json.loads(manifest.read_bytes()).get("run")
-    if owner != thread and any(store.path("images").glob("*.png")):
-        raise SettingsError(
-            f"{store.root} holds the images of another thread or run: give each a Context with a Store of its own,"
-            " and every thread the same one each time"
-        )
-    if thread is not None and owner != thread:
-        store.write(THREAD, thread.encode())
 
 
 def chat_of(policy: Advised, context: Context) -> Asker:

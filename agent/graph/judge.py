@@ -86,7 +86,8 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
     ruling = state.get("rulings", {}).get(str(state["round"]))
     decisions = decide(population, context.policy) if ruling is None else allowed(ruling.decisions, population)
     if all(decision.action == "stop" for decision in decisions):
-        return [Send("finish", FinishWork(population=population, stops=decisions))]
+        chosen = None if ruling is None else ruling.chosen
+        return [Send("finish", FinishWork(population=population, stops=decisions, chosen=chosen))]
     return sends(decisions, population, context.policy.plan(population.concepts))
 
 

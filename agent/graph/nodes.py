@@ -2,10 +2,10 @@
 
 import asyncio
 import contextvars
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
-from langgraph.config import get_config
 from langgraph.runtime import Runtime
+from langgraph.types import Overwrite
 
 from ...state import (
     STATE_VERSION,
@@ -21,13 +21,18 @@ from ...state import (
     Spend,
     pair_name,
 )
-from ...tools.errors import NoAnswerError, SettingsError
+from ...tools.errors import NoAnswerError
 from ...tools.roles import Comparer, Progress, ready
 from ...tools.text import check_prompt
 from ..policies.policy import Advised
 from . import tasks
-from .context import Context, context_of, population_of, require_own_store
+from .context import Context, context_of, population_of
 
+_BEFORE = {name: Overwrite({}) for name in ("images", "critiques", "decisions", "advice", "comparisons", "rulings")} | {
+    "best": "",
+    "stop": "",
+}
+"""Takes the place of what an earlier run of the thread left in the state."""
 MOST_COMPARED = 4
 """Images of those that lead together that are compared, the earliest."""
 
@@ -48,6 +53,8 @@ class FinishWork(TypedDict):
     population: Population
     stops: list[Decision]
     """One for each image that had no decision yet."""
+    chosen: str | None
+    """The best image by a person's choice; None: by its checks."""
 
 
 class Decomposed(TypedDict):
@@ -83,17 +90,12 @@ class Finished(TypedDict):
 
 
 async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
-    """Read the prompt."""
-    context, thread = context_of(runtime), get_config().get("configurable", {}).get("thread_id")
-    # A run that was killed before its first checkpoints were whole begins anew, with the same prompt.
-    if "best" in state or ("concepts" in state and state["concepts"].prompt != state["prompt"]):
-        raise SettingsError(
-            f"the thread {thread!r} has a run already: go on with it by ainvoke(None, ...), or name another thread"
-        )
-    require_own_store(context.store, thread)
+    """Read the prompt; a thread's earlier run stays in its history alone."""
+    context = context_of(runtime)
     check_prompt(state["prompt"])
     concepts = await tasks.decompose(state["prompt"], context)
-    return {"concepts": concepts, "seed": state.get("seed", 0), "version": STATE_VERSION}
+    made: Decomposed = {"concepts": concepts, "seed": state.get("seed", 0), "version": STATE_VERSION}
+    return cast(Decomposed, {**made, **_BEFORE}) if "concepts" in state else made
 
 
 async def generate(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
@@ -139,13 +141,16 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
 async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:
     """Keep the best image over all rounds, equals compared, and the reason why work ended."""
     stops, context = work["stops"], context_of(runtime)
-    population = await _compared(work["population"], context)
+    population, chosen = work["population"], work["chosen"]
+    if chosen is None:
+        population = await _compared(population, context)
+    best = chosen or population.best().id
     rules = {stop.image: stop.rule for stop in stops}
     return {
         "decisions": {stop.image: stop for stop in stops},
         "comparisons": population.comparisons,
-        "best": population.best().id,
-        "stop": rules.get(population.best().id) or rules[max(rules)],
+        "best": best,
+        "stop": rules.get(best) or rules[max(rules)],
     }
 
 

@@ -7,11 +7,13 @@ from typing import Any, TypedDict
 
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
+from pydantic import ValidationError
 
 from ...state import Decision, Population, Ruling, RunState
 from ...tools.errors import SettingsError
+from ..policies.policy import PolicyError, stop
 from .context import Context, context_of, population_of
-from .judge import decide
+from .judge import allowed, decide
 
 RULE = "person"
 """Of decisions that a person made otherwise than proposed."""
@@ -43,11 +45,65 @@ Ask = Callable[[Question], "Sequence[Decision] | Awaitable[Sequence[Decision] | 
 
 
 async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
-    """Wait until a person has decided about this round."""
+    """Wait until a person has decided about this round; an answer that does not fit is refused and asked for again.
+
+    Answers are ``True``, which accepts what is proposed; ``{"choose": id}``, which ends the run with an image; or a
+    list with one decision, or its fields, for each image that waits.
+    """
     context = context_of(runtime)
-    proposed = decide(population_of(state, context.budget), context.policy)
-    answer: Sequence[Decision] = interrupt({"round": state["round"], "proposed": proposed})
-    return {"rulings": {str(state["round"]): Ruling(round=state["round"], decisions=tuple(answer))}}
+    population, refused = population_of(state, context.budget), None
+    proposed = decide(population, context.policy)
+    while True:
+        answer = interrupt({**_payload(population, context, proposed), "refused": refused})
+        try:
+            ruling = _ruling(answer, population, proposed)
+            allowed(ruling.decisions, population)
+        except (PolicyError, ValidationError) as error:
+            refused = " ".join(str(error).split())
+        else:
+            return {"rulings": {str(ruling.round): ruling}}
+
+
+def _payload(population: Population, context: Context, proposed: Sequence[Decision]) -> dict[str, Any]:
+    """What a person is shown: plain data but for the decisions that are proposed."""
+    questions = {check.id: check.question for check in population.concepts.checks}
+    return {
+        "round": population.round,
+        "proposed": proposed,
+        "images": [
+            {
+                "id": image.id,
+                "path": str(context.store.path(image.path)),
+                "prompt": image.prompt,
+                "waits": image in population.pending(),
+                "checks": {questions[v.check]: v.answer for v in population.critiques[image.id].verdicts},
+            }
+            for image in population.images.values()
+        ],
+    }
+
+
+def _ruling(answer: object, population: Population, proposed: Sequence[Decision]) -> Ruling:
+    """A person's answer as a ruling.
+
+    Raises:
+        PolicyError: it names no image of the run, or is of another form.
+        ValidationError: it holds a decision that is none.
+    """
+    match answer:
+        case True:
+            return Ruling(round=population.round, decisions=tuple(proposed))
+        case {"choose": str(chosen)} if chosen in population.images:
+            stops = (stop(image, RULE, f"{chosen} was chosen") for image in population.pending())
+            return Ruling(round=population.round, decisions=tuple(stops), chosen=chosen)
+        case list() | tuple():
+            return Ruling.model_validate({"round": population.round, "decisions": answer})
+        case _:
+            images = ", ".join(population.images)
+            raise PolicyError(
+                f'{answer!r} is no answer: give True for what is proposed, {{"choose": id}} with one of {images},'
+                " or a list with a decision for each image that waits"
+            )
 
 
 async def answer_of(ask: Ask | None, state: RunState, context: Context, payload: Any) -> list[Decision]:
@@ -55,7 +111,10 @@ async def answer_of(ask: Ask | None, state: RunState, context: Context, payload:
 
     Raises:
         SettingsError: there is nobody to ask.
+        PolicyError: the last answer did not fit.
     """
+    if payload["refused"]:
+        raise PolicyError(payload["refused"])
     if ask is None:
         raise SettingsError(
             f"the run waits for a person after round {payload['round']}: go on with detailscribe resume"

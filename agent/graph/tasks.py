@@ -6,7 +6,9 @@ runs with one cache do the same work once.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -66,7 +68,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     """The image of an attempt; drawn again where it is known and its files are missing."""
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
     folder = "" if shared is None else store.root.relative_to(shared).as_posix()
-    is_new = False
+    within, is_new = _place(store), False
 
     def parts() -> tuple[object, ...]:
         asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
@@ -75,7 +77,12 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     async def carry_out() -> Drawn:
         nonlocal is_new
         is_new = True
-        return await diffusion.draw(attempt, store, source=source, progress=progress), folder
+        place = Store(store.root / within)
+        if within:
+            for file in () if source is None else filter(lambda file: store.path(file).is_file(), source.files):
+                await asyncio.to_thread(copy_file, store.path(file), place.path(file))
+        made = await diffusion.draw(attempt, place, source=source, progress=progress)
+        return made.moved(lambda file: f"{within}/{file}") if within else made, folder
 
     record, origin = await _once("draw", context, lambda: parts() if shared else (*parts(), attempt.id), carry_out)
     if origin != folder and not record.seeded:  # a server without seeds draws for each run anew
@@ -85,6 +92,19 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     root = store.root if shared is None else shared / origin
     found = await asyncio.to_thread(_adopted, record, root, attempt, store)
     return found or (await carry_out())[0]
+
+
+def _place(store: Store) -> str:
+    """The folder in the store that the drawing of this node writes to; empty where the store belongs to one run.
+
+    Image ids repeat, so that another thread, a loop that comes again, or a fork would replace pictures. LangGraph's
+    checkpoint namespace names the very task, the same when it is carried out again after a kill.
+    """
+    configurable = get_config().get("configurable", {})
+    with suppress(FileNotFoundError):
+        if json.loads(store.read("manifest.json"))["run"] == configurable.get("thread_id"):
+            return ""
+    return content_hash(configurable.get("checkpoint_ns"))[:12]
 
 
 def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) -> ImageRecord | None:
@@ -108,12 +128,7 @@ def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) 
         folder, _, name = reference.rpartition("/")
         return f"{folder}/{name.replace(record.id, attempt.id or '', 1)}"
 
-    adopted = ImageRecord.model_validate(
-        dict(record)
-        | {"id": attempt.id, "round": attempt.round, "parent": attempt.parent, "origin": attempt.origin}
-        | {"path": own(record.path), "latent": record.latent and own(record.latent)}
-        | {"trajectory": {k: own(reference) for k, reference in record.trajectory.items()}}
-    )
+    adopted = record.moved(own, id=attempt.id, round=attempt.round, parent=attempt.parent, origin=attempt.origin)
     for theirs, ours in zip(record.files[1:], adopted.files[1:], strict=True):
         copy_file(origin / theirs, store.path(ours))
     with Image.open(origin / record.path) as picture:

@@ -1,16 +1,20 @@
 """A context from one line, for a graph that others invoke."""
 
+from pathlib import Path
+
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, StateGraph
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+from PIL import Image
 from typing_extensions import TypedDict
 
 from detailscribe.agent import arun, build_graph, context, serializer
-from detailscribe.agent.policies import BestOfN, stop
-from detailscribe.state import ConceptGraph, RunInput, RunState
+from detailscribe.agent.policies import BestOfN, MultiRound, stop
+from detailscribe.state import Budget, ConceptGraph, Ruling, RunInput, RunState
 from detailscribe.tools.errors import SettingsError
 
-from .fakes import FakeDiffusion, roles
+from .fakes import FakeDiffusion, critique, roles
 from .fakes import context as fake_context
 
 PROMPT = "a cat holding an umbrella"
@@ -58,26 +62,84 @@ def fakes(folder, **changes):
     return fake_context(folder, BestOfN(n=1), {}, **changes)
 
 
-async def test_a_store_takes_the_images_of_one_thread(tmp_path):
-    graph, one = build_graph(InMemorySaver()), fakes(tmp_path / "one")
-    first = await graph.ainvoke({"prompt": PROMPT}, {"configurable": {"thread_id": "1"}}, context=one)
-    kept = (tmp_path / "one" / first["images"]["00-00"].path).read_bytes()
-    for config in ({"configurable": {"thread_id": "2"}}, {}):
-        with pytest.raises(SettingsError, match="a Store of its own"):
-            await build_graph(InMemorySaver() if config else None).ainvoke(
-                {"prompt": "a dog", "seed": 5}, config, context=one
-            )
-    assert (tmp_path / "one" / first["images"]["00-00"].path).read_bytes() == kept
+async def test_threads_fans_and_loops_on_one_store_each_keep_their_pictures(tmp_path):
+    """The fakes paint every seed in a colour of its own, and name every first image 00-00."""
+    ours, written = fakes(tmp_path), dict[Path, int]()
+
+    async def draw(prompt, seed, graph, config=None):
+        state = await graph.ainvoke({"prompt": prompt, "seed": seed}, config, context=ours)
+        [image] = state["images"].values()
+        written[ours.store.path(image.path)] = seed
+
+    class Fan(TypedDict):
+        visits: int
+
+    async def fan(_):
+        return [Send("one", seed) for seed in (1, 2, 3)]
+
+    async def one(seed):
+        await draw("a cat", seed, build_graph())
+
+    async def again(state):
+        await draw("a cat", 10 + state["visits"], build_graph())
+        return {"visits": state["visits"] + 1}
+
+    builder = StateGraph(Fan).add_node("one", one).add_node("again", again)
+    builder.add_conditional_edges(START, fan, ["one"]).add_edge("one", "again")
+    builder.add_conditional_edges("again", lambda state: END if state["visits"] == 2 else "again", ["again", END])
+    await builder.compile().ainvoke({"visits": 0})
+    graph = build_graph(InMemorySaver(serde=serializer()))
+    for thread, seed in (("1", 20), ("2", 21), ("1", 22)):
+        await draw("a cat", seed, graph, {"configurable": {"thread_id": thread}})
+    assert sorted(written.values()) == [1, 2, 3, 10, 11, 20, 21, 22]
+    for path, seed in written.items():
+        with Image.open(path) as picture:
+            assert picture.getpixel((0, 0))[0] == seed
+
+
+async def test_a_graph_that_is_given_the_folder_of_a_run_leaves_its_pictures_alone(tmp_path):
     done = await arun(PROMPT, out=tmp_path / "run", policy=BestOfN(n=1), **roles({}))
-    with pytest.raises(SettingsError, match="a Store of its own"):
-        await graph.ainvoke({"prompt": PROMPT}, {"configurable": {"thread_id": "3"}}, context=fakes(done.folder))
+    kept = done.best.path.read_bytes()
+    await build_graph().ainvoke({"prompt": "a dog", "seed": 5}, context=fakes(done.folder))
+    assert done.best.path.read_bytes() == kept
 
 
-async def test_a_thread_takes_one_run(tmp_path):
-    graph, thread = build_graph(InMemorySaver()), {"configurable": {"thread_id": "1"}}
-    await graph.ainvoke({"prompt": PROMPT}, thread, context=fakes(tmp_path))
-    with pytest.raises(SettingsError, match="'1' has a run already"):
-        await graph.ainvoke({"prompt": "a dog"}, thread, context=fakes(tmp_path))
+async def test_a_second_prompt_starts_a_new_run_of_its_thread_and_the_first_stays_in_the_history(tmp_path):
+    graph, thread = build_graph(InMemorySaver(serde=serializer())), {"configurable": {"thread_id": "1"}}
+    first = await graph.ainvoke({"prompt": PROMPT, "seed": 1}, thread, context=context(out=tmp_path / "a", **ONE))
+    updates = graph.astream({"prompt": "a dog", "seed": 2}, thread, context=fakes(tmp_path / "b"), stream_mode="values")
+    states = [state async for state in updates]
+    assert states[1]["best"] == states[1]["stop"] == ""
+    assert states[1]["images"] == {}
+    assert (states[-1]["best"], states[-1]["concepts"].prompt, states[-1]["seed"]) == ("00-00", "a dog", 2)
+    assert [image.seed for image in states[-1]["images"].values()] == [2]
+    finished = [past.values async for past in graph.aget_state_history(thread) if not past.next]
+    assert [state["prompt"] for state in finished] == ["a dog", PROMPT]
+    assert finished[-1]["images"] == first["images"]
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["objects", "as a server's client sends it"])
+async def test_a_critique_and_a_ruling_can_be_edited_at_any_checkpoint_and_the_run_goes_on_from_there(tmp_path, plain):
+    graph, thread = build_graph(InMemorySaver(serde=serializer())), {"configurable": {"thread_id": "1"}}
+    ours = fake_context(tmp_path, MultiRound(), {"00-00": "red", "01-00": "red"}, budget=Budget(rounds=1))
+    ended = await graph.ainvoke({"prompt": PROMPT}, thread, context=ours)
+    pictures = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    [judged] = [past async for past in graph.aget_state_history(thread) if past.next == ("refine",)]
+
+    async def gone_on(key, id, record):
+        update = {key: {id: record.model_dump(mode="json") if plain else record}}
+        edited = await graph.aupdate_state(judged.config, update, as_node="generate")
+        return await graph.ainvoke(None, edited, context=ours)
+
+    found = judged.values["critiques"]["00-00"]
+    other = await gone_on("critiques", "00-00", found.model_copy(update={"refined_prompt": "a tabby"}))
+    assert (ended["images"]["01-00"].prompt, other["images"]["01-00"].prompt) == ("a corrected prompt", "a tabby")
+    happy = await gone_on("critiques", "00-00", critique("00-00"))
+    assert (list(happy["images"]), happy["stop"]) == (["00-00"], "all_pass")
+    enough = stop(ended["images"]["00-00"], "person", "I like it")
+    ruled = await gone_on("rulings", "0", Ruling(round=0, decisions=(enough,)))
+    assert (list(ruled["images"]), ruled["stop"]) == (["00-00"], "person")
+    assert pictures.items() <= {path: path.read_bytes() for path in tmp_path.rglob("*.png")}.items()
 
 
 async def test_a_graph_of_other_context_invokes_it_in_a_node(tmp_path):

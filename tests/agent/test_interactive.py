@@ -1,16 +1,19 @@
 """A person as the judge: asked after each round with what is proposed, at the keyboard or by a function."""
 
 import signal
+from pathlib import Path
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 
-from detailscribe.agent import Adaptive, TerminalAsker, build_graph, history, read_run, resume, run
+from detailscribe.agent import Adaptive, TerminalAsker, build_graph, history, read_run, resume, run, serializer
 from detailscribe.agent.policies import PolicyError, reseed, stop
 from detailscribe.agent.records.events import Decided
 from detailscribe.state import Budget
 from detailscribe.tools.errors import Interrupted, SettingsError
 
-from .fakes import PROMPT, FakeDiffusion, roles
+from .fakes import PROMPT, FakeDiffusion, context, roles
 
 SCRIPT = {"00-00": "red holding", "01-00": "red", "02-00": "holding"}
 ONE = Adaptive(images=1)
@@ -169,3 +172,45 @@ def test_only_an_interactive_graph_has_a_node_for_the_person():
     assert "person" not in build_graph().get_graph().nodes
     edges = {(e.source, e.target) for e in build_graph(interactive=True).get_graph().edges}
     assert {("critique", "person"), ("person", "refine"), ("person", "finish")} <= edges
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *([], "yes", 7, False, {"a": 1}, {"choose": "09-09"}, {"choose": 3}, [{"image": "00-00"}], ["00-00"]),
+        [{"image": "99-99", "rule": "person", "reason": "x"}],
+    ],
+    ids=repr,
+)
+async def test_an_answer_that_does_not_fit_is_refused_with_the_reason_and_asked_for_again(tmp_path, bad):
+    graph, thread = (
+        build_graph(InMemorySaver(serde=serializer()), interactive=True),
+        {"configurable": {"thread_id": "1"}},
+    )
+    ours = context(tmp_path, ONE, SCRIPT, budget=Budget(rounds=1))
+    for answer, refused in ((None, None), (bad, True), (bad, True)):
+        given = {"prompt": PROMPT} if answer is None else Command(resume=answer)
+        [question] = (await graph.ainvoke(given, thread, context=ours))["__interrupt__"]
+        assert bool(question.value["refused"]) == bool(refused)
+        assert question.value["round"] == 0
+    plain = [decision.model_dump(mode="json") for decision in question.value["proposed"]]
+    state = await graph.ainvoke(Command(resume=plain), thread, context=ours)
+    assert state["__interrupt__"][0].value["round"] == 1
+    assert (await graph.ainvoke(Command(resume=True), thread, context=ours))["best"] == "01-00"
+
+
+async def test_a_person_sees_pictures_and_checks_and_may_end_with_an_image_of_their_choice(tmp_path):
+    graph, thread = (
+        build_graph(InMemorySaver(serde=serializer()), interactive=True),
+        {"configurable": {"thread_id": "1"}},
+    )
+    ours = context(tmp_path, ONE, SCRIPT)
+    await graph.ainvoke({"prompt": PROMPT}, thread, context=ours)
+    [question] = (await graph.ainvoke(Command(resume=True), thread, context=ours))["__interrupt__"]
+    first, second = question.value["images"]
+    assert (first["id"], first["waits"], second["waits"]) == ("00-00", False, True)
+    assert Path(first["path"]) in list(tmp_path.rglob("00-00.png"))
+    assert first["checks"]["Is the umbrella red?"] == "fail"
+    state = await graph.ainvoke(Command(resume={"choose": "00-00"}), thread, context=ours)
+    assert (state["best"], state["stop"]) == ("00-00", "person")
+    assert state["decisions"]["01-00"].reason == "00-00 was chosen"

@@ -80,7 +80,7 @@ async def test_objects_of_a_python_caller_go_before_the_servers(loads, tmp_path)
     own = context(tmp_path / "own", policy=Single(), script={})
     state = await ask(served(), chosen=own)
     assert sorted(state["images"]) == ["00-00"]
-    assert (tmp_path / "own" / "images" / "00-00.png").is_file()
+    assert (tmp_path / "own" / state["images"]["00-00"].path).is_file()
 
 
 def test_a_server_can_tell_what_the_graph_takes():

@@ -3,8 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from detailscribe.state import merge_by_id
+from detailscribe.state import Decision, merge_by_id
+
+merge = merge_by_id(str)
 
 TRUTH = {id: f"record of {id}" for id in "abcdefgh"}
 UPDATES = st.sets(st.sampled_from(sorted(TRUTH))).map(lambda ids: {id: TRUTH[id] for id in ids})
@@ -12,28 +15,35 @@ UPDATES = st.sets(st.sampled_from(sorted(TRUTH))).map(lambda ids: {id: TRUTH[id]
 
 @given(UPDATES, UPDATES)
 def test_order_does_not_matter(one, other):
-    merged = merge_by_id(one, other)
-    assert list(merged.items()) == list(merge_by_id(other, one).items())
+    merged = merge(one, other)
+    assert list(merged.items()) == list(merge(other, one).items())
     assert merged == {id: TRUTH[id] for id in sorted(one.keys() | other.keys())}
 
 
 @given(UPDATES, UPDATES, UPDATES)
 def test_grouping_does_not_matter(one, two, three):
-    assert merge_by_id(merge_by_id(one, two), three) == merge_by_id(one, merge_by_id(two, three))
+    assert merge(merge(one, two), three) == merge(one, merge(two, three))
 
 
 @given(UPDATES)
 def test_an_update_that_comes_twice_counts_once(update):
-    assert merge_by_id(update, update) == update
+    assert merge(update, update) == update
 
 
 @given(UPDATES, UPDATES)
 def test_the_updates_themselves_are_left_alone(one, other):
     before = dict(one), dict(other)
-    merge_by_id(one, other)
+    merge(one, other)
     assert (one, other) == before
 
 
-def test_a_clash_is_an_error_that_names_the_ids():
-    with pytest.raises(ValueError, match=r"same id: a, c$"):
-        merge_by_id({"c": 1, "a": 1, "b": 1}, {"a": 2, "b": 1, "c": 2})
+def test_the_later_record_of_an_id_counts_so_that_a_state_can_be_edited():
+    assert merge({"c": "1", "a": "1"}, {"a": "2"}) == {"a": "2", "c": "1"}
+
+
+def test_plain_data_becomes_a_record_and_anything_else_is_refused():
+    kept = Decision(image="00-00", rule="enough", reason="one is enough")
+    assert merge_by_id(Decision)({}, {"00-00": kept.model_dump(mode="json")}) == {"00-00": kept}
+    assert merge_by_id(Decision)({}, {"00-00": kept})["00-00"] is kept
+    with pytest.raises(ValidationError, match="rule"):
+        merge_by_id(Decision)({}, {"00-00": {"image": "00-00"}})
