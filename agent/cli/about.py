@@ -63,8 +63,9 @@ def _show(diagnosis: "Diagnosis", everything: bool) -> None:
 
 
 def presets() -> None:
-    """List the presets, with the memory that each needs for its images, and what can be put after one of them."""
-    from ...tools.diffusion.memory import is_downloaded, memory_needed
+    """List the presets, with the memory that each needs for its images and what it downloads, and what can be put after
+    one of them."""
+    from ...tools.diffusion.memory import is_downloaded, memory_needed, model_size
     from ..evaluation.tables import Table, columns
     from ..settings.presets import BASELINES, PRESETS, baseline_named
     from ..settings.settings import DiffusionSection
@@ -72,15 +73,16 @@ def presets() -> None:
     rows: list[tuple[str, ...]] = []
     for name, preset in PRESETS.items():
         chosen = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
-        memory = downloaded = "-"
+        memory = download = "-"
         if chosen.model is not None and chosen.kind != "endpoint":
             need = memory_needed(chosen.model, chosen.precision or "bf16", chosen.offload, chosen.t5)
             memory = f"{need.gpu_bytes / 1e9:.0f} GB"
-            downloaded = "yes" if is_downloaded(chosen.model) else "no"
-        rows.append((name, memory, downloaded, preset.summary))
+            size = model_size(chosen.model).download
+            download = "done" if is_downloaded(chosen.model) else f"{size / 1e9:.0f} GB"
+        rows.append((name, memory, download, preset.summary))
     baselines = {**BASELINES, "best-by-clipscore": baseline_named("best-by-clipscore")}
     rows += [(f"...+{name}", "", "", f"baseline: {baseline.summary}") for name, baseline in baselines.items()]
-    print_tables([Table("", columns("preset, GPU memory, downloaded, what it is"), tuple(rows))])
+    print_tables([Table("", columns("preset, GPU memory, download, what it is"), tuple(rows))])
 
 
 def graph() -> None:

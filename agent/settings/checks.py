@@ -225,7 +225,7 @@ def _where(chosen: DiffusionSection) -> str:
         return "the embedded model, inside the package"
     from ...tools.diffusion import check_family
     from ...tools.diffusion.loading import class_named
-    from ...tools.diffusion.memory import KNOWN, is_downloaded, remote_size
+    from ...tools.diffusion.memory import KNOWN, T5_PART, is_downloaded, remote_size
 
     if not _is_hub_id(model):
         if not (Path(model) / INDEX).is_file():
@@ -236,9 +236,11 @@ def _where(chosen: DiffusionSection) -> str:
     else:
         _check_hub(model)
         known = KNOWN.get(model)
-        size = remote_size(model)[1] if known is None else 2 * sum(part.parameters for part in known.parts.values())
+        size = remote_size(model)[1] if known is None else known.download
         place = f"{model}, not downloaded: the first run fetches {_gb(size)}"
         if known is not None:
+            if T5_PART not in known.parts:
+                check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
             return place
     if not (kind := class_named(model)).startswith("StableDiffusion3"):
         check_family(kind)

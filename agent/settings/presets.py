@@ -14,6 +14,11 @@ EMBEDDED_STEPS = 28
 EMBEDDED_GUIDANCE = 3.0
 CHAT = {"model": "gpt-4o"}
 """OpenAI's, which the published experiments used."""
+OPEN_CHAT = {"model": "Qwen/Qwen3-VL-8B-Instruct"}
+"""At a server that the user names."""
+QWEN_IMAGE = "Qwen/Qwen-Image"
+Z_IMAGE = "Tongyi-MAI/Z-Image-Turbo"
+KLEIN = "black-forest-labs/FLUX.2-klein-4B"
 PUBLISHED_SEEDS = (2628670643, 2628670647)
 """Of the published code: of every drawing, and of the second one where a metric chooses among two."""
 LARGE = "stabilityai/stable-diffusion-3.5-large"
@@ -67,6 +72,11 @@ def _drawn_by(model: str, summary: str, run: Mapping[str, Any], **diffusion: Any
     return Preset(summary, {"run": {**run}, "chat": CHAT, "diffusion": {"model": model, **diffusion}})
 
 
+def _open(model: str, summary: str, **diffusion: Any) -> Preset:
+    """The same of another family than SD3, with an open chat model; steps and guidance are the model's own."""
+    return Preset(summary, {"chat": OPEN_CHAT, "diffusion": {"model": model, "kind": "pipeline", **diffusion}})
+
+
 PRESETS: dict[str, Preset] = {
     "embedded": Preset(
         "the small models inside the package; offline, on a CPU",
@@ -97,6 +107,13 @@ PRESETS: dict[str, Preset] = {
         swap_pooled=False,
         **TURNS,
     ),
+    "qwen-image": _open(QWEN_IMAGE, "Qwen-Image in bf16, all of it on the GPU"),
+    "qwen-image-24gb": _open(QWEN_IMAGE, "the same in 4 bits", precision="nf4"),
+    "z-image-turbo": _open(Z_IMAGE, "Z-Image-Turbo in bf16, all of it on the GPU: 9 steps"),
+    "z-image-turbo-24gb": _open(Z_IMAGE, "the same; denoiser and text encoder take turns on the GPU", offload="model"),
+    "z-image-turbo-12gb": _open(Z_IMAGE, "the same in 4 bits", precision="nf4"),
+    "flux2-klein": _open(KLEIN, "FLUX.2 klein 4B in bf16, all of it on the GPU: 4 steps"),
+    "flux2-klein-12gb": _open(KLEIN, "the same in 4 bits", precision="nf4"),
     "diffusers": Preset("any other text-to-image model of diffusers, named by --diffusion", {"chat": CHAT}),
     "images-endpoint": _drawn_by(
         "gpt-image-1",

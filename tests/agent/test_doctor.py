@@ -141,12 +141,21 @@ def test_what_the_hub_does_not_give_is_told_with_the_way_out(cli, monkeypatch, a
     assert re.search(complaint, text)
 
 
-def test_a_model_that_the_hub_would_give_is_well(cli, monkeypatch):
+@pytest.mark.parametrize(
+    ("chosen", "status", "text"),
+    [
+        (("--diffusion", LARGE), "ok", f"{LARGE}, not downloaded: the first run fetches 27.6 GB"),
+        (("--preset", "qwen-image-24gb"), "ok", "Qwen/Qwen-Image, not downloaded: the first run fetches 57.7 GB"),
+        (
+            ("--preset", "z-image-turbo", "--set", "diffusion.t5=drop"),
+            "problem",
+            "diffusion.t5 has no effect on a model of another family than SD3: leave it out, or choose another preset",
+        ),
+    ],
+)
+def test_of_a_known_model_the_download_is_known_and_what_has_no_effect_on_it(cli, monkeypatch, chosen, status, text):
     hub_that_answers(monkeypatch, (302, ""))
-    assert told(cli("doctor", "--json", "--diffusion", LARGE))["diffusion"] == (
-        "ok",
-        f"{LARGE}, not downloaded: the first run fetches 27.6 GB",
-    )
+    assert told(cli("doctor", "--json", *chosen))["diffusion"] == (status, text)
 
 
 def test_too_little_memory_is_told_with_what_is_needed(cli, monkeypatch):
@@ -261,5 +270,5 @@ def assert_refused(done, complaint, folder):
 def test_presets_are_listed_with_the_memory_they_need(cli):
     done = cli("presets")
     assert done.exit_code == 0, done.output
-    assert re.search(r"sd35-large +\d+ GB +no ", done.stdout)
+    assert re.search(r"sd35-large +31 GB +28 GB ", done.stdout)
     assert re.search(r"embedded +- +- ", done.stdout)

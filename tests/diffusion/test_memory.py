@@ -2,13 +2,31 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    Flux2Transformer2DModel,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    ZImageTransformer2DModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+)
 
 from detailscribe.tools.diffusion import LocalDiffusion, loading
 from detailscribe.tools.diffusion.memory import (
@@ -37,9 +55,10 @@ WORKING = 2 * 1536
 
 
 def numbers(network: torch.nn.Module) -> PartSize:
-    # transformers leaves T5's wo out of quantization.
+    # transformers leaves T5's wo and the last layer of a language model out of quantization.
+    whole = ("wo", "lm_head")
     linear = [
-        m.weight for n, m in network.named_modules() if isinstance(m, torch.nn.Linear) and n.split(".")[-1] != "wo"
+        m.weight for n, m in network.named_modules() if isinstance(m, torch.nn.Linear) and n.split(".")[-1] not in whole
     ]
     held = {id(t): t for t in [*network.parameters(), *network.state_dict(keep_vars=True).values()]}
     return PartSize(sum(t.numel() for t in held.values()), sum(weight.numel() for weight in linear))
@@ -68,31 +87,69 @@ def clip(width: int, layers: int, heads: int) -> CLIPTextModelWithProjection:
     return CLIPTextModelWithProjection(CLIPTextConfig(num_hidden_layers=layers, num_attention_heads=heads, **sizes))
 
 
+def known_families() -> dict[str, dict[str, torch.nn.Module]]:
+    """The networks of other families than SD3, as their publishers configured them."""
+    sizes = {"hidden_size": 2560, "intermediate_size": 9728, "vocab_size": 151_936, "num_hidden_layers": 36}
+    small = Qwen3Model(Qwen3Config(**sizes, num_attention_heads=32, num_key_value_heads=8, head_dim=128))
+    sizes = {"hidden_size": 3584, "intermediate_size": 18944, "vocab_size": 152_064, "num_hidden_layers": 28}
+    language = sizes | {"num_attention_heads": 28, "num_key_value_heads": 4}
+    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
+    seeing = Qwen2_5_VLConfig(text_config=language, vision_config=vision, tie_word_embeddings=False)
+    sizes = {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 3 * 2560}
+    return {
+        "Qwen/Qwen-Image": {
+            "transformer": QwenImageTransformer2DModel(),
+            "text_encoder": Qwen2_5_VLForConditionalGeneration(seeing),
+            "vae": AutoencoderKLQwenImage(),
+        },
+        "Tongyi-MAI/Z-Image-Turbo": {
+            "transformer": ZImageTransformer2DModel(),
+            "text_encoder": small,
+            "vae": wide_vae(),
+        },
+        "black-forest-labs/FLUX.2-klein-4B": {
+            "transformer": Flux2Transformer2DModel(guidance_embeds=False, **sizes),
+            "text_encoder": small,
+            "vae": AutoencoderKLFlux2(),
+        },
+    }
+
+
+def wide_vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=[128, 256, 512, 512],
+        layers_per_block=2,
+        latent_channels=16,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
 def test_known_sizes_are_what_the_published_configurations_make():
     with torch.device("meta"):
         t5 = T5Config(
             vocab_size=32128, d_model=4096, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu"
         )
-        vae = AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * 4,
-            up_block_types=["UpDecoderBlock2D"] * 4,
-            block_out_channels=[128, 256, 512, 512],
-            layers_per_block=2,
-            latent_channels=16,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
-        )
         encoders = {
             "text_encoder": clip(768, 12, 12),
             "text_encoder_2": clip(1280, 32, 20),
             "text_encoder_3": T5EncoderModel(t5),
-            "vae": vae,
+            "vae": wide_vae(),
         }
         denoisers = {LARGE: sd35(38, 192, 0), MEDIUM: sd35(24, 384, 13)}
-    for model, denoiser in denoisers.items():
-        counted = {name: numbers(network) for name, network in {"transformer": denoiser, **encoders}.items()}
-        assert KNOWN[model].parts == counted
+        made = {model: {"transformer": denoiser, **encoders} for model, denoiser in denoisers.items()}
+        made |= known_families()
+    for model, networks in made.items():
+        assert KNOWN[model].parts == {name: numbers(network) for name, network in networks.items()}, model
     assert KNOWN[f"{LARGE}-turbo"] == KNOWN[LARGE]
+    assert KNOWN.keys() == {*made, f"{LARGE}-turbo"}
+
+
+def test_a_download_is_as_large_as_the_files_are_wide():
+    assert SMALL.download == 2 * 1610
+    assert replace(SMALL, wide=("transformer",)).download == 2 * 610 + 4 * 1000
 
 
 def test_headers_tell_what_is_in_a_folder(folder):

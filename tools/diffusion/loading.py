@@ -54,7 +54,8 @@ def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipe
             or there is no room or no such device. Neither a model that does not fit nor one of another class is
             downloaded first.
     """
-    if str(source) not in KNOWN and not Path(source).is_dir():
+    known = KNOWN.get(str(source))
+    if not (known and T5_PART in known.parts) and not Path(source).is_dir():
         _check_class(class_named(source))
     return _load_whole(source, placement, _load_sd3)
 

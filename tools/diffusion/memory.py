@@ -38,9 +38,9 @@ _WORKING = 1536
 in bf16. An estimate that means to err upwards; it was not measured."""
 _GROUP_SHARE = 10
 """Of the largest part, at most one in so many bytes is on the GPU under ``group``: T5's vocabulary is 1 in 36."""
-_WIDE = ("embed_tokens", "shared.", "embedding", "relative_attention_bias", ".wo.")
-"""Two-dimensional weights that are not quantized: those that are looked up, and T5's ``wo``, which transformers
-keeps."""
+_WIDE = ("embed_tokens", "shared.", "embedding", "relative_attention_bias", ".wo.", "lm_head")
+"""Two-dimensional weights that are not quantized: those that are looked up, and T5's ``wo`` and the last layer of a
+language model, which transformers keeps."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class ModelSize:
     """By the part's name, such as ``transformer``."""
     pixels: int
     """Of one image."""
+    wide: tuple[str, ...] = ()
+    """Parts that are stored in float32; the others are in half of it."""
+
+    @property
+    def download(self) -> int:
+        """Bytes of its weight files."""
+        return sum(part.parameters * (4 if name in self.wide else 2) for name, part in self.parts.items())
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,41 @@ _ENCODERS = {
 }
 _LARGE_MODEL = ModelSize({"transformer": PartSize(8_146_280_768, 8_053_694_464), **_ENCODERS}, 1024 * 1024)
 _MEDIUM_MODEL = ModelSize({"transformer": PartSize(2_469_663_936, 2_241_822_720), **_ENCODERS}, 1024 * 1024)
+_QWEN3_4B = PartSize(4_022_468_096, 3_633_315_840)
 
 KNOWN = {
     "stabilityai/stable-diffusion-3.5-large": _LARGE_MODEL,
     "stabilityai/stable-diffusion-3.5-large-turbo": _LARGE_MODEL,
     "stabilityai/stable-diffusion-3.5-medium": _MEDIUM_MODEL,
+    "Qwen/Qwen-Image": ModelSize(
+        {
+            "transformer": PartSize(20_430_401_088, 20_424_818_688),
+            "text_encoder": PartSize(8_292_166_656, 7_199_817_728),
+            "vae": PartSize(126_892_531, 0),
+        },
+        1024 * 1024,
+    ),
+    "Tongyi-MAI/Z-Image-Turbo": ModelSize(
+        {
+            "transformer": PartSize(6_154_908_736, 6_153_863_168),
+            "text_encoder": _QWEN3_4B,
+            "vae": _ENCODERS["vae"],
+        },
+        1024 * 1024,
+        wide=("transformer",),
+    ),
+    "black-forest-labs/FLUX.2-klein-4B": ModelSize(
+        {
+            "transformer": PartSize(3_875_544_576, 3_875_536_896),
+            "text_encoder": _QWEN3_4B,
+            "vae": PartSize(84_046_372, 2_097_152),
+        },
+        1024 * 1024,
+    ),
 }
 """By hub id, to be known before a download. Counted from the classes of diffusers and transformers, built
 without memory from the models' published configurations; the tests count them again. They agree with the
-8.1 and 2.5 billion parameters that the publisher names."""
+billions of parameters that the publishers name."""
 
 
 def memory_needed(
