@@ -85,6 +85,8 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
     population = population_of(state, context.budget)
     ruling = state.get("rulings", {}).get(str(state["round"]))
     decisions = decide(population, context.policy) if ruling is None else allowed(ruling.decisions, population)
+    for decision in decisions:
+        runtime.stream_writer({"type": "decision", "image": decision.image, "decision": decision})
     if all(decision.action == "stop" for decision in decisions):
         chosen = None if ruling is None else ruling.chosen
         return [Send("finish", FinishWork(population=population, stops=decisions, chosen=chosen))]

@@ -114,7 +114,13 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
     """Look at every image that was not looked at, all at once; then ask the policy's chat model, if it has one."""
     context, known = context_of(runtime), state.get("critiques", {})
     images = [image for id, image in sorted(state["images"].items()) if id not in known]
-    critiques = await asyncio.gather(*(tasks.critique(image, state["concepts"], context) for image in images))
+
+    async def look(image: ImageRecord) -> Critique:
+        found = await tasks.critique(image, state["concepts"], context)
+        runtime.stream_writer({"type": "critique", "image": image.id, "critique": found})
+        return found
+
+    critiques = await asyncio.gather(*map(look, images))
     made: Criticized = {
         "critiques": {image.id: found for image, found in zip(images, critiques, strict=True)},
         "round": max(image.round for image in state["images"].values()),

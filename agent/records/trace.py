@@ -51,7 +51,8 @@ class Tracer:
         """The events that one stream part stands for."""
         data = part["data"]
         if part["type"] == "custom":
-            yield Denoising(run=self.run, **data)
+            if data["type"] == "denoising":  # verdicts and decisions are read from the tasks, with their nodes
+                yield Denoising(run=self.run, **data)
         elif "input" in data:
             if isinstance(data["input"], Mapping):  # the input of a node; that of a task inside one is a tuple
                 yield from self._start(data["id"], data["name"], data["input"])

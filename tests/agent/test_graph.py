@@ -124,6 +124,20 @@ async def test_a_policy_that_never_stops_is_stopped_by_the_budget(tmp_path, poli
     assert len(state["critiques"]) <= (budget.critic_calls or 10**9)
 
 
+async def test_critiques_and_decisions_are_streamed_when_they_are_made(tmp_path):
+    graph, order = build_graph(), []
+    ours = context(tmp_path, Single(), {"00-00": "red"})
+    async for mode, part in graph.astream({"prompt": PROMPT}, context=ours, stream_mode=["custom", "updates"]):
+        if mode == "updates":
+            order += part
+        elif part["type"] != "denoising":
+            order.append((part["type"], part["image"]))
+    told = [one for one in order if isinstance(one, tuple)]
+    assert told == [(kind, image) for image in ("00-00", "01-00") for kind in ("critique", "decision")]
+    assert order.index(told[0]) < order.index("critique")
+    assert order.index(told[1]) < order.index("refine")
+
+
 async def test_the_recursion_limit_is_no_larger_than_it_must_be(tmp_path):
     budget = Budget(rounds=3)
     chosen = context(tmp_path, FunctionPolicy(draw_for_ever), lambda image: "red", budget=budget)
