@@ -48,22 +48,17 @@ def interval(samples: Sequence[float], seed: int = 0, resamples: int = 2000) -> 
 
 def print_json(figures: Mapping[str, float]) -> None:
     """One object: the figures beside the command, the versions and the machine."""
-    print(
-        json.dumps(
-            {
-                "figures": {name: round(value, 5) for name, value in figures.items()},
-                "command": [
-                    "python",
-                    "-m",
-                    f"benchmarks.{sys.argv[0].rsplit('/', 1)[-1].removesuffix('.py')}",
-                    *sys.argv[1:],
-                ],
-                "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
-                "machine": {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count() or 1},
-            },
-            indent=2,
-        )
-    )
+    print(json.dumps({"figures": {name: round(value, 5) for name, value in figures.items()}} | machine(), indent=2))
+
+
+def machine() -> dict[str, object]:
+    """The command, the versions and the machine that figures belong to."""
+    script = sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py")
+    return {
+        "command": ["python", "-m", f"benchmarks.{script}", *sys.argv[1:]],
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        "machine": {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count() or 1},
+    }
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

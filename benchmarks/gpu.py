@@ -1,62 +1,57 @@
-"""SD3.5 at 1024 pixels with random weights on a GPU: the engine against diffusers' pipeline, and how busy the GPU is.
+"""What only a GPU can show of SD3.5 at 1024 pixels, with random weights: one JSON line a stage, in order of worth.
 
-Both sides have the same denoiser, whose blocks are compiled alike, and draw 1, 4 and 8 images at once; the engine
-also writes PNG files and latents. It takes an image alone through its blocks uncompiled, so that the image is what
-the pipeline makes, bit for bit: in batches of one it runs eagerly against a compiled pipeline.
+Each line is printed as soon as its stage ends, so that a run that is cut off still reports. After ``--budget`` seconds
+no stage begins, and those that are left are named; a stage that fails is named with its error, and the next one begins.
 
 The floor of an image is its arithmetic at the rate of one big matrix product, or its weights, read once a pass, at
-the rate of a copy, whichever takes longer; both rates are measured first. The GPU counts as busy while it is in the
-denoiser or the decoder, by its own clock. The loop is that of ``benchmarks.loop``, with 8 prompts and a look of 2 s.
+the rate of a copy, whichever takes longer; both rates are measured first. Seconds of the engine include PNG files and
+latents, those of a pipeline do not. The GPU counts as busy while it is in the denoiser or the decoder, by its own
+clock. The loop is that of ``benchmarks.loop``, with a look of 2 s.
 
-    python -m benchmarks.gpu --model medium --json
-    python -m benchmarks.gpu --smoke
+    python -m benchmarks.gpu --all
+    python -m benchmarks.gpu --stages device large.compiled large.syncs
+    python -m benchmarks.gpu --all --smoke
 """
 
 import argparse
 import asyncio
+import gc
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion.embeddings import decode, encode
+from detailscribe.tools.diffusion.latents import read_latent
+from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, put
+from detailscribe.tools.diffusion.png import pixel_digest, png_bytes
+from detailscribe.tools.diffusion.sampling import Sample, advance, draw_noise
 from detailscribe.tools.files import Store
 
-from .figures import print_json, print_table
+from .figures import machine
 from .held_out import held_out_prompts
 from .loop import SlowCritic, loop
-from .sd35 import ARCHITECTURES, Architecture, flops_of_decoding, flops_of_row, pipeline
+from .sd35 import ARCHITECTURES, flops_of_decoding, flops_of_row, pipeline, t5
 
 BATCHES = (1, 4, 8)
 GUIDANCE = 4.5
 PROMPT = "a cat sails in a seashell, holding a mast"
 NO_GPU = "benchmarks.gpu: there is no NVIDIA GPU here; --smoke tries the code with a tiny model on the CPU"
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What is measured, and with how much patience."""
-
-    size: Architecture
-    device: torch.device
-    dtype: torch.dtype
-    steps: int
-    repeats: int
-    compiled: bool
-    prompts: int
-    """In the loop."""
-    look: float
-    """Seconds that its critic takes a call."""
-    product: int
-    """Side of the matrices whose product tells the rate of arithmetic."""
+Figures = dict[str, float]
 
 
 @dataclass
@@ -97,129 +92,308 @@ class Busy:
         return event
 
 
-def measure(folder: Path, chosen: Setting) -> dict[str, float]:
-    """Everything measured, by dotted name."""
-    pipe = pipeline(chosen.size, chosen.device, chosen.dtype)
-    diffusion = LocalDiffusion(
-        pipe, "random@0", steps=chosen.steps, guidance=GUIDANCE, max_batch=max(BATCHES), compiled=chosen.compiled
-    )
-    figures = _rates(chosen) | _work(pipe, chosen)
-    for batch in BATCHES:
-        figures |= _drawing(pipe, diffusion, Store(folder / f"{batch}"), batch, chosen)
-        by_bytes = figures["pass.bytes"] * chosen.steps / batch / figures["device.bytes_per_second"]
-        by_flops = figures["image.flops"] / figures["device.flops_per_second"]
-        figures |= {f"floor.flops_seconds.{batch}": by_flops, f"floor.bytes_seconds.{batch}": by_bytes}
-        figures[f"engine_floor_ratio.{batch}"] = figures[f"engine.seconds.{batch}"] / max(by_bytes, by_flops)
-        figures[f"engine_ratio.{batch}"] = figures[f"pipeline.seconds.{batch}"] / figures[f"engine.seconds.{batch}"]
-    return figures | _looping(pipe, diffusion, folder / "loop", chosen)
+class Waits(TorchDispatchMode):
+    """Counts how often the host reads a number of a tensor, for which it would wait for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
 
 
-def _drawing(pipe: Any, diffusion: LocalDiffusion, store: Store, batch: int, chosen: Setting) -> dict[str, float]:
-    """Seconds an image on either side, in turn, after one of each; and memory at its peak."""
+def count_waits(work: Callable[[], object]) -> int:
+    """How often the host waits for the device in ``work``: as CUDA reports it, or else by ``Waits``."""
+    if not torch.cuda.is_available():
+        with Waits() as waits:
+            work()
+        return waits.count
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in found)
 
-    def theirs() -> None:
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(batch)]
-        pipe([PROMPT] * batch, generator=generators, num_inference_steps=chosen.steps, guidance_scale=GUIDANCE)
 
-    def ours() -> None:
-        async def draw_all() -> None:
-            attempts = [Attempt(id=f"{i}", prompt=PROMPT, seed=i) for i in range(batch)]
-            await asyncio.gather(*(diffusion.draw(attempt, store) for attempt in attempts))
+class Bench:
+    """The models, each built when a stage first needs it, and the stages."""
 
-        asyncio.run(draw_all())
+    def __init__(self, folder: Path, smoke: bool, steps: int) -> None:
+        self.folder, self.smoke, self.steps, self.stores = folder, smoke, steps, 0
+        self.device = torch.device("cpu" if smoke else "cuda")
+        self.dtype = torch.float32 if smoke else torch.bfloat16
+        self.flops_per_second = self.bytes_per_second = 1.0
+        self._size, self._pipe = "", None
 
-    figures: dict[str, float] = {}
-    for name, draw in (("pipeline", theirs), ("engine", ours)):
-        draw()
-        if chosen.device.type == "cuda":
+    def stages(self) -> Mapping[str, Callable[[], Figures]]:
+        """By name, in order of worth; those of one size of model stand together, since only one is held at a time."""
+        found: dict[str, Callable[[], Figures]] = {"device": self.rates}
+        for size in ("large", "medium"):
+            found[f"{size}.eager"] = partial(self.drawing, size, (1,), compiled=False)
+            found[f"{size}.syncs"] = partial(self.syncs, size)
+            if size == "medium":
+                found["medium.batch_difference"] = partial(self.difference, size)
+            found[f"{size}.compiled"] = partial(self.drawing, size, BATCHES, compiled=not self.smoke)
+            found[f"{size}.pipeline"] = partial(self.their_pipeline, size)
+            if size == "large":
+                found["large.vae"] = partial(self.decoding, size)
+        found["medium.loop"] = partial(self.looping, "medium")
+        for precision, offload, text in (
+            ("bf16", "model", "keep"),
+            ("fp8", "none", "keep"),
+            ("bf16", "model", "once"),
+            ("bf16", "group", "keep"),
+        ):
+            found[f"large.memory.{precision}.{offload}.{text}"] = partial(
+                self.placing, "large", precision, offload, text
+            )
+        return found
+
+    def rates(self) -> Figures:
+        """What the device does of arithmetic and of copying, at their best, and what a PNG costs the host."""
+        side, kind = 64 if self.smoke else 8192, {"device": self.device, "dtype": self.dtype}
+        one, other = torch.randn(side, side, **kind), torch.randn(side, side, **kind)
+        much = torch.randn(8 * side * side, **kind)
+        product = min(self.seconds(lambda: one @ other) for _ in range(10))
+        copy = min(self.seconds(much.clone) for _ in range(10))
+        self.flops_per_second = 2 * side**3 / product
+        self.bytes_per_second = 2 * much.numel() * much.element_size() / copy
+        return {"flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second}
+
+    def drawing(self, size: str, batches: Sequence[int], compiled: bool) -> Figures:
+        """Seconds an image of the engine, after a warm-up of two steps; the share of its floor; memory at its peak."""
+        diffusion, figures = self.diffusion(size, compiled=compiled), Figures()
+        for batch in batches:
+            figures[f"first_seconds.{batch}"] = self.seconds(partial(self.draw, diffusion, batch, steps=2))
+            self.reset_peak()
+            spent = self.seconds(partial(self.draw, diffusion, batch)) / batch
+            floor = max(self.floors(size, batch))
+            figures |= {
+                f"seconds.{batch}": spent,
+                f"floor_seconds.{batch}": floor,
+                f"floor_share.{batch}": floor / spent,
+            }
+            figures[f"peak_gib.{batch}"] = self.peak()
+        [record] = self.draw(diffusion, 1, steps=2)
+        picture = decode(diffusion.pipe, torch.randn(1, *self.latent_shape(diffusion), **self.kind))[0]
+        figures["png_seconds"] = self.seconds(lambda: (pixel_digest(picture), png_bytes(picture, record)))
+        return figures
+
+    def syncs(self, size: str) -> Figures:
+        """How often the host waits for the device in a pass of one image, and in one of two with other prompts."""
+        diffusion, figures = self.diffusion(size, compiled=False), Figures()
+        shape = self.latent_shape(diffusion)
+        for count in (1, 2):
+            samples = [
+                Sample(
+                    draw_noise(seed, shape, self.dtype, self.device),
+                    diffusion.schedule,
+                    encode(diffusion.pipe, PROMPT),
+                    encode(diffusion.pipe, ""),
+                    guidance=GUIDANCE,
+                    step=seed,
+                )
+                for seed in range(count)
+            ]
+            advance(diffusion.pipe.transformer, samples)
+            figures[f"waits.{count}"] = count_waits(partial(advance, diffusion.pipe.transformer, samples))
+        return figures
+
+    def difference(self, size: str) -> Figures:
+        """Of one image's latent, alone against in a batch of eight, eager; in units of its standard deviation."""
+        diffusion, latents = self.diffusion(size, compiled=False), list[torch.Tensor]()
+        for batch in (1, 8):
+            record = self.draw(diffusion, batch)[0]
+            latents.append(read_latent(Store(self.folder / f"{self.stores}"), record.latent).float())
+        gap = (latents[0] - latents[1]).abs() / latents[0].std()
+        return {"largest": gap.max().item(), "mean": gap.mean().item()}
+
+    def their_pipeline(self, size: str) -> Figures:
+        """Seconds an image of diffusers' own pipeline, over the same blocks, which are compiled by now."""
+        pipe, figures = self.pipe(size), Figures()
+
+        def draw(batch: int, steps: int) -> None:
+            generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(batch)]
+            pipe([PROMPT] * batch, generator=generators, num_inference_steps=steps, guidance_scale=GUIDANCE)
+
+        for batch in BATCHES[:2]:
+            draw(batch, 2)
+            self.reset_peak()
+            figures[f"seconds.{batch}"] = self.seconds(partial(draw, batch, self.steps)) / batch
+            figures[f"peak_gib.{batch}"] = self.peak()
+        return figures
+
+    @torch.no_grad()
+    def decoding(self, size: str) -> Figures:
+        """Seconds to decode a latent: as the pipeline does, in channels_last, compiled, and four at once."""
+        vae, side = self.pipe(size).vae, ARCHITECTURES["smoke" if self.smoke else size].side
+        one = torch.randn(1, 16, side, side, **self.kind)
+
+        def timed(name: str, latents: torch.Tensor) -> Figures:
+            vae.decode(latents)
+            self.reset_peak()
+            spent = min(self.seconds(lambda: vae.decode(latents)) for _ in range(3))
+            return {f"seconds.{name}": spent / len(latents), f"peak_gib.{name}": self.peak()}
+
+        figures = timed("plain", one) | timed("plain.4", one.repeat(4, 1, 1, 1))
+        vae.to(memory_format=torch.channels_last)
+        figures |= timed("channels_last", one) | timed("channels_last.4", one.repeat(4, 1, 1, 1))
+        if not self.smoke:
+            vae.decoder.compile()
+            figures["compile_seconds"] = self.seconds(lambda: vae.decode(one))
+            figures |= timed("compiled", one)
+        return figures
+
+    def looping(self, size: str) -> Figures:
+        """How busy the GPU is in the loop of four prompts, and how long that takes."""
+        diffusion, prompts = (
+            self.diffusion(size, compiled=not self.smoke, steps=min(8, self.steps)),
+            held_out_prompts(4),
+        )
+        with Busy((diffusion.pipe.transformer, diffusion.pipe.vae.decoder), self.device.type == "cuda") as busy:
+            critic = SlowCritic(0.01 if self.smoke else 2.0, prompts)
+            seconds, images = asyncio.run(loop(diffusion, critic, prompts, self.folder / "loop"))
+            share = busy.seconds / seconds
+        return {"busy_share": share, "seconds": seconds, "images": len(images), "prompts": len(prompts)}
+
+    def placing(self, size: str, precision: Any, offload: Any, text: Any) -> Figures:
+        """Memory at its peak and seconds for two prompts that overlap, with a T5 of full size, loaded in one way."""
+        self.free()
+        chosen = ARCHITECTURES["smoke" if self.smoke else size]
+        pipe, make = pipeline(chosen, self.device, self.dtype), partial(t5, chosen, dtype=self.dtype)
+        if text == "once":
+            pipe.register_modules(text_encoder_3=TransientEncoder(partial(make, self.device), self.dtype))
+        else:
+            pipe.register_modules(text_encoder_3=make(self.device))
+        pipe.register_modules(tokenizer_3=pipe.tokenizer)
+        placement = Placement(self.device, "fp32" if self.smoke else precision, offload, text)
+        pipe = put(pipe, placement)
+        gc.collect()
+        diffusion = LocalDiffusion(
+            pipe, "random@0", steps=4, guidance=GUIDANCE, max_batch=1, in_turns=offload == "model"
+        )
+        self.reset_peak()
+        seconds = self.seconds(lambda: self.draw(diffusion, 2, prompts=("a cat", "a dog")))
+        return {"peak_gib": self.peak(), "seconds": seconds, "steps": 4}
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """Device and dtype of the models."""
+        return {"device": self.device, "dtype": self.dtype}
+
+    def pipe(self, size: str) -> Any:
+        """The pipeline of that size, the only one held."""
+        if self._size != size:
+            self.free()
+            self._pipe = pipeline(ARCHITECTURES["smoke" if self.smoke else size], self.device, self.dtype)
+            self._size = size
+        return self._pipe
+
+    def free(self) -> None:
+        """Let the model go, and what was compiled for it."""
+        self._size, self._pipe = "", None
+        torch.compiler.reset()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def diffusion(self, size: str, **how: Any) -> LocalDiffusion:
+        """The role over the pipeline of that size."""
+        how = {"steps": self.steps, "guidance": GUIDANCE, "max_batch": max(BATCHES)} | how
+        return LocalDiffusion(self.pipe(size), "random@0", **how)
+
+    def latent_shape(self, diffusion: LocalDiffusion) -> tuple[int, ...]:
+        """(channels, height, width)"""
+        config = diffusion.pipe.transformer.config
+        return config.in_channels, config.sample_size, config.sample_size
+
+    def draw(
+        self, diffusion: LocalDiffusion, batch: int, steps: int | None = None, prompts: Sequence[str] = (PROMPT,)
+    ) -> Any:
+        """The records of so many images, which ask for the engine together; each call has a store of its own."""
+        self.stores += 1
+        name = f"{self.stores}"
+        attempts = [
+            Attempt(id=f"{name}-{i}", prompt=prompts[i % len(prompts)], seed=i, steps=steps) for i in range(batch)
+        ]
+
+        async def draw_all() -> Any:
+            store = Store(self.folder / name)
+            return await asyncio.gather(*(diffusion.draw(attempt, store) for attempt in attempts))
+
+        return asyncio.run(draw_all())
+
+    def floors(self, size: str, batch: int) -> tuple[float, float]:
+        """Seconds an image in a batch: its arithmetic, with guidance and decoding, and the weights that it reads."""
+        chosen = ARCHITECTURES["smoke" if self.smoke else size]
+        flops = 2 * self.steps * flops_of_row(chosen) + flops_of_decoding(chosen)
+        weights = sum(weight.numel() * weight.element_size() for weight in self.pipe(size).transformer.parameters())
+        return flops / self.flops_per_second, weights * self.steps / batch / self.bytes_per_second
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        """That the device takes for it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    def reset_peak(self) -> None:
+        """Begin to watch memory."""
+        if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        draw()
-        if chosen.device.type == "cuda":
-            figures[f"{name}.peak_gib.{batch}"] = torch.cuda.max_memory_allocated() / 2**30
-    times = [(_seconds(theirs, chosen), _seconds(ours, chosen)) for _ in range(chosen.repeats)]
-    figures[f"pipeline.seconds.{batch}"] = median(pair[0] for pair in times) / batch
-    figures[f"engine.seconds.{batch}"] = median(pair[1] for pair in times) / batch
-    return figures
+
+    def peak(self) -> float:
+        """GiB of the device's memory since ``reset_peak``; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
 
 
-def _looping(pipe: Any, diffusion: LocalDiffusion, out: Path, chosen: Setting) -> dict[str, float]:
-    prompts = held_out_prompts(chosen.prompts)
-    with Busy((pipe.transformer, pipe.vae.decoder), chosen.device.type == "cuda") as busy:
-        seconds, images = asyncio.run(loop(diffusion, SlowCritic(chosen.look, prompts), prompts, out))
-        share = busy.seconds / seconds
-    return {"busy_share": share, "loop.seconds": seconds, "loop.images": len(images), "prompts": len(prompts)}
-
-
-def _rates(chosen: Setting) -> dict[str, float]:
-    """What the device does of arithmetic and of copying, at their best."""
-    side, kind = chosen.product, {"device": chosen.device, "dtype": chosen.dtype}
-    one, other = torch.randn(side, side, **kind), torch.randn(side, side, **kind)
-    much = torch.randn(8 * side * side, **kind)
-    product = min(_seconds(lambda: one @ other, chosen) for _ in range(10))
-    copy = min(_seconds(much.clone, chosen) for _ in range(10))
-    return {
-        "device.flops_per_second": 2 * side**3 / product,
-        "device.bytes_per_second": 2 * much.numel() * much.element_size() / copy,
-    }
-
-
-def _work(pipe: Any, chosen: Setting) -> dict[str, float]:
-    """Of a whole image with guidance, and the weights that every pass reads."""
-    return {
-        "image.flops": 2 * chosen.steps * flops_of_row(chosen.size) + flops_of_decoding(chosen.size),
-        "pass.bytes": sum(weight.numel() * weight.element_size() for weight in pipe.transformer.parameters()),
-        "steps": chosen.steps,
-    }
-
-
-def _seconds(work: Callable[[], object], chosen: Setting) -> float:
-    if chosen.device.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    work()
-    if chosen.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
-def setting(model: str, quick: bool) -> Setting:
-    """On the GPU in bf16; the tiny model is for the CPU."""
-    if model == "smoke":
-        cpu = torch.device("cpu")
-        return Setting(ARCHITECTURES[model], cpu, torch.float32, 5, 1, False, prompts=2, look=0.01, product=64)
-    gpu, steps, repeats = torch.device("cuda"), 8 if quick else 28, 1 if quick else 3
-    return Setting(ARCHITECTURES[model], gpu, torch.bfloat16, steps, repeats, True, prompts=8, look=2.0, product=8192)
-
-
-def show(figures: dict[str, float]) -> None:
-    """The figures as tables."""
-    columns = ("pipeline.seconds", "engine.seconds", "engine_ratio", "floor.flops_seconds", "floor.bytes_seconds")
-    memory = ("pipeline.peak_gib", "engine.peak_gib")
-    names = [name for name in (*columns, *memory) if f"{name}.{BATCHES[0]}" in figures]
-    print_table(
-        ("batch", *(name.replace(".", " ").replace("_", " ") for name in names)),
-        [[str(batch), *(f"{figures[f'{name}.{batch}']:.3f}" for name in names)] for batch in BATCHES],
-    )
-    print(f"\nBusy {100 * figures['busy_share']:.1f}% of a loop over {figures['prompts']:.0f} prompts.")
+def measure(stages: Mapping[str, Callable[[], Figures]], budget: float) -> int:
+    """Run the stages and print a line for each; the number of those that failed."""
+    began, failed, skipped = time.perf_counter(), 0, list[str]()
+    for name, stage in stages.items():
+        started = time.perf_counter()
+        if started - began > budget:
+            skipped.append(name)
+            continue
+        try:
+            line: dict[str, Any] = {"figures": {key: float(f"{value:.5g}") for key, value in stage().items()}}
+        except Exception as error:  # noqa: BLE001 - the other stages still have something to say
+            failed += 1
+            traceback.print_exc()
+            line = {"error": f"{type(error).__name__}: {error}"[:500]}
+        print(json.dumps({"stage": name, "took": round(time.perf_counter() - started, 1)} | line), flush=True)
+    if skipped:
+        print(json.dumps({"skipped": skipped}), flush=True)
+    return failed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=("medium", "large"), default="medium", help="of SD3.5")
+    parser.add_argument("--all", action="store_true", help="every stage, which is the default")
+    parser.add_argument("--stages", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--budget", type=float, default=540, help="seconds after which no stage begins")
+    parser.add_argument("--quick", action="store_true", help="8 steps an image in place of 28")
     parser.add_argument("--smoke", action="store_true", help="a tiny model on the CPU: the code, not the figures")
-    parser.add_argument("--quick", action="store_true", help="8 steps an image, each measured once")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     chosen = parser.parse_args()
     if not chosen.smoke and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), setting("smoke" if chosen.smoke else chosen.model, chosen.quick))
-    if chosen.json:
-        print_json(figures)
-    else:
-        show(figures)
-    return 0
+        bench = Bench(Path(folder), chosen.smoke, steps=4 if chosen.smoke else 8 if chosen.quick else 28)
+        stages = bench.stages()
+        if unknown := set(chosen.stages or ()) - set(stages):
+            parser.error(f"{', '.join(sorted(unknown))}: the stages are {', '.join(stages)}")
+        print(json.dumps(machine() | {"steps": bench.steps}), flush=True)
+        return int(measure({n: s for n, s in stages.items() if n in (chosen.stages or stages)}, chosen.budget) > 0)
 
 
 if __name__ == "__main__":

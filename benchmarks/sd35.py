@@ -18,7 +18,13 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
 N = TypeVar("N", bound=torch.nn.Module)
 
@@ -76,6 +82,17 @@ def pipeline(size: Architecture, device: torch.device, dtype: torch.dtype) -> St
     ).to(device)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def t5(size: Architecture, device: torch.device, dtype: torch.dtype) -> T5EncoderModel:
+    """A T5 of XXL's sizes for an ``Architecture`` of full size, with few words, on its device."""
+    full = size.text == 4096
+    layers, heads, width = (24, 64, 64) if full else (1, 2, size.text // 2)
+    inner = {"d_ff": 10240 if full else 2 * size.text, "feed_forward_proj": "gated-gelu", "vocab_size": 4}
+    with device:
+        return _cast(
+            T5EncoderModel(T5Config(d_model=size.text, d_kv=width, num_layers=layers, num_heads=heads, **inner)), dtype
+        )
 
 
 def flops_of_row(size: Architecture) -> float:

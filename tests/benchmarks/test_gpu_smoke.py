@@ -10,19 +10,35 @@ from benchmarks.sd35 import ARCHITECTURES, denoiser
 from detailscribe.tools.diffusion.memory import KNOWN
 
 
-def figures_of(capsys) -> dict[str, float]:
-    return json.loads(capsys.readouterr().out)["figures"]
+def run(monkeypatch, capsys, *arguments: str) -> tuple[int, list[dict]]:
+    monkeypatch.setattr("sys.argv", ["benchmarks/gpu.py", *arguments])
+    code = gpu.main()
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_tiny_model_goes_through_all_of_it(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks/gpu.py", "--smoke", "--json"])
-    assert gpu.main() == 0
-    figures = figures_of(capsys)
-    assert figures["loop.images"] == 2 * 5
-    assert 0 < figures["busy_share"] < 1
-    for batch in (1, 4, 8):
-        assert figures[f"engine.seconds.{batch}"] > 0
-        assert figures[f"pipeline.seconds.{batch}"] > 0
+    code, (machine, *lines) = run(monkeypatch, capsys, "--all", "--smoke", "--budget", "1000")
+    assert code == 0, lines
+    assert machine["versions"]["torch"]
+    figures = {line["stage"]: line["figures"] for line in lines}
+    assert 0 < figures["medium.loop"]["busy_share"] < 1
+    for size in ("medium", "large"):
+        assert figures[f"{size}.syncs"] == {"waits.1": 0, "waits.2": 0}
+        assert all(figures[f"{size}.compiled"][f"floor_share.{batch}"] > 0 for batch in (1, 4, 8))
+    assert figures["medium.batch_difference"]["largest"] < 1e-4
+
+
+def test_a_stage_that_fails_is_named_and_those_that_no_time_is_left_for_are_too(monkeypatch, capsys):
+    monkeypatch.setattr(gpu.Bench, "rates", lambda bench: 1 / 0)
+    code, (_, failed) = run(monkeypatch, capsys, "--smoke", "--stages", "device")
+    assert (code, failed["stage"], failed["error"]) == (1, "device", "ZeroDivisionError: division by zero")
+    code, (_, skipped) = run(monkeypatch, capsys, "--smoke", "--stages", "device", "large.vae", "--budget", "0")
+    assert (code, skipped) == (0, {"skipped": ["device", "large.vae"]})
+
+
+def test_reading_a_number_of_a_tensor_is_counted_as_a_wait():
+    assert gpu.count_waits(lambda: torch.ones(2).sum().item()) == 1
+    assert gpu.count_waits(lambda: torch.ones(2).sum()) == 0
 
 
 def test_without_a_gpu_it_ends_in_one_line(monkeypatch, capsys):
