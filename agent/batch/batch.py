@@ -18,13 +18,13 @@ from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
 from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
-from ..policies import PolicySpec
+from ..policies import PolicySpec, policy_name
 from ..records.events import Event, TraceError, read_events
 from ..records.manifest import Manifest, read_manifest
 from ..records.reader import EVENTS, RESULT, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
 from ..runs.folder import new_folder, new_run_id, old_folder
-from ..runs.run import NOT_OURS, policy_name, policy_of, resolve_settings
+from ..runs.run import NOT_OURS, policy_of, resolve_settings
 from ..runs.session import is_finished, manifest_of, session_of
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models

@@ -13,10 +13,9 @@ from pydantic import JsonValue
 from ...state import Budget
 from ...tools.errors import SettingsError
 from ...tools.files import JsonLines, write_whole
-from ..policies import Policy
+from ..policies import Policy, policy_name
 from ..records.rows import RESULTS, Row, Tally, digest, key_of, read_rows
 from ..runs.folder import locked, slug
-from ..runs.run import policy_name
 
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?")
 """Names that every file system takes as they are and keeps apart."""

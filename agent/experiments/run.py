@@ -13,12 +13,11 @@ from ..batch.batch import RUNS, perform_jobs, run_job
 from ..batch.jobs import Job, Ledger
 from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
-from ..policies import Exhaustive
+from ..policies import Exhaustive, policy_name
 from ..records.reader import Run
 from ..records.rows import digest
 from ..records.rows import read_rows as read_batch_rows
 from ..runs.folder import slug
-from ..runs.run import policy_name
 from ..settings.models import Models
 from .judge import Judging, PlannedRun, make_judge
 from .load import Experiment, Variant

@@ -95,7 +95,7 @@ async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
     check_prompt(state["prompt"])
     concepts = await tasks.decompose(state["prompt"], context)
     made: Decomposed = {"concepts": concepts, "seed": state.get("seed", 0), "version": STATE_VERSION}
-    return cast(Decomposed, {**made, **_BEFORE}) if "concepts" in state else made
+    return cast(Decomposed, {**made, **_BEFORE}) if state.get("images") else made
 
 
 async def generate(work: ImageWork, runtime: Runtime[Context]) -> Drawn:

@@ -44,7 +44,7 @@ from .policy import (
     reseed,
     stop,
 )
-from .resolve import POLICIES, PolicySpec, resolve_policy
+from .resolve import CODE, POLICIES, PolicySpec, policy_name, resolve_policy
 from .rules import RULES
 
 if TYPE_CHECKING:
@@ -60,12 +60,13 @@ if TYPE_CHECKING:
     from .seed_search import SeedSearch
     from .single import Single
 
-__all__ = ["POLICIES", "RULES", "Adaptive", "Advised", "BestOfN", "ChatJudge", "Exhaustive", "FunctionPolicy", "Guard"]
-__all__ += ["Halving", "Hybrid", "JudgeFunction", "Keep", "MultiRound", "Paper", "Policy", "PolicyError", "PolicySpec"]
-__all__ += ["RandomControl", "Refining", "SeedSearch", "Single", "at_most", "best_of_line", "corrected_prompt"]
-__all__ += ["drawing", "failed", "family_of", "first_stop", "go_on", "is_repeat", "kept", "line_of", "nothing_failed"]
-__all__ += ["oscillation", "own_success", "plateau", "promising", "refine", "refine_anew", "refinement", "refinements"]
-__all__ += ["regression", "reseed", "resolve_policy", "stop", "success", "tried_in_vain"]
+__all__ = ["CODE", "POLICIES", "RULES", "Adaptive", "Advised", "BestOfN", "ChatJudge", "Exhaustive"]
+__all__ += ["FunctionPolicy", "Guard", "Halving", "Hybrid", "JudgeFunction", "Keep", "MultiRound", "Paper"]
+__all__ += ["Policy", "PolicyError", "PolicySpec", "RandomControl", "Refining", "SeedSearch", "Single", "at_most"]
+__all__ += ["best_of_line", "corrected_prompt", "drawing", "failed", "family_of", "first_stop", "go_on"]
+__all__ += ["is_repeat", "kept", "line_of", "nothing_failed", "oscillation", "own_success", "plateau"]
+__all__ += ["policy_name", "promising", "refine", "refine_anew", "refinement", "refinements", "regression"]
+__all__ += ["reseed", "resolve_policy", "stop", "success", "tried_in_vain"]
 
 
 def __getattr__(name: str) -> object:

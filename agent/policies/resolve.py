@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar, cast
+from contextlib import suppress
+from typing import Any, ClassVar, cast
 
 from pydantic import ValidationError
 
 from ...tools.errors import SettingsError, first_problem, no_such
+from ...tools.files import content_hash
 from .policy import FunctionPolicy, JudgeFunction, Policy
 
 
@@ -43,6 +46,10 @@ class _Policies(Mapping[str, Callable[..., Policy]]):
 
 
 POLICIES = _Policies()
+CODE = " in code "
+"""In the name of a policy, stands between itself and the hash of its code."""
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Of a function, as Python writes it; another one in each process."""
 
 PolicySpec = str | Policy | type[Policy] | JudgeFunction
 """A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``."""
@@ -60,6 +67,22 @@ def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
     if parameters:
         raise SettingsError(f"{_name(found)} is no class, so it takes no parameters: {', '.join(sorted(parameters))}")
     return _as_policy(found)
+
+
+def policy_name(policy: Policy) -> str:
+    """Its class with parameters, as Python writes it, alike in every process.
+
+    A policy that does not ship with this package also has a hash of the module that it lies in (in a notebook, of its
+    own source), so that what it decided is not taken for what it decides once it was edited.
+    """
+    code = policy.function if isinstance(policy, FunctionPolicy) else type(policy)
+    name = _ADDRESS.sub("", repr(policy))
+    if code.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return name
+    for place in (inspect.getmodule(code), code):
+        with suppress(OSError, TypeError):  # there is no file, or what was typed was not kept
+            return f"{name}{CODE}{content_hash(inspect.getsource(cast(Any, place)))[:8]}"
+    return name
 
 
 def _as_policy(found: object) -> Policy:

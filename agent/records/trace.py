@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from langgraph.types import Overwrite
+
 from ...state import Change, Critique, ImageRecord, RunState, change
 from .events import (
     Advised,
@@ -80,7 +82,8 @@ class Tracer:
             self.failed = True
             yield failure(error=error, **where)
             return
-        yield from self._new(result, where["node"])
+        made = {name: value for name, value in result.items() if not isinstance(value, Overwrite)}
+        yield from self._new(made, where["node"])
         yield NodeFinished(seconds=time.monotonic() - began, **where)
 
     def _new(self, state: Mapping[str, Any], node: str | None) -> Iterator[Event]:

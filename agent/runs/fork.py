@@ -59,7 +59,7 @@ class Step:
         """Id of the best image so far; None where some were not looked at yet."""
         if not self.judged:
             return None
-        return self.state["best"] if "best" in self.state else population_of(self.state, Budget()).best().id
+        return self.state.get("best") or population_of(self.state, Budget()).best().id
 
 
 async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> list[Step]:

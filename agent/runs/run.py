@@ -1,6 +1,5 @@
 """A run from a prompt to a folder, one that goes on after a kill, and the context of a graph that others invoke."""
 
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..graph.checkpoints import check_version
 from ..graph.context import Context
 from ..graph.graph import Checkpointer
 from ..graph.person import Ask
-from ..policies import Policy, PolicySpec, resolve_policy
+from ..policies import CODE, Policy, PolicySpec, policy_name, resolve_policy
 from ..records.events import Event
 from ..records.manifest import Manifest, read_manifest, write_manifest
 from ..records.reader import RESULT, Run
@@ -28,8 +27,6 @@ from .folder import new_folder, new_run_id, old_folder
 from .session import is_finished, manifest_of, session_of
 
 NOT_OURS = "steps and guidance belong to the preset's diffusion; set them on the one you gave"
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-"""Of a function, as Python writes it; another one in each process."""
 
 
 async def arun(
@@ -243,11 +240,6 @@ def policy_of(given: PolicySpec | None, chosen: RunSettings) -> Policy:
     return resolve_policy(given)
 
 
-def policy_name(policy: Policy) -> str:
-    """Its class with parameters, as Python writes it, alike in every process."""
-    return ADDRESS.sub("", repr(policy))
-
-
 def recorded_policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
     """As ``policy_of``, for settings that were read from a folder, which may be a stranger's: no code that it names is
     imported unless the caller names it too.
@@ -264,8 +256,8 @@ def recorded_settings(manifest: Manifest, chat_url: str | None = None) -> Loaded
 
 def require_same_policy(manifest: Manifest, policy: Policy) -> None:
     """Refuse a policy that is not the one that the run began with."""
-    before, now = ADDRESS.sub("", manifest.policy), policy_name(policy)
-    if before != now:
+    before, now = (name.partition(CODE)[0] for name in (manifest.policy, policy_name(policy)))
+    if before != now:  # its code may have been mended since
         raise SettingsError(
             f"the run {manifest.run} was decided by {before}, not by {now}: go on with that one from Python,"
             " resume(folder, policy=...), or decide otherwise from any step on with detailscribe fork"

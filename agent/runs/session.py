@@ -20,7 +20,7 @@ from ..graph.checkpoints import CACHE, TaskCache, check_version, checkpoints_of
 from ..graph.context import Context
 from ..graph.graph import Checkpointer, Graph, build_graph, recursion_limit
 from ..graph.person import Ask, answer_of
-from ..policies import Policy
+from ..policies import Policy, policy_name
 from ..records.events import Denoising, Event, Resumed, RunFinished, RunStarted, read_events
 from ..records.manifest import Manifest, write_manifest
 from ..records.reader import EVENTS, RESULT, Run
@@ -117,7 +117,7 @@ class Session:
             None if begun else {"prompt": self.manifest.prompt, "seed": self.manifest.seed}
         )
         try:
-            while state is None or "best" not in state:
+            while state is None or not state.get("best"):
                 waiting = None
                 async for part in graph.astream(
                     given,
@@ -134,7 +134,7 @@ class Session:
                     waiting = part["interrupts"][0].value if part["interrupts"] else None
                     emit(tracer.missing(state))
                     self._note_models()
-                if state is None or (waiting is None and "best" not in state):
+                if state is None or (waiting is None and not state.get("best")):
                     raise RuntimeError("the graph ended before its end")
                 if waiting is not None:
                     given = Command(resume=await answer_of(self.ask, state, self.context, waiting))
@@ -237,7 +237,7 @@ def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded
         "run": run,
         "prompt": prompt,
         "seed": seed,
-        "policy": repr(policy),
+        "policy": policy_name(policy),
         "settings": loaded.settings,
         "sources": {name: source for name in known_names() if (source := loaded.source(name)) != "default"},
         "models": {},
