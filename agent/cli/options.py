@@ -46,7 +46,7 @@ _PRESETS = (
 _POLICIES = "adaptive, single, best_of_n, paper ..., or your own as module:Name."
 _SETTING = "Any setting, such as diffusion.shift=3."
 _PARAMETER = "A parameter of the policy."
-_SERVER = "An OpenAI-compatible server, such as http://localhost:8000/v1."
+_SERVER = "An OpenAI-compatible server, such as http://localhost:8000/v1; or local: in this process."
 _DRAWS = "A diffusers folder or hub id that draws."
 _SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
     "preset": ("run.preset", str, option(_PRESETS, panel=MODELS)),

@@ -1,5 +1,6 @@
 """What can be found out about models without loading them: whether they are there, answer, see and fit."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ...tools.diffusion.placement import Placement
 
 INDEX = "model_index.json"
+WORKING = 10**9
+"""Bytes that a chat model in this process holds while it answers about one picture. An estimate."""
 TIMEOUT = 5
 """Seconds for one question to the hub."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -80,7 +83,7 @@ async def look_at_chat(settings: Settings) -> list[Finding]:
     findings: list[Finding] = []
     for chat in (language,) if language == vision else (language, vision):
         parts = urlsplit(chat.url)
-        if chat.api_key is not None and parts.scheme != "https" and parts.hostname not in LOCAL:
+        if chat.api_key and not chat.is_local and parts.scheme != "https" and parts.hostname not in LOCAL:
             text = f"the key goes to {chat.host} unencrypted: use https"
             findings.append(Finding(topic="chat", status="warning", text=text))
     findings.append(await _reachable(language))
@@ -90,6 +93,8 @@ async def look_at_chat(settings: Settings) -> list[Finding]:
 
 
 async def _reachable(chat: ChatSettings) -> Finding:
+    if chat.is_local:
+        return await asyncio.to_thread(found, "chat", lambda: _in_process(chat))
     from ...tools.language.chat import ChatModel
 
     import_module("openai")  # or its second of loading would count
@@ -109,7 +114,10 @@ class Seen(Frozen):
 
 
 async def look_at_vision(chat: ChatSettings) -> Finding:
-    """Whether the critic's model takes pictures, and whether it sees what is in them."""
+    """Whether the critic's model takes pictures, and whether it sees what is in them; one in this process is not loaded
+    for that."""
+    if chat.is_local:
+        return await asyncio.to_thread(found, "vision", lambda: _in_process(chat, looks=True))
     from ...tools.language.chat import ChatModel
     from ...tools.language.question import NUMBER, Picture, Question, picture_of_number
 
@@ -130,6 +138,20 @@ async def look_at_vision(chat: ChatSettings) -> Finding:
             return Finding(topic="vision", status="ok", text=f"{chat.name} sees pictures")
         but = f"read {NUMBER} as {reply.value.number!r}"
     return Finding(topic="vision", status="warning", text=f"{chat.name} takes pictures, but {but}")
+
+
+def _in_process(chat: ChatSettings, *, looks: bool = False) -> str:
+    """What a chat model of this process can see, or where it is and what it needs."""
+    from ...tools.language.local import look_at
+
+    here, sees, size = look_at(chat.model)
+    if looks and not sees:
+        raise ModelError(f"{chat.name} takes no pictures: name a vision model with --vision-model")
+    if looks:
+        return f"{chat.name} sees pictures"
+    needs = size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING
+    where = "downloaded" if here else f"not downloaded: the first run fetches {_gb(size)}"
+    return f"{chat.name}, {where}; it needs about {_gb(int(needs))} beside the model that draws"
 
 
 def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
@@ -160,6 +182,8 @@ def endpoint_of(settings: Settings) -> "EndpointDiffusion":
     """The images endpoint; ``ModelError`` if it needs a key and has none, ``SettingsError`` for settings that it has
     no use for."""
     check_effect(settings.diffusion, "an images endpoint", LOCAL_ALONE)
+    if settings.images_settings().is_local:
+        raise SettingsError("images.url names the server that draws, since the chat model is in this process")
     from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
 
     own: dict[str, Any] = {name: getattr(settings.images, name) for name in ("size", "quality", "price", "send_seed")}

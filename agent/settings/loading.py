@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from pydantic_settings.exceptions import SettingsError as EnvironmentSyntaxError
 
 from ...tools.errors import SettingsError, first_problem
-from ...tools.language.settings import OPENAI
+from ...tools.language.settings import IN_PROCESS, OPENAI
 from .presets import preset_named
 from .settings import SECRETS, Section, Settings
 
@@ -226,10 +226,10 @@ def _refuse_redirection(sources: Sequence[Source]) -> None:
 
 
 def _server(sources: Sequence[Source], section: str) -> tuple[Source | None, str, str]:
-    """What names the server of a section, by which setting, and its URL; nothing where that is OpenAI's own."""
+    """What names the server of a section, by which setting, and its URL; nothing where that is OpenAI's own or none."""
     for name in (f"{section}.url", "chat.url"):
         source, url = _found(sources, name)
-        if url and urlsplit(str(url)).hostname != OPENAI:
+        if url and url != IN_PROCESS and urlsplit(str(url)).hostname != OPENAI:
             return source, name, str(url)
         if url:
             break
@@ -248,6 +248,10 @@ def _merged(sources: Sequence[Source]) -> Settings:
     if not settings.chats and (settings.chat.url or settings.vision.url or settings.vision.model):
         where = settings.chat.url or settings.vision.url or "the critic"
         raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")
+    if IN_PROCESS not in (settings.chat.url, settings.vision.url) and (settings.chat.device or settings.chat.precision):
+        raise SettingsError(
+            f'chat.device and chat.precision are for a model in this process: set chat.url = "{IN_PROCESS}"'
+        )
     if settings.run.preset.partition("+")[0] == "diffusers" and settings.diffusion.model is None:
         raise SettingsError("the preset 'diffusers' draws with a model that you name: --diffusion FOLDER or owner/name")
     return settings

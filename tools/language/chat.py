@@ -100,7 +100,7 @@ class ChatModel:
         self._server = Server(settings, CHAT)
         self._cache = None if settings.cache is None else DiskCache(settings.cache, "answers")
         limits = ("max_completion_tokens", "max_tokens") if self.is_openai else Dialect.limits
-        self._dialect = Dialect(limits=limits)
+        self._dialect = Dialect("text" if settings.is_local else Dialect.form, limits=limits)
         self._warned = False
 
     @property
@@ -298,6 +298,8 @@ class ChatModel:
         """Hash of everything that an answer depends on; no secret goes into it."""
         settings = self.settings
         sent = (settings.model, settings.url, settings.temperature, settings.body)
+        if settings.is_local:
+            sent = (*sent, settings.precision)
         pictures = [(picture.sha256, settings.picture_side, settings.picture_quality) for picture in question.pictures]
         texts = (question.system, question.text, pictures, question.vote)
         return content_hash(_CACHE_VERSION, sent, texts, schema, logprobs)

@@ -1,7 +1,7 @@
 """How a chat model is reached, and what is asked of it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
@@ -10,12 +10,16 @@ from ...state import Frozen, Words
 
 OPENAI = "api.openai.com"
 """The host of OpenAI's own server."""
+IN_PROCESS = "local"
+"""In place of a URL: the model runs in this process."""
 _SHORTEST_SECRET = 8
 """Characters; local servers are given placeholders such as ``none``, which are no secret and occur in other words."""
 
 
 def _plain_url(url: str) -> str:
     """Refuses a URL that could hold a secret, since URLs are stored; no message repeats it."""
+    if url == IN_PROCESS:
+        return url
     try:
         parts = urlsplit(url)
         plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -29,7 +33,8 @@ def _plain_url(url: str) -> str:
 
 
 ServerUrl = Annotated[str, AfterValidator(_plain_url)]
-"""With scheme and host, up to and with ``/v1``; no user, password or query."""
+"""With scheme and host, up to and with ``/v1``; no user, password or query. Or ``local``, for a chat model in this
+process."""
 
 
 class ChatOptions(Frozen):
@@ -65,14 +70,19 @@ class ChatOptions(Frozen):
     query: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
     """Query parameters to add to each URL, such as ``api-version`` for Azure; never stored or printed."""
     body: dict[str, Any] = Field(default_factory=dict)
-    """Fields to add to the JSON body of each chat request, such as ``reasoning_effort``; they override ours."""
+    """Fields to add to the JSON body of each chat request, such as ``reasoning_effort``; they override ours. Of a model
+    in this process: arguments of its ``generate``."""
+    device: str | None = None
+    """Of a model in this process, as torch names it; None for the GPU if there is one."""
+    precision: Literal["bf16", "fp16", "fp32", "nf4"] | None = None
+    """Of a model in this process; nf4: in four bits. None: bf16 on a GPU, fp32 on a CPU."""
 
 
 class ChatSettings(ChatOptions):
     """One chat model on one OpenAI-compatible server."""
 
     model: Words
-    """As the server names it."""
+    """As the server names it; in this process, a folder or a hub id."""
     base_url: ServerUrl | None = None
     """None for OpenAI's own."""
     api_key: SecretStr | None = None
@@ -87,9 +97,14 @@ class ChatSettings(ChatOptions):
         return self.base_url or f"https://{OPENAI}/v1"
 
     @property
+    def is_local(self) -> bool:
+        """Whether the model runs in this process."""
+        return self.base_url == IN_PROCESS
+
+    @property
     def host(self) -> str:
-        """Host and port of the server, without scheme, path or user info."""
-        return urlsplit(self.url).netloc.rpartition("@")[2]
+        """Host and port of the server, without scheme, path or user info; ``local`` where there is none."""
+        return IN_PROCESS if self.is_local else urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
     def name(self) -> str:
@@ -112,7 +127,7 @@ def cost_of(settings: ChatSettings, prompt_tokens: int, reply_tokens: int) -> fl
     when the installed version was released, and a server that it does not know has none.
     """
     money, prices = 0.0, (settings.input_price, settings.output_price)
-    if None in prices:
+    if None in prices and not settings.is_local:
         from genai_prices import Usage, calc_price
 
         usage = Usage(input_tokens=prompt_tokens, output_tokens=reply_tokens)

@@ -24,9 +24,8 @@ from .settings import OPENAI, ChatSettings
 
 if TYPE_CHECKING:
     import openai
+    from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, BaseMessage
-
-    from .chat_openai import AnyChatOpenAI
 
 T = TypeVar("T")
 
@@ -163,7 +162,11 @@ class Server:
         )
 
     @cached_property
-    def _llm(self) -> "AnyChatOpenAI":
+    def _llm(self) -> "BaseChatModel":
+        if self.settings.is_local:
+            from .local import LocalChat
+
+            return LocalChat(settings=self.settings, cache=False)
         from .chat_openai import AnyChatOpenAI
 
         sdk: Any = self._client

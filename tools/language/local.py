@@ -1,0 +1,222 @@
+"""A chat model in this process, through transformers: it takes and replies what a server of chat completions would.
+
+All of them share one thread, in which they are loaded at their first use, and which answers one question after another.
+"""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from ..errors import ModelError
+from ..roles import LOADING
+from .failures import Complaint, Declined, NoAnswer, one_line
+from .settings import ChatSettings
+
+_KEPT = 2
+"""Models that stay in memory: one that reads and one that looks."""
+_SERVERS_OWN = ("stream", "stream_options", "response_format", "top_logprobs")
+"""Parameters of a server that mean nothing here."""
+
+
+class LocalChat(BaseChatModel):
+    """LangChain's view of a model in this process, so that callbacks and tracers see each call."""
+
+    settings: ChatSettings
+    """Of the model, which is a folder or ``owner/name`` of the hub."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "transformers"
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **how: Any
+    ) -> ChatResult:
+        return _owner().submit(_reply, self.settings, messages, how).result()
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **how: Any
+    ) -> ChatResult:
+        return await asyncio.get_running_loop().run_in_executor(_owner(), _reply, self.settings, messages, how)
+
+
+@lru_cache(1)
+def _owner() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-chat")
+
+
+def _reply(settings: ChatSettings, messages: Sequence[BaseMessage], how: dict[str, Any]) -> ChatResult:
+    """The reply, in the owner's thread.
+
+    Raises:
+        ModelError: the model cannot be loaded, or cannot be used so.
+        Declined: it takes no pictures, or no system message.
+        NoAnswer: it was not done in time.
+    """
+    import torch
+    from jinja2 import TemplateError
+
+    model, reader = _loaded(settings.model, settings.device, settings.precision)
+    tokenizer: Any = getattr(reader, "tokenizer", reader)
+    limit, temperature, likely = how.pop("max_tokens"), how.pop("temperature", 0), how.pop("top_logprobs", 0)
+    own = {name: value for name, value in how.items() if name not in (*_SERVERS_OWN, "logprobs")}
+    sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature}
+    if not temperature:  # the model's own settings for sampling would be reported as idle
+        sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    try:
+        said = [_said(message, sees=tokenizer is not reader) for message in messages]
+        form: Any = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        given: dict[str, torch.Tensor] = reader.apply_chat_template(said, add_generation_prompt=True, **form)
+        asked = {
+            name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
+            for name, value in given.items()
+        }
+        with torch.inference_mode():
+            made = model.generate(
+                **asked,
+                max_new_tokens=limit,
+                max_time=settings.timeout,
+                output_logits=bool(likely),
+                return_dict_in_generate=True,
+                **(sampling | own),
+            )
+    except TemplateError as error:
+        raise _declined(f"the chat template: {error}") from error
+    except (RuntimeError, ValueError, TypeError, KeyError, StopIteration) as error:
+        raise ModelError(f"{settings.name} cannot answer: {type(error).__name__}: {one_line(str(error))}") from error
+    read = asked["input_ids"].shape[1]
+    tokens: list[int] = made.sequences[0, read:].tolist()
+    ends = model.generation_config.eos_token_id
+    ended = bool(tokens) and tokens[-1] in (ends if isinstance(ends, list) else [ends])
+    if not ended and len(tokens) < limit:
+        raise NoAnswer(f"timed out after {settings.timeout:g} s")
+    about: dict[str, Any] = {"finish_reason": "stop" if ended else "length"}
+    if likely:
+        about["logprobs"] = {"content": [_likely(tokenizer, logits[0], likely) for logits in made.logits]}
+    message = AIMessage(
+        tokenizer.decode(tokens, skip_special_tokens=True),
+        response_metadata=about,
+        usage_metadata=UsageMetadata(input_tokens=read, output_tokens=len(tokens), total_tokens=read + len(tokens)),
+    )
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _said(message: BaseMessage, *, sees: bool) -> dict[str, Any]:
+    """A message as chat templates take it: a text model takes plain text alone."""
+    from PIL import Image
+
+    role = {"human": "user"}.get(message.type, message.type)
+    parts: list[Any] = message.content if isinstance(message.content, list) else [{"text": message.content}]
+    texts = [str(part["text"]) for part in parts if "text" in part]
+    urls: list[str] = [part["image_url"]["url"] for part in parts if "image_url" in part]
+    if not sees:
+        if urls:
+            raise _declined("the model takes no image input")
+        return {"role": role, "content": "\n".join(texts)}
+    content: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
+    for url in urls:
+        with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as file:
+            content.append({"type": "image", "image": file.convert("RGB")})
+    return {"role": role, "content": content}
+
+
+def _declined(words: str) -> Declined:
+    return Declined(Complaint(400, one_line(words), words.lower()))
+
+
+def _likely(tokenizer: Any, logits: Any, count: int) -> dict[str, Any]:
+    """The likeliest words in the place of one token, as the protocol has them."""
+    tops = logits.float().log_softmax(-1).topk(min(count, len(logits)))
+    pairs = zip(tops.indices.tolist(), tops.values.tolist(), strict=True)
+    likely = [{"token": tokenizer.decode([token]), "logprob": logprob} for token, logprob in pairs]
+    return likely[0] | {"top_logprobs": likely}
+
+
+@lru_cache(_KEPT)
+def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, Any]:
+    """The model where it is to run, and its processor, or its tokenizer where it reads text alone."""
+    import torch
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
+    from transformers.utils import logging
+
+    gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    place = device or gpu
+    width = {"fp32": torch.float32, "fp16": torch.float16}.get(precision or "", torch.bfloat16)
+    how: dict[str, Any] = {"dtype": torch.float32 if precision is None and place == "cpu" else width}
+    if precision == "nf4":
+        four_bit: Any = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": width}
+        how |= {"quantization_config": transformers.BitsAndBytesConfig(**four_bit), "device_map": {"": place}}
+    if bars := logging.is_progress_bar_enabled():
+        logging.disable_progress_bar()
+    try:
+        with LOADING:
+            config = transformers.AutoConfig.from_pretrained(name)
+            sees = type(config) in SEEING
+            kind: Any = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+            model, info = kind.from_pretrained(name, use_safetensors=True, output_loading_info=True, **how)
+            reader = _processor(name, config) if sees else transformers.AutoTokenizer.from_pretrained(name)
+            model = model.eval() if precision == "nf4" else model.eval().to(place)
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, AssertionError) as error:
+        raise ModelError(f"{name} cannot be loaded as a chat model: {one_line(str(error))}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: fetch it again")
+    reader.chat_template = reader.chat_template or getattr(reader, "tokenizer", reader).chat_template
+    return model, reader
+
+
+def _processor(name: str, config: Any) -> Any:
+    """The processor of a model that sees; without torchvision, which only videos need, the one for pictures."""
+    from transformers import AutoProcessor
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+    try:
+        return AutoProcessor.from_pretrained(name)
+    except ImportError:
+        kind: Any = cast(Any, PROCESSOR_MAPPING)[type(config)]
+
+    class Still(kind):
+        def __init__(self, image_processor: Any = None, tokenizer: Any = None, **more: Any) -> None:
+            super().__init__(image_processor=image_processor, tokenizer=tokenizer, **more)
+
+    return Still.from_pretrained(name)
+
+
+def look_at(name: str) -> tuple[bool, bool, int]:
+    """Whether the model is here, whether it sees, and the bytes of its weight files; of a model of the hub that is not
+    here, the configuration alone is fetched.
+
+    Raises:
+        ModelError: it is neither a folder with a model nor one of the hub, or the hub does not give it.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        is_folder = Path(name).is_dir()
+        config = Path(name, "config.json") if is_folder else Path(hf_hub_download(name, "config.json"))
+        sees = "vision_config" in json.loads(config.read_text(encoding="utf-8"))
+        if here := sum(path.stat().st_size for path in config.parent.glob("*.safetensors")):
+            return True, sees, here
+        listed = [] if is_folder else HfApi().model_info(name, files_metadata=True).siblings or []
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ModelError(
+            f"{name} is no folder with a chat model, and the hub gives none: {one_line(str(error))}"
+        ) from error
+    sizes = [file.size or 0 for file in listed if file.rfilename.endswith(".safetensors") and "/" not in file.rfilename]
+    if not sizes:
+        raise ModelError(f"{name} has no safetensors weights: name a model that has")
+    return False, sees, sum(sizes)
