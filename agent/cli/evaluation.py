@@ -91,18 +91,15 @@ def evaluate(
     measured = asyncio.run(_measured(collected, made))
     if out is not None:
         write_measurements(measured, out)
-    found, costs, missing = (
-        figures.summarize(measured, against),
-        figures.costs_of(collected.spent),
-        figures.reasons(measured),
-    )
+    found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)
+    missing = figures.reasons(measured)
     if json:
-        data = {"figures": [f.model_dump() for f in found], "costs": [c.model_dump() for c in costs]}
-        typer.echo(dumps(data | {"missing": missing}, indent=2))
+        data = {"figures": [figure.data for figure in found], "costs": costs.records, "missing": missing}
+        typer.echo(dumps(data, indent=2))
         return
     tables = [figures.wide_table(found) if wide else figures.long_table(found)]
     if cost:
-        tables.append(figures.cost_table(costs))
+        tables.append(costs)
     print_tables(tables, "markdown" if markdown else "latex" if latex else "terminal")
     for line in missing:
         typer.echo(line, err=True)
@@ -169,18 +166,18 @@ def ratings(
 
     from ..evaluation.answers import read_answers
     from ..evaluation.measure import read_measurements
-    from ..evaluation.ratings import results, tables
+    from ..evaluation.ratings import results
     from ..evaluation.survey import read_key
 
     known = read_key(key)
     measured = [one for path in scores or [] for one in read_measurements(path)]
     found = results(read_answers(files, known), known, measured, against)
     if json:
-        typer.echo(dumps(found.model_dump(mode="json"), indent=2))
+        typer.echo(dumps(found.data, indent=2))
     else:
         if not markdown:
             who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
             typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
-        print_tables(tables(found), "markdown" if markdown else "terminal")
+        print_tables([table for table in found.tables.values() if table.rows], "markdown" if markdown else "terminal")
     for line in found.problems:
         typer.echo(line, err=True)

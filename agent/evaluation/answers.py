@@ -1,16 +1,17 @@
 """The answers of raters, from the files that the page exports, and what cannot be counted of them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from ...state import Frozen, Words
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from .survey import Key
 
 Score = Annotated[int, Field(ge=1, le=5)]
@@ -42,26 +43,14 @@ class Export(Frozen):
 
 
 @dataclass(frozen=True)
-class RaterAnswer:
-    """One answer that counts."""
-
-    rater: str
-    """As the name was first spelled."""
-    item: str
-    question: str
-    """Criterion, or the number of a check."""
-    value: int | str
-    """1 to 5; for a check ``yes``, ``no`` or ``unclear``."""
-
-
-@dataclass(frozen=True)
 class Answers:
-    """All that counts."""
+    """All that counts, as two pandas frames with the columns ``rater`` (as the name was first spelled), ``item``,
+    ``question`` and ``value``."""
 
-    scores: tuple[RaterAnswer, ...]
-    """On criteria."""
-    checks: tuple[RaterAnswer, ...]
-    """On checks."""
+    scores: Any
+    """On criteria, whose ids are the questions; values are 1 to 5."""
+    checks: Any
+    """On checks, whose numbers are the questions; values are ``yes``, ``no`` and ``unclear``."""
     problems: tuple[str, ...]
     """What does not count, and why; one line each."""
 
@@ -75,31 +64,26 @@ def read_answers(paths: Iterable[Path], key: Key) -> Answers:
     Raises:
         SettingsError: no answer remains.
     """
-    problems: list[str] = []
-    spelled: dict[str, str] = {}
-    votes: dict[tuple[str, str, str], dict[Path, int | str]] = {}
+    from pandas import DataFrame
+
+    problems, spelled = list[str](), dict[str, str]()
+    votes: dict[tuple[str, str, str], dict[str, int | str]] = defaultdict(dict)
     for path in paths:
-        if (export := _export(path, key, problems)) is None:
-            continue
-        rater = " ".join(export.rater.casefold().split())
-        spelled.setdefault(rater, export.rater)
-        for item, question, value in _asked(path, export, key, problems):
-            votes.setdefault((rater, item, question), {})[path] = value
-    counted: list[RaterAnswer] = []
-    differing: Counter[tuple[str, str]] = Counter()
-    for (rater, item, question), by_path in votes.items():
-        if len(set(by_path.values())) == 1:
-            counted.append(RaterAnswer(spelled[rater], item, question, next(iter(by_path.values()))))
-        else:
-            differing[spelled[rater], " and ".join(sorted(path.name for path in by_path))] += 1
+        if (export := _export(path, key, problems)) is not None:
+            rater = spelled.setdefault(" ".join(export.rater.casefold().split()), export.rater)
+            for item, question, value in _asked(path, export, key, problems):
+                votes[rater, item, question][path.name] = value
+    agreed = {asked: set(by_file.values()) for asked, by_file in votes.items()}
+    differing = Counter((asked[0], " and ".join(sorted(votes[asked]))) for asked in votes if len(agreed[asked]) > 1)
     problems += [f"{who} answers {n} question(s) differently in {of}: left out" for (who, of), n in differing.items()]
-    if not counted:
-        raise SettingsError("\n".join(["there is no rating of this survey in these files", *problems]))
-    return Answers(
-        scores=tuple(answer for answer in counted if isinstance(answer.value, int)),
-        checks=tuple(answer for answer in counted if isinstance(answer.value, str)),
-        problems=tuple(problems),
+    said: Any = DataFrame(
+        [(*asked, *values) for asked, values in agreed.items() if len(values) == 1],
+        columns=["rater", "item", "question", "value"],
     )
+    if said.empty:
+        raise SettingsError("\n".join(["there is no rating of this survey in these files", *problems]))
+    is_score = np.array([isinstance(value, int) for value in said["value"]])
+    return Answers(said[is_score].astype({"value": float}), said[~is_score], tuple(problems))
 
 
 def _export(path: Path, key: Key, problems: list[str]) -> Export | None:
@@ -115,9 +99,7 @@ def _export(path: Path, key: Key, problems: list[str]) -> Export | None:
         try:
             Key.model_validate_json(data)
         except ValidationError:
-            detail = error.errors(include_url=False)[0]
-            place = ".".join(map(str, detail["loc"]))
-            problems.append(f"{path} is no export of a rating page: {place}: {detail['msg']}")
+            problems.append(f"{path} is no export of a rating page: {first_problem(error)}")
         return None
     if export.survey == key.survey:
         return export

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from math import isclose, sqrt
 from statistics import mean, stdev
+from typing import Any, NamedTuple
 
-from pydantic import Field
-
-from ...state import Frozen, Spend
+from ...state import Spend
 from .measure import Measurement
 from .tables import Column, Table, columns
 
@@ -16,7 +15,7 @@ EVERY = "all"
 """The scenario, or the aspect of checks, that stands for all of them."""
 
 
-class Figure(Frozen):
+class Figure(NamedTuple):
     """What one metric says of one method in one scenario."""
 
     scenario: str
@@ -29,7 +28,7 @@ class Figure(Frozen):
     """Standard deviation over prompts, of a sample; None below two prompts."""
     error: float | None
     """Standard error of the mean, deviation / sqrt(prompts)."""
-    win_rate: float | None = Field(ge=0, le=1)
+    win_rate: float | None
     """Share of prompts on which it is above the baseline, a tie counting half; None for the baseline itself."""
     pairs: int
     """Prompts that both have a value for."""
@@ -39,28 +38,15 @@ class Figure(Frozen):
     """With a value."""
     missing: int
     """Without one."""
-    means: tuple[float, ...] = Field(exclude=True, repr=False)
+    means: tuple[float, ...]
     """Of each prompt with a value."""
-    gains: tuple[float, ...] = Field(exclude=True, repr=False)
+    gains: tuple[float, ...]
     """Over the baseline, of each prompt that both have a value for; empty for the baseline itself."""
 
-
-class Cost(Frozen):
-    """What a method spent on a prompt, in the mean over its runs; failed runs spend too."""
-
-    method: str
-    runs: int
-    images: float
-    evaluations: float
-    """Forward passes of the denoiser; a guided step counts two."""
-    critic_calls: float
-    """Calls of the critic, one an image."""
-    tokens: float
-    """Of language and vision models, input and output."""
-    money: float
-    """In US dollars, where a price is configured."""
-    seconds: float
-    """Of model time, summed over calls, on whatever machine it was."""
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON, without the values of single prompts."""
+        return {name: value for name, value in self._asdict().items() if name not in ("means", "gains")}
 
 
 def with_every(groups: Iterable[str]) -> list[str]:
@@ -86,9 +72,9 @@ def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseli
         baseline: The method that the others are compared with; by default the first.
     """
     rows = list(values)
-    groups = with_every(scenario for scenario, _, _, _, _ in rows)
-    metrics = dict.fromkeys(metric for _, metric, _, _, _ in rows)
-    methods = dict.fromkeys(method for _, _, method, _, _ in rows)
+    groups = with_every(scenario for scenario, *_ in rows)
+    metrics = dict.fromkeys(metric for _, metric, *_ in rows)
+    methods = dict.fromkeys(method for _, _, method, *_ in rows)
     cells: dict[tuple[str, str, str], list[tuple[str, float | None]]] = defaultdict(list)
     for scenario, metric, method, prompt, value in rows:
         for group in {scenario, EVERY}.intersection(groups):
@@ -102,22 +88,13 @@ def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseli
         # What differs by rounding alone is a tie.
         wins = [0.5 if isclose(o, t, rel_tol=1e-9, abs_tol=1e-12) else float(o > t) for o, t in pairs]
         spread = stdev(ours.values()) if len(ours) > 1 else None
-        missing = sum(value is None for _, value in found)
+        images = sum(value is not None for _, value in found)
         figures.append(
             Figure(
-                scenario=group,
-                method=method,
-                metric=metric,
-                mean=mean(ours.values()) if ours else None,
-                deviation=spread,
-                error=None if spread is None else spread / sqrt(len(ours)),
-                win_rate=mean(wins) if wins else None,
-                pairs=len(pairs),
-                prompts=len(ours),
-                images=len(found) - missing,
-                missing=missing,
-                means=tuple(ours.values()),
-                gains=tuple(o - t for o, t in pairs),
+                *(group, method, metric, mean(ours.values()) if ours else None),
+                *(spread, None if spread is None else spread / sqrt(len(ours))),
+                *(mean(wins) if wins else None, len(pairs), len(ours), images, len(found) - images),
+                *(tuple(ours.values()), tuple(o - t for o, t in pairs)),
             )
         )
     return figures
@@ -126,18 +103,6 @@ def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseli
 def summarize(measurements: Iterable[Measurement], baseline: str | None = None) -> list[Figure]:
     """``figures_of`` measurements."""
     return figures_of(((m.scenario, m.metric, m.method, m.prompt, m.value) for m in measurements), baseline)
-
-
-def costs_of(spent: Iterable[tuple[str, Spend]]) -> list[Cost]:
-    """Means by method, in the order of their first appearance, of pairs of a run's method and its spend."""
-    by_method: dict[str, list[Spend]] = defaultdict(list)
-    for method, spend in spent:
-        by_method[method].append(spend)
-    names = ("images", "evaluations", "critic_calls", "tokens", "money", "seconds")
-    return [
-        Cost(method=method, runs=len(spends), **{name: mean(getattr(one, name) for one in spends) for name in names})
-        for method, spends in by_method.items()
-    ]
 
 
 def long_table(figures: Sequence[Figure]) -> Table:
@@ -159,28 +124,35 @@ def wide_table(figures: Sequence[Figure]) -> Table:
     Where metrics differ in the number of prompts or of missing values, the row shows the least and the most.
     """
     metrics = list(dict.fromkeys(figure.metric for figure in figures))
-    lines: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    counts: dict[tuple[str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    lines: dict[tuple[str, str], dict[str, Figure]] = defaultdict(dict)
     for figure in figures:
-        about = figure.scenario, figure.method
-        if figure.mean is not None:
-            spread = "" if figure.error is None else f" ± {figure.error:.3f}"
-            wins = "" if figure.win_rate is None else f", {figure.win_rate:.0%}"
-            lines[about][figure.metric] = f"{figure.mean:.3f}{spread}{wins}"
-        counts[about][0].append(figure.prompts)
-        counts[about][1].append(figure.missing)
+        lines[figure.scenario, figure.method][figure.metric] = figure
     rows: list[tuple[str | None, ...]] = []
-    for about, both in counts.items():
-        spans = ("-".join(map(str, sorted({min(found), max(found)}))) for found in both)
-        rows.append((*about, *map(lines[about].get, metrics), *spans))
+    for about, own in lines.items():
+        shown = {f.metric: _mean(f) for f in own.values() if f.mean is not None}
+        spans = ([f.prompts for f in own.values()], [f.missing for f in own.values()])
+        rows.append((*about, *map(shown.get, metrics), *("-".join(map(str, sorted({min(s), max(s)}))) for s in spans)))
     numbers = (Column(name, "number") for name in (*metrics, "prompts", "missing"))
     return Table("", (*columns("scenario, method"), *numbers), tuple(rows))
 
 
-def cost_table(costs: Sequence[Cost]) -> Table:
-    """A row for each method, with what it spent on a prompt."""
-    names = "method, runs: d, images: .2f, evaluations: .1f, critic calls: .2f, tokens: .0f, dollars: .4f"
-    return Table("", columns(f"{names}, model seconds: .2f"), tuple(tuple(dict(cost).values()) for cost in costs))
+def _mean(f: Figure) -> str:
+    spread = "" if f.error is None else f" ± {f.error:.3f}"
+    return f"{f.mean:.3f}{spread}" + ("" if f.win_rate is None else f", {f.win_rate:.0%}")
+
+
+def costs_of(spent: Iterable[tuple[str, Spend]]) -> Table:
+    """What each method spent on a prompt, from pairs of a run's method and its spend; failed runs spend too."""
+    by_method: dict[str, list[Spend]] = defaultdict(list)
+    for method, spend in spent:
+        by_method[method].append(spend)
+    names = "images: .2f, evaluations: .1f, critic_calls: .2f, tokens: .0f, money: .4f, seconds: .2f"
+    rows = [
+        (method, len(spends), *(mean(getattr(one, column.name) for one in spends) for column in columns(names)))
+        for method, spends in by_method.items()
+    ]
+    note = "Means over runs; money in US dollars, where a price is configured, and seconds of model time."
+    return Table("", columns(f"method, runs: d, {names.replace('_', ' ')}"), tuple(rows), note)
 
 
 def reasons(measurements: Iterable[Measurement], most: int = 3) -> list[str]:

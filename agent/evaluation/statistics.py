@@ -1,6 +1,5 @@
 """Intervals, tests, rank correlations and agreement, as plain functions of numbers; resampling has a fixed seed."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +19,6 @@ Scale = Literal["nominal", "ordinal", "interval"]
 """nominal: values are equal or not; ordinal: they have an order; interval: their differences can be compared."""
 
 _CHUNK = 500
-_EXACT = 12
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
@@ -95,18 +93,16 @@ def _interval(value: float, resampled: Floats | Sequence[float]) -> Interval:
 def paired_test(differences: Sequence[float]) -> float:
     """Two-sided p of "the signs of the differences are by chance": the sign-flip randomization test.
 
-    Exact over all flips for up to 12 differences that are not zero, by ``RESAMPLES`` random flips beyond. Zeros carry
+    Exact over all flips for up to 13 differences that are not zero, by ``RESAMPLES`` random flips beyond. Zeros carry
     no sign and are ignored.
     """
-    values: Floats = np.asarray([d for d in differences if d], dtype=np.float64)
-    if not len(values):
+    from scipy.stats import permutation_test
+
+    signed = np.array([d for d in differences if d])
+    if len(signed) < 2:  # with one of them, the other sign is as likely
         return 1.0
-    if exact := len(values) <= _EXACT:
-        flips = 1 - 2 * ((np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1)
-    else:
-        flips = np.random.default_rng(0).choice((-1, 1), size=(RESAMPLES, len(values)))
-    as_extreme = np.abs(flips @ values) >= abs(values.sum()) - 1e-9
-    return float(as_extreme.mean() if exact else (as_extreme.sum() + 1) / (RESAMPLES + 1))
+    found: Any = permutation_test((signed,), np.sum, permutation_type="samples", n_resamples=RESAMPLES, rng=0)
+    return float(found.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -145,16 +141,9 @@ def grouped_interval(
     ``groups`` names the group of each pair. Resamples of which the statistic is None, since it is not defined, are
     ignored; where that of all pairs is, the interval is None.
     """
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups):
-        places[group].append(place)
-    members, pairs = list(places.values()), np.column_stack([x, y]).astype(np.float64)
-
-    def of(picks: NDArray[np.int64]) -> float | None:
-        chosen = pairs[[place for n in picks for place in members[n]]]
-        return statistic(chosen[:, 0], chosen[:, 1])
-
-    return _resampled(statistic(pairs[:, 0], pairs[:, 1]), len(members), of)
+    names, codes = np.unique(groups, return_inverse=True)
+    pairs = np.column_stack([x, y]).astype(np.float64)
+    return _resampled(len(names), lambda times: statistic(*np.repeat(pairs, times[codes], axis=0).T))
 
 
 def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval | None:
@@ -176,26 +165,27 @@ def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval |
     counts = counts.reshape(len(paired), len(values))
     # How often each two values meet in each unit, among the ordered pairs of raters, divided by the raters but one.
     meetings = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
-    meetings = meetings / np.array([len(unit) - 1 for unit in paired]).reshape(-1, 1, 1)
+    meetings = (meetings / np.array([len(unit) - 1 for unit in paired]).reshape(-1, 1, 1)).reshape(
+        len(paired), len(values) ** 2
+    )
 
-    def alpha(coincidences: Floats) -> float | None:
+    def alpha(times: NDArray[np.int64]) -> float | None:
+        coincidences = (times @ meetings).reshape(len(values), len(values))
         totals = coincidences.sum(axis=1)
         places = values if scale == "interval" else np.cumsum(totals) - totals / 2
         apart = 1 - np.eye(len(values)) if scale == "nominal" else np.subtract.outer(places, places) ** 2
         expected = float(totals @ apart @ totals) / max(float(totals.sum()) - 1, 1)
         return None if expected == 0 else 1 - float((coincidences * apart).sum()) / expected
 
-    return _resampled(alpha(meetings.sum(axis=0)), len(paired), lambda picks: alpha(meetings[picks].sum(axis=0)))
+    return _resampled(len(paired), alpha)
 
 
-def _resampled(
-    value: float | None, count: int, statistic: Callable[[NDArray[np.int64]], float | None]
-) -> Interval | None:
-    """Interval of ``value`` from the statistic of ``FEW_RESAMPLES`` draws of ``count`` units with replacement."""
+def _resampled(count: int, statistic: Callable[[NDArray[np.int64]], float | None]) -> Interval | None:
+    """Interval of a statistic of how often each of ``count`` units is taken, from ``FEW_RESAMPLES`` resamples."""
+    value = statistic(np.ones(count, dtype=np.int64))
     if value is None:
         return None
-    rng = np.random.default_rng(0)
-    found = [statistic(rng.integers(count, size=count)) for _ in range(FEW_RESAMPLES)]
+    found = [statistic(times) for times in _times_drawn(count)[:FEW_RESAMPLES].astype(np.int64)]
     defined = [one for one in found if one is not None]
     return _interval(value, defined) if defined else None
 

@@ -1,8 +1,8 @@
 """The one table of the project: cells as data, and as text, Markdown, LaTeX, CSV, a pandas frame and on a terminal."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from ...tools.text import plain
 from .statistics import Interval
@@ -58,6 +58,13 @@ class Table:
         rows = [[v for cell, w in zip(row, wide, strict=True) for v in _plain(cell, w)] for row in self.rows]
         return DataFrame(rows, columns=names, dtype=object)
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The cells as JSON, one object a row, by the names of their columns in snake_case."""
+        names = [column.name.replace(" ", "_") for column in self.columns]
+        rows = ((asdict(cell) if isinstance(cell, Interval) else cell for cell in row) for row in self.rows)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
 
 def columns(names: str) -> tuple[Column, ...]:
     """Columns from a list such as ``"method, mean: .3f, prompts: d"``; without a style, a column holds text."""
@@ -65,11 +72,13 @@ def columns(names: str) -> tuple[Column, ...]:
 
 
 def written(cell: Cell, style: Style) -> str:
-    """A cell as text; an interval as ``value (low to high)``."""
+    """A cell as text; an interval as ``value (low to high)``, or its value alone where it has no width."""
     if cell is None:
         return "-"
     if isinstance(cell, str):
         return cell
+    if isinstance(cell, Interval) and cell.low == cell.high:
+        return written(cell.value, style)
     if isinstance(cell, Interval):
         low, high = (written(end, style).removesuffix("%") for end in (cell.low, cell.high))
         return f"{written(cell.value, style)} ({low} to {high})"

@@ -96,9 +96,10 @@ def test_the_table_alone_is_on_standard_output(cli, runs, form, words):
 
 def test_what_each_method_spent_is_told_beside_and_always_in_json(cli, runs):
     done = cli("evaluate", runs, "--metrics", "judge", "--images", "first,best", "--wide", "--cost", "--markdown")
-    scores, costs = done.stdout.strip().split("\n\n")
+    scores, costs, note = done.stdout.strip().split("\n\n")
     assert scores.splitlines()[0].split("|")[3].strip() == "judge"
     assert costs.splitlines()[2].split()[1:7:2] == ["ours", "2", "2.00"]
+    assert "Means over runs" in note
     told = json.loads(cli("evaluate", runs, "--metrics", "judge", "--json").stdout)["costs"]
     assert [(cost["method"], cost["runs"], cost["images"]) for cost in told] == [("ours", 2, 2.0)]
 
