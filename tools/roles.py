@@ -1,7 +1,9 @@
 """The roles: one protocol each; variants are swapped by name, a fake is a few lines."""
 
 import asyncio
-from collections.abc import Callable
+import inspect
+import reprlib
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast, runtime_chec
 from pydantic import BaseModel
 
 from ..state import Attempt, Comparison, ConceptGraph, Critique, Exchange, ImageRecord
+from .errors import ModelError
 from .files import Store
 
 if TYPE_CHECKING:
@@ -172,3 +175,25 @@ def model_name(role: object) -> str:
     """Name and content hash of the role's model, or the name of its class where it has none."""
     made: object = cast("Lazy[object]", role).made if isinstance(role, Lazy) else role
     return str(getattr(made, "model", type(made).__qualname__))
+
+
+async def answered(answer: Awaitable[R], kind: type[R], role: object, method: str) -> R:
+    """What an async method of a role returns.
+
+    Raises:
+        ModelError: the method is not async, or returns something else than its protocol says.
+    """
+    name = f"{type(role).__name__}.{method}"
+    if not inspect.isawaitable(answer):
+        raise ModelError(f"{name} is no async function: write async def {method}(...)")
+    return require_kind(await answer, kind, name)
+
+
+def require_kind(value: object, kind: type[R], name: str) -> R:
+    """``value`` where it is of a kind; else a ``ModelError`` that names what returned it."""
+    if isinstance(value, kind):
+        return value
+    missing = "; an await is missing" if inspect.isawaitable(value) else ""
+    if inspect.iscoroutine(value):
+        value.close()
+    raise ModelError(f"{name} returned {reprlib.repr(value)}, not the {kind.__name__} that was expected{missing}")

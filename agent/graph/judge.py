@@ -24,7 +24,7 @@ from ...state import (
 from ...tools.errors import SettingsError
 from ...tools.roles import KnowsItsCost, ready
 from ..policies.lineage import identities_made, identities_of
-from ..policies.policy import Advised, Policy, PolicyError, stop
+from ..policies.policy import Advised, Policy, PolicyError, decisions_of, first_drawings, stop
 from .context import Context, chat_of, context_of, population_of
 from .nodes import FinishWork, ImageWork
 
@@ -36,7 +36,7 @@ async def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
         chat_of(context.policy, context)  # before anything is drawn, since it may be missing
     diffusion = await ready(context.diffusion)
     cost = diffusion.evaluations_per_drawing if isinstance(diffusion, KnowsItsCost) else None
-    wanted = context.policy.plan(state["concepts"])
+    wanted = first_drawings(context.policy, state["concepts"])
     drawings = first_attempts(wanted, state, affordable(len(wanted), context.budget, cost))
     return [Send("generate", ImageWork(attempt=attempt, source=None, decision=None)) for attempt in drawings]
 
@@ -106,7 +106,7 @@ def decide(population: Population, policy: Policy) -> list[Decision]:
         for image in population.unheard()
     ]
     heard = population.heard()
-    answer = policy.judge(heard) if heard.pending() else ()
+    answer = decisions_of(policy, heard) if heard.pending() else ()
     return allowed([*answer, *stops] if stops else answer, population)
 
 
@@ -125,9 +125,6 @@ def checked(answer: Sequence[Decision], population: Population) -> list[Decision
     Raises:
         PolicyError: a decision is missing, double, or about an image that does not wait for one.
     """
-    strangers = [d for d in answer if not isinstance(d, Decision)]  # pyright: ignore[reportUnnecessaryIsInstance]
-    if strangers:
-        raise PolicyError(f"the policy returned {strangers[0]!r} where a Decision was expected")
     for decision in answer:  # a copy with changes may hold what a decision has no place for
         if unknown_fields := sorted(vars(decision).keys() - Decision.model_fields.keys()):
             raise PolicyError(

@@ -16,8 +16,9 @@ from langgraph.config import get_config
 from langgraph.func import task
 
 from ...state import Advice, Attempt, Comparison, ConceptGraph, Critique, ImageRecord, Population
+from ...tools.errors import ModelError
 from ...tools.files import Store, content_hash, copy_file
-from ...tools.roles import Comparer, Progress, model_name, ready
+from ...tools.roles import Comparer, Progress, answered, model_name, ready
 from ..policies.policy import Advised
 from .context import Context, chat_of
 
@@ -60,7 +61,10 @@ async def decompose(prompt: str, context: Context) -> ConceptGraph:
     """The concepts of a prompt."""
     decomposer = await ready(context.decomposer)
     return await _once(
-        "decompose", context, lambda: (model_name(decomposer), prompt), lambda: decomposer.decompose(prompt)
+        "decompose",
+        context,
+        lambda: (model_name(decomposer), prompt),
+        lambda: answered(decomposer.decompose(prompt), ConceptGraph, decomposer, "decompose"),
     )
 
 
@@ -81,7 +85,13 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         if within:
             for file in () if source is None else filter(lambda file: store.path(file).is_file(), source.files):
                 await asyncio.to_thread(copy_file, store.path(file), place.path(file))
-        made = await diffusion.draw(attempt, place, source=source, progress=progress)
+        drawing = diffusion.draw(attempt, place, source=source, progress=progress)
+        made = await answered(drawing, ImageRecord, diffusion, "draw")
+        if made.id != attempt.id or not place.path(made.path).is_file():
+            raise ModelError(
+                f"{type(diffusion).__name__}.draw returned the record of {made.id!r} in {made.path}; the picture of"
+                f" {attempt.id!r} was expected to be written there"
+            )
         return made.moved(lambda file: f"{within}/{file}") if within else made, folder
 
     record, origin = await _once("draw", context, lambda: parts() if shared else (*parts(), attempt.id), carry_out)
@@ -149,7 +159,12 @@ async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context)
     critic = await ready(context.critic)
 
     async def look() -> Critique:
-        seen = await critic.critique(image, concepts, context.store)
+        seen = await answered(critic.critique(image, concepts, context.store), Critique, critic, "critique")
+        if (said := [v.check for v in seen.verdicts]) != (asked := [check.id for check in concepts.checks]):
+            raise ModelError(
+                f"{type(critic).__name__}.critique answered the checks {', '.join(said)}; expected were"
+                f" {', '.join(asked)}, in this order"
+            )
         if seen.unheard:
             raise _NotHeard(seen)
         return seen
@@ -169,7 +184,10 @@ async def compare(
     def parts() -> tuple[object, ...]:
         return about(first, concepts, critic, context.store), about(second, concepts, critic, context.store)
 
-    return await _once("compare", context, parts, lambda: critic.compare(first, second, concepts, context.store))
+    async def look() -> Comparison:
+        return await answered(critic.compare(first, second, concepts, context.store), Comparison, critic, "compare")
+
+    return await _once("compare", context, parts, look)
 
 
 async def advise(population: Population, policy: Advised, context: Context) -> Advice:
@@ -179,7 +197,7 @@ async def advise(population: Population, policy: Advised, context: Context) -> A
         "advise",
         context,
         lambda: (model_name(chat), repr(policy), population.model_dump_json()),
-        lambda: policy.advise(population, chat),
+        lambda: answered(policy.advise(population, chat), Advice, policy, "advise"),
     )
 
 

@@ -1,8 +1,12 @@
 """What a policy is, and the decisions it can make: stop, refine, draw anew, or several of these for one image."""
 
+import inspect
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
+
+from pydantic import ValidationError
 
 from ...state import (
     Advice,
@@ -18,8 +22,10 @@ from ...state import (
     Step,
     derive_seed,
 )
-from ...tools.errors import DetailScribeError
+from ...tools.errors import DetailScribeError, first_problem
 from ...tools.roles import Asker
+
+T = TypeVar("T")
 
 
 class PolicyError(DetailScribeError):
@@ -42,6 +48,35 @@ class Policy(Protocol):
         first ones have it.
         """
         ...
+
+
+def first_drawings(policy: Policy, concepts: ConceptGraph) -> Sequence[Attempt]:
+    """What a policy plans; ``PolicyError`` where that is no list of attempts."""
+    return _list_of(Attempt, policy, "plan", concepts)
+
+
+def decisions_of(policy: Policy, population: Population) -> Sequence[Decision]:
+    """What a policy decides; ``PolicyError`` where that is no list of decisions."""
+    return _list_of(Decision, policy, "judge", population)
+
+
+def _list_of(kind: type[T], policy: Policy, method: str, given: object) -> Sequence[T]:
+    name = f"{type(policy).__name__}.{method}"
+    try:
+        answer = getattr(policy, method)(given)
+    except ValidationError as error:
+        raise PolicyError(f"{name} makes no {error.title}: {first_problem(error)}") from error
+    if not isinstance(answer, list | tuple):
+        hint = "; it should be no async function" if inspect.iscoroutine(answer) else ""
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise PolicyError(
+            f"{name} returned {reprlib.repr(answer)}, not the list of {kind.__name__} that was expected{hint}"
+        )
+    for entry in cast("Sequence[object]", answer):
+        if not isinstance(entry, kind):
+            raise PolicyError(f"{name} returned {reprlib.repr(entry)} in a list that should hold {kind.__name__} alone")
+    return cast("Sequence[T]", answer)
 
 
 @runtime_checkable

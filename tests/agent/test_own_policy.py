@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from detailscribe.agent import aresume, arun, arun_batch
-from detailscribe.agent.policies import BestOfN, policy_name, resolve_policy
-from detailscribe.state import Budget
-from detailscribe.tools.errors import SettingsError
+from detailscribe.agent.policies import BestOfN, PolicyError, policy_name, resolve_policy, stop
+from detailscribe.state import Budget, Plan
+from detailscribe.tools.errors import ModelError, SettingsError
 
-from .fakes import PROMPT, critique, roles
+from .fakes import PROMPT, FakeDiffusion, critique, record, roles
 from .simulation import simulate
 
 README = Path(__file__).parents[2] / "README.md"
@@ -46,6 +46,9 @@ class Knockout:
             for place, image in enumerate(ranked)
         ]
 '''
+
+
+METHODS = [("decomposer", "decompose"), ("diffusion", "draw"), ("critic", "critique")]
 
 
 def always(fails):
@@ -143,3 +146,75 @@ async def test_a_run_whose_policy_was_mended_goes_on_with_it(edited, tmp_path):
         await arun(PROMPT, policy=edited(broken, "Once"), out=tmp_path / "run", **roles({}))
     done = await aresume(tmp_path / "run", policy=edited(CODE_OF_A_POLICY, "Once"), **roles({}))
     assert done.stop == "rule_of_it"
+
+
+def policy_of(plan=lambda concepts: Plan(images=1), judge=lambda population: []):
+    return type("Mine", (), {"plan": staticmethod(plan), "judge": staticmethod(judge)})()
+
+
+async def decided_later(population):
+    return []
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        (policy_of(judge=lambda population: None), r"Mine\.judge returned None, not the list of Decision"),
+        (policy_of(judge=lambda population: stop(population.best(), "done", "x")), r"Mine\.judge .*list of Decision"),
+        (policy_of(judge=lambda population: "stop"), r"Mine\.judge returned 'stop', not the list"),
+        (policy_of(judge=lambda population: [{"image": "00-00"}]), r"Mine\.judge .*should hold Decision alone"),
+        (policy_of(judge=decided_later), r"Mine\.judge .*should be no async function"),
+        (policy_of(judge=lambda population: [stop(population.best(), "Not A Rule", "x")]), r"Mine\.judge .*rule: "),
+        (policy_of(plan=lambda concepts: None), r"Mine\.plan returned None, not the list of Attempt"),
+        (policy_of(plan=lambda concepts: 3), r"Mine\.plan returned 3, not the list of Attempt"),
+        (policy_of(plan=lambda concepts: ["a cat"]), r"Mine\.plan returned 'a cat' .*should hold Attempt alone"),
+        (policy_of(plan=lambda concepts: Plan(images=1, seeds=(-1,))), r"Mine\.plan"),
+    ],
+)
+async def test_a_mistake_in_a_policy_names_its_class_and_method_and_what_was_expected(tmp_path, policy, complaint):
+    with pytest.raises(PolicyError, match=complaint) as error:
+        await arun(PROMPT, policy=policy, out=tmp_path / "run", **roles({}))
+    assert "\n" not in str(error.value)
+
+
+class Role:
+    """Any role of the user's, with one method."""
+
+    def __init__(self, method, answer):
+        setattr(self, method, answer)
+
+
+async def nothing(*given, **more):
+    return None
+
+
+async def not_awaited(*given, **more):
+    return nothing()
+
+
+async def half_a_checklist(image, concepts, store):
+    return critique(image.id).model_copy(update={"verdicts": critique(image.id).verdicts[:2]})
+
+
+async def unwritten(attempt, store, **more):
+    return record(attempt.id)
+
+
+async def of_another_image(attempt, store, **more):
+    return await FakeDiffusion().draw(attempt.model_copy(update={"id": "07-07"}), store, **more)
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "answer", "complaint"),
+    [
+        *((*role, nothing, "returned None, not the") for role in METHODS),
+        *((*role, not_awaited, "an await is missing") for role in METHODS),
+        *((*role, lambda *given, **more: None, "is no async function") for role in METHODS),
+        ("critic", "critique", half_a_checklist, "answered the checks cat, umbrella; expected were cat, umbrella, red"),
+        ("diffusion", "draw", unwritten, "expected to be written there"),
+        ("diffusion", "draw", of_another_image, "record of '07-07'"),
+    ],
+)
+async def test_a_mistake_in_a_role_names_its_class_and_method(tmp_path, role, method, answer, complaint):
+    with pytest.raises(ModelError, match=rf"Role\.{method}.*{complaint}"):
+        await arun(PROMPT, policy=BestOfN(n=1), out=tmp_path / "run", **roles({}, **{role: Role(method, answer)}))

@@ -25,7 +25,6 @@ def refined(start_step=4, source="00-00"):
         ([stop(ONE, "a", "b"), stop(record("03-00"), "a", "b")], "not pending: 03-00"),
         ([refined(source="09-00"), stop(TWO, "a", "b")], "do not exist: 09-00"),
         ([refined(29), stop(TWO, "a", "b")], "after the last step for 00-00"),
-        (["stop", stop(TWO, "a", "b")], "returned 'stop'"),
     ],
 )
 def test_an_answer_that_cannot_be_carried_out_is_refused(answer, complaint):
