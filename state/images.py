@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from .base import Frozen, Seed, Words
 
@@ -20,8 +21,22 @@ Step = Annotated[int, Field(ge=0)]
 """A step of the denoising schedule, 0 to N."""
 
 
+WeightsFile = Annotated[str, StringConstraints(pattern=r"\.(safetensors|gguf)$")]
+LoraFile = Annotated[str, StringConstraints(pattern=r"\.safetensors$")]
+
+
 class DrawingOptions(Frozen):
-    """How a model draws, whatever the prompt; what is not set is the model's own."""
+    """How a model draws, whatever the prompt; what is not set is the model's own.
+
+    A file is a path, or ``owner/name/file`` on the model hub. No other formats are read, since they may hold code.
+    """
+
+    weights: WeightsFile | None = None
+    """File of the denoiser's weights in place of the model's own: ``.safetensors``, with 8-bit floats or a whole
+    checkpoint too, or ``.gguf``."""
+    loras: dict[LoraFile, float] = Field(default_factory=dict)
+    """Scale by file (``.safetensors``) of the LoRAs (arXiv 2106.09685) that are added to the weights. A name such as
+    ``8steps`` is that of a distillation, which sets steps and guidance unless they are set otherwise."""
 
     width: int | None = Field(default=None, ge=16)
     """Pixels, a multiple of what the model takes."""
@@ -34,15 +49,35 @@ class DrawingOptions(Frozen):
     at high noise. It replaces a shift that depends on the size of the image."""
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Everything that it refers to."""
+        return (*filter(None, [self.weights]), *self.loras)
+
+    @property
+    def distilled_steps(self) -> int | None:
+        """Those that the name of a LoRA says it was distilled for; None where none does."""
+        names = [file.rpartition("/")[2].lower() for file in self.loras]
+        found = [re.search(r"(\d+)[-_ ]?steps?(?![a-z])", name) for name in names]
+        return max((int(steps[1]) for steps in found if steps), default=None)
+
+    def distilled_guidance(self, guidance: float) -> float:
+        """That of a model with a distilled LoRA: none, unless a name says that it keeps that of the model."""
+        return guidance if any("cfg" in file.lower() for file in self.loras) else 1.0
+
+    @property
     def chosen(self) -> Self | None:
         """These options, or None where nothing is set."""
         return self if self.model_dump(exclude_defaults=True) else None
 
     def name(self, model: str) -> str:
-        """The name of a model that draws so: what it draws follows from it and the attempt."""
-        if self.chosen is None:
+        """The name of a model that draws so: what it draws follows from it and the attempt.
+
+        ``model`` is the name of what was loaded, which tells the contents of files.
+        """
+        how = self.model_dump(exclude_defaults=True, exclude={"weights", "loras"})
+        if not how:
             return model
-        text = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
+        text = json.dumps(how, sort_keys=True)
         return f"{model}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

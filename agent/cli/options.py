@@ -44,6 +44,8 @@ _PRESETS = (
     " lists all."
 )
 _POLICIES = "adaptive, single, best_of_n, paper ..., or your own as module:Name."
+_WEIGHTS = "The denoiser's weights in one .safetensors or .gguf file, in place of the model's own."
+_LORA = "A LoRA, and how strong it is (1 by default)."
 _SETTING = "Any setting, such as diffusion.shift=3."
 _PARAMETER = "A parameter of the policy."
 _SERVER = "An OpenAI-compatible server, such as http://localhost:8000/v1; or local: in this process."
@@ -60,6 +62,8 @@ _SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
     "width": ("diffusion.width", int, option("Of an image, in pixels.", panel=MODELS)),
     "height": ("diffusion.height", int, option("Of an image, in pixels.", panel=MODELS)),
     "negative_prompt": ("diffusion.negative_prompt", str, option("What guidance leads away from.", panel=MODELS)),
+    "weights": ("diffusion.weights", str, option(_WEIGHTS, metavar="FILE", panel=MODELS)),
+    "lora": ("diffusion.loras", list[str], option(_LORA, "--lora", metavar="FILE[=SCALE]", panel=MODELS)),
     "set": ("set", list[str], option(_SETTING, "--set", metavar="SECTION.NAME=VALUE", panel=MODELS)),
     "policy": ("run.policy", str, option(_POLICIES, panel=DECIDES)),
     "policy_arg": (
@@ -84,6 +88,8 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
         def called(**values: Any) -> None:
             chosen = {_SETTINGS[name][0]: values.pop(name) for name in names}
             chosen |= parsed_arguments(chosen.pop("set", None), "--set")
+            if "diffusion.loras" in chosen:
+                chosen["diffusion.loras"] = parsed_arguments(chosen["diffusion.loras"], "--lora", 1.0) or None
             if "run.policy_args" in chosen:
                 chosen["run.policy_args"] = parsed_arguments(chosen["run.policy_args"]) or None
             command(given=by_section(chosen), **values)
@@ -119,13 +125,19 @@ def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def parsed_arguments(arguments: Sequence[str] | None, option: str = "--policy-arg") -> dict[str, object]:
-    """Each ``key=value``, the value read as TOML where it is any, else as text; ``SettingsError`` without a key."""
+def parsed_arguments(
+    arguments: Sequence[str] | None, option: str = "--policy-arg", alone: object = None
+) -> dict[str, object]:
+    """Each ``key=value``, the value read as TOML where it is any, else as text; for a key without one it is ``alone``,
+    or a ``SettingsError``."""
     import tomllib
 
     parsed: dict[str, object] = {}
     for argument in arguments or ():
         key, equals, value = argument.partition("=")
+        if key and not equals and alone is not None:
+            parsed[key] = alone
+            continue
         if not (key and equals):
             raise SettingsError(f"{option} {argument!r} should read key=value")
         try:

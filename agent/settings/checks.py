@@ -192,8 +192,8 @@ def endpoint_of(settings: Settings) -> "EndpointDiffusion":
 
 def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) -> None:
     """``SettingsError`` if one of these settings, which have no effect on ``what``, is another than its default."""
-    fields = DiffusionSection.model_fields
-    if idle := [f"diffusion.{name}" for name in without if getattr(chosen, name) != fields[name].default]:
+    usual = DiffusionSection()
+    if idle := [f"diffusion.{name}" for name in without if getattr(chosen, name) != getattr(usual, name)]:
         have = "has" if len(idle) == 1 else "have"
         raise SettingsError(f"{', '.join(idle)} {have} no effect on {what}: leave it out, or choose another preset")
 
@@ -244,32 +244,36 @@ def _check_hub(model: str) -> None:
 
 def _where(chosen: DiffusionSection) -> str:
     """Where the model is; ``ModelError`` if it is nowhere, or of a family that cannot be refined."""
-    model = chosen.model
+    from ...tools.diffusion.memory import DENOISER, KNOWN, T5_PART, is_downloaded, local_file, remote_size
+
+    missing = "".join(f"; {file} is not downloaded" for file in chosen.files if local_file(file) is None)
+    model, whole = chosen.model, chosen.weights is None
     if model is None:
-        return "the embedded model, inside the package"
+        return f"the embedded model, inside the package{missing}"
     from ...tools.diffusion import check_family
     from ...tools.diffusion.loading import class_named
-    from ...tools.diffusion.memory import KNOWN, T5_PART, is_downloaded, remote_size
 
     if not _is_hub_id(model):
         if not (Path(model) / INDEX).is_file():
             raise ModelError(f"there is no diffusers model in {model}: name a folder with a {INDEX} or owner/name")
         place = f"the folder {model}"
-    elif is_downloaded(model):
+    elif is_downloaded(model, whole=whole):
         place = f"{model}, downloaded"
     else:
         _check_hub(model)
         known = KNOWN.get(model)
-        size = remote_size(model)[1] if known is None else known.download
+        size = remote_size(model, whole=whole)[1] if known is None else known.download
+        if known is not None and not whole:
+            size -= known.parts[DENOISER].parameters * (4 if DENOISER in known.wide else 2)
         place = f"{model}, not downloaded: the first run fetches {_gb(size)}"
         if known is not None:
             if T5_PART not in known.parts:
                 check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
-            return place
+            return place + missing
     if not (kind := class_named(model)).startswith("StableDiffusion3"):
         check_family(kind)
         check_effect(chosen, f"a {kind}", SD3_ALONE)
-    return place
+    return place + missing
 
 
 def _device(chosen: DiffusionSection) -> str:
@@ -286,7 +290,7 @@ def _memory(chosen: DiffusionSection) -> Finding:
 
     source = EMBEDDED_DIFFUSION if chosen.model is None else chosen.model
     try:
-        model_size(source)
+        size = model_size(source, chosen.options)
     except ModelError as error:
         return Finding(topic="memory", status="warning", text=str(error))
     try:
@@ -294,15 +298,14 @@ def _memory(chosen: DiffusionSection) -> Finding:
     except DetailScribeError:
         placement = None
     gpu = placement is None or placement.on_gpu
-    need = memory_needed(
-        source, placement.precision if placement else chosen.precision or "bf16", chosen.offload, chosen.t5, gpu=gpu
-    )
+    precision = placement.precision if placement else chosen.precision or "bf16"
+    need = memory_needed(size, precision, chosen.offload, chosen.t5, gpu=gpu)
     needs = f"needs about {f'{_gb(need.gpu_bytes)} of GPU memory and ' * gpu}{_gb(need.ram_bytes)} of RAM"
     if placement is None:
         return Finding(topic="memory", status="warning", text=f"{needs}; not here")
     there = memory_there(str(placement.device))
     try:
-        check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu)
+        check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu, size=size)
     except ModelError as error:
         return problem("memory", ModelError(f"{error}{_preset_that_fits(chosen, there) if gpu else ''}"))
     gpu_bytes = there.gpu_bytes if gpu else None
@@ -318,7 +321,8 @@ def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:
         other = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
         if other.model is None or other.model != chosen.model or "policy" in preset.settings.get("run", {}):
             continue
-        if not shortage(model_size(other.model), other.precision or "bf16", other.offload, other.t5, there, gpu=True):
+        size = model_size(other.model, chosen.options)
+        if not shortage(size, other.precision or "bf16", other.offload, other.t5, there, gpu=True):
             return f"; or use --preset {name}"
     return ""
 

@@ -1,5 +1,6 @@
 """What a user sets of a drawing changes it as the same arguments change diffusers' own pipeline."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import read_run
 from detailscribe.agent.cli import app
+from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION
 from detailscribe.state import DrawingOptions, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
@@ -17,6 +19,7 @@ from detailscribe.tools.errors import SettingsError
 from .test_exactness import PROMPT, SEED, STEPS, Stock
 from .test_families import FAMILIES, flux, guidance_of, klein, made, plain, redraw, same_pixels, z_image
 from .test_families import draw as draw_family
+from .test_weights import write_lora
 
 NEGATIVE = "a red dog and a blue cat and a red boat"
 
@@ -132,9 +135,34 @@ def test_options_of_the_command_line_reach_the_records_and_are_made_again(tmp_pa
         assert done.exit_code == 0, done.output
         return done.stdout
 
+    write_lora(LocalDiffusion.load(EMBEDDED_DIFFUSION).pipe, Path("style.safetensors"))
     options = ("--width", "96", "--negative-prompt", "a dog", "--set", "diffusion.shift=5", "--set", "run.steps=4")
+    options = (*options, "--lora", "style.safetensors=0.5")
     call("run", "a cat holding an umbrella", "--preset", "embedded+base", "--out", "run", "-q", *options)
     [image] = read_run(tmp_path / "run").images.values()
-    assert image.options == DrawingOptions(width=96, negative_prompt="a dog", shift=5.0)
+    loras = {"style.safetensors": 0.5}
+    assert image.options == DrawingOptions(width=96, negative_prompt="a dog", shift=5.0, loras=loras)
     assert (image.width, image.height, image.steps) == (96, 144, 4)
     assert "pixels   identical" in call("reproduce", "run", image.id).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--lora", "nowhere.safetensors"), "there is no file nowhere.safetensors"),
+        (("--lora", "style.bin=0.5"), "diffusion.loras.style.bin"),
+        (("--weights", "nowhere.gguf"), "there is no file nowhere.gguf"),
+        (("--width", "100"), "no width of 100 pixels: give a multiple of"),
+        (("--set", "diffusion.shift=0"), "diffusion.shift"),
+        (("--set", "diffusion.shift"), "--set 'diffusion.shift' should read key=value"),
+        (("--set", "diffusion.shft=3"), "did you mean 'diffusion.shift'?"),
+        (("--set", "run.budget=3", "--set", "run.budget.money=3"), "both a value and a table"),
+        (("--set", "diffusion.kind=endpoint", "--set", "diffusion.model=m", "--lora", "a.safetensors"), "no effect"),
+    ],
+)
+def test_what_cannot_be_is_one_line_before_anything_is_drawn(tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ("run", "a cat", "--preset", "embedded+base", "--out", "run", *arguments))
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert says in done.stderr
+    assert not list(tmp_path.glob("run/images/*"))

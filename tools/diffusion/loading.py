@@ -4,8 +4,11 @@ import hashlib
 import importlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,28 +16,34 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
 
-from ..errors import ModelError
+from ...state import DrawingOptions
+from ..errors import ModelError, SettingsError
 from ..text import HUB_ID
 from .memory import (
+    DENOISER,
     KNOWN,
     T5_PART,
     ModelSize,
     Precision,
     check_memory,
+    drawn_size,
+    local_file,
     local_folder,
     memory_there,
     model_size,
     quantized_parts,
     read_header,
     remote_size,
+    split_hub_file,
 )
 from .placement import Placement, TransientEncoder, loading_arguments, pipeline_arguments, put
 from .quiet import quiet_loading
 
 P = TypeVar("P", bound=DiffusionPipeline)
 
-NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", T5_PART)
+NETWORKS = (DENOISER, "vae", "text_encoder", "text_encoder_2", T5_PART)
 """Parts with weights."""
 OPTIONAL = ("text_encoder_2", T5_PART, "tokenizer_2", "tokenizer_3")
 """Parts that a pipeline can do without; diffusers wants them named as None."""
@@ -44,53 +53,143 @@ _SMALL = 2**26
 """Bytes of a file that is hashed whole."""
 _SAMPLE = 1024
 """Bytes of each tensor that are hashed in a larger file."""
+_SAMPLES = 4096
+"""Parts of a larger file whose tensors are not looked up."""
 
 
-def load(source: Path | str, placement: Placement) -> tuple[StableDiffusion3Pipeline, str]:
-    """The SD3-class pipeline of a diffusers folder or a hub id, and its name with a short content hash.
+def load(
+    source: Path | str, placement: Placement, options: DrawingOptions | None = None
+) -> tuple[StableDiffusion3Pipeline, str]:
+    """The SD3-class pipeline of a diffusers folder or a hub id, with the weights and LoRAs of the options, and its name
+    with a short content hash of each.
 
     Raises:
         ModelError: see ``locate``; a file is missing or corrupt, weights are missing, it is not an SD3-class pipeline,
-            or there is no room or no such device. Neither a model that does not fit nor one of another class is
-            downloaded first.
+            a file does not fit it, or there is no room or no such device. Neither a model that does not fit nor one of
+            another class is downloaded first.
+        SettingsError: a file of weights is to be quantized.
     """
     known = KNOWN.get(str(source))
     if not (known and T5_PART in known.parts) and not Path(source).is_dir():
         _check_class(class_named(source))
-    return _load_whole(source, placement, _load_sd3)
+    return _load_whole(source, placement, options, _load_sd3)
 
 
-def load_any(source: Path | str, placement: Placement) -> tuple[DiffusionPipeline, str]:
+def load_any(
+    source: Path | str, placement: Placement, options: DrawingOptions | None = None
+) -> tuple[DiffusionPipeline, str]:
     """The pipeline of any family, of the class that its index names, and its name; see ``load``."""
 
-    def load_by_index(folder: Path, placement: Placement) -> DiffusionPipeline:
-        _check_room(folder, placement)
-        arguments = pipeline_arguments(model_size(folder), placement)
+    def load_by_index(folder: Path, placement: Placement, denoiser: dict[str, Any]) -> DiffusionPipeline:
+        arguments = pipeline_arguments(model_size(folder, options), placement) | denoiser
         return DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, **arguments)
 
-    return _load_whole(source, placement, load_by_index)
+    return _load_whole(source, placement, options, load_by_index)
 
 
-def _load_whole(source: Path | str, placement: Placement, load: Callable[[Path, Placement], P]) -> tuple[P, str]:
-    """What ``load`` makes of the model's folder, on its device, and its name; once it is known that the model fits."""
-    if local_folder(source) is None and HUB_ID.fullmatch(str(source)):
-        _check_room(source, placement, None if str(source) in KNOWN else remote_size(str(source))[0])
-    folder, model = locate(source)
+def _load_whole(
+    source: Path | str,
+    placement: Placement,
+    options: DrawingOptions | None,
+    load: Callable[[Path, Placement, dict[str, Any]], P],
+) -> tuple[P, str]:
+    """What ``load`` makes of the model's folder, on its device, and its name; once it is known that the model fits.
+
+    ``load`` is given the denoiser, by its name, where its weights come from a file.
+    """
+    options = options or DrawingOptions()
+    narrow = ("fp8", "nf4", "nf4-denoiser") if str(options.weights).endswith(".gguf") else ("nf4", "nf4-denoiser")
+    if options.weights is not None and placement.precision in narrow:
+        raise SettingsError(f'precision "{placement.precision}" has no effect on {options.weights}: choose another')
+    for package, wanted in (("gguf", str(options.weights).endswith(".gguf")), ("peft", options.loras)):
+        if wanted and find_spec(package) is None:
+            raise ModelError(f"{options.files[0]} needs {package}: pip install 'detailscribe[weights]'")
+    files = {file: local_file(file) or _fetch_file(file) for file in options.files}
+    whole = options.weights is None
+    if local_folder(source, whole=whole) is None and HUB_ID.fullmatch(str(source)):
+        known = str(source) in KNOWN
+        there = None if known else remote_size(str(source), whole=whole)[0]
+        _check_room(source, placement, drawn_size(there, options) if there else model_size(source, options))
+    folder, model = locate(source, whole=whole)
     try:
         with quiet_loading():
-            pipe = load(folder, placement)
+            size = model_size(folder, options)
+            _check_room(folder, placement, size)
+            weights = None if options.weights is None else files[options.weights]
+            pipe = load(
+                folder, placement, {} if weights is None else {DENOISER: _from_file(weights, folder, placement)}
+            )
+            _add_loras(pipe, {str(files[file]): scale for file, scale in options.loras.items()})
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
     except Exception as error:  # tokenizers raises it bare
         raise ModelError(f"{folder} is not whole: {_one_line(error)}; fetch or save it again") from error
+    for file, path in files.items():
+        scale = options.loras.get(file)
+        model += f"+{path.name}@{file_hash(path).hex()[:12]}" + ("" if scale is None else f"*{scale:g}")
     try:
         return put(pipe, placement), model
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_one_line(error)}") from error
 
 
-def locate(source: Path | str) -> tuple[Path, str]:
-    """The folder of a model and its name with a short content hash; a hub id is downloaded.
+def _fetch_file(file: str) -> Path:
+    """A file of the hub, downloaded."""
+    hub_id, name = split_hub_file(file)
+    return _fetch(hub_id, lambda hub_id: hf_hub_download(hub_id, name))
+
+
+def _from_file(file: Path, folder: Path, placement: Placement) -> torch.nn.Module:
+    """The denoiser of the model in ``folder``, with the weights of a single file."""
+    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+    kind: Any = _class_of(*index[DENOISER])
+    how: dict[str, Any] = {"config": str(folder), "subfolder": DENOISER, "local_files_only": True}
+    how["dtype"] = placement.dtype
+    weights: Any = str(file)
+    if file.suffix == ".gguf":
+        how["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=placement.dtype)
+    else:
+        weights = _unscaled(load_file(file))
+    try:
+        network = kind.from_single_file(weights, **how)
+    except Exception as error:  # of many libraries
+        raise ModelError(f"{file} has no weights of a {kind.__name__}: {_one_line(error)}") from error
+    if missing := [name for name, weight in network.state_dict().items() if weight.is_meta]:
+        raise ModelError(f"{file} lacks {len(missing)} of the denoiser's weights, such as {missing[0]}")
+    return network
+
+
+def _unscaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as they are, where some are 8-bit floats with a scale beside them; in bfloat16 then."""
+    for name in [name for name in weights if name.endswith((".scale_weight", ".weight_scale"))]:
+        scale, scaled = weights.pop(name), f"{name.rpartition('.')[0]}.weight"
+        weights[scaled] = (weights[scaled].float() * scale.float()).bfloat16()
+    beside = ("scaled_fp8", ".scale_input", ".input_scale", ".comfy_quant")
+    return {name: weight for name, weight in weights.items() if not name.endswith(beside)}
+
+
+def _add_loras(pipe: Any, loras: Mapping[str, float]) -> None:
+    """Add LoRAs to the weights; where these are quantized, beside them."""
+    names = {f"lora{n}": file for n, file in enumerate(loras)}
+    for name, file in names.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # of the one before
+                pipe.load_lora_weights(file, adapter_name=name)
+        except Exception as error:  # of many libraries
+            raise ModelError(f"the LoRA {file} cannot be added to this model: {_one_line(error)}") from error
+        if not any(name in own for own in pipe.get_list_adapters().values()):
+            raise ModelError(f"the LoRA {file} cannot be added to this model: it has no weights of its parts")
+    if names:
+        pipe.set_adapters(list(names), list(loras.values()))
+        if not any(getattr(part, "hf_quantizer", None) for part in pipe.components.values()):
+            pipe.fuse_lora(adapter_names=list(names))
+            pipe.unload_lora_weights()
+
+
+def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
+    """The folder of a model and its name with a short content hash; a hub id is downloaded, of its denoiser no weights
+    unless ``whole``.
 
     Raises:
         ModelError: it is neither a folder nor a model of the hub that can be fetched.
@@ -98,7 +197,11 @@ def locate(source: Path | str) -> tuple[Path, str]:
     folder = Path(source)
     if folder.is_dir():
         return folder, f"{folder.resolve().name}@{content_hash(folder)}"
-    snapshot = _fetch(source, DiffusionPipeline.download)
+    if whole:
+        snapshot = _fetch(source, DiffusionPipeline.download)
+    else:
+        snapshot = _fetch(source, partial(DiffusionPipeline.download, **{DENOISER: None}))
+        _fetch(source, lambda hub_id: hf_hub_download(hub_id, f"{DENOISER}/config.json"))
     return snapshot, f"{str(source).rpartition('/')[2]}@{snapshot.name[:12]}"
 
 
@@ -129,22 +232,29 @@ def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -
 def content_hash(folder: Path) -> str:
     """The first 12 hex digits of a SHA-256 over names and contents of the configuration and weight files.
 
-    Files beside the parts' own folders do not count, except for ``model_index.json``. Of weight files over 64 MiB the
-    header and the first KiB of each tensor are read, which any training or merging of weights changes.
+    Files beside the parts' own folders do not count, except for ``model_index.json``. See ``file_hash``.
     """
     total = hashlib.sha256()
     files = [path for kind in ("json", "txt", "model", "safetensors") for path in folder.glob(f"*/*.{kind}")]
     for path in [*folder.glob(INDEX), *sorted(files)]:
         total.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        total.update(_file_hash(path))
+        total.update(file_hash(path))
     return total.hexdigest()[:12]
 
 
-def _file_hash(path: Path) -> bytes:
+def file_hash(path: Path) -> bytes:
+    """SHA-256 of a file; of one with weights over 64 MiB, of its header and the first KiB of each tensor, which any
+    training or merging of weights changes, and of GGUF of as many parts all over it."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if size <= _SMALL or path.suffix != ".safetensors":
+        if size <= _SMALL or path.suffix not in (".safetensors", ".gguf"):
             return hashlib.file_digest(file, "sha256").digest()
+        if path.suffix == ".gguf":
+            found = hashlib.sha256(f"{size}".encode())
+            for begin in range(0, size, size // _SAMPLES):
+                file.seek(begin)
+                found.update(file.read(_SAMPLE))
+            return found.digest()
         tensors = read_header(path)
         start = 8 + int.from_bytes(file.read(8), "little")
         found = hashlib.sha256(f"{size} {sorted(tensors.items())}".encode())
@@ -154,7 +264,7 @@ def _file_hash(path: Path) -> bytes:
         return found.digest()
 
 
-def _check_room(model: Path | str, placement: Placement, size: ModelSize | None = None) -> None:
+def _check_room(model: Path | str, placement: Placement, size: ModelSize) -> None:
     there = memory_there(str(placement.device))
     check_memory(model, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu, size=size)
 
@@ -164,10 +274,9 @@ def _check_class(name: str) -> None:
         raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
 
 
-def _load_sd3(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
+def _load_sd3(folder: Path, placement: Placement, denoiser: dict[str, Any]) -> StableDiffusion3Pipeline:
     index: dict[str, Any] = json.loads((folder / INDEX).read_text())
     _check_class(str(index.get("_class_name")))
-    _check_room(folder, placement)
     absent: dict[str, Any] = {part: None for part in OPTIONAL if (index.get(part) or [None])[0] is None}
     if T5_PART not in absent and placement.t5 != "drop" and not (folder / T5_PART).is_dir():
         raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
@@ -176,7 +285,8 @@ def _load_sd3(folder: Path, placement: Placement) -> StableDiffusion3Pipeline:
         absent[T5_PART] = None
     if placement.t5 == "drop":
         absent["tokenizer_3"] = None
-    parts = {part: _load_network(folder, part, index[part], placement) for part in NETWORKS if part not in absent}
+    named = [part for part in NETWORKS if part not in absent and part not in denoiser]
+    parts: dict[str, Any] = {part: _load_network(folder, part, index[part], placement) for part in named} | denoiser
     pipe: StableDiffusion3Pipeline = StableDiffusion3Pipeline.from_pretrained(
         str(folder), **parts, **absent, image_encoder=None, feature_extractor=None, local_files_only=True
     )
@@ -203,17 +313,21 @@ def _load_t5(folder: Path, index: Mapping[str, Any], placement: Placement) -> to
 
 def _load_network(folder: Path, part: str, named: Sequence[str], placement: Placement) -> torch.nn.Module:
     """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
-    library, name = named
-    # A folder cannot name other code to run.
-    known = library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}.")
-    kind: Any = getattr(importlib.import_module(library), name, None) if known else None
-    if kind is None:
-        raise ModelError(f"it names the class {library}.{name}, which is not known here")
-    arguments = loading_arguments(part, library, placement)
+    kind: Any = _class_of(*named)
+    arguments = loading_arguments(part, named[0], placement)
     network, info = kind.from_pretrained(folder / part, output_loading_info=True, local_files_only=True, **arguments)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{part} lacks {len(missing)} of its weights, such as {missing[0]}")
     return network
+
+
+def _class_of(library: str, name: str) -> Any:
+    """A folder cannot name other code to run."""
+    known = library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}.")
+    kind: Any = getattr(importlib.import_module(library), name, None) if known else None
+    if kind is None:
+        raise ModelError(f"it names the class {library}.{name}, which is not known here")
+    return kind
 
 
 def check_scheduler(scheduler: Any) -> None:

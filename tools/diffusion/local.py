@@ -65,7 +65,7 @@ class LocalDiffusion:
             steps: N, at least 1, where an attempt names none; None for the model's own.
             guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none; None for
                 the model's own.
-            options: What else is set of how it draws.
+            options: What else is set of how it draws; the pipeline has its weights and LoRAs already.
             max_tokens: What T5 reads of a prompt, where there is one; None for 256.
             swap_pooled: Whether a refined image has the pooled embedding of its new prompt. Without it, it keeps that
                 of its source's prompt and only the token embeddings are new, as in the code published with the paper,
@@ -80,6 +80,8 @@ class LocalDiffusion:
         """
         options = options or DrawingOptions()
         usual_steps, usual_guidance = usual(pipe, model)
+        if options.distilled_steps is not None:
+            usual_steps, usual_guidance = options.distilled_steps, options.distilled_guidance(usual_guidance)
         self.steps = usual_steps if steps is None else steps
         self.guidance = usual_guidance if guidance is None else guidance
         if min(self.steps, max_batch) < 1 or self.guidance < 0:
@@ -122,6 +124,7 @@ class LocalDiffusion:
         precision: Precision | None = None,
         offload: Offload = "none",
         t5: T5 = "keep",
+        options: DrawingOptions | None = None,
         **drawing: Any,
     ) -> Self:
         """Load a diffusers folder, or a model of the hub by its id.
@@ -132,15 +135,16 @@ class LocalDiffusion:
             precision: See ``memory.Precision``; bf16 on a GPU and fp32 on a CPU by default.
             offload: What waits in RAM while it is not needed: none, model or group.
             t5: keep, once (dropped while the denoiser runs) or drop.
-            drawing: The constructor's arguments.
+            options: What else is set of how it draws.
+            drawing: The constructor's other arguments.
 
         Raises:
             ModelError: weights are missing, corrupt or of another kind, or there is too little memory for them.
             SettingsError: precision and offload do not go together, or need a GPU that is not there.
         """
         with one_thread():
-            pipe, model = load(source, choose_placement(device, precision, offload, t5))
-        return cls(pipe, model, in_turns=offload == "model", **drawing)
+            pipe, model = load(source, choose_placement(device, precision, offload, t5), options)
+        return cls(pipe, model, in_turns=offload == "model", options=options, **drawing)
 
     @property
     def schedule(self) -> Schedule:

@@ -7,12 +7,13 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any, Literal
 
+from ...state import DrawingOptions
 from ..errors import ModelError
 from ..text import HUB_ID
 
@@ -26,6 +27,7 @@ T5 = Literal["keep", "once", "drop"]
 """keep: the T5 text encoder stays; once: it is loaded for new prompts and dropped before the denoiser runs;
 drop: prompts are read without it, as SD3 allows."""
 
+DENOISER = "transformer"
 T5_PART = "text_encoder_3"
 _LARGE = 10**9
 """Numbers of a text encoder that is quantized as T5 is."""
@@ -51,6 +53,8 @@ class PartSize:
     """Numbers in its weight files."""
     matrices: int
     """Those of them in linear layers, which 4-bit quantization makes smaller."""
+    quantized: int = 0
+    """Bytes of other weights, which are quantized in their file and stay so."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +250,7 @@ def quantized_parts(parts: Mapping[str, PartSize], precision: Precision) -> list
 
 
 def _weight_bytes(name: str, part: PartSize, precision: Precision) -> int:
-    whole = part.parameters * _bytes(precision)
+    whole = part.parameters * _bytes(precision) + part.quantized
     if name in quantized_parts({name: part}, precision):
         return int(whole + part.matrices * (_NF4_BYTES - _bytes(precision)))
     if name == "transformer" and precision == "fp8":
@@ -259,14 +263,37 @@ def _bytes(precision: Precision) -> int:
     return 4 if precision == "fp32" else 2
 
 
-def model_size(model: Path | str) -> ModelSize:
+def model_size(model: Path | str, options: DrawingOptions | None = None) -> ModelSize:
     """The size of a diffusers folder, of a downloaded model, or of a known one; see ``remote_size`` for others.
 
     Raises:
-        ModelError: it is none of these, or a file is not what it should be.
+        ModelError: it is none of these, or a file is not what it should be, or not downloaded.
     """
-    if (folder := local_folder(model)) is not None:
-        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in _networks(folder)}
+    options = options or DrawingOptions()
+    return drawn_size(_own_size(model, whole=options.weights is None), options)
+
+
+def drawn_size(size: ModelSize, options: DrawingOptions) -> ModelSize:
+    """A model's size with the weights and the pixels of the options; ``ModelError`` as of ``model_size``."""
+    side = isqrt(size.pixels)
+    size = replace(size, pixels=(options.width or side) * (options.height or side))
+    if options.weights is None:
+        return size
+    file = local_file(options.weights)
+    if file is None:
+        raise ModelError(f"the size of {options.weights} is not known before it is here: the first run downloads it")
+    if file.suffix == ".gguf":
+        return replace(size, parts={**size.parts, DENOISER: PartSize(0, 0, file.stat().st_size)})
+    weights = read_header(file)
+    own = {name: entry for name, entry in weights.items() if "diffusion_model." in name} or weights
+    return replace(size, parts={**size.parts, DENOISER: _part_size([own])})
+
+
+def _own_size(model: Path | str, whole: bool) -> ModelSize:
+    """Without the denoiser unless ``whole`` or it is known."""
+    if (folder := local_folder(model, whole=whole)) is not None:
+        names = [part for part in _networks(folder) if whole or part != DENOISER]
+        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in names}
         side = _read_json(folder / "transformer" / "config.json").get("sample_size") or 128
         blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
         return ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
@@ -275,13 +302,38 @@ def model_size(model: Path | str) -> ModelSize:
     raise ModelError(f"the size of {model} is not known before it is here: download it, or give a diffusers folder")
 
 
-def is_downloaded(hub_id: str) -> bool:
-    """Whether a model of the hub is in the local cache with all its weights; the network is not asked."""
-    return local_folder(hub_id) is not None
+def is_downloaded(hub_id: str, *, whole: bool = True) -> bool:
+    """Whether a model of the hub is in the local cache with its weights; the network is not asked."""
+    return local_folder(hub_id, whole=whole) is not None
 
 
-def local_folder(model: Path | str) -> Path | None:
-    """The folder of a model that can be loaded without the network; None if there is none."""
+def local_file(file: str) -> Path | None:
+    """A file of ``DrawingOptions`` that is here or in the cache of the hub; None if it is to be downloaded.
+
+    Raises:
+        ModelError: it is neither a file nor ``owner/name/file``.
+    """
+    if Path(file).is_file():
+        return Path(file)
+    hub_id, name = split_hub_file(file)
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(hub_id, name)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def split_hub_file(file: str) -> tuple[str, str]:
+    """Hub id and name of ``owner/name/file``; ``ModelError`` if it reads otherwise."""
+    owner, _, rest = file.partition("/")
+    name, _, inner = rest.partition("/")
+    if not (inner and HUB_ID.fullmatch(f"{owner}/{name}")):
+        raise ModelError(f"there is no file {file}: give its path, or owner/name/file for one on the hub")
+    return f"{owner}/{name}", inner
+
+
+def local_folder(model: Path | str, *, whole: bool = True) -> Path | None:
+    """The folder of a model that can be loaded without the network, its denoiser aside unless ``whole``; None if there
+    is none."""
     if Path(model).is_dir():
         return Path(model)
     if isinstance(model, Path) or not HUB_ID.fullmatch(model):
@@ -293,7 +345,8 @@ def local_folder(model: Path | str) -> Path | None:
         return None
     folder = Path(index).parent
     try:
-        return folder if all(_weight_files(folder / part) for part in _networks(folder)) else None
+        parts = [part for part in _networks(folder) if whole or part != DENOISER]
+        return folder if all(_weight_files(folder / part) for part in parts) else None
     except ModelError:
         return None
 
@@ -333,9 +386,9 @@ def _conversion(folder: Path) -> str:
     return "fetch the model again"
 
 
-def remote_size(hub_id: str) -> tuple[ModelSize, int]:
-    """The size of a model of the hub, and the bytes of a download of its weights: the hub is asked for a list of files
-    and for their headers.
+def remote_size(hub_id: str, *, whole: bool = True) -> tuple[ModelSize, int]:
+    """The size of a model of the hub, its denoiser aside unless ``whole``, and the bytes of a download of its weights:
+    the hub is asked for a list of files and for their headers.
 
     Raises:
         ModelError: the hub does not give them, or it lists no weights.
@@ -348,9 +401,9 @@ def remote_size(hub_id: str) -> tuple[ModelSize, int]:
         for file in hub.model_info(hub_id, files_metadata=True).siblings or []:
             part, _, name = file.rfilename.rpartition("/")
             # A variant, such as fp16, has its name between two dots.
-            if part and name.endswith(".safetensors") and name.count(".") == 1:
+            if part and (whole or part != DENOISER) and name.endswith(".safetensors") and name.count(".") == 1:
                 header = hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors
-                parts.setdefault(part, []).append({name: {"shape": tensor.shape} for name, tensor in header.items()})
+                parts.setdefault(part, []).append({name: vars(tensor) for name, tensor in header.items()})
                 fetched += file.size or 0
     except (OSError, HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise ModelError(f"the hub does not say how large {hub_id} is: {error}") from error
@@ -361,13 +414,16 @@ def remote_size(hub_id: str) -> tuple[ModelSize, int]:
 
 def _part_size(headers: Iterable[Mapping[str, Mapping[str, Any]]]) -> PartSize:
     """Of a part, by the entries of its tensors, a mapping for each file."""
-    parameters = matrices = 0
+    parameters = matrices = quantized = 0
     for name, entry in (item for header in headers for item in header.items()):
         shape: Sequence[int] = entry["shape"]
+        if entry["dtype"] in ("I8", "U8"):
+            quantized += prod(shape)
+            continue
         parameters += prod(shape)
         if len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in _WIDE):
             matrices += prod(shape)
-    return PartSize(parameters, matrices)
+    return PartSize(parameters, matrices, quantized)
 
 
 def read_header(file: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class PipelineDiffusion:
             steps: N, at least 1; None for the model's own.
             guidance: What the family calls so: ``true_cfg_scale`` for Qwen-Image and undistilled Flux, otherwise
                 ``guidance_scale``, of which 0 means none to Z-Image; None for the model's own.
-            options: What else is set of how it draws.
+            options: What else is set of how it draws; the pipeline has its weights and LoRAs already.
             max_tokens: What is read of a prompt; None for the family's own.
             compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there; the first image takes a
                 minute more, the others less.
@@ -82,6 +82,13 @@ class PipelineDiffusion:
         check_scheduler(pipe.scheduler)
         options = options or DrawingOptions()
         usual_steps, usual_guidance = usual(pipe)
+        scheduler: Any = pipe.scheduler
+        if options.distilled_steps is not None:
+            usual_steps = options.distilled_steps
+            usual_guidance = usual_guidance if _reads_guidance(pipe) else options.distilled_guidance(usual_guidance)
+            if scheduler.config.shift_terminal and options.shift is None:
+                # Few steps need no last one near the end: as the publishers of Qwen-Image-Lightning draw with it.
+                options = options.model_copy(update={"shift": 3.0})
         self.pipe: Any = pipe
         self.options, self.model = options, options.name(model)
         self.steps = usual_steps if steps is None else steps
@@ -98,7 +105,7 @@ class PipelineDiffusion:
                 how = f"a {type(pipe).__name__} at guidance {self.guidance:g}"
                 raise SettingsError(f"a negative prompt has no effect on {how}: leave it out")
             self._arguments["negative_prompt"] = options.negative_prompt
-        self.pipe.register_modules(scheduler=shifted(self.pipe.scheduler, options))
+        self.pipe.register_modules(scheduler=shifted(scheduler, options))
         if max_tokens is not None:
             if "max_sequence_length" not in self._parameters:
                 raise SettingsError(f"a {type(pipe).__name__} reads whole prompts: leave max_tokens out")
@@ -120,6 +127,7 @@ class PipelineDiffusion:
         device: torch.device | str | None = None,
         precision: Precision | None = None,
         offload: Offload = "none",
+        options: DrawingOptions | None = None,
         **drawing: Any,
     ) -> Self:
         """Load a diffusers folder or a model of the hub; arguments as of ``LocalDiffusion.load``.
@@ -129,8 +137,8 @@ class PipelineDiffusion:
         """
         placement = choose_placement(device, precision, offload)
         check_family(class_named(source))
-        pipe, model = load_any(source, placement)
-        return cls(pipe, model, **drawing)
+        pipe, model = load_any(source, placement, options)
+        return cls(pipe, model, options=options, **drawing)
 
     @property
     def evaluations_per_drawing(self) -> int:

@@ -20,7 +20,7 @@ def quiet_importing() -> Generator[None]:
 @contextmanager
 def quiet_loading() -> Generator[None]:
     """Load from disk in here, one at a time in a process: no bars, and no complaint of a VAE other than
-    ``AutoencoderKL``, which works as well."""
+    ``AutoencoderKL``, which works as well, nor of a LoRA for the denoiser alone."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -28,7 +28,11 @@ def quiet_loading() -> Generator[None]:
     for library in with_bars:
         library.disable_progress_bar()
     try:
-        with LOADING, _without("diffusers.pipelines.pipeline_utils", "Expected types for vae"):
+        with (
+            LOADING,
+            _without("diffusers.pipelines.pipeline_utils", "Expected types for vae"),
+            _without("diffusers.loaders.lora_base", "No LoRA keys associated"),
+        ):
             yield
     finally:
         for library in with_bars:
