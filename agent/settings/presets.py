@@ -26,9 +26,6 @@ MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
 TURBO = "stabilityai/stable-diffusion-3.5-large-turbo"
 TURNS: Mapping[str, Any] = {"offload": "model", "max_batch": 1}
 """Denoiser and T5 take turns on the GPU."""
-SD35: Mapping[str, Any] = {"steps": 28, "guidance": 4.5}
-"""As its publisher draws with Large; Turbo wants fewer steps and no guidance."""
-SD35_MEDIUM: Mapping[str, Any] = {**SD35, "steps": 40}
 
 Values = Mapping[str, Mapping[str, Any]]
 """Settings by section."""
@@ -67,9 +64,9 @@ class Baseline:
     """The name of the metric that chooses, where one does."""
 
 
-def _drawn_by(model: str, summary: str, run: Mapping[str, Any], **diffusion: Any) -> Preset:
-    """A preset of which a chat model decomposes and looks."""
-    return Preset(summary, {"run": {**run}, "chat": CHAT, "diffusion": {"model": model, **diffusion}})
+def _drawn_by(model: str, summary: str, run: Mapping[str, Any] | None = None, **diffusion: Any) -> Preset:
+    """A preset of which a chat model decomposes and looks; steps and guidance are the model's own."""
+    return Preset(summary, {"run": {**(run or {})}, "chat": CHAT, "diffusion": {"model": model, **diffusion}})
 
 
 def _open(model: str, summary: str, **diffusion: Any) -> Preset:
@@ -82,26 +79,23 @@ PRESETS: dict[str, Preset] = {
         "the small models inside the package; offline, on a CPU",
         {"run": {"steps": EMBEDDED_STEPS, "guidance": EMBEDDED_GUIDANCE}},
     ),
-    "sd35-large": _drawn_by(LARGE, "Stable Diffusion 3.5 Large in bf16, all of it on the GPU", SD35),
-    "sd35-large-24gb": _drawn_by(LARGE, "the same; denoiser and T5 take turns on the GPU", SD35, **TURNS),
+    "sd35-large": _drawn_by(LARGE, "Stable Diffusion 3.5 Large in bf16, all of it on the GPU"),
+    "sd35-large-24gb": _drawn_by(LARGE, "the same; denoiser and T5 take turns on the GPU", **TURNS),
     "sd35-large-12gb": _drawn_by(
-        LARGE, "the same with denoiser and T5 in 4 bits, which take turns on the GPU", SD35, precision="nf4", **TURNS
+        LARGE, "the same with denoiser and T5 in 4 bits, which take turns on the GPU", precision="nf4", **TURNS
     ),
-    "sd35-large-turbo": _drawn_by(TURBO, "the distilled variant: 4 steps, no guidance", {"steps": 4, "guidance": 0.0}),
-    "sd35-medium": _drawn_by(
-        MEDIUM, "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU", {**SD35, "steps": 40}
-    ),
+    "sd35-large-turbo": _drawn_by(TURBO, "the distilled variant: 4 steps, no guidance"),
+    "sd35-medium": _drawn_by(MEDIUM, "Stable Diffusion 3.5 Medium in bf16, all of it on the GPU"),
     "sd35-medium-12gb": _drawn_by(
         MEDIUM,
         "the same with T5 in 4 bits, which takes turns with the denoiser on the GPU",
-        SD35_MEDIUM,
         precision="nf4-t5",
         **TURNS,
     ),
     "paper": _drawn_by(
         LARGE,
         "the published procedure: the denoiser in 4 bits, one fixed seed, four refinements, the best of these",
-        {"policy": "paper", "seed": PUBLISHED_SEEDS[0], **SD35},
+        {"policy": "paper", "seed": PUBLISHED_SEEDS[0], "steps": 28, "guidance": 4.5},
         precision="nf4-denoiser",
         max_tokens=512,
         swap_pooled=False,

@@ -50,9 +50,10 @@ def test_paper_is_what_was_published():
     )
 
 
-def test_turbo_draws_in_four_steps_without_guidance():
-    run = settings_of("sd35-large-turbo").run
-    assert (run.steps, run.guidance) == (4, 0)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("embedded", "paper")])
+def test_steps_and_guidance_are_the_models_own_so_that_a_distilled_lora_can_change_them(name):
+    run = settings_of(name).run
+    assert (run.steps, run.guidance) == (None, None)
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.endswith("gb")])

@@ -318,6 +318,21 @@ async def test_other_families_draw_with_loras_as_their_own_pipelines(name, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("model", "layers", "steps", "guidance"),
+    [
+        ("stable-diffusion-3.5-large@0", 38, 28, 4.5),
+        ("stable-diffusion-3.5-large-turbo@0", 38, 4, 0),
+        ("stable-diffusion-3.5-medium@0", 24, 40, 4.5),
+    ],
+)
+def test_steps_and_guidance_of_sd35_are_its_publishers(folders, model, layers, steps, guidance):
+    pipe = Stock(folders["sd3"]).pipe
+    pipe.transformer.register_to_config(num_layers=layers)
+    drawn = LocalDiffusion(pipe, model)
+    assert (drawn.steps, drawn.guidance) == (steps, guidance)
+
+
+@pytest.mark.parametrize(
     ("lora", "steps", "guidance"),
     [
         ("style.safetensors", 28, 4.5),
