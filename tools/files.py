@@ -1,18 +1,27 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
 import hashlib
+import io
 import json
 import os
 import secrets
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from .errors import SettingsError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Of pictures that are decoded; other decoders are not trusted with the files of a stranger."""
+MOST_PIXELS = 2**24
+"""Of a picture that is decoded: 4096 by 4096."""
 PARTIAL = ".*.partial"
 """Pattern of files that are being written."""
 
@@ -40,6 +49,33 @@ class Store:
     def read(self, reference: str) -> bytes:
         """The bytes of a file; ``FileNotFoundError`` if it was never written."""
         return self.path(reference).read_bytes()
+
+
+def picture_in(data: bytes) -> "Image":
+    """The picture in a file as RGB, on white where it is transparent.
+
+    Raises:
+        ValueError: it is none, is damaged, is of none of ``FORMATS``, or has more than ``MOST_PIXELS``.
+    """
+    from PIL import Image  # not needed to import the package
+
+    # What decoders raise of damaged files; a warning is an error where the caller has it so.
+    errors = (OSError, SyntaxError, EOFError, LookupError, TypeError, ValueError, ArithmeticError, struct.error)
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"{picture.width} by {picture.height} pixels are more than {MOST_PIXELS}")
+            if picture.mode.startswith("I;16"):
+                return picture.point(lambda value: value / 256).convert("RGB")
+            if not picture.has_transparency_data:
+                return picture.convert("RGB")
+            clear = picture.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"what came is no picture of {', '.join(FORMATS)}") from error
+    except (*errors, *bombs) as error:
+        raise ValueError(f"what came is no picture that can be used: {' '.join(str(error).split())}") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

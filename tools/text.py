@@ -36,3 +36,9 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """With every run of blanks and line breaks as one blank."""
     return " ".join(text.split())
+
+
+def brief(text: str, longest: int = 300) -> str:
+    """One line of at most so many characters: words of a stranger that are shown, such as those of an error."""
+    line = one_line(text[: 20 * longest])
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from ...state import DrawingOptions, Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
-from ...tools.language.settings import ChatSettings
+from ...tools.language.settings import ChatSettings, ImageOptions
 from ...tools.text import HUB_ID
 from .presets import EMBEDDED_DIFFUSION, PRESETS
 from .settings import DiffusionSection, Settings
@@ -186,7 +186,7 @@ def endpoint_of(settings: Settings) -> "EndpointDiffusion":
         raise SettingsError("images.url names the server that draws, since the chat model is in this process")
     from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
 
-    own: dict[str, Any] = {name: getattr(settings.images, name) for name in ("size", "quality", "price", "send_seed")}
+    own: dict[str, Any] = {name: getattr(settings.images, name) for name in ImageOptions.model_fields}
     return EndpointDiffusion(EndpointSettings(server=settings.images_settings(), **own))
 
 

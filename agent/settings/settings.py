@@ -8,7 +8,7 @@ from platformdirs import user_cache_path
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from ...state import SEED_LIMIT, Budget, DrawingOptions, Frozen, Words
-from ...tools.language.settings import ChatOptions, ChatSettings, ServerUrl
+from ...tools.language.settings import ChatOptions, ChatSettings, ImageOptions, ServerUrl
 
 SECRETS = ("key", "headers", "query")
 """Settings of a server that are never stored or printed."""
@@ -141,17 +141,8 @@ class DiffusionSection(DrawingOptions, Section):
         return DrawingOptions(**{name: getattr(self, name) for name in DrawingOptions.model_fields})
 
 
-class ImagesSection(ServerSection):
+class ImagesSection(ImageOptions, ServerSection):
     """The OpenAI-compatible endpoint that draws where ``diffusion.kind`` is ``endpoint``."""
-
-    size: str | None = Field(default="1024x1024", pattern=r"^(auto|\d+x\d+)$")
-    """Width and height in pixels, or ``auto``."""
-    quality: str | None = None
-    """Such as ``hd`` or ``high``; None leaves it to the server."""
-    price: float = Field(default=0, ge=0)
-    """In US dollars for one image."""
-    send_seed: bool = False
-    """Whether the server takes a seed; OpenAI's own refuses it."""
 
 
 class Settings(Section):

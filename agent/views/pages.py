@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...state import ImageRecord
-from ...tools.files import Store
+from ...tools.files import Store, picture_in
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from PIL.Image import Image
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-"""Of pictures that are decoded; other decoders are not trusted with the files of a stranger."""
 SMALL = 256
 """Pixels; up to this side a picture is embedded as it is everywhere, and enlarged with hard edges."""
 CARD = 768
@@ -78,20 +75,9 @@ def picture(image: ImageRecord, store: Store) -> Picture:
     return Picture(full=full, card=card, thumbnail=thumbnail, crisp=False)
 
 
-def decoded(data: bytes) -> "Image":
-    """A picture as RGB; ``ValueError`` where it is none, is damaged, or has more pixels than anybody would show."""
-    from PIL import Image  # not needed to import the package
-
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as opened:
-            return opened.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"a picture cannot be read: {error}") from error
-
-
 def shrunk(data: bytes, side: int) -> bytes:
     """A JPEG of which no side is longer than ``side`` pixels."""
-    small, written = decoded(data), BytesIO()
+    small, written = picture_in(data), BytesIO()
     small.thumbnail((side, side))
     small.save(written, "JPEG", quality=88)
     return written.getvalue()

@@ -12,9 +12,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ...state import ImageRecord
+from ...tools.files import picture_in
 from ...tools.text import plain
 from ..records.reader import RecordedRun
-from .pages import decoded
 from .words import (
     FOLDED,
     advised,
@@ -191,7 +191,7 @@ def escape(png: bytes, protocol: Protocol, columns: int = COLUMNS) -> str:
 
 def half_blocks(png: bytes, columns: int = COLUMNS) -> Text:
     """A picture of so many columns, two pixels above each other in each character; ``ValueError`` where it is none."""
-    picture = decoded(png)
+    picture = picture_in(png)
     rows = max(1, round(columns * picture.height / picture.width / 2))
     pixels = picture.resize((columns, 2 * rows)).tobytes()
     colors = [Color.from_rgb(*pixels[at : at + 3]) for at in range(0, len(pixels), 3)]

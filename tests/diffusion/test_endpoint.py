@@ -2,10 +2,13 @@
 
 import asyncio
 import base64
+import contextlib
+import gzip
 import io
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,6 +21,7 @@ from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.png import read_record
 from detailscribe.tools.errors import MissingLatentError, ModelError, ReplyError, SettingsError
+from detailscribe.tools.files import picture_in
 from detailscribe.tools.language.settings import ChatSettings
 
 KEY = "sk-very-secret"
@@ -79,13 +83,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.append(self.headers["Authorization"])
+        moved = {"/elsewhere": "http://127.0.0.1:9/x.png", "/file": "file:///etc/passwd", "/round": "/round"}
+        moved["/moved.jpg"] = "/red.jpg"
         if self.path == "/red.jpg":
             self.say(200, picture("red", "JPEG"), "image/jpeg")
+        elif self.path == "/bomb.png":
+            self.say(200, gzip.compress(bytes(2**26 + 1), 1), "image/png", ("Content-Encoding", "gzip"))
+        elif self.path in moved:
+            self.say(302, b"", "text/plain", ("Location", moved[self.path]))
         else:
             self.say(404, b"", "text/plain")
 
-    def say(self, status: int, body: bytes, kind: str) -> None:
+    def say(self, status: int, body: bytes, kind: str, *more: tuple[str, str]) -> None:
         self.send_response(status)
+        for header in more:
+            self.send_header(*header)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -254,13 +266,84 @@ async def test_no_picture_is_a_reply_error_that_keeps_what_was_asked(endpoint, s
     ("url", "reason"),
     [
         ("{}/gone.png", "URL answered 404"),
-        ("http://127.0.0.1:9/x.png", "URL cannot be fetched"),
-        ("http://[bad/x.png", "URL cannot be fetched"),
+        ("http://127.0.0.1:9/x.png", "another server, 127.0.0.1:9: allow it with images.picture_hosts"),
+        ("http://169.254.169.254/latest/meta-data", "lies on another server"),
+        ("http://[::1]/x.png", "lies on another server"),
+        ("{}@localhost:9/x.png", "lies on another server"),
+        ("http://user:word@localhost:9/x.png", "lies on another server"),
+        ("{}\\@localhost/x.png", "lies on another server"),
+        ("{}/elsewhere", "URL cannot be fetched"),
+        ("{}/file", "URL cannot be fetched"),
+        ("{}/round", "URL answered 302"),
+        ("{}/bomb.png", "larger than 64 MiB"),
+        ("http://[bad/x.png", "lies on another server"),
+        ("http://\0/x.png", "URL cannot be fetched"),
     ],
 )
 async def test_a_url_with_no_picture_behind_it_is_a_reply_error(endpoint, store, url, reason):
     endpoint.answer = lambda asked: reply(url=url.format(endpoint.url))
     with pytest.raises(ReplyError, match=reason):
+        await diffusion(endpoint).draw(a(), store)
+
+
+async def test_a_picture_may_lie_on_a_server_that_is_allowed(endpoint, store):
+    with Endpoint() as other:
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        place = other.url.removeprefix("http://")
+        endpoint.answer = lambda asked: reply(url=f"{other.url}/moved.jpg")
+        assert (await diffusion(endpoint, picture_hosts=("example.org", place)).draw(a(), store)).width == 48
+        assert other.keys == [None, None], "the second is of the redirect, which stays on that server"
+        with pytest.raises(ReplyError, match="lies on another server"):
+            await diffusion(endpoint, picture_hosts=("127.0.0.1",)).draw(a(), store)
+        other.shutdown()
+
+
+def file_of(kind: str, side: int = 8) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "ICNS", "ICO", "DDS", "AVIF", "JPEG2000", "PPM", "TGA", "PDF"])
+async def test_no_other_decoder_sees_what_a_server_sends(endpoint, store, kind):
+    data = {"ICNS": b"icns" + bytes(60), "DDS": b"DDS " + bytes(200)}.get(kind) or file_of(kind)
+    endpoint.answer = lambda asked: reply(b64_json=base64.b64encode(data).decode())
+    with pytest.raises(ReplyError, match="no picture of PNG, JPEG, WEBP"):
+        await diffusion(endpoint).draw(a(), store)
+
+
+@pytest.mark.parametrize("side", [4097, 10_000, 13_300, 20_000])
+async def test_a_picture_of_too_many_pixels_is_not_decoded(endpoint, store, side):
+    whole = file_of("PNG")
+    header = b"IHDR" + side.to_bytes(4, "big") * 2 + whole[24:29]
+    data = whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:]
+    endpoint.answer = lambda asked: reply(b64_json=base64.b64encode(data).decode())
+    with pytest.raises(ReplyError, match="pixels"):
+        await diffusion(endpoint).draw(a(), store)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_damaged_picture_is_a_value_error_wherever_it_is_damaged(kind):
+    whole = file_of(kind, 24)
+    for place in range(0, len(whole), 3):
+        for data in (
+            whole[:place],
+            whole[:place] + bytes(4) + whole[place + 4 :],
+            whole[:place] + b"\xff" + whole[place + 1 :],
+        ):
+            with contextlib.suppress(ValueError):
+                picture_in(data)
+
+
+async def test_dalle_is_asked_for_the_picture_itself(endpoint, store):
+    await diffusion(endpoint, server={"model": "dall-e-3"}).draw(a(), store)
+    assert endpoint.asked[0]["response_format"] == "b64_json"
+
+
+@pytest.mark.parametrize("levels", [60, 900, 100_000])
+async def test_a_deep_reply_is_a_reply_error(endpoint, store, levels):
+    endpoint.answer = lambda asked: (200, b'{"data": ' + b"[" * levels + b"]" * levels + b"}")
+    with pytest.raises(ReplyError, match=r"no picture|none of an images endpoint"):
         await diffusion(endpoint).draw(a(), store)
 
 

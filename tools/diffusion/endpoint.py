@@ -2,37 +2,31 @@
 
 import asyncio
 import base64
-import io
 import re
 from time import perf_counter
 from typing import Any, cast
 
-from PIL import Image
 from pydantic import Field
 
-from ...state import Attempt, Exchange, Frozen, ImageRecord
+from ...state import Attempt, Exchange, ImageRecord
 from ..errors import ModelError, ReplyError, SettingsError
-from ..files import Store
-from ..language.failures import DOCTOR, IMAGES, Declined, NoAnswer, one_line
-from ..language.settings import ChatSettings
+from ..files import Store, picture_in
+from ..language.failures import DOCTOR, IMAGES, Declined, NoAnswer
+from ..language.settings import ChatSettings, ImageOptions
 from ..language.wire import Server
 from ..roles import Progress
+from ..text import brief
 from .job import Job
 
+_LONGEST = 4000
+"""Characters of a revised prompt that are kept."""
 
-class EndpointSettings(Frozen):
+
+class EndpointSettings(ImageOptions):
     """One model behind ``POST /v1/images/generations``."""
 
     server: ChatSettings
     """Model, URL, key, time limit, retries and concurrency; what concerns chat alone has no effect."""
-    size: str | None = Field(default="1024x1024", pattern=r"^(auto|\d+x\d+)$")
-    """Width and height in pixels, or ``auto``; None leaves it to the server."""
-    quality: str | None = None
-    """Such as ``hd`` or ``high``; None leaves it to the server."""
-    price: float = Field(default=0.0, ge=0)
-    """In US dollars for one image; it depends on model, size and quality, and is the caller's to look up."""
-    send_seed: bool = False
-    """Whether the server takes a ``seed``, as vLLM-Omni does; OpenAI's own refuses it."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """More parameters of the request, such as ``num_inference_steps`` for vLLM-Omni."""
 
@@ -76,28 +70,25 @@ class EndpointDiffusion:
                 "leave it out, or use a diffusion model of your own"
             )
         began, settings, server = perf_counter(), self.settings, self.settings.server
-        request = {
-            "prompt": job.prompt,
-            "model": server.model,
-            "n": 1,
-            "size": settings.size,
-            "quality": settings.quality,
-        }
+        request = {"prompt": job.prompt, "model": server.model, "n": 1, "size": settings.size}
+        # DALL·E's pictures lie on another server unless they are asked for like this; its successors refuse the word.
+        form = "b64_json" if server.model.startswith("dall-e") else None
+        request |= {"quality": settings.quality, "response_format": form}
         request |= {"seed": job.seed if settings.send_seed else None} | settings.extra
         try:
             body, seconds = await self._server.post({name: v for name, v in request.items() if v is not None})
             data, revised = await self._picture_in(body)
-            picture = await asyncio.to_thread(_decode, data)
+            picture = await asyncio.to_thread(picture_in, data)
         except Declined as declined:
             words = declined.complaint.words
             raise ModelError(
                 f"{server.host} takes no such request ({words}): change size, quality or extra parameters; {DOCTOR}"
             ) from None
-        except NoAnswer as none:
-            prompt = server.clean(job.prompt)
+        except (NoAnswer, ValueError) as none:
+            prompt, reason = server.clean(job.prompt), brief(str(none))
             asked = Exchange(model=server.name, prompt=prompt, reply="", seconds=perf_counter() - began)
             raise ReplyError(
-                f"{server.name} drew no picture: {none.reason}", reason=none.reason, raw="", exchanges=(asked,)
+                f"{server.name} drew no picture: {reason}", reason=reason, raw="", exchanges=(asked,)
             ) from None
         record = await asyncio.to_thread(
             job.write,
@@ -124,13 +115,13 @@ class EndpointDiffusion:
             raise NoAnswer("the reply holds no picture")
         first = cast("dict[str, Any]", first)
         revised = first.get("revised_prompt")
-        revised = self.settings.server.clean(revised) if isinstance(revised, str) and revised else None
+        revised = self.settings.server.clean(revised)[:_LONGEST] if isinstance(revised, str) and revised else None
         data, url = str(first.get("b64_json") or ""), str(first.get("url") or "")
         if data or url.startswith("data:"):
             return _decoded(data or url), revised
         if not url.startswith(("https://", "http://")):
             raise NoAnswer("the reply holds neither a picture nor its URL")
-        return await self._server.fetch(url), revised
+        return await self._server.fetch(url, self.settings.picture_hosts), revised
 
 
 def _decoded(text: str) -> bytes:
@@ -140,18 +131,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
         raise NoAnswer(f"the reply is none of an images endpoint ({error})") from None
-
-
-def _decode(data: bytes) -> Image.Image:
-    """The picture in a file, on white where it is transparent."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.mode.startswith("I;16"):
-                return picture.point(lambda value: value / 256).convert("RGB")
-            if not picture.has_transparency_data:
-                return picture.convert("RGB")
-            clear = picture.convert("RGBA")
-            white = Image.new("RGBA", clear.size, "white")
-            return Image.alpha_composite(white, clear).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise NoAnswer(f"what came is no picture ({one_line(str(error))})") from None

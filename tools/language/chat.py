@@ -18,7 +18,7 @@ from .dialect import Call, Dialect
 from .failures import CHAT, PICTURES, Declined, NoAnswer, refused
 from .question import Likelihood, Question, Reply
 from .settings import ChatSettings, cost_of
-from .structured import portable_schema, probability_of_yes, read_last, validated, what_is_wrong
+from .structured import LONGEST_READ, portable_schema, probability_of_yes, read_last, validated, what_is_wrong
 from .wire import Server
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _WORD = 4
 _NO_LOGPROBS = "the server gives no logprobs"
 _HELLO = 16
 """Tokens of the answer to ``check``."""
+_MOST_TOKENS = 2**31
+"""Tokens of one call that a server may well have counted are fewer."""
 _SPARSE = 6
 """Characters of a question for each token that the server says it read, above which some were not read."""
 _LONG = 2000
@@ -247,15 +249,15 @@ class ChatModel:
         from .chat_openai import answer_in
 
         clean, about, usage = self.settings.clean, message.response_metadata, message.usage_metadata
-        refusal = clean(str(message.additional_kwargs.get("refusal") or ""))
+        refusal = clean(str(message.additional_kwargs.get("refusal") or ""))[:LONGEST_READ]
         try:
             return Answered(
-                text="" if refusal else clean(answer_in(message)),
+                text="" if refusal else clean(answer_in(message))[:LONGEST_READ],
                 finish=str(about.get("finish_reason") or ""),
                 refusal=refusal,
                 logprobs=list((about.get("logprobs") or {}).get("content") or ()),
-                prompt_tokens=max(0, int(usage["input_tokens"])) if usage else 0,
-                reply_tokens=max(0, int(usage["output_tokens"])) if usage else 0,
+                prompt_tokens=_tokens(usage and usage["input_tokens"]),
+                reply_tokens=_tokens(usage and usage["output_tokens"]),
                 seconds=seconds,
             )
         except (TypeError, ValueError, AttributeError) as error:
@@ -310,6 +312,11 @@ class ChatModel:
     async def _keep(self, key: str, answer: CachedAnswer) -> None:
         if self._cache is not None:
             await asyncio.to_thread(self._cache.put, key, answer)
+
+
+def _tokens(count: Any) -> int:
+    """A number of tokens that a server counted; 0 where it is no number of tokens."""
+    return int(count) if isinstance(count, int | float) and 0 <= count < _MOST_TOKENS else 0
 
 
 def _value(answered: Answered, read: Callable[[str], T]) -> T:

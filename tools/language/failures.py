@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..errors import ModelError
+from ..text import brief
 from .settings import ChatSettings
 
 DOCTOR = "`detailscribe doctor` shows what is configured"
-_LONGEST = 300
-"""Characters of a server's words that are shown."""
+_LONGEST_REASON = 1000
+"""Characters of why no answer came."""
 _READ = 20_000
 """Characters of an error's body that are read."""
 _DEEPEST = 9
@@ -66,10 +67,16 @@ class Service:
     """What is said of a reply of another shape."""
     model_option: str
     url_option: str
+    most_bytes: int
+    """Of a reply, as it comes and as it is unpacked; a longer one is not read to its end."""
 
 
-CHAT = Service("/chat/completions", "speaks no chat completions", "no chat completion", "--chat-model", "--chat-url")
-IMAGES = Service("/images/generations", "draws no images", "none of an images endpoint", "diffusion.model", "the URL")
+CHAT = Service(
+    "/chat/completions", "speaks no chat completions", "no chat completion", "--chat-model", "--chat-url", 2**24
+)
+IMAGES = Service(
+    "/images/generations", "draws no images", "none of an images endpoint", "diffusion.model", "the URL", 2**26
+)
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,8 @@ class NoAnswer(Exception):
     """Nothing that can be used came back; the reason is its text."""
 
     def __init__(self, reason: str, raw: str = "", *, again: bool = False, transient: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = brief(reason, _LONGEST_REASON)
+        super().__init__(self.reason)
         self.raw = raw
         """What came; empty if nothing did."""
         self.again = again
@@ -111,12 +118,6 @@ class Declined(Exception):
         self.seconds = 0.0
 
 
-def one_line(text: str) -> str:
-    """At most 300 characters, without line breaks."""
-    line = " ".join(text[: 20 * _LONGEST].split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
-
-
 def complaint_of(status: int, text: str, settings: ChatSettings) -> Complaint:
     """The complaint in an error's body, whatever shape it has: JSON of any known server, HTML or plain text."""
     text = settings.clean(text[:_READ])
@@ -126,7 +127,7 @@ def complaint_of(status: int, text: str, settings: ChatSettings) -> Complaint:
         _collect(json.loads(text), words, codes, _DEEPEST)
     except (ValueError, RecursionError):
         words = [re.sub(r"<[^<>]{0,300}>", " ", text)]
-    shown = one_line("; ".join(dict.fromkeys(word.strip() for word in words if word.strip())))
+    shown = brief("; ".join(dict.fromkeys(word.strip() for word in words if word.strip())))
     return Complaint(status, shown or "no reason given", " ".join((*words, *codes, str(status))).lower()[-_READ:])
 
 

@@ -78,6 +78,22 @@ class ChatOptions(Frozen):
     """Of a model in this process; nf4: in four bits. None: bf16 on a GPU, fp32 on a CPU."""
 
 
+class ImageOptions(Frozen):
+    """The options of an images endpoint, whichever model and server they are for."""
+
+    size: str | None = Field(default="1024x1024", pattern=r"^(auto|\d+x\d+)$")
+    """Width and height in pixels, or ``auto``; None leaves it to the server."""
+    quality: str | None = None
+    """Such as ``hd`` or ``high``; None leaves it to the server."""
+    price: float = Field(default=0, ge=0)
+    """In US dollars for one image; it depends on model, size and quality, and is the caller's to look up."""
+    send_seed: bool = False
+    """Whether the server takes a ``seed``, as vLLM-Omni does; OpenAI's own refuses it."""
+    picture_hosts: tuple[str, ...] = ()
+    """Servers, each ``host`` or ``host:port``, from which a picture may be fetched where a reply names its URL, beside
+    the endpoint itself."""
+
+
 class ChatSettings(ChatOptions):
     """One chat model on one OpenAI-compatible server."""
 

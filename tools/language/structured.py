@@ -23,18 +23,22 @@ _FINAL = re.compile(r"<\|channel\|>final[^<]{0,40}(?:<\|constrain\|>[^<]{0,40})?
 _SLIPS = re.compile(r'("(?:[^"\\]|\\.)*"?)|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[}\]])', re.DOTALL)
 """Strings, which stay, and what JSON does not allow: comments, and a comma after the last item."""
 _BRACKET = re.compile(r"[{\[]")
-_LONGEST_READ = 200_000
+LONGEST_READ = 200_000
 """Characters of a reply that are read."""
 _MOST_WORK, _MOST_FAILED = 20, 1000
 """How often a reply is read over, and how many brackets that begin no JSON are passed over, at most."""
 _MOST_VALUES = 50
 """Values of one reply that are tried, from the last."""
+_DEEPEST = 64
+"""Levels of JSON that are read; what walks through a value need not be afraid of more."""
 _SHOWN_ERRORS = 5
 _AROUND = " \t\r\n.,:;!?*_`\"'()[]{}▁Ġ"
 _ALL = 1.05
 """Certainty, with room for rounding."""
-_TOO_MUCH = 1.0
-"""A log-probability that cannot be one, and that can be raised to a power."""
+_TOO_MUCH, _TOO_LITTLE = 1.0, -1e6
+"""Log-probabilities that cannot be one, and that can be raised to a power."""
+_LONGEST_TOKEN = 100
+"""Characters of a token that are read."""
 
 
 def portable_schema(model: type[BaseModel], *, strict: bool) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def _plain(node: Any, definitions: dict[str, Any], dropped: frozenset[str], abov
 
 def without_thoughts(text: str) -> str:
     """The answer without what a reasoning model thought aloud before it, in any mark that current models use."""
-    text = text[:_LONGEST_READ]
+    text = text[:LONGEST_READ]
     if (finals := list(_FINAL.finditer(text))) or "<|channel|>" in text:
         text = re.split(r"<\|(?:end|return|call|start)\|>", text[finals[-1].end() :])[0] if finals else ""
     shown = _THOUGHT.sub("", text)
@@ -108,12 +112,23 @@ def read_last(text: str, read: Callable[[Any], T]) -> T:
     errors: list[tuple[int, ValueError]] = []
     for length, value in reversed(values[-_MOST_VALUES:]):
         try:
+            if is_deep(value):
+                raise ValueError(f"the JSON has more than {_DEEPEST} levels")
             return read(value)
         except ValueError as error:
             errors.append((length, error))
     if not errors:
         raise ValueError("there is no complete JSON object in the answer")
     raise max(errors, key=lambda error: error[0])[1]
+
+
+def is_deep(value: Any) -> bool:
+    """Whether parsed JSON has more than 64 levels."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        held = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        level = [inner for inners in held for inner in cast("Iterable[Any]", inners)]
+    return bool(level)
 
 
 def validated(value: Any, answer: type[M], context: list[str] | None = None) -> M:
@@ -212,8 +227,10 @@ def _candidates(token: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     """Spelling and log probability; what is no number is left out."""
     for candidate in _mappings(token.get("top_logprobs") or [token]):
         logprob = candidate.get("logprob")
-        if isinstance(logprob, int | float) and not math.isnan(logprob):
-            yield str(candidate.get("token", "")).strip(_AROUND).lower(), min(float(logprob), _TOO_MUCH)
+        # Compared before it is made a float, which a whole number may be too large for; NaN is not equal to itself.
+        if isinstance(logprob, int | float) and logprob == logprob:
+            spelling = str(candidate.get("token", ""))[:_LONGEST_TOKEN].strip(_AROUND).lower()
+            yield spelling, float(min(max(logprob, _TOO_LITTLE), _TOO_MUCH))
 
 
 def _mappings(items: Any) -> list[Mapping[str, Any]]:

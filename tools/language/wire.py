@@ -10,7 +10,8 @@ import ipaddress
 import json
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Generator
+import zlib
+from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cached_property
@@ -19,8 +20,10 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from ..errors import ModelError
-from .failures import DOCTOR, Complaint, Declined, NoAnswer, Service, complaint_of, error_status, failure_of, one_line
+from ..text import brief
+from .failures import DOCTOR, Complaint, Declined, NoAnswer, Service, complaint_of, error_status, failure_of
 from .settings import OPENAI, ChatSettings
+from .structured import is_deep
 
 if TYPE_CHECKING:
     import openai
@@ -33,6 +36,8 @@ _CONNECT = 10
 """Seconds within which a server that is there takes a connection."""
 _LONGEST_POLL = 0.1
 """Seconds between two looks at the rate limiter."""
+_REDIRECTS = 3
+"""Redirects of one request that are followed, at most."""
 
 _UNSENDABLE = "the API key or a header holds characters that HTTP does not allow: was it copied whole and alone?"
 
@@ -103,13 +108,20 @@ class Server:
         """
         how: Any = {"cast_to": http_library().Response}
         response, seconds = await self._timed(lambda: self._client.post(self.service.path, body=body, **how))
-        return response.json(), seconds
+        return _values(response.text)[0], seconds
 
-    async def fetch(self, url: str) -> bytes:
-        """A file that a reply refers to; the key is not sent there. ``NoAnswer`` if it cannot be had."""
+    async def fetch(self, url: str, hosts: Collection[str]) -> bytes:
+        """A file that a reply refers to; the key is not sent there.
+
+        It must lie on this server, or on one of ``hosts``, given as ``host`` or ``host:port``: another one may be a
+        machine that only this one can reach. ``NoAnswer`` if it cannot be had.
+        """
         http = http_library()
         try:
-            async with _http_client(url, self.settings.timeout, "the URL") as client:
+            place = http.URL(url).netloc.decode("ascii")
+            if place not in (http.URL(self.settings.url).netloc.decode("ascii"), *hosts):
+                raise NoAnswer(f"the picture lies on another server, {place}: allow it with images.picture_hosts")
+            async with _http_client(url, self.settings.timeout, "the URL", self.service.most_bytes) as client:
                 fetched = await client.get(url)
         except (http.HTTPError, http.InvalidURL, ValueError, ModelError, _sdk().OpenAIError) as error:
             raise NoAnswer(f"the picture's URL cannot be fetched ({type(error).__name__})") from None
@@ -141,7 +153,8 @@ class Server:
     def _client(self) -> "openai.AsyncOpenAI":
         settings = self.settings
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
-        http_client = _http_client(settings.url, settings.timeout, self.service.url_option, self._judge)
+        limits = (settings.timeout, self.service.url_option, self.service.most_bytes)
+        http_client = _http_client(settings.url, *limits, self._judge)
         if headers and settings.api_key is None and "authorization" not in map(str.lower, headers):
 
             async def without_key(request: Any) -> None:
@@ -193,7 +206,7 @@ class Server:
             if not (isinstance(failure, NoAnswer) and failure.transient):
                 raise failure
         elif not (values and isinstance(values[0], dict)):
-            words = one_line(settings.clean(response.text))
+            words = brief(settings.clean(response.text))
             if not self._reached and not urlsplit(settings.url).path.rstrip("/").endswith("/v1"):
                 wrong = f"{settings.url} {self.service.lacking} (it answered {words or 'nothing'})"
                 raise ModelError(f"{wrong}: {self.service.url_option} ends in /v1; {DOCTOR}")
@@ -220,7 +233,7 @@ class Server:
                 cause: BaseException = error
                 while isinstance(cause, sdk.APIConnectionError) and cause.__cause__:  # LangChain wraps the SDK's.
                     cause = cause.__cause__
-                words = one_line(settings.clean(str(cause)))
+                words = brief(settings.clean(str(cause)))
                 # A server of https answers http with what is no HTTP, or hangs up.
                 plain = urlsplit(settings.url).scheme == "http" and not self._reached
                 if plain and "illegal status line" in words:
@@ -232,7 +245,7 @@ class Server:
             case UnicodeEncodeError():
                 return ModelError(_UNSENDABLE)
             case sdk.OpenAIError() | ValueError():
-                words = one_line(settings.clean(f"{type(error).__name__}: {error}"))
+                words = brief(settings.clean(f"{type(error).__name__}: {error}"))
                 return NoAnswer(f"the reply is {self.service.otherwise} ({words})", again=True)
             case _:
                 return None
@@ -260,9 +273,15 @@ def proxy_of(url: str) -> str | None:
 
 
 def _http_client(
-    url: str, seconds: float, url_option: str, judge: Callable[[Any, bool], None] = lambda response, is_stream: None
+    url: str,
+    seconds: float,
+    url_option: str,
+    most_bytes: int,
+    judge: Callable[[Any, bool], None] = lambda response, is_stream: None,
 ) -> Any:
     """An HTTP client for one server, whose calls take at most that long; ``judge`` sees each response.
+
+    Replies are read up to ``most_bytes``, and no redirect leads to another server.
 
     Connections are not kept for a later call: that call may come from another event loop, where
     they would fail, and a model's seconds hide the handshake.
@@ -273,10 +292,16 @@ def _http_client(
         reached = False
 
         async def send(self, request: Any, **options: Any) -> Any:
+            is_stream = bool(options.get("stream"))
+            options |= {"stream": True, "follow_redirects": False}
             try:
                 async with asyncio.timeout(seconds):
-                    response = await super().send(request, **options)
-                    await response.aread()
+                    response = await _whole(await super().send(request, **options), most_bytes)
+                    for _ in range(_REDIRECTS):
+                        if response.next_request is None:
+                            break
+                        _stay(response, url_option, self.reached)
+                        response = await _whole(await super().send(response.next_request, **options), most_bytes)
             except TimeoutError as error:
                 raise http.ReadTimeout(f"no reply within {seconds:g} s", request=request) from error
             except (http.ConnectError, http.ConnectTimeout, http.ProxyError) as error:
@@ -287,22 +312,68 @@ def _http_client(
             except http.LocalProtocolError as error:
                 raise ModelError(_UNSENDABLE) from error
             self.reached = True
-            judge(response, bool(options.get("stream")))
+            judge(response, is_stream)
             return response
 
     limits = http.Limits(max_keepalive_connections=0)
     try:
         # The environment is not read by the client, which fails on proxies and networks that it does not know.
-        return Client(limits=limits, proxy=proxy, trust_env=False, verify=http.create_ssl_context())
+        ways = {"limits": limits, "proxy": proxy, "trust_env": False, "verify": http.create_ssl_context()}
+        return Client(headers={"accept-encoding": "gzip, deflate"}, **ways)
     except (ValueError, ImportError) as error:
         raise ModelError(
-            f"the proxy {_without_password(proxy)} of the environment cannot be used ({one_line(str(error))}): name an"
+            f"the proxy {_without_password(proxy)} of the environment cannot be used ({brief(str(error))}): name an"
             " HTTP proxy in HTTPS_PROXY or HTTP_PROXY, unset ALL_PROXY, or list the server in NO_PROXY"
         ) from None
 
 
+async def _whole(response: Any, most_bytes: int) -> Any:
+    """The response with its whole body, unpacked here: what libraries unpack of a few bytes has no bound.
+
+    Text is taken for UTF-8, as JSON is: a ``charset`` may name any decoder of Python's.
+    """
+    http, body, large = http_library(), bytearray(), NoAnswer(f"the reply is larger than {most_bytes >> 20} MiB")
+    try:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > most_bytes:
+                raise large
+    finally:
+        await response.aclose()
+    packing = response.headers.get("content-encoding", "").strip().lower()
+    if packing in ("gzip", "x-gzip", "deflate"):
+        # Servers send deflate with and without the header of zlib.
+        bare = packing == "deflate" and (body[:1] or b"x")[0] & 15 != 8
+        unpacking = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+        try:
+            body = unpacking.decompress(body, most_bytes + 1)
+        except zlib.error as error:
+            raise http.DecodingError(str(error), request=response.request) from error
+        if len(body) > most_bytes:
+            raise large
+    elif packing not in ("", "identity"):
+        raise NoAnswer(f"the reply is packed in a way that was not asked for, {brief(packing)}")
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    others = ("content-encoding", "content-length", "transfer-encoding", "content-type")
+    headers = [(name, value) for name, value in response.headers.items() if name.lower() not in others]
+    whole = http.Response(
+        response.status_code, headers=[*headers, ("content-type", kind)], content=bytes(body), request=response.request
+    )
+    whole.next_request = response.next_request
+    return whole
+
+
+def _stay(response: Any, url_option: str, reached: bool) -> None:
+    """Raises where a redirect leads to another server, which would get the question, and maybe a key."""
+    here, there = response.request.url, response.next_request.url
+    if (here.host, here.port) == (there.host, there.port) and there.scheme in (here.scheme, "https"):
+        return
+    words = f"{here.host} sends the call on to another server, {brief(str(there.netloc, 'ascii'))}"
+    raise NoAnswer(words) if reached else ModelError(f"{words}: name that in {url_option} if it is yours; {DOCTOR}")
+
+
 def _unreachable(url: str, url_option: str, proxy: str | None, error: Exception) -> ModelError:
-    host, words = urlsplit(url).netloc, one_line(str(error))
+    host, words = urlsplit(url).netloc, brief(str(error))
     lower = words.lower()
     if "certificate" in lower:
         return ModelError(
@@ -329,9 +400,12 @@ def _values(text: str) -> list[Any]:
     if not text.startswith("data:"):
         events = [text]
     try:
-        return [json.loads(event) for event in events if event not in ("", "[DONE]")]
+        values = [json.loads(event) for event in events if event not in ("", "[DONE]")]
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
+    if is_deep(values):
+        raise ValueError("the JSON is nested too deeply")
+    return values
 
 
 def _sdk() -> Any:

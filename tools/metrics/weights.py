@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..language.failures import one_line
-from ..text import HUB_ID
+from ..text import HUB_ID, brief
 
 _SMALL = ("*.json", "*.txt")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -49,7 +48,7 @@ class Weights:
                 with quiet_loading():
                     parts.append(getattr(transformers, kind).from_pretrained(folder, local_files_only=True, **options))
             except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-                raise ModelError(f"{folder} holds no usable {kind}: {one_line(str(error))}") from error
+                raise ModelError(f"{folder} holds no usable {kind}: {brief(str(error))}") from error
         return parts[0].eval().to("cuda" if torch.cuda.is_available() else "cpu"), parts[1], parts[2]
 
 
@@ -79,7 +78,7 @@ def locate(source: str) -> tuple[Path, str]:
                 return snapshot, f"{source}@{snapshot.name[:12]}"
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
-            f"{source} is no folder here, and the hub did not give it ({one_line(str(error))}):"
+            f"{source} is no folder here, and the hub did not give it ({brief(str(error))}):"
             " download it elsewhere and name its folder with --weights METRIC=FOLDER"
         ) from error
     raise ModelError(f"{source} on the hub holds no weights that can be read")

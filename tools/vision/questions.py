@@ -14,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from PIL import Image
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from ...prompts import load, render
 from ...state import Check, ImageRecord, Verdict
-from ..files import Store
+from ..files import Store, picture_in
 from ..language.question import Picture, Question
 from ..language.structured import read_last
 from ..text import one_line
@@ -163,10 +162,10 @@ def read_picture(store: Store, image: ImageRecord) -> Picture:
 
     Raises:
         FileNotFoundError: the store does not hold it.
+        ValueError: it is no picture.
     """
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(store.read(image.path))) as file:
-        file.convert("RGB").save(buffer, "PNG")
+    picture_in(store.read(image.path)).save(buffer, "PNG")
     return Picture(png=buffer.getvalue(), reference=image.path)
 
 
