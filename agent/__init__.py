@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .graph.judge import decide as decide
     from .graph.judge import judge as judge
     from .graph.person import Question as Question
+    from .graph.tools import langchain_tools as langchain_tools
     from .policies import Adaptive as Adaptive
     from .policies import BestOfN as BestOfN
     from .policies import ChatJudge as ChatJudge
@@ -64,6 +65,7 @@ _NAMES = {
     "graph.graph": "build_graph recursion_limit",
     "graph.judge": "decide judge",
     "graph.person": "Question",
+    "graph.tools": "langchain_tools",
     "policies": "Adaptive BestOfN ChatJudge FunctionPolicy Halving Hybrid MultiRound Paper Policy PolicyError"
     " RandomControl SeedSearch Single resolve_policy",
     "records.events": "Event read_events",

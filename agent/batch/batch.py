@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...state import Budget, RunResult
+from ...tools.blocking import blocking
 from ...tools.data.reader import STDIN, shown, stem
 from ...tools.errors import ModelError, NoAnswerError, SettingsError
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
-from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import PolicySpec, policy_name
 from ..records.events import Event, TraceError, read_events

@@ -17,10 +17,10 @@ from ...state import (
     Population,
     RunState,
 )
+from ...tools.blocking import blocking
 from ...tools.errors import DetailScribeError, SettingsError
 from ...tools.files import Store
 from ...tools.roles import Asker, Progress
-from ..blocking import blocking
 from ..evaluation.statistics import mean_interval, proportion_interval
 from ..evaluation.tables import Cell, Table
 from ..graph.context import Context, population_of

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...state import derive_seed
+from ...tools.blocking import blocking
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic, ready
 from ..batch.batch import RUNS, perform_jobs, run_job
 from ..batch.jobs import Job, Ledger
-from ..blocking import blocking
 from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import Exhaustive, policy_name
 from ..records.reader import Run

@@ -11,10 +11,10 @@ from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
 from ...state import Budget, Critique, RunState, Verdict
+from ...tools.blocking import blocking
 from ...tools.errors import SettingsError, first_problem
 from ...tools.files import Store, copy_file
 from ...tools.roles import Critic, Decomposer, Diffusion
-from ..blocking import blocking
 from ..graph.checkpoints import CACHE, FILE, TaskCache, check_version, checkpoints_of
 from ..graph.context import population_of
 from ..graph.graph import Checkpointer, Graph, build_graph

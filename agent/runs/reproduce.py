@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ...state import ImageRecord
+from ...tools.blocking import blocking
 from ...tools.errors import SettingsError
 from ...tools.files import Store, copy_file
 from ...tools.roles import Diffusion, model_name, ready
-from ..blocking import blocking
 from ..records.reader import RecordedRun, read_run
 from ..settings.models import Models
 from .run import recorded_settings

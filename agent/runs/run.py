@@ -7,11 +7,11 @@ from pathlib import Path
 from langgraph.runtime import RunControl
 
 from ...state import Budget, RunResult
+from ...tools.blocking import blocking
 from ...tools.errors import SettingsError
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ...tools.text import check_prompt
-from ..blocking import blocking
 from ..graph.checkpoints import check_version
 from ..graph.context import Context
 from ..graph.graph import Checkpointer

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...state import Decision, ImageRecord, Population
+from ...tools.blocking import ctrl_c_at_once
 from ...tools.errors import Interrupted
 from ...tools.files import Store
 from ...tools.text import plain
-from ..blocking import ctrl_c_at_once
 from ..graph.person import RULE, Question
 from ..policies import refine_anew, reseed, stop
 

@@ -1,5 +1,6 @@
 """A context from one line, for a graph that others invoke."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from langgraph.types import Send
 from PIL import Image
 from typing_extensions import TypedDict
 
-from detailscribe.agent import arun, build_graph, context, serializer
+from detailscribe.agent import arun, build_graph, context, langchain_tools, serializer
 from detailscribe.agent.policies import BestOfN, MultiRound, stop
 from detailscribe.state import Budget, ConceptGraph, Ruling, RunInput, RunState
 from detailscribe.tools.errors import SettingsError
@@ -157,3 +158,28 @@ async def test_a_graph_of_other_context_invokes_it_in_a_node(tmp_path):
     with pytest.raises(SettingsError, match=r"its context is dict.*invoke it so in a node"):
         await parent(build_graph()).ainvoke({"prompt": PROMPT}, context={"user": "me"})
     assert (await parent(node).ainvoke({"prompt": PROMPT}, context={"user": "me"}))["best"] == "00-00"
+
+
+def called(tool, **arguments):
+    return tool.invoke({"type": "tool_call", "id": "1", "name": tool.name, "args": arguments})
+
+
+def test_the_loop_and_the_critic_are_tools(tmp_path):
+    ours = fake_context(tmp_path, MultiRound(), {"00-00": "red"}, budget=Budget(rounds=1))
+    draw_and_check, critique_image = langchain_tools(ours, show=True)
+    message = called(draw_and_check, prompt=PROMPT, seed=3)
+    facts = json.loads(message.content[0]["text"])
+    assert (facts["image"], facts["stop"], facts["images"]) == ("01-00", "all_pass", 2)
+    assert set(facts["checks"].values()) == {"pass"}
+    assert (message.content[1]["type"], message.artifact["best"]) == ("image", "01-00")
+    first = str(ours.store.path(message.artifact["images"]["00-00"].path))
+    seen = called(critique_image, path=first)
+    assert json.loads(seen.content[0]["text"])["checks"]["Is the umbrella red?"] == "fail"
+    assert seen.artifact.refined_prompt == "a corrected prompt"
+    for path in ("nothing.png", "/etc/passwd", "../escape.png", str(tmp_path)):
+        assert (called(critique_image, path=path).status, "no image" in called(critique_image, path=path).content) == (
+            "error",
+            True,
+        )
+    refused = called(draw_and_check, prompt="a xylophone")
+    assert (refused.status, refused.content) == ("error", "it does not know these words: xylophone")

@@ -1,11 +1,14 @@
 """The tools an agent binds."""
 
 import json
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from PIL import Image
 
 from detailscribe.state import ImageRecord
 from detailscribe.tools.diffusion import diffusion_tools
@@ -62,3 +65,14 @@ def test_every_argument_is_described(tools):
         described = convert_to_openai_tool(tool)["function"]
         assert described["description"]
         assert all(field.get("description") for field in described["parameters"]["properties"].values())
+
+
+def test_who_cannot_await_calls_them_and_models_that_see_are_shown_the_image(model, store):
+    generate, redenoise = diffusion_tools(model, store, show=True)
+    message = generate.invoke(call("generate_image", prompt="a cat"))
+    text, image = message.content
+    assert is_png(json.loads(text["text"])["path"])
+    assert image["mime_type"] == "image/jpeg"
+    with Image.open(BytesIO(b64decode(image["base64"]))) as picture:
+        assert picture.size == (message.artifact.width, message.artifact.height)
+    assert redenoise.invoke(call("redenoise_image", image="nothing", prompt="a cat")).status == "error"

@@ -1,14 +1,19 @@
 """Diffusion as LangChain tools, for any agent that can bind them."""
 
 import json
-from functools import partial
-from typing import Literal
+from base64 import b64encode
+from collections.abc import Callable, Coroutine, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
 from uuid import uuid4
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from PIL import Image
 from pydantic import BaseModel, Field
 
 from ...state import Attempt, ImageRecord, Seed
+from ..blocking import blocking
 from ..errors import DetailScribeError
 from ..files import Store
 from ..roles import Diffusion
@@ -49,27 +54,55 @@ class RedenoiseImage(BaseModel):
     seed: Seed | None = Field(default=None, description="Of the noise that inject adds; the image's own by default.")
 
 
-def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
+Answer = str | list[str | dict[str, str]]
+"""Content of a tool message."""
+
+
+def tool(coroutine: Callable[..., Coroutine[Any, Any, Any]], description: str, arguments: type[BaseModel]) -> BaseTool:
+    """A tool, sync and async, whose message has an artifact; a ``ToolException`` is its answer."""
+    return StructuredTool.from_function(
+        blocking(coroutine),
+        coroutine,
+        description=description,
+        args_schema=arguments,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+    )
+
+
+def with_image(facts: Mapping[str, object], path: Path, shown: bool) -> Answer:
+    """A line of JSON; where the image is to be shown, as a text block before an image block (JPEG, base64)."""
+    text = json.dumps({**facts, "path": str(path)})
+    if not shown:
+        return text
+    with Image.open(path) as picture, BytesIO() as file:
+        picture.convert("RGB").save(file, "JPEG", quality=90)
+        data = b64encode(file.getvalue()).decode()
+    return [{"type": "text", "text": text}, {"type": "image", "base64": data, "mime_type": "image/jpeg"}]
+
+
+def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -> list[BaseTool]:
     """The tools ``generate_image`` and ``redenoise_image``, which draw into ``store``.
 
-    Both are async. They answer with a line of JSON that names the image and its file; the
-    ``ImageRecord`` is the message's artifact. An error that the agent can mend is its answer, too.
+    They answer with a line of JSON that names the image and its file, and, where ``show`` is set, with the image, for
+    models that see what is in tool messages; the ``ImageRecord`` is the message's artifact. An error that the agent
+    can mend is its answer, too.
     """
 
-    async def draw(attempt: Attempt, source: ImageRecord | None = None) -> tuple[str, ImageRecord]:
+    async def draw(attempt: Attempt, source: ImageRecord | None = None) -> tuple[Answer, ImageRecord]:
         try:
             record = await diffusion.draw(attempt, store, source=source)
         except DetailScribeError as error:
             raise ToolException(str(error)) from error
-        shown = record.model_dump(include={"parent", "seed", "steps", "start_step", "width", "height"})
-        return json.dumps({"image": record.id, "path": str(store.path(record.path)), **shown}), record
+        facts = record.model_dump(include={"parent", "seed", "steps", "start_step", "width", "height"})
+        return with_image({"image": record.id, **facts}, store.path(record.path), show), record
 
-    async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[str, ImageRecord]:
+    async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[Answer, ImageRecord]:
         return await draw(Attempt(id=f"image-{uuid4().hex[:12]}", prompt=prompt, seed=seed, keep_steps=keep_steps))
 
     async def redenoise_image(
         image: str, prompt: str, operator: Literal["inject", "resume"], start_step: int, seed: int | None
-    ) -> tuple[str, ImageRecord]:
+    ) -> tuple[Answer, ImageRecord]:
         try:
             # The record in the image's own PNG, so that images of earlier sessions can be refined, too.
             source = read_record(store.path(f"images/{image}.png"))
@@ -88,13 +121,9 @@ def diffusion_tools(diffusion: Diffusion, store: Store) -> list[BaseTool]:
         )
         return await draw(attempt, source)
 
-    tool = partial(StructuredTool.from_function, response_format="content_and_artifact", handle_tool_error=True)
     generate = "Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG."
     redenoise = (
         "Correct an image: denoise it again from an early step with another prompt and keep what is right. "
         "Returns JSON with the new image's id and the path of its PNG; the old image stays."
     )
-    return [
-        tool(coroutine=generate_image, description=generate, args_schema=GenerateImage),
-        tool(coroutine=redenoise_image, description=redenoise, args_schema=RedenoiseImage),
-    ]
+    return [tool(generate_image, generate, GenerateImage), tool(redenoise_image, redenoise, RedenoiseImage)]

@@ -1,0 +1,70 @@
+"""The whole loop, and its critic, as LangChain tools for any agent."""
+
+from typing import Any
+
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import BaseModel, Field
+
+from ...state import Critique, ImageRecord, RunState, Seed
+from ...tools.diffusion.png import read_record
+from ...tools.diffusion.tools import Answer, tool, with_image
+from ...tools.errors import DetailScribeError
+from ...tools.roles import ready
+from .context import Context
+from .graph import build_graph
+
+
+class DrawAndCheck(BaseModel):
+    """Arguments of ``draw_and_check``."""
+
+    prompt: str = Field(min_length=1, description="What the picture should show.")
+    seed: Seed = Field(default=0, description="Another seed gives other pictures of the same prompt.")
+
+
+class CritiqueImage(BaseModel):
+    """Arguments of ``critique_image``."""
+
+    path: str = Field(min_length=1, description="Path of the image's PNG, as a tool returned it.")
+    prompt: str | None = Field(default=None, description="What it should show; by default what it was drawn from.")
+
+
+def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
+    """The tools ``draw_and_check``, which runs the graph, and ``critique_image``.
+
+    Both are sync and async, within the budget and in the folder of the context. They answer with a line of JSON that
+    holds every check with its answer; where ``show`` is set, with the image too, for models that see what is in tool
+    messages. The final ``RunState`` and the ``Critique`` are the messages' artifacts.
+    """
+    graph, store = build_graph(), context.store
+
+    def answer(image: ImageRecord, state: RunState | dict[str, Any], critique: Critique, **facts: object) -> Answer:
+        questions = {check.id: check.question for check in state["concepts"].checks}
+        checks = {questions[verdict.check]: verdict.answer for verdict in critique.verdicts}
+        return with_image({"image": image.id, "checks": checks, **facts}, store.path(image.path), show)
+
+    async def draw_and_check(prompt: str, seed: int) -> tuple[Answer, RunState]:
+        try:
+            state: Any = await graph.ainvoke({"prompt": prompt, "seed": seed}, context=context)
+        except DetailScribeError as error:
+            raise ToolException(str(error)) from error
+        best = state["images"][state["best"]]
+        facts = {"stop": state["stop"], "images": len(state["images"])}
+        return answer(best, state, state["critiques"][best.id], **facts), state
+
+    async def critique_image(path: str, prompt: str | None) -> tuple[Answer, Critique]:
+        try:
+            file = store.path(path).resolve()
+            here = file.relative_to(store.root.resolve()).as_posix()
+            image = read_record(file).moved(lambda _: here, latent=None, trajectory={})
+        except (OSError, ValueError) as error:
+            raise ToolException(f"there is no image {path!r}; give a path that a tool returned") from error
+        try:
+            concepts = await (await ready(context.decomposer)).decompose(prompt or image.prompt)
+            found = await (await ready(context.critic)).critique(image, concepts, store)
+        except DetailScribeError as error:
+            raise ToolException(str(error)) from error
+        return answer(image, {"concepts": concepts}, found, correction=found.refined_prompt), found
+
+    drawn = "Draw a prompt, check the drawing item by item, and refine it. Returns JSON with the best image's path."
+    checked = "Check an image item by item. Returns JSON with each check's answer and a corrected prompt."
+    return [tool(draw_and_check, drawn, DrawAndCheck), tool(critique_image, checked, CritiqueImage)]
