@@ -17,8 +17,8 @@ Operator = Literal["inject", "resume"]
 """inject: noise is added to the final latent, which is denoised from there; resume: the image's own
 denoising is continued from a kept step."""
 
-Step = Annotated[int, Field(ge=0)]
-"""A step of the denoising schedule, 0 to N."""
+Step = Annotated[int, Field(ge=0, le=1000)]
+"""A step of the denoising schedule, 0 to N, which is 1000 at most."""
 
 
 WeightsFile = Annotated[str, StringConstraints(pattern=r"\.(safetensors|gguf)$")]

@@ -13,8 +13,11 @@ if TYPE_CHECKING:  # not needed to print the help of the command line
     from ..state import Exchange
 
 
-class DetailScribeError(Exception):
-    """Base of every error that is the user's to mend; the command line prints it in one line, exit status 2."""
+class DetailScribeError(RuntimeError):
+    """Base of every error that is the user's to mend; the command line prints it in one line, exit status 2.
+
+    A ``RuntimeError``, since a LangGraph server hands the words of few classes of errors on to its clients.
+    """
 
 
 class PromptError(DetailScribeError):
@@ -23,6 +26,10 @@ class PromptError(DetailScribeError):
 
 class SettingsError(DetailScribeError):
     """A setting, a policy name, a folder or a file is not usable."""
+
+
+class OutsideError(SettingsError):
+    """Something in a folder leads out of it, or is neither a file nor a folder."""
 
 
 class ModelError(DetailScribeError):

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .errors import SettingsError
+from .errors import OutsideError, SettingsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,10 +36,10 @@ class Store:
         self.root = Path(root)
 
     def path(self, reference: str) -> Path:
-        """The file that a reference of an ``ImageRecord`` names; ``ValueError`` if it leads outside the folder."""
+        """The file that a reference of an ``ImageRecord`` names; ``OutsideError`` if it leads outside the folder."""
         path = self.root / reference
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise ValueError(f"reference {reference!r} leads outside the run folder")
+        if not leads_inside(path, self.root):
+            raise OutsideError(f"{reference!r} leads outside the folder {self.root}: it is neither read nor written")
         return path
 
     def write(self, reference: str, data: bytes) -> str:
@@ -76,6 +77,38 @@ def picture_in(data: bytes) -> "Image":
         raise ValueError(f"what came is no picture of {', '.join(FORMATS)}") from error
     except (*errors, *bombs) as error:
         raise ValueError(f"what came is no picture that can be used: {' '.join(str(error).split())}") from error
+
+
+def leads_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder when all links are followed; not where it is no path at all, or a circle."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def require_own(folder: Path, *, deep: bool = True) -> None:
+    """Refuse a folder that may be a stranger's and does not hold plain files and folders alone.
+
+    Args:
+        folder: It may be absent.
+        deep: Whether what is in its folders is looked at too.
+
+    Raises:
+        OutsideError: a link in it leads out of it; or a pipe or a device is in it, which may never end.
+    """
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # by now, as a process is at work in the folder
+                continue
+            if stat.S_ISLNK(mode) and not leads_inside(path, folder):
+                raise OutsideError(f"{path} is a link that leads outside the folder {folder}: remove it first")
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+                raise OutsideError(f"{path} is neither a file nor a folder: remove it first")
+        if not deep:
+            return
 
 
 def write_whole(path: Path, data: bytes) -> None:

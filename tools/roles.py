@@ -108,6 +108,7 @@ class Comparer(Protocol):
     ) -> Comparison: ...
 
 
+@runtime_checkable
 class Asker(Protocol):
     """A chat model as policies see it."""
 

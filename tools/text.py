@@ -9,6 +9,14 @@ PROMPT_LIMIT = 2000
 """Characters of a prompt, at most."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """``owner/name`` of a model of the hub, and no path such as ``./name``."""
+_CHAINED = r"::[a-z][\w+.-]*:"
+_URL = re.compile(
+    r"([a-z][a-z\d+.-]{0,30}://)"
+    rf"(?:[^\s/?#@]*@|[^\s/?#@:]*:(?!:|\d*(?:[/?#]|$))(?:(?!{_CHAINED})\S){{0,500}}@)?"  # a slash in a password
+    rf"((?:(?!{_CHAINED})[^\s?#])*)(?:[?#](?:(?!{_CHAINED})\S)*)?",
+    re.IGNORECASE,
+)
+"""A URL: scheme, user and password, host and path, query and fragment, up to the next one of a chain."""
 CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 """Characters by which a text could command a terminal."""
 
@@ -26,6 +34,14 @@ def check_prompt(prompt: str) -> None:
     for place, character in enumerate(prompt):
         if unicodedata.category(character) in ("Cc", "Cs"):
             raise PromptError(f"the prompt holds a control character, U+{ord(character):04X}, at {place}; take it out")
+
+
+def without_secrets(text: str) -> str:
+    """With every URL in it without user, password, query and fragment, which can be secret.
+
+    fsspec chains URLs, as in ``zip://a.txt::https://host/b.zip``; each part is treated so.
+    """
+    return _URL.sub(r"\1\2", text)
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ from pydantic.dataclasses import dataclass
 from ...state import ConceptGraph, Critique, Decision, ImageRecord, Operator, Plan, Population, derive_seed
 from .guards import success
 from .lineage import best_of_line, promising, tried_in_vain
-from .policy import failed, refine, reseed, stop
+from .policy import MOST, failed, refine, reseed, stop
 
 KEPT_STEPS = (1, 2, 4)
 """Of 28, where a trajectory can be resumed."""
@@ -25,9 +25,9 @@ class Adaptive:
     one, is plain from published traces of such loops.
     """
 
-    images: int = Field(default=2, ge=1)
+    images: int = Field(default=2, ge=1, le=MOST)
     """First drawings."""
-    width: int = Field(default=1, ge=1)
+    width: int = Field(default=1, ge=1, le=MOST)
     """Images that are worked on in one round, the most promising ones."""
     operator: Operator = "inject"
     """How a refinement starts."""
@@ -37,7 +37,7 @@ class Adaptive:
     """The same when more than a quarter of the checks fail: step 2 of 28."""
     reseed_share: float = Field(default=0.5, gt=0, le=1)
     """Share of failed checks from which an image is drawn anew."""
-    patience: int = Field(default=2, ge=1)
+    patience: int = Field(default=2, ge=1, le=MOST)
     """Refinements in a row after which one is drawn anew if no more checks pass than before."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

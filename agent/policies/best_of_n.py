@@ -4,14 +4,14 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, Plan, Population, Seed
-from .policy import stop
+from .policy import MOST, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class BestOfN:
     """Draw the original prompt from ``n`` seeds at once; refine nothing."""
 
-    n: int = Field(default=4, ge=1)
+    n: int = Field(default=4, ge=1, le=MOST)
     """How many images to draw; the budget may allow fewer."""
     seeds: tuple[Seed, ...] = ()
     """Of the first of them, where they are fixed; the others' follow from the run's."""

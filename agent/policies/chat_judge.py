@@ -1,9 +1,9 @@
 """A chat model as the judge: it reads the trace so far and decides, within the rules that hold for all."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from ...prompts import load
@@ -13,7 +13,7 @@ from ...tools.language.question import Question
 from ...tools.roles import Asker
 from .guards import first_stop, nothing_failed, success
 from .lineage import promising, refine_anew
-from .policy import failed, reseed, stop
+from .policy import MOST, failed, reseed, stop
 
 MOST_DECISIONS = 64
 """In one reply; a small model that repeats itself ends here."""
@@ -47,7 +47,7 @@ class ChatJudge:
     (arXiv 2601.15286).
     """
 
-    images: int = Field(default=2, ge=1)
+    images: int = Field(default=2, ge=1, le=MOST)
     """First drawings."""
     operator: Operator = "inject"
     """How a refinement starts."""
@@ -55,7 +55,7 @@ class ChatJudge:
     """Start step of a light refinement."""
     strong: Step = 2
     """Start step of a strong one."""
-    chat: SkipValidation[Any] = Field(default=None, repr=False)
+    chat: InstanceOf[Asker] | None = Field(default=None, repr=False)
     """An ``Asker``, such as ``ChatModel``; None for the one that the run is configured with."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

@@ -19,7 +19,7 @@ from ...state import (
     Step,
     derive_seed,
 )
-from .policy import drawing, refinement, stop
+from .policy import MOST, MOST_STEPS, drawing, refinement, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
@@ -31,17 +31,17 @@ class Exhaustive:
     every check.
     """
 
-    drawings: int = Field(default=2, ge=1)
+    drawings: int = Field(default=2, ge=1, le=MOST)
     """First drawings, from the seeds that a policy's first ones have."""
-    rounds: int = Field(default=2, ge=0)
+    rounds: int = Field(default=2, ge=0, le=MOST_STEPS)
     """Rounds after them; what is replayed on the run has no more."""
-    operators: Annotated[tuple[Operator, ...], Field(min_length=1)] = ("inject", "resume")
+    operators: Annotated[tuple[Operator, ...], Field(min_length=1, max_length=2)] = ("inject", "resume")
     """How images are refined."""
-    start_steps: Annotated[tuple[Step, ...], Field(min_length=1)] = (1, 2, 4)
+    start_steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)] = (1, 2, 4)
     """Steps of the schedule from which each of them is."""
     reseeds: bool = True
     """Whether images are drawn anew as well."""
-    width: int = Field(default=1, ge=1)
+    width: int = Field(default=1, ge=1, le=MOST)
     """Images that a policy works on in one round."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

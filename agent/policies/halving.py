@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
 from .lineage import Refining
-from .policy import go_on, stop
+from .policy import MOST, MOST_STEPS, go_on, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
@@ -22,13 +22,13 @@ class Halving(Refining):
     of evaluations it begins with no more seeds than could all be drawn to the end.
     """
 
-    n: int = Field(default=8, ge=1)
+    n: int = Field(default=8, ge=1, le=MOST)
     """Seeds."""
-    rungs: tuple[Annotated[int, Field(ge=1)], ...] = (10, 18)
+    rungs: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(max_length=MOST_STEPS)] = (10, 18)
     """Steps of the schedule at which previews are judged, ascending and before its end; 28 is its usual length."""
     share: float = Field(default=0.5, gt=0, lt=1)
     """Of the seeds, what goes on after a rung; at least one."""
-    rounds: int = Field(default=1, ge=0)
+    rounds: int = Field(default=1, ge=0, le=MOST)
     """Refinements of each seed that is drawn to the end."""
 
     @model_validator(mode="after")

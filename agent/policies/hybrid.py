@@ -6,6 +6,7 @@ from pydantic.dataclasses import dataclass
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
 from .lineage import Refining, promising
+from .policy import MOST
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
@@ -17,9 +18,9 @@ class Hybrid(Refining):
     otherwise: with that, a line ends at 7 images by ``budget_rounds``, and an experiment refuses to begin.
     """
 
-    parallel: int = Field(default=2, ge=1)
+    parallel: int = Field(default=2, ge=1, le=MOST)
     """Lines, each from a seed of its own."""
-    sequential: int = Field(default=8, ge=1)
+    sequential: int = Field(default=8, ge=1, le=MOST)
     """Images in a line, its drawing included."""
 
     @property

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import Attempt, Decision, ImageRecord, Operator, Population, Step, derive_seed
-from .policy import failed, refine
+from .policy import MOST_STEPS, failed, refine
 
 Keep = Literal["best", "better", "newest"]
 """What a refinement goes on from. best: the best image of the line; better: the newest one if it
@@ -135,7 +135,7 @@ def refine_anew(
     return at(start_step, "inject", derive_seed(population.seed, "refine", image.id))
 
 
-Schedule = Step | Annotated[tuple[Step, ...], Field(min_length=1)]
+Schedule = Step | Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)]
 """The start step of every refinement, or of the first, the second and so on, of which the last one stays."""
 
 

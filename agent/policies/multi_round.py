@@ -6,6 +6,7 @@ from pydantic.dataclasses import dataclass
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import Guard, at_most, first_stop, nothing_failed, oscillation, plateau, regression, success
 from .lineage import Refining
+from .policy import MOST
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
@@ -17,9 +18,9 @@ class MultiRound(Refining):
     is plain from published traces of such loops.
     """
 
-    rounds: int = Field(default=3, ge=0)
+    rounds: int = Field(default=3, ge=0, le=MOST)
     """Refinements at most."""
-    patience: int | None = Field(default=2, ge=1)
+    patience: int | None = Field(default=2, ge=1, le=MOST)
     """Refinements in a row without gain after which it stops; None: it goes on through plateaus,
     regressions and oscillations alike, to show what many rounds do."""
 

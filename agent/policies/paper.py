@@ -5,7 +5,7 @@ from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .lineage import Step
-from .policy import failed, refinement, stop
+from .policy import MOST_STEPS, failed, refinement, stop
 
 PUBLISHED_STEPS = (0, 2, 3, 5)
 """Of 28: where the published k of 0, 1, 2 and 4 start, since its callback swaps the prompt after k + 1 steps."""
@@ -21,7 +21,7 @@ class Paper:
     critic has nothing to correct, the four are the drawing again, since its prompt is.
     """
 
-    start_steps: tuple[Step, ...] = Field(default=PUBLISHED_STEPS, min_length=1)
+    start_steps: tuple[Step, ...] = Field(default=PUBLISHED_STEPS, min_length=1, max_length=MOST_STEPS)
     """Where the drawing is resumed, all in one round; steps beyond the schedule are left out."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

@@ -26,6 +26,10 @@ from ...tools.errors import DetailScribeError, first_problem
 from ...tools.roles import Asker
 
 T = TypeVar("T")
+MOST = 1000
+"""Of images, rounds and whatever else a parameter of a policy counts; a budget is smaller still."""
+MOST_STEPS = 100
+"""Start steps, or other places in a schedule, that a parameter can list."""
 
 
 class PolicyError(DetailScribeError):

@@ -5,7 +5,7 @@ from pydantic.dataclasses import dataclass
 
 from ...state import SEED_LIMIT, ConceptGraph, Decision, ImageRecord, Plan, Population, derive_seed
 from .guards import first_stop, own_success
-from .policy import refine, reseed, stop
+from .policy import MOST, refine, reseed, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -17,7 +17,7 @@ class RandomControl:
     choice between the moves.
     """
 
-    images: int = Field(default=2, ge=1)
+    images: int = Field(default=2, ge=1, le=MOST)
     """First drawings."""
     stop_share: float = Field(default=0.2, ge=0, le=1)
     """How often the lot falls on stop."""

@@ -6,7 +6,7 @@ from pydantic.dataclasses import dataclass
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
 from .guards import at_most, first_stop, nothing_failed, success
 from .lineage import Refining, line_of, promising
-from .policy import stop
+from .policy import MOST, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
@@ -17,11 +17,11 @@ class SeedSearch(Refining):
     detail an edit (EPIC, arXiv 2605.11722). Which seed is worth the work shows after one critique.
     """
 
-    n: int = Field(default=4, ge=1)
+    n: int = Field(default=4, ge=1, le=MOST)
     """Seeds."""
-    m: int = Field(default=1, ge=1)
+    m: int = Field(default=1, ge=1, le=MOST)
     """Drawings that are refined."""
-    rounds: int = Field(default=2, ge=0)
+    rounds: int = Field(default=2, ge=0, le=MOST)
     """Refinements of each of them."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population
-from .policy import failed, refine, stop
+from .policy import MOST, failed, refine, stop
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -20,7 +20,7 @@ class Single:
 
     operator: Operator = field(default="resume")
     """How the refinement starts."""
-    start_step: int = Field(default=2, ge=0)
+    start_step: int = Field(default=2, ge=0, le=MOST)
     """Step of the schedule to start at."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

@@ -339,6 +339,8 @@ def _placement(chosen: DiffusionSection) -> "Placement":
 
     try:
         placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
+    except DetailScribeError:
+        raise
     except RuntimeError as error:
         raise ModelError(f"there is no kind of device {chosen.device!r}: use cuda, mps or cpu") from error
     available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}

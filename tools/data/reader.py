@@ -18,11 +18,11 @@ from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from ..errors import SettingsError
+from ..text import without_secrets
 from .records import PromptRecord, with_own_ids
 
 STDIN = "-"
@@ -136,13 +136,7 @@ def read_rows(source: str | Path, *, column: str | None = None, format: str | No
 
 def shown(source: str | Path) -> str:
     """A source as messages and files may name it: without users, passwords and queries, which can be secret."""
-    if str(source) == STDIN:
-        return "standard input"
-    # fsspec chains URLs, as in zip://a.txt::https://host/b.zip
-    parts = re.split(r"::(?=[a-z][\w+.-]*(?:://|::))", str(source))
-    bare = [urlsplit(part)._replace(query="", fragment="") if "://" in part else None for part in parts]
-    urls = [url and url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() for url in bare]
-    return "::".join(url or part for url, part in zip(urls, parts, strict=True))
+    return "standard input" if str(source) == STDIN else without_secrets(str(source))
 
 
 def stem(source: str | Path) -> str:
