@@ -2,17 +2,18 @@
 
 import asyncio
 import inspect
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
-from pydantic import Field
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from ..state import Budget, Frozen
-from ..tools.errors import SettingsError
+from ..state import Attempt, Budget, ConceptGraph, Frozen, Population
+from ..tools.errors import SettingsError, first_problem
 from ..tools.files import Store
 from .graph.context import Context
 from .graph.graph import Graph, build_graph
@@ -32,12 +33,38 @@ class Chosen(Frozen):
     policy_args: dict[str, Any] = Field(default_factory=dict)
     """Parameters of its class."""
     budget: Budget | None = None
+    """Bounds below those of the server, which hold in any case."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refused_in_one_line(cls, given: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(given)
+        except ValidationError as error:
+            raise SettingsError(f"context: {first_problem(error)}") from None
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """By reference, since a LangGraph server drops keys that are no properties of the schema itself, unsaid."""
+        schema = super().model_json_schema(*args, **kwargs)
+        definitions = schema.pop("$defs", {}) | {cls.__name__: schema}
+        return {"$ref": f"#/$defs/{cls.__name__}", "$defs": definitions}
+
+
+NEEDED: dict[str, dict[str, type[Any]]] = {
+    "plan": {"concepts": ConceptGraph},
+    **dict.fromkeys(("generate", "refine"), {"attempt": Attempt}),
+    **dict.fromkeys(("critique", "judge"), {"concepts": ConceptGraph, "images": dict}),
+    "finish": {"population": Population},
+}
+"""What nodes and routes are handed by those before them, and by no client, who could go to any node."""
 
 
 class Roles:
     """The models of a server, loaded at their first use and shared by all runs."""
 
     def __init__(self) -> None:
+        self._folder = FOLDER
         self._models: Models | None = None
         self._checking = asyncio.Lock()
 
@@ -47,6 +74,7 @@ class Roles:
             if self._models is None:
                 models = Models((await asyncio.to_thread(load)).settings)
                 await models.check()
+                self._folder = await asyncio.to_thread(FOLDER.absolute)
                 self._models = models
 
     def context(self, chosen: Chosen, thread: str) -> Context:
@@ -58,19 +86,20 @@ class Roles:
         if self._models is None:
             raise RuntimeError("a route was taken before the node that it leads from")
         models, own = self._models, self._models.settings.run
-        if chosen.policy is None:
-            policy = resolve_policy(own.policy, **(own.policy_args | chosen.policy_args))
-        elif chosen.policy in POLICIES:
-            policy = resolve_policy(chosen.policy, **chosen.policy_args)
-        else:
-            raise SettingsError(f"the server has no policy {chosen.policy!r}; there are {', '.join(POLICIES)}")
+        if not re.fullmatch(r"\w[\w.-]*", thread):
+            raise SettingsError("the id of a thread is the name of its folder: letters, digits and -, such as a UUID")
+        name, parameters = own.policy, own.policy_args | chosen.policy_args
+        if chosen.policy is not None:
+            name, parameters = chosen.policy, chosen.policy_args
+        if name not in POLICIES and (chosen.policy is not None or chosen.policy_args):
+            raise SettingsError(f"a client can choose, and give parameters to, these policies: {', '.join(POLICIES)}")
         return Context(
             decomposer=models.decomposer,
             diffusion=models.diffusion,
             critic=models.critic,
-            policy=policy,
-            store=Store(FOLDER / thread),
-            budget=chosen.budget or own.budget,
+            policy=resolve_policy(name, **parameters),
+            store=Store(self._folder / thread),
+            budget=own.budget if chosen.budget is None else own.budget.lowered(chosen.budget),
             chat=models.chat,
         )
 
@@ -86,6 +115,9 @@ class Roles:
 
         @wraps(work)
         async def node(state: Any, runtime: Runtime[Any]) -> Any:
+            for name, kind in NEEDED.get(work.__name__, {}).items():
+                if not (state.get(name) and isinstance(state[name], kind)):
+                    raise SettingsError(f"{work.__name__} needs {name} from the node before it: begin with a prompt")
             await self.check()
             return await work(state, self._given(runtime))
 

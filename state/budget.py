@@ -38,6 +38,12 @@ class Budget(Frozen):
     seconds: float | None = Field(default=None, gt=0)
     money: float | None = Field(default=None, gt=0)
 
+    def lowered(self, asked: Budget) -> Budget:
+        """With each bound that ``asked`` sets in place of its own, where it is lower."""
+        bounds = asked.model_dump(exclude_unset=True, exclude_none=True).items()
+        own = self.model_dump(exclude_none=True)
+        return self.model_copy(update={name: min(bound, own.get(name, bound)) for name, bound in bounds})
+
     def exceeded_by(self, spend: Spend) -> str | None:
         """Name of the first bound that ``spend`` goes beyond; None if it stays within all of them."""
         for name in ("images", "evaluations", "critic_calls", "tokens", "seconds", "money"):

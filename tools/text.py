@@ -25,8 +25,10 @@ def check_prompt(prompt: str) -> None:
     """Refuse what no decomposer could read.
 
     Raises:
-        PromptError: the prompt is empty, too long or holds control characters.
+        PromptError: the prompt is no text, empty, too long or holds control characters.
     """
+    if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a client sends what it likes
+        raise PromptError(f"the prompt should be a text, not {type(prompt).__name__}")
     if not prompt.strip():
         raise PromptError("the prompt is empty; say what the picture should show")
     if len(prompt) > PROMPT_LIMIT:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextvars
+from textwrap import shorten
 from typing import Any, NotRequired, TypedDict, cast
 
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite
 
 from ...state import (
+    SEED_LIMIT,
     STATE_VERSION,
     Advice,
     Attempt,
@@ -21,7 +23,7 @@ from ...state import (
     Spend,
     pair_name,
 )
-from ...tools.errors import NoAnswerError
+from ...tools.errors import NoAnswerError, SettingsError
 from ...tools.roles import Comparer, Progress, ready
 from ...tools.text import check_prompt
 from ..policies.policy import Advised
@@ -92,9 +94,11 @@ class Finished(TypedDict):
 async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
     """Read the prompt; a thread's earlier run stays in its history alone."""
     context = context_of(runtime)
-    check_prompt(state["prompt"])
+    check_prompt(state.get("prompt", ""))
+    if type(seed := state.get("seed", 0)) is not int or not 0 <= seed < SEED_LIMIT:
+        raise SettingsError(f"the seed should be a whole number from 0 to 2**32 - 1, not {shorten(repr(seed), 80)}")
     concepts = await tasks.decompose(state["prompt"], context)
-    made: Decomposed = {"concepts": concepts, "seed": state.get("seed", 0), "version": STATE_VERSION}
+    made: Decomposed = {"concepts": concepts, "seed": seed, "version": STATE_VERSION}
     return cast(Decomposed, {**made, **_BEFORE}) if state.get("images") else made
 
 

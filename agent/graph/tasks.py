@@ -72,7 +72,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     """The image of an attempt; drawn again where it is known and its files are missing."""
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
     folder = "" if shared is None else store.root.relative_to(shared).as_posix()
-    within, is_new = _place(store), False
+    within, is_new = await asyncio.to_thread(_place, store), False
 
     def parts() -> tuple[object, ...]:
         asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
@@ -99,7 +99,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         record, origin = await _once("draw", context, lambda: (*parts(), folder, attempt.id), carry_out)
     if is_new:
         return record
-    root = store.root if shared is None else shared / origin
+    root = store if shared is None else Store(Store(shared).path(origin))
     found = await asyncio.to_thread(_adopted, record, root, attempt, store)
     return found or (await carry_out())[0]
 
@@ -117,21 +117,21 @@ def _place(store: Store) -> str:
     return content_hash(configurable.get("checkpoint_ns"))[:12]
 
 
-def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) -> ImageRecord | None:
+def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store) -> ImageRecord | None:
     """A known image of the run in ``origin`` as the one that an attempt asks for.
 
     None where a file is missing, or the picture is another one.
     """
-    if not all((origin / file).is_file() for file in record.files):
+    if not all(origin.path(file).is_file() for file in record.files):
         return None
     from PIL import Image
 
     from ...tools.diffusion.png import pixel_digest, png_bytes
 
-    with Image.open(origin / record.path) as picture:
+    with Image.open(origin.path(record.path)) as picture:
         if record.digest and pixel_digest(picture) != record.digest:  # a run that began anew drew another one
             return None
-    if origin == store.root and record.id == attempt.id:
+    if origin.root == store.root and record.id == attempt.id:
         return record
 
     def own(reference: str) -> str:
@@ -140,8 +140,8 @@ def _adopted(record: ImageRecord, origin: Path, attempt: Attempt, store: Store) 
 
     adopted = record.moved(own, id=attempt.id, round=attempt.round, parent=attempt.parent, origin=attempt.origin)
     for theirs, ours in zip(record.files[1:], adopted.files[1:], strict=True):
-        copy_file(origin / theirs, store.path(ours))
-    with Image.open(origin / record.path) as picture:
+        copy_file(origin.path(theirs), store.path(ours))
+    with Image.open(origin.path(record.path)) as picture:
         store.write(adopted.path, png_bytes(picture, adopted))
     return adopted
 
