@@ -53,11 +53,12 @@ class Chosen(Frozen):
 
 NEEDED: dict[str, dict[str, type[Any]]] = {
     "plan": {"concepts": ConceptGraph},
-    **dict.fromkeys(("generate", "refine"), {"attempt": Attempt}),
-    **dict.fromkeys(("critique", "judge"), {"concepts": ConceptGraph, "images": dict}),
+    "generate": {"attempt": Attempt},
+    "refine": {"attempt": Attempt},
+    "critique": {"concepts": ConceptGraph, "images": dict},
     "finish": {"population": Population},
 }
-"""What nodes and routes are handed by those before them, and by no client, who could go to any node."""
+"""What nodes are handed by those before them; a client can go to any node, with plain data."""
 
 
 class Roles:

@@ -28,7 +28,7 @@ class SettingsError(DetailScribeError):
     """A setting, a policy name, a folder or a file is not usable."""
 
 
-class OutsideError(SettingsError):
+class OutsideError(SettingsError, ValueError):
     """Something in a folder leads out of it, or is neither a file nor a folder."""
 
 

@@ -168,8 +168,13 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none."""
-    if not path.exists():
+    """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none.
+
+    ``OutsideError`` for a link that leads out of its folder.
+    """
+    if path.is_symlink() and not leads_inside(path, path.parent):
+        raise OutsideError(f"{path} is a link that leads outside its folder: remove it first")
+    if not path.is_file():
         return
     with path.open("rb") as file:
         for line in file:

@@ -46,6 +46,14 @@ def without_secrets(text: str) -> str:
     return _URL.sub(r"\1\2", text)
 
 
+def said_by(error: BaseException, source: str) -> str:
+    """An error in one line; its class alone where the source holds secrets, which may be in what it says."""
+    if without_secrets(source) != source and not isinstance(error, ImportError):
+        return type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else one_line(str(error))
+    return said or type(error).__name__
+
+
 def plain(text: str) -> str:
     """Replaces control characters, so that model output cannot command the terminal."""
     return text.translate(CONTROLS)

@@ -424,7 +424,7 @@ async def perform_jobs(
         while True:
             for job in islice(waiting, concurrency - len(running)):
                 started += 1
-                folder = ledger.root / RUNS / job.folder
+                folder = Store(ledger.root).path(f"{RUNS}/{job.folder}")
                 task = asyncio.create_task(perform(job, folder))
                 running[task] = job, folder, started, time.monotonic()
                 task.add_done_callback(done.put_nowait)

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ from pydantic import Field, ValidationError
 
 from ...state import STATE_VERSION, Frozen
 from ...tools.errors import SettingsError
-from ...tools.files import Store
+from ...tools.files import Store, require_own
 from ...tools.roles import ready
-from ..records.manifest import installed
+from ..records.manifest import command_line, installed
 from ..runs.folder import remove_empty
 from ..settings.loading import known_names
 from ..settings.models import Models
@@ -54,8 +53,8 @@ class BatchManifest(Frozen):
     """Its class with parameters, as Python writes it."""
     models: dict[str, str] = Field(default_factory=dict[str, str])
     """Name and content hash by role; empty until they were loaded."""
-    command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))
-    """The arguments of the process that began it."""
+    command: tuple[str, ...] = Field(default_factory=command_line)
+    """The arguments of the process that began it, without the secrets of URLs."""
     python: str = Field(default_factory=platform.python_version)
     platform: str = Field(default_factory=platform.platform)
     packages: dict[str, str] = Field(default_factory=installed)
@@ -120,8 +119,9 @@ def read_manifest(folder: Path) -> BatchManifest | None:
     """That of the folder; None where the folder is empty or absent.
 
     Raises:
-        SettingsError: it holds something that is no batch, or one of another version.
+        SettingsError: it holds something that is no batch, one of another version, or links that lead out of it.
     """
+    require_own(folder, deep=False)
     try:
         return BatchManifest.model_validate_json((folder / MANIFEST).read_bytes())
     except ValidationError as error:

@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from ...tools.data.reader import shown
 from ...tools.errors import SettingsError
 from ...tools.files import PARTIAL, Store
+from ...tools.text import said_by
 from ..records.manifest import MANIFEST
 from ..records.reader import EVENTS, RESULT
 from ..runs.folder import LOCK
@@ -35,11 +36,11 @@ class RunStore:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self.name = shown(url)
+        self.name, self._url = shown(url), url
         try:
             self._files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
-            raise SettingsError(f"cannot store runs at {self.name}: {error}") from error
+            raise SettingsError(f"cannot store runs at {self.name}: {said_by(error, url)}") from error
         self._root = str(root).rstrip("/")
 
     def begin(self, manifest: BatchManifest) -> None:
@@ -117,7 +118,7 @@ class RunStore:
         try:
             return retrying(work)
         except Exception as error:  # each file system of fsspec has errors of its own
-            raise SettingsError(f"cannot use the store {self.name}: {error}") from error
+            raise SettingsError(f"cannot use the store {self.name}: {said_by(error, self._url)}") from error
 
 
 def private_folder(name: str) -> Path:

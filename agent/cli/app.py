@@ -4,7 +4,6 @@ import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
 import typer
@@ -25,7 +24,6 @@ class PlainGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
-        sys.path.append(str(Path.cwd()))  # where module:Name is looked for, after everything installed
         with reported():
             return super().invoke(ctx)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import typer
 
 from ...tools.errors import DetailScribeError, Interrupted, SettingsError
-from ...tools.text import plain
+from ...tools.text import plain, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +62,7 @@ def reported() -> Generator[None]:
         typer.echo(str(interrupted), err=True)
         raise typer.Exit(130) from interrupted
     except DetailScribeError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"error: {without_secrets(' '.join(str(error).split()))}", err=True)
         raise typer.Exit(2) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

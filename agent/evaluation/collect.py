@@ -12,7 +12,6 @@ from ...tools.errors import SettingsError
 from ...tools.files import Store, read_lines
 from ...tools.language.wrapping import is_whole
 from ...tools.metrics import Sample
-from ..records.events import TraceError
 from ..records.reader import EVENTS, RecordedRun, is_run, read_run
 from ..records.rows import RESULTS, Row
 
@@ -114,7 +113,7 @@ def collect(
             scenario = _tag(row, "scenario")
             try:
                 run = read_run(place)
-            except TraceError as error:
+            except SettingsError as error:
                 skipped.append(Skipped(fixed or _class(row.policy if row else ""), scenario, str(place), str(error)))
                 continue
             method = fixed or _class(run.started.policy)

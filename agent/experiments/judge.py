@@ -161,7 +161,7 @@ class Judging:
                 self._on_row(one.relabelled(row))
 
     async def _judged(self, row: Row) -> Row:
-        store = Store(self._folder / (row.folder or ""))
+        store = Store(Store(self._folder).path(row.folder or ""))
         result = RunResult.model_validate_json(store.read(RESULT))
         images = [image for image in result.images if image.stop_step is None] or list(result.images)
         if self._judge is None:
@@ -179,7 +179,8 @@ class Judging:
         ids = self._groups[group]
         if self._keep_all or not ids <= self._rows.keys():
             return
+        store = Store(self._folder)
         for folder in (self._rows[id].folder for id in ids):
             if folder is not None:
-                shutil.rmtree(self._folder / folder / "latents", ignore_errors=True)
-                (self._folder / folder / "report.html").unlink(missing_ok=True)
+                shutil.rmtree(store.path(f"{folder}/latents"), ignore_errors=True)
+                store.path(f"{folder}/report.html").unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from ...state import Budget
 from ...tools.errors import SettingsError, first_problem
 from ..policies import Advised, Exhaustive, Policy, resolve_policy
 from ..settings.loading import Loaded, load
+from ..settings.settings import SECRETS
 from .spec import (
     CriticEntry,
     CriticSettings,
@@ -239,6 +240,8 @@ def _plain(value: object) -> str:
 
 
 def _settings(spec: ExperimentSpec) -> Loaded:
+    if secrets := [f"{name}.{key}" for name, own in spec.settings.items() for key in SECRETS if key in own]:
+        raise SettingsError(f"{', '.join(secrets)}: the file is kept with its results, so set this in the environment")
     own = [f"run.{name}" for name in OWN if name in spec.settings.get("run", {})]
     if own:
         raise SettingsError(f"{', '.join(own)}: an experiment says this by its policies, seeds and budget")

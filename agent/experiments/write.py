@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...tools.files import Store
 from ..evaluation.tables import Table, comma_separated, markdown
-from ..records.manifest import installed
+from ..records.manifest import command_line, installed
 from .load import Experiment
 from .measures import answers, by_label, finished, score
 from .plots import Figure, can_plot, draw, figures_of
@@ -116,7 +116,7 @@ def _manifest(experiment: Experiment, rows: Sequence[Row]) -> dict[str, object]:
         "runs": len(rows),
         "judge": next((row.judge for row in rows if row.judge), None),
         "settings": experiment.settings.settings.model_dump(mode="json"),
-        "command": sys.argv,
+        "command": command_line(),
         "python": sys.version.split()[0],
         "packages": installed(),
     }
@@ -151,7 +151,7 @@ def _page(
 
 
 def _side(row: Row, folder: Path) -> dict[str, str]:
-    path = folder / (row.folder or "") / "images" / f"{row.best}.png"
+    path = Store(folder).path(f"{row.folder or '.'}/images/{row.best}.png")
     return {
         "prompt": row.prompt,
         "label": row.label,

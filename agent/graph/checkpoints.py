@@ -55,9 +55,18 @@ STATE_TYPES = (
 file of unknown origin cannot run code."""
 
 
+class _Strict(JsonPlusSerializer):
+    """Reads nothing in the older encoding, which can name classes of LangChain and secrets of the environment."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        if data[0] == "json":
+            raise SettingsError("the checkpoints or the cache of this run were not written by DetailScribe")
+        return super().loads_typed(data)
+
+
 def serializer() -> JsonPlusSerializer:
     """Strict both ways: what is read becomes only ``STATE_TYPES``, and what cannot be written is an error."""
-    return JsonPlusSerializer(allowed_msgpack_modules=STATE_TYPES)
+    return _Strict(allowed_msgpack_modules=STATE_TYPES)
 
 
 class TaskCache(SqliteCache[Any]):

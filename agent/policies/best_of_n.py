@@ -13,7 +13,7 @@ class BestOfN:
 
     n: int = Field(default=4, ge=1, le=MOST)
     """How many images to draw; the budget may allow fewer."""
-    seeds: tuple[Seed, ...] = ()
+    seeds: tuple[Seed, ...] = Field(default=(), max_length=MOST)
     """Of the first of them, where they are fixed; the others' follow from the run's."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:

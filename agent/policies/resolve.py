@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from pydantic import ValidationError
@@ -116,6 +118,8 @@ def _find(spec: str) -> object:
 
 def _import(path: str) -> object:
     module_name, _, attribute = path.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:  # last, and not before code in it was asked for: it may be anybody's
+        sys.path.append(here)
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, ValueError) as error:

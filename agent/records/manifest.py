@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ...state import STATE_VERSION, Frozen
 from ...tools.errors import first_problem
-from ...tools.files import Store
+from ...tools.files import Store, require_own
+from ...tools.text import without_secrets
 from ..settings.settings import Settings
 from .events import TraceError
 
@@ -49,6 +50,11 @@ def installed() -> dict[str, str]:
     return versions
 
 
+def command_line() -> tuple[str, ...]:
+    """The arguments of the process, without the secrets of URLs, since files hold them."""
+    return tuple(map(without_secrets, sys.argv))
+
+
 class Parent(Frozen):
     """The run that a run was forked from."""
 
@@ -79,8 +85,8 @@ class Manifest(Frozen):
     """Whether a person decides."""
     parent: Parent | None = None
     """Where the run comes from; None for one that began with its prompt."""
-    command: tuple[str, ...] = Field(default_factory=lambda: tuple(sys.argv))
-    """The arguments of the process."""
+    command: tuple[str, ...] = Field(default_factory=lambda: command_line())
+    """The arguments of the process, without the secrets of URLs."""
     python: str = Field(default_factory=platform.python_version)
     platform: str = Field(default_factory=platform.platform)
     packages: dict[str, str] = Field(default_factory=installed)
@@ -101,8 +107,10 @@ def read_json(path: Path, model: type[T]) -> T:
     """A record of a run folder.
 
     Raises:
+        OutsideError: the folder holds links that lead out of it.
         TraceError: it is missing, or of a version that this code does not know.
     """
+    require_own(path.parent)
     try:
         return model.model_validate_json(path.read_bytes())
     except OSError as error:

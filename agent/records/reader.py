@@ -25,6 +25,7 @@ from ...state import (
     spend_by_model,
     spend_of,
 )
+from ...tools.files import Store, require_own
 from .events import (
     Advised,
     Compared,
@@ -96,7 +97,7 @@ class Run:
     def images(self) -> tuple[RunImage, ...]:
         """Every image, in the order it was asked for."""
         found = zip(self.result.images, self.result.critiques, self.result.decisions, strict=True)
-        return tuple(RunImage(record, look, end, self.folder / record.path) for record, look, end in found)
+        return tuple(RunImage(record, look, end, Store(self.folder).path(record.path)) for record, look, end in found)
 
     @property
     def best(self) -> RunImage:
@@ -303,8 +304,8 @@ class RecordedRun:
         return change(before, after) if before and after else None
 
     def path(self, image: str) -> Path:
-        """The PNG of the image of that id; ``KeyError`` if there is none."""
-        return self.folder / self.images[image].path
+        """The PNG of the image of that id; ``KeyError`` if there is none, ``OutsideError`` if it leads out."""
+        return Store(self.folder).path(self.images[image].path)
 
     def node_seconds(self) -> dict[str, float]:
         """Wall time by node, summed over its tasks, which may have run side by side."""
@@ -371,11 +372,13 @@ def read_run(folder: Path | str) -> RecordedRun:
     """Read a run folder, whether its run is finished, failed, going on, or was killed in the middle of a line.
 
     Raises:
+        OutsideError: it holds links that lead out of it.
         TraceError: it is no run folder, or a file in it is not of a version that this code knows.
     """
     folder = Path(folder)
     if not is_run(folder):
         raise TraceError(f"{folder} is no run folder: it holds no {EVENTS}")
+    require_own(folder)
     events = read_events(folder / EVENTS)
     if not any(isinstance(e, RunStarted) for e in events):
         raise TraceError(f"the run in {folder} was cut off before its first line; start it again")

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ...tools.errors import SettingsError
-from ...tools.files import PARTIAL, Store
+from ...tools.files import PARTIAL, Store, require_own
 
 LOCK = ".lock"
 """Held by the process that works on the folder; a kill releases it."""
@@ -72,6 +72,7 @@ def old_folder(folder: Path) -> Generator[Store]:
     """
     if not folder.is_dir():
         raise SettingsError(f"there is no run folder {folder}")
+    require_own(folder)
     with _made_and_locked(folder):
         for partial in folder.rglob(PARTIAL):
             partial.unlink()
@@ -86,6 +87,7 @@ def locked(folder: Path) -> Generator[None]:
         FolderInUse: another process works on it.
         OSError: it cannot be written to.
     """
+    require_own(folder, deep=False)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

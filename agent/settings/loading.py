@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as EnvironmentSyntaxError
 
 from ...tools.errors import SettingsError, first_problem
 from ...tools.language.settings import IN_PROCESS, OPENAI
+from ...tools.text import without_secrets
 from .presets import preset_named
 from .settings import SECRETS, Section, Settings
 
@@ -132,7 +133,10 @@ def with_secrets(settings: Settings, chat_url: str | None = None) -> Settings:
         SettingsError: a secret would go to a server that it was not set for.
     """
     named = Source("argument", "", {} if chat_url is None else {"chat": {"url": chat_url}})
-    recorded = Source("file", "the recorded run", settings.model_dump(), foreign=True)
+    values = settings.model_dump()
+    if settings.chat.cache is not None:  # a folder of another machine, maybe, or of another user's choice
+        del values["chat"]["cache"]
+    recorded = Source("file", "the recorded run", values, foreign=True)
     sources = [named, recorded, _environment(), _file(None), *(_fallbacks() if settings.chats else [])]
     _refuse_redirection(sources)
     return _merged(sources)
@@ -220,16 +224,25 @@ def _refuse_redirection(sources: Sequence[Source]) -> None:
             beside = [one for one in sources if one.kind == source.kind and one is not where]
             if _server(beside, section)[2] != url:
                 raise SettingsError(
-                    f"{name} ({source.name(name)}) was not set for {urlsplit(url).netloc}, which {where.place} names:"
-                    f" name that server yourself with {OPTIONS[setting]} {url}, or set its key in the same place"
+                    f"{name} ({source.name(name)}) was not set for {urlsplit(without_secrets(url)).netloc}, which"
+                    f" {where.place} names: name that server yourself with {OPTIONS[setting]} {without_secrets(url)},"
+                    " or set its key in the same place"
                 )
+    where, url = _found(sources, "run.checkpoints")
+    if where is not None and where.foreign and "://" in str(url) and "PGPASSWORD" in os.environ:
+        beside = _found([source for source in sources if not source.foreign], "run.checkpoints")[1]
+        if beside != url and os.environ.get("PGHOST") != urlsplit(str(url)).hostname:
+            raise SettingsError(
+                f"PGPASSWORD was not set for {urlsplit(without_secrets(str(url))).netloc}, which {where.place} names:"
+                " name that server yourself with PGHOST or DETAILSCRIBE_RUN__CHECKPOINTS"
+            )
 
 
 def _server(sources: Sequence[Source], section: str) -> tuple[Source | None, str, str]:
     """What names the server of a section, by which setting, and its URL; nothing where that is OpenAI's own or none."""
     for name in (f"{section}.url", "chat.url"):
         source, url = _found(sources, name)
-        if url and url != IN_PROCESS and urlsplit(str(url)).hostname != OPENAI:
+        if url and url != IN_PROCESS and not str(url).startswith(f"https://{OPENAI}/"):
             return source, name, str(url)
         if url:
             break

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ...tools.errors import SettingsError
 from ...tools.files import Store
 from ..records.events import TraceError
 from ..records.reader import EVENTS, REPORT, RecordedRun, read_run
@@ -63,7 +64,7 @@ def _row(folder: Path, beside: Store) -> dict[str, Any]:
     place = relpath(folder, beside.root)
     try:
         run = read_run(folder)
-    except TraceError as error:
+    except SettingsError as error:
         return UNREADABLE | {"folder": place, "link": quote(place), "prompt": str(error)}
     look = run.best_critique
     passes = look is not None and look.all_pass

@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 from pydantic import ValidationError
 
 from ..errors import SettingsError
-from ..text import without_secrets
+from ..text import said_by, without_secrets
 from .records import PromptRecord, with_own_ids
 
 STDIN = "-"
@@ -162,7 +162,7 @@ def _dataset(source: str) -> Iterator[Located]:
         for number, row in enumerate(datasets.load_dataset(name, split=split or "train", streaming=True), 1):
             yield f"record {number}", row
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {source}: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"cannot read {shown(source)}: {said_by(error, source)}") from error
 
 
 def _file(source: str, format: str | None) -> Iterator[Located]:
@@ -194,12 +194,8 @@ def _opened(source: str) -> Generator[IO[bytes]]:
     except SettingsError:
         raise
     except Exception as error:  # each of its file systems raises errors of its own
-        said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        if isinstance(error, ImportError):
-            said += " (for http: pip install 'detailscribe[data]')"
-        elif shown(source) != source or not said:  # the secrets of a URL may be in what is said
-            said = type(error).__name__
-        raise SettingsError(f"cannot read {shown(source)}: {said}") from error
+        more = " (for http: pip install 'detailscribe[data]')" if isinstance(error, ImportError) else ""
+        raise SettingsError(f"cannot read {shown(source)}: {said_by(error, source)}{more}") from error
 
 
 class _Unreadable(Exception):
