@@ -1,5 +1,6 @@
 """Successive halving over seeds: all of them a little, the better half some more, the best to the end."""
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Annotated, Self
 
@@ -7,8 +8,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ...state import ConceptGraph, Decision, ImageRecord, Plan, Population
-from .guards import at_most, first_stop, nothing_failed, success
-from .lineage import Refining
+from .guards import Guard, at_most, first_stop, nothing_failed, success
+from .lines import Refining
 from .policy import MOST, MOST_STEPS, go_on, stop
 
 
@@ -46,9 +47,12 @@ class Halving(Refining):
         promoted = on_rung[: ceil(self.share * len(on_rung))]
         return [self._decide(population, image, promoted) for image in pending]
 
+    def guards(self, population: Population) -> Sequence[Guard]:
+        return success, nothing_failed, at_most(self.rounds)
+
     def _decide(self, population: Population, image: ImageRecord, promoted: list[ImageRecord]) -> Decision:
         if image.stop_step is None:
-            stopped = first_stop((success, nothing_failed, at_most(self.rounds)), population, image)
+            stopped = first_stop(self.guards(population), population, image)
             return stopped or self.refined(population, image)
         if image in promoted:
             later = [rung for rung in self.rungs if image.stop_step < rung < image.steps]

@@ -4,50 +4,38 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from ...tools.errors import SettingsError, first_problem, no_such
 from ...tools.files import content_hash
+from .adaptive import Adaptive
+from .baselines import BestOfN, RandomControl
+from .chat_judge import ChatJudge
+from .exhaustive import Exhaustive
+from .halving import Halving
+from .lines import Hybrid, MultiRound, SeedSearch
+from .paper import Paper, Single
 from .policy import FunctionPolicy, JudgeFunction, Policy
 
-
-class _Policies(Mapping[str, Callable[..., Policy]]):
-    """The classes of the policies that ship, by name; each module is imported when its class is asked for."""
-
-    places: ClassVar[dict[str, str]] = {
-        "adaptive": "adaptive:Adaptive",
-        "best_of_n": "best_of_n:BestOfN",
-        "chat_judge": "chat_judge:ChatJudge",
-        "exhaustive": "exhaustive:Exhaustive",
-        "halving": "halving:Halving",
-        "hybrid": "hybrid:Hybrid",
-        "multi_round": "multi_round:MultiRound",
-        "paper": "paper:Paper",
-        "random": "random_control:RandomControl",
-        "seed_search": "seed_search:SeedSearch",
-        "single": "single:Single",
-    }
-
-    def __getitem__(self, name: str) -> Callable[..., Policy]:
-        module, _, class_name = self.places[name].partition(":")
-        return getattr(importlib.import_module(f".{module}", __package__), class_name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
-POLICIES = _Policies()
+POLICIES: dict[str, Callable[..., Policy]] = {
+    "adaptive": Adaptive,
+    "best_of_n": BestOfN,
+    "chat_judge": ChatJudge,
+    "exhaustive": Exhaustive,
+    "halving": Halving,
+    "hybrid": Hybrid,
+    "multi_round": MultiRound,
+    "paper": Paper,
+    "random": RandomControl,
+    "seed_search": SeedSearch,
+    "single": Single,
+}
+"""Those that ship, by name."""
 CODE = " in code "
 """In the name of a policy, stands between itself and the hash of its code."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -63,7 +51,11 @@ def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
     Raises:
         SettingsError: there is no such policy, or it does not take these parameters.
     """
-    found = _find(spec) if isinstance(spec, str) else spec
+    found: object = spec
+    if isinstance(spec, str):
+        if spec not in POLICIES and ":" not in spec:
+            raise no_such("policy", spec, sorted(POLICIES), ", or your own as module:Name")
+        found = POLICIES[spec] if spec in POLICIES else _import(spec)
     if inspect.isclass(found):
         return _construct(cast(type[object], found), parameters)
     if parameters:
@@ -106,14 +98,6 @@ def _construct(cls: type[object], parameters: dict[str, object]) -> Policy:
         raise SettingsError(f"policy {cls.__name__}: {first_problem(error)}") from error
     except TypeError as error:
         raise SettingsError(f"policy {cls.__name__}: {error}; it takes {_parameters(cls)}") from error
-
-
-def _find(spec: str) -> object:
-    if spec in POLICIES:
-        return POLICIES[spec]
-    if ":" in spec:
-        return _import(spec)
-    raise no_such("policy", spec, sorted(POLICIES), ", or your own as module:Name")
 
 
 def _import(path: str) -> object:
