@@ -11,52 +11,9 @@ from .population import Population, pair_name, spend_of
 from .result import ModelSpend, RunResult, spend_by_model
 from .run_state import STATE_VERSION, RunInput, RunState, merge_by_id
 
-__all__ = [
-    "SEED_LIMIT",
-    "STATE_VERSION",
-    "Action",
-    "Advice",
-    "Answer",
-    "Aspect",
-    "Attempt",
-    "Budget",
-    "Change",
-    "Check",
-    "Choice",
-    "Comparison",
-    "ConceptGraph",
-    "Critique",
-    "Decision",
-    "DrawingOptions",
-    "Entity",
-    "Exchange",
-    "Frozen",
-    "ImageRecord",
-    "Interaction",
-    "InteractionKind",
-    "ModelSpend",
-    "NotationError",
-    "Operator",
-    "Origin",
-    "Plan",
-    "Population",
-    "Ruling",
-    "RunInput",
-    "RunResult",
-    "RunState",
-    "Seed",
-    "Spend",
-    "Step",
-    "Verdict",
-    "Words",
-    "change",
-    "default_checks",
-    "derive_seed",
-    "fail_dependents",
-    "format_concepts",
-    "merge_by_id",
-    "pair_name",
-    "parse_concepts",
-    "spend_by_model",
-    "spend_of",
-]
+__all__ = ["SEED_LIMIT", "STATE_VERSION", "Action", "Advice", "Answer", "Aspect", "Attempt", "Budget", "Change"]
+__all__ += ["Check", "Choice", "Comparison", "ConceptGraph", "Critique", "Decision", "DrawingOptions", "Entity"]
+__all__ += ["Exchange", "Frozen", "ImageRecord", "Interaction", "InteractionKind", "ModelSpend", "NotationError"]
+__all__ += ["Operator", "Origin", "Plan", "Population", "Ruling", "RunInput", "RunResult", "RunState", "Seed", "Spend"]
+__all__ += ["Step", "Verdict", "Words", "change", "default_checks", "derive_seed", "fail_dependents", "format_concepts"]
+__all__ += ["merge_by_id", "pair_name", "parse_concepts", "spend_by_model", "spend_of"]

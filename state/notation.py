@@ -17,23 +17,31 @@ take the meaning from marks and keywords. A term is one of::
     (acorn number 3)               a count
     (ball_2 named ball)            a noun other than the entity's id with blanks for underscores
 
-A kind that is not named is multi_subject for several subjects, spatial for ``SPATIAL_RELATIONS``,
+A kind that is not named is multi_subject for several subjects, spatial for ``SPATIAL`` relations,
 and functional for all else. Entities stand in the order of their first mention. The notation has
 no place for checks: a parsed graph has the ``default_checks``.
 """
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, get_args
 
 from pydantic import ValidationError
 
 from .concepts import ConceptGraph, Entity, Interaction, InteractionKind, default_checks
 
-QUOTED = r'"(?:[^"\\]|\\.)*"'
-_TOKEN = re.compile(rf'\s*(?:(?P<quoted>{QUOTED})|(?P<word>[^\s()+=:,"]+)|(?P<mark>[()+=:,]))', re.DOTALL)
+KINDS: tuple[InteractionKind, ...] = get_args(InteractionKind)
+KEYWORDS = ("is", "named", "number")
+"""Middle words of three that say something of one entity."""
+SPATIAL = re.compile("above|behind|below|beside|in|in front of|inside|left of|near|next to|on|on top of|right of|under")
+"""Relations that are spatial unless another kind is named."""
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PLAIN = re.compile(r'[^\s()+=:,"]+')
+_TOKEN = re.compile(rf"\s*(?:(?P<quoted>{_QUOTED})|(?P<word>{_PLAIN.pattern})|(?P<mark>[()+=:,]))", re.DOTALL)
+_HEAD = re.compile(rf'\s*+\(\s*+concept\s*+:\s*+(?:(?P<quoted>{_QUOTED})\s*+|(?P<bare>[^()"]++))\)', re.DOTALL)
+"""Nothing in it is matched in two ways, so that a long text takes no longer than its length."""
 
 
 class NotationError(ValueError):
@@ -58,83 +66,9 @@ class Token(NamedTuple):
     """Where it starts, from 0."""
 
     @property
-    def is_word(self) -> bool:
-        """Whether it is a word, quoted or not."""
-        return self.kind in ("word", "quoted")
-
-    def is_mark(self, mark: str) -> bool:
-        """Whether it is this mark, and not a quoted one."""
-        return self.kind == "mark" and self.text == mark
-
-    def is_keyword(self, words: Collection[str]) -> bool:
-        """Whether it is one of these words, and not a quoted one."""
-        return self.kind == "word" and self.text in words
-
-
-def is_plain(text: str) -> bool:
-    """Whether a word needs no quotes."""
-    return _PLAIN.fullmatch(text) is not None
-
-
-def quote(text: str) -> str:
-    """One quoted word."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def unquote(quoted: str, text: str, position: int) -> str:
-    """What the quotes hold; they stand at ``position`` of ``text``."""
-    try:
-        return json.loads(quoted, strict=False)
-    except ValueError as error:
-        raise NotationError("an escape that JSON does not know", text, position) from error
-
-
-class Tokens:
-    """The tokens of a text from a position on."""
-
-    def __init__(self, text: str, position: int) -> None:
-        self._text = text
-        self._position = position
-
-    def peek(self) -> Token:
-        """The next token, left in place."""
-        return self._scan()[0]
-
-    def take(self) -> Token:
-        """The next token."""
-        token, self._position = self._scan()
-        return token
-
-    def expect(self, mark: str) -> None:
-        """Pass over the next token, which must be this mark."""
-        token = self.take()
-        if not token.is_mark(mark):
-            raise self.error(f"expected {mark!r}", token)
-
-    def error(self, problem: str, token: Token) -> NotationError:
-        """An error at a token's place."""
-        return NotationError(problem, self._text, token.position)
-
-    def _scan(self) -> tuple[Token, int]:
-        match = _TOKEN.match(self._text, self._position)
-        if match is None:
-            return self._end()
-        kind = str(match.lastgroup)
-        start = match.start(kind)
-        word = unquote(match[kind], self._text, start) if kind == "quoted" else match[kind]
-        return Token(word, kind, start), match.end()
-
-    def _end(self) -> tuple[Token, int]:
-        rest = self._text[self._position :].lstrip()
-        start = len(self._text) - len(rest)
-        if rest:
-            raise NotationError("a quote that is never closed", self._text, start)
-        return Token("", None, start), start
-
-
-KINDS: tuple[InteractionKind, ...] = get_args(InteractionKind)
-KEYWORDS = ("is", "named", "number")
-"""Middle words of three that say something of one entity."""
+    def mark(self) -> str | None:
+        """The mark that it is."""
+        return self.text if self.kind == "mark" else None
 
 
 class Term(NamedTuple):
@@ -147,109 +81,96 @@ class Term(NamedTuple):
     subjects: list[Token]
     """At least one."""
     words: list[Token]
-    """What follows the subjects."""
-
-    @property
-    def is_about_one_entity(self) -> bool:
-        """Whether it is no interaction."""
-        if self.kind is not None or len(self.subjects) > 1:
-            return False
-        return not self.words or (len(self.words) == 2 and self.words[0].is_keyword(KEYWORDS))
-
-    @property
-    def relation(self) -> str:
-        """Of an interaction."""
-        return " ".join(w.text for w in self.words[:-1] or self.words)
+    """What follows the subjects: a relation and its object, if any; keyword and value; or nothing."""
+    is_interaction: bool
+    """Whether it is not about one entity alone."""
 
     @property
     def object(self) -> Token | None:
         """Of an interaction that has one."""
-        return self.words[-1] if len(self.words) > 1 else None
+        return self.words[-1] if self.is_interaction and len(self.words) > 1 else None
 
-    def members(self) -> list[Token]:
-        """Every entity that is mentioned."""
-        alone = self.is_about_one_entity or self.object is None
-        return self.subjects if alone else [*self.subjects, *self.words[-1:]]
-
-
-def read_terms(tokens: Tokens) -> list[Term]:
-    """``term + term + ...`` up to the end of the text."""
-    terms = [_read_term(tokens)]
-    while tokens.peek().kind is not None:
-        tokens.expect("+")
-        terms.append(_read_term(tokens))
-    return terms
+    @property
+    def relation(self) -> str:
+        """Of an interaction."""
+        return " ".join(word.text for word in self.words[:-1] or self.words)
 
 
-def _read_term(tokens: Tokens) -> Term:
-    tokens.expect("(")
-    words = _read_words(tokens)
-    kind: InteractionKind | None = None
-    id: str | None = None
-    if tokens.peek().is_mark(":"):
-        kind, id = _label(words, tokens)
-        tokens.take()
-        words = _read_words(tokens)
-    subjects: list[Token] = []
-    while tokens.peek().is_mark(","):
-        subjects.append(_only(words, tokens))
-        tokens.take()
-        words = _read_words(tokens)
-    end = tokens.peek()
-    tokens.expect(")")
-    if not words:
-        raise tokens.error("an entity is missing", end)
-    term = Term(kind, id, [*subjects, words[0]], words[1:])
-    if not term.words and not term.is_about_one_entity:
-        raise tokens.error("a relation is missing", end)
-    return term
+class Reader:
+    """Reads the terms of a text from a position on."""
 
+    def __init__(self, text: str, position: int) -> None:
+        self._text, self._tokens = text, list[Token]()
+        while (match := _TOKEN.match(text, position)) is not None:
+            kind, position = str(match.lastgroup), match.end()
+            start = match.start(kind)
+            word = unquoted(match[kind], text, start) if kind == "quoted" else match[kind]
+            self._tokens.append(Token(word, kind, start))
+        start = len(text) - len(text[position:].lstrip())
+        self._tokens.append(Token("", None, start))
+        self._end = None if start == len(text) else NotationError("a quote that is never closed", text, start)
+        self._tokens.reverse()
 
-def _read_words(tokens: Tokens) -> list[Token]:
-    words: list[Token] = []
-    while tokens.peek().is_word:
-        words.append(tokens.take())
-        if not words[-1].text.strip():
-            raise tokens.error("a word that says nothing", words[-1])
-    return words
+    @property
+    def next(self) -> Token:
+        """The next token, left in place."""
+        if len(self._tokens) == 1 and self._end is not None:
+            raise self._end
+        return self._tokens[-1]
 
+    def expect(self, mark: str) -> Token:
+        """Pass over the next token, which must be this mark."""
+        if self.next.mark != mark:
+            raise self.error(f"expected {mark!r}", self.next)
+        return self._tokens.pop()
 
-def _label(words: list[Token], tokens: Tokens) -> tuple[InteractionKind, str | None]:
-    for kind in KINDS:
-        if len(words) in (1, 2) and words[0].text == kind:
-            return kind, words[1].text if len(words) == 2 else None
-    place = words[0] if words else tokens.peek()
-    raise tokens.error(f"before ':' stands one of {', '.join(KINDS)}, and an id if wanted", place)
+    def error(self, problem: str, token: Token) -> NotationError:
+        """An error at a token's place."""
+        return NotationError(problem, self._text, token.position)
 
+    def terms(self) -> Iterator[Term]:
+        """``term + term + ...`` up to the end of the text."""
+        yield self._term()
+        while self.next.kind is not None:
+            self.expect("+")
+            yield self._term()
 
-def _only(words: list[Token], tokens: Tokens) -> Token:
-    if len(words) != 1:
-        raise tokens.error("before ',' stands one entity; quote it if it has several words", (*words, tokens.peek())[0])
-    return words[0]
+    def _term(self) -> Term:
+        self.expect("(")
+        kind: InteractionKind | None = None
+        id, subjects, words = None, list[Token](), self._words()
+        if self.next.mark == ":":
+            kind = next((kind for kind in KINDS if words and words[0].text == kind), None)
+            if kind is None or len(words) > 2:
+                place = (*words, self.next)[0]
+                raise self.error(f"before ':' stands one of {', '.join(KINDS)}, and an id if wanted", place)
+            id = words[1].text if len(words) == 2 else None
+            self.expect(":")
+            words = self._words()
+        while self.next.mark == ",":
+            if len(words) != 1:
+                place = (*words, self.next)[0]
+                raise self.error("before ',' stands one entity; quote it if it has several words", place)
+            subjects += words
+            self.expect(",")
+            words = self._words()
+        end = self.expect(")")
+        if not words:
+            raise self.error("an entity is missing", end)
+        subjects.append(words.pop(0))
+        declares = not words or (len(words) == 2 and words[0].kind == "word" and words[0].text in KEYWORDS)
+        is_interaction = not (declares and kind is None and len(subjects) == 1)
+        if is_interaction and not words:
+            raise self.error("a relation is missing", end)
+        return Term(kind, id, subjects, words, is_interaction)
 
-
-SPATIAL_RELATIONS = frozenset(
-    {
-        "above",
-        "behind",
-        "below",
-        "beside",
-        "in",
-        "in front of",
-        "inside",
-        "left of",
-        "near",
-        "next to",
-        "on",
-        "on top of",
-        "right of",
-        "under",
-    }
-)
-"""Relations that are spatial unless another kind is named."""
-
-_HEAD = re.compile(rf'\s*+\(\s*+concept\s*+:\s*+(?:(?P<quoted>{QUOTED})\s*+|(?P<bare>[^()"]++))\)', re.DOTALL)
-"""Nothing in it is matched in two ways, so that a long text takes no longer than its length."""
+    def _words(self) -> list[Token]:
+        words: list[Token] = []
+        while self.next.kind in ("word", "quoted"):
+            words.append(self._tokens.pop())
+            if not words[-1].text.strip():
+                raise self.error("a word that says nothing", words[-1])
+        return words
 
 
 def parse_concepts(text: str) -> ConceptGraph:
@@ -261,13 +182,39 @@ def parse_concepts(text: str) -> ConceptGraph:
     head = _HEAD.match(text)
     if head is None:
         raise NotationError("expected '(concept: PROMPT) =' first", text, 0)
-    prompt = head["bare"].rstrip() if head["quoted"] is None else unquote(head["quoted"], text, head.start("quoted"))
-    tokens = Tokens(text, head.end())
-    tokens.expect("=")
-    terms = read_terms(tokens)
+    prompt = head["bare"].rstrip() if head["quoted"] is None else unquoted(head["quoted"], text, head.start("quoted"))
+    reader = Reader(text, head.end())
+    reader.expect("=")
+    terms = list(reader.terms())
+    said: dict[str, dict[str, list[str]]] = {}
+    """What each entity is said to be, by keyword, in the order of their first mention."""
+    for term in terms:
+        for member in (*term.subjects, *filter(None, [term.object])):
+            said.setdefault(member.text, {keyword: [] for keyword in KEYWORDS})
+        if term.words and not term.is_interaction:
+            keyword, value = term.words
+            values = said[term.subjects[0].text][keyword.text]
+            if keyword.text != "is" and values:
+                raise reader.error(f"{keyword.text!r} is said twice of one entity", keyword)
+            if keyword.text == "number" and not re.fullmatch("[1-9][0-9]{0,8}", value.text):
+                raise reader.error("a number is written in digits, from 1", value)
+            values.append(value.text)
     try:
-        entities = tuple(_entities(terms, tokens))
-        interactions = tuple(_interactions(terms, {e.id for e in entities}))
+        entities = tuple(
+            Entity(id=id, name=name, attributes=tuple(values["is"]), count=int(count))
+            for id, values in said.items()
+            for name, count in [((*values["named"], _default_name(id))[0], (*values["number"], 1)[0])]
+        )
+        interactions = tuple(
+            Interaction(
+                id=term.id or _default_id(number, said),
+                kind=term.kind or _default_kind(len(term.subjects), term.relation),
+                subjects=tuple(subject.text for subject in term.subjects),
+                relation=term.relation,
+                object=None if term.object is None else term.object.text,
+            )
+            for number, term in enumerate((term for term in terms if term.is_interaction), 1)
+        )
         checks = default_checks(entities, interactions)
         return ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, checks=checks)
     except ValidationError as error:
@@ -286,43 +233,8 @@ def format_concepts(graph: ConceptGraph) -> str:
     else:
         terms = [*(term for id, own in declared.items() for term in own or [_word(id)]), *triples]
     bare = graph.prompt == graph.prompt.strip() and not re.search(r'[()"]', graph.prompt)
-    prompt = graph.prompt if bare else quote(graph.prompt)
+    prompt = graph.prompt if bare else quoted(graph.prompt)
     return f"(concept: {prompt}) = " + " + ".join(f"({term})" for term in terms)
-
-
-def _entities(terms: Iterable[Term], tokens: Tokens) -> Iterator[Entity]:
-    """Entities in the order of their first mention, with all that is said of them."""
-    said: dict[str, dict[str, list[str]]] = {}
-    for term in terms:
-        for member in term.members():
-            said.setdefault(member.text, {keyword: [] for keyword in KEYWORDS})
-        if term.is_about_one_entity and term.words:
-            keyword, value = term.words
-            values = said[term.subjects[0].text][keyword.text]
-            _require_sayable(keyword, value, values, tokens)
-            values.append(value.text)
-    for id, values in said.items():
-        name = values["named"][0] if values["named"] else _default_name(id)
-        count = int(values["number"][0]) if values["number"] else 1
-        yield Entity(id=id, name=name, attributes=tuple(values["is"]), count=count)
-
-
-def _require_sayable(keyword: Token, value: Token, said: Collection[str], tokens: Tokens) -> None:
-    if keyword.text != "is" and said:
-        raise tokens.error(f"{keyword.text!r} is said twice of one entity", keyword)
-    if keyword.text == "number" and not re.fullmatch("[1-9][0-9]{0,8}", value.text):
-        raise tokens.error("a number is written in digits, from 1", value)
-
-
-def _interactions(terms: Iterable[Term], entities: Collection[str]) -> Iterator[Interaction]:
-    for number, term in enumerate((t for t in terms if not t.is_about_one_entity), 1):
-        yield Interaction(
-            id=term.id or _default_id(number, entities),
-            kind=term.kind or _default_kind(len(term.subjects), term.relation),
-            subjects=tuple(s.text for s in term.subjects),
-            relation=term.relation,
-            object=None if term.object is None else term.object.text,
-        )
 
 
 def _declarations(entity: Entity) -> Iterator[str]:
@@ -336,29 +248,35 @@ def _declarations(entity: Entity) -> Iterator[str]:
 
 
 def _triple(interaction: Interaction, default_id: str) -> str:
-    subjects = ", ".join(_word(id) for id in interaction.subjects)
-    if interaction.object is None:
-        return f"{_kind_and_id(interaction, default_id)}{subjects} {_word(interaction.relation)}"
-    relation = _relation(interaction.relation)
-    return f"{_kind_and_id(interaction, default_id)}{subjects} {relation} {_word(interaction.object)}"
-
-
-def _kind_and_id(interaction: Interaction, default_id: str) -> str:
-    """Kind and id, as far as they are not what a reader would assume."""
+    """The term of an interaction; kind and id only as far as they are not what a reader would assume."""
+    relation, label = interaction.relation, ""
     if interaction.id != default_id:
-        return f"{interaction.kind} {_word(interaction.id)}: "
-    assumed = _default_kind(len(interaction.subjects), interaction.relation)
-    return "" if interaction.kind == assumed else f"{interaction.kind}: "
-
-
-def _relation(relation: str) -> str:
-    """A relation before an object: plain words need no quotes, unless they would be a keyword."""
-    plain = all(is_plain(word) for word in relation.split(" ")) and relation not in KEYWORDS
-    return relation if plain else quote(relation)
+        label = f"{interaction.kind} {_word(interaction.id)}: "
+    elif interaction.kind != _default_kind(len(interaction.subjects), relation):
+        label = f"{interaction.kind}: "
+    subjects = ", ".join(map(_word, interaction.subjects))
+    if interaction.object is None:
+        return f"{label}{subjects} {_word(relation)}"
+    # Plain words need no quotes before an object, unless they would be a keyword.
+    plain = all(map(_PLAIN.fullmatch, relation.split(" "))) and relation not in KEYWORDS
+    return f"{label}{subjects} {relation if plain else quoted(relation)} {_word(interaction.object)}"
 
 
 def _word(text: str) -> str:
-    return text if is_plain(text) else quote(text)
+    return text if _PLAIN.fullmatch(text) else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """One quoted word."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def unquoted(word: str, text: str, position: int) -> str:
+    """What the quotes of a word hold, which stands at ``position`` of ``text``."""
+    try:
+        return json.loads(word, strict=False)
+    except ValueError as error:
+        raise NotationError("an escape that JSON does not know", text, position) from error
 
 
 def _default_name(id: str) -> str:
@@ -366,9 +284,7 @@ def _default_name(id: str) -> str:
 
 
 def _default_kind(subjects: int, relation: str) -> InteractionKind:
-    if subjects > 1:
-        return "multi_subject"
-    return "spatial" if relation in SPATIAL_RELATIONS else "functional"
+    return "multi_subject" if subjects > 1 else "spatial" if SPATIAL.fullmatch(relation) else "functional"
 
 
 def _default_id(number: int, entities: Collection[str]) -> str:
