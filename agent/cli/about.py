@@ -1,7 +1,12 @@
-"""``detailscribe doctor``, ``presets`` and ``graph``, which say what is here."""
+"""``detailscribe doctor``, ``presets``, ``policies`` and ``graph``, which say what is here."""
 
+import ast
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+import inspect
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin
 
 import typer
 
@@ -9,6 +14,8 @@ from .common import console, print_tables
 from .options import MODEL_OPTIONS, SettingsFile, option, with_options
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from ..doctor import Diagnosis
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -83,6 +90,48 @@ def presets() -> None:
     baselines = {**BASELINES, "best-by-clipscore": baseline_named("best-by-clipscore")}
     rows += [(f"...+{name}", "", "", f"baseline: {baseline.summary}") for name, baseline in baselines.items()]
     print_tables([Table("", columns("preset, GPU memory, download, what it is"), tuple(rows))])
+
+
+def policies() -> None:
+    """List the policies that ship, each with its parameters: default, range and meaning."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from ..policies import POLICIES
+
+    out = console()
+    for name, policy in POLICIES.items():
+        out.print(Text(f"{name}", style="bold"), Text((inspect.getdoc(policy) or "").partition("\n\n")[0]))
+        fields: Mapping[str, FieldInfo] = getattr(policy, "__pydantic_fields__", {})
+        meanings = _field_docstrings(cast("type[object]", policy))
+        for parameter, field in fields.items():
+            default = f"{field.default:.3g}" if isinstance(field.default, float) else json.dumps(field.default)
+            words = f"{parameter} = {default}{_range(field)}  {meanings[parameter]}"
+            out.print(Padding(Text(words.replace("``", "")), (0, 0, 0, 4)))
+
+
+def _range(field: "FieldInfo") -> str:
+    """What a parameter can be, in brackets."""
+    if get_origin(field.annotation) is Literal:
+        return f"  [{' | '.join(map(str, get_args(field.annotation)))}]"
+    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    rules = [(word, getattr(rule, sign, None)) for rule in field.metadata for sign, word in signs.items()]
+    bounds = ", ".join(f"{word} {bound}" for word, bound in rules if bound is not None)
+    return f"  [{bounds}]" if bounds else ""
+
+
+def _field_docstrings(cls: type[object]) -> dict[str, str]:
+    """The docstring under each field of a dataclass and of what it inherits from."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__[:-1]):
+        for node in ast.walk(ast.parse(inspect.getsource(part))):
+            for pair in pairwise(node.body if isinstance(node, ast.ClassDef) else []):
+                match pair:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                        found[name] = " ".join(words.split())
+                    case _:
+                        pass
+    return found
 
 
 def graph() -> None:

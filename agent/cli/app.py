@@ -69,5 +69,5 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(data.commands, name="data")
-for command in (about.doctor, about.presets, about.graph):
+for command in (about.doctor, about.presets, about.policies, about.graph):
     app.command()(command)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from detailscribe.agent.policies import BestOfN, resolve_policy
+from detailscribe.agent.cli.app import app
+from detailscribe.agent.policies import POLICIES, BestOfN, resolve_policy
 from detailscribe.agent.settings.checks import is_sd3
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import Models, make_critic, make_decomposer, make_diffusion
@@ -163,3 +165,12 @@ def test_the_documentation_names_the_memory_of_each_preset():
             [row] = [row for row in rows if f"`{name}`" in row]
             numbers = (need.gpu_bytes, need.ram_bytes, KNOWN[chosen.model].download)
             assert "".join(f"| {number / 1e9:.1f} GB " for number in numbers) in row
+
+
+def test_policies_are_listed_with_every_parameter_its_default_range_and_meaning():
+    listed = " ".join(CliRunner().invoke(app, ["policies"]).stdout.split())
+    for name, policy in POLICIES.items():
+        assert f"{name} {policy.__doc__.split()[0]}" in listed
+        assert all(f"{field} = " in listed for field in policy.__pydantic_fields__)
+    assert "n = 4 [at least 1, at most 1000] Seeds." in listed
+    assert 'operator = "inject" [inject | resume] How a refinement starts.' in listed
