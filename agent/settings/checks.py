@@ -29,6 +29,8 @@ WORKING = 10**9
 TIMEOUT = 5
 """Seconds for one question to the hub."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
+SCHEDULER = "FlowMatchEulerDiscreteScheduler"
+"""That of the families that can be refined."""
 DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
 SD3_ALONE = ("t5", "max_batch", "swap_pooled")
@@ -160,7 +162,7 @@ def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
     if settings.diffusion.kind == "endpoint":
         yield found("diffusion", lambda: _remote(settings))
         return
-    place = found("diffusion", lambda: _where(settings.diffusion))
+    place = found("diffusion", lambda: _where(settings.diffusion, settings.run.policy))
     yield place
     if place.status == "problem":  # nothing is known of a model that is not there
         return
@@ -170,12 +172,13 @@ def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
 
 def _remote(settings: Settings) -> str:
     """What an images endpoint can do, before its first image is paid for."""
-    policy = settings.run.policy
-    if ":" not in policy and policy not in DRAWING_ALONE:
-        raise SettingsError(
-            f"the policy {policy!r} refines, and an images endpoint can only draw: use --policy best_of_n"
-        )
+    _check_draws_alone(settings.run.policy, "an images endpoint can only draw")
     return f"{endpoint_of(settings).model}, an images endpoint; nothing runs here"
+
+
+def _check_draws_alone(policy: str, reason: str) -> None:
+    if ":" not in policy and policy not in DRAWING_ALONE:
+        raise SettingsError(f"the policy {policy!r} refines, and {reason}: use --policy best_of_n")
 
 
 def endpoint_of(settings: Settings) -> "EndpointDiffusion":
@@ -242,8 +245,8 @@ def _check_hub(model: str) -> None:
     raise ModelError(f"the hub does not give {model} (status {status}): try again later")
 
 
-def _where(chosen: DiffusionSection) -> str:
-    """Where the model is; ``ModelError`` if it is nowhere, or of a family that cannot be refined."""
+def _where(chosen: DiffusionSection, policy: str) -> str:
+    """Where the model is; ``ModelError`` if it is nowhere, ``SettingsError`` if it cannot do what the policy does."""
     from ...tools.diffusion.memory import DENOISER, KNOWN, T5_PART, is_downloaded, local_file, remote_size
 
     missing = "".join(f"; {file} is not downloaded" for file in chosen.files if local_file(file) is None)
@@ -271,8 +274,12 @@ def _where(chosen: DiffusionSection) -> str:
                 check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
             return place + missing
     if not (kind := class_named(model)).startswith("StableDiffusion3"):
-        check_family(kind)
         check_effect(chosen, f"a {kind}", SD3_ALONE)
+        reason, scheduler = check_family(kind), class_named(model, "scheduler")
+        if scheduler != SCHEDULER:
+            reason = reason or f"its scheduler is a {scheduler}"
+        if reason:
+            _check_draws_alone(policy, reason)
     return place + missing
 
 

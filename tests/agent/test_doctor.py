@@ -181,6 +181,17 @@ def test_too_little_memory_names_the_settings_and_the_preset_that_would_do(cli, 
     assert ('set diffusion.precision = "' in text) == bool(advice)
 
 
+@pytest.mark.parametrize("policy", ["adaptive", "best_of_n"])
+def test_what_draws_and_does_not_refine_wants_a_policy_that_does_not(cli, tmp_path, policy):
+    (tmp_path / "model").mkdir()
+    index = {"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "PNDMScheduler"]}
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps(index))
+    arguments = ("--preset", "diffusers", "--diffusion", "model", "--set", f"run.policy={policy}")
+    status, text = told(cli("doctor", "--json", *arguments))["diffusion"]
+    assert status == ("ok" if policy == "best_of_n" else "problem")
+    assert ("use --policy best_of_n" in text) == (policy == "adaptive")
+
+
 def test_a_family_that_cannot_be_refined_is_told_from_its_index(cli, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "FluxImg2ImgPipeline"}')

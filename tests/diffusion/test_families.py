@@ -26,6 +26,8 @@ from diffusers import (
     Lumina2Transformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -523,18 +525,68 @@ def test_a_pipeline_that_cannot_be_steered_is_not_downloaded(tmp_path, monkeypat
         PipelineDiffusion.load("owner/name", device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "complaint"),
-    [
-        (diffusers.SCMScheduler(), "not a FlowMatchEulerDiscreteScheduler"),
-        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), "no seed would name an image"),
-    ],
-)
-def test_schedulers_that_no_step_names_are_refused(scheduler, complaint):
+def test_a_scheduler_that_draws_its_noise_from_elsewhere_is_refused():
     pipe = made(flux)
-    pipe.register_modules(scheduler=scheduler)
-    with pytest.raises(ModelError, match=complaint):
+    pipe.register_modules(scheduler=FlowMatchEulerDiscreteScheduler(stochastic_sampling=True))
+    with pytest.raises(ModelError, match="no seed would name an image"):
         PipelineDiffusion(pipe, "tiny@0")
+
+
+def unet_pipeline() -> StableDiffusionPipeline:
+    clip = CLIPTextConfig(
+        vocab_size=32,
+        hidden_size=WIDTH,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        eos_token_id=2,
+    )
+    return StableDiffusionPipeline(
+        unet=UNet2DConditionModel(
+            sample_size=SIDE // 2,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=WIDTH,
+        ),
+        scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False),
+        vae=vae(),
+        text_encoder=CLIPTextModel(clip),
+        tokenizer=tokenizer(77),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+async def test_what_cannot_be_refined_draws_what_its_pipeline_draws(store, tmp_path):
+    """Stable Diffusion 1.5: a U-Net under a scheduler of another kind."""
+    pipe = made(unet_pipeline)
+    drawer = PipelineDiffusion(pipe, "tiny@0", steps=STEPS, guidance=2.0)
+    reports = []
+    image = await draw(drawer, store, progress=lambda *report: reports.append(report))
+    generator = torch.Generator("cpu").manual_seed(SEED)
+    alone = pipe(PROMPT, num_inference_steps=STEPS, guidance_scale=2.0, generator=generator).images[0]
+    assert same_pixels(store, image, alone)
+    assert (image.width, image.latent, image.trajectory, image.evaluations) == (SIDE, None, {}, 2 * STEPS)
+    assert (drawer.evaluations_per_drawing, drawer.steps, len(reports)) == (2 * STEPS, STEPS, STEPS)
+    with pytest.raises(SettingsError, match="its scheduler is a DDIMScheduler, so it draws and"):
+        await redraw(drawer, store, image, "inject", 2)
+    assert PipelineDiffusion(pipe, "tiny@0").guidance == 7.5
+    pipe.save_pretrained(tmp_path / "tiny")
+    loaded = PipelineDiffusion.load(tmp_path / "tiny", steps=STEPS, guidance=2.0, device="cpu")
+    assert (await draw(loaded, store, "again")).width == SIDE
+    with pytest.raises(SettingsError, match="has no shift"):
+        PipelineDiffusion(pipe, "tiny@0", options=DrawingOptions(shift=3))
+
+
+async def test_what_its_thread_raises_reaches_the_caller(one, store, monkeypatch):
+    monkeypatch.setattr(type(one.pipe), "encode_prompt", lambda *given, **more: next(iter(())))
+    with pytest.raises(ModelError, match="StopIteration"):
+        await asyncio.wait_for(draw(one, store), 30)
 
 
 async def test_a_folder_is_loaded_by_the_class_that_it_names(one, store, tmp_path):

@@ -295,6 +295,12 @@ def test_this_machine_has_memory():
     assert (there.gpu_bytes is not None) == torch.cuda.is_available()
 
 
+def test_the_memory_is_that_of_the_chosen_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ({None: 1, "cuda:1": 2}[device], 9))
+    assert [memory_there(device).gpu_bytes for device in (None, "cuda:1", "cpu", "mps")] == [1, 2, None, None]
+
+
 @pytest.fixture
 def cached(folders, tmp_path, monkeypatch):
     """A model of the hub in a local cache, as the hub's client lays it out."""

@@ -205,8 +205,9 @@ def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
     return snapshot, f"{str(source).rpartition('/')[2]}@{snapshot.name[:12]}"
 
 
-def class_named(source: Path | str) -> str:
-    """The class of pipeline that a model's index names; of a hub model that is not here, the index alone is fetched.
+def class_named(source: Path | str, part: str = "") -> str:
+    """The class that a model's index names, of the pipeline or of one part; of a hub model that is not here, the index
+    alone is fetched.
 
     Raises:
         ModelError: it is neither a folder with an index nor a model of the hub that can be fetched.
@@ -214,8 +215,9 @@ def class_named(source: Path | str) -> str:
     folder = Path(source)
     index = folder / INDEX if folder.is_dir() else _fetch(source, lambda hub_id: hf_hub_download(hub_id, INDEX))
     try:
-        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        named = json.loads(index.read_text(encoding="utf-8"))
+        return str(named[part][1] if part else named["_class_name"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(f"{source} has no {INDEX} that can be read: {_one_line(error)}") from error
 
 

@@ -294,7 +294,8 @@ def _own_size(model: Path | str, whole: bool) -> ModelSize:
     if (folder := local_folder(model, whole=whole)) is not None:
         names = [part for part in _networks(folder) if whole or part != DENOISER]
         sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in names}
-        side = _read_json(folder / "transformer" / "config.json").get("sample_size") or 128
+        config = folder / ("unet" if "unet" in sizes else DENOISER) / "config.json"
+        side = _read_json(config).get("sample_size") or 128
         blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
         return ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
     if str(model) in KNOWN:

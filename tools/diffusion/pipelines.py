@@ -29,11 +29,15 @@ from .memory import Offload, Precision
 from .placement import choose_placement
 from .sampling import Schedule, inject, picture_size, shifted
 
-_NEEDED = ("prompt", "num_inference_steps", "generator", "callback_on_step_end")
-"""Parameters of a pipeline that can be steered."""
+_NEEDED = ("prompt", "num_inference_steps", "generator")
+"""Parameters of a pipeline that draws from a prompt and a seed."""
 _DISTILLED: dict[str, tuple[int, float, Callable[[Any], bool]]] = {
-    "FluxPipeline": (4, 0.0, lambda pipe: not (_reads_guidance(pipe) or pipe.scheduler.config.use_dynamic_shifting)),
-    "ZImagePipeline": (9, 0.0, lambda pipe: pipe.scheduler.config.shift == 3),
+    "FluxPipeline": (
+        4,
+        0.0,
+        lambda pipe: not (_reads_guidance(pipe) or pipe.scheduler.config.get("use_dynamic_shifting")),
+    ),
+    "ZImagePipeline": (9, 0.0, lambda pipe: pipe.scheduler.config.get("shift") == 3),
     "Flux2KleinPipeline": (4, 1.0, lambda pipe: pipe.config.is_distilled),
     "Krea2Pipeline": (8, 0.0, lambda pipe: pipe.config.is_distilled),
 }
@@ -47,7 +51,7 @@ class PipelineDiffusion:
     Images are drawn one after the other in one thread, so that an image is the same whatever else is asked for.
     To refine, the pipeline is called as for a full drawing, with its noise replaced by x_k and its noise levels by
     those from step k on. Latents are in the pipeline's own form without the batch: (tokens, channels) where it packs
-    them.
+    them. What cannot be steered so can still draw: its images have no latents.
     """
 
     def __init__(
@@ -75,12 +79,18 @@ class PipelineDiffusion:
                 minute more, the others less.
 
         Raises:
-            ModelError: the pipeline cannot be steered, and why.
+            ModelError: the pipeline cannot draw from a prompt alone, and why.
             SettingsError: the family has no such setting, or it has no such value.
         """
-        check_family(type(pipe).__name__, type(pipe))
-        check_scheduler(pipe.scheduler)
+        self.unsteered = check_family(type(pipe).__name__, type(pipe))
+        """Why its images cannot be refined; empty if they can."""
+        if isinstance(scheduler := pipe.scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
+            check_scheduler(scheduler)
+        else:
+            self.unsteered = self.unsteered or f"its scheduler is a {type(scheduler).__name__}"
         options = options or DrawingOptions()
+        if self.unsteered and options.shift is not None:
+            raise SettingsError(f"{self.unsteered}, so it has no shift: leave it out")
         usual_steps, usual_guidance = usual(pipe)
         scheduler: Any = pipe.scheduler
         if options.distilled_steps is not None:
@@ -95,7 +105,10 @@ class PipelineDiffusion:
         self.guidance = usual_guidance if guidance is None else guidance
         if self.steps < 1 or self.guidance < 0:
             raise SettingsError("steps must be at least 1, and guidance at least 0")
+        self.denoiser: Any = getattr(pipe, "transformer", None) or self.pipe.unet
         side = getattr(pipe, "default_sample_size", None)
+        if side is None and self.denoiser is not getattr(pipe, "transformer", None):
+            side = self.denoiser.config.sample_size
         pixels = 1024 if side is None else side * self.pipe.vae_scale_factor
         width, height = picture_size(options, pixels, self.pipe.image_processor.config.vae_scale_factor)
         self._parameters = inspect.signature(type(pipe).__call__).parameters
@@ -210,6 +223,8 @@ class PipelineDiffusion:
         @functools.wraps(set_all)
         def set_timesteps(*args: Any, **more: Any) -> None:
             set_all(*args, **more)
+            if self.unsteered:
+                return
             self._schedules[steps] = Schedule(scheduler.sigmas, scheduler.timesteps)
             scheduler.sigmas, scheduler.timesteps = scheduler.sigmas[start:], scheduler.timesteps[start:]
             on_schedule()
@@ -218,15 +233,16 @@ class PipelineDiffusion:
             on_step(start + step + 1, tensors["latents"])
             return {}
 
-        how = {"guidance_scale": guidance}
+        how: dict[str, Any] = {"guidance_scale": guidance} if "guidance_scale" in self._parameters else {}
         if "true_cfg_scale" in self._parameters and not _reads_guidance(self.pipe):
             how = {"true_cfg_scale": guidance} | ({"negative_prompt": " "} if guidance > 1 else {})
+        if "callback_on_step_end" in self._parameters:
+            how["callback_on_step_end"] = on_step_end
         with _replaced(self.pipe, prepare_latents=prepare_latents), _replaced(scheduler, set_timesteps=set_timesteps):
             return self.pipe(
                 prompt=prompt,
                 num_inference_steps=steps,
                 generator=torch.Generator("cpu").manual_seed(seed),
-                callback_on_step_end=on_step_end,
                 **(how | self._arguments),
             ).images[0]
 
@@ -237,7 +253,7 @@ class PipelineDiffusion:
         rule = getattr(type(self.pipe), "do_classifier_free_guidance", None)
         if "true_cfg_scale" in self._parameters or not isinstance(rule, property) or rule.fget is None:
             return guidance > 1
-        return bool(rule.fget(SimpleNamespace(_guidance_scale=guidance, config=self.pipe.config)))
+        return bool(rule.fget(SimpleNamespace(_guidance_scale=guidance, config=self.pipe.config, unet=self.denoiser)))
 
 
 class Drawing:
@@ -261,6 +277,8 @@ class Drawing:
         job.check_start(self.steps)
         if stop not in (None, self.steps):
             raise SettingsError(f"{job.id!r} cannot stop at step {stop}: only SD3 (LocalDiffusion) can preview")
+        if job.source is not None and diffusion.unsteered:
+            raise SettingsError(f"{job.id!r} cannot be made: {diffusion.unsteered}, so it draws and does not refine")
         latent = read_source(job, self.steps)
         if job.source is not None and latent is not None and start == self.steps:
             # Nothing changes: the source's own picture and latent.
@@ -271,7 +289,7 @@ class Drawing:
         else:
             if job.attempt.operator == "inject":
                 diffusion.schedule(self.steps)
-            with diffusion.pipe.transformer.register_forward_pre_hook(self._count, with_kwargs=True):
+            with diffusion.denoiser.register_forward_pre_hook(self._count, with_kwargs=True):
                 picture = diffusion.call(
                     job.prompt,
                     job.seed,
@@ -282,10 +300,10 @@ class Drawing:
                     on_schedule=self._check_wanted,
                     on_step=self._on_step,
                 )
-            sigma = diffusion.schedule(self.steps).sigma(start)
+            sigma = 1.0 if diffusion.unsteered else diffusion.schedule(self.steps).sigma(start)
         return job.write(
             picture,
-            **write_latents(job, self.latent, self.kept),
+            **({"latent": None} if diffusion.unsteered else write_latents(job, self.latent, self.kept)),
             steps=self.steps,
             start_sigma=sigma,
             guidance=self.guidance,
@@ -354,28 +372,31 @@ def usual(pipe: DiffusionPipeline) -> tuple[int, float]:
         return distilled[:2]
     parameters = inspect.signature(type(pipe).__call__).parameters
     real = "true_cfg_scale" in parameters and not _reads_guidance(pipe)
-    return parameters["num_inference_steps"].default, parameters["true_cfg_scale" if real else "guidance_scale"].default
+    guidance = parameters.get("true_cfg_scale" if real else "guidance_scale")
+    return parameters["num_inference_steps"].default, 0.0 if guidance is None else guidance.default
 
 
 def _reads_guidance(pipe: Any) -> bool:
     """Whether the denoiser was distilled to read the guidance, so that a step takes one pass."""
-    return bool(pipe.transformer.config.get("guidance_embeds", False))
+    denoiser = getattr(pipe, "transformer", None) or pipe.unet
+    return bool(denoiser.config.get("guidance_embeds", False))
 
 
-def check_family(name: str, kind: type[Any] | None = None) -> None:
-    """Whether pipelines of that class can be steered, as far as the class shows; before any weight is fetched.
+def check_family(name: str, kind: type[Any] | None = None) -> str:
+    """Why images of pipelines of that class cannot be refined, as far as the class shows; empty if they can.
 
     Raises:
-        ModelError: they cannot, and why.
+        ModelError: they cannot draw from a prompt alone, and why.
     """
     kind = kind or getattr(diffusers, name, None)
     if not isinstance(kind, type):
         raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")
     parameters = inspect.signature(kind.__call__).parameters
-    missing = [parameter for parameter in _NEEDED if parameter not in parameters]
-    missing += [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
-    missing += [] if hasattr(kind, "prepare_latents") else ["latents"]
-    if missing:
-        raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot be refined")
+    if missing := [parameter for parameter in _NEEDED if parameter not in parameters]:
+        raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot draw from a prompt and a seed")
     if wanted := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
         raise ModelError(f"a {name} takes {', '.join(wanted)}: here is only a prompt, so name a text-to-image pipeline")
+    lacking = [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
+    lacking += [] if hasattr(kind, "prepare_latents") else ["latents"]
+    lacking += [] if "callback_on_step_end" in parameters else ["callback_on_step_end"]
+    return f"a {name} takes no {', '.join(lacking)}" if lacking else ""

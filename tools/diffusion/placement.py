@@ -116,7 +116,7 @@ def put(pipe: P, placement: Placement) -> P:
     """The pipeline where it is to run, or ready to go there part by part."""
     if placement.precision == "fp8":
         # Each layer is made wide only while it computes; embeddings and norms stay as they are.
-        denoiser: Any = pipe.components["transformer"]
+        denoiser: Any = pipe.components.get("transformer") or pipe.components["unet"]
         denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=placement.dtype)
     if placement.offload == "group":
         pipe.enable_group_offload(
