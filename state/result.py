@@ -70,7 +70,7 @@ class RunResult(Frozen):
     comparisons: tuple[Comparison, ...] = ()
     """Of images that led together, in the order they were made."""
     stop: str
-    """Name of the rule that ended the best image's work."""
+    """Name of the rule that ended the run: a bound of the budget, or what ended the best image's work."""
     spend: Spend
 
     @model_validator(mode="after")

@@ -65,4 +65,5 @@ class RunState(TypedDict):
     best: str
     """Id of the best image; written by ``finish``, and empty while a later run of the thread is at work."""
     stop: str
-    """Rule that stopped the best image or, where it was worked on further, the last one; written by ``finish``."""
+    """Why the run ended, written by ``finish``: the bound of the budget that left no room for more, else the rule that
+    stopped the best image or, where it was worked on further, the last one."""

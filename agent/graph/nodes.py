@@ -156,11 +156,12 @@ async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:
         population = await _compared(population, context)
     best = chosen or population.best().id
     rules = {stop.image: stop.rule for stop in stops}
+    spent = next((rule for rule in rules.values() if rule.startswith("budget_")), None)
     return {
         "decisions": {stop.image: stop for stop in stops},
         "comparisons": population.comparisons,
         "best": best,
-        "stop": rules.get(best) or rules[max(rules)],
+        "stop": spent or rules.get(best) or rules[max(rules)],
     }
 
 

@@ -71,7 +71,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     """The image of an attempt; drawn again where it is known and its files are missing."""
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
     folder = "" if shared is None else store.root.relative_to(shared).as_posix()
-    within, is_new = await asyncio.to_thread(_place, store), False
+    within, is_new = _place(store), False  # not in a thread, so that drawings begin in the order they were asked for
 
     def parts() -> tuple[object, ...]:
         asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})

@@ -4,7 +4,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from detailscribe.agent import Adaptive, BestOfN, FunctionPolicy, Single, build_graph, recursion_limit
-from detailscribe.agent.policies import PolicyError, reseed, stop
+from detailscribe.agent.policies import PolicyError, refine, reseed, stop
 from detailscribe.state import Budget, Plan, derive_seed
 from detailscribe.tools.errors import SettingsError
 
@@ -136,6 +136,25 @@ async def test_critiques_and_decisions_are_streamed_when_they_are_made(tmp_path)
     assert told == [(kind, image) for image in ("00-00", "01-00") for kind in ("critique", "decision")]
     assert order.index(told[0]) < order.index("critique")
     assert order.index(told[1]) < order.index("refine")
+
+
+class WorstFirst:
+    """Refines the worse of two drawings; the better one waits."""
+
+    def plan(self, concepts):
+        return Plan(images=2)
+
+    def judge(self, population):
+        worst, best = sorted(population.pending(), key=population.rank)
+        waiting = stop(best, "outranked", "another comes first").model_copy(update={"notes": {"value": 0.4}})
+        return [refine(population, worst, "again", "x", operator="inject", start_step=4), waiting]
+
+
+async def test_a_run_that_the_budget_ends_says_so_also_where_the_best_image_waited_for_its_turn(tmp_path):
+    script = {"00-00": "red holding", "00-01": "red"}
+    state, _ = await invoke(context(tmp_path, WorstFirst(), script, budget=Budget(images=2)))
+    assert (state["best"], state["stop"]) == ("00-01", "budget_images")
+    assert state["decisions"]["00-01"].notes == {"value": 0.4}
 
 
 async def test_the_recursion_limit_is_no_larger_than_it_must_be(tmp_path):
