@@ -19,9 +19,12 @@ from diffusers import (
     ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
+    Flux2Pipeline,
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    Krea2Pipeline,
+    Krea2Transformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     QwenImagePipeline,
@@ -38,11 +41,15 @@ from transformers import (
     CLIPTextModel,
     Gemma2Config,
     Gemma2Model,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2Model,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLTextConfig,
+    Qwen3VLTextModel,
     T5Config,
     T5EncoderModel,
 )
@@ -247,8 +254,54 @@ def lumina2() -> Lumina2Pipeline:
     )
 
 
+def flux2() -> Flux2Pipeline:
+    small = klein()
+    sizes = {"num_hidden_layers": 30, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8}
+    reader = tokenizer(512)
+    reader.chat_template = "{{ messages[-1].content[0].text }}"
+    return Flux2Pipeline(
+        transformer=Flux2Transformer2DModel.from_config(small.transformer.config, guidance_embeds=True),
+        scheduler=shifting(),
+        vae=small.vae,
+        text_encoder=MistralForCausalLM(MistralConfig(vocab_size=32, hidden_size=8, intermediate_size=8, **sizes)),
+        tokenizer=reader,
+    )
+
+
+def krea2() -> Krea2Pipeline:
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    text = Qwen3VLTextConfig(vocab_size=32, hidden_size=16, intermediate_size=16, rope_parameters=rope, **sizes)
+    return Krea2Pipeline(
+        transformer=Krea2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            intermediate_size=32,
+            timestep_embed_dim=16,
+            text_hidden_dim=16,
+            num_text_layers=2,
+            text_num_attention_heads=2,
+            text_num_key_value_heads=2,
+            text_intermediate_size=16,
+            num_layerwise_text_blocks=1,
+            num_refiner_text_blocks=1,
+            axes_dims_rope=(4, 6, 6),
+        ),
+        scheduler=shifting(),
+        vae=qwen().vae,
+        text_encoder=Qwen3VLTextModel(text),
+        tokenizer=tokenizer(512),
+        text_encoder_select_layers=(1, 2),
+    )
+
+
 FAMILIES = {
     "klein": klein,
+    "flux2": flux2,
+    "krea2": krea2,
     "lumina2": lumina2,
     "flux": flux,
     "undistilled flux": lambda: flux(False),
@@ -258,6 +311,8 @@ FAMILIES = {
 }
 GUIDED = {
     "klein": "guidance_scale",
+    "flux2": "guidance_scale",
+    "krea2": "guidance_scale",
     "lumina2": "guidance_scale",
     "flux": "guidance_scale",
     "chroma": "guidance_scale",
@@ -336,7 +391,7 @@ async def test_an_image_is_the_pipelines_own(family, model, store):
 
 async def test_a_record_says_how_the_image_was_made(family, model, store):
     image = await draw(model, store)
-    passes = 1 if family[0] == "flux" else 2
+    passes = 1 if family[0] in ("flux", "flux2") else 2
     assert (image.origin, image.steps, image.start_sigma, image.guidance) == ("generate", STEPS, 1.0, 2.0)
     assert (image.width, image.height, image.model, image.options) == (SIDE, SIDE, SQUARE.name("tiny@0"), SQUARE)
     assert image.evaluations == model.evaluations_per_drawing == passes * STEPS
