@@ -1,6 +1,6 @@
 """What another policy would have done with recorded runs: its own run, with roles that only answer from the record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -101,10 +101,15 @@ replay = blocking(areplay)
 
 def _runs_in(folder: Path) -> list[RecordedRun]:
     traces = [folder / EVENTS] if (folder / EVENTS).is_file() else sorted(folder.glob(f"**/{EVENTS}"))
-    runs = [run for trace in traces if (run := read_run(trace.parent)).rounds]
-    if not runs:
+    found = [run for trace in traces if (run := read_run(trace.parent)).rounds]
+    if not found:
         raise SettingsError(f"{folder} holds no run of which a round was looked at")
-    return runs
+    return found
+
+
+def is_exhaustive(run: RecordedRun) -> bool:
+    """Whether a run was recorded for other policies to be replayed on."""
+    return run.started.policy.startswith(f"{Exhaustive.__name__}(")
 
 
 async def replay_run(run: RecordedRun, policy: Policy, change: Budget, row: Row | None = None) -> Replayed:
@@ -117,52 +122,10 @@ async def replay_run(run: RecordedRun, policy: Policy, change: Budget, row: Row 
             were recorded.
         row: Of an exhaustive run: what the judge said, and the budget of its experiment; None where it has none.
     """
-    began, is_tree = run.started.budget, is_exhaustive(run)
+    began, is_tree, record = run.started.budget, is_exhaustive(run), _Record(run)
     budget = changed_budget(began if row is None else row.budget, change)
     if is_tree:
         budget = budget.model_copy(update={"rounds": min(budget.rounds, began.rounds)})
-    own = await own_run(run, policy, budget)
-    critic = 0.0 if run.best is None else run.critiques[run.best.id].score
-    recorded = None if is_tree else Score(critic, None, run.spend.evaluations, run.spend.images)
-    differs, reason = (None, "") if is_tree else _difference(run, own)
-    return Replayed(run.run, run.prompt, recorded, differs, reason, own.best, own.score(row), own.missing)
-
-
-def is_exhaustive(run: RecordedRun) -> bool:
-    """Whether a run was recorded for other policies to be replayed on."""
-    return run.started.policy.startswith(f"{Exhaustive.__name__}(")
-
-
-@dataclass(frozen=True)
-class OwnRun:
-    """How far a policy's own run came in a record."""
-
-    populations: list[Population]
-    """What the policy saw after each round, under the ids that its own run gives."""
-    decisions: list[list[Decision]]
-    """What it decided after each."""
-    drawings: set[Identity]
-    """What it began with."""
-    best: str | None
-    """Image of the record that it chose; None where it did not come to its end."""
-    missing: str
-    """What it asked for and the record does not hold; empty where it came to its end."""
-    critic: float = 0.0
-    """Share of checks that the critic passes on ``best``."""
-
-    def score(self, row: Row | None) -> Score | None:
-        """Of its choice, in the judge's eyes too where ``row`` holds them; None without one."""
-        if self.best is None:
-            return None
-        judged = next((i.judge for i in row.images if i.id == self.best), None) if row is not None else None
-        judge = None if judged is None else sum(answer == "pass" for answer in judged.values()) / len(judged)
-        spend = self.populations[-1].spend
-        return Score(self.critic, judge, spend.evaluations, spend.images)
-
-
-async def own_run(run: RecordedRun, policy: Policy, budget: Budget) -> OwnRun:
-    """Let a policy run from the record of another run: of its prompt and seed, in the same graph."""
-    record = _Record(run)
     context = Context(
         decomposer=record,
         diffusion=record,
@@ -172,7 +135,7 @@ async def own_run(run: RecordedRun, policy: Policy, budget: Budget) -> OwnRun:
         budget=budget,
         chat=cast(Asker, record),  # asked by nobody, since ``_RecordedAdvice`` answers
     )
-    state, populations, missing = cast(RunState, {}), list[Population](), ""
+    state, seen, missing = cast(RunState, {}), list[Population](), ""
     try:
         async for found in build_graph().astream(
             {"prompt": run.prompt, "seed": run.started.seed},
@@ -182,20 +145,22 @@ async def own_run(run: RecordedRun, policy: Policy, budget: Budget) -> OwnRun:
         ):
             state = cast(RunState, found)
             if state.get("images") and state.get("critiques", {}).keys() == state["images"].keys():
-                populations.append(population_of(state, budget))
+                seen.append(population_of(state, budget))
     except NotRecorded as error:
         missing = str(error)
-    best = state.get("best")
-    populations = populations[:-1] if best else populations  # at the end, the last one is seen twice
-    drawings = {identity(image.attempt(), image) for image in state.get("images", {}).values() if image.round == 0}
-    return OwnRun(
-        populations,
-        [decide(population, policy) for population in populations],
-        drawings,
-        record.recorded[best] if best else None,
-        missing,
-        state["critiques"][best].score if best else 0.0,
-    )
+    best, score = None, None
+    if state.get("best"):
+        seen.pop()  # at the end, the last one is seen twice
+        best, spend = record.recorded[state["best"]], seen[-1].spend
+        judged = next((i.judge for i in row.images if i.id == best), None) if row is not None else None
+        judge = None if judged is None else sum(answer == "pass" for answer in judged.values()) / len(judged)
+        score = Score(state["critiques"][state["best"]].score, judge, spend.evaluations, spend.images)
+    if is_tree:
+        return Replayed(run.run, run.prompt, None, None, "", best, score, missing)
+    differs, reason = _difference(run, state.get("images", {}), seen, context.policy)
+    critic = 0.0 if run.best is None else run.critiques[run.best.id].score
+    recorded = Score(critic, None, run.spend.evaluations, run.spend.images)
+    return Replayed(run.run, run.prompt, recorded, differs, reason, best, score, missing)
 
 
 class _Record:
@@ -276,13 +241,18 @@ def _named(attempt: Attempt) -> str:
     return f"{what}, a preview to step {attempt.stop_step}" if attempt.stop_step else f"{what}, seed {attempt.seed}"
 
 
-def _difference(run: RecordedRun, own: OwnRun) -> tuple[int | None, str]:
-    """The first round after which it differs from the run, and what it does there."""
-    drawn = {identity(image.attempt(), image) for image in run.images.values() if image.round == 0}
-    if own.drawings != drawn:
-        return -1, f"it begins with {len(own.drawings)} drawing(s)"
-    for population, decisions in zip(own.populations, own.decisions, strict=True):
-        round = population.round
+def _difference(
+    run: RecordedRun, images: Mapping[str, ImageRecord], seen: Sequence[Population], policy: Policy
+) -> tuple[int | None, str]:
+    """The first round after which the policy differs from the run, and what it does there."""
+    drawn, wanted = (
+        {identity(image.attempt(), image) for image in made.values() if image.round == 0}
+        for made in (run.images, images)
+    )
+    if wanted != drawn:
+        return -1, f"it begins with {len(wanted)} drawing(s)"
+    for population in seen:
+        round, decisions = population.round, decide(population, policy)
         if round not in run.rounds:
             break
         before = run.population(round)
@@ -334,22 +304,19 @@ def totals(found: Sequence[Replayed]) -> Table:
     styles = dict.fromkeys(line, "share") | dict.fromkeys(("scored", "left"), "text")
     for name in ("evaluations", "images"):
         line[name], styles[name] = float(means[name].mean()) if len(means) else None, "number"
-    known = right["judge" if right["judge"].notna().any() else "critic"].sum()
-    return table_of(f"On {len(found)} trees", [line], styles, _reach(len(found), len(scores), float(known)))
-
-
-def _reach(count: int, scored: int, right: float) -> str:
-    """What the trees could change on which the policy asked for what they do not hold."""
-    if not scored:
-        return "It asked everywhere for what the trees do not hold; record them with wider bounds."
-    left = count - scored
+    count, left = len(found), len(found) - len(scores)
+    known = float(right["judge" if right["judge"].notna().any() else "critic"].sum())
     if not left:
-        return "It never left a tree: these are the figures of its own runs."
-    return (
-        f"Of {left} trees it asked for what they do not hold, as a rule the hard ones: over all, between "
-        f"{100 * right / count:.1f}% and {100 * (right + left) / count:.1f}% come out all correct. "
-        "Record them with wider bounds to know."
-    )
+        reach = "It never left a tree: these are the figures of its own runs."
+    elif left == count:
+        reach = "It asked everywhere for what the trees do not hold; record them with wider bounds."
+    else:
+        reach = (
+            f"Of {left} trees it asked for what they do not hold, as a rule the hard ones: over all, between "
+            f"{100 * known / count:.1f}% and {100 * (known + left) / count:.1f}% come out all correct. "
+            "Record them with wider bounds to know."
+        )
+    return table_of(f"On {count} trees", [line], styles, reach)
 
 
 def in_words(found: Sequence[Replayed]) -> str:
