@@ -15,7 +15,6 @@ from detailscribe.agent.settings.models import make_diffusion
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Attempt, ImageRecord
 from detailscribe.tools.files import Store
-from detailscribe.tools.world.eyes import read_picture
 from detailscribe.tools.world.vocabulary import SIZE
 
 from .held_out import held_out_prompts
@@ -42,7 +41,7 @@ def drawn(store: Store) -> list[list[Image.Image]]:
     async def draw_all() -> list[ImageRecord]:
         return await asyncio.gather(*(diffusion.draw(attempt, store) for attempt in attempts))
 
-    pictures = [read_picture(store, image) for image in asyncio.run(draw_all())]
+    pictures = [store.picture(image.path) for image in asyncio.run(draw_all())]
     return [pictures[:_PROMPTS], pictures[_PROMPTS:]]
 
 

@@ -27,7 +27,7 @@ from detailscribe.state import Attempt, Budget, ConceptGraph, ImageRecord, Spend
 from detailscribe.tools.files import Store
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import EmbeddedDecomposer, concepts_of, spec_of
-from detailscribe.tools.world.eyes import Eyes, read_picture
+from detailscribe.tools.world.eyes import Eyes
 from detailscribe.tools.world.reading import Sights, probability, settle
 from training.planted import exact_sights
 
@@ -100,9 +100,9 @@ class World:
             context=context,
         )
         images: dict[str, ImageRecord] = state["images"]
-        pictures = tuple(read_picture(store, image) for image in images.values())
+        pictures = tuple(store.picture(image.path) for image in images.values())
         return Outcome(
-            read_picture(store, images[state["best"]]),
+            store.picture(images[state["best"]].path),
             pictures,
             spend_of(state["concepts"], images, state["critiques"]),
         )
@@ -111,7 +111,7 @@ class World:
         """One image of a text, with no loop."""
         store = Store(self.folder / method / f"{number:04d}")
         image = await self.diffusion.draw(Attempt(id="00-00", prompt=text, seed=seed_of(number)), store)
-        picture = read_picture(store, image)
+        picture = store.picture(image.path)
         return Outcome(picture, (picture,), spend_of(None, {image.id: image}, {}))
 
     def judged(self, pictures: Sequence[Image.Image], concepts: ConceptGraph) -> list[list[str]]:

@@ -3,9 +3,7 @@
 The page is one HTML file, whose pictures hold pixels alone, all of one size and format.
 """
 
-import json
 import random
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +21,11 @@ from ...state import Answer, Aspect, Frozen, ImageRecord
 from ...tools.errors import SettingsError
 from ...tools.files import write_whole
 from ...tools.metrics.metric import pixel_hash
-from ..views.pages import filled
+from ..views.pages import SMALL, data_url, filled
 from .collect import Shot
 
 LARGEST = 768
 """Pixels; no side is longer, so that a page of 300 pictures stays below 100 MB."""
-SMALL = 256
-"""Pixels; up to this side pictures stay PNG, and are enlarged with hard edges."""
 
 
 class Criterion(Frozen):
@@ -194,7 +190,7 @@ def pixels_of(shot: Shot) -> Image.Image:
     """The picture of a shot, RGB; ``SettingsError`` if it cannot be read."""
     try:
         return shot.sample.pixels()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(
             f"cannot read the picture {shot.sample.image.id} of {shot.sample.store.root}: {error}"
         ) from error
@@ -252,32 +248,25 @@ def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False)
     Raises:
         SettingsError: page and key are one file, or a file cannot be written.
     """
-    from markupsafe import Markup
-
     folder = page.with_name(f"{page.stem}-pictures") if beside else None
     if page.resolve() == key.resolve():
-        raise SettingsError(
-            f"--key {key} is the page itself: the key needs a file of its own, apart from what raters see"
-        )
+        raise SettingsError(f"--key {key} is the page itself: it needs a file of its own, apart from what raters see")
     side = common_side(shot.sample.image for shot in survey.shots.values())
     suffix = "png" if side <= SMALL else "jpeg"
     try:
         items: list[dict[str, object]] = []
         for id, shot in survey.shots.items():
             data = _bare(pixels_of(shot), side, suffix)
-            source = f"data:image/{suffix};base64,{b64encode(data).decode('ascii')}"
+            source = data_url(f"image/{suffix}", data)
             if folder is not None:
                 write_whole(folder / f"{id}.{suffix}", data)
                 source = f"{quote(folder.name)}/{id}.{suffix}"
             checks = [check.question for check in survey.key.items[id].checks]
             items.append({"id": id, "prompt": shot.sample.prompt, "checks": checks, "picture": source})
         criteria = [criterion.model_dump(mode="json") for criterion in survey.criteria]
-        data = json.dumps({"survey": survey.key.survey, "seed": survey.seed, "criteria": criteria, "items": items})
-        # Inside a script element only these three could be read as markup.
-        safe = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
         html = filled(
             "rating",
-            data=Markup(safe),
+            data={"survey": survey.key.survey, "seed": survey.seed, "criteria": criteria, "items": items},
             criteria=survey.criteria,
             count=len(items),
             prompts=survey.prompts,

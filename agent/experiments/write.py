@@ -2,7 +2,6 @@
 
 import json
 import sys
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ...tools.files import Store
 from ..evaluation.tables import Table, comma_separated, markdown
 from ..records.manifest import command_line, installed
+from ..views.pages import data_url, filled
 from .load import Experiment
 from .measures import answers, by_label, finished, score
 from .plots import Figure, can_plot, draw, figures_of
@@ -50,7 +50,22 @@ def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> 
     store.write("summary.md", _summary(experiment, rows, tables, {}, []).encode())
     drawn, problems = _write_plots(store, figures_of(rows, experiment.variants) if can_plot() else [])
     store.write("summary.md", _summary(experiment, rows, tables, drawn, problems).encode())
-    store.write("page.html", _page(experiment, rows, folder, tables, drawn, problems).encode())
+    examples = [
+        (f"Largest {kind} against {experiment.baseline}", [[_side(row, folder) for row in pair] for pair in found])
+        for kind, found in zip(("wins", "losses"), wins_and_losses(rows, experiment.baseline), strict=True)
+    ]
+    page = filled(
+        "experiment",
+        title=experiment.name,
+        question=experiment.spec.question,
+        facts=" ".join([_facts(experiment, rows), *problems]),
+        text=experiment.text,
+        tables=list(tables.values()),
+        most_rows=MOST_ROWS,
+        plots=[(title, data_url("image/svg+xml", drawing)) for title, drawing in drawn.values()],
+        examples=examples,
+    )
+    store.write("page.html", page.encode())
     return tables
 
 
@@ -122,34 +137,6 @@ def _manifest(experiment: Experiment, rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def _page(
-    experiment: Experiment,
-    rows: Sequence[Row],
-    folder: Path,
-    tables: Mapping[str, Table],
-    drawn: Plots,
-    problems: Sequence[str],
-) -> str:
-    """The page; ``folder`` is that of the run folders."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
-    return template.render(
-        name=experiment.name,
-        question=experiment.spec.question,
-        facts=" ".join([_facts(experiment, rows), *problems]),
-        text=experiment.text,
-        tables=list(tables.values()),
-        most_rows=MOST_ROWS,
-        plots=[(title, _data_url("image/svg+xml", drawing)) for title, drawing in drawn.values()],
-        examples=[
-            (f"Largest {kind} against {experiment.baseline}", [[_side(row, folder) for row in pair] for pair in found])
-            for kind, found in zip(("wins", "losses"), wins_and_losses(rows, experiment.baseline), strict=True)
-        ],
-    )
-
-
 def _side(row: Row, folder: Path) -> dict[str, str]:
     path = Store(folder).path(f"{row.folder or '.'}/images/{row.best}.png")
     return {
@@ -157,9 +144,5 @@ def _side(row: Row, folder: Path) -> dict[str, str]:
         "label": row.label,
         "score": f"{100 * score(row.chosen):.0f}% of checks",
         "failures": ", ".join(failures_of(row)),
-        "source": _data_url("image/png", path.read_bytes()) if path.exists() else "",
+        "source": data_url("image/png", path.read_bytes()) if path.exists() else "",
     }
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(data).decode()}"

@@ -25,10 +25,11 @@ THUMBNAIL = 192
 
 
 def filled(name: str, **values: Any) -> str:
-    """A page of the templates: ``name.html.jinja`` with ``name.js`` inlined, which alone may run."""
+    """A page of the templates: ``name.html.jinja`` with ``name.js``, if any, inlined, which alone may run."""
     from markupsafe import Markup  # not needed to import the package
 
-    script = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+    file = TEMPLATES / f"{name}.js"
+    script = file.read_text(encoding="utf-8") if file.exists() else ""
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
     template = _environment().get_template(f"{name}.html.jinja")
     return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
@@ -36,7 +37,7 @@ def filled(name: str, **values: Any) -> str:
 
 @cache
 def _environment() -> "Environment":
-    """Kept with the templates that it has compiled, which takes longer than to fill one."""
+    """How templates are filled; kept with the templates that it has compiled, which takes longer than to fill one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -68,10 +69,10 @@ def picture(image: ImageRecord, store: Store) -> Picture:
         ValueError: its path leads outside the run folder.
     """
     png = store.read(image.path)
-    full = _data_url("image/png", png)
+    full = data_url("image/png", png)
     if max(image.width, image.height) <= SMALL:
         return Picture(full=full, card=full, thumbnail=full, crisp=True)
-    card, thumbnail = (_data_url("image/jpeg", shrunk(png, side)) for side in (CARD, THUMBNAIL))
+    card, thumbnail = (data_url("image/jpeg", shrunk(png, side)) for side in (CARD, THUMBNAIL))
     return Picture(full=full, card=card, thumbnail=thumbnail, crisp=False)
 
 
@@ -83,5 +84,6 @@ def shrunk(data: bytes, side: int) -> bytes:
     return written.getvalue()
 
 
-def _data_url(kind: str, data: bytes) -> str:
+def data_url(kind: str, data: bytes) -> str:
+    """A file inside a page."""
     return f"data:{kind};base64,{b64encode(data).decode('ascii')}"

@@ -1,7 +1,6 @@
 """What is measured, what comes of it, and the shapes of metrics: local, asking, kept on disk, in a critic's place."""
 
 import asyncio
-import io
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -37,9 +36,8 @@ class Sample:
     """The prompt's concepts, where it was decomposed."""
 
     def pixels(self) -> Image.Image:
-        """The picture, RGB; ``FileNotFoundError`` if the store does not hold it."""
-        with Image.open(io.BytesIO(self.store.read(self.image.path))) as file:
-            return file.convert("RGB")
+        """The picture, RGB; raises as ``Store.picture``."""
+        return self.store.picture(self.image.path)
 
 
 def pixel_hash(picture: Image.Image) -> str:

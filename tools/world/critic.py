@@ -11,7 +11,7 @@ from PIL import Image
 from ...state import ConceptGraph, Critique, Exchange, ImageRecord, derive_seed
 from ..files import Store
 from .decomposer import spec_of
-from .eyes import Eyes, read_picture
+from .eyes import Eyes
 from .language import detailed_caption
 from .layout import lay_out
 from .reading import Sights, settle
@@ -41,7 +41,7 @@ class EmbeddedCritic:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check; ``PromptError`` for concepts from outside the embedded world."""
-        return await asyncio.to_thread(lambda: self.examine(read_picture(store, image), image.id, concepts))
+        return await asyncio.to_thread(lambda: self.examine(store.picture(image.path), image.id, concepts))
 
     def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
         """The critique of a picture that no store holds."""
@@ -82,7 +82,7 @@ class EmbeddedJudge:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """Verdicts alone: a judge corrects nothing; ``PromptError`` for concepts from outside the embedded world."""
-        [seen] = await asyncio.to_thread(lambda: self._eyes.look([read_picture(store, image)]))
+        [seen] = await asyncio.to_thread(lambda: self._eyes.look([store.picture(image.path)]))
         return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
 
 

@@ -4,7 +4,6 @@ Both say what they see in one form, ``Readings``. A thing is named by the cell o
 corner: the box's size follows from its noun.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from ...state import ImageRecord
 from ..errors import ModelError
-from ..files import Store
 from ..one_thread import one_thread
 from ..roles import LOADING
 from .reading import Sighting, Sights
@@ -175,9 +172,3 @@ def _sightings(noun: str, likely: Tensor, colours: Tensor) -> tuple[Sighting, ..
         colour = max(shares, key=shares.__getitem__) if shares else None
         found.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
     return tuple(sorted(found, key=attrgetter("probability"), reverse=True))
-
-
-def read_picture(store: Store, image: ImageRecord) -> Image.Image:
-    """The pixels of an image, RGB."""
-    with Image.open(io.BytesIO(store.read(image.path))) as picture:
-        return picture.convert("RGB")
