@@ -17,8 +17,9 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 """A URL: scheme, user and password, host and path, query and fragment, up to the next one of a chain."""
-CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
-"""Characters by which a text could command a terminal."""
+_CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters by which a text could command a terminal or show itself in another order, and those that are none, such as
+in names of files that are no Unicode."""
 
 
 def check_prompt(prompt: str) -> None:
@@ -56,7 +57,7 @@ def said_by(error: BaseException, source: str) -> str:
 
 def plain(text: str) -> str:
     """Replaces control characters, so that model output cannot command the terminal."""
-    return text.translate(CONTROLS)
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str) -> str:

@@ -4,6 +4,7 @@ import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated, Any, TextIO, cast
 
 import typer
@@ -18,6 +19,8 @@ class PlainGroup(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command."""
+        if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack what is printed, or let single bytes pass
+            sys.stdout.reconfigure(errors="replace")
         out, err = (cast(TextIO, PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
         with redirect_stdout(out), redirect_stderr(err):
             return super().main(*args, **kwargs)
@@ -42,6 +45,8 @@ def main() -> None:
     """The ``detailscribe`` command."""
     # What the checkpointer leaves behind when Ctrl-C comes in the middle of a checkpoint; nothing is lost with it.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning, r"langgraph\.checkpoint\.")
+    # Such pictures are refused.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
     app()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import typer
 
 from ...tools.errors import DetailScribeError, Interrupted, SettingsError
-from ...tools.text import plain, without_secrets
+from ...tools.text import one_line, plain, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +26,12 @@ PIPED_WIDTH = 120
 WIDEST_TABLE = 1000
 """Columns of a table where stdout is no terminal, so that no number is cut off in a file."""
 
-_HARMLESS = re.compile(r"(\x1b\[[0-9;]*m|\A\r|\A(?:\n|\x1b\[A)+\Z)")
-"""Commands of a terminal that are kept: colours, and how progress bars of libraries (tqdm) go back to their line."""
+_STYLE = "(?:[0-4]|22|3[1-79]|9[1-7])"
+_HARMLESS = re.compile(rf"(\x1b\[(?:{_STYLE}(?:;{_STYLE})*)?m|\A\r|\A(?:\n|\x1b\[A)+\Z)")
+"""Commands of a terminal that are kept: colours of letters, and how progress bars of libraries (tqdm) go back to their
+line."""
+_UsageError: Any = typer.BadParameter.__base__
+"""Of click, wherever typer keeps it."""
 
 
 class PlainStream:
@@ -56,24 +60,27 @@ class PlainStream:
 @contextmanager
 def reported() -> Generator[None]:
     """Prints what the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130."""
+
+    def ending(line: str, status: int) -> typer.Exit:
+        typer.echo(plain(without_secrets(one_line(line))), err=True)
+        return typer.Exit(status)
+
     try:
         yield
+    except _UsageError as error:
+        error.message = plain(error.message)  # it shows what was given
+        raise
     except Interrupted as interrupted:
-        typer.echo(str(interrupted), err=True)
-        raise typer.Exit(130) from interrupted
+        raise ending(str(interrupted), 130) from interrupted
     except DetailScribeError as error:
-        typer.echo(f"error: {without_secrets(' '.join(str(error).split()))}", err=True)
-        raise typer.Exit(2) from error
+        raise ending(f"error: {error}", 2) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        typer.echo(
-            "error: the disk is full: make room, and go on with the same command or detailscribe resume", err=True
-        )
-        raise typer.Exit(2) from error
+        full = "error: the disk is full: make room, and go on with the same command or detailscribe resume"
+        raise ending(full, 2) from error
     except KeyboardInterrupt as interrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(130) from interrupt
+        raise ending("interrupted", 130) from interrupt
 
 
 def terminal_asker(live: "Live") -> "TerminalAsker":

@@ -32,12 +32,15 @@ def show(
     """Print what happened in a run: its images, what was fixed and broken, each decision and its reason, the cost."""
     from json import dumps
 
+    from ...tools.text import plain
     from ..records.reader import read_run
     from ..views.terminal import as_data, story
 
     run = read_run(folder)
     if json:
-        typer.echo(dumps(as_data(run), ensure_ascii=sys.stdout.encoding.lower() != "utf-8", indent=2))
+        text = dumps(as_data(run), ensure_ascii=False, indent=2)
+        readable = sys.stdout.encoding.lower() == "utf-8" and plain(text) == text
+        typer.echo(text if readable else dumps(as_data(run), indent=2))
         return
     out = console()
     out.print(story(run))

@@ -25,7 +25,7 @@ class TerminalAsker:
 
     say: Callable[[str], object] = lambda line: print(plain(line))
     """Prints a line."""
-    read: Callable[[str], str] = input
+    read: Callable[[str], str] = lambda question: input(plain(question))
     """Shows the question and returns the answer, a line."""
     show: Callable[[Path], object] = lambda path: None
     """Draws a picture, where that can be done."""

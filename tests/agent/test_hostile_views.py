@@ -1,7 +1,9 @@
 """Views of a folder that a stranger made: nothing outside is read or written, and nothing commands the terminal."""
 
+import asyncio
 import io
 import json
+import os
 import time
 from pathlib import Path
 
@@ -20,7 +22,10 @@ CLEAR = "\x1b[2J"
 """Clears a terminal."""
 CLIPBOARD = "\x1b]52;c;aGk=\x07\x9b2J\r\x08"
 """Writes the clipboard, clears the screen in one byte, and goes back in the line."""
-COMMANDS = set(range(32)) - {9, 10} | set(range(127, 160))
+BIDI = "\u202e\u2066\u202d\u2069"
+"""Shows what follows in another order."""
+COMMANDS = set(range(32)) - {9, 10} | set(range(127, 160)) | set(range(0x202A, 0x202F)) | set(range(0x2066, 0x206A))
+HOSTILE = f"{CLEAR}{CLIPBOARD}{BIDI}\x1b[8m\x1b[31m\x1b]0;title\x1b\\\x1bP+q\x1b\\\x90\x9d0;t\x9c\x85\x1bc"
 
 
 def cli(*arguments: object):
@@ -123,12 +128,28 @@ async def test_thumbnails_are_not_written_through_a_linked_folder(run, secret):
         ["experiment", f"{CLEAR}.toml"],
         [f"{CLEAR}{CLIPBOARD}"],
         ["show", "RUN", f"--{CLIPBOARD}"],
+        *([command, HOSTILE] for command in ("resume", "fork", "history", "reproduce", "export", "evaluate", "rate")),
+        *([command, HOSTILE] for command in ("show", "report", "ratings", "replay", "compare", "experiment", "batch")),
+        *(["run", PROMPT, f"--{name}", HOSTILE] for name in ("policy", "preset", "settings", "seed", "diffusion")),
+        ["run", PROMPT, "--policy", "single", "-p", f"{HOSTILE}=1"],
+        ["run", PROMPT, "--chat-url", f"http://{HOSTILE}/v1", "--chat-model", "m"],
+        ["run", PROMPT, "--chat-url", "http://127.0.0.1:9/v1", "--chat-model", HOSTILE],
+        ["doctor", "--chat-url", "http://127.0.0.1:9/v1", "--chat-model", HOSTILE],
+        ["batch", "table.csv", "--out", "b"],
+        ["batch", "table.csv", "--prompt-column", HOSTILE, "--out", "b"],
+        ["batch", "prompts.jsonl", "--out", "b"],
+        ["evaluate", "RUN", "--metrics", HOSTILE],
+        ["experiment", "e.toml"],
+        ["data", HOSTILE],
     ],
 )
-async def test_no_command_prints_what_commands_the_terminal(tmp_path, monkeypatch, command):
+def test_no_command_prints_what_commands_the_terminal(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / f"run{CLEAR}"
-    await arun(PROMPT, out=folder, policy=Adaptive(images=1), **roles({}))
+    asyncio.run(arun(PROMPT, out=folder, policy=Adaptive(images=1), **roles({})))
+    (tmp_path / "table.csv").write_text(f'"{HOSTILE}","b{HOSTILE}"\n1,2\n', "utf-8")
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": f"a cat {HOSTILE}", "id": HOSTILE}))
+    (tmp_path / "e.toml").write_text(f"question = {json.dumps(HOSTILE)}\n{json.dumps(HOSTILE)} = 1\n")
     trace = folder / "events.jsonl"
     trace.write_text(trace.read_text().replace(PROMPT, json.dumps(f"{PROMPT} {CLEAR}{CLIPBOARD}")[1:-1]))
     done = cli(*(folder if part == "RUN" else part for part in command))
@@ -180,3 +201,34 @@ def test_long_prompts_show_what_they_have_in_common_at_both_ends():
         ("added", f"{middle[1]} "),
         ("same", "at night"),
     ]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+@pytest.mark.parametrize("command", [["show"], ["show", "--json"], ["show", "--images"]])
+async def test_a_run_is_shown_in_any_encoding(run, monkeypatch, encoding, command):
+    with (run.parent / "out").open("w", encoding=encoding, errors="strict") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        app([*command, str(run)], standalone_mode=False)
+    assert PROMPT in (run.parent / "out").read_text(encoding)
+
+
+def test_names_of_files_that_are_no_unicode_print_no_single_byte(tmp_path, capfdbinary):
+    """On a terminal of single bytes, 0x9b alone begins a command."""
+    name = os.fsdecode(b"no\x9b2J")
+    with open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
+        PlainStream(out).write(f"{name} {BIDI}")
+    assert b"\x9b2J" not in capfdbinary.readouterr().out
+
+
+async def test_json_keeps_what_would_be_shown_in_another_order(run):
+    for name in ("events.jsonl", "result.json"):
+        (run / name).write_text((run / name).read_text().replace(PROMPT, f"{PROMPT} {BIDI}"), "utf-8")
+    shown = cli("show", run, "--json").stdout
+    assert not {ord(c) for c in shown} & COMMANDS
+    assert json.loads(shown)["prompt"] == f"{PROMPT} {BIDI}"
+
+
+def test_letters_may_be_coloured_and_not_hidden():
+    written = io.StringIO()
+    PlainStream(written).write("\x1b[1;31mred\x1b[0m \x1b[8mhidden \x1b[30;40mblack \x1b[38;5;0mblack")
+    assert written.getvalue().count("\x1b") == 2
