@@ -1,21 +1,24 @@
 """A run as OpenTelemetry spans with OpenInference attributes, from its trace or while it goes on (extra ``otel``).
 
 Attributes have the names of OpenInference where it has one (https://github.com/Arize-ai/openinference,
-spec/semantic_conventions.md), else they begin with ``detailscribe.``. Images are references into the run folder:
-no attribute ever holds a pixel.
+spec/semantic_conventions.md), else they begin with ``detailscribe.``. Images are references into the run folder, or,
+where that is asked for, small JPEGs as data URLs, which viewers show beside the words.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from ..state import Change, Critique, Decision, Exchange, ImageRecord
 from ..tools.errors import DetailScribeError, SettingsError
+from ..tools.files import Store
 from .records import events
 from .records.events import Event
 from .records.reader import RecordedRun, read_run
@@ -32,11 +35,10 @@ try:
 except ModuleNotFoundError as error:
     raise SettingsError("spans need OpenTelemetry: pip install 'detailscribe[otel]'") from error
 
-__all__ = ["ExportError", "Telemetry", "export_run", "spans_of"]
+__all__ = ["ExportError", "Telemetry", "data_urls", "export_run", "spans_of"]
 
 KIND, SESSION = "openinference.span.kind", "session.id"
 INPUT, OUTPUT = "input.value", "output.value"
-CONTENT = "message.contents.0.message_content"
 
 
 class ExportError(DetailScribeError):
@@ -72,12 +74,15 @@ class Telemetry:
 
     Args:
         provider: Where spans go; the application's own unless given.
-        images: Put before the references of images, such as ``https://host/runs/fox/``.
+        images: Put before the references of images, such as ``https://host/runs/fox/``; or a function that makes a URL
+            of a reference, such as ``data_urls(folder)``.
     """
 
-    def __init__(self, provider: trace.TracerProvider | None = None, *, images: str = "") -> None:
+    def __init__(
+        self, provider: trace.TracerProvider | None = None, *, images: str | Callable[[str], str] = ""
+    ) -> None:
         self._tracer = trace.get_tracer("detailscribe", tracer_provider=provider)
-        self._images = images
+        self._url: Callable[[str], str] = images.__add__ if isinstance(images, str) else images
         self._runs: dict[str, _Run] = {}
 
     def __call__(self, event: Event) -> None:
@@ -135,18 +140,19 @@ class Telemetry:
         The calls of models below it lie one after another, the last of which ends with the event: a trace holds how
         long each took, and not when.
         """
-        name, said, exchanges = "", dict[str, Any](), tuple[Exchange, ...]()
+        name, said, exchanges, seen = "", dict[str, Any](), tuple[Exchange, ...](), list[str]()
         above, start = run.above(event)
         match event:
             case events.ImageMade(record=made):
-                run.images[made.id] = url = self._images + made.path
+                run.images[made.id] = url = self._url(made.path)
                 name, said = f"draw {made.id}", of_image(made, url)
                 start = max(start, event.time - timedelta(seconds=made.seconds + made.waited))
             case events.Critiqued(critique=look):
-                name, exchanges = f"look at {look.image}", look.exchanges
+                name, exchanges, seen = f"look at {look.image}", look.exchanges, [look.image]
                 said = of_critique(look, event.change, run.images.get(look.image))
             case events.Compared(comparison=pair):
-                name, exchanges = f"compare {pair.first}, {pair.second}", pair.exchanges
+                seen = [pair.first, pair.second]
+                name, exchanges = f"compare {', '.join(seen)}", pair.exchanges
                 said = {KIND: "EVALUATOR", INPUT: f"{pair.first} or {pair.second}", OUTPUT: pair.better or "equal"}
                 said |= _ours(pair, "reason")
             case events.Decided(decision=decision):
@@ -163,7 +169,8 @@ class Telemetry:
         end = event.time
         for exchange in reversed(exchanges):
             start = end - timedelta(seconds=exchange.seconds)
-            _end(self._span(f"ask {exchange.model}", above, start, event, of_exchange(exchange)), end)
+            said = of_exchange(exchange, [run.images[i] for i in seen if i in run.images])
+            _end(self._span(f"ask {exchange.model}", above, start, event, said), end)
             end = start
 
     def _span(self, name: str, above: Span | None, start: datetime, event: Event, said: Mapping[str, Any]) -> Span:
@@ -201,7 +208,22 @@ class _SameEachTime(IdGenerator):
         return int.from_bytes(sha256(f"{self._run} {self._spans}".encode()).digest()[:8])
 
 
-def spans_of(run: RecordedRun, *, images: str = "") -> tuple[ReadableSpan, ...]:
+def data_urls(folder: Path | str, side: int = 512) -> Callable[[str], str]:
+    """Makes a data URL of an image of a run folder: a JPEG of at most ``side`` pixels a side."""
+    store = Store(folder)
+
+    def url(reference: str) -> str:
+        from PIL import Image
+
+        with Image.open(store.path(reference)) as picture, BytesIO() as file:
+            picture.thumbnail((side, side))
+            picture.convert("RGB").save(file, "JPEG", quality=85)
+            return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+
+    return url
+
+
+def spans_of(run: RecordedRun, *, images: str | Callable[[str], str] = "") -> tuple[ReadableSpan, ...]:
     """Every span of a recorded run, the same each time; see ``Telemetry`` for ``images``."""
     kept = InMemorySpanExporter()
     resource = Resource({"service.name": "detailscribe"})
@@ -218,14 +240,18 @@ def spans_of(run: RecordedRun, *, images: str = "") -> tuple[ReadableSpan, ...]:
 
 
 def export_run(
-    folder: Path | str, endpoint: str | None = None, *, images: str = "", exporter: SpanExporter | None = None
+    folder: Path | str,
+    endpoint: str | None = None,
+    *,
+    images: str | Callable[[str], str] = "",
+    exporter: SpanExporter | None = None,
 ) -> int:
     """Send the run in ``folder`` to a collector, and return how many spans it was.
 
     Args:
         folder: The run folder.
         endpoint: URL of OTLP over HTTP; by default what OpenTelemetry's environment variables say, or this machine.
-        images: Put before the references of images.
+        images: See ``Telemetry``.
         exporter: In place of OTLP over HTTP.
 
     Raises:
@@ -252,13 +278,13 @@ def of_image(image: ImageRecord, url: str) -> dict[str, Any]:
     """How an image was made; ``url`` is its reference."""
     shown = {"origin", "parent", "seed", "steps", "start_step", "stop_step", "operator", "guidance"}
     return {
-        KIND: "TOOL",
+        KIND: "LLM",
         INPUT: image.prompt,
-        OUTPUT: url,
-        "tool.name": image.model,
-        "tool.parameters": _json(image.model_dump(include=shown, exclude_none=True)),
-        f"llm.output_messages.0.{CONTENT}.type": "image",
-        f"llm.output_messages.0.{CONTENT}.image.image.url": url,
+        OUTPUT: image.path if url.startswith("data:") else url,
+        "llm.model_name": image.model,
+        "llm.invocation_parameters": _json(image.model_dump(include=shown, exclude_none=True)),
+        **_message("llm.input_messages.0", "user", image.prompt),
+        **_message("llm.output_messages.0", "assistant", None, [url]),
         "detailscribe.image": image.id,
         **_ours(image, "evaluations", "seconds", "waited"),
         "llm.cost.total": image.money,
@@ -273,9 +299,8 @@ def of_critique(critique: Critique, change: Change | None, url: str | None) -> d
     }
     return {
         KIND: "EVALUATOR",
-        INPUT: url,
-        f"llm.input_messages.0.{CONTENT}.type": url and "image",
-        f"llm.input_messages.0.{CONTENT}.image.image.url": url,
+        INPUT: critique.image if url is None or url.startswith("data:") else url,
+        **_message("llm.input_messages.0", "user", None, [url] if url else []),
         OUTPUT: _json(verdicts),
         "output.mime_type": "application/json",
         "detailscribe.checks": len(critique.verdicts),
@@ -296,23 +321,33 @@ def of_decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def of_exchange(exchange: Exchange) -> dict[str, Any]:
-    """One call of a model: the words both ways, images by reference."""
+def of_exchange(exchange: Exchange, images: Sequence[str] = ()) -> dict[str, Any]:
+    """One call of a model: the words both ways, and the URLs of the images that it saw."""
     return {
         KIND: "LLM",
         "llm.model_name": exchange.model,
         INPUT: exchange.prompt,
         OUTPUT: exchange.reply,
-        "llm.input_messages.0.message.role": "user",
-        "llm.input_messages.0.message.content": exchange.prompt,
-        "llm.output_messages.0.message.role": "assistant",
-        "llm.output_messages.0.message.content": exchange.reply,
+        **_message("llm.input_messages.0", "user", exchange.prompt, images),
+        **_message("llm.output_messages.0", "assistant", exchange.reply),
         "llm.token_count.prompt": exchange.prompt_tokens,
         "llm.token_count.completion": exchange.reply_tokens,
         "llm.token_count.total": exchange.prompt_tokens + exchange.reply_tokens,
         "llm.cost.total": exchange.money,
         **_ours(exchange, "cached"),
     }
+
+
+def _message(place: str, role: str, text: str | None, images: Sequence[str] = ()) -> dict[str, Any]:
+    """One message of a model's input or output: its words alone, or its words and images as contents."""
+    said: dict[str, Any] = {f"{place}.message.role": role}
+    if text is not None and not images:
+        return said | {f"{place}.message.content": text}
+    contents = [("text", text)] if text is not None else []
+    for number, (kind, value) in enumerate([*contents, *(("image", url) for url in images)]):
+        content = f"{place}.message.contents.{number}.message_content"
+        said |= {f"{content}.type": kind, f"{content}.{'text' if kind == 'text' else 'image.image.url'}": value}
+    return said
 
 
 def _ours(record: object, *names: str) -> dict[str, Any]:

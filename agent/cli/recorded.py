@@ -94,9 +94,13 @@ def export(
             show_default=False,
         ),
     ] = None,
-    images: Annotated[str, option("Put before the references of images, such as https://host/runs/fox/.")] = "",
+    images: Annotated[
+        str, option("inline, to send small JPEGs; else put before references, such as https://host/runs/fox/.")
+    ] = "",
 ) -> None:
-    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; images by reference."""
-    from ..telemetry import export_run
+    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; images by reference, or
+    inline."""
+    from ..telemetry import data_urls, export_run
 
-    typer.echo(f"{export_run(folder, endpoint, images=images)} spans sent")
+    urls = data_urls(folder) if images == "inline" else images
+    typer.echo(f"{export_run(folder, endpoint, images=urls)} spans sent")

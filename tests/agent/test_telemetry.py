@@ -5,8 +5,9 @@ import json
 import os
 import sys
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 
 import pytest
 from openinference.semconv import trace as names
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from PIL import Image
 from typer.testing import CliRunner
 
 from detailscribe.agent import Adaptive, arun, read_run
@@ -112,7 +114,7 @@ async def test_spans_say_what_was_wanted_found_and_decided_under_the_names_of_op
     assert (root[say.INPUT], root[say.OUTPUT]) == (PROMPT, "https://host/fox/images/02-00.png")
     assert (root["detailscribe.stop"], root["detailscribe.spend.images"]) == ("all_pass", 4)
     assert drawn["llm.output_messages.0.message.contents.0.message_content.image.image.url"].endswith("00-00.png")
-    assert json.loads(drawn["tool.parameters"])["seed"] == run.images["00-00"].seed
+    assert json.loads(drawn["llm.invocation_parameters"])["seed"] == run.images["00-00"].seed
     assert (look["detailscribe.fixed"], look["detailscribe.broken"]) == (("red",), ("alone",))
     assert json.loads(look[say.OUTPUT])["holding"]["answer"] == "fail"
     assert decided["detailscribe.rule"] == run.decisions["00-00"].rule
@@ -130,9 +132,7 @@ async def test_the_names_are_those_that_openinference_publishes(tmp_path):
     counted = (published.LLM_TOKEN_COUNT_PROMPT, published.LLM_TOKEN_COUNT_COMPLETION, published.LLM_TOKEN_COUNT_TOTAL)
     assert {*counted, published.LLM_COST_TOTAL, published.LLM_MODEL_NAME} <= say.of_exchange(EXCHANGE).keys()
     kinds = {span.attributes[say.KIND] for span in spans_of(await recorded(tmp_path / "run"))}
-    assert (
-        {"AGENT", "CHAIN", "TOOL", "EVALUATOR"} == kinds <= {kind.value for kind in names.OpenInferenceSpanKindValues}
-    )
+    assert {"AGENT", "CHAIN", "LLM", "EVALUATOR"} == kinds <= {kind.value for kind in names.OpenInferenceSpanKindValues}
 
 
 async def test_every_span_lies_within_its_run(tmp_path):
@@ -235,6 +235,14 @@ def test_model_calls_are_spans_with_their_words_and_tokens_without_pixels_and_wi
     png = run.path(run.best.id).read_bytes()
     assert (KEY.encode() in sent, png[:64] in sent, b64encode(png)[:64] in sent) == (False, False, False)
     assert f"images/{run.best.id}.png".encode() in sent
+    collector.bodies.clear()
+    inline = CliRunner().invoke(app, ["export", "run", "--endpoint", collector.url, "--images", "inline"])
+    assert inline.exit_code == 0, inline.output
+    shown = {span.name: [a.value.string_value for a in span.attributes] for span in collector.spans}
+    for name in (f"draw {run.best.id}", f"look at {run.best.id}", asked[-1].name):
+        [url] = [value for value in shown[name] if value.startswith("data:image/jpeg;base64,")]
+        with Image.open(BytesIO(b64decode(url.partition(",")[2]))) as picture:
+            assert picture.size == (run.best.width, run.best.height)
 
 
 def test_without_opentelemetry_the_command_says_what_to_install(tmp_path, monkeypatch):
