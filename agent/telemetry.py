@@ -114,6 +114,7 @@ class Telemetry:
                     _end(node, event.time)
             case events.RunFinished():
                 best = None if event.image is None else run.images.get(event.image, event.image)
+                best = event.image if best is not None and best.startswith("data:") else best
                 said = {OUTPUT: best, "detailscribe.best": event.image, **_ours(event, "stop")}
                 said |= {f"detailscribe.spend.{name}": value for name, value in event.spend.model_dump().items()}
                 run.span.set_attributes(_known(said | {"llm.cost.total": event.spend.money}))
@@ -280,7 +281,7 @@ def of_image(image: ImageRecord, url: str) -> dict[str, Any]:
     return {
         KIND: "LLM",
         INPUT: image.prompt,
-        OUTPUT: image.path if url.startswith("data:") else url,
+        OUTPUT: _json({"choices": [{"message": _chat("assistant", [url])}]}) if url.startswith("data:") else url,
         "llm.model_name": image.model,
         "llm.invocation_parameters": _json(image.model_dump(include=shown, exclude_none=True)),
         **_message("llm.input_messages.0", "user", image.prompt),
@@ -326,7 +327,7 @@ def of_exchange(exchange: Exchange, images: Sequence[str] = ()) -> dict[str, Any
     return {
         KIND: "LLM",
         "llm.model_name": exchange.model,
-        INPUT: exchange.prompt,
+        INPUT: _json({"messages": [_chat("user", images, exchange.prompt)]}) if images else exchange.prompt,
         OUTPUT: exchange.reply,
         **_message("llm.input_messages.0", "user", exchange.prompt, images),
         **_message("llm.output_messages.0", "assistant", exchange.reply),
@@ -348,6 +349,12 @@ def _message(place: str, role: str, text: str | None, images: Sequence[str] = ()
         content = f"{place}.message.contents.{number}.message_content"
         said |= {f"{content}.type": kind, f"{content}.{'text' if kind == 'text' else 'image.image.url'}": value}
     return said
+
+
+def _chat(role: str, images: Sequence[str], text: str | None = None) -> dict[str, Any]:
+    """A message as chat servers have it, which MLflow shows with its images."""
+    words = [] if text is None else [{"type": "text", "text": text}]
+    return {"role": role, "content": [*words, *({"type": "image_url", "image_url": {"url": url}} for url in images)]}
 
 
 def _ours(record: object, *names: str) -> dict[str, Any]:
