@@ -24,6 +24,9 @@ Step = Annotated[int, Field(ge=0, le=1000)]
 WeightsFile = Annotated[str, StringConstraints(pattern=r"\.(safetensors|gguf)$")]
 LoraFile = Annotated[str, StringConstraints(pattern=r"\.safetensors$")]
 
+Reference = Annotated[str, Field(min_length=1, max_length=250)]
+"""A file, relative to the run folder."""
+
 
 class DrawingOptions(Frozen):
     """How a model draws, whatever the prompt; what is not set is the model's own.
@@ -171,14 +174,14 @@ class ImageRecord(Frozen):
     """What was set of how the model draws; None where nothing was, or the role has no such options."""
     model: str
     """Name and content hash of the diffusion model, and a hash of its ``options`` where there are any."""
-    path: str
+    path: Reference
     """The PNG, relative to the run folder."""
     digest: str = ""
     """SHA-256 of the picture's mode, size and pixels, in hexadecimal; empty where a role does not give it."""
-    latent: str | None
+    latent: Reference | None
     """The final latent (safetensors), relative to the run folder; None where the model is a server that gives none,
     so that the image cannot be refined."""
-    trajectory: dict[int, str] = Field(default_factory=dict)
+    trajectory: dict[int, Reference] = Field(default_factory=dict)
     """Kept latents x_k by step k, relative to the run folder."""
     evaluations: int = Field(ge=0)
     """Forward passes of the denoiser; a guided step counts two. 0 where the model is a server that does not say."""

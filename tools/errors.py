@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -66,6 +68,20 @@ class MissingLatentError(DetailScribeError):
 
 class Interrupted(DetailScribeError):
     """A run was asked to stop, and did so after a step; it can go on from there."""
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk, or a bound on the size of files, is what an error comes from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        # On a full disk SQLite also fails at its shared memory, as an input/output error.
+        if isinstance(error, sqlite3.OperationalError) and (
+            getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_problem(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -25,6 +26,8 @@ MOST_PIXELS = 2**24
 """Of a picture that is decoded: 4096 by 4096."""
 PARTIAL = ".*.partial"
 """Pattern of files that are being written."""
+
+_log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -115,6 +118,23 @@ def require_own(folder: Path, *, deep: bool = True) -> None:
             return
 
 
+def set_aside(path: Path, problem: object) -> None:
+    """Rename a damaged file or folder, if it is there, and log a warning that it is made anew.
+
+    Raises:
+        SettingsError: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(2)}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        _log.warning("%s; it is made anew", problem)
+    except OSError as error:
+        raise SettingsError(f"{problem}; it cannot be renamed, to be made anew: {error.strerror}") from error
+    else:
+        _log.warning("%s; it is made anew, and what was there is %s now", problem, aside)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it.
 
@@ -139,12 +159,18 @@ class JsonLines:
     Args:
         path: The file; made where it is absent.
         sync: Whether each line is on the disk when ``append`` returns.
+
+    Raises:
+        SettingsError: it cannot be written.
     """
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
         self._sync = sync
-        self._file: BinaryIO = path.open("ab", buffering=0)
-        self._file.truncate(_whole_length(path))
+        try:
+            self._file: BinaryIO = path.open("ab", buffering=0)
+            self._file.truncate(_whole_length(path))
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
 
     def append(self, line: str) -> None:
         """Write one line, given without its end; after an ``OSError`` (a full disk) the file is as before."""
@@ -174,16 +200,39 @@ class JsonLines:
 def read_lines(path: Path) -> Iterator[bytes]:
     """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none.
 
-    ``OutsideError`` for a link that leads out of its folder.
+    Raises:
+        OutsideError: it is a link that leads out of its folder.
+        SettingsError: it cannot be read.
     """
     if path.is_symlink() and not leads_inside(path, path.parent):
         raise OutsideError(f"{path} is a link that leads outside its folder: remove it first")
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line[:-1]
+    try:
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def mend_lines(path: Path, model: type[BaseModel]) -> None:
+    """Where some lines of a file are no records, keep the others alone, and set the file aside as it was.
+
+    A file without any record is left to whoever reads it: it may be of another version.
+    """
+    kept = list[bytes]()
+    lost = 0
+    for line in read_lines(path):
+        try:
+            model.model_validate_json(line)
+            kept.append(line + b"\n")
+        except ValidationError:
+            lost += 1
+    if kept and lost:
+        set_aside(path, f"{path} is damaged: {lost} of its {lost + len(kept)} lines cannot be read")
+        write_whole(path, b"".join(kept))
 
 
 def _whole_length(path: Path) -> int:

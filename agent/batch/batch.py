@@ -1,6 +1,7 @@
 """A batch from its prompts to its rows: many runs side by side over one set of models."""
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -10,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...state import Budget, RunResult
+from ...state import Budget
 from ...tools.blocking import blocking
 from ...tools.data.reader import STDIN, shown, stem
-from ...tools.errors import ModelError, NoAnswerError, SettingsError
+from ...tools.errors import ModelError, NoAnswerError, SettingsError, disk_is_full
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
@@ -21,11 +22,11 @@ from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import PolicySpec, policy_name
 from ..records.events import Event, TraceError, read_events
 from ..records.manifest import Manifest, read_manifest
-from ..records.reader import EVENTS, RESULT, Run
+from ..records.reader import EVENTS, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
 from ..runs.folder import new_folder, new_run_id, old_folder
 from ..runs.run import NOT_OURS, policy_of, resolve_settings
-from ..runs.session import is_finished, manifest_of, session_of
+from ..runs.session import finished_run, manifest_of, session_of
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
 from .folder import BatchManifest, batch_folder, note_models, require_models
@@ -257,10 +258,9 @@ async def run_job(
     own = manifest.settings.run.model_copy(update={"seed": job.seed, "budget": job.budget, "checkpoints": "off"})
     manifest = manifest.model_copy(update={"settings": manifest.settings.model_copy(update={"run": own})})
     with await _job_folder(folder, manifest, models) as store:
-        if is_finished(folder):
-            result = RunResult.model_validate_json(store.read(RESULT))
-            if not any(critique.unheard for critique in result.critiques):
-                return Run(result, folder)
+        finished = finished_run(folder)
+        if finished is not None and not any(critique.unheard for critique in finished.result.critiques):
+            return finished
         async with session_of(
             store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event
         ) as session:
@@ -361,13 +361,17 @@ class Ended:
         )
 
 
+_NO_REPLY = re.compile(r"timed out after \d|the connection was cut|the server answered 5\d\d")
+"""Of a server that hangs or is down, after all retries."""
+
+
 class Suspects:
     """Holds back jobs whose errors may be those of all jobs.
 
-    A ``ModelError`` says that a model cannot be used; but a server may refuse one prompt in the same words. When a
-    job that began later comes to its end, the model works, and the error was the job's own. When more are held back
-    than run side by side, or at the end when no job has come to its end, the first of their errors is raised; none
-    of them gets a row, so that they are run again once the model works.
+    A ``ModelError`` says that a model cannot be used, and others that a server did not reply; but one may fail a
+    single prompt in the same words. When a job that began later comes to its end, the model works, and the error was
+    the job's own. When more are held back than run side by side, or at the end when no job has come to its end, the
+    first of their errors is raised; none of them gets a row, so that they are run again once the model works.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -376,11 +380,14 @@ class Suspects:
         self._any_done = False
 
     def cleared(self, ended: Ended) -> list[Ended]:
-        """The jobs whose outcome is certain, now that this one ended; ``ModelError`` if no job can go on."""
-        if isinstance(ended.outcome, ModelError):
+        """The jobs whose outcome is certain, now that this one ended; their error if no job can go on."""
+        error = ended.outcome if isinstance(ended.outcome, BaseException) else None
+        if error is not None and disk_is_full(error):
+            raise error
+        if isinstance(error, ModelError) or _NO_REPLY.search(str(error or "")):
             self._held.append(ended)
-            if len(self._held) > self._limit:
-                raise ended.outcome
+            if error is not None and len(self._held) > self._limit:
+                raise error
             return []
         certain: list[Ended] = []
         if not isinstance(ended.outcome, BaseException):
@@ -390,9 +397,9 @@ class Suspects:
         return [*certain, ended]
 
     def rest(self) -> list[Ended]:
-        """Those that are left when all jobs have ended; ``ModelError`` if no job has come to its end."""
+        """Those that are left when all jobs have ended; the first one's error if no job has come to its end."""
         for held in self._held:
-            if isinstance(held.outcome, ModelError) and not self._any_done:
+            if isinstance(held.outcome, BaseException) and not self._any_done:
                 raise held.outcome
         return self._held
 

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from ...state import Budget
 from ...tools.errors import SettingsError
-from ...tools.files import JsonLines, write_whole
+from ...tools.files import JsonLines, mend_lines, write_whole
 from ..policies import Policy, policy_name
 from ..records.rows import RESULTS, Row, Tally, digest, key_of, read_rows
 from ..runs.folder import locked, slug
@@ -72,6 +72,7 @@ class Ledger:
         self._keys: dict[str, str] = {}
         with ExitStack() as held:
             held.enter_context(locked(folder))
+            mend_lines(folder / RESULTS, Row)
             if forget_failed:
                 kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done" and not row.unheard]
                 write_whole(folder / RESULTS, "".join(f"{line}\n" for line in kept).encode())

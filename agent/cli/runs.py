@@ -99,8 +99,8 @@ def history(folder: RunFolder) -> None:
 
     steps = history(folder)
     rows: list[tuple[str, ...]] = []
-    for step in steps:
-        new = [id for id in step.images if step.number == 0 or id not in steps[step.number - 1].images]
+    for n, step in enumerate(steps):
+        new = [id for id in step.images if n == 0 or id not in steps[n - 1].images]
         images = f"{len(step.images)}" + (f", new {' '.join(new)}" if new else "")
         rows.append((str(step.number), ", ".join(step.next) or "-", images, step.best or "-"))
     print_tables([Table("", columns("step, next, images, best so far"), tuple(rows))])

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from ...state import ConceptGraph, Critique, ImageRecord, RunResult
-from ...tools.files import JsonLines, Store, content_hash
+from ...tools.files import JsonLines, Store, content_hash, mend_lines
 from ...tools.roles import Critic, model_name
 from ..batch.jobs import Job
 from ..graph.checkpoints import TaskCache
@@ -107,6 +107,7 @@ class Judging:
         self._planned: dict[str, list[PlannedRun]] = defaultdict(list)
         for one in planned:
             self._planned[one.job.id].append(one)
+        mend_lines(folder / JUDGED, Row)
         self._lines = JsonLines(folder / JUDGED)
         ended = {row.id for row in batch.read_rows(folder)}  # others are run again
         kept = (row for row in read_rows(folder / JUDGED) if row.judge == self._judge_name and row.error is None)

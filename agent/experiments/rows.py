@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, RunResult, Spend
 from ...tools.errors import SettingsError
@@ -103,8 +103,11 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     for number, line in enumerate(read_lines(path), 1):
         try:
-            rows.append(Row.model_validate_json(line))
-        except ValidationError as error:
+            row = Row.model_validate_json(line)
+            if row.error is None and row.best not in (image.id for image in row.images):
+                raise ValueError(f"its best image {row.best!r} is none of its images")
+            rows.append(row)
+        except ValueError as error:
             raise SettingsError(
                 f"line {number} of {path} is no result of this version: start anew in another folder"
             ) from error

@@ -1,6 +1,8 @@
 """Where the state of a run is kept: SQLite in its folder, or a Postgres server."""
 
 import asyncio
+import logging
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
@@ -27,18 +29,24 @@ from ...state import (
     Population,
     Ruling,
 )
-from ...tools.errors import SettingsError
-from ...tools.files import Store
+from ...tools.errors import SettingsError, disk_is_full
+from ...tools.files import Store, set_aside
 
 R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
 
 Checkpointer = BaseCheckpointSaver[Any] | None
 """Where a run's state is kept, so that it can be resumed, rewound and forked."""
 
 FILE = "checkpoints.sqlite"
 """In the run folder."""
+COLUMNS = "SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata FROM checkpoints"
+"""Of ``FILE``, those without which it is of no use."""
 CACHE = "cache.sqlite"
 """Results of tasks: what models answered, and the images that were drawn."""
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, sqlite3.DatabaseError)
+"""What langgraph raises for a checkpoint or a result of noise."""
 
 STATE_TYPES = (
     Advice,
@@ -73,9 +81,13 @@ class TaskCache(SqliteCache[Any]):
     """Results of tasks in a file; several runs of a process may share it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path=str(path), serde=serializer())
-        # In the write-ahead log a kill loses nothing; a power cut may lose the last results.
-        self._conn.execute("PRAGMA synchronous=NORMAL")
+        mend_database(path, "SELECT ns, key, expiry, encoding, val FROM cache")
+        try:
+            super().__init__(path=str(path), serde=serializer())
+            # In the write-ahead log a kill loses nothing; a power cut may lose the last results.
+            self._conn.execute("PRAGMA synchronous=NORMAL")
+        except sqlite3.Error as error:
+            raise SettingsError(f"{path} cannot be used: {error}") from error
         self._asked: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def once(self, key: str, work: Callable[[], Awaitable[R]]) -> R:
@@ -86,20 +98,59 @@ class TaskCache(SqliteCache[Any]):
         """
         place: FullKey = (("results",), key)
         async with self._asked.setdefault(key, asyncio.Lock()):
-            known = self.get([place])
+            try:
+                known = self.get([place])
+            except UNREADABLE as error:
+                if disk_is_full(error):
+                    raise
+                _log.warning("a result in %s cannot be read, and is made anew: %s", CACHE, error)
+                known = {}
             if place not in known:
                 known[place] = await work()
-                self.set({place: (known[place], None)})
+                try:
+                    self.set({place: (known[place], None)})
+                except sqlite3.OperationalError as error:
+                    raise SettingsError(f"{CACHE} cannot be written: {error}") from error
             return known[place]
-
-    def copy_from(self, path: Path) -> None:
-        """Take over everything that another file holds."""
-        with closing(sqlite3.connect(path)) as other:
-            other.backup(self._conn)
 
     def close(self) -> None:
         """Close the file."""
         self._conn.close()
+
+
+def problem_of(path: Path, query: str) -> str | None:
+    """What is wrong with a database that is there, if anything; ``query`` reads the columns that it should have.
+
+    Raises:
+        SettingsError: it cannot be opened, for another reason than that it is damaged.
+    """
+    if not path.is_file():
+        return f"{path} is no file" if os.path.lexists(path) else None
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            [(found,)] = connection.execute("PRAGMA quick_check(1)")
+            if found == "ok":
+                connection.execute(f"{query} LIMIT 1").fetchall()
+                return None
+    except UnicodeDecodeError as error:  # of SQLite's words about what it found
+        found = str(error)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 1) not in (
+            sqlite3.SQLITE_ERROR,
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        ):
+            raise SettingsError(f"{path} cannot be used: {error}") from error
+        found = None if "no such table" in str(error) else str(error)
+    return found and f"{path} is damaged ({found})"
+
+
+def mend_database(path: Path, query: str) -> None:
+    """Set a damaged database aside, with its log."""
+    if problem := problem_of(path, query):
+        set_aside(path, problem)
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
 
 
 @asynccontextmanager
@@ -124,8 +175,12 @@ async def _sqlite(store: Store) -> AsyncGenerator[Checkpointer]:
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-    async with aiosqlite.connect(store.path(FILE)) as connection:
-        yield AsyncSqliteSaver(connection, serde=serializer())
+    mend_database(store.path(FILE), COLUMNS)
+    try:
+        async with aiosqlite.connect(store.path(FILE)) as connection:
+            yield AsyncSqliteSaver(connection, serde=serializer())
+    except sqlite3.OperationalError as error:
+        raise SettingsError(f"the databases in {store.root} cannot be used: {error}") from error
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...state import Advice, Budget, Change, Comparison, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
 from ...tools.errors import SettingsError, first_problem
@@ -20,13 +20,23 @@ class TraceError(SettingsError):
     """A file of a run cannot be read."""
 
 
+class LaterVersion(TraceError):
+    """It is of a version that this code does not know yet."""
+
+
+def _in_utc(time: datetime) -> datetime:
+    if time.year < 1970:
+        raise ValueError("it is before 1970")
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 class EventBase(Frozen):
     """What every event has."""
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     """``SCHEMA_VERSION`` of the code that wrote the line."""
-    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    """When it was seen, UTC."""
+    time: Annotated[datetime, AfterValidator(_in_utc)] = Field(default_factory=lambda: datetime.now(UTC))
+    """When it was seen, UTC; one without a zone is taken as that."""
     run: str
     """Id of the run."""
     round: int | None = None
@@ -186,23 +196,29 @@ def read_events(path: Path | str) -> list[Event]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        TraceError: a whole line is not an event, or one of a later schema than this code knows.
+        TraceError: it cannot be read, or a whole line is not an event.
+        LaterVersion: a line is of a later schema than this code knows.
     """
     path = Path(path)
+    events: list[Event] = []
+    number = 0
     if not path.exists():
         raise FileNotFoundError(path)
-    events: list[Event] = []
-    for number, line in enumerate(read_lines(path), 1):
-        try:
+    try:
+        for number, line in enumerate(read_lines(path), 1):
             version = _Version.model_validate_json(line).schema_version
             if version > SCHEMA_VERSION:
-                raise TraceError(
+                raise LaterVersion(
                     f"line {number} of {path} was written by a later DetailScribe (events of schema {version}, this"
                     f" one reads up to {SCHEMA_VERSION}): update with pip install -U detailscribe"
                 )
             events.append(_ADAPTER.validate_json(line))
-        except ValidationError as error:
-            raise TraceError(f"line {number} of {path} is no event: {first_problem(error)}") from error
+    except ValidationError as error:
+        raise TraceError(f"line {number} of {path} is no event: {first_problem(error)}") from error
+    except TraceError:
+        raise
+    except SettingsError as error:
+        raise TraceError(str(error)) from error
     return events
 
 

@@ -108,15 +108,17 @@ def read_json(path: Path, model: type[T]) -> T:
 
     Raises:
         OutsideError: the folder holds links that lead out of it.
-        TraceError: it is missing, or of a version that this code does not know.
+        TraceError: it is missing, damaged, or of a version that this code does not know.
     """
     require_own(path.parent)
     try:
         return model.model_validate_json(path.read_bytes())
-    except OSError as error:
+    except FileNotFoundError as error:
         raise TraceError(f"{path.parent} is no run folder: it holds no {path.name}") from error
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise TraceError(f"{path} is of another version of DetailScribe: {first_problem(error)}") from error
+        raise TraceError(f"{path} is damaged or of another version of DetailScribe: {first_problem(error)}") from error
 
 
 def write_manifest(store: Store, manifest: Manifest) -> None:

@@ -8,6 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from pydantic import ValidationError
+
 from ...state import (
     Advice,
     Change,
@@ -25,6 +27,7 @@ from ...state import (
     spend_by_model,
     spend_of,
 )
+from ...tools.errors import first_problem
 from ...tools.files import Store, require_own
 from .events import (
     Advised,
@@ -285,17 +288,20 @@ class RecordedRun:
             raise TraceError(f"round {round} of {self.run} was not looked at to its end; known: {list(self.rounds)}")
         looks = [n for n, e in enumerate(self.events) if isinstance(e, Critiqued | Advised) and e.round == round]
         seen = RecordedRun(self.folder, self.events[: looks[-1] + 1], None)
-        return Population(
-            concepts=self.concepts,
-            images={id: i for id, i in seen.images.items() if id in seen.critiques},
-            critiques=seen.critiques,
-            decisions=seen.decisions,
-            budget=self.started.budget,
-            seed=self.started.seed,
-            round=round,
-            advice={str(a.round): a for a in seen.advice},
-            comparisons={pair_name(self.images[c.first], self.images[c.second]): c for c in seen.comparisons},
-        )
+        try:
+            return Population(
+                concepts=self.concepts,
+                images={id: i for id, i in seen.images.items() if id in seen.critiques},
+                critiques=seen.critiques,
+                decisions=seen.decisions,
+                budget=self.started.budget,
+                seed=self.started.seed,
+                round=round,
+                advice={str(a.round): a for a in seen.advice},
+                comparisons={pair_name(self.images[c.first], self.images[c.second]): c for c in seen.comparisons},
+            )
+        except ValidationError as error:
+            raise TraceError(f"the trace in {self.folder} contradicts itself: {first_problem(error)}") from error
 
     def change(self, image: str) -> Change | None:
         """What became of the checks against the image's parent; None without a parent, or a look at either."""
@@ -383,7 +389,14 @@ def read_run(folder: Path | str) -> RecordedRun:
     if not any(isinstance(e, RunStarted) for e in events):
         raise TraceError(f"the run in {folder} was cut off before its first line; start it again")
     result = read_json(folder / RESULT, RunResult) if (folder / RESULT).exists() else None
-    return RecordedRun(folder, tuple(events), result)
+    run = RecordedRun(folder, tuple(events), result)
+    ends = {e.image for e in events if isinstance(e, RunFinished) and e.image is not None}
+    parents = {image.parent for image in run.images.values() if image.parent is not None}
+    compared = {id for pair in run.comparisons for id in (pair.first, pair.second)}
+    if unknown := {*run.critiques, *run.decisions, *parents, *ends, *compared} - run.images.keys():
+        raise TraceError(f"{folder / EVENTS} speaks of {min(unknown)!r:.40}, an image that it does not hold")
+    _ = run.best  # which only a trace that fits together has
+    return run
 
 
 def is_run(folder: Path) -> bool:

@@ -1,9 +1,11 @@
 """The steps of a run, and a new run that goes on from one of them under another policy or with other facts."""
 
+import shutil
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 from langchain_core.runnables import RunnableConfig
@@ -15,7 +17,7 @@ from ...tools.blocking import blocking
 from ...tools.errors import SettingsError, first_problem
 from ...tools.files import Store, copy_file
 from ...tools.roles import Critic, Decomposer, Diffusion
-from ..graph.checkpoints import CACHE, FILE, TaskCache, check_version, checkpoints_of
+from ..graph.checkpoints import CACHE, COLUMNS, FILE, UNREADABLE, check_version, checkpoints_of, problem_of
 from ..graph.context import population_of
 from ..graph.graph import Checkpointer, Graph, build_graph
 from ..graph.person import Ask
@@ -75,12 +77,17 @@ async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> 
     folder = Path(folder)
     manifest = read_manifest(folder)
     check_version(manifest.state_version, f"the run in {folder}")
-    async with _recorded_graph(manifest, folder, checkpointer) as graph:
-        config: RunnableConfig = {"configurable": {"thread_id": manifest.run}}
-        found = [
-            Step(int((shot.metadata or {}).get("step", -1)), cast(RunState, shot.values), shot.next)
-            async for shot in graph.aget_state_history(config)
-        ]
+    config: RunnableConfig = {"configurable": {"thread_id": manifest.run}}
+    try:
+        async with _recorded_graph(manifest, folder, checkpointer) as graph:
+            found = [
+                Step(int((shot.metadata or {}).get("step", -1)), cast(RunState, shot.values), shot.next)
+                async for shot in graph.aget_state_history(config)
+            ]
+    except UNREADABLE as error:
+        raise SettingsError(
+            f"the checkpoints of the run in {folder} cannot be read: {type(error).__name__}: {error}"
+        ) from error
     steps = sorted((step for step in found if step.number >= 0), key=lambda step: step.number)
     if not steps:
         raise SettingsError(f"the run in {folder} has no checkpoints to go back to")
@@ -95,10 +102,25 @@ async def _recorded_graph(manifest: Manifest, folder: Path, checkpointer: Checkp
         return
     if where == "off":
         raise SettingsError(f"the run in {folder} was made without checkpoints (run.checkpoints is off)")
-    if where == "sqlite" and not (folder / FILE).exists():
-        raise SettingsError(f"the run in {folder} has no checkpoints: {folder / FILE} is missing")
-    async with checkpoints_of(where, Store(folder)) as saver:
-        yield build_graph(saver, interactive=manifest.interactive)
+    with TemporaryDirectory(prefix="detailscribe-") as place:
+        if where == "sqlite":  # to open a database is to write to it
+            if not (folder / FILE).exists():
+                raise SettingsError(f"the run in {folder} has no checkpoints: {folder / FILE} is missing")
+            _copy_database(Store(folder), FILE, Path(place))
+            if problem := problem_of(Path(place) / FILE, COLUMNS):
+                raise SettingsError(f"the run in {folder} cannot be gone back in: {problem}")
+        async with checkpoints_of(where, Store(place)) as saver:
+            yield build_graph(saver, interactive=manifest.interactive)
+
+
+def _copy_database(source: Store, name: str, folder: Path) -> None:
+    """Copy a database, if it is there, with what a kill left in its log."""
+    try:
+        for part in (name, f"{name}-wal"):
+            if source.path(part).exists():
+                shutil.copyfile(source.path(part), folder / part)
+    except OSError as error:
+        raise SettingsError(f"{source.root / name} cannot be copied: {error.strerror}") from error
 
 
 async def afork(
@@ -190,9 +212,7 @@ async def afork(
         await models.check()
         for image in state.get("images", {}).values():
             _copy_files(image.path, image.files, Store(folder), store)
-        if (folder / CACHE).exists():
-            with closing(TaskCache(store.path(CACHE))) as cache:
-                cache.copy_from(folder / CACHE)
+        _copy_database(Store(folder), CACHE, store.root)
         async with session_of(
             store, new, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
         ) as session:
@@ -218,10 +238,10 @@ def _open_again(step: Step) -> RunState:
 
 
 def _copy_files(picture: str, references: tuple[str, ...], source: Store, target: Store) -> None:
-    if not source.path(picture).exists():
+    if not source.path(picture).is_file():
         raise SettingsError(f"{source.path(picture)} is missing, so the run cannot be forked with it")
     for reference in references:
-        if source.path(reference).exists():
+        if source.path(reference).is_file():
             copy_file(source.path(reference), target.path(reference))
 
 

@@ -16,6 +16,7 @@ from ...tools.files import Store, copy_file
 from ...tools.roles import Diffusion, model_name, ready
 from ..records.reader import RecordedRun, read_run
 from ..settings.models import Models
+from ..views.pages import decoded
 from .run import recorded_settings
 
 if TYPE_CHECKING:
@@ -74,15 +75,14 @@ async def areproduce(
     record = run.images.get(image)
     if record is None:
         raise SettingsError(f"the run in {folder} has no image {image!r}; it has {', '.join(run.images) or 'none'}")
-    if not run.path(image).exists():
-        raise SettingsError(f"{run.path(image)} is gone, so there is nothing to compare with")
+    before = _pixels(run.path(image))
     drawer = diffusion or await _recorded_diffusion(run)
     async with _place(out) as store:
         lineage = Lineage(run, drawer, store)
         again = await lineage.make(record)
         return Reproduction(
             image=image,
-            difference=await asyncio.to_thread(difference, run.path(image), store.path(again.path)),
+            difference=await asyncio.to_thread(_difference, before, _pixels(store.path(again.path))),
             made=tuple(lineage.made),
             model_then=record.model,
             model_now=model_name(drawer),
@@ -127,14 +127,23 @@ class Lineage:
 
 
 def difference(before: Path, now: Path) -> Difference:
-    """Compare two pictures; ``SettingsError`` if their sizes differ."""
-    import numpy as np
-    from PIL import Image
+    """Compare two pictures; ``SettingsError`` if their sizes differ, or one cannot be read."""
+    return _difference(_pixels(before), _pixels(now))
 
-    with Image.open(before) as first, Image.open(now) as second:
-        if first.size != second.size:
-            raise SettingsError(f"made again, the picture has another size: {_size(second)} instead of {_size(first)}")
-        apart = np.asarray(first.convert("RGB"), float) - np.asarray(second.convert("RGB"), float)
+
+def _pixels(path: Path) -> "Image":
+    try:
+        return decoded(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be compared with: {error}") from error
+
+
+def _difference(first: "Image", second: "Image") -> Difference:
+    import numpy as np
+
+    if first.size != second.size:
+        raise SettingsError(f"made again, the picture has another size: {_size(second)} instead of {_size(first)}")
+    apart = np.asarray(first, float) - np.asarray(second, float)
     error = float(np.square(apart).mean())
     return Difference(int(np.abs(apart).max()), 10 * math.log10(255**2 / error) if error else math.inf)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from langgraph.runtime import RunControl
 
-from ...state import Budget, RunResult
+from ...state import Budget
 from ...tools.blocking import blocking
 from ...tools.errors import SettingsError
 from ...tools.files import Store
@@ -19,12 +19,12 @@ from ..graph.person import Ask
 from ..policies import CODE, Policy, PolicySpec, policy_name, resolve_policy
 from ..records.events import Event
 from ..records.manifest import Manifest, read_manifest, write_manifest
-from ..records.reader import RESULT, Run
+from ..records.reader import Run
 from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
 from ..settings.settings import RunSettings
 from .folder import new_folder, new_run_id, old_folder
-from .session import is_finished, manifest_of, session_of
+from .session import finished_run, manifest_of, session_of
 
 NOT_OURS = "steps and guidance belong to the preset's diffusion; set them on the one you gave"
 
@@ -141,8 +141,8 @@ async def aresume(
     manifest = read_manifest(folder)
     check_version(manifest.state_version, f"the run in {folder}")
     with old_folder(folder) as store:
-        if is_finished(folder):
-            return Run(RunResult.model_validate_json(store.read(RESULT)), folder)
+        if (finished := finished_run(folder)) is not None:
+            return finished
         settings = recorded_settings(manifest, chat_url).settings
         judge = recorded_policy(policy, settings.run)
         require_same_policy(manifest, judge)

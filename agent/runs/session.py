@@ -1,6 +1,7 @@
 """A run at work in its folder: it goes on from wherever it stands to its end, and its stream becomes the trace."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,16 +14,25 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from ...state import STATE_VERSION, RunInput, RunResult, RunState, spend_of
-from ...tools.errors import Interrupted, SettingsError
-from ...tools.files import JsonLines, Store
+from ...tools.errors import Interrupted, SettingsError, disk_is_full
+from ...tools.files import JsonLines, Store, set_aside
 from ...tools.roles import model_name, ready
-from ..graph.checkpoints import CACHE, TaskCache, check_version, checkpoints_of
+from ..graph.checkpoints import CACHE, FILE, UNREADABLE, TaskCache, check_version, checkpoints_of
 from ..graph.context import Context
 from ..graph.graph import Checkpointer, Graph, build_graph, recursion_limit
 from ..graph.person import Ask, answer_of
 from ..policies import Policy, policy_name
-from ..records.events import Denoising, Event, Resumed, RunFinished, RunStarted, read_events
-from ..records.manifest import Manifest, write_manifest
+from ..records.events import (
+    Denoising,
+    Event,
+    LaterVersion,
+    Resumed,
+    RunFinished,
+    RunStarted,
+    TraceError,
+    read_events,
+)
+from ..records.manifest import Manifest, read_json, write_manifest
 from ..records.reader import EVENTS, RESULT, Run
 from ..records.trace import Tracer, failure
 from ..settings.loading import Loaded, known_names
@@ -155,7 +165,15 @@ class Session:
         """
         if self.checkpointer is None:
             return None, False
-        snapshot = await graph.aget_state(self.config)
+        try:
+            snapshot = await graph.aget_state(self.config)
+        except UNREADABLE as error:
+            if disk_is_full(error):
+                raise
+            raise SettingsError(
+                f"the checkpoints of the run in {self.store.root} cannot be read ({type(error).__name__}: {error}):"
+                f" remove {FILE}, and resume begins anew with all that {CACHE} holds"
+            ) from error
         if not snapshot.values:
             return None, False
         state = cast(RunState, snapshot.values)
@@ -245,10 +263,31 @@ def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded
     return Manifest.model_validate(fields | more)
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the run in a folder came to its end."""
-    events = read_events(folder / EVENTS) if (folder / EVENTS).exists() else []
-    return bool(events) and isinstance(events[-1], RunFinished)
+def finished_run(folder: Path) -> Run | None:
+    """The run in a folder that is locked, if it came to its end.
+
+    A trace or a result that cannot be read is set aside, since both are made again where the run goes on.
+
+    Raises:
+        LaterVersion: the trace is of a later version.
+    """
+    events: list[Event] = []
+    try:
+        events = read_events(folder / EVENTS)
+    except FileNotFoundError:
+        if os.path.lexists(folder / EVENTS):
+            set_aside(folder / EVENTS, f"{folder / EVENTS} leads nowhere")
+    except LaterVersion:
+        raise
+    except TraceError as error:
+        set_aside(folder / EVENTS, error)
+    if not events or not isinstance(events[-1], RunFinished):
+        return None
+    try:
+        return Run(read_json(folder / RESULT, RunResult), folder)
+    except TraceError as error:
+        set_aside(folder / RESULT, error)
+        return None
 
 
 def result_of(run: str, state: RunState) -> RunResult:

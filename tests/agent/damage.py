@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of one row a line
 """Damages every file of run folders, batches and experiments, under every command that reads a folder.
 
 ``python -m tests.agent.damage [WORD...]`` tries all rows, or those whose names hold every word, and prints those that
@@ -219,7 +220,7 @@ JSON: dict[str, Callable[[Path], object]] = {
     "version x": _json(lambda one: one.update({n: "x" for n in ("schema_version", "state_version") if n in one})),
     "a field more": _json(lambda one: one.update(unheard_of=1)),
     "a field less": _json(lambda one: one.pop(list(one)[-1])),
-    "first field less": _json(lambda one: one.pop(list(one)[0])),
+    "first field less": _json(lambda one: one.pop(next(iter(one)))),
     "unknown image": _leaves(lambda key, value: "99-99" if value == "00-00" else value),
     "images swapped": _leaves(lambda key, value: {"00-00": "00-01", "00-01": "00-00"}.get(value, value)),
     "unknown best": _leaves(lambda key, value: "99-99" if key in ("image", "best", "id") else value),
@@ -315,22 +316,22 @@ ON_RUN: dict[str, tuple[str, ...]] = {
     "export": ("export", "RUN", "--endpoint", "COLLECTOR"),
 }
 
-ELSEWHERE: dict[str, tuple[dict[str, Callable[[Path], object]], dict[str, tuple[str, ...]]]] = {
-    "batch/batch.json": (ANY | JSON, {}),
-    "batch/results.jsonl": (ANY | JSON | LINES, {}),
-    "batch/cache.sqlite": (ANY | SQL, {}),
+ELSEWHERE: dict[str, dict[str, Callable[[Path], object]]] = {
+    "batch/batch.json": ANY | JSON,
+    "batch/results.jsonl": ANY | JSON | LINES,
+    "batch/cache.sqlite": ANY | SQL,
     **{
-        f"batch/runs/a-cat-holding-a-red-umbrella/{name}": (ANY | (LINES if name.endswith("l") else {}), {})
+        f"batch/runs/cat-holding-red-umbrella-ebc9a424/{name}": ANY | (LINES if name.endswith("l") else {})
         for name in ("manifest.json", "events.jsonl", "result.json", "images/00-00.png")
     },
-    "experiment/rows.jsonl": (ANY | JSON | LINES, {}),
-    "experiment/results.jsonl": (ANY | JSON | LINES, {}),
-    "experiment/judged.jsonl": (ANY | JSON | LINES, {}),
-    "experiment/cache.sqlite": (ANY | SQL, {}),
-    "experiment/manifest.json": (ANY, {}),
-    "experiment/summary.md": (ANY, {}),
-    "rating.key.json": (ANY | JSON, {}),
-    "detailscribe.toml": (ANY, {}),
+    "experiment/rows.jsonl": ANY | JSON | LINES,
+    "experiment/results.jsonl": ANY | JSON | LINES,
+    "experiment/judged.jsonl": ANY | JSON | LINES,
+    "experiment/cache.sqlite": ANY | SQL,
+    "experiment/manifest.json": ANY,
+    "experiment/summary.md": ANY,
+    "rating.key.json": ANY | JSON,
+    "detailscribe.toml": ANY,
 }
 ON_BATCH = {
     "batch": ("batch", "prompts.txt", "--out", "batch", "--images", "2"),
@@ -371,13 +372,18 @@ class Row:
 
 def rows() -> Iterator[Row]:
     """All of them."""
-    for run, commands in (("run", ON_RUN), ("cut", {name: ON_RUN[name] for name in ("show", "report", "resume", "fork", "history")})):
+    for run, commands in (
+        ("run", ON_RUN),
+        ("cut", {name: ON_RUN[name] for name in ("show", "report", "resume", "fork", "history")}),
+    ):
         for file, damages in FILES.items():
             for damage, do in damages.items():
+                if run == "cut" and file in ("result.json", "report.html", "images/02-00.png"):
+                    continue
                 for name, arguments in commands.items():
                     given = tuple({"RUN": run, "COLLECTOR": collector()}.get(one, one) for one in arguments)
                     yield Row(f"{run}/{file}", damage, do, name, given, run)
-    for file, (damages, _) in ELSEWHERE.items():
+    for file, damages in ELSEWHERE.items():
         top = file.partition("/")[0]
         commands = {"batch": ON_BATCH, "experiment": ON_EXPERIMENT}.get(top) or {
             "ratings": ("ratings", "ratings.json", "--key", "rating.key.json"),
@@ -415,7 +421,9 @@ def fault_of(row: Row, world: Path) -> str | None:
     here = Path.cwd()
     for path in here.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for name in {row.folder, "prompts.txt", "experiment.toml", "rating.key.json", "ratings.json"} | ({"experiment"} if row.command == "compare" else set()):
+    for name in {row.folder, "prompts.txt", "experiment.toml", "rating.key.json", "ratings.json"} | (
+        {"experiment"} if row.command == "compare" else set()
+    ):
         source = world / name
         if source.is_dir():
             shutil.copytree(source, name)
@@ -431,7 +439,7 @@ def fault_of(row: Row, world: Path) -> str | None:
     before = state_of(here / row.folder)
     try:
         with as_nobody(guarded):
-            status, out, err, thrown = run_cli(*row.arguments)
+            status, _, err, thrown = run_cli(*row.arguments)
         after = state_of(here / row.folder)
     finally:
         if guarded:
@@ -440,8 +448,17 @@ def fault_of(row: Row, world: Path) -> str | None:
                     path.is_symlink() or path.chmod(0o755)
     if thrown is not None:
         where = traceback.extract_tb(thrown.__traceback__)
-        own = next((frame for frame in reversed(where) if "/agent/" in frame.filename or "/tools/" in frame.filename or "/state/" in frame.filename), where[-1])
-        return f"{type(thrown).__name__}: {str(thrown)[:150]!r} at {'/'.join(own.filename.split('/')[-3:])}:{own.lineno}"
+        own = next(
+            (
+                frame
+                for frame in reversed(where)
+                if "/agent/" in frame.filename or "/tools/" in frame.filename or "/state/" in frame.filename
+            ),
+            where[-1],
+        )
+        return (
+            f"{type(thrown).__name__}: {str(thrown)[:150]!r} at {'/'.join(own.filename.split('/')[-3:])}:{own.lineno}"
+        )
     if status not in (0, 1, 2):
         return f"status {status}"
     if "Traceback" in err:
