@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from ...state import ImageRecord
 from ...tools.blocking import blocking
 from ...tools.errors import SettingsError
-from ...tools.files import Store, copy_file
+from ...tools.files import Store, copy_file, picture_in
 from ...tools.roles import Diffusion, model_name, ready
 from ..records.reader import RecordedRun, read_run
 from ..settings.models import Models
-from ..views.pages import decoded
 from .run import recorded_settings
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def difference(before: Path, now: Path) -> Difference:
 
 def _pixels(path: Path) -> "Image":
     try:
-        return decoded(path.read_bytes())
+        return picture_in(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be compared with: {error}") from error
 

@@ -141,7 +141,7 @@ def test_a_folder_without_a_trace_is_no_run(tmp_path):
 async def test_a_result_of_another_version_is_one_clear_error(tmp_path):
     run = await recorded(tmp_path / "run")
     (run.folder / "result.json").write_text('{"run": "r"}')
-    with pytest.raises(TraceError, match=r"result\.json is of another version of DetailScribe: prompt"):
+    with pytest.raises(TraceError, match=r"result\.json is damaged or of another version of DetailScribe: prompt"):
         read_run(run.folder)
 
 
