@@ -54,10 +54,6 @@ class Store:
         """The bytes of a file; ``FileNotFoundError`` if it was never written."""
         return self.path(reference).read_bytes()
 
-    def picture(self, reference: str) -> "Image":
-        """The picture in a file, RGB; ``FileNotFoundError`` if it was never written, and as ``picture_in``."""
-        return picture_in(self.read(reference))
-
 
 def picture_in(data: bytes) -> "Image":
     """The picture in a file as RGB, on white where it is transparent.
@@ -204,9 +200,9 @@ def read_lines(path: Path) -> Iterator[bytes]:
         OutsideError: it is a link that leads out of its folder.
         SettingsError: it cannot be read.
     """
-    if path.is_symlink() and not leads_inside(path, path.parent):
-        raise OutsideError(f"{path} is a link that leads outside its folder: remove it first")
     try:
+        if path.is_symlink() and not leads_inside(path, path.parent):
+            raise OutsideError(f"{path} is a link that leads outside its folder: remove it first")
         if not path.exists():
             return
         with path.open("rb") as file:

@@ -122,6 +122,7 @@ async def replay_run(run: RecordedRun, policy: Policy, change: Budget, row: Row 
             were recorded.
         row: Of an exhaustive run: what the judge said, and the budget of its experiment; None where it has none.
     """
+    _ = run.manifest  # by which the graph knows the folder as the run's own
     began, is_tree, record = run.started.budget, is_exhaustive(run), _Record(run)
     budget = changed_budget(began if row is None else row.budget, change)
     if is_tree:
@@ -153,7 +154,7 @@ async def replay_run(run: RecordedRun, policy: Policy, change: Budget, row: Row 
         seen.pop()  # at the end, the last one is seen twice
         best, spend = record.recorded[state["best"]], seen[-1].spend
         judged = next((i.judge for i in row.images if i.id == best), None) if row is not None else None
-        judge = None if judged is None else sum(answer == "pass" for answer in judged.values()) / len(judged)
+        judge = None if not judged else sum(answer == "pass" for answer in judged.values()) / len(judged)
         score = Score(state["critiques"][state["best"]].score, judge, spend.evaluations, spend.images)
     if is_tree:
         return Replayed(run.run, run.prompt, None, None, "", best, score, missing)

@@ -110,7 +110,7 @@ def _place(store: Store) -> str:
     checkpoint namespace names the very task, the same when it is carried out again after a kill.
     """
     configurable = get_config().get("configurable", {})
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # of a damaged one nothing is known
         if json.loads(store.read("manifest.json"))["run"] == configurable.get("thread_id"):
             return ""
     return content_hash(configurable.get("checkpoint_ns"))[:12]

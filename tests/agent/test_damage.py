@@ -14,7 +14,7 @@ from detailscribe.agent import read_run
 
 from .damage import FILES, ON_RUN, Row, fault_of, make_world, rows, run_cli, with_fakes
 
-STRIDE = 17
+STRIDE = 53
 """Prime to the number of commands, so that all of them meet all kinds of damage."""
 
 
@@ -47,7 +47,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_every_kind_of_damage_ends_well(world: Path) -> None:
     tried = list(islice(rows(), 0, None, STRIDE))
-    assert len(tried) > 200
+    assert len(tried) > 150
     assert not [f"{row.name}: {fault}" for row in tried if (fault := fault_of(row, world))]
 
 
