@@ -54,6 +54,10 @@ class Store:
         """The bytes of a file; ``FileNotFoundError`` if it was never written."""
         return self.path(reference).read_bytes()
 
+    def picture(self, reference: str) -> "Image":
+        """The picture in a file, RGB; ``FileNotFoundError`` if it was never written, and as ``picture_in``."""
+        return picture_in(self.read(reference))
+
 
 def picture_in(data: bytes) -> "Image":
     """The picture in a file as RGB, on white where it is transparent.
