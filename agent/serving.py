@@ -134,3 +134,33 @@ class Roles:
 def make_graph() -> Graph:
     """The graph as ``langgraph.json`` names it: clients choose in JSON, and the server brings the rest."""
     return build_graph(context_schema=Chosen, bound=Roles().bound)
+
+
+def make_interactive_graph() -> Graph:
+    """The same, with a person who is asked after each round; see ``graph.person``."""
+    return build_graph(interactive=True, context_schema=Chosen, bound=Roles().bound)
+
+
+def __getattr__(name: str) -> object:
+    """``app``, which a LangGraph server mounts beside its own routes: ``GET /images/{thread}/{path}`` is a PNG.
+
+    The path is that of an ``ImageRecord`` of the thread. Starlette comes with the server's packages.
+    """
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import FileResponse, PlainTextResponse, Response
+    from starlette.routing import Route
+
+    def image(request: Request) -> Response:
+        thread, path = request.path_params["thread"], request.path_params["path"]
+        try:
+            file = Store(Store(FOLDER).path(thread)).path(path)
+        except SettingsError:
+            file = Path()
+        if file.suffix != ".png" or not file.is_file():
+            return PlainTextResponse(f"there is no image {path!r} of the thread {thread!r}", status_code=404)
+        return FileResponse(file, media_type="image/png")
+
+    return Starlette(routes=[Route("/images/{thread}/{path:path}", image)])

@@ -74,6 +74,7 @@ def _payload(population: Population, context: Context, proposed: Sequence[Decisi
             {
                 "id": image.id,
                 "path": str(context.store.path(image.path)),
+                "reference": image.path,
                 "prompt": image.prompt,
                 "waits": image in population.pending(),
                 "checks": {questions[v.check]: v.answer for v in population.critiques[image.id].verdicts},

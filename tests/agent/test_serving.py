@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from starlette.testclient import TestClient
 
 from detailscribe.agent import Single, make_graph, serving
 from detailscribe.agent.settings.loading import load
@@ -91,7 +92,29 @@ def test_a_server_can_tell_what_the_graph_takes():
     assert "best" in graph.get_output_jsonschema()["properties"]
 
 
-def test_the_file_names_this_graph():
-    named = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())["graphs"]["detailscribe"]
-    module, attribute = named.split(":")
-    assert getattr(import_module(module), attribute) is make_graph
+def test_the_file_names_graphs_and_routes_that_are_there():
+    named = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())
+
+    def found(place):
+        module, attribute = place.split(":")
+        return getattr(import_module(module), attribute)
+
+    alone, asking = (found(place)() for place in named["graphs"].values())
+    assert asking.nodes.keys() - alone.nodes.keys() == {"person"}
+    assert [route.path for route in found(named["http"]["app"]).routes] == ["/images/{thread}/{path:path}"]
+
+
+def test_images_of_a_thread_can_be_fetched_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("runs/t1/abc/images/00-00.png", "runs/t1/abc/latents/00-00.safetensors", "secret.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"\x89PNG")
+    Path("runs/t1/link.png").symlink_to(tmp_path / "secret.png")
+    client = TestClient(import_module("detailscribe.agent.serving").app)
+    got = client.get("/images/t1/abc/images/00-00.png")
+    assert (got.status_code, got.headers["content-type"], got.content) == (200, "image/png", b"\x89PNG")
+    for path in (
+        *("t1/abc/images/09-00.png", "t1/abc/latents/00-00.safetensors", "t1/link.png", "t1/abc", "t2/00-00.png"),
+        *("t1/%2e%2e/%2e%2e/secret.png", "%2e%2e/secret.png", "t1/%2fetc%2fpasswd", f"t1/{tmp_path}/secret.png"),
+    ):
+        assert client.get(f"/images/{path}").status_code == 404
