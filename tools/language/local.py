@@ -20,7 +20,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from ..errors import ModelError
 from ..roles import LOADING
-from .failures import Complaint, Declined, NoAnswer, one_line
+from ..text import one_line
+from .failures import Complaint, Declined, NoAnswer
 from .settings import ChatSettings
 
 _KEPT = 2
