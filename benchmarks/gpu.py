@@ -32,9 +32,10 @@ from typing import Any, Self
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from detailscribe.state import Attempt
+from detailscribe.state import Attempt, DrawingOptions
 from detailscribe.tools.diffusion import LocalDiffusion
-from detailscribe.tools.diffusion.embeddings import decode, encode
+from detailscribe.tools.diffusion.blocks import compile_rows
+from detailscribe.tools.diffusion.embeddings import decode, encode, tile
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, put
 from detailscribe.tools.diffusion.png import pixel_digest, png_bytes
@@ -48,6 +49,14 @@ from .sd35 import ARCHITECTURES, flops_of_decoding, flops_of_row, pipeline, t5
 
 BATCHES = (1, 4, 8)
 GUIDANCE = 4.5
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "guidance_interval": {"options": DrawingOptions(guidance_interval=(0.25, 0.95))},
+    "block_cache": {"options": DrawingOptions(block_cache=0.1)},
+    "cudnn_attention": {"attention": "_native_cudnn"},
+    "flash_attention": {"attention": "_native_flash"},
+}
+"""Ways to draw one image faster, compiled; random weights change from step to step otherwise than trained ones do, so
+that what ``block_cache`` spares is read off ``evaluations``."""
 PROMPT = "a cat sails in a seashell, holding a mast"
 NO_GPU = "benchmarks.gpu: there is no NVIDIA GPU here; --smoke tries the code with a tiny model on the CPU"
 
@@ -140,9 +149,15 @@ class Bench:
             if size == "medium":
                 found["medium.batch_difference"] = partial(self.difference, size)
             found[f"{size}.compiled"] = partial(self.drawing, size, BATCHES, compiled=not self.smoke)
+            if size == "large":
+                for name, how in VARIANTS.items():
+                    if self.smoke and name == "cudnn_attention":
+                        continue
+                    found[f"large.{name}"] = partial(self.drawing, size, (1,), compiled=not self.smoke, **how)
             found[f"{size}.pipeline"] = partial(self.their_pipeline, size)
             if size == "large":
                 found["large.vae"] = partial(self.decoding, size)
+                found["large.fp8"] = partial(self.narrow, size)
         found["medium.loop"] = partial(self.looping, "medium")
         for precision, offload, text in (
             ("bf16", "model", "keep"),
@@ -166,9 +181,9 @@ class Bench:
         self.bytes_per_second = 2 * much.numel() * much.element_size() / copy
         return {"flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second}
 
-    def drawing(self, size: str, batches: Sequence[int], compiled: bool) -> Figures:
+    def drawing(self, size: str, batches: Sequence[int], **how: Any) -> Figures:
         """Seconds an image of the engine, after a warm-up of two steps; the share of its floor; memory at its peak."""
-        diffusion, figures = self.diffusion(size, compiled=compiled), Figures()
+        diffusion, figures = self.diffusion(size, **how), Figures()
         for batch in batches:
             figures[f"first_seconds.{batch}"] = self.seconds(partial(self.draw, diffusion, batch, steps=2))
             self.reset_peak()
@@ -180,10 +195,16 @@ class Bench:
                 f"floor_share.{batch}": floor / spent,
             }
             figures[f"peak_gib.{batch}"] = self.peak()
-        [record] = self.draw(diffusion, 1, steps=2)
+        [record] = self.draw(diffusion, 1)
+        figures["evaluations"] = record.evaluations
         picture = decode(diffusion.pipe, torch.randn(1, *self.latent_shape(diffusion), **self.kind))[0]
         figures["png_seconds"] = self.seconds(lambda: (pixel_digest(picture), png_bytes(picture, record)))
         return figures
+
+    def narrow(self, size: str) -> Figures:
+        """``drawing`` of one image with the denoiser in 8-bit floats, where it then stays."""
+        self.pipe(size).transformer.enable_layerwise_casting(torch.float8_e4m3fn, self.dtype)
+        return self.drawing(size, (1,), compiled=not self.smoke)
 
     def syncs(self, size: str) -> Figures:
         """How often the host waits for the device in a pass of one image, and in one of two with other prompts."""
@@ -216,7 +237,7 @@ class Bench:
 
     def their_pipeline(self, size: str) -> Figures:
         """Seconds an image of diffusers' own pipeline, over the same blocks, which are compiled by now."""
-        pipe, figures = self.pipe(size), Figures()
+        pipe, figures = self.diffusion(size).pipe, Figures()
 
         def draw(batch: int, steps: int) -> None:
             generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(batch)]
@@ -244,8 +265,11 @@ class Bench:
         figures = timed("plain", one) | timed("plain.4", one.repeat(4, 1, 1, 1))
         vae.to(memory_format=torch.channels_last)
         figures |= timed("channels_last", one) | timed("channels_last.4", one.repeat(4, 1, 1, 1))
+        tile(vae)
+        figures |= timed("tiled", one)
+        vae.disable_tiling()
         if not self.smoke:
-            vae.decoder.compile()
+            compile_rows(vae.decoder)
             figures["compile_seconds"] = self.seconds(lambda: vae.decode(one))
             figures |= timed("compiled", one)
         return figures

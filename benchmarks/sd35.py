@@ -151,6 +151,7 @@ def _autoencoder(size: Architecture) -> AutoencoderKL:
         block_out_channels=size.blocks,
         layers_per_block=2,
         latent_channels=16,
+        sample_size=8 * size.side,
         scaling_factor=1.5305,
         shift_factor=0.0609,
         use_quant_conv=False,

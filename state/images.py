@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from .base import Frozen, Seed, Words
 
@@ -50,6 +50,19 @@ class DrawingOptions(Frozen):
     shift: float | None = Field(default=None, gt=0)
     """s of the noise levels s * t / (1 + (s - 1) * t), for t falling evenly from 1 to 0: above 1, more of the steps are
     at high noise. It replaces a shift that depends on the size of the image."""
+    guidance_interval: tuple[float, float] | None = None
+    """Least and greatest noise level, in [0, 1], with guidance (arXiv 2404.07724); the other steps take one pass, not
+    two. None: all steps are guided."""
+    block_cache: float | None = Field(default=None, gt=0, lt=1)
+    """Relative change of what the first block adds below which a step takes what the other blocks added last, each
+    image by itself; such a step costs no evaluation. None: every step runs all blocks."""
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _rises(cls, interval: tuple[float, float] | None) -> tuple[float, float] | None:
+        if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
+            raise ValueError("guidance_interval needs two noise levels in [0, 1], the lower one first")
+        return interval
 
     @property
     def files(self) -> tuple[str, ...]:

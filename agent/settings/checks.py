@@ -33,10 +33,10 @@ SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 """That of the families that can be refined."""
 DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
-SD3_ALONE = ("t5", "max_batch", "swap_pooled")
+SD3_ALONE = ("t5", "max_batch", "swap_pooled", "guidance_interval")
 """Settings of ``diffusion`` that have no effect on other families."""
 LOCAL_ALONE = (
-    *("precision", "offload", "device", "max_tokens", "compiled"),
+    *("precision", "offload", "device", "max_tokens", "compiled", "attention", "tiled"),
     *SD3_ALONE,
     *DrawingOptions.model_fields,
 )

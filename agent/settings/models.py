@@ -219,7 +219,7 @@ def make_diffusion(settings: Settings) -> Diffusion:
     """The diffusion role that the settings name, loaded."""
     if settings.diffusion.kind == "endpoint":
         return endpoint_of(settings)
-    options = ["device", "precision", "offload", "max_tokens", "compiled"]
+    options = ["device", "precision", "offload", "max_tokens", "compiled", "attention", "tiled"]
     if is_sd3(settings):
         from ...tools.diffusion import LocalDiffusion as Local
 

@@ -131,7 +131,11 @@ class DiffusionSection(DrawingOptions, Section):
     swap_pooled: bool = True
     """Whether a refinement takes the new prompt's pooled embedding too; the published code does not."""
     compiled: bool = False
-    """Compile the denoiser: a minute more before the first image, less for each."""
+    """Compile the denoiser, and SD3's decoder: a minute more before the first image, less for each."""
+    attention: str | None = None
+    """A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for torch's choice."""
+    tiled: bool = False
+    """Decode in overlapping tiles: less memory, slightly other pixels."""
     device: str | None = None
     """As torch names it; None for the GPU if there is one."""
 

@@ -181,7 +181,7 @@ def qwen() -> QwenImagePipeline:
         transformer=QwenImageTransformer2DModel(
             in_channels=16,
             out_channels=4,
-            num_layers=1,
+            num_layers=2,
             attention_head_dim=16,
             num_attention_heads=2,
             joint_attention_dim=WIDTH,
@@ -207,8 +207,8 @@ def klein(distilled: bool = False) -> Flux2KleinPipeline:
     return Flux2KleinPipeline(
         transformer=Flux2Transformer2DModel(
             in_channels=16,
-            num_layers=1,
-            num_single_layers=1,
+            num_layers=2,
+            num_single_layers=2,
             attention_head_dim=16,
             num_attention_heads=2,
             joint_attention_dim=3 * 8,
@@ -309,6 +309,8 @@ FAMILIES = {
     "z-image": z_image,
     "qwen": qwen,
 }
+NO_CACHE = ("lumina2", "chroma", "z-image", "klein")
+"""Families of which diffusers can spare no blocks."""
 GUIDED = {
     "klein": "guidance_scale",
     "flux2": "guidance_scale",
@@ -659,3 +661,39 @@ async def test_a_folder_is_loaded_by_the_class_that_it_names(one, store, tmp_pat
 def test_settings_that_cannot_work_are_refused(one, wrong):
     with pytest.raises(SettingsError):
         PipelineDiffusion(one.pipe, "name", **wrong)
+
+
+async def test_blocks_are_spared_by_diffusers_own_cache_or_the_setting_is_refused(family, model, store):
+    name, _ = family
+    plain, pipe = await draw(model, store, "plain"), made(FAMILIES[name])
+    options = SQUARE.model_copy(update={"block_cache": 0.99})
+    if name in NO_CACHE:
+        with pytest.raises(SettingsError, match="has no block cache"):
+            PipelineDiffusion(pipe, "tiny@0", options=options)
+        return
+    sparing = PipelineDiffusion(pipe, "tiny@0", steps=STEPS, guidance=2.0, options=options)
+    first = await draw(sparing, store, "first")
+    assert not torch.equal(read_latent(store, first.latent), read_latent(store, plain.latent))
+    stopped = asyncio.create_task(draw(sparing, store, "stopped", progress=lambda *done: stopped.cancel()))
+    with pytest.raises(asyncio.CancelledError):
+        await stopped
+    again = await draw(sparing, store, "again")
+    assert torch.equal(read_latent(store, again.latent), read_latent(store, first.latent))
+
+
+async def test_attention_and_tiles_can_be_chosen_or_are_refused(family, model, store):
+    plain, pipe = await draw(model, store, "plain"), made(FAMILIES[family[0]])
+    if family[0] == "lumina2":
+        with pytest.raises(SettingsError, match="attends in its own way"):
+            PipelineDiffusion(pipe, "tiny@0", attention="native")
+        return
+    how = {"attention": "_native_math", "tiled": True}
+    chosen = PipelineDiffusion(pipe, "tiny@0", steps=STEPS, guidance=2.0, options=SQUARE, **how)
+    image = await draw(chosen, store)
+    torch.testing.assert_close(*(read_latent(store, x.latent) for x in (image, plain)), atol=1e-4, rtol=0)
+    assert pipe.vae.use_tiling
+
+
+def test_guidance_at_some_noise_levels_alone_is_for_sd3(family):
+    with pytest.raises(SettingsError, match="leave guidance_interval out"):
+        PipelineDiffusion(family[1], "tiny@0", options=DrawingOptions(guidance_interval=(0.2, 0.8)))

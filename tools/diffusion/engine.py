@@ -130,9 +130,9 @@ class Ticket(Generic[R]):
             self.sample = self.work.begin()
         return self.wanted
 
-    def count_step(self, seconds: float, rows: int) -> None:
-        """Note a step in a pass of so many seconds and rows, and report it."""
-        self._seconds += seconds * self.sample.rows / rows
+    def count_step(self, seconds: float, share: float) -> None:
+        """Note a step in a pass of so many seconds, which worked for this image in that share, and report it."""
+        self._seconds += seconds * share
         self._attended += seconds
         with self._failing_alone():
             self.work.on_step(self.sample)
@@ -265,7 +265,7 @@ class Engine:
         tickets = [moving[i] for i in next_pass(kinds, lambda kind: self._limits.get(kind.shape, self._max_batch))]
         if not tickets:
             return
-        began, rows = perf_counter(), sum(ticket.sample.rows for ticket in tickets)
+        began, rows = perf_counter(), [ticket.sample.rows for ticket in tickets]
         try:
             self._advance([ticket.sample for ticket in tickets])
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are awaited
@@ -276,11 +276,11 @@ class Engine:
         else:
             seconds, before = perf_counter() - began, self.statistics
             self.statistics = Statistics(
-                before.passes + 1, before.steps + len(tickets), before.rows + rows, before.seconds + seconds
+                before.passes + 1, before.steps + len(tickets), before.rows + sum(rows), before.seconds + seconds
             )
-            for ticket in tickets:
+            for ticket, own in zip(tickets, rows, strict=True):
                 if ticket.wanted:
-                    ticket.count_step(seconds, rows)
+                    ticket.count_step(seconds, own / sum(rows))
             return
         # Only here is the traceback gone, which held the tensors of the pass that did not fit.
         torch.cuda.empty_cache()

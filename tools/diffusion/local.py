@@ -15,15 +15,27 @@ from ..errors import ModelError, SettingsError
 from ..files import Store
 from ..one_thread import one_thread
 from ..roles import Progress
-from .attention import attention_backend, mix_lengths
-from .embeddings import Embedding, decode, encode
+from .attention import attention_backend, mix_lengths, set_attention
+from .blocks import BlockCache, compile_rows
+from .embeddings import Embedding, decode, encode, tile
 from .engine import Done, Engine, Statistics, Work
 from .job import Job
 from .latents import read_source, write_latents
 from .loading import load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement
-from .sampling import Sample, Schedule, advance, draw_noise, inject, make_schedule, picture_size, shifted
+from .sampling import (
+    ALL,
+    Sample,
+    Schedule,
+    advance,
+    draw_noise,
+    guided_steps,
+    inject,
+    make_schedule,
+    picture_size,
+    shifted,
+)
 
 PROMPTS = 64
 """Encoded prompts remembered."""
@@ -55,6 +67,8 @@ class LocalDiffusion:
         max_batch: int = 8,
         batch_alone: bool = False,
         compiled: bool = False,
+        attention: str | None = None,
+        tiled: bool = False,
         in_turns: bool = False,
     ) -> None:
         """Take over a pipeline, quantized or offloaded as one likes.
@@ -73,8 +87,12 @@ class LocalDiffusion:
                 both embeddings are new.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
             batch_alone: Draw one image at a time, so that an image is the same to the last bit whatever else is drawn.
-            compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there. The first passes take a
-                minute, so it pays for hundreds of images. Compiled blocks round otherwise than the pipeline does.
+            compiled: Compile the denoiser's blocks and the decoder, where a C++ or CUDA compiler is there. The first
+                passes take a minute, so it pays for many images. Compiled blocks round otherwise than the pipeline
+                does; an exact repeat of its images needs them uncompiled.
+            attention: A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for
+                torch's own choice. With one, prompts of other lengths do not share a pass.
+            tiled: Decode in overlapping tiles of half the model's usual size, which takes a quarter of the memory.
             in_turns: Read prompts only while no image is in flight: for a text encoder and a denoiser that take turns
                 on the device.
         """
@@ -88,6 +106,8 @@ class LocalDiffusion:
             raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
         if options.negative_prompt and self.guidance <= 1:
             raise SettingsError(f"a negative prompt has no effect at guidance {self.guidance:g}: leave one of them out")
+        if options.guidance_interval and self.guidance <= 1:
+            raise SettingsError(f"guidance_interval has no effect at guidance {self.guidance:g}: leave one of them out")
         config: Any = pipe.transformer.config
         self.pipe, self.options, self.model, self._swap_pooled = pipe, options, options.name(model), swap_pooled
         scale, unit = pipe.vae_scale_factor, pipe.vae_scale_factor * config.patch_size
@@ -96,19 +116,26 @@ class LocalDiffusion:
         scheduler, tokens = shifted(pipe.scheduler, options), width * height // unit**2
         self._device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
         self._dtype: torch.dtype = pipe.text_encoder.dtype
-        self._any_length = mix_lengths(pipe.transformer)
+        self._any_length = mix_lengths(pipe.transformer) and attention is None
         self._encode = lru_cache(PROMPTS)(partial(encode, pipe, max_tokens=max_tokens or 256))
         self._schedule = lru_cache(partial(make_schedule, scheduler, tokens=tokens, device=self._device))
+        self._attention = attention
+        if attention is not None:
+            set_attention(pipe.transformer, attention)
+        if tiled:
+            tile(pipe.vae)
         if compiled:
-            # Block by block takes a fraction of the time that the whole model takes to compile, for about the same
-            # speed. Sizes that vary, which are rows and padded prompts, become dynamic by themselves.
-            for block in pipe.transformer.transformer_blocks:
-                block.compile()
+            pipe.vae.to(memory_format=torch.channels_last)
+            for part in (*pipe.transformer.transformer_blocks, pipe.vae.decoder):
+                compile_rows(part)
+        step = partial(advance, pipe.transformer)
+        if options.block_cache is not None:
+            step = partial(step, around=BlockCache(pipe.transformer, options.block_cache).sparing)
         # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
         # the time, and alone they gain it a tenth.
         small = self._device.type == "cpu" and pipe.transformer.num_parameters() < SMALL
         self._engine = Engine(
-            partial(advance, pipe.transformer),
+            step,
             1 if batch_alone else max_batch,
             pipe.maybe_free_model_hooks,
             in_turns=in_turns,
@@ -158,13 +185,13 @@ class LocalDiffusion:
 
     @property
     def attention(self) -> str:
-        """The attention that torch takes for this model on its device, such as ``flash_attention``."""
-        return attention_backend(self.pipe.transformer, self._dtype, self._device)
+        """The chosen backend, or what torch takes for this model on its device, such as ``flash_attention``."""
+        return self._attention or attention_backend(self.pipe.transformer, self._dtype, self._device)
 
     @property
     def evaluations_per_drawing(self) -> int:
-        """Forward passes of the denoiser for one full drawing; a guided step counts two."""
-        return self.steps * (2 if self.guidance > 1 else 1)
+        """Forward passes of the denoiser for one full drawing, at most; a guided step counts two."""
+        return self.steps + sum(guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL))
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
@@ -219,6 +246,7 @@ class LocalDiffusion:
             prompt=prompt,
             negative=negative,
             guidance=guidance,
+            interval=self.options.guidance_interval or ALL,
             step=start,
             stop=stop,
             keep_steps=job.keep_steps | ({stop} if stop < end else frozenset()),
@@ -249,7 +277,7 @@ class LocalDiffusion:
             guidance=sample.guidance,
             options=self.options.chosen,
             model=self.model,
-            evaluations=(sample.end - job.start_step) * sample.rows,
+            evaluations=sample.evaluations,
             seconds=done.seconds,
             waited=done.waited,
         )

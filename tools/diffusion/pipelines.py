@@ -6,7 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
@@ -14,13 +14,15 @@ from typing import Any, Self
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FirstBlockCacheConfig
 from PIL import Image
 
 from ...state import Attempt, DrawingOptions, ImageRecord
 from ..errors import ModelError, SettingsError
 from ..files import Store
 from ..roles import Progress
+from .attention import set_attention
+from .embeddings import tile
 from .engine import raisable
 from .job import Job
 from .latents import read_source, write_latents
@@ -64,6 +66,8 @@ class PipelineDiffusion:
         options: DrawingOptions | None = None,
         max_tokens: int | None = None,
         compiled: bool = False,
+        attention: str | None = None,
+        tiled: bool = False,
     ) -> None:
         """Take over a pipeline, quantized or offloaded as one likes.
 
@@ -77,6 +81,9 @@ class PipelineDiffusion:
             max_tokens: What is read of a prompt; None for the family's own.
             compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there; the first image takes a
                 minute more, the others less.
+            attention: A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for
+                torch's own choice.
+            tiled: Decode in overlapping tiles, which takes less memory.
 
         Raises:
             ModelError: the pipeline cannot draw from a prompt alone, and why.
@@ -118,6 +125,20 @@ class PipelineDiffusion:
                 how = f"a {type(pipe).__name__} at guidance {self.guidance:g}"
                 raise SettingsError(f"a negative prompt has no effect on {how}: leave it out")
             self._arguments["negative_prompt"] = options.negative_prompt
+        name = type(pipe).__name__
+        if options.guidance_interval is not None:
+            raise SettingsError(f"a {name} guides every step: leave guidance_interval out")
+        if attention is not None:
+            set_attention(self.denoiser, attention)
+        if tiled:
+            tile(self.pipe.vae)
+        if options.block_cache is not None:
+            try:
+                if name.startswith("Flux2"):
+                    raise ValueError("that of diffusers 0.42 fails on its last block")
+                self.denoiser.enable_cache(FirstBlockCacheConfig(options.block_cache))
+            except (AttributeError, ValueError) as error:
+                raise SettingsError(f"a {name} has no block cache, so leave block_cache out: {error}") from error
         self.pipe.register_modules(scheduler=shifted(scheduler, options))
         if max_tokens is not None:
             if "max_sequence_length" not in self._parameters:
@@ -125,9 +146,9 @@ class PipelineDiffusion:
             self._arguments["max_sequence_length"] = max_tokens
         if compiled:
             try:
-                self.pipe.transformer.compile_repeated_blocks()
+                self.denoiser.compile_repeated_blocks()
             except ValueError as error:
-                raise SettingsError(f"a {type(pipe).__name__} has no blocks to compile: {error}") from error
+                raise SettingsError(f"a {name} has no blocks to compile: {error}") from error
         self._schedules: dict[int, Schedule] = {}
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-pipeline")
         self.pipe.set_progress_bar_config(disable=True)
@@ -184,10 +205,8 @@ class PipelineDiffusion:
     def schedule(self, steps: int) -> Schedule:
         """The noise levels of N = ``steps``, as the pipeline itself sets them; to be called in the owner's thread."""
         if steps not in self._schedules:
-            try:
+            with suppress(Ended):
                 self.call(" ", 0, steps, 0.0, on_schedule=_end)
-            except Ended:
-                self.pipe.maybe_free_model_hooks()
         return self._schedules[steps]
 
     def call(
@@ -238,13 +257,20 @@ class PipelineDiffusion:
             how = {"true_cfg_scale": guidance} | ({"negative_prompt": " "} if guidance > 1 else {})
         if "callback_on_step_end" in self._parameters:
             how["callback_on_step_end"] = on_step_end
-        with _replaced(self.pipe, prepare_latents=prepare_latents), _replaced(scheduler, set_timesteps=set_timesteps):
-            return self.pipe(
-                prompt=prompt,
-                num_inference_steps=steps,
-                generator=torch.Generator("cpu").manual_seed(seed),
-                **(how | self._arguments),
-            ).images[0]
+        try:
+            with (
+                _replaced(self.pipe, prepare_latents=prepare_latents),
+                _replaced(scheduler, set_timesteps=set_timesteps),
+            ):
+                return self.pipe(
+                    prompt=prompt,
+                    num_inference_steps=steps,
+                    generator=torch.Generator("cpu").manual_seed(seed),
+                    **(how | self._arguments),
+                ).images[0]
+        finally:
+            # A call that ended early has neither offloaded the model nor forgotten what its blocks added.
+            self.pipe.maybe_free_model_hooks()
 
     def _is_guided(self, guidance: float) -> bool:
         """Whether a step takes two passes, by the pipeline's own rule where it has one."""

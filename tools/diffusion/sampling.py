@@ -10,7 +10,8 @@ the ``kept[k]`` of an earlier sample, whose denoising it resumes. ``denoise`` dr
 ``advance`` for many at once.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,9 @@ from ...state import DrawingOptions
 from ..errors import SettingsError
 from .attention import pad
 from .embeddings import Embedding
+
+ALL = (0.0, 1.0)
+"""Least and greatest noise level."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Sample:
     """Step to end at, in [step, N]; None is N."""
     keep_steps: Set[int] = frozenset()
     """Steps k whose x_k is kept."""
+    interval: tuple[float, float] = ALL
+    """Least and greatest noise level with guidance."""
     any_length: bool = False
     """Whether it may share a pass with prompts of other lengths; see ``attention.mix_lengths``."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
@@ -109,16 +115,22 @@ class Sample:
     clean: torch.Tensor | None = None
     """(channels, height, width) the prediction of x_0 at a stop before step N."""
 
+    blocks: Any = None
+    """What the first block and the others added, as ``blocks.BlockCache`` remembers it."""
+    evaluations: int = 0
+    """Rows of forward passes so far, without those that ``blocks.BlockCache`` spared."""
+
     def __post_init__(self) -> None:
         self.end = self.schedule.steps if self.stop is None else self.stop
+        self._guided = guided_steps(self.schedule, self.guidance, self.interval)
         if self.guidance > 1 and self.negative is None:
             raise ValueError("guidance above 1 needs a negative prompt")
         self._keep()
 
     @property
     def rows(self) -> int:
-        """Rows of a forward pass that one step takes, which are its evaluations: two with guidance."""
-        return 2 if self.guidance > 1 else 1
+        """Rows of a forward pass that the next step takes: two with guidance."""
+        return 2 if self._guided[self.step] else 1
 
     @property
     def done(self) -> bool:
@@ -136,12 +148,28 @@ class Sample:
         if k + 1 == self.end < self.schedule.steps:
             self.clean = (start - sigmas[k] * velocity).to(velocity.dtype)
         self.latent = (start + (sigmas[k + 1] - sigmas[k]) * velocity).to(velocity.dtype)
+        self.evaluations += self.rows
         self.step += 1
+        self.blocks = None if self.done else self.blocks
         self._keep()
 
     def _keep(self) -> None:
         if self.step in self.keep_steps:
             self.kept[self.step] = self.latent
+
+
+Around = Callable[[Sequence[Sample]], AbstractContextManager[None]]
+"""What a forward pass, whose rows are of these images, runs inside of."""
+
+
+def _plainly(rows: Sequence[Sample]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def guided_steps(schedule: Schedule, guidance: float, interval: tuple[float, float]) -> list[bool]:
+    """Whether each step is guided."""
+    low, high = interval
+    return [guidance > 1 and low <= schedule.sigma(step) <= high for step in range(schedule.steps)]
 
 
 def denoise(transformer: SD3Transformer2DModel, sample: Sample) -> torch.Tensor:
@@ -151,36 +179,39 @@ def denoise(transformer: SD3Transformer2DModel, sample: Sample) -> torch.Tensor:
     return sample.final
 
 
-def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> None:
+def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = _plainly) -> None:
     """Take one step of each sample, wherever in its schedule it is, in one forward pass; on failure none moves."""
-    for sample, velocity in zip(samples, predict(transformer, samples), strict=True):
+    for sample, velocity in zip(samples, predict(transformer, samples, around), strict=True):
         sample.take_step(velocity)
 
 
 @torch.no_grad()
-def predict(transformer: SD3Transformer2DModel, samples: Sequence[Sample]) -> list[torch.Tensor]:
+def predict(
+    transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = _plainly
+) -> list[torch.Tensor]:
     """Guided velocity (channels, height, width) at the latent of each sample.
 
     Guided samples take two rows of the pass, the others one; latents are of one shape. The rows of a sample alone are
     in the order of ``StableDiffusion3Pipeline``.
     """
-    guided = [sample for sample in samples if sample.guidance > 1]
+    guided = [sample for sample in samples if sample.rows == 2]
     rows = [*guided, *samples]
     prompts = [sample.negative for sample in guided if sample.negative] + [sample.prompt for sample in samples]
     config: Any = transformer.config
     latents = torch.stack([sample.latent for sample in rows])
     tokens, mask = pad([prompt.tokens for prompt in prompts], latents[0, 0].numel() // config.patch_size**2)
-    velocity = transformer(
-        hidden_states=latents,
-        timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
-        encoder_hidden_states=tokens,
-        pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
-        joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
-        return_dict=False,
-    )[0]
+    with around(rows):
+        velocity = transformer(
+            hidden_states=latents,
+            timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
+            encoder_hidden_states=tokens,
+            pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
+            joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
+            return_dict=False,
+        )[0]
     unconditional, predicted = iter(velocity[: len(guided)]), list(velocity[len(guided) :])
     for i, sample in enumerate(samples):
-        if sample.guidance > 1:
+        if sample.rows == 2:
             start = next(unconditional)
             predicted[i] = start + sample.guidance * (predicted[i] - start)
     return predicted
