@@ -26,6 +26,7 @@ from .spec import (
     PolicyEntry,
     PromptSource,
     changed_budget,
+    labelled,
 )
 
 T = TypeVar("T")
@@ -44,7 +45,6 @@ _NAMES: dict[str | int, Collection[str]] = {
 """Names that can stand in each table of an experiment file."""
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """What pydantic calls the mistake of a name that is not known."""
-_NAMING = {"label", "grid"}
 
 
 class ExperimentError(SettingsError):
@@ -138,7 +138,7 @@ def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str
     settings = checked("settings: ", lambda: _settings(spec))
     prompts = checked("prompts: ", lambda: spec.prompts.prompts(folder)) or []
     if settings is not None:
-        problems += [*_judge_problems(spec.judge, settings), *_chat_problems(variants, settings)]
+        problems += _chat_problems(spec, variants, settings)
     if problems or settings is None:
         raise SettingsError("\n".join(problems))
     return Experiment(name, spec, tuple(variants), tuple(prompts), settings, text)
@@ -164,20 +164,11 @@ def _critics(spec: ExperimentSpec, problems: list[str]) -> Iterator[tuple[str, C
     for number, entry in enumerate(spec.critics):
         for values in _combinations(entry.grid):
             try:
-                settings = CriticSettings.model_validate(entry.model_dump(exclude=_NAMING) | values)
+                settings = CriticSettings.model_validate(entry.model_dump(exclude={"label", "grid"}) | values)
             except ValidationError as error:
                 problems.append(f"critics.{number}.grid: {first_problem(error)}")
                 continue
-            if (wrong := settings.problem()) is not None:
-                problems.append(f"critics.{number}: {wrong}")
-            yield _critic_group(entry), settings, values
-
-
-def _critic_group(entry: CriticEntry) -> str:
-    """The entry's label, or its settings in words."""
-    if entry.label is not None:
-        return entry.label
-    return _labelled("", {name: getattr(entry, name) for name in sorted(entry.model_fields_set - _NAMING)})
+            yield entry.group, settings, values
 
 
 def _of_policy(
@@ -190,7 +181,7 @@ def _of_policy(
         given = entry.args | values
         bounds = {key.removeprefix("budget."): given.pop(key) for key in list(given) if key.startswith("budget.")}
         args = {key: None if value == "none" else value for key, value in given.items()}
-        label = ", ".join(filter(None, (_labelled(name, values), _labelled(group, critic_values))))
+        label = ", ".join(filter(None, (labelled(name, values), labelled(group, critic_values))))
         try:
             budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
             policy = resolve_policy(entry.policy, **args)
@@ -220,23 +211,10 @@ def _ambiguous(found: Iterable[Variant], spec: ExperimentSpec) -> Iterator[str]:
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         yield f"policies: two are called {label!r}: give one a label"
     named = {critic for entry in spec.policies for critic in entry.critics or ()}
-    for label in sorted(named - {_critic_group(entry) for entry in spec.critics}):
+    for label in sorted(named - {entry.group for entry in spec.critics}):
         yield f"policies: no critic is called {label!r}"
     if spec.baseline is not None and spec.baseline not in labels:
         yield f"baseline: nothing is called {spec.baseline!r}; there are {'; '.join(labels)}"
-
-
-def _labelled(name: str, values: Mapping[str, Any]) -> str:
-    """``multi_round rounds=2``."""
-    return " ".join(filter(None, (name, *(f"{key}={_plain(value)}" for key, value in values.items()))))
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "/".join(f"{key}:{_plain(inner)}" for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return "-".join(map(_plain, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _settings(spec: ExperimentSpec) -> Loaded:
@@ -248,22 +226,13 @@ def _settings(spec: ExperimentSpec) -> Loaded:
     return load(spec.settings)
 
 
-def _chat_problems(variants: Iterable[Variant], settings: Loaded) -> Iterator[str]:
-    """One line for each policy that asks a chat model where there is none."""
+def _chat_problems(spec: ExperimentSpec, variants: Iterable[Variant], settings: Loaded) -> Iterator[str]:
+    """One line for each policy that asks a chat model where there is none, and for a judge that cannot see."""
+    if settings.settings.chats and spec.judge.kind == "embedded":
+        yield 'judge: the embedded judge sees only the embedded world: give kind = "chat" with another family\'s model'
     for variant in () if settings.settings.chats else variants:
         if isinstance(variant.resolved, Advised) and variant.resolved.chat is None:
             yield f"policies: {variant.label}: it asks a chat model: give settings.chat.model"
-
-
-def _judge_problems(judge: JudgeSettings, settings: Loaded) -> Iterator[str]:
-    if judge.kind == "chat" and judge.model is None:
-        yield "judge.model: is missing: name the chat model that judges"
-    elif judge.kind != "chat" and (judge.model or judge.url):
-        yield f'judge: model and url are for kind = "chat", not for {judge.kind!r}'
-    elif judge.kind == "embedded" and settings.settings.chats:
-        yield (
-            'judge: the embedded judge sees only the embedded world: give kind = "chat" with a model of another family'
-        )
 
 
 def _mistakes(details: list[ErrorDetails]) -> Iterator[str]:
@@ -280,7 +249,7 @@ def _mistakes(details: list[ErrorDetails]) -> Iterator[str]:
             if detail["loc"] not in misspelt:
                 yield f"{place}: is missing"
         elif kind != "too_short" or detail["loc"] not in around:
-            yield f"{place}: {detail['msg']}"
+            yield f"{place}: {detail['msg'].removeprefix('Value error, ')}"
 
 
 def _nearest(place: tuple[str | int, ...]) -> str | None:

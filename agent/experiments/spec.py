@@ -1,10 +1,10 @@
 """What an experiment file says: the types of its tables, and the prompts that it names."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -118,31 +118,23 @@ class CriticSettings(Frozen):
     checklist: Checklist = "gated"
     """``gated``, ``ungated`` or ``whole``."""
 
-    @property
-    def is_reliable(self) -> bool:
-        """Whether nothing is done to the critic's verdicts."""
-        return not (self.flip or self.blank or self.bias)
-
-    def problem(self) -> str | None:
-        """Why no critic can be made of it; None where one can."""
+    @model_validator(mode="after")
+    def _can_be_applied(self) -> Self:
         try:
             self.applied(NoCritic())
         except SettingsError as error:
-            return str(error)
-        return None
+            raise ValueError(str(error)) from error
+        return self
 
     def applied(self, critic: Critic) -> Critic:
-        """``critic`` as these settings have it; ``SettingsError`` if a rate is out of range."""
+        """``critic`` as these settings have it."""
         if self.checklist == "ungated":
             critic = UngatedCritic(critic)
-        if not self.is_reliable:
-            critic = self._unreliable(critic)
+        if self.flip or self.blank or self.bias:
+            rates: dict[str, Any] = {name: getattr(self, name) for name in ("flip", "blank", "bias", "correlated")}
+            made = [UnreliableCritic(critic, **rates, seed=self.seed + vote) for vote in range(self.votes)]
+            critic = made[0] if self.votes == 1 else VotingCritic(*made)
         return WholeCritic(critic) if self.checklist == "whole" else critic
-
-    def _unreliable(self, critic: Critic) -> Critic:
-        rates: dict[str, Any] = {name: getattr(self, name) for name in ("flip", "blank", "bias", "correlated")}
-        made = [UnreliableCritic(critic, **rates, seed=self.seed + vote) for vote in range(self.votes)]
-        return made[0] if self.votes == 1 else VotingCritic(*made)
 
 
 class CriticEntry(CriticSettings):
@@ -152,6 +144,12 @@ class CriticEntry(CriticSettings):
     """Its name in tables; None for its settings in words."""
     grid: Grid = Field(default_factory=dict)
     """Settings with several values each."""
+
+    @property
+    def group(self) -> str:
+        """The label, or the settings in words."""
+        own = {name: getattr(self, name) for name in sorted(self.model_fields_set - {"label", "grid"})}
+        return labelled("", own) if self.label is None else self.label
 
 
 class JudgeSettings(Frozen):
@@ -164,6 +162,14 @@ class JudgeSettings(Frozen):
     """Of ``chat``."""
     url: Words | None = None
     """Of ``chat``; None for that of the settings' chat model."""
+
+    @model_validator(mode="after")
+    def _only_a_chat_model_is_named(self) -> Self:
+        if self.kind == "chat" and self.model is None:
+            raise ValueError("model is missing: name the chat model that judges")
+        if self.kind != "chat" and (self.model or self.url):
+            raise ValueError(f'model and url are for kind = "chat", not for {self.kind!r}')
+        return self
 
 
 class ExperimentSpec(Frozen):
@@ -190,6 +196,19 @@ class ExperimentSpec(Frozen):
     """What ``--exhaustive`` tries."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Models and how they draw, by section, as in ``detailscribe.toml``: all but policy, seed and budget."""
+
+
+def labelled(name: str, values: Mapping[str, Any]) -> str:
+    """``multi_round rounds=2``."""
+
+    def written(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return "/".join(f"{key}:{written(inner)}" for key, inner in cast(Mapping[str, Any], value).items())
+        if isinstance(value, (list, tuple)):
+            return "-".join(map(written, cast(Sequence[Any], value)))
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return " ".join(filter(None, (name, *(f"{key}={written(value)}" for key, value in values.items()))))
 
 
 def changed_budget(budget: Budget, *changes: Budget) -> Budget:

@@ -47,7 +47,7 @@ def test_a_short_file_is_enough(tmp_path):
     [
         (("question", "questoin"), "questoin: there is no such setting; did you mean 'question'?"),
         (("embedded = 3", "embeded = 3"), "prompts.embeded: there is no such setting; did you mean 'embedded'?"),
-        (("embedded = 3", ""), "prompts: Value error, give one of embedded, files and texts, not none"),
+        (("embedded = 3", ""), "prompts: give one of embedded, files and texts, not none"),
         (('policy = "single"', ""), "policies.0.policy: is missing"),
         (('"single"', '"singel"'), "policies: singel: no policy 'singel': did you mean 'single'?"),
         (('"single"', '"single"\nargs = {rounds = 3}'), "policies: single: policy Single: got an unexpected keyword"),
@@ -69,7 +69,7 @@ def test_a_short_file_is_enough(tmp_path):
         (("seeds = 2", "settings.run.seed = 3"), "settings: run.seed: an experiment says this by its policies"),
         (("seeds = 2", "settings.run.stepz = 3"), "settings: no setting 'run.stepz'; did you mean 'run.steps'?"),
         (("seeds = 2", 'settings.chat.model = "m"'), "judge: the embedded judge sees only the embedded world"),
-        (("seeds = 2", 'judge.kind = "chat"'), "judge.model: is missing: name the chat model that judges"),
+        (("seeds = 2", 'judge.kind = "chat"'), "judge: model is missing: name the chat model that judges"),
         (("embedded = 3", 'files = ["no.jsonl"]'), "prompts: cannot read"),
         (("[prompts]", "[prompts"), "is no TOML"),
     ],
