@@ -32,19 +32,11 @@ class Verdict(Frozen):
     unknown; an unknown check that was heard is one that the critic could not tell."""
 
     @model_validator(mode="after")
-    def _unheard_is_unknown(self) -> Self:
+    def _fits_together(self) -> Self:
         if not self.heard and self.answer != "unknown":
             raise ValueError("a verdict to which no answer came can only be unknown")
-        return self
-
-    @model_validator(mode="after")
-    def _unknown_has_a_reason(self) -> Self:
         if (self.answer == "unknown") != (self.reason is not None):
             raise ValueError("a verdict has a reason exactly when its answer is unknown")
-        return self
-
-    @model_validator(mode="after")
-    def _settled_is_failed(self) -> Self:
         if self.settled_by is not None and (self.answer != "fail" or self.settled_by == self.check):
             raise ValueError("a verdict is settled only by another check, and only as a fail")
         return self

@@ -14,7 +14,7 @@ from .options import Markdown, PolicyArgs, argument, option, parsed_arguments
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..experiments.judge import PlannedRun
+    from ..batch.jobs import Job
     from ..experiments.load import Experiment
     from ..experiments.rows import Row
 
@@ -137,10 +137,10 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, planned: "Sequence[PlannedRun]", done: "Sequence[Row]") -> None:
+    def begin(self, planned: "Sequence[Job]", done: "Sequence[Row]") -> None:
         """All runs, and the rows of those that are done."""
         self._total = len(planned)
-        runs = Counter(one.variant.label for one in planned)
+        runs = Counter(str(job.tags["label"]) for job in planned)
         for label, total in {"all": self._total, **runs}.items():
             self._bars[label] = self._progress.add_task(label, total=total, note="")
         for row in done:

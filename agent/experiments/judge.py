@@ -3,13 +3,12 @@
 import asyncio
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ...state import ConceptGraph, Critique, ImageRecord, RunResult
+from ...state import Budget, ConceptGraph, Critique, ImageRecord, RunResult
 from ...tools.files import JsonLines, Store, content_hash, mend_lines
 from ...tools.roles import Critic, model_name
 from ..batch.jobs import Job
@@ -18,7 +17,6 @@ from ..graph.tasks import about
 from ..records import rows as batch
 from ..records.reader import RESULT
 from ..settings.settings import Settings
-from .load import Variant
 from .rows import Row, read_rows, with_result
 from .spec import JudgeSettings
 
@@ -26,26 +24,6 @@ JUDGED = "judged.jsonl"
 """The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""
 AT_ONCE = 4
 """Runs whose images are judged side by side."""
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run that an experiment asks for: a variant on a prompt from a seed."""
-
-    job: Job
-    variant: Variant
-    scenario: str
-    seed: int
-    """As the experiment counts them."""
-
-    @property
-    def group(self) -> tuple[str, int]:
-        """Prompt and seed: runs with the same ones may ask for the same images."""
-        return self.job.prompt, self.seed
-
-    def relabelled(self, row: Row) -> Row:
-        """The row of its run, under its own label; several variants can come to one run."""
-        return row.model_copy(update={"label": self.variant.label, "scenario": self.scenario, "seed": self.seed})
 
 
 def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
@@ -79,7 +57,8 @@ class Judging:
 
     Args:
         folder: Of the results, which no other process writes to.
-        planned: All runs of the experiment.
+        planned: All runs of the experiment, with label, scenario and seed as tags.
+        budgets: Of the variants, by label.
         judge: None where the critic's word is taken.
         cache: Keeps what it answered, so that after a kill it is not asked again.
         keep_all: Whether latents and reports stay; else they are removed when all runs of a prompt and seed are
@@ -90,7 +69,8 @@ class Judging:
     def __init__(
         self,
         folder: Path,
-        planned: Iterable[PlannedRun],
+        planned: Iterable[Job],
+        budgets: Mapping[str, Budget],
         judge: Critic | None,
         cache: TaskCache,
         keep_all: bool = False,
@@ -104,22 +84,22 @@ class Judging:
         self._on_row = on_row
         self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._planned: dict[str, list[PlannedRun]] = defaultdict(list)
-        for one in planned:
-            self._planned[one.job.id].append(one)
+        self._budgets = budgets
+        self._planned: dict[str, list[Job]] = defaultdict(list)
+        self._groups: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for job in planned:
+            self._planned[job.id].append(job)
+            self._groups[job.prompt, job.seed].add(job.id)
         mend_lines(folder / JUDGED, Row)
         self._lines = JsonLines(folder / JUDGED)
         ended = {row.id for row in batch.read_rows(folder)}  # others are run again
         kept = (row for row in read_rows(folder / JUDGED) if row.judge == self._judge_name and row.error is None)
         self._rows = {row.job: row for row in kept if row.job in self._planned and row.job in ended}
-        self._groups: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for id, ones in self._planned.items():
-            self._groups[ones[0].group].add(id)
 
     def rows(self) -> list[Row]:
         """Those of the experiment, in its order and under the labels that its variants have now."""
-        wanted = (one for ones in self._planned.values() for one in ones)
-        return [one.relabelled(self._rows[one.job.id]) for one in wanted if one.job.id in self._rows]
+        wanted = (job for jobs in self._planned.values() for job in jobs if job.id in self._rows)
+        return [_relabelled(self._rows[job.id], job) for job in wanted]
 
     def take(self, ended: batch.Row) -> None:
         """Begin to judge a run that ended, unless that was done before."""
@@ -141,25 +121,19 @@ class Judging:
 
     async def _finish(self, ended: batch.Row) -> None:
         planned = self._planned[ended.id]
-        row = Row(
-            job=ended.id,
-            label=planned[0].variant.label,
-            prompt=ended.prompt,
-            seed=planned[0].seed,
-            budget=planned[0].variant.budget,
-            error=f"{ended.error}: {ended.message}" if ended.status == "failed" else None,
-            judge=self._judge_name,
-            folder=ended.run,
-        )
+        first, *_ = planned
+        about = {"job": ended.id, "prompt": ended.prompt, "judge": self._judge_name, "folder": ended.run}
+        about |= {"error": f"{ended.error}: {ended.message}" if ended.status == "failed" else None}
+        row = Row.model_validate(about | dict(first.tags) | {"budget": self._budgets[str(first.tags["label"])]})
         if row.error is None:
             async with self._places:
                 row = await self._judged(row)
         self._rows[row.job] = row
-        self._clean(planned[0].group)  # before the row, which says that nothing is left to do
+        self._clean(self._groups[first.prompt, first.seed])  # before the row, which says that nothing is left to do
         self._lines.append(row.model_dump_json())
         if self._on_row is not None:
-            for one in planned:
-                self._on_row(one.relabelled(row))
+            for job in planned:
+                self._on_row(_relabelled(row, job))
 
     async def _judged(self, row: Row) -> Row:
         store = Store(Store(self._folder).path(row.folder or ""))
@@ -175,9 +149,8 @@ class Judging:
         seen = await self._cache.once(key, lambda: judge.critique(image, concepts, store))
         return seen.model_copy(update={"image": image.id})
 
-    def _clean(self, group: tuple[str, int]) -> None:
+    def _clean(self, ids: set[str]) -> None:
         """Remove what is not kept of the runs of a prompt and seed, if this was the last of them."""
-        ids = self._groups[group]
         if self._keep_all or not ids <= self._rows.keys():
             return
         store = Store(self._folder)
@@ -185,3 +158,8 @@ class Judging:
             if folder is not None:
                 shutil.rmtree(store.path(f"{folder}/latents"), ignore_errors=True)
                 store.path(f"{folder}/report.html").unlink(missing_ok=True)
+
+
+def _relabelled(row: Row, job: Job) -> Row:
+    """The row of its run, under its own label; several variants can come to one run."""
+    return row.model_copy(update=dict(job.tags))

@@ -19,12 +19,12 @@ from ..records.rows import digest
 from ..records.rows import read_rows as read_batch_rows
 from ..runs.folder import slug
 from ..settings.models import Models
-from .judge import Judging, PlannedRun, make_judge
+from .judge import Judging, make_judge
 from .load import Experiment, Variant
 from .rows import Row
 from .spec import CriticSettings, ExperimentPrompt
 
-OnPlan = Callable[[list[PlannedRun], list[Row]], object]
+OnPlan = Callable[[list[Job], list[Row]], object]
 HARMLESS = {"device", "offload", "compiled", "max_batch"}
 """Settings of ``diffusion`` that change no image, but for rounding."""
 
@@ -82,8 +82,9 @@ async def arun_experiment(
     models = models or await load_models(experiment)
     by_variant = await _models_of_variants(experiment, models.models)
     planned = plan(experiment, by_variant, prompts)
-    by_job = {one.job.id: by_variant[one.variant.label] for one in planned}
-    jobs = {one.job.id: one.job for one in planned}
+    by_job = {job.id: by_variant[str(job.tags["label"])] for job in planned}
+    jobs = {job.id: job for job in planned}
+    budgets = {variant.label: variant.budget for variant in experiment.variants}
     try:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     except OSError as error:
@@ -95,7 +96,7 @@ async def arun_experiment(
             return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
 
         try:
-            async with Judging(folder, planned, models.judge, cache, keep_all, on_row) as judging:
+            async with Judging(folder, planned, budgets, models.judge, cache, keep_all, on_row) as judging:
                 if on_plan is not None:
                     on_plan(planned, judging.rows())
                 for ended in read_batch_rows(folder):
@@ -116,7 +117,7 @@ def exhaustive(experiment: Experiment) -> Experiment:
     return replace(experiment, variants=(recording,))
 
 
-def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | None = None) -> list[PlannedRun]:
+def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | None = None) -> list[Job]:
     """Every run, all variants of a prompt together, so that what a stopped experiment has done can be compared.
 
     Args:
@@ -126,7 +127,7 @@ def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | No
     """
     names = {v.label: _fingerprint(v, experiment, models[v.label]) for v in experiment.variants}
     return [
-        PlannedRun(_job(variant, prompt, seed, names[variant.label]), variant, prompt.scenario, seed)
+        _job(variant, prompt, seed, names[variant.label])
         for prompt in experiment.prompts[:prompts]
         for seed in experiment.spec.seeds
         for variant in experiment.variants
