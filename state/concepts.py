@@ -1,5 +1,6 @@
 """What a prompt asks for: a graph of entities, interactions and checkable questions."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal, Self, TypeVar
@@ -151,7 +152,7 @@ def _first_or_raise(found: Iterable[T], id: str) -> T:
 
 
 def _require_unique(what: str, ids: list[str]) -> None:
-    twice = sorted({id for id in ids if ids.count(id) > 1})
+    twice = sorted(id for id, times in Counter(ids).items() if times > 1)
     if twice:
         raise ValueError(f"{what} ids must be unique; used twice: {', '.join(twice)}")
 
@@ -179,7 +180,7 @@ def default_checks(
             one" means nothing for water, and is wrong for a paw.
     """
     names = [e.name for e in entities]
-    shared = {name for name in names if names.count(name) > 1}
+    shared = {name for name, times in Counter(names).items() if times > 1}
     phrases = {e.id: _phrase(e) for e in entities}
     of_entities = [check for e in entities for check in _entity_checks(e, e.name in shared, e.id in counted)]
     return (*of_entities, *(_interaction_check(i, phrases) for i in interactions))
