@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, computed_field, model_validator
+from pydantic import Field, computed_field, model_validator
 
 from .base import Exchange, Frozen, Seed, Words
 from .images import Attempt, Step
@@ -58,8 +58,8 @@ class Decision(Frozen):
     refinements of any earlier image with new drawings."""
     candidate: bool = True
     """Whether the image stays among those of which the best is chosen, where others can be."""
-    notes: dict[str, JsonValue] = Field(default_factory=dict)
-    """Whatever else the policy wants to keep, such as the values that it weighed; later rounds and replays have it."""
+    notes: str = ""
+    """Whatever else the policy wants to keep, in words or as JSON; later rounds and replays have it."""
 
     @model_validator(mode="before")
     @classmethod

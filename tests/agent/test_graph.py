@@ -146,7 +146,7 @@ class WorstFirst:
 
     def judge(self, population):
         worst, best = sorted(population.pending(), key=population.rank)
-        waiting = stop(best, "outranked", "another comes first").model_copy(update={"notes": {"value": 0.4}})
+        waiting = stop(best, "outranked", "another comes first").model_copy(update={"notes": "value 0.4"})
         return [refine(population, worst, "again", "x", operator="inject", start_step=4), waiting]
 
 
@@ -154,7 +154,7 @@ async def test_a_run_that_the_budget_ends_says_so_also_where_the_best_image_wait
     script = {"00-00": "red holding", "00-01": "red"}
     state, _ = await invoke(context(tmp_path, WorstFirst(), script, budget=Budget(images=2)))
     assert (state["best"], state["stop"]) == ("00-01", "budget_images")
-    assert state["decisions"]["00-01"].notes == {"value": 0.4}
+    assert state["decisions"]["00-01"].notes == "value 0.4"
 
 
 async def test_the_recursion_limit_is_no_larger_than_it_must_be(tmp_path):
