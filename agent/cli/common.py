@@ -1,8 +1,8 @@
 """What commands share. Everything that they print comes through here, and no text in it can command the terminal."""
 
-import errno
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import typer
 
-from ...tools.errors import DetailScribeError, Interrupted, SettingsError
+from ...tools.errors import DetailScribeError, Interrupted, SettingsError, disk_is_full
 from ...tools.text import one_line, plain, without_secrets
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..views.asker import TerminalAsker
     from ..views.live import Live
 
+LONGEST_PATH = 200
+"""Characters of a path in an error."""
 PIPED_WIDTH = 120
 """Columns of text where stdout is no terminal."""
 WIDEST_TABLE = 1000
@@ -72,13 +74,15 @@ def reported() -> Generator[None]:
         raise
     except Interrupted as interrupted:
         raise ending(str(interrupted), 130) from interrupted
-    except DetailScribeError as error:
-        raise ending(f"error: {error}", 2) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (DetailScribeError, OSError, sqlite3.Error) as error:
+        if disk_is_full(error):
+            full = "error: the disk is full: make room, and go on with the same command or detailscribe resume"
+            raise ending(full, 2) from error
+        if isinstance(error, OSError) and error.filename is not None:
+            raise ending(f"error: {str(error.filename)[:LONGEST_PATH]} cannot be used: {error.strerror}", 2) from error
+        if not isinstance(error, DetailScribeError):
             raise
-        full = "error: the disk is full: make room, and go on with the same command or detailscribe resume"
-        raise ending(full, 2) from error
+        raise ending(f"error: {error}", 2) from error
     except KeyboardInterrupt as interrupt:
         raise ending("interrupted", 130) from interrupt
 

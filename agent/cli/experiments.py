@@ -74,9 +74,6 @@ def experiment(
             typer.echo(f"  detailscribe replay {folder} --policy NAME")
         else:
             _print_results(experiment, rows, folder)
-    except OSError as error:  # such as a full disk
-        cause = error.strerror or error
-        raise SettingsError(f"cannot write to the folder {folder}: {cause}; start it again to go on") from error
     except KeyboardInterrupt as interrupt:
         typer.echo("interrupted; start it again to go on", err=True)
         raise typer.Exit(130) from interrupt

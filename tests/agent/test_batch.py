@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from detailscribe.agent import BestOfN, arun_batch, read_run, run_batch
 from detailscribe.agent.batch.jobs import read_rows
 from detailscribe.agent.policies import stop
 from detailscribe.state import Budget
-from detailscribe.tools.errors import ModelError, SettingsError
+from detailscribe.tools.errors import ModelError, ReplyError, SettingsError
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, roles
 
@@ -269,3 +271,32 @@ def test_the_embedded_world_draws_what_each_row_says(tmp_path):
         assert recorded.concepts.prompt == recorded.best.prompt == prompt
         assert rows[prompt].passed == recorded.critiques[recorded.best.id].passed
     assert done.tally.spend.evaluations == 2 * 2 * 6
+
+
+def test_a_server_that_hangs_ends_a_batch_after_a_few_prompts(tmp_path):
+    calls = []
+
+    class Hanging(BaseHTTPRequestHandler):
+        def do_POST(self):
+            calls.append(self.path)
+            ended.wait(30)
+
+    ended, server = threading.Event(), ThreadingHTTPServer(("127.0.0.1", 0), Hanging)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    chat = {"model": "m", "url": f"http://127.0.0.1:{server.server_port}/v1", "timeout": 0.3, "transport_retries": 0}
+    mine = {"diffusion": FakeDiffusion(), "critic": ScriptedCritic({})}
+    try:
+        with pytest.raises(ReplyError, match=r"timed out after 0\.3 s"):
+            run_batch(
+                [f"{PROMPT}, {n}" for n in range(40)],
+                out=tmp_path / "batch",
+                settings={"chat": chat | {"cache": "off"}},
+                concurrency=2,
+                **mine,
+            )
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+    assert len(calls) < 10

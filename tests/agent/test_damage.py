@@ -3,16 +3,22 @@
 ``python -m tests.agent.damage`` tries all of some thousand rows, in some minutes.
 """
 
+import errno
 import logging
 import os
+import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from detailscribe.agent import read_run
+from detailscribe.agent import read_run, run_batch
+from detailscribe.state import ImageRecord
 
-from .damage import FILES, ON_RUN, Row, fault_of, make_world, rows, run_cli, with_fakes
+from .damage import FILES, ON_RUN, SCRIPT, Row, fault_of, make_world, rows, run_cli, with_fakes
+from .fakes import PROMPT, FakeDiffusion, roles
 
 STRIDE = 53
 """Prime to the number of commands, so that all of them meet all kinds of damage."""
@@ -105,3 +111,33 @@ def test_a_damaged_row_of_a_batch_is_run_again(world: Path, caplog: pytest.LogCa
     lines = Path("batch/results.jsonl").read_text().splitlines()
     before = (world / "batch/results.jsonl").read_text().splitlines()
     assert len(lines) == len(before)
+
+
+def test_a_full_disk_ends_in_one_line_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    unshare = ["unshare", "--map-root-user", "--mount"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no disk can be mounted here")
+    program = [sys.executable, "-m", "tests.agent.filling", str(tmp_path), "16", "160", "250", "400"]
+    done = subprocess.run([*unshare, *program], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = {name: int(count) for name, count in map(str.split, done.stdout.splitlines())}
+    assert counts.keys() == {"run", "batch", "experiment"}
+    assert min(counts.values()) > 1
+
+
+def test_a_full_disk_ends_a_batch_before_its_other_prompts_are_drawn(tmp_path: Path) -> None:
+    class Full(FakeDiffusion):
+        async def draw(self, attempt: object, store: object, **_: object) -> ImageRecord:
+            self.requests.append(attempt)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    full, prompts = Full(), [f"{PROMPT}, {n}" for n in range(20)]
+    with pytest.raises(OSError, match="space"):
+        run_batch(prompts, out=tmp_path / "batch", concurrency=1, **roles(SCRIPT, diffusion=full))
+    assert len(full.requests) <= 2
+    done = run_batch(prompts, out=tmp_path / "batch", **roles(SCRIPT))
+    assert (done.tally.done, done.tally.failed) == (20, 0)

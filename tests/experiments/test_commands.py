@@ -98,7 +98,7 @@ def test_a_full_disk_is_one_line_and_the_next_start_goes_on(cli, tmp_path, monke
         disk.setattr("detailscribe.tools.files.JsonLines.append", full)
         done = cli("experiment", "tiny.toml")
     assert done.exit_code == 2
-    assert done.stderr.splitlines()[-1].startswith("error: cannot write to the folder runs/tiny: No space left")
+    assert done.stderr.splitlines()[-1].startswith("error: the disk is full: make room")
     assert cli("experiment", "tiny.toml").exit_code == 0
 
 
