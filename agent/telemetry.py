@@ -259,6 +259,14 @@ def export_run(
         TraceError: it is no run folder.
         ExportError: the collector did not take them.
     """
+    try:
+        valid = endpoint is None or (urlsplit(endpoint).scheme in ("http", "https") and urlsplit(endpoint).port != 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(
+            "the endpoint is no URL of a collector; it should read like http://localhost:4318/v1/traces"
+        )
     spans = spans_of(read_run(folder), images=images)
     if exporter is None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

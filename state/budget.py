@@ -6,6 +6,9 @@ from pydantic import Field
 
 from .base import Frozen
 
+MOST = 10**12
+"""Of every bound, so that numbers stay within 64 bits."""
+
 
 class Spend(Frozen):
     """What was used."""
@@ -29,12 +32,12 @@ class Spend(Frozen):
 class Budget(Frozen):
     """Upper bounds; None is no bound. Rounds and images are always bounded, so that every run ends."""
 
-    rounds: int = Field(default=6, ge=0)
+    rounds: int = Field(default=6, ge=0, le=MOST)
     """Rounds after the first drawing."""
-    images: int = Field(default=16, ge=1)
-    evaluations: int | None = Field(default=None, ge=1)
-    critic_calls: int | None = Field(default=None, ge=1)
-    tokens: int | None = Field(default=None, ge=1)
+    images: int = Field(default=16, ge=1, le=MOST)
+    evaluations: int | None = Field(default=None, ge=1, le=MOST)
+    critic_calls: int | None = Field(default=None, ge=1, le=MOST)
+    tokens: int | None = Field(default=None, ge=1, le=MOST)
     seconds: float | None = Field(default=None, gt=0)
     money: float | None = Field(default=None, gt=0)
 

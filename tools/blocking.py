@@ -33,7 +33,8 @@ def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         control = None
         if stops:
             given = kwargs.get("control")
-            kwargs["control"] = control = given if isinstance(given, RunControl) else RunControl()
+            kwargs["control"] = given = RunControl() if given is None else given
+            control = given if isinstance(given, RunControl) else None  # anything else the function refuses
         with stopped_by_ctrl_c(control):
             if not _loop_is_running():
                 return asyncio.run(function(*args, **kwargs))

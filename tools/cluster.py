@@ -6,11 +6,13 @@ Ray is imported when a cluster is joined.
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -71,6 +73,8 @@ def _connect(ray: Any, address: str, cpus: int) -> str:
     new = common | {"num_cpus": max(cpus, 1), "object_store_memory": _OBJECTS, "include_dashboard": False}
     if address.startswith("ray://"):
         raise SettingsError(f"{address} is the address of a proxy: start on a machine of the cluster, with --ray auto")
+    if address not in ("auto", "local"):
+        _require_listener(address)
     if address == "local":
         ray.init(address="local", **new)
         return "started a Ray cluster on this machine"
@@ -84,6 +88,19 @@ def _connect(ray: Any, address: str, cpus: int) -> str:
     except (RuntimeError, ValueError) as error:
         raise SettingsError(f"cannot join the Ray cluster at {address}: {error}") from error
     return f"joined the Ray cluster at {found.address_info['gcs_address']}"
+
+
+def _require_listener(address: str) -> None:
+    """Refuse at once an address where nothing listens, to which Ray would try to connect for a minute."""
+    try:
+        host, port = urlsplit(f"//{address}").hostname, urlsplit(f"//{address}").port
+        if not (host and port):
+            raise ValueError("it should read host:port")
+        socket.create_connection((host, port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"there is no Ray cluster at {address!r} ({error}): `ray start --head` starts one"
+        ) from error
 
 
 class Turns:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import re
 import sqlite3
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:  # not needed to print the help of the command line
-    from collections.abc import Iterable
-
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from ..state import Exchange
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class DetailScribeError(RuntimeError):
@@ -84,6 +89,16 @@ def disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def described(error: BaseException) -> str:
+    """Kind, words and place of an error that code of the user's raised, in one line."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = "" if frame is None else f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})"
+    words = str(error) if type(error).__name__ != "ValidationError" else first_problem(cast("ValidationError", error))
+    return f"{type(error).__name__}: {' '.join(words.split())}{place}"
+
+
 def first_problem(error: ValidationError) -> str:
     """The first complaint of pydantic as ``place: message``, without the value, which may be a secret."""
     detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -97,3 +112,76 @@ def no_such(kind: str, name: str, known: Iterable[str], more: str = "") -> Setti
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return SettingsError(f"no {kind} {name!r}: {hint}known are {', '.join(names)}{more}")
+
+
+_PROXY = re.compile(r"SOCKS proxy|proxy URL")
+
+
+def mended(error: Exception) -> DetailScribeError | None:
+    """The same error in words that say what the user can do; None for a fault of this program or of a library.
+
+    The one place that knows which errors of the system and of libraries are the user's to mend, where no room nearer
+    to them did.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if disk_is_full(error):
+        return SettingsError("the disk is full: make room, and go on with the same command or detailscribe resume")
+    if number == errno.EMFILE:
+        return SettingsError("too many files are open: raise the limit with ulimit -n, or lower --concurrency")
+    if isinstance(error, DetailScribeError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return SettingsError(f"{error.filename!s:.200} cannot be used: {error.strerror}")
+    if isinstance(error, (ImportError, ValueError)) and _PROXY.search(str(error)):  # of httpx
+        return SettingsError(
+            f"a proxy of the environment cannot be used ({error}): name an HTTP proxy in HTTPS_PROXY or HTTP_PROXY,"
+            " unset ALL_PROXY, or list the server in NO_PROXY"
+        )
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is heavy
+        return ModelError("there is not enough memory: lower diffusion.max_batch, or see detailscribe presets")
+    return None
+
+
+_ROLES = ("decomposer", "diffusion", "critic", "policy")
+"""Arguments that ``require_role`` looks at, which says more."""
+
+
+def typed(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which refuses arguments of another type than it declares, before it does anything.
+
+    The call raises ``SettingsError`` with the name of the argument, and so does awaiting it where it is async.
+    """
+    declared = inspect.signature(function)
+
+    @cache
+    def accepts(name: str) -> TypeAdapter[Any]:
+        from pydantic import ConfigDict, TypeAdapter
+
+        kind: Any = tuple[declared.parameters[name].annotation]  # a model alone may be given no config
+        return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
+
+    def check(*args: P.args, **kwargs: P.kwargs) -> None:
+        from pydantic import ValidationError
+
+        for name, value in declared.bind(*args, **kwargs).arguments.items():
+            if value is declared.parameters[name].default or name in _ROLES:
+                continue
+            try:
+                accepts(name).validate_python((object() if isinstance(value, bytes) else value,))  # bytes are no text
+            except ValidationError as error:
+                kinds = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(declared.parameters[name].annotation))
+                raise SettingsError(
+                    f"{function.__name__}: {name} should be {kinds:.100}, not {type(value).__name__}"
+                ) from error
+
+    @wraps(function)
+    async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+        check(*args, **kwargs)
+        return await cast("Any", function)(*args, **kwargs)
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        check(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return cast("Callable[P, R]", awaited if inspect.iscoroutinefunction(function) else called)

@@ -1,5 +1,6 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
+import errno
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
@@ -140,15 +142,42 @@ def write_whole(path: Path, data: bytes) -> None:
 
     The partial file is created exclusively and never through a link.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = _partial(path)
     try:
-        with partial.open("xb") as file:
-            file.write(data)
+        partial.write_bytes(data)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _partial(path: Path) -> Path:
+    """A new empty file beside the one that is to be written, in a folder that is made where it is absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path) and not os.path.isfile(path):  # such as a device or a pipe, which would be replaced
+        raise FileExistsError(errno.EEXIST, "it is there, and no file", str(path))
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial.open("xb").close()
+    return partial
+
+
+def require_writable(*paths: Path) -> None:
+    """Refuse files that could not be written, before any work is done for them; nothing is left behind.
+
+    Raises:
+        SettingsError: one could not.
+    """
+    for path in paths:
+        absent = [folder for folder in path.parents if not os.path.lexists(folder)]
+        try:
+            _partial(path).unlink()
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"cannot write {str(path)[:200]!r}: {cause}") from error
+        finally:
+            with suppress(OSError):
+                for folder in absent:
+                    folder.rmdir()
 
 
 class JsonLines:

@@ -8,12 +8,12 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel
 
 from ..state import Attempt, Comparison, ConceptGraph, Critique, Exchange, ImageRecord
-from .errors import ModelError
+from .errors import ModelError, SettingsError
 from .files import Store
 
 if TYPE_CHECKING:
@@ -123,6 +123,41 @@ class Metric(Protocol):
     async def score(self, image: ImageRecord, prompt: str, store: Store) -> float | None:
         """None where it cannot tell; ``tools.metrics`` says why, and takes many images at once."""
         ...
+
+
+def require_role(given: object, role: type[Any], **methods: object) -> None:
+    """Refuse what cannot take a part, before anything is asked of it: each method is there and takes the arguments.
+
+    Args:
+        given: In place of a model or policy of ours; a ``Lazy`` one is not looked at.
+        role: The protocol.
+        methods: In place of those of ``given``, by name.
+
+    Raises:
+        SettingsError: it lacks a method of the protocol, or has one of another form.
+    """
+    if isinstance(given, Lazy):
+        return
+    what = f"{' '.join(repr(given).split())[:100]} is no {role.__name__.lower()}"
+    if inspect.isclass(given):
+        raise SettingsError(f"{what} but a class: give one that is made, {given.__name__}(...)")
+    for name, declared in vars(role).items():
+        if name.startswith("_") or not inspect.isfunction(declared):
+            continue
+        own: Any = methods.get(name) or getattr(given, name, None)
+        _, *parameters = inspect.signature(declared).parameters.values()
+        form = f"{name}({', '.join(one.name for one in parameters)})"
+        if not callable(own):
+            raise SettingsError(f"{what}: it has no method {form}")
+        named = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+        try:
+            inspect.signature(own).bind(*parameters[: len(parameters) - len(named)], **dict.fromkeys(named))
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"{what}: its {name} cannot be called as {form}: {error}") from error
+        wrong = inspect.iscoroutinefunction(own) != inspect.iscoroutinefunction(declared)
+        if inspect.isroutine(own) and (wrong or inspect.isgeneratorfunction(own) or inspect.isasyncgenfunction(own)):
+            kind = "an async function" if inspect.iscoroutinefunction(declared) else "a function that returns a list"
+            raise SettingsError(f"{what}: its {name} should be {kind}")
 
 
 class Lazy(Generic[R]):

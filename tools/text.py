@@ -7,7 +7,7 @@ from .errors import PromptError
 
 PROMPT_LIMIT = 2000
 """Characters of a prompt, at most."""
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 """``owner/name`` of a model of the hub, and no path such as ``./name``."""
 _CHAINED = r"::[a-z][\w+.-]*:"
 _URL = re.compile(

@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ...state import Budget
 from ...tools.blocking import blocking
 from ...tools.data.reader import STDIN, shown, stem
-from ...tools.errors import ModelError, NoAnswerError, SettingsError, disk_is_full
+from ...tools.errors import ModelError, NoAnswerError, SettingsError, disk_is_full, typed
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
@@ -33,6 +33,8 @@ from .folder import BatchManifest, batch_folder, note_models, require_models
 from .jobs import Job, Ledger, folder_name
 from .prompts import Defaults, given_asks, read_asks, spooled
 
+MOST_AT_ONCE = 10_000
+"""Runs in flight, at most."""
 RUNS = "runs"
 """Folder of the run folders, beside the rows."""
 
@@ -61,6 +63,7 @@ class Batch:
         return read_rows(self.folder)
 
 
+@runtime_checkable
 class Elsewhere(Protocol):
     """Runs jobs on other processes or machines, such as ``Cluster``."""
 
@@ -79,6 +82,7 @@ class Elsewhere(Protocol):
         ...
 
 
+@typed
 async def arun_batch(
     prompts: Prompts,
     *,
@@ -126,8 +130,8 @@ async def arun_batch(
     Raises:
         DetailScribeError: the user can mend it; a prompt that fails by itself is a row instead.
     """
-    if concurrency < 1:
-        raise SettingsError(f"the concurrency of {concurrency} should be at least 1")
+    if not 1 <= concurrency <= MOST_AT_ONCE:
+        raise SettingsError(f"the concurrency of {concurrency} should be between 1 and {MOST_AT_ONCE}")
     if diffusion is not None and (steps, guidance) != (None, None):
         raise SettingsError(NOT_OURS)
     if cluster is not None and (decomposer, diffusion, critic) != (None, None, None):

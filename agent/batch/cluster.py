@@ -19,7 +19,7 @@ from ..records.rows import RESULTS, digest
 from ..settings.loading import Loaded
 from ..settings.models import Models
 from ..settings.settings import Settings
-from .batch import FailedElsewhere, OnRow, perform_jobs
+from .batch import MOST_AT_ONCE, FailedElsewhere, OnRow, perform_jobs
 from .folder import read_manifest
 from .jobs import Job, Ledger
 from .replica import Origin, Replica
@@ -56,8 +56,8 @@ class Cluster:
     """Called with a line about each change of the cluster and its replicas."""
 
     def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise SettingsError(f"{self.replicas} replicas should be at least 1")
+        if not 1 <= self.replicas <= MOST_AT_ONCE:
+            raise SettingsError(f"{self.replicas} replicas should be between 1 and {MOST_AT_ONCE}")
         for name in ("gpus_per_replica", "cpus_per_replica"):
             share: float | None = getattr(self, name)
             if share is not None and share < 0:

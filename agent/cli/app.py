@@ -18,12 +18,18 @@ class PlainGroup(TyperGroup):
     """The commands. While one runs, standard output and error are ``PlainStream``s and errors are one line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command."""
-        if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack what is printed, or let single bytes pass
-            sys.stdout.reconfigure(errors="replace")
+        """Run a command. What the encoding of the terminal or pipe cannot say is printed as ``?``."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # which may else raise, or let single bytes pass
+                stream.reconfigure(errors="replace")
         out, err = (cast(TextIO, PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
         with redirect_stdout(out), redirect_stderr(err):
             return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options before the command."""
+        with reported():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""

@@ -2,8 +2,8 @@
 
 import os
 import re
-import sqlite3
 import sys
+import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import typer
 
-from ...tools.errors import DetailScribeError, Interrupted, SettingsError, disk_is_full
+from ...tools.errors import Interrupted, SettingsError, mended
 from ...tools.text import one_line, plain, without_secrets
 
 if TYPE_CHECKING:
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from ..views.asker import TerminalAsker
     from ..views.live import Live
 
-LONGEST_PATH = 200
-"""Characters of a path in an error."""
 PIPED_WIDTH = 120
 """Columns of text where stdout is no terminal."""
 WIDEST_TABLE = 1000
 """Columns of a table where stdout is no terminal, so that no number is cut off in a file."""
 
+REPORT = (
+    "this is a fault of detailscribe and not of what you gave it: please report it, with the lines above and what"
+    " `detailscribe doctor` prints"
+)
+LONGEST = 800
+"""Characters of an error; what is more is left out in its middle."""
 _STYLE = "(?:[0-4]|22|3[1-79]|9[1-7])"
 _HARMLESS = re.compile(rf"(\x1b\[(?:{_STYLE}(?:;{_STYLE})*)?m|\A\r|\A(?:\n|\x1b\[A)+\Z)")
 """Commands of a terminal that are kept: colours of letters, and how progress bars of libraries (tqdm) go back to their
@@ -61,30 +65,38 @@ class PlainStream:
 
 @contextmanager
 def reported() -> Generator[None]:
-    """Prints what the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130."""
+    """Prints what the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130.
 
-    def ending(line: str, status: int) -> typer.Exit:
-        typer.echo(plain(without_secrets(one_line(line))), err=True)
-        return typer.Exit(status)
-
+    Anything else is a fault of this program: a traceback and a line that asks for a report, with exit status 1.
+    """
     try:
         yield
     except _UsageError as error:
-        error.message = plain(error.message)  # it shows what was given
-        raise
-    except Interrupted as interrupted:
-        raise ending(str(interrupted), 130) from interrupted
-    except (DetailScribeError, OSError, sqlite3.Error) as error:
-        if disk_is_full(error):
-            full = "error: the disk is full: make room, and go on with the same command or detailscribe resume"
-            raise ending(full, 2) from error
-        if isinstance(error, OSError) and error.filename is not None:
-            raise ending(f"error: {str(error.filename)[:LONGEST_PATH]} cannot be used: {error.strerror}", 2) from error
-        if not isinstance(error, DetailScribeError):
+        if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
             raise
-        raise ending(f"error: {error}", 2) from error
+        command = error.ctx.command_path if error.ctx else "detailscribe"
+        print_line(f"error: {error.format_message()} (see {command} --help)")
+        raise typer.Exit(2) from error
+    except Interrupted as interrupted:
+        print_line(str(interrupted))
+        raise typer.Exit(130) from interrupted
     except KeyboardInterrupt as interrupt:
-        raise ending("interrupted", 130) from interrupt
+        print_line("interrupted")
+        raise typer.Exit(130) from interrupt
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        if (known := mended(error)) is None:
+            typer.echo(without_secrets(traceback.format_exc()) + REPORT, err=True)
+            raise typer.Exit(1) from error
+        print_line(f"error: {known}")
+        raise typer.Exit(2) from error
+
+
+def print_line(words: str) -> None:
+    """Print one line on stderr, whatever the words hold."""
+    line = plain(without_secrets(one_line(words)))
+    typer.echo(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}", err=True)
 
 
 def terminal_asker(live: "Live") -> "TerminalAsker":

@@ -1,6 +1,8 @@
 """``detailscribe data``: sets of prompts."""
 
 import asyncio
+import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -85,11 +87,14 @@ def build(
 ) -> None:
     """New prompts about uncommon interactions, worded by a chat model, validated and without doubles."""
     from ...tools.data.builder import Builder
+    from ...tools.files import require_writable
     from ..settings.loading import load
     from ..settings.models import Models
 
     if (model := Models(load(given, file=settings).settings).language) is None:
         raise SettingsError("a chat model words the prompts: name one with --chat-model and --chat-url")
+    if out is not None:
+        require_writable(out)
     builder = Builder(model, scenario, seed)
 
     async def build_all() -> "list[PromptRecord]":
@@ -109,6 +114,7 @@ def _write(records: "Iterable[PromptRecord]", out: Path | None) -> None:
 
     if out is None:
         for record in records:
-            typer.echo(record.line())
+            line = record.line()
+            typer.echo(line if sys.stdout.encoding.lower() == "utf-8" else json.dumps(json.loads(line)))
     else:
         typer.echo(f"{write_prompts(records, out)} prompts in {out}")

@@ -70,12 +70,12 @@ def evaluate(
     from ...tools.data import read_prompts
     from ..evaluation import figures
     from ..evaluation.collect import collect, listed, picks_named
-    from ..evaluation.measure import require_writable, write_measurements
+    from ..evaluation.measure import require_output, write_measurements
     from ..settings.loading import load
     from ..settings.models import Models
 
     if out is not None:
-        require_writable(out)
+        require_output(out)
     folders: dict[str, str] = {}
     for one in weights or ():
         name, _, folder = one.partition("=")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...tools.errors import SettingsError, first_problem
-from .common import console, print_tables
+from .common import console, print_line, print_tables
 from .options import Markdown, PolicyArgs, argument, option, parsed_arguments
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def experiment(
         experiment = load_experiment(file)
     except ExperimentError as error:
         for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
+            print_line(f"error: {line}")
         raise typer.Exit(2) from error
     if check:
         _print_plan(experiment, prompts, exhaustive)

@@ -144,4 +144,6 @@ def parsed_arguments(
             parsed[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             parsed[key] = value
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(f"{option} {key}: its value cannot be read: {error}") from error
     return parsed

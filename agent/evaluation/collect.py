@@ -1,14 +1,15 @@
 """The images of recorded runs that an evaluation is about, by method and scenario."""
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
 from ...state import Critique, ImageRecord, Spend
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, typed
 from ...tools.files import Store, read_lines
 from ...tools.language.wrapping import is_whole
 from ...tools.metrics import Sample
@@ -78,8 +79,9 @@ def picks_named(names: str) -> list[Pick]:
     return [known[name] for name in listed(names)]
 
 
+@typed
 def collect(
-    arguments: Iterable[str],
+    arguments: Sequence[str],
     *,
     by: By = "folder",
     picks: Sequence[Pick] = ("best",),
@@ -100,9 +102,10 @@ def collect(
     """
     shots, skipped, spent = list[Shot](), list[Skipped](), list[tuple[str, Spend]]()
     for given, folder in chain.from_iterable(map(_methods, arguments)):
-        places = [folder] if is_run(folder) else sorted(path.parent for path in folder.rglob(EVENTS))
+        inside = folder.rglob(EVENTS) if os.path.isdir(folder) else ()
+        places = [folder] if is_run(folder) else sorted(path.parent for path in inside)
         if not places:
-            what = "run in" if folder.is_dir() else "folder"
+            what = "run in" if os.path.isdir(folder) else "folder"
             raise SettingsError(f"there is no {what} {folder}: name a run folder, or one that holds runs")
         rows, fixed = _batch_rows(folder), given if by == "folder" else None
         for row in rows.values():
@@ -136,14 +139,16 @@ def collect(
 def _methods(argument: str) -> list[tuple[str | None, Path]]:
     """Methods and folders of an argument; no method for a single run that is not named."""
     name, equals, rest = argument.partition("=")
-    if equals and name and not Path(argument).exists():
+    if equals and name and not os.path.exists(argument):
         return [(name, Path(rest))]
     folder = Path(argument)
     if is_run(folder):
         return [(None, folder)]
-    is_batch = (folder / RESULTS).is_file()
-    inside = [] if is_batch or not folder.is_dir() else sorted(p for p in folder.iterdir() if (p / RESULTS).is_file())
-    return [(one.resolve().name, one) for one in inside or [folder]]
+    is_batch = os.path.isfile(folder / RESULTS)
+    inside = (
+        [] if is_batch or not os.path.isdir(folder) else sorted(p for p in folder.iterdir() if (p / RESULTS).is_file())
+    )
+    return [(Path(os.path.abspath(one)).name, one) for one in inside or [folder]]
 
 
 def _class(policy: str) -> str:

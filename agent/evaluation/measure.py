@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...state import Frozen
-from ...tools.errors import SettingsError
-from ...tools.files import write_whole
+from ...tools.errors import SettingsError, typed
+from ...tools.files import require_writable, write_whole
 from ...tools.metrics import BatchMetric
 from .collect import Shot, Skipped
 
@@ -43,6 +43,7 @@ class Measurement(Frozen):
     """What the metric says beside its number."""
 
 
+@typed
 async def measure(
     shots: Sequence[Shot],
     metrics: Mapping[str, BatchMetric],
@@ -87,12 +88,13 @@ def _height(measurement: Measurement) -> float:
     return -math.inf if measurement.value is None else measurement.value
 
 
-def require_writable(path: Path) -> None:
-    """Checks, before anything is measured, that the file's format is known; ``SettingsError`` says why not."""
+def require_output(path: Path) -> None:
+    """Refuse, before anything is measured, a file that could not be written or is of no known format."""
     if path.suffix not in _SUFFIXES:
         raise SettingsError(f"{path} should end in {', '.join(_SUFFIXES)}")
     if path.suffix == ".parquet":
         _parquet()
+    require_writable(path)
 
 
 def write_measurements(measurements: Sequence[Measurement], path: Path) -> None:
@@ -103,7 +105,7 @@ def write_measurements(measurements: Sequence[Measurement], path: Path) -> None:
     """
     from pandas import DataFrame
 
-    require_writable(path)
+    require_output(path)
     types = {name: "string" for name in Measurement.model_fields} | {"value": "float64", "seed": "Int64"}
     frame = DataFrame([one.model_dump() for one in measurements], columns=list(types)).astype(types)
     if path.suffix == ".parquet":

@@ -3,6 +3,7 @@
 The page is one HTML file, whose pictures hold pixels alone, all of one size and format.
 """
 
+import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ...state import Answer, Aspect, Frozen, ImageRecord
 from ...tools.errors import SettingsError
-from ...tools.files import write_whole
+from ...tools.files import require_writable, write_whole
 from ...tools.metrics.metric import pixel_hash
 from ..views.pages import SMALL, data_url, filled
 from .collect import Shot
@@ -249,8 +250,9 @@ def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False)
         SettingsError: page and key are one file, or a file cannot be written.
     """
     folder = page.with_name(f"{page.stem}-pictures") if beside else None
-    if page.resolve() == key.resolve():
+    if os.path.realpath(page) == os.path.realpath(key):
         raise SettingsError(f"--key {key} is the page itself: it needs a file of its own, apart from what raters see")
+    require_writable(page, key)
     side = common_side(shot.sample.image for shot in survey.shots.values())
     suffix = "png" if side <= SMALL else "jpeg"
     try:

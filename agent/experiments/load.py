@@ -1,6 +1,7 @@
 """From an experiment file to an experiment: its variants, prompts and settings, with one line for each mistake."""
 
 import itertools
+import math
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ...state import Budget
-from ...tools.errors import SettingsError, first_problem
+from ...tools.errors import SettingsError, first_problem, typed
 from ..policies import Advised, Exhaustive, Policy, resolve_policy
 from ..settings.loading import Loaded, load
 from ..settings.settings import SECRETS
@@ -33,6 +34,8 @@ T = TypeVar("T")
 Values = dict[str, Any]
 OWN = ("policy", "policy_args", "seed", "budget", "out")
 """Settings of ``run`` that an experiment has a place of its own for."""
+MOST_VARIANTS = 10_000
+"""Of an experiment."""
 _NAMES: dict[str | int, Collection[str]] = {
     "": ExperimentSpec.model_fields,
     "prompts": PromptSource.model_fields,
@@ -89,6 +92,7 @@ class Experiment:
         return self.spec.baseline or self.variants[0].label
 
 
+@typed
 def load_experiment(path: Path | str) -> Experiment:
     """Read and check all of an experiment file; no model is loaded.
 
@@ -109,6 +113,7 @@ def load_experiment(path: Path | str) -> Experiment:
         raise ExperimentError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
 
+@typed
 def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str = "") -> Experiment:
     """An experiment from the content of its file.
 
@@ -151,6 +156,13 @@ def variants_of(spec: ExperimentSpec) -> list[Variant]:
         SettingsError: a policy or a critic cannot be made; each line of the message is one mistake.
     """
     problems: list[str] = []
+    tried, looking = (
+        sum(math.prod(map(len, entry.grid.values())) for entry in entries) for entries in (spec.policies, spec.critics)
+    )
+    if tried * looking > MOST_VARIANTS:
+        raise SettingsError(
+            f"policies: the grids have {tried * looking:.3g} combinations, and at most {MOST_VARIANTS} are tried"
+        )
     critics = list(_critics(spec, problems))
     found = [variant for entry in spec.policies for variant in _of_policy(entry, spec, critics, problems)]
     problems += [] if problems else _ambiguous(found, spec)

@@ -2,22 +2,23 @@
 
 import asyncio
 import copy
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...state import derive_seed
 from ...tools.blocking import blocking
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, typed
 from ...tools.roles import Critic, ready
 from ..batch.batch import RUNS, perform_jobs, run_job
 from ..batch.jobs import Job, Ledger
 from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import Exhaustive, policy_name
 from ..records.reader import Run
-from ..records.rows import digest
+from ..records.rows import RESULTS, digest
 from ..records.rows import read_rows as read_batch_rows
-from ..runs.folder import slug
+from ..runs.folder import LOCK, slug
 from ..settings.models import Models
 from .judge import Judging, make_judge
 from .load import Experiment, Variant
@@ -47,6 +48,7 @@ async def load_models(experiment: Experiment) -> ExperimentModels:
     return ExperimentModels(models, judge)
 
 
+@typed
 async def arun_experiment(
     experiment: Experiment,
     folder: Path,
@@ -89,6 +91,8 @@ async def arun_experiment(
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"cannot write to the folder {folder}: {error.strerror}") from error
+    if {*os.listdir(folder)} - {LOCK} and RESULTS not in os.listdir(folder):
+        raise SettingsError(f"{folder} is not empty and holds no experiment: name another --out")
     with Ledger(folder, forget_failed=True) as ledger:
         cache, shared = TaskCache(folder / CACHE), folder / RUNS
 

@@ -24,6 +24,18 @@ Grid = dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]
 """Values by parameter; every combination is tried."""
 
 
+MOST_PROMPTS = MOST_SEEDS = 5_000
+"""Of the embedded world, and of runs of each prompt."""
+
+
+def _seeds(given: object) -> object:
+    if type(given) is not int:
+        return given
+    if given > MOST_SEEDS:
+        raise ValueError(f"at most {MOST_SEEDS} seeds are tried")
+    return tuple(range(given))
+
+
 @dataclass(frozen=True)
 class ExperimentPrompt:
     """A prompt, and the group that it is reported in."""
@@ -36,7 +48,7 @@ class ExperimentPrompt:
 class PromptSource(Frozen):
     """Where the prompts come from: one of ``embedded``, ``files`` and ``texts``."""
 
-    embedded: int | None = Field(default=None, ge=1)
+    embedded: int | None = Field(default=None, ge=1, le=MOST_PROMPTS)
     """How many held-out prompts of the embedded world to generate; every second one combines a relation with things
     that training never combined so. Their scenario is the kind of their first interaction."""
     seed: int = 2026
@@ -184,7 +196,7 @@ class ExperimentSpec(Frozen):
     seeds: Annotated[
         tuple[Seed, ...],
         Field(min_length=1),
-        BeforeValidator(lambda n: tuple(range(n)) if type(n) is int else n, json_schema_input_type=int | list[int]),
+        BeforeValidator(_seeds, json_schema_input_type=int | list[int]),
     ] = (0,)
     """Runs of each prompt; a number n stands for 0 to n - 1. Prompt and seed together fix every image's noise."""
     budget: Budget = Budget()

@@ -9,7 +9,7 @@ from langgraph.runtime import Runtime
 from ...state import Budget, Population, RunState
 from ...tools.errors import SettingsError
 from ...tools.files import Store
-from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy
+from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, require_role
 from ..policies.policy import Advised, Policy
 from .checkpoints import TaskCache
 
@@ -38,6 +38,18 @@ class Context:
     shared: Path | None = None
     """Holds the folders of all runs that use the same cache: equal images are copied instead of drawn. None: no other
     run uses it."""
+
+    def __post_init__(self) -> None:
+        for name, role in (
+            ("decomposer", Decomposer),
+            ("diffusion", Diffusion),
+            ("critic", Critic),
+            ("policy", Policy),
+        ):
+            require_role(getattr(self, name), role)
+        for name, kind in (("store", Store), ("budget", Budget)):
+            if not isinstance(own := getattr(self, name), kind):
+                raise SettingsError(f"Context: {name} should be a {kind.__name__}, not {type(own).__name__}")
 
 
 def context_of(runtime: Runtime[Context]) -> Context:

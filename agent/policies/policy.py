@@ -22,7 +22,7 @@ from ...state import (
     Step,
     derive_seed,
 )
-from ...tools.errors import DetailScribeError, first_problem
+from ...tools.errors import DetailScribeError, described, first_problem
 from ...tools.roles import Asker
 
 T = TypeVar("T")
@@ -70,6 +70,11 @@ def _list_of(kind: type[T], policy: Policy, method: str, given: object) -> Seque
         answer = getattr(policy, method)(given)
     except ValidationError as error:
         raise PolicyError(f"{name} makes no {error.title}: {first_problem(error)}") from error
+    except Exception as error:
+        code = policy.function if isinstance(policy, FunctionPolicy) else type(policy)
+        if isinstance(error, DetailScribeError) or code.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        raise PolicyError(f"{name} raised {described(error)}") from error
     if not isinstance(answer, list | tuple):
         hint = "; it should be no async function" if inspect.iscoroutine(answer) else ""
         if inspect.iscoroutine(answer):

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from ...tools.errors import SettingsError, first_problem, no_such
+from ...tools.errors import SettingsError, described, first_problem, no_such
 from ...tools.files import content_hash
+from ...tools.roles import require_role
 from .adaptive import Adaptive
 from .baselines import BestOfN, RandomControl
 from .chat_judge import ChatJudge
@@ -58,6 +59,8 @@ def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
         found = POLICIES[spec] if spec in POLICIES else _import(spec)
     if inspect.isclass(found):
         return _construct(cast(type[object], found), parameters)
+    if inspect.isbuiltin(found):
+        raise SettingsError(f"{_name(found)} is no policy: give plan() and judge(), or a function judge(population)")
     if parameters:
         raise SettingsError(f"{_name(found)} is no class, so it takes no parameters: {', '.join(sorted(parameters))}")
     return _as_policy(found)
@@ -81,8 +84,10 @@ def policy_name(policy: Policy) -> str:
 
 def _as_policy(found: object) -> Policy:
     if isinstance(found, Policy):
+        require_role(found, Policy)
         return found
     if callable(found):
+        require_role(FunctionPolicy(cast(JudgeFunction, found)), Policy, judge=found)
         return FunctionPolicy(cast(JudgeFunction, found))
     raise SettingsError(f"{_name(found)} is no policy: give plan() and judge(), or a function judge(population)")
 
@@ -93,11 +98,14 @@ def _construct(cls: type[object], parameters: dict[str, object]) -> Policy:
         raise SettingsError(f"{_name(cls)} is no policy: give plan() and judge(), or a function judge(population)")
     try:
         inspect.signature(cls).bind(**parameters)
-        return _as_policy(cls(**parameters))
+        made = cls(**parameters)
     except ValidationError as error:
         raise SettingsError(f"policy {cls.__name__}: {first_problem(error)}") from error
     except TypeError as error:
         raise SettingsError(f"policy {cls.__name__}: {error}; it takes {_parameters(cls)}") from error
+    except (Exception, SystemExit) as error:  # code of the user's may raise anything
+        raise SettingsError(f"policy {cls.__name__}: it cannot be made: {described(error)}") from error
+    return _as_policy(made)
 
 
 def _import(path: str) -> object:
@@ -105,9 +113,13 @@ def _import(path: str) -> object:
     if (here := str(Path.cwd())) not in sys.path:  # last, and not before code in it was asked for: it may be anybody's
         sys.path.append(here)
     try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, ValueError) as error:
-        raise SettingsError(f"policy {path!r}: cannot import {module_name!r}: {error}") from error
+        module = importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # code of the user's may raise anything, and end the process with a status of 0
+        raise SettingsError(f"policy {path!r}: cannot import {module_name!r}: {described(error)}") from error
+    try:
+        return getattr(module, attribute)
     except AttributeError as error:
         raise SettingsError(f"policy {path!r}: module {module_name!r} has no {attribute!r}") from error
 

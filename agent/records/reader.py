@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -401,7 +402,7 @@ def read_run(folder: Path | str) -> RecordedRun:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run."""
-    return (folder / EVENTS).is_file()
+    return isfile(folder / EVENTS)  # False for a path that cannot be, too
 
 
 def _by_id(found: Iterable[tuple[str, T]]) -> dict[str, T]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ...state import Budget, Critique, RunState, Verdict
 from ...tools.blocking import blocking
-from ...tools.errors import SettingsError, first_problem
+from ...tools.errors import SettingsError, first_problem, typed
 from ...tools.files import Store, copy_file
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ..graph.checkpoints import CACHE, COLUMNS, FILE, UNREADABLE, check_version, checkpoints_of, problem_of
@@ -64,6 +64,7 @@ class Step:
         return self.state.get("best") or population_of(self.state, Budget()).best().id
 
 
+@typed
 async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> list[Step]:
     """Every step of the run in ``folder``, from the first on; nothing is asked of a model.
 
@@ -123,6 +124,7 @@ def _copy_database(source: Store, name: str, folder: Path) -> None:
         raise SettingsError(f"{source.root / name} cannot be copied: {error.strerror}") from error
 
 
+@typed
 async def afork(
     folder: Path | str,
     at: int,

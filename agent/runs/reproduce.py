@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...state import ImageRecord
 from ...tools.blocking import blocking
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, typed
 from ...tools.files import Store, copy_file, picture_in
 from ...tools.roles import Diffusion, model_name, ready
 from ..records.reader import RecordedRun, read_run
@@ -55,6 +55,7 @@ class Reproduction:
     """The new picture; None where it was not to be kept."""
 
 
+@typed
 async def areproduce(
     folder: Path | str, image: str, *, diffusion: Diffusion | None = None, out: Path | str | None = None
 ) -> Reproduction:

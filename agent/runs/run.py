@@ -8,7 +8,7 @@ from langgraph.runtime import RunControl
 
 from ...state import Budget
 from ...tools.blocking import blocking
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, typed
 from ...tools.files import Store
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ...tools.text import check_prompt
@@ -29,6 +29,7 @@ from .session import finished_run, manifest_of, session_of
 NOT_OURS = "steps and guidance belong to the preset's diffusion; set them on the one you gave"
 
 
+@typed
 async def arun(
     prompt: str,
     *,
@@ -102,6 +103,7 @@ async def arun(
             return await session.finish()
 
 
+@typed
 async def aresume(
     folder: Path | str,
     *,
@@ -158,6 +160,7 @@ run = blocking(arun)
 resume = blocking(aresume)
 
 
+@typed
 def context(
     *,
     settings: Given | None = None,

@@ -1,6 +1,7 @@
 """What can be found out about models without loading them: whether they are there, answer, see and fit."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -212,7 +213,7 @@ def is_sd3(settings: Settings) -> bool:
 
 def _is_hub_id(model: str) -> bool:
     """Whether it reads like ``owner/name`` and is no folder here."""
-    return HUB_ID.fullmatch(model) is not None and not Path(model).is_dir()
+    return HUB_ID.fullmatch(model) is not None and not os.path.isdir(model)
 
 
 def _check_hub(model: str) -> None:
@@ -221,28 +222,19 @@ def _check_hub(model: str) -> None:
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
+    from ...tools.diffusion.memory import hub_refusal
+
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"{model} is not downloaded, and HF_HUB_OFFLINE is set: unset it, or give a diffusers folder")
     try:
         answer = httpx.head(hf_hub_url(model, INDEX), headers=build_hf_headers(), timeout=TIMEOUT)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:  # the last two for proxies
         raise ModelError(
             f"{model} is not downloaded, and the hub cannot be reached ({error}): connect, or download it elsewhere "
             "and name its folder with --diffusion FOLDER"
         ) from error
-    status, code = answer.status_code, answer.headers.get("X-Error-Code", "")
-    if status < 400:
-        return
-    if code == "GatedRepo" or status == 403:
-        raise ModelError(
-            f"{model} is gated: accept its licence at https://huggingface.co/{model}, "
-            "then log in with `hf auth login` or set HF_TOKEN"
-        )
-    if code == "EntryNotFound":
-        raise ModelError(f"{model} on the hub has no {INDEX}, so it is no diffusers model")
-    if status in (401, 404):
-        raise ModelError(f"the hub has no model {model}; if it is private, log in with `hf auth login` or set HF_TOKEN")
-    raise ModelError(f"the hub does not give {model} (status {status}): try again later")
+    if answer.status_code >= 400:
+        raise hub_refusal(model, answer)
 
 
 def _where(chosen: DiffusionSection, policy: str) -> str:
@@ -254,11 +246,11 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
     if model is None:
         return f"the embedded model, inside the package{missing}"
     from ...tools.diffusion import check_family
-    from ...tools.diffusion.loading import class_named
+    from ...tools.diffusion.loading import check_t5, class_named
 
     if not _is_hub_id(model):
-        if not (Path(model) / INDEX).is_file():
-            raise ModelError(f"there is no diffusers model in {model}: name a folder with a {INDEX} or owner/name")
+        if not os.path.isfile(Path(model) / INDEX):
+            raise ModelError(f"there is no diffusers model in {model:.99}: name a folder with a {INDEX} or owner/name")
         place = f"the folder {model}"
     elif is_downloaded(model, whole=whole):
         place = f"{model}, downloaded"
@@ -273,7 +265,10 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
             if T5_PART not in known.parts:
                 check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
             return place + missing
-    if not (kind := class_named(model)).startswith("StableDiffusion3"):
+    if (kind := class_named(model)).startswith("StableDiffusion3"):
+        if os.path.isdir(model):
+            check_t5(Path(model), chosen.t5)
+    else:
         check_effect(chosen, f"a {kind}", SD3_ALONE)
         reason, scheduler = check_family(kind), class_named(model, "scheduler")
         if scheduler != SCHEDULER:
@@ -299,7 +294,7 @@ def _memory(chosen: DiffusionSection) -> Finding:
     try:
         size = model_size(source, chosen.options)
     except ModelError as error:
-        return Finding(topic="memory", status="warning", text=str(error))
+        return Finding(topic="memory", status="problem" if os.path.isdir(source) else "warning", text=str(error))
     try:
         placement = _placement(chosen)
     except DetailScribeError:

@@ -109,11 +109,12 @@ def load(*given: Given, file: Path | None = None) -> Loaded:
     if not closed and any(_found([*sources, preset], wish)[1] for wish in wishes):
         sources += _fallbacks()
     sources = _with_own_parameters([*sources, preset])
+    settings = _merged(sources)
     _refuse_redirection(sources)
     policy = _found(sources, "run.policy")[0]
     if policy is not None and policy.foreign and ":" in (code := str(policy.values["run"]["policy"])):
         raise SettingsError(f"{policy.place} names code to run, the policy {code}: name it yourself with --policy")
-    return Loaded(_merged(sources), tuple(source for source in sources if source.values))
+    return Loaded(settings, tuple(source for source in sources if source.values))
 
 
 def load_settings(*given: Given, file: Path | None = None) -> Settings:
@@ -138,8 +139,9 @@ def with_secrets(settings: Settings, chat_url: str | None = None) -> Settings:
         del values["chat"]["cache"]
     recorded = Source("file", "the recorded run", values, foreign=True)
     sources = [named, recorded, _environment(), _file(None), *(_fallbacks() if settings.chats else [])]
+    settings = _merged(sources)
     _refuse_redirection(sources)
-    return _merged(sources)
+    return settings
 
 
 def known_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
@@ -182,11 +184,11 @@ def _file(path: Path | None) -> Source:
     try:
         place.open("rb").close()  # pydantic-settings takes a missing file for an empty one
         values = TomlConfigSettingsSource(_Merged, place)()
+        return _checked(Source("file", str(place), values, foreign=path is None))
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {place}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"settings file {place} is no TOML: {error}") from error
-    return _checked(Source("file", str(place), values, foreign=path is None))
+        raise SettingsError(f"settings file {place} is no TOML that can be read: {error}") from error
 
 
 def _fallbacks() -> list[Source]:

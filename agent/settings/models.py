@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
-from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, model_name, ready
+from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, model_name, ready, require_role
 from .checks import SD3_ALONE, check_effect, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
 from .presets import EMBEDDED_DIFFUSION, preset_named
 from .settings import ChatSection, Settings
@@ -50,6 +50,9 @@ class Models:
         diffusion: Diffusion | None = None,
         critic: Critic | None = None,
     ) -> None:
+        for given, role in ((decomposer, Decomposer), (diffusion, Diffusion), (critic, Critic)):
+            if given is not None:
+                require_role(given, role)
         templates = settings.chat.templates
         if settings.chats and templates is not None and not templates.is_dir():
             raise SettingsError(f"there is no folder {templates}, which chat.templates names")

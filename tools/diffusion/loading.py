@@ -16,6 +16,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 
 from ...state import DrawingOptions
@@ -24,11 +25,13 @@ from ..text import HUB_ID
 from .memory import (
     DENOISER,
     KNOWN,
+    T5,
     T5_PART,
     ModelSize,
     Precision,
     check_memory,
     drawn_size,
+    hub_refusal,
     local_file,
     local_folder,
     memory_there,
@@ -227,6 +230,8 @@ def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
     try:
         return Path(fetch(source))
+    except HfHubHTTPError as error:
+        raise hub_refusal(source, error.response) from error
     except Exception as error:  # of many libraries
         raise ModelError(f"{source} is no folder here, and the hub did not give it: {_one_line(error)}") from error
 
@@ -280,8 +285,7 @@ def _load_sd3(folder: Path, placement: Placement, denoiser: dict[str, Any]) -> S
     index: dict[str, Any] = json.loads((folder / INDEX).read_text())
     _check_class(str(index.get("_class_name")))
     absent: dict[str, Any] = {part: None for part in OPTIONAL if (index.get(part) or [None])[0] is None}
-    if T5_PART not in absent and placement.t5 != "drop" and not (folder / T5_PART).is_dir():
-        raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
+    check_t5(folder, placement.t5)
     transient = placement.t5 == "once" and T5_PART not in absent
     if placement.t5 != "keep":
         absent[T5_PART] = None
@@ -301,6 +305,13 @@ def _load_sd3(folder: Path, placement: Placement, denoiser: dict[str, Any]) -> S
     if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
         raise ModelError("it needs one CLIP text encoder, or two with or without a T5")
     return pipe
+
+
+def check_t5(folder: Path, t5: T5) -> None:
+    """Refuse a folder whose index names a T5 that was left out, unless prompts are to be read without it."""
+    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+    if (index.get(T5_PART) or [None])[0] is not None and t5 != "drop" and not (folder / T5_PART).is_dir():
+        raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
 
 
 def _load_t5(folder: Path, index: Mapping[str, Any], placement: Placement) -> torch.nn.Module:

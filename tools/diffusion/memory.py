@@ -4,6 +4,7 @@ Sizes are read from the headers of a model's files; no weight is loaded.
 """
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -406,11 +407,29 @@ def remote_size(hub_id: str, *, whole: bool = True) -> tuple[ModelSize, int]:
                 header = hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors
                 parts.setdefault(part, []).append({name: vars(tensor) for name, tensor in header.items()})
                 fetched += file.size or 0
-    except (OSError, HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError) as error:
+    except HfHubHTTPError as error:
+        raise hub_refusal(hub_id, error.response) from error
+    except (OSError, NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise ModelError(f"the hub does not say how large {hub_id} is: {error}") from error
     if not parts:
         raise ModelError(f"{hub_id} on the hub has no weights in folders, so it is no diffusers model")
     return ModelSize({part: _part_size(headers) for part, headers in parts.items()}, 1024 * 1024), fetched
+
+
+def hub_refusal(model: str, response: Any) -> ModelError:
+    """What to do about the hub's refusal of a model: ``response`` is that of httpx, with a status of 400 or more."""
+    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    said = response.headers.get("X-Error-Message", "").lower()
+    log_in = "log in with `hf auth login` or set HF_TOKEN"
+    if status in (400, 401) and re.search(r"invalid (credentials|username|user token|token)|expired", said):
+        return ModelError(f"the hub refuses the token of HF_TOKEN or of an earlier login: {log_in} anew")
+    if code == "GatedRepo" or status == 403:
+        return ModelError(f"{model} is gated: accept its licence at https://huggingface.co/{model}, then {log_in}")
+    if code == "EntryNotFound":
+        return ModelError(f"{model} on the hub has no model_index.json, so it is no diffusers model")
+    if status in (401, 404):
+        return ModelError(f"the hub has no model {model}; if it is private, {log_in}")
+    return ModelError(f"the hub does not give {model} (status {status}): try again later")
 
 
 def _part_size(headers: Iterable[Mapping[str, Mapping[str, Any]]]) -> PartSize:

@@ -22,7 +22,13 @@ def _plain_url(url: str) -> str:
         return url
     try:
         parts = urlsplit(url)
-        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        plain = (
+            url.isprintable()
+            and " " not in url
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+        )
     except ValueError:
         plain, parts = False, urlsplit("")
     if not plain:
