@@ -130,8 +130,7 @@ async def arun_batch(
     Raises:
         DetailScribeError: the user can mend it; a prompt that fails by itself is a row instead.
     """
-    if not 1 <= concurrency <= MOST_AT_ONCE:
-        raise SettingsError(f"the concurrency of {concurrency} should be between 1 and {MOST_AT_ONCE}")
+    check_concurrency(concurrency)
     if diffusion is not None and (steps, guidance) != (None, None):
         raise SettingsError(NOT_OURS)
     if cluster is not None and (decomposer, diffusion, critic) != (None, None, None):
@@ -190,6 +189,12 @@ async def arun_batch(
 
 
 run_batch = blocking(arun_batch)
+
+
+def check_concurrency(concurrency: int) -> None:
+    """Refuse a number of runs in flight that cannot be."""
+    if not 1 <= concurrency <= MOST_AT_ONCE:
+        raise SettingsError(f"the concurrency of {concurrency} should be between 1 and {MOST_AT_ONCE}")
 
 
 def default_folder(source: str | None) -> Path:

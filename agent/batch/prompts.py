@@ -106,6 +106,8 @@ def read_asks(source: Path | str) -> Iterator[Located]:
 
 def given_asks(prompts: Iterable[str | Mapping[str, Any]]) -> Iterator[Located]:
     """The asks that a caller hands over: prompts, or tables with the keys of ``Ask``."""
+    if isinstance(prompts, Mapping):
+        raise SettingsError("the prompts are one table: give a list of them")
     for number, given in enumerate(prompts, 1):
         yield _located({"prompt": given} if isinstance(given, str) else given, f"prompt {number}")
 

@@ -11,7 +11,7 @@ from ...state import derive_seed
 from ...tools.blocking import blocking
 from ...tools.errors import SettingsError, typed
 from ...tools.roles import Critic, ready
-from ..batch.batch import RUNS, perform_jobs, run_job
+from ..batch.batch import RUNS, check_concurrency, perform_jobs, run_job
 from ..batch.jobs import Job, Ledger
 from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import Exhaustive, policy_name
@@ -81,6 +81,7 @@ async def arun_experiment(
         SettingsError: the folder is in use, or holds something else.
         ModelError: a model cannot be used by any run.
     """
+    check_concurrency(concurrency)
     models = models or await load_models(experiment)
     by_variant = await _models_of_variants(experiment, models.models)
     planned = plan(experiment, by_variant, prompts)

@@ -500,24 +500,6 @@ class Plain:
     async def judge(self, population): ...
 
 
-class Answers:
-    """The right shape, and answers of no use."""
-
-    model = "answers@0"
-
-    async def decompose(self, prompt):
-        return {"entities": []}
-
-    async def draw(self, attempt, store, *, source=None, progress=None):
-        return "image.png"
-
-    def plan(self, concepts):
-        return [1]
-
-    def judge(self, population):
-        return None
-
-
 NO_ROLE = (Nothing(), Nothing, Wrong(), Plain(), {"kind": "embedded"}, "embedded", 5, ["x"], print, lambda x: x)
 NO_POLICY = (
     Nothing(),
@@ -664,17 +646,6 @@ def test_from_python_it_is_one_family_of_errors(world, function, changes):
         call(function, changes)
     assert len(str(caught.value).splitlines()) == 1 or function == "load_experiment"
     assert content(world) == before
-
-
-@pytest.mark.parametrize("role", ["decomposer", "diffusion", "critic", "policy"])
-def test_a_role_whose_answers_are_of_no_use_is_named(world, role):
-    class Critic(Answers):
-        async def critique(self, image, concepts, store):
-            return {"cat": "yes"}
-
-    with pytest.raises(DetailScribeError, match=r"returned .* where a .* was expected"):
-        call("run", {"out": "hollow/new", role: Critic()})
-    shutil.rmtree(world / "hollow" / "new", ignore_errors=True)
 
 
 def test_an_error_of_a_users_policy_says_where(world):

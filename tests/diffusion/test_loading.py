@@ -3,15 +3,21 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from detailscribe.agent.settings.checks import look_at_diffusion
+from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion, loading
 from detailscribe.tools.diffusion.latents import read_latent
@@ -84,6 +90,104 @@ except Exception as error:
     assert len(done.stdout.splitlines()) == 1
 
 
+class Hub(BaseHTTPRequestHandler):
+    """Refuses every model as the real hub does: the owner of its name says how."""
+
+    ways: ClassVar = {
+        "gated": (401, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model x/y is restricted."}),
+        "forbidden": (403, {"X-Error-Message": "Access to this model is not granted."}),
+        "private": (401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}),
+        "missing": (404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}),
+        "bare": (404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}),
+        "token": (401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
+        "busy": (503, {}),
+    }
+
+    def do_GET(self) -> None:
+        owner = next((owner for owner in self.ways if f"/{owner}/" in self.path), "missing")
+        status, headers = self.ways[owner]
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_) -> None: ...
+
+
+ADVICE = {
+    "gated": "gated/model is gated: accept its licence at https://huggingface.co/gated/model, then log in with",
+    "forbidden": "forbidden/model is gated: accept its licence",
+    "private": "the hub has no model private/model; if it is private, log in with `hf auth login` or set HF_TOKEN",
+    "missing": "the hub has no model missing/model",
+    "bare": "bare/model on the hub has no model_index.json, so it is no diffusers model",
+    "token": "the hub refuses the token of HF_TOKEN or of an earlier login: log in with",
+    "busy": "the hub does not give busy/model (status 503): try again later",
+}
+ASKS = """
+import sys
+from typer.testing import CliRunner
+from detailscribe.agent.cli import app
+from detailscribe.tools.diffusion import LocalDiffusion
+for owner in sys.argv[1:]:
+    done = CliRunner().invoke(app, ["run", "a cat", "--preset", "diffusers", "--diffusion", f"{owner}/model"])
+    print(done.exit_code, done.stderr.strip())
+    try:
+        LocalDiffusion.load(f"{owner}/model")
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(tmp_path):
+    """A server in the place of the hub, by HF_ENDPOINT: for a command before anything else, and for a load."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        environment = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub")}
+        environment |= {"HF_TOKEN": "hf_" + "x" * 34, "DETAILSCRIBE_CHAT__MODEL": "m"}
+        environment |= {"DETAILSCRIBE_CHAT__URL": "http://127.0.0.1:9/v1", "NO_PROXY": "127.0.0.1"}
+        done = run(ASKS, tmp_path, *ADVICE, **environment)
+        server.shutdown()
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 * len(ADVICE), done
+    for advice, command, load in zip(ADVICE.values(), lines[::2], lines[1::2], strict=True):
+        assert command.startswith(f"2 error: {advice}")
+        assert load.startswith(f"ModelError {advice}")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "hub"] == []
+
+
+def as_variant(root: Path) -> None:
+    for file in root.glob("*/*.safetensors"):
+        file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+
+
+def as_pickles(root: Path) -> None:
+    for file in root.glob("*/*.safetensors"):
+        name = "pytorch_model.bin" if file.stem == "model" else "diffusion_pytorch_model.bin"
+        torch.save(load_file(file), file.with_name(name))
+        file.unlink()
+
+
+FORMS = {
+    "fp16 alone": (as_variant, "from_pretrained(FOLDER, variant='fp16').save_pretrained(OTHER)"),
+    ".bin": (as_pickles, "if you trust them, DiffusionPipeline.from_pretrained(FOLDER).save_pretrained(OTHER)"),
+    "T5 left out": (lambda root: shutil.rmtree(root / "text_encoder_3"), 'set diffusion.t5 = "drop"'),
+}
+
+
+@pytest.mark.parametrize(("change", "advice"), FORMS.values(), ids=FORMS)
+def test_a_folder_of_another_form_is_refused_with_the_way_out_before_a_run_and_by_a_load(
+    folders, tmp_path, change, advice
+):
+    folder = shutil.copytree(folders["sd3"], tmp_path / "model")
+    change(folder)
+    with pytest.raises(ModelError, match=re.escape(advice)):
+        LocalDiffusion.load(folder)
+    found = look_at_diffusion(Settings.model_validate({"diffusion": {"model": str(folder)}}))
+    assert advice in " ".join(one.text for one in found if one.status == "problem")
+
+
 def test_a_first_run_says_nothing(folders, tmp_path):
     code = f"""
 import asyncio
@@ -113,9 +217,9 @@ from detailscribe.tools.diffusion import choose_placement
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         cwd=folder,
         env=os.environ | environment,
         capture_output=True,

@@ -230,9 +230,10 @@ def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
     try:
         return Path(fetch(source))
-    except HfHubHTTPError as error:
-        raise hub_refusal(source, error.response) from error
     except Exception as error:  # of many libraries
+        for refusal in (error, error.__cause__):
+            if isinstance(refusal, HfHubHTTPError):
+                raise hub_refusal(str(source), refusal.response) from error
         raise ModelError(f"{source} is no folder here, and the hub did not give it: {_one_line(error)}") from error
 
 
