@@ -156,8 +156,10 @@ def require_role(given: object, role: type[Any], **methods: object) -> None:
             raise SettingsError(f"{what}: its {name} cannot be called as {form}: {error}") from error
         wrong = inspect.iscoroutinefunction(own) != inspect.iscoroutinefunction(declared)
         if inspect.isroutine(own) and (wrong or inspect.isgeneratorfunction(own) or inspect.isasyncgenfunction(own)):
-            kind = "an async function" if inspect.iscoroutinefunction(declared) else "a function that returns a list"
-            raise SettingsError(f"{what}: its {name} should be {kind}")
+            way = f"is no async function: write async def {name}(...)"
+            if not inspect.iscoroutinefunction(declared):
+                way = "should be no async function and no generator, but return a list"
+            raise SettingsError(f"{type(given).__name__}.{name} {way}")
 
 
 class Lazy(Generic[R]):

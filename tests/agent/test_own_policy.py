@@ -142,7 +142,7 @@ async def test_a_batch_takes_no_rows_of_a_policy_that_was_edited_since(edited, t
 
 async def test_a_run_whose_policy_was_mended_goes_on_with_it(edited, tmp_path):
     broken = CODE_OF_A_POLICY.replace("def helper():", "def helper():\n    1 / 0")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(PolicyError, match=r"Once.judge raised ZeroDivisionError: division by zero \(.*py:\d+\)"):
         await arun(PROMPT, policy=edited(broken, "Once"), out=tmp_path / "run", **roles({}))
     done = await aresume(tmp_path / "run", policy=edited(CODE_OF_A_POLICY, "Once"), **roles({}))
     assert done.stop == "rule_of_it"
@@ -172,7 +172,7 @@ async def decided_later(population):
     ],
 )
 async def test_a_mistake_in_a_policy_names_its_class_and_method_and_what_was_expected(tmp_path, policy, complaint):
-    with pytest.raises(PolicyError, match=complaint) as error:
+    with pytest.raises((PolicyError, SettingsError), match=complaint) as error:
         await arun(PROMPT, policy=policy, out=tmp_path / "run", **roles({}))
     assert "\n" not in str(error.value)
 
@@ -216,5 +216,5 @@ async def of_another_image(attempt, store, **more):
     ],
 )
 async def test_a_mistake_in_a_role_names_its_class_and_method(tmp_path, role, method, answer, complaint):
-    with pytest.raises(ModelError, match=rf"Role\.{method}.*{complaint}"):
+    with pytest.raises((ModelError, SettingsError), match=rf"Role\.{method}.*{complaint}"):
         await arun(PROMPT, policy=BestOfN(n=1), out=tmp_path / "run", **roles({}, **{role: Role(method, answer)}))
