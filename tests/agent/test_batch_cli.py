@@ -67,7 +67,7 @@ def test_options_hold_for_every_prompt_that_says_nothing_else(cli, tmp_path):
     assert cli("p.jsonl", *options).exit_code == 0
     first, second = sorted(read_rows(tmp_path / "runs" / "p"), key=lambda row: row.id)
     assert (first.seed, second.seed) == (5, 3)
-    assert first.policy == second.policy == "BestOfN(n=2)"
+    assert first.policy == second.policy == "BestOfN(n=2, seeds=())"
     assert first.budget == second.budget == Budget(images=7, rounds=1)
     manifest = json.loads((tmp_path / "runs" / "p" / "batch.json").read_bytes())
     assert (manifest["source"], manifest["settings"]["run"]["guidance"]) == ("p.jsonl", 2.5)

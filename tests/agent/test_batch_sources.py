@@ -36,7 +36,7 @@ def test_lines_of_json_say_what_differs(tmp_path):
         {"prompt": "a pig", "id": 12, "seed": None},
     ]
     first, second, third = read(tmp_path, "p.jsonl", "\n\n".join(json.dumps(line) for line in lines))
-    assert (first.id, first.prompt, first.seed, repr(first.policy)) == ("first", "a cat", 3, "BestOfN(n=2)")
+    assert (first.id, first.prompt, first.seed, repr(first.policy)) == ("first", "a cat", 3, "BestOfN(n=2, seeds=())")
     assert first.budget == Budget(images=9)
     assert (second.seed, second.policy, second.budget) == (7, Single(), Budget(images=2))
     assert second.tags == {"topic": "pets", "nested": {"a": [1, None]}}

@@ -121,10 +121,10 @@ def test_options_go_before_the_settings_file(cli, tmp_path):
     manifest = tmp_path / "a" / "manifest.json"
     assert cli("run", PROMPT, "--settings", "s.toml", "--out", "a", "--rounds", 1).exit_code == 0
     text = manifest.read_text()
-    assert '"policy": "BestOfN(n=5)"' in text
+    assert '"policy": "BestOfN(n=5,' in text
     assert re.search(r'"budget": {\s+"rounds": 1,\s+"images": 4,', text)
     assert cli("run", PROMPT, "--settings", "s.toml", "--out", "b", "-p", "n=2", "--seed", 9).exit_code == 0
-    assert '"policy": "BestOfN(n=2)"' in (tmp_path / "b" / "manifest.json").read_text()
+    assert '"policy": "BestOfN(n=2,' in (tmp_path / "b" / "manifest.json").read_text()
     assert '"seed": 9' in (tmp_path / "b" / "manifest.json").read_text()
     assert cli("run", PROMPT, "--settings", "s.toml", "--out", "c", "--policy", "single").exit_code == 0
     assert '"policy": "Single(' in (tmp_path / "c" / "manifest.json").read_text()
