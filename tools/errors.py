@@ -135,10 +135,9 @@ def mended(error: Exception) -> DetailScribeError | None:
     The one place that knows which errors of the system and of libraries are the user's to mend, where no room nearer
     to them did.
     """
-    number = error.errno if isinstance(error, OSError) else None
     if disk_is_full(error):
         return SettingsError("the disk is full: make room, and go on with the same command or detailscribe resume")
-    if number == errno.EMFILE:
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return SettingsError("too many files are open: raise the limit with ulimit -n, or lower --concurrency")
     if isinstance(error, DetailScribeError):
         return error
