@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+import weakref
 from itertools import product
 
 import pytest
 import torch
+from transformers import T5EncoderModel
 
-from detailscribe.tools.diffusion import LocalDiffusion, local, placement
+from detailscribe.agent.settings.presets import PRESETS
+from detailscribe.tools.diffusion import LocalDiffusion, loading, local, placement
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.memory import KNOWN, large_parts, memory_needed
+from detailscribe.tools.diffusion.memory import _weight_bytes as weight_bytes
 from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, Turns, choose_placement
 from detailscribe.tools.errors import ModelError, SettingsError
 
@@ -218,3 +222,57 @@ async def test_every_way_of_loading_draws_on_a_gpu(folders, store, draw, way):
     first, second = [read_latent(store, (await draw(model, id)).latent) for id in "ab"]
     assert first.isfinite().all()
     assert torch.equal(first, second)
+
+
+SMALL_CARDS = {
+    name: preset.settings["diffusion"]
+    for name, preset in PRESETS.items()
+    if name.startswith("sd35") and name.endswith("gb")
+}
+
+
+@pytest.mark.parametrize("name", SMALL_CARDS)
+async def test_two_overlapping_prompts_never_have_more_on_the_card_than_the_preset_says(
+    name, folders, draw, monkeypatch
+):
+    """The tiny model's parts count as those of the real one; where they are is read off every move and forward pass."""
+    chosen = {"t5": "keep", "precision": "bf16"} | SMALL_CARDS[name]
+    way, card = (chosen["precision"], chosen["offload"], chosen["t5"]), torch.device("cpu:0")
+    sizes = {part: weight_bytes(part, size, way[0]) for part, size in KNOWN[chosen["model"]].parts.items()}
+    there, peaks, move = weakref.WeakValueDictionary(), list[int](), torch.nn.Module.to
+
+    def part_of(module: torch.nn.Module) -> str | None:
+        return next((part for part, one in parts.items() if one is module), None) or (
+            "text_encoder_3" if isinstance(module, T5EncoderModel) else None
+        )
+
+    def traced(module: torch.nn.Module, *where, **more):
+        if (part := part_of(module)) and where and isinstance(where[0], torch.device | str):
+            if str(where[0]) == "cpu:0":
+                there[part] = module
+            else:
+                there.pop(part, None)
+            peaks.append(sum(sizes[one] for one in there))
+        return move(module, *where, **more)
+
+    parts: dict[str, torch.nn.Module] = {}
+    real_put = loading.put
+
+    def put(pipe, placed):
+        parts.update({n: p for n, p in pipe.components.items() if isinstance(p, torch.nn.Module)})
+        return real_put(pipe, placed)
+
+    monkeypatch.setattr(torch.nn.Module, "to", traced)
+    monkeypatch.setattr(loading, "put", put)
+    monkeypatch.setattr(placement, "large_parts", lambda tiny: [part for part in large_parts(sizes) if part in tiny])
+    monkeypatch.setattr(local, "choose_placement", lambda *a: Placement(card, "fp32", chosen["offload"], chosen["t5"]))
+    model = LocalDiffusion.load(folders["sd3"], steps=2, offload=chosen["offload"], t5=chosen["t5"], max_batch=1)
+    ran = set[str]()
+    for part, module in parts.items():
+        module.register_forward_pre_hook(lambda *called, part=part: ran.add(part) if part in there else 1 / 0)
+    await asyncio.gather(draw(model, "a", "a cat"), draw(model, "b", "a dog"))
+    assert ran >= {"transformer", "text_encoder", "text_encoder_2"}
+    need = memory_needed(KNOWN[chosen["model"]], *way, gpu=True).gpu_bytes
+    working = KNOWN[chosen["model"]].pixels * 1536 * 2
+    assert max(peaks) + working == need
+    assert need < int(name.removesuffix("gb").rpartition("-")[2]) * 1e9
