@@ -3,11 +3,11 @@
 import itertools
 import math
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -30,7 +30,6 @@ from .spec import (
     labelled,
 )
 
-T = TypeVar("T")
 Values = dict[str, Any]
 OWN = ("policy", "policy_args", "seed", "budget", "out")
 """Settings of ``run`` that an experiment has a place of its own for."""
@@ -61,8 +60,6 @@ class Variant:
     label: str
     policy: str
     """A known name or ``module:Name``."""
-    args: Values
-    """Its parameters."""
     resolved: Policy
     budget: Budget
     critic: CriticSettings
@@ -131,102 +128,84 @@ def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str
     except ValidationError as error:
         raise SettingsError("\n".join(_mistakes(error.errors()))) from error
     problems: list[str] = []
-
-    def checked(prefix: str, part: Callable[[], T]) -> T | None:
-        try:
-            return part()
-        except SettingsError as error:
-            problems.append(f"{prefix}{error}")
-            return None
-
-    variants = checked("", lambda: variants_of(spec)) or []
-    settings = checked("settings: ", lambda: _settings(spec))
-    prompts = checked("prompts: ", lambda: spec.prompts.prompts(folder)) or []
-    if settings is not None:
-        problems += _chat_problems(spec, variants, settings)
+    variants, prompts, settings = list(variants_of(spec, problems)), list[ExperimentPrompt](), None
+    try:
+        settings = _settings(spec)
+    except SettingsError as error:
+        problems.append(f"settings: {error}")
+    try:
+        prompts = spec.prompts.prompts(folder)
+    except SettingsError as error:
+        problems.append(f"prompts: {error}")
+    if settings is not None and settings.settings.chats and spec.judge.kind == "embedded":
+        problems.append(
+            'judge: the embedded judge sees only the embedded world: give kind = "chat" with a model of another family'
+        )
+    if settings is not None and not settings.settings.chats:
+        asking = (v.label for v in variants if isinstance(v.resolved, Advised) and v.resolved.chat is None)
+        problems += (f"policies: {label}: it asks a chat model: give settings.chat.model" for label in asking)
     if problems or settings is None:
-        raise SettingsError("\n".join(problems))
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
     return Experiment(name, spec, tuple(variants), tuple(prompts), settings, text)
 
 
-def variants_of(spec: ExperimentSpec) -> list[Variant]:
+def variants_of(spec: ExperimentSpec, problems: list[str]) -> Iterator[Variant]:
     """Each policy with each critic, once for every combination of their grids, in the order of the file.
 
-    Raises:
-        SettingsError: a policy or a critic cannot be made; each line of the message is one mistake.
+    ``problems`` gets a line for each policy or critic that cannot be made, and for labels that are not clear.
     """
-    problems: list[str] = []
-    tried, looking = (
-        sum(math.prod(map(len, entry.grid.values())) for entry in entries) for entries in (spec.policies, spec.critics)
-    )
-    if tried * looking > MOST_VARIANTS:
-        raise SettingsError(
-            f"policies: the grids have {tried * looking:.3g} combinations, and at most {MOST_VARIANTS} are tried"
-        )
-    critics = list(_critics(spec, problems))
-    found = [variant for entry in spec.policies for variant in _of_policy(entry, spec, critics, problems)]
-    problems += [] if problems else _ambiguous(found, spec)
-    if problems:
-        raise SettingsError("\n".join(dict.fromkeys(problems)))
-    return found
-
-
-def _critics(spec: ExperimentSpec, problems: list[str]) -> Iterator[tuple[str, CriticSettings, Values]]:
-    """Group, settings and grid values of every critic; what is wrong goes to ``problems``."""
+    counts = [sum(math.prod(map(len, e.grid.values())) for e in entries) for entries in (spec.policies, spec.critics)]
+    if math.prod(counts) > MOST_VARIANTS:
+        count = f"{math.prod(counts):.3g} combinations, and at most {MOST_VARIANTS} are tried"
+        problems.append(f"policies: the grids have {count}")
+        return
+    critics: list[tuple[str, CriticSettings, Values]] = []
     for number, entry in enumerate(spec.critics):
         for values in _combinations(entry.grid):
             try:
-                settings = CriticSettings.model_validate(entry.model_dump(exclude={"label", "grid"}) | values)
+                made = CriticSettings.model_validate(entry.model_dump(exclude={"label", "grid"}) | values)
             except ValidationError as error:
                 problems.append(f"critics.{number}.grid: {first_problem(error)}")
                 continue
-            yield entry.group, settings, values
-
-
-def _of_policy(
-    entry: PolicyEntry, spec: ExperimentSpec, critics: list[tuple[str, CriticSettings, Values]], problems: list[str]
-) -> Iterator[Variant]:
-    name = entry.label or entry.policy
-    for values, (group, critic, critic_values) in itertools.product(_combinations(entry.grid), critics):
-        if entry.critics is not None and group not in entry.critics:
-            continue
-        given = entry.args | values
-        bounds = {key.removeprefix("budget."): given.pop(key) for key in list(given) if key.startswith("budget.")}
-        args = {key: None if value == "none" else value for key, value in given.items()}
-        label = ", ".join(filter(None, (labelled(name, values), labelled(group, critic_values))))
-        try:
-            budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
-            policy = resolve_policy(entry.policy, **args)
-        except ValidationError as error:
-            problems.append(f"policies: {name}: budget.{first_problem(error)}")
-            continue
-        except SettingsError as error:
-            problems.append(f"policies: {label}: {error}")
-            continue
-        if isinstance(wanted := getattr(policy, "rounds", 0), int) and wanted > budget.rounds:
-            problems.append(
-                f"policies: {label}: it refines {wanted} times, and the budget has {budget.rounds} rounds: "
-                f"give budget.rounds = {wanted}, or it is not what its name says"
-            )
-        grids = {f"policy.{k}": v for k, v in values.items()} | {f"critic.{k}": v for k, v in critic_values.items()}
-        together = ", ".join(filter(None, (name, group)))
-        yield Variant(label, entry.policy, args, policy, budget, critic, together, grids)
+            critics.append((entry.group, made, values))
+    labels: list[str] = []
+    for entry in spec.policies:
+        name = entry.label or entry.policy
+        for values, (group, critic, critic_values) in itertools.product(_combinations(entry.grid), critics):
+            if entry.critics is not None and group not in entry.critics:
+                continue
+            args = {key: None if value == "none" else value for key, value in (entry.args | values).items()}
+            bounds = {key.removeprefix("budget."): args.pop(key) for key in list(args) if key.startswith("budget.")}
+            label = ", ".join(filter(None, (labelled(name, values), labelled(group, critic_values))))
+            labels.append(label)
+            try:
+                budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
+                policy = resolve_policy(entry.policy, **args)
+            except ValidationError as error:
+                problems.append(f"policies: {name}: budget.{first_problem(error)}")
+                continue
+            except SettingsError as error:
+                problems.append(f"policies: {label}: {error}")
+                continue
+            if isinstance(wanted := getattr(policy, "rounds", 0), int) and wanted > budget.rounds:
+                problems.append(
+                    f"policies: {label}: it refines {wanted} times, and the budget has {budget.rounds} rounds: "
+                    f"give budget.rounds = {wanted}, or it is not what its name says"
+                )
+            grids = {f"policy.{k}": v for k, v in values.items()} | {f"critic.{k}": v for k, v in critic_values.items()}
+            yield Variant(label, entry.policy, policy, budget, critic, ", ".join(filter(None, (name, group))), grids)
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        problems.append(f"policies: two are called {label!r}: give one a label")
+    named = {critic for entry in spec.policies for critic in entry.critics or ()}
+    for label in sorted(named - {entry.group for entry in spec.critics}):
+        problems.append(f"policies: no critic is called {label!r}")
+    if spec.baseline is not None and spec.baseline not in labels:
+        problems.append(f"baseline: nothing is called {spec.baseline!r}; there are {'; '.join(labels)}")
 
 
 def _combinations(grid: Grid) -> list[Values]:
     """Every choice of one value for each name; one empty choice for an empty grid."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def _ambiguous(found: Iterable[Variant], spec: ExperimentSpec) -> Iterator[str]:
-    labels = [variant.label for variant in found]
-    for label in sorted({label for label in labels if labels.count(label) > 1}):
-        yield f"policies: two are called {label!r}: give one a label"
-    named = {critic for entry in spec.policies for critic in entry.critics or ()}
-    for label in sorted(named - {entry.group for entry in spec.critics}):
-        yield f"policies: no critic is called {label!r}"
-    if spec.baseline is not None and spec.baseline not in labels:
-        yield f"baseline: nothing is called {spec.baseline!r}; there are {'; '.join(labels)}"
 
 
 def _settings(spec: ExperimentSpec) -> Loaded:
@@ -236,15 +215,6 @@ def _settings(spec: ExperimentSpec) -> Loaded:
     if own:
         raise SettingsError(f"{', '.join(own)}: an experiment says this by its policies, seeds and budget")
     return load(spec.settings)
-
-
-def _chat_problems(spec: ExperimentSpec, variants: Iterable[Variant], settings: Loaded) -> Iterator[str]:
-    """One line for each policy that asks a chat model where there is none, and for a judge that cannot see."""
-    if settings.settings.chats and spec.judge.kind == "embedded":
-        yield 'judge: the embedded judge sees only the embedded world: give kind = "chat" with another family\'s model'
-    for variant in () if settings.settings.chats else variants:
-        if isinstance(variant.resolved, Advised) and variant.resolved.chat is None:
-            yield f"policies: {variant.label}: it asks a chat model: give settings.chat.model"
 
 
 def _mistakes(details: list[ErrorDetails]) -> Iterator[str]:

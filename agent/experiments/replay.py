@@ -6,17 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import cast
 
-from ...state import (
-    Advice,
-    Attempt,
-    Budget,
-    ConceptGraph,
-    Critique,
-    Decision,
-    ImageRecord,
-    Population,
-    RunState,
-)
+from ...state import Advice, Attempt, Budget, ConceptGraph, Critique, Decision, ImageRecord, Population, RunState
 from ...tools.blocking import blocking
 from ...tools.errors import DetailScribeError, SettingsError
 from ...tools.files import Store

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...state import derive_seed
@@ -118,7 +118,7 @@ run_experiment = blocking(arun_experiment)
 def exhaustive(experiment: Experiment) -> Experiment:
     """The same prompts and seeds with one variant: the exhaustive policy, on whose runs others can be replayed."""
     tree, budget = experiment.spec.tree, experiment.spec.budget
-    recording = Variant("exhaustive", "exhaustive", asdict(tree), tree, budget, CriticSettings(), "exhaustive")
+    recording = Variant("exhaustive", "exhaustive", tree, budget, CriticSettings(), "exhaustive")
     return replace(experiment, variants=(recording,))
 
 

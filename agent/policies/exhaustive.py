@@ -7,18 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from ...state import (
-    Attempt,
-    Budget,
-    ConceptGraph,
-    Decision,
-    ImageRecord,
-    Operator,
-    Plan,
-    Population,
-    Step,
-    derive_seed,
-)
+from ...state import Attempt, Budget, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step, derive_seed
 from .policy import MOST, MOST_STEPS, drawing, refinement, stop
 
 
