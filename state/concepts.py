@@ -3,13 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from .base import Exchange, Frozen, Words
-
-T = TypeVar("T")
 
 InteractionKind = Literal["functional", "contact", "spatial", "multi_subject"]
 """functional: a tool or vehicle in use; contact: bodies touch; spatial: a place relative to
@@ -101,9 +99,10 @@ class ConceptGraph(Frozen):
         for interaction in self.interactions:
             _require_known(f"interaction {interaction.id!r}", interaction.members(), entity_ids)
         check_ids = {c.id for c in self.checks}
-        askable = _askable(entity_ids, {i.id for i in self.interactions})
+        relations, whole = {i.id for i in self.interactions}, {None}
         for check in self.checks:
-            if check.about not in askable[check.aspect]:
+            is_whole = check.aspect in ("scene", "nothing_else")
+            if check.about not in (whole if is_whole else relations if check.aspect == "relation" else entity_ids):
                 raise ValueError(f"check {check.id!r} asks for the {check.aspect} of {check.about!r}, which has none")
             _require_known(f"check {check.id!r}", check.depends_on, check_ids)
         self._check_order()
@@ -117,38 +116,20 @@ class ConceptGraph(Frozen):
 
     def checks_in_order(self) -> tuple[Check, ...]:
         """Checks with every parent before its children."""
-        return tuple(self.check(id) for id in self._check_order())
+        by_id = {check.id: check for check in self.checks}
+        return tuple(by_id[id] for id in self._check_order())
 
     def check(self, id: str) -> Check:
         """The check of that id; ``KeyError`` if there is none."""
-        return _first_or_raise((c for c in self.checks if c.id == id), id)
+        return {check.id: check for check in self.checks}[id]
 
     def entity(self, id: str) -> Entity:
         """The entity of that id; ``KeyError`` if there is none."""
-        return _first_or_raise((e for e in self.entities if e.id == id), id)
+        return {entity.id: entity for entity in self.entities}[id]
 
     def interaction(self, id: str) -> Interaction:
         """The interaction of that id; ``KeyError`` if there is none."""
-        return _first_or_raise((i for i in self.interactions if i.id == id), id)
-
-
-def _askable(entities: set[str], interactions: set[str]) -> dict[Aspect, set[str] | set[None]]:
-    """What a check of each aspect can be about."""
-    return {
-        "presence": entities,
-        "attribute": entities,
-        "count": entities,
-        "relation": interactions,
-        "scene": {None},
-        "nothing_else": {None},
-    }
-
-
-def _first_or_raise(found: Iterable[T], id: str) -> T:
-    """The first of ``found``, or a ``KeyError`` that names ``id``."""
-    for item in found:
-        return item
-    raise KeyError(id)
+        return {interaction.id: interaction for interaction in self.interactions}[id]
 
 
 def _require_unique(what: str, ids: list[str]) -> None:
@@ -179,59 +160,28 @@ def default_checks(
             doubles are a common failure. Others are counted where several are wanted: "exactly
             one" means nothing for water, and is wrong for a paw.
     """
-    names = [e.name for e in entities]
-    shared = {name for name, times in Counter(names).items() if times > 1}
-    phrases = {e.id: _phrase(e) for e in entities}
-    of_entities = [check for e in entities for check in _entity_checks(e, e.name in shared, e.id in counted)]
-    return (*of_entities, *(_interaction_check(i, phrases) for i in interactions))
+    names = Counter(e.name for e in entities)
+    phrases = {e.id: " ".join((*e.attributes, e.name)) for e in entities}
+    found: list[Check] = []
 
+    def ask(aspect: Aspect, about: str, question: str, *parents: str, place: str = "") -> None:
+        id = f"{aspect}:{about}{place}"
+        found.append(Check(id=id, question=question, aspect=aspect, about=about, depends_on=parents))
 
-def _phrase(entity: Entity) -> str:
-    return " ".join((*entity.attributes, entity.name))
-
-
-def _entity_checks(entity: Entity, is_shared: bool, is_counted: bool) -> list[Check]:
-    """Of one entity; the questions are worded otherwise where another one has its name."""
-    which = "Is there any {} that is {}?" if is_shared else "Is the {} {}?"
-    presence = Check(
-        id=f"presence:{entity.id}",
-        question=f"Is there any {entity.name} in the picture?",
-        aspect="presence",
-        about=entity.id,
-    )
-    attributes = [
-        Check(
-            id=f"attribute:{entity.id}:{n}",
-            question=which.format(entity.name, attribute),
-            aspect="attribute",
-            about=entity.id,
-            depends_on=(presence.id,),
-        )
-        for n, attribute in enumerate(entity.attributes, 1)
-    ]
-    count = Check(
-        id=f"count:{entity.id}",
-        question=_count_question(_phrase(entity) if is_shared else entity.name, entity.count),
-        aspect="count",
-        about=entity.id,
-        depends_on=(presence.id,),
-    )
-    return [presence, *attributes, *([count] if is_counted or entity.count > 1 else [])]
-
-
-def _count_question(noun: str, count: int) -> str:
-    if count == 1:
-        return f"Is there exactly one {noun} in the picture?"
-    return f"Counting every {noun} in the picture, are there exactly {count}?"
-
-
-def _interaction_check(interaction: Interaction, phrases: dict[str, str]) -> Check:
-    subjects = " and ".join(phrases[id] for id in interaction.subjects)
-    parts = (subjects, interaction.relation, "" if interaction.object is None else phrases[interaction.object])
-    return Check(
-        id=f"relation:{interaction.id}",
-        question=f"Does the picture show this: {' '.join(parts).strip()}?",
-        aspect="relation",
-        about=interaction.id,
-        depends_on=tuple(f"presence:{id}" for id in dict.fromkeys(interaction.members())),
-    )
+    for e in entities:
+        # Where another entity has its name, the questions say which one is meant.
+        is_shared, presence = names[e.name] > 1, f"presence:{e.id}"
+        ask("presence", e.id, f"Is there any {e.name} in the picture?")
+        for n, attribute in enumerate(e.attributes, 1):
+            which = f"Is there any {e.name} that is {attribute}?" if is_shared else f"Is the {e.name} {attribute}?"
+            ask("attribute", e.id, which, presence, place=f":{n}")
+        noun = phrases[e.id] if is_shared else e.name
+        if e.count > 1:
+            ask("count", e.id, f"Counting every {noun} in the picture, are there exactly {e.count}?", presence)
+        elif e.id in counted:
+            ask("count", e.id, f"Is there exactly one {noun} in the picture?", presence)
+    for i in interactions:
+        words = (" and ".join(phrases[id] for id in i.subjects), i.relation, phrases.get(i.object or "", ""))
+        parents = (f"presence:{id}" for id in dict.fromkeys(i.members()))
+        ask("relation", i.id, f"Does the picture show this: {' '.join(words).strip()}?", *parents)
+    return tuple(found)

@@ -70,17 +70,20 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
             )
         )
     checks: list[Check] = []
+
+    def ask(aspect: Aspect, about: str, question: str, *parents: str) -> None:
+        id = f"{aspect}:{about}"
+        checks.append(Check(id=id, question=question, aspect=aspect, about=about, depends_on=parents))
+
     for entity in entities:
-        noun, own = entity.name, (f"presence:{entity.id}",)
-        checks.append(_check("presence", entity.id, render("check_presence", noun=noun)))
+        noun, presence = entity.name, f"presence:{entity.id}"
+        ask("presence", entity.id, render("check_presence", noun=noun))
         for colour in entity.attributes:
-            question = render("check_attribute", noun=noun, attribute=colour)
-            checks.append(_check("attribute", entity.id, question, own))
-        question = render("check_count", counted=counted(entity.count, noun))
-        checks.append(_check("count", entity.id, question, own))
+            ask("attribute", entity.id, render("check_attribute", noun=noun, attribute=colour), presence)
+        ask("count", entity.id, render("check_count", counted=counted(entity.count, noun)), presence)
     for interaction in interactions:
-        parents = tuple(f"presence:{id}" for id in interaction.members())
-        checks.append(_check("relation", interaction.id, _relation_question(interaction), parents))
+        parents = (f"presence:{id}" for id in interaction.members())
+        ask("relation", interaction.id, _relation_question(interaction), *parents)
     scene = None if spec.place is None else PLACES[spec.place].phrase
     if scene is not None:
         checks.append(Check(id="scene", question=render("check_scene", scene=scene), aspect="scene"))
@@ -108,10 +111,6 @@ def spec_of(concepts: ConceptGraph) -> Spec:
         tuple(Link(i.relation, tuple(index[id] for id in i.members())) for i in concepts.interactions),
         None if concepts.scene is None else places[concepts.scene],
     )
-
-
-def _check(aspect: Aspect, about: str, question: str, depends_on: tuple[str, ...] = ()) -> Check:
-    return Check(id=f"{aspect}:{about}", question=question, aspect=aspect, about=about, depends_on=depends_on)
 
 
 def _relation_question(interaction: Interaction) -> str:
