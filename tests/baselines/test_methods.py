@@ -45,7 +45,7 @@ def test_every_method_of_the_paper_is_loaded_with_one_preset(tmp_path):
     assert all(one.run.out == tmp_path / name and one.run.seed == 3 for name, one in found.items())
     other = found["dall-e-3+base"].diffusion
     assert (other.model, other.kind) == ("dall-e-3", "endpoint")
-    assert len({one.diffusion for name, one in found.items() if name != "dall-e-3+base"}) == 1
+    assert len({repr(one.diffusion) for name, one in found.items() if name != "dall-e-3+base"}) == 1
 
 
 def test_a_policy_is_for_the_methods_that_leave_it_open(tmp_path):
