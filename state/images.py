@@ -40,7 +40,6 @@ class DrawingOptions(Frozen):
     loras: dict[LoraFile, float] = Field(default_factory=dict)
     """Scale by file (``.safetensors``) of the LoRAs (arXiv 2106.09685) that are added to the weights. A name such as
     ``8steps`` is that of a distillation, which sets steps and guidance unless they are set otherwise."""
-
     width: int | None = Field(default=None, ge=16)
     """Pixels, a multiple of what the model takes."""
     height: int | None = Field(default=None, ge=16)
@@ -56,6 +55,13 @@ class DrawingOptions(Frozen):
     block_cache: float | None = Field(default=None, gt=0, lt=1)
     """Relative change of what the first block adds below which a step takes what the other blocks added last, each
     image by itself; such a step costs no evaluation. None: every step runs all blocks."""
+    skip_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Blocks of the denoiser without which one more evaluation of a guided step is made, to lead away from it
+    (skip-layer guidance, as SD3.5 Medium is drawn with 7, 8 and 9)."""
+    skip_scale: float = Field(default=2.8, gt=0)
+    """How far it leads."""
+    skip_interval: tuple[float, float] = (0.01, 0.2)
+    """The steps k with it are those of N for which k / N lies between these, both left out."""
 
     @field_validator("guidance_interval")
     @classmethod
@@ -63,6 +69,16 @@ class DrawingOptions(Frozen):
         if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
             raise ValueError("guidance_interval needs two noise levels in [0, 1], the lower one first")
         return interval
+
+    @model_validator(mode="after")
+    def _skips_something(self) -> Self:
+        start, stop = self.skip_interval
+        if not 0 <= start < stop <= 1:
+            raise ValueError("skip_interval needs two shares of the steps in [0, 1], the lower one first")
+        usual = {name: type(self).model_fields[name].default for name in ("skip_scale", "skip_interval")}
+        if not self.skip_layers and any(getattr(self, name) != value for name, value in usual.items()):
+            raise ValueError("skip_scale and skip_interval have no effect without skip_layers")
+        return self
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 """That of the families that can be refined."""
 DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
-SD3_ALONE = ("t5", "max_batch", "swap_pooled", "guidance_interval")
+SD3_ALONE = ("t5", "max_batch", "swap_pooled", "guidance_interval", "skip_layers")
 """Settings of ``diffusion`` that have no effect on other families."""
 LOCAL_ALONE = (
     *("precision", "offload", "device", "max_tokens", "compiled", "attention", "tiled"),
@@ -197,7 +197,9 @@ def endpoint_of(settings: Settings) -> "EndpointDiffusion":
 def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) -> None:
     """``SettingsError`` if one of these settings, which have no effect on ``what``, is another than its default."""
     usual = DiffusionSection()
-    if idle := [f"diffusion.{name}" for name in without if getattr(chosen, name) != getattr(usual, name)]:
+    if idle := [
+        f"diffusion.{name}" for name in dict.fromkeys(without) if getattr(chosen, name) != getattr(usual, name)
+    ]:
         have = "has" if len(idle) == 1 else "have"
         raise SettingsError(f"{', '.join(idle)} {have} no effect on {what}: leave it out, or choose another preset")
 

@@ -309,7 +309,7 @@ FAMILIES = {
     "z-image": z_image,
     "qwen": qwen,
 }
-NO_CACHE = ("lumina2", "chroma", "z-image", "klein")
+NO_CACHE = ("lumina2", "chroma", "z-image", "klein", "flux2", "krea2")
 """Families of which diffusers can spare no blocks."""
 GUIDED = {
     "klein": "guidance_scale",

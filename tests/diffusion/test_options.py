@@ -1,5 +1,6 @@
 """What a user sets of a drawing changes it as the same arguments change diffusers' own pipeline."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from .test_families import FAMILIES, flux, guidance_of, klein, made, plain, redr
 from .test_families import draw as draw_family
 from .test_weights import write_lora
 
+SKIPS = {"skip_layers": (1,), "skip_scale": 2.0, "skip_interval": (0.1, 0.7)}
+"""Four of six steps."""
 NEGATIVE = "a red dog and a blue cat and a red boat"
 
 
@@ -37,7 +40,7 @@ def fix_shift(pipe: Any, shift: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"width": 16}, {"height": 20, "width": 16}, {"shift": 5.0}, {"negative_prompt": NEGATIVE}]
+    "options", [{"width": 16}, {"height": 20, "width": 16}, {"shift": 5.0}, {"negative_prompt": NEGATIVE}, SKIPS]
 )
 @pytest.mark.parametrize("name", ["sd3", "dynamic"])
 async def test_sd3_draws_as_its_own_pipeline_with_these_arguments(folders, name, options, store, draw):
@@ -46,6 +49,10 @@ async def test_sd3_draws_as_its_own_pipeline_with_these_arguments(folders, name,
     arguments = dict(options)
     if "shift" in arguments:
         fix_shift(stock.pipe, arguments.pop("shift"))
+    if "skip_layers" in arguments:
+        (start, stop), names = arguments.pop("skip_interval"), ("skip_guidance_layers", "skip_layer_guidance_scale")
+        arguments = dict(zip(names, (list(arguments["skip_layers"]), arguments["skip_scale"]), strict=True))
+        arguments |= {"skip_layer_guidance_start": start, "skip_layer_guidance_stop": stop}
     expected = stock.draw(PROMPT, **arguments)
     chosen = DrawingOptions(**options)
     model = LocalDiffusion.load(folders[name], steps=STEPS, options=chosen)
@@ -54,11 +61,44 @@ async def test_sd3_draws_as_its_own_pipeline_with_these_arguments(folders, name,
     torch.testing.assert_close(latent, expected, atol=1e-5, rtol=0)
     assert latent.shape != usual.shape or (latent - usual).abs().max() > 1e-3
     assert image.options == chosen
+    assert image.evaluations == model.evaluations_per_drawing == 2 * STEPS + 4 * ("skip_layers" in options)
     assert (image.width, image.height) == (options.get("width", 24), options.get("height", 24))
     assert image.model == model.model != LocalDiffusion.load(folders[name]).model
     assert ImageRecord.model_validate_json(image.model_dump_json()) == image
     again = await draw(model, "b", PROMPT, SEED, source=image, start_step=2)
     torch.testing.assert_close(read_latent(store, again.latent), latent, atol=1e-5, rtol=0)
+
+
+async def test_images_that_skip_and_images_that_do_not_share_passes(folders, store, draw):
+    options = DrawingOptions(**SKIPS)
+    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, options=options)
+    alone = [
+        await draw(model, "a", PROMPT, 1),
+        await draw(model, "b", "a dog", 2, guidance=1.0),
+        await draw(model, "c", NEGATIVE, 3, steps=4),
+    ]
+    together = await asyncio.gather(
+        draw(model, "d", PROMPT, 1), draw(model, "e", "a dog", 2, guidance=1.0), draw(model, "f", NEGATIVE, 3, steps=4)
+    )
+    assert [image.evaluations for image in alone] == [image.evaluations for image in together] == [16, 6, 10]
+    for one, other in zip(alone, together, strict=True):
+        latents = read_latent(store, one.latent), read_latent(store, other.latent)
+        torch.testing.assert_close(*latents, atol=1e-4, rtol=0)
+
+
+async def test_skipping_lies_within_the_guidance_interval_and_beside_the_block_cache(folders, store, draw):
+    options = DrawingOptions(**SKIPS)
+    plain = await draw(LocalDiffusion.load(folders["sd3"], steps=STEPS, options=options), "a", PROMPT, SEED)
+    cached = options.model_copy(update={"block_cache": 1e-9})
+    image = await draw(LocalDiffusion.load(folders["sd3"], steps=STEPS, options=cached), "b", PROMPT, SEED)
+    assert image.evaluations == plain.evaluations == 16
+    torch.testing.assert_close(read_latent(store, image.latent), read_latent(store, plain.latent), atol=1e-5, rtol=0)
+    early = LocalDiffusion.load(
+        folders["sd3"], steps=STEPS, options=options.model_copy(update={"guidance_interval": (0.9, 1.0)})
+    )
+    guided = sum(early.schedule.sigma(step) >= 0.9 for step in range(STEPS))
+    image = await draw(early, "c", PROMPT, SEED)
+    assert image.evaluations == early.evaluations_per_drawing == STEPS + guided + (guided - 1)
 
 
 async def test_a_negative_prompt_may_be_longer_than_the_prompt(folders, store, draw):
@@ -78,14 +118,16 @@ async def test_a_negative_prompt_may_be_longer_than_the_prompt(folders, store, d
     [
         ({"width": 18}, "no width of 18 pixels: give a multiple of 4, 24 at most"),
         ({"height": 28}, "no height of 28 pixels"),
+        ({"skip_layers": (1, 2)}, "skip_layers names block 2; there are 0 to 1"),
     ],
 )
-def test_a_size_that_sd3_cannot_draw_is_refused(folders, options, says):
+def test_what_sd3_cannot_draw_is_refused(folders, options, says):
     refuses(lambda: LocalDiffusion.load(folders["sd3"], options=DrawingOptions(**options)), says)
 
 
-def test_a_negative_prompt_without_guidance_is_refused(folders):
-    options = DrawingOptions(negative_prompt="a dog")
+@pytest.mark.parametrize("options", [{"negative_prompt": "a dog"}, {"skip_layers": (1,)}])
+def test_what_needs_guidance_is_refused_without(folders, options):
+    options = DrawingOptions(**options)
     refuses(lambda: LocalDiffusion.load(folders["sd3"], guidance=1.0, options=options), "no effect at guidance 1")
 
 
@@ -94,7 +136,7 @@ def test_a_negative_prompt_without_guidance_is_refused(folders):
 async def test_other_families_draw_as_their_own_pipelines_with_these_arguments(name, options, store):
     arguments = {"width": 32, "height": 32} | options
     pipe = made(FAMILIES[name])
-    if "negative_prompt" in options and name in ("flux", "klein"):
+    if "negative_prompt" in options and name in ("flux", "flux2", "klein"):
         refuses(
             lambda: PipelineDiffusion(pipe, "tiny@0", guidance=2.0, options=DrawingOptions(**arguments)), "no effect"
         )
@@ -121,6 +163,7 @@ async def test_other_families_draw_as_their_own_pipelines_with_these_arguments(n
         (flux, {"width": 34}, "no width of 34 pixels: give a multiple of 4"),
         (z_image, {"negative_prompt": "a dog"}, "no effect on a ZImagePipeline at guidance 0"),
         (klein, {"negative_prompt": "a dog"}, "no effect on a Flux2KleinPipeline"),
+        (flux, {"skip_layers": (1,)}, "skip_layers has no effect on a FluxPipeline"),
     ],
 )
 def test_what_a_family_cannot_do_is_refused(make, options, says):
@@ -155,6 +198,8 @@ def test_options_of_the_command_line_reach_the_records_and_are_made_again(tmp_pa
         (("--width", "100"), "no width of 100 pixels: give a multiple of"),
         (("--set", "diffusion.shift=0"), "diffusion.shift"),
         (("--set", "diffusion.shift"), "--set 'diffusion.shift' should read key=value"),
+        (("--set", "diffusion.skip_scale=3"), "no effect without skip_layers"),
+        (("--set", "diffusion.skip_interval=[0.5, 0.2]", "--set", "diffusion.skip_layers=[1]"), "two shares"),
         (("--set", "diffusion.shft=3"), "did you mean 'diffusion.shift'?"),
         (("--set", "run.budget=3", "--set", "run.budget.money=3"), "both a value and a table"),
         (("--set", "diffusion.kind=endpoint", "--set", "diffusion.model=m", "--lora", "a.safetensors"), "no effect"),

@@ -225,6 +225,14 @@ def test_the_memory_is_that_of_the_file_and_of_the_pixels(folders, tmp_path, oth
     assert memory_needed(size).gpu_bytes == pytest.approx(memory_needed(own).gpu_bytes, rel=0.01)
 
 
+def test_weights_that_are_in_8_bits_already_are_counted_as_such(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["sd3"], tmp_path / "sd3"))
+    save_file({"a.weight": torch.zeros(8, 4, dtype=torch.int8)}, next((folder / "transformer").glob("*.safetensors")))
+    assert memory_needed(model_size(folders["sd3"])) != memory_needed(model_size(folder))
+    part = model_size(folder).parts["transformer"]
+    assert (part.parameters, part.quantized) == (0, 32)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [

@@ -104,10 +104,12 @@ class LocalDiffusion:
         self.guidance = usual_guidance if guidance is None else guidance
         if min(self.steps, max_batch) < 1 or self.guidance < 0:
             raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
-        if options.negative_prompt and self.guidance <= 1:
-            raise SettingsError(f"a negative prompt has no effect at guidance {self.guidance:g}: leave one of them out")
-        if options.guidance_interval and self.guidance <= 1:
-            raise SettingsError(f"guidance_interval has no effect at guidance {self.guidance:g}: leave one of them out")
+        guided = ("negative_prompt", "guidance_interval", "skip_layers")
+        if self.guidance <= 1 and (idle := [name for name in guided if getattr(options, name)]):
+            raise SettingsError(f"{idle[0]} has no effect at guidance {self.guidance:g}: leave one of them out")
+        if options.skip_layers and max(options.skip_layers) >= pipe.transformer.config.num_layers:
+            blocks = pipe.transformer.config.num_layers
+            raise SettingsError(f"skip_layers names block {max(options.skip_layers)}; there are 0 to {blocks - 1}")
         config: Any = pipe.transformer.config
         self.pipe, self.options, self.model, self._swap_pooled = pipe, options, options.name(model), swap_pooled
         scale, unit = pipe.vae_scale_factor, pipe.vae_scale_factor * config.patch_size
@@ -190,8 +192,10 @@ class LocalDiffusion:
 
     @property
     def evaluations_per_drawing(self) -> int:
-        """Forward passes of the denoiser for one full drawing, at most; a guided step counts two."""
-        return self.steps + sum(guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL))
+        """Forward passes of the denoiser for one full drawing, at most; a guided step counts two, and three if it
+        skips layers."""
+        guided = guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL)
+        return self.steps + sum(guided) + sum(guided[step] for step in self._skip_steps(self.steps))
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
@@ -247,11 +251,19 @@ class LocalDiffusion:
             negative=negative,
             guidance=guidance,
             interval=self.options.guidance_interval or ALL,
+            skip_layers=self.options.skip_layers,
+            skip_scale=self.options.skip_scale,
+            skip_steps=self._skip_steps(end),
             step=start,
             stop=stop,
             keep_steps=job.keep_steps | ({stop} if stop < end else frozenset()),
             any_length=self._any_length,
         )
+
+    def _skip_steps(self, steps: int) -> frozenset[int]:
+        """Steps k of N = ``steps`` with skip-layer guidance, where they are guided."""
+        start, stop = self.options.skip_interval
+        return frozenset(k for k in range(steps) if self.options.skip_layers and steps * start < k < steps * stop)
 
     def _start(self, job: Job, schedule: Schedule) -> torch.Tensor:
         """x_k, (channels, height, width)."""

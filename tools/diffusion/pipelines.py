@@ -128,6 +128,8 @@ class PipelineDiffusion:
         name = type(pipe).__name__
         if options.guidance_interval is not None:
             raise SettingsError(f"a {name} guides every step: leave guidance_interval out")
+        if options.skip_layers:
+            raise SettingsError(f"skip_layers has no effect on a {name}, only on SD3: leave it out")
         if attention is not None:
             set_attention(self.denoiser, attention)
         if tiled:

@@ -108,13 +108,18 @@ class Sample:
     """Steps k whose x_k is kept."""
     interval: tuple[float, float] = ALL
     """Least and greatest noise level with guidance."""
+    skip_layers: tuple[int, ...] = ()
+    """Blocks that skip-layer guidance leaves out."""
+    skip_scale: float = 0.0
+    """Of skip-layer guidance."""
+    skip_steps: Set[int] = frozenset()
+    """Steps k with skip-layer guidance, where they are guided."""
     any_length: bool = False
     """Whether it may share a pass with prompts of other lengths; see ``attention.mix_lengths``."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
     """x_k by step k, (channels, height, width)."""
     clean: torch.Tensor | None = None
     """(channels, height, width) the prediction of x_0 at a stop before step N."""
-
     blocks: Any = None
     """What the first block and the others added, as ``blocks.BlockCache`` remembers it."""
     evaluations: int = 0
@@ -128,9 +133,19 @@ class Sample:
         self._keep()
 
     @property
+    def is_guided(self) -> bool:
+        """Whether the next step is."""
+        return self._guided[self.step]
+
+    @property
+    def skips(self) -> bool:
+        """Whether the next step has skip-layer guidance."""
+        return self.is_guided and self.step in self.skip_steps
+
+    @property
     def rows(self) -> int:
-        """Rows of a forward pass that the next step takes: two with guidance."""
-        return 2 if self._guided[self.step] else 1
+        """Rows of forward passes that the next step takes: one, one more with guidance, and one more that skips."""
+        return 1 + self.is_guided + self.skips
 
     @property
     def done(self) -> bool:
@@ -192,29 +207,44 @@ def predict(
     """Guided velocity (channels, height, width) at the latent of each sample.
 
     Guided samples take two rows of the pass, the others one; latents are of one shape. The rows of a sample alone are
-    in the order of ``StableDiffusion3Pipeline``.
+    in the order of ``StableDiffusion3Pipeline``. Samples with skip-layer guidance, which all skip the same blocks, take
+    another pass.
     """
-    guided = [sample for sample in samples if sample.rows == 2]
-    rows = [*guided, *samples]
+    guided = [sample for sample in samples if sample.is_guided]
     prompts = [sample.negative for sample in guided if sample.negative] + [sample.prompt for sample in samples]
+    skipping, skipped = [sample for sample in samples if sample.skips], iter(())
+    if skipping:  # first, since a block cache takes note of the other pass, after which nothing may fail
+        own, layers = [sample.prompt for sample in skipping], list(skipping[0].skip_layers)
+        skipped = iter(_evaluate(transformer, skipping, own, skip_layers=layers))
+    rows = [*guided, *samples]
+    with around(rows):
+        velocity = _evaluate(transformer, rows, prompts)
+    unconditional, predicted = iter(velocity[: len(guided)]), list(velocity[len(guided) :])
+    for i, sample in enumerate(samples):
+        if sample.is_guided:
+            start, end = next(unconditional), predicted[i]
+            predicted[i] = start + sample.guidance * (end - start)
+            if sample.skips:
+                predicted[i] = predicted[i] + (end - next(skipped)) * sample.skip_scale
+    return predicted
+
+
+def _evaluate(
+    transformer: SD3Transformer2DModel, rows: Sequence[Sample], prompts: Sequence[Embedding], **more: Any
+) -> torch.Tensor:
+    """Velocity (rows, channels, height, width) at the latent of each sample, for its prompt."""
     config: Any = transformer.config
     latents = torch.stack([sample.latent for sample in rows])
     tokens, mask = pad([prompt.tokens for prompt in prompts], latents[0, 0].numel() // config.patch_size**2)
-    with around(rows):
-        velocity = transformer(
-            hidden_states=latents,
-            timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
-            encoder_hidden_states=tokens,
-            pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
-            joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
-            return_dict=False,
-        )[0]
-    unconditional, predicted = iter(velocity[: len(guided)]), list(velocity[len(guided) :])
-    for i, sample in enumerate(samples):
-        if sample.rows == 2:
-            start = next(unconditional)
-            predicted[i] = start + sample.guidance * (predicted[i] - start)
-    return predicted
+    return transformer(
+        hidden_states=latents,
+        timestep=torch.stack([sample.schedule.timesteps[sample.step] for sample in rows]),
+        encoder_hidden_states=tokens,
+        pooled_projections=torch.stack([prompt.pooled for prompt in prompts]),
+        joint_attention_kwargs=None if mask is None else {"attention_mask": mask},
+        return_dict=False,
+        **more,
+    )[0]
 
 
 def inject(final: torch.Tensor, noise: torch.Tensor, schedule: Schedule, step: int) -> torch.Tensor:
