@@ -6,6 +6,7 @@ where that is asked for, small JPEGs as data URLs, which viewers show beside the
 """
 
 import json
+import logging
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from ..state import Change, Critique, Decision, Exchange, ImageRecord
 from ..tools.errors import DetailScribeError, SettingsError
 from ..tools.files import Store
+from ..tools.text import without_secrets
 from .records import events
 from .records.events import Event
 from .records.reader import RecordedRun, read_run
@@ -272,13 +273,13 @@ def export_run(
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         exporter = OTLPSpanExporter(endpoint=endpoint)
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # it logs URLs with their secrets
     try:
         taken = exporter.export(spans) is SpanExportResult.SUCCESS
     finally:
         exporter.shutdown()
     if not taken:
-        host = urlsplit(endpoint or "").netloc.rpartition("@")[2]  # without a password
-        where = host or "the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT, or of this machine"
+        where = without_secrets(endpoint or "the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT, or of this machine")
         raise ExportError(f"no collector took the spans at {where}; start one, or name it with --endpoint")
     return len(spans)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, Send
 from starlette.testclient import TestClient
 
 from detailscribe.agent import Single, make_graph, serving
 from detailscribe.agent.settings.loading import load
 from detailscribe.agent.settings.models import Models
-from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.errors import DetailScribeError, SettingsError
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, context
 
@@ -74,6 +75,93 @@ async def test_a_client_can_have_no_module_imported(loads):
 async def test_a_choice_that_is_none_is_refused(loads):
     with pytest.raises(SettingsError, match="context: polcy"):
         await ask(served(), chosen={"polcy": "single"})
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen", "complaint"),
+    [
+        ({"prompt": "a cat " * 5000}, None, "30000 characters"),
+        ({"prompt": ""}, None, "the prompt is empty"),
+        ({"prompt": None}, None, "should be a text"),
+        ({"prompt": ["a cat"]}, None, "should be a text"),
+        ({"seed": 1}, None, "the prompt is empty"),
+        *(
+            ({"prompt": PROMPT, "seed": seed}, None, "the seed should be")
+            for seed in (-1, 2**32, "x", None, 1.5, True, [])
+        ),
+        *(
+            (
+                {"prompt": PROMPT},
+                {"policy": policy, "policy_args": parameters},
+                f"{next(iter(parameters))}[.:]",
+            )
+            for policy, parameters in [
+                ("best_of_n", {"n": 200_000}),
+                ("best_of_n", {"n": 10**30}),
+                ("best_of_n", {"seeds": [0] * 2000}),
+                ("adaptive", {"images": 200_000}),
+                ("adaptive", {"width": 200_000}),
+                ("halving", {"n": 200_000}),
+                ("halving", {"rungs": [*range(1, 500)]}),
+                ("hybrid", {"parallel": 200_000}),
+                ("seed_search", {"n": 200_000}),
+                ("random", {"images": 200_000}),
+                ("multi_round", {"start_step": [4] * 200}),
+                ("single", {"start_step": 10**9}),
+                ("paper", {"start_steps": [1] * 200}),
+                ("exhaustive", {"drawings": 200_000}),
+                ("exhaustive", {"rounds": 200_000}),
+                ("exhaustive", {"start_steps": [*range(200)]}),
+                ("exhaustive", {"operators": ["inject"] * 200}),
+                ("chat_judge", {"images": 200_000}),
+                ("chat_judge", {"chat": "x"}),
+            ]
+        ),
+        ({"prompt": PROMPT}, {"policy": 5}, "context: policy"),
+        ({"prompt": PROMPT}, {"policy_args": [1]}, "context: policy_args"),
+        ({"prompt": PROMPT}, {"budget": {"images": -1}}, "context: budget.images"),
+        ({"prompt": PROMPT}, {"budget": {"imags": 1}}, "context: budget.imags"),
+    ],
+)
+async def test_what_a_client_may_not_send_is_refused_in_the_graph_before_anything_is_drawn(
+    loads, tmp_path, given, chosen, complaint
+):
+    with pytest.raises(DetailScribeError, match=complaint) as raised:
+        await served().ainvoke(given, {"configurable": {"thread_id": "t"}}, context=chosen)
+    assert isinstance(raised.value, RuntimeError)  # whose words a LangGraph server hands on
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("node", ["generate", "refine", "critique", "finish"])
+async def test_a_client_cannot_go_to_a_node_past_the_judge(loads, tmp_path, node):
+    work = {"attempt": {"prompt": "a cat", "id": "00-00", "seed": 1}, "source": None, "decision": None}
+    with pytest.raises(SettingsError, match="from the node before it"):
+        await served().ainvoke(Command(goto=Send(node, work)), {"configurable": {"thread_id": "t"}})
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("thread", ["../evil", "/tmp/evil", "..", ".", "a/b", "", "a\0b"])
+async def test_the_id_of_a_thread_leads_nowhere_else(loads, thread):
+    with pytest.raises(SettingsError, match="id of a thread"):
+        await ask(served(), thread)
+
+
+@pytest.mark.parametrize(
+    ("asked", "images"),
+    [({"images": 40}, 3), ({"images": 2}, 2), ({"rounds": 100}, 3), ({"images": 40, "critic_calls": 1}, 1)],
+)
+async def test_the_servers_bounds_are_the_ceiling_of_each_of_a_clients(loads, monkeypatch, asked, images):
+    monkeypatch.setattr(serving, "load", lambda: load({"run": {"budget": {"images": 3, "rounds": 1}}}))
+    chosen = {"policy": "best_of_n", "policy_args": {"n": 40}, "budget": asked}
+    assert len((await ask(served(), chosen=chosen))["images"]) == images
+
+
+async def test_a_client_gives_no_parameters_to_a_policy_of_the_servers_own_code(loads, monkeypatch):
+    own = {"run": {"policy": f"{Single.__module__}:Single"}}
+    monkeypatch.setattr(serving, "load", lambda: load(own))
+    assert (await ask(served(), "a"))["best"]
+    with pytest.raises(SettingsError, match="these policies"):
+        await ask(served(), "b", {"policy_args": {"start_step": 1}})
 
 
 async def test_objects_of_a_python_caller_go_before_the_servers(loads, tmp_path):
