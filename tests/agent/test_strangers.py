@@ -208,6 +208,12 @@ def test_nothing_is_made_of_what_a_database_names(here, trap, monkeypatch, value
         serializer().loads_typed(("json", json.dumps(value).encode()))
 
 
+def test_code_that_the_user_names_is_found_in_the_working_directory(here):
+    (here / "mine_alone.py").write_text("from detailscribe.agent import Single\n\n\nclass Mine(Single):\n    pass\n")
+    done = CliRunner().invoke(app, ["replay", "run", "--policy", "mine_alone:Mine"])
+    assert done.exit_code == 0, done.output
+
+
 # Keys
 
 SERVERS = [
