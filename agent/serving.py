@@ -56,6 +56,7 @@ NEEDED: dict[str, dict[str, type[Any]]] = {
     "generate": {"attempt": Attempt},
     "refine": {"attempt": Attempt},
     "critique": {"concepts": ConceptGraph, "images": dict},
+    "person": {"concepts": ConceptGraph, "images": dict},
     "finish": {"population": Population},
 }
 """What nodes are handed by those before them; a client can go to any node, with plain data."""

@@ -15,6 +15,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from ..state import Change, Critique, Decision, Exchange, ImageRecord
 from ..tools.errors import DetailScribeError, SettingsError
