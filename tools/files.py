@@ -144,7 +144,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     partial = _partial(path)
     try:
-        partial.write_bytes(data)
+        with partial.open("xb") as file:
+            file.write(data)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -152,13 +153,11 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _partial(path: Path) -> Path:
-    """A new empty file beside the one that is to be written, in a folder that is made where it is absent."""
+    """A new name beside the file that is to be written, in a folder that is made where it is absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(path) and not os.path.isfile(path):  # such as a device or a pipe, which would be replaced
         raise FileExistsError(errno.EEXIST, "it is there, and no file", str(path))
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    partial.open("xb").close()
-    return partial
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def require_writable(*paths: Path) -> None:
@@ -170,7 +169,9 @@ def require_writable(*paths: Path) -> None:
     for path in paths:
         absent = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
-            _partial(path).unlink()
+            partial = _partial(path)
+            partial.open("xb").close()
+            partial.unlink()
         except (OSError, ValueError) as error:
             cause = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"cannot write {str(path)[:200]!r}: {cause}") from error
