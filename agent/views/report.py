@@ -1,10 +1,10 @@
 """One run as one HTML page that needs nothing else: pictures, checks, decisions, cost."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from ...state import Budget, Change, Critique, ImageRecord, RunResult, spend_of
+from ...state.budget import MOST
 from ...tools.files import Store, write_whole
 from ..policies.rules import RULES
 from ..records.events import RunFinished, RunStarted, TraceError
@@ -61,7 +61,7 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
 
 def _recorded(folder: Path, result: RunResult) -> RecordedRun:
     """The run of a result that has no trace."""
-    budget = Budget(rounds=sys.maxsize, images=sys.maxsize)  # its own is not known
+    budget = Budget(rounds=MOST, images=MOST)  # its own is not known
     started = RunStarted(run=result.run, prompt=result.prompt, seed=0, policy="", budget=budget)
     state: dict[str, Any] = {
         "concepts": result.concepts,

@@ -274,14 +274,16 @@ def test_a_file_that_is_one_torn_line_is_emptied(tmp_path):
     assert (tmp_path / RESULTS).read_bytes() == b""
 
 
-async def test_a_whole_line_that_is_no_row_is_named_and_nothing_is_touched(tmp_path):
+async def test_a_whole_line_that_is_no_row_is_dropped_with_a_word_and_kept_beside(tmp_path, caplog):
     await many(tmp_path, jobs(1))
     with (tmp_path / RESULTS).open("ab") as file:
         file.write(b'{"id": "x"}\n')
     before = (tmp_path / RESULTS).read_bytes()
-    with pytest.raises(SettingsError, match=r"line 2 of .*results\.jsonl is no row"):
-        Ledger(tmp_path)
-    assert (tmp_path / RESULTS).read_bytes() == before
+    with Ledger(tmp_path) as ledger:
+        assert ledger.tally.rows == 1
+    assert "1 of its 2 lines cannot be read" in caplog.text
+    [aside] = tmp_path.glob(f"{RESULTS}.damaged-*")
+    assert aside.read_bytes() == before
 
 
 def test_two_cannot_write_to_one_folder(tmp_path):

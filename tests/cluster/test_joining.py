@@ -31,6 +31,7 @@ class FakeRay:
 def join(monkeypatch, ray, address):
     """The news of joining it and of its end."""
     monkeypatch.setattr(cluster, "ray_library", lambda: ray)
+    monkeypatch.setattr(cluster, "_require_listener", lambda address: None)
     news = []
     with cluster.joined(address, 2, news.append) as found:
         assert found is ray
@@ -70,6 +71,13 @@ def test_a_connection_that_was_there_stays(monkeypatch):
 def test_a_cluster_that_cannot_be_joined(monkeypatch, address, error, told):
     with pytest.raises(SettingsError, match=told):
         join(monkeypatch, FakeRay(error=error), address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "host", ":1", "host:port"])
+def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch, address):
+    monkeypatch.setattr(cluster, "ray_library", FakeRay)
+    with pytest.raises(SettingsError, match="there is no Ray cluster at"), cluster.joined(address, 2):
+        pass
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

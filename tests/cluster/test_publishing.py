@@ -119,7 +119,7 @@ def test_a_private_folder_is_the_same_again_unless_another_user_can_reach_it(tmp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"replicas": 0}, "at least 1"),
+        ({"replicas": 0}, "between 1 and 10000"),
         ({"cpus_per_replica": -1.0}, "at least 0"),
     ],
 )
