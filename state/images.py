@@ -247,14 +247,14 @@ class ImageRecord(Frozen):
         """Everything that it refers to in the run folder, the picture first."""
         return (self.path, *([] if self.latent is None else [self.latent]), *self.trajectory.values())
 
-    def moved(self, rename: Callable[[str], str], **changes: object) -> "ImageRecord":
+    def moved(self, rename: Callable[[str], str], **changes: object) -> Self:
         """The same image with other references to its files, and other changes."""
         references = {
             "path": rename(self.path),
             "latent": self.latent and rename(self.latent),
             "trajectory": {k: rename(reference) for k, reference in self.trajectory.items()},
         }
-        return ImageRecord.model_validate(dict(self) | references | changes)
+        return self.model_copy(update=references | changes)
 
     def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
         """The attempt that makes this image again, with x_k kept at these steps."""

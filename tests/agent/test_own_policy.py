@@ -12,7 +12,7 @@ from detailscribe.agent.policies import BestOfN, PolicyError, policy_name, resol
 from detailscribe.state import Budget, Plan
 from detailscribe.tools.errors import ModelError, SettingsError
 
-from .fakes import PROMPT, FakeDiffusion, critique, record, roles
+from .fakes import PROMPT, FakeDiffusion, critique, roles
 from .simulation import simulate
 
 README = Path(__file__).parents[2] / "README.md"
@@ -196,10 +196,6 @@ async def half_a_checklist(image, concepts, store):
     return critique(image.id).model_copy(update={"verdicts": critique(image.id).verdicts[:2]})
 
 
-async def unwritten(attempt, store, **more):
-    return record(attempt.id)
-
-
 async def of_another_image(attempt, store, **more):
     return await FakeDiffusion().draw(attempt.model_copy(update={"id": "07-07"}), store, **more)
 
@@ -211,7 +207,6 @@ async def of_another_image(attempt, store, **more):
         *((*role, not_awaited, "an await is missing") for role in METHODS),
         *((*role, lambda *given, **more: None, "is no async function") for role in METHODS),
         ("critic", "critique", half_a_checklist, "answered the checks cat, umbrella; expected were cat, umbrella, red"),
-        ("diffusion", "draw", unwritten, "expected to be written there"),
         ("diffusion", "draw", of_another_image, "record of '07-07'"),
     ],
 )
