@@ -82,7 +82,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         is_new = True
         place = Store(store.root / within)
         if within:
-            for file in () if source is None else filter(lambda file: store.path(file).is_file(), source.files):
+            for file in () if source is None else filter(lambda file: (store.root / file).is_file(), source.files):
                 await asyncio.to_thread(copy_file, store.path(file), place.path(file))
         drawing = diffusion.draw(attempt, place, source=source, progress=progress)
         made = await answered(drawing, ImageRecord, diffusion, "draw")
@@ -110,7 +110,7 @@ def _place(store: Store) -> str:
     """
     configurable = get_config().get("configurable", {})
     with suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # of a damaged one nothing is known
-        if json.loads(store.read("manifest.json"))["run"] == configurable.get("thread_id"):
+        if json.loads((store.root / "manifest.json").read_bytes())["run"] == configurable.get("thread_id"):
             return ""
     return content_hash(configurable.get("checkpoint_ns"))[:12]
 
