@@ -6,7 +6,7 @@ from pydantic import Field
 
 from .base import Frozen
 
-MOST = 10**12
+BUDGET_LIMIT = 10**12
 """Of every bound, so that numbers stay within 64 bits."""
 
 
@@ -32,12 +32,12 @@ class Spend(Frozen):
 class Budget(Frozen):
     """Upper bounds; None is no bound. Rounds and images are always bounded, so that every run ends."""
 
-    rounds: int = Field(default=6, ge=0, le=MOST)
+    rounds: int = Field(default=6, ge=0, le=BUDGET_LIMIT)
     """Rounds after the first drawing."""
-    images: int = Field(default=16, ge=1, le=MOST)
-    evaluations: int | None = Field(default=None, ge=1, le=MOST)
-    critic_calls: int | None = Field(default=None, ge=1, le=MOST)
-    tokens: int | None = Field(default=None, ge=1, le=MOST)
+    images: int = Field(default=16, ge=1, le=BUDGET_LIMIT)
+    evaluations: int | None = Field(default=None, ge=1, le=BUDGET_LIMIT)
+    critic_calls: int | None = Field(default=None, ge=1, le=BUDGET_LIMIT)
+    tokens: int | None = Field(default=None, ge=1, le=BUDGET_LIMIT)
     seconds: float | None = Field(default=None, gt=0)
     money: float | None = Field(default=None, gt=0)
 

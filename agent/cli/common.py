@@ -26,7 +26,7 @@ PIPED_WIDTH = 120
 WIDEST_TABLE = 1000
 """Columns of a table where stdout is no terminal, so that no number is cut off in a file."""
 
-REPORT = (
+ASK_FOR_REPORT = (
     "this is a fault of detailscribe and not of what you gave it: please report it, with the lines above and what"
     " `detailscribe doctor` prints"
 )
@@ -87,7 +87,7 @@ def reported() -> Generator[None]:
         raise
     except Exception as error:
         if (known := mended(error)) is None:
-            typer.echo(without_secrets(traceback.format_exc()) + REPORT, err=True)
+            typer.echo(without_secrets(traceback.format_exc()) + ASK_FOR_REPORT, err=True)
             raise typer.Exit(1) from error
         print_line(f"error: {known}")
         raise typer.Exit(2) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ...state import Budget, Change, Critique, ImageRecord, RunResult, spend_of
-from ...state.budget import MOST
+from ...state.budget import BUDGET_LIMIT
 from ...tools.files import Store, write_whole
 from ..policies.rules import RULES
 from ..records.events import RunFinished, RunStarted, TraceError
@@ -61,7 +61,7 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
 
 def _recorded(folder: Path, result: RunResult) -> RecordedRun:
     """The run of a result that has no trace."""
-    budget = Budget(rounds=MOST, images=MOST)  # its own is not known
+    budget = Budget(rounds=BUDGET_LIMIT, images=BUDGET_LIMIT)  # its own is not known
     started = RunStarted(run=result.run, prompt=result.prompt, seed=0, policy="", budget=budget)
     state: dict[str, Any] = {
         "concepts": result.concepts,
