@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import Context, PolicyError, context, fork, history, resolve_policy, resume, run, run_batch
 from detailscribe.agent.cli import app
-from detailscribe.agent.cli.common import REPORT
+from detailscribe.agent.cli.common import ASK_FOR_REPORT
 from detailscribe.agent.evaluation.collect import collect
 from detailscribe.agent.evaluation.measure import measure
 from detailscribe.agent.experiments.load import load_experiment
@@ -445,7 +445,7 @@ def test_a_fault_of_the_program_is_a_traceback_and_one_line_that_asks_for_a_repo
     assert done.exit_code == 1
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     *_, error, last = done.stderr.splitlines()
-    assert (error, last) == ("KeyError: 'a fault'", REPORT)
+    assert (error, last) == ("KeyError: 'a fault'", ASK_FOR_REPORT)
 
 
 @pytest.mark.parametrize(
