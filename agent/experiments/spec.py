@@ -12,7 +12,16 @@ from ...state import Aspect, Budget, Frozen, InteractionKind, Seed, Words
 from ...tools.data.reader import read_rows
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic
-from ...tools.vision.wrapping import Correlated, NoCritic, UngatedCritic, UnreliableCritic, VotingCritic, WholeCritic
+from ...tools.vision.wrapping import (
+    Correlated,
+    NoCritic,
+    Profile,
+    UngatedCritic,
+    UnreliableCritic,
+    VotingCritic,
+    WholeCritic,
+    profile_of,
+)
 from ...tools.world.language import short_caption
 from ...tools.world.layout import lay_out
 from ...tools.world.relations import RELATIONS
@@ -119,10 +128,13 @@ class CriticSettings(Frozen):
     """How often a pass becomes a fail or a fail a pass, in [0, 1]."""
     blank: Rate = 0.0
     """How often a verdict becomes unknown, in [0, 1]."""
-    bias: Rate = 0.0
-    """How often a verdict becomes a pass, or, below 0, a fail; in [-1, 1]."""
+    profile: Words | Profile | None = None
+    """How often it misses and invents, by aspect: ``published``, a JSON file, or a table such as
+    ``{ relation = { miss = 0.4, invent = 0.1 } }``; None for no such errors."""
+    strength: float = 1.0
+    """Multiplies the rates of the profile."""
     correlated: Correlated = "no"
-    """Which errors come together: ``no``, ``image`` or ``check``."""
+    """Which errors come together: ``no``, ``image``, ``check`` or ``alike``."""
     seed: int = 0
     """Of the errors."""
     votes: int = Field(default=1, ge=1, le=25)
@@ -142,8 +154,9 @@ class CriticSettings(Frozen):
         """``critic`` as these settings have it."""
         if self.checklist == "ungated":
             critic = UngatedCritic(critic)
-        if self.flip or self.blank or self.bias:
-            rates: dict[str, Any] = {name: getattr(self, name) for name in ("flip", "blank", "bias", "correlated")}
+        if self.flip or self.blank or self.profile is not None:
+            rates: dict[str, Any] = {name: getattr(self, name) for name in ("flip", "blank", "strength", "correlated")}
+            rates["profile"] = profile_of(self.profile or {})
             made = [UnreliableCritic(critic, **rates, seed=self.seed + vote) for vote in range(self.votes)]
             critic = made[0] if self.votes == 1 else VotingCritic(*made)
         return WholeCritic(critic) if self.checklist == "whole" else critic

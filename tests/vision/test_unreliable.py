@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detailscribe.state import Critique, Verdict
 from detailscribe.tools.errors import SettingsError
-from detailscribe.tools.vision.wrapping import UnreliableCritic
+from detailscribe.tools.vision.wrapping import PROFILES, Errors, UnreliableCritic, profile_of
 
 from ..agent.fakes import CHECKS, concepts, critique, record
 
@@ -73,26 +73,29 @@ def test_verdicts_flip_at_their_rate(rate, seed, correlated):
 
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(rate=RATES, seed=SEEDS)
-def test_verdicts_are_blanked_and_biased_at_their_rates(rate, seed):
+def test_verdicts_are_blanked_missed_and_invented_at_their_rates(rate, seed):
+    profile = {"nothing_else": Errors(miss=rate, invent=rate / 2)}
     blanked = answers(UnreliableCritic(Truth("alone"), blank=rate, seed=seed), "alone")
-    lenient = answers(UnreliableCritic(Truth("alone"), bias=rate, seed=seed), "alone")
-    harsh = answers(UnreliableCritic(Truth(), bias=-rate, seed=seed), "alone")
+    missed = answers(UnreliableCritic(Truth("alone"), profile=profile, seed=seed), "alone")
+    invented = answers(UnreliableCritic(Truth(), profile=profile, seed=seed), "alone")
     assert within(blanked.count("unknown"), rate, IMAGES)
-    assert within(lenient.count("pass"), rate, IMAGES)
-    assert within(harsh.count("fail"), rate, IMAGES)
+    assert within(missed.count("pass"), rate, IMAGES)
+    assert within(invented.count("fail"), rate / 2, IMAGES)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     fails=st.sets(st.sampled_from(CHECKS)),
     unknown=st.sets(st.sampled_from(CHECKS)),
-    rates=st.fixed_dictionaries({"flip": RATES, "blank": RATES, "bias": st.floats(-1, 1)}),
-    correlated=st.sampled_from(["no", "image", "check"]),
+    rates=st.fixed_dictionaries({"flip": RATES, "blank": RATES, "strength": st.floats(0, 3)}),
+    correlated=st.sampled_from(["no", "image", "check", "alike"]),
     seed=SEEDS,
 )
 def test_whatever_the_errors_the_critique_fits_together(fails, unknown, rates, correlated, seed):
     truth = Truth(" ".join(fails), " ".join(unknown), 0.9)
-    for look in looks(UnreliableCritic(truth, **rates, correlated=correlated, seed=seed), 5):
+    for look in looks(
+        UnreliableCritic(truth, **rates, profile=PROFILES["published"], correlated=correlated, seed=seed), 5
+    ):
         Critique.model_validate(look.model_dump())
         said = look.answers()
         assert list(said) == list(CHECKS)
@@ -144,6 +147,65 @@ def test_a_misread_question_is_misread_on_every_image_of_the_prompt():
     assert other_seeds == {"pass", "fail"}
 
 
+def test_pictures_that_look_alike_have_the_same_errors():
+    @dataclass
+    class Seen(Truth):
+        async def critique(self, image, concepts, store):
+            found = await Truth.critique(self, image, concepts, store)
+            place = f"place {image.seed % 4}"
+            return found.model_copy(
+                update={"verdicts": tuple(v.model_copy(update={"evidence": place}) for v in found.verdicts)}
+            )
+
+    def by_place(seed):
+        found = answers(UnreliableCritic(Seen("alone"), flip=0.5, correlated="alike", seed=seed), "alone", 40)
+        return [set(found[place::4]) for place in range(4)]
+
+    several = [by_place(seed) for seed in range(10)]
+    assert all(len(answers) == 1 for places in several for answers in places)
+    assert any(len({*map(tuple, places)}) == 2 for places in several)
+
+
+def test_a_stronger_profile_makes_the_same_errors_and_more():
+    def wrong(strength):
+        found = looks(UnreliableCritic(Truth("alone"), profile=PROFILES["published"], strength=strength))
+        return {(n, check) for n, look in enumerate(found) for check, said in look.answers().items() if said == "fail"}
+
+    missed = [{n for n in range(IMAGES) if (n, "alone") not in wrong(strength)} for strength in (0, 0.5, 1)]
+    assert missed[0] == set() < missed[1] < missed[2]
+
+
+def test_the_published_profile_misses_more_than_it_invents_and_relations_most():
+    published = PROFILES["published"]
+    assert all(errors.miss > errors.invent for errors in published.values())
+    assert max(published, key=lambda aspect: published[aspect].miss) == "relation"
+    assert min(published, key=lambda aspect: published[aspect].miss) == "presence"
+
+
+def test_the_corrected_prompt_follows_from_the_wrong_verdicts():
+    class Correcting(Truth):
+        async def correct(self, image, concepts, verdicts, store):
+            return "mend " + ", ".join(v.check for v in verdicts if v.answer == "fail")
+
+    missed, invented = {"nothing_else": Errors(miss=1.0)}, {"attribute": Errors(invent=1.0)}
+    [look] = looks(UnreliableCritic(Correcting("alone holding"), profile=missed | invented), 1)
+    assert look.refined_prompt == "mend red, holding"
+    [look] = looks(UnreliableCritic(Correcting("alone")), 1)
+    assert look.refined_prompt == looks(Truth("alone"), 1)[0].refined_prompt
+
+
+def test_a_profile_comes_by_name_and_from_a_file(tmp_path):
+    file = tmp_path / "critic.json"
+    file.write_text('{"relation": {"miss": 0.5, "invent": 0.1}}')
+    assert profile_of(str(file)) == {"relation": Errors(miss=0.5, invent=0.1)}
+    assert profile_of("published") == PROFILES["published"]
+    with pytest.raises(SettingsError, match="'unheard' is none of published, and no file"):
+        profile_of("unheard")
+    file.write_text('{"relation": {"miss": 1.5}}')
+    with pytest.raises(SettingsError, match="miss"):
+        profile_of(str(file))
+
+
 def test_rates_go_by_the_aspect_of_a_check():
     [look] = looks(UnreliableCritic(Truth(), flip={"attribute": 1.0}, blank={"relation": 1.0}), 1)
     assert look.answers() == {"cat": "pass", "umbrella": "pass", "red": "fail", "holding": "unknown", "alone": "pass"}
@@ -166,8 +228,10 @@ def test_a_turned_verdict_is_as_sure_as_the_true_one():
 
 
 def test_its_name_tells_what_was_done():
-    assert UnreliableCritic(Truth(), flip=0.2).model == (
-        "truth@0 (flip=0.2, blank=0.0, bias=0.0, correlated=no, seed=0)"
+    assert UnreliableCritic(Truth(), flip=0.2).model == ("truth@0 (flip=0.2, blank=0.0, correlated=no, seed=0)")
+    profile = {"relation": Errors(miss=0.4, invent=0.1)}
+    assert UnreliableCritic(Truth(), profile=profile, strength=0.5).model == (
+        "truth@0 (flip=0.0, blank=0.0, correlated=no, seed=0, 0.5 x relation=0.4/0.1)"
     )
 
 
@@ -176,7 +240,7 @@ def test_its_name_tells_what_was_done():
     [
         ({"flip": 1.2}, "flip is a rate from 0 to 1, not 1.2"),
         ({"flip": -0.1}, "flip is a rate"),
-        ({"bias": -1.5}, "bias is a rate from -1 to 1"),
+        ({"strength": -1.0}, "strength is a number from 0 on, not -1.0"),
         ({"blank": {"presense": 0.1}}, "blank: no aspect presense"),
         ({"correlated": "yes"}, "correlated is one of no, image, check"),
     ],

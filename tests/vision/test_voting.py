@@ -139,7 +139,7 @@ class Silent:
 
 
 @pytest.mark.parametrize(
-    "critic", [VotingCritic(Silent(), Silent()), WholeCritic(Silent()), UnreliableCritic(Silent(), bias=1.0, flip=1.0)]
+    "critic", [VotingCritic(Silent(), Silent()), WholeCritic(Silent()), UnreliableCritic(Silent(), blank=1.0, flip=1.0)]
 )
 def test_silence_stays_silence_whatever_is_around_the_critic(critic):
     look = asyncio.run(critic.critique(IMAGE, concepts(), None))

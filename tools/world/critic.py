@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...state import ConceptGraph, Critique, Exchange, ImageRecord, derive_seed
+from ...state import ConceptGraph, Critique, Exchange, ImageRecord, Verdict, derive_seed
 from ..files import Store
 from .decomposer import spec_of
 from .eyes import Eyes
@@ -42,6 +42,15 @@ class EmbeddedCritic:
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check; ``PromptError`` for concepts from outside the embedded world."""
         return await asyncio.to_thread(lambda: self.examine(store.picture(image.path), image.id, concepts))
+
+    async def correct(
+        self, image: ImageRecord, concepts: ConceptGraph, verdicts: tuple[Verdict, ...], store: Store
+    ) -> str | None:
+        """The corrected prompt as if ``verdicts`` were its own."""
+        if all(v.answer == "pass" for v in verdicts):
+            return None
+        [seen] = await asyncio.to_thread(lambda: self._eyes.look([store.picture(image.path)]))
+        return corrected_prompt(concepts, spec_of(concepts), seen, image.id)
 
     def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
         """The critique of a picture that no store holds."""
