@@ -1,19 +1,19 @@
 """What is known: plain immutable types and reducers; no torch, no I/O."""
 
-from .base import SEED_LIMIT, Exchange, Frozen, Seed, Words, derive_seed
+from .base import SEED_LIMIT, Box, Exchange, Frozen, Seed, Words, derive_seed
 from .budget import Budget, Spend
 from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks
 from .critique import Answer, Change, Comparison, Critique, Verdict, change, fail_dependents
 from .decisions import Action, Advice, Choice, Decision, Plan, Ruling
-from .images import Attempt, DrawingOptions, ImageRecord, Operator, Origin, Step
+from .images import Attempt, DrawingOptions, ImageRecord, Operator, Origin, Region, Step
 from .notation import NotationError, format_concepts, parse_concepts
 from .population import Population, pair_name, spend_of
 from .result import ModelSpend, RunResult, spend_by_model
 from .run_state import STATE_VERSION, RunInput, RunState, merge_by_id
 
-__all__ = ["SEED_LIMIT", "STATE_VERSION", "Action", "Advice", "Answer", "Aspect", "Attempt", "Budget", "Change"]
+__all__ = ["SEED_LIMIT", "STATE_VERSION", "Action", "Advice", "Answer", "Aspect", "Attempt", "Box", "Budget", "Change"]
 __all__ += ["Check", "Choice", "Comparison", "ConceptGraph", "Critique", "Decision", "DrawingOptions", "Entity"]
 __all__ += ["Exchange", "Frozen", "ImageRecord", "Interaction", "InteractionKind", "ModelSpend", "NotationError"]
-__all__ += ["Operator", "Origin", "Plan", "Population", "Ruling", "RunInput", "RunResult", "RunState", "Seed", "Spend"]
-__all__ += ["Step", "Verdict", "Words", "change", "default_checks", "derive_seed", "fail_dependents", "format_concepts"]
-__all__ += ["merge_by_id", "pair_name", "parse_concepts", "spend_by_model", "spend_of"]
+__all__ += ["Operator", "Origin", "Plan", "Population", "Region", "Ruling", "RunInput", "RunResult", "RunState", "Seed"]
+__all__ += ["Spend", "Step", "Verdict", "Words", "change", "default_checks", "derive_seed", "fail_dependents"]
+__all__ += ["format_concepts", "merge_by_id", "pair_name", "parse_concepts", "spend_by_model", "spend_of"]

@@ -3,10 +3,24 @@
 import hashlib
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Text that says something: not empty, no blanks around it."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, in [0, 1]."""
+
+
+def _has_area(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise ValueError("a box needs its left edge before its right one, and its upper edge above its lower one")
+    return box
+
+
+Box = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_has_area)]
+"""Left, upper, right and lower edge, as shares of the picture's width and height from its upper left corner."""
 
 
 class Frozen(BaseModel):

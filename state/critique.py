@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Exchange, Frozen
+from .base import Box, Exchange, Frozen
 from .concepts import ConceptGraph
 
 Answer = Literal["pass", "fail", "unknown"]
@@ -30,6 +30,8 @@ class Verdict(Frozen):
     heard: bool = True
     """False where no usable answer came (quota, outage, rate limit, refusal, unreadable), so that the check is
     unknown; an unknown check that was heard is one that the critic could not tell."""
+    boxes: tuple[Box, ...] = ()
+    """Where the things are that the check is about, as far as the critic sees them; empty where it cannot say."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -74,6 +76,11 @@ class Critique(Frozen):
         if unsettled:
             raise ValueError(f"settled by a check that did not fail: {', '.join(unsettled)}")
         return self
+
+    @property
+    def faults(self) -> tuple[Box, ...]:
+        """Where the checks that failed are about something, each box once."""
+        return tuple(dict.fromkeys(box for v in self.verdicts if v.answer == "fail" for box in v.boxes))
 
     @property
     def unheard(self) -> tuple[Verdict, ...]:

@@ -8,14 +8,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from .base import Frozen, Seed, Words
+from .base import Box, Frozen, Seed, Share, Words
 
 Origin = Literal["generate", "refine", "reseed"]
 """generate: the first drawing; refine: re-denoised from an earlier image; reseed: drawn anew from another seed."""
 
-Operator = Literal["inject", "resume"]
+Operator = Literal["inject", "resume", "edit"]
 """inject: noise is added to the final latent, which is denoised from there; resume: the image's own
-denoising is continued from a kept step."""
+denoising is continued from a kept step; edit: a model that edits pictures is given the picture, and the prompt is the
+instruction."""
 
 Step = Annotated[int, Field(ge=0, le=1000)]
 """A step of the denoising schedule, 0 to N, which is 1000 at most."""
@@ -113,6 +114,24 @@ class DrawingOptions(Frozen):
         return f"{model}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+class Region(Frozen):
+    """The part of a picture that a refinement may change; everything else is put back after each step."""
+
+    boxes: tuple[Box, ...] = Field(min_length=1)
+    """What may change."""
+    margin: Share = 1 / 6
+    """Of the picture's side, that may change around each box."""
+    release: Share = 0.2
+    """Of the schedule's steps, at its end, after which nothing is put back, so that no seam remains; at 0 everything
+    outside stays that of the source."""
+
+    @property
+    def grown(self) -> tuple[Box, ...]:
+        """The boxes with their margin, inside the picture."""
+        m = self.margin
+        return tuple((max(a - m, 0), max(b - m, 0), min(c + m, 1), min(d + m, 1)) for a, b, c, d in self.boxes)
+
+
 class Attempt(Frozen):
     """One image to make: a new drawing, or a refinement of an earlier image.
 
@@ -139,6 +158,8 @@ class Attempt(Frozen):
     """N, the length of the schedule; None: the model's own, which ``resume`` needs to be that of the source."""
     guidance: float | None = Field(default=None, ge=0)
     """Scale of classifier-free guidance, 1 or less for none; None: the model's own."""
+    region: Region | None = None
+    """Where a refinement may change the picture; None: everywhere."""
     id: str | None = Field(default=None, min_length=1)
     """Of the image to be, unique in the run; given by the graph."""
     round: int = Field(default=0, ge=0)
@@ -152,6 +173,10 @@ class Attempt(Frozen):
             raise ValueError("an attempt names a source and an operator, or neither")
         if self.source is None and self.start_step:
             raise ValueError("a new drawing starts at step 0; to start later, name a source and an operator")
+        if self.operator == "edit" and self.start_step:
+            raise ValueError("an edit starts from the whole picture, at step 0")
+        if self.region is not None and self.source is None:
+            raise ValueError("a new drawing has no region: there is nothing to keep outside it")
         if self.stop_step is not None and self.stop_step <= self.start_step:
             raise ValueError("a preview would stop before it starts")
         return self
@@ -193,6 +218,8 @@ class ImageRecord(Frozen):
     denoiser took them for there. None: it went to the end."""
     operator: Operator | None = None
     """How a refinement started; None for a full drawing."""
+    region: Region | None = None
+    """Where a refinement could change the picture; None: everywhere."""
     guidance: float = Field(ge=0)
     """Scale of classifier-free guidance; 1 or less means none."""
     width: int = Field(ge=1)
@@ -268,6 +295,7 @@ class ImageRecord(Frozen):
             keep_steps=tuple(keep_steps),
             steps=self.steps,
             guidance=self.guidance,
+            region=self.region,
             id=self.id,
             round=self.round,
             parent=self.parent,

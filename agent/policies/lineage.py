@@ -81,6 +81,7 @@ def identity(attempt: Attempt, like: ImageRecord) -> Identity:
         attempt.source,
         attempt.start_step,
         attempt.stop_step,
+        attempt.region,
         attempt.prompt,
         None if attempt.operator == "resume" else attempt.seed,
         attempt.steps or like.steps,
