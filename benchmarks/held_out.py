@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from detailscribe.tools.world.language import detailed_caption, short_caption
-from detailscribe.tools.world.layout import lay_out
+from detailscribe.tools.world.layout import laid_out_specs
 from detailscribe.tools.world.relations import overlap
 from detailscribe.tools.world.scene import Scene, Thing
-from detailscribe.tools.world.spec import Spec, random_spec
+from detailscribe.tools.world.spec import Spec
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
 from training.planted import plant
 
@@ -27,17 +27,18 @@ class Prompt:
     """Whether it combines a relation with things that training never combined so."""
 
 
-def held_out_prompts(count: int, seed: int = 2026) -> list[Prompt]:
+def held_out_prompts(count: int, seed: int = 2026, complexity: int | None = None) -> list[Prompt]:
     """Distinct prompts, every second one with an unseen combination."""
-    rng, found = random.Random(seed), dict[str, Prompt]()
-    while len(found) < count:
-        spec = random_spec(rng)
-        if not spec.held_out or spec.unseen != (len(found) % 2 == 1):
-            continue
-        scene = lay_out(spec, rng)
-        if scene is not None:
-            short = short_caption(spec)
-            found.setdefault(short, Prompt(spec, short, detailed_caption(short, scene), spec.unseen))
+    found = dict[str, Prompt]()
+
+    def wanted(spec: Spec) -> bool:
+        return spec.held_out and spec.unseen == (len(found) % 2 == 1)
+
+    for spec, scene in laid_out_specs(random.Random(seed), wanted, complexity):
+        short = short_caption(spec)
+        found.setdefault(short, Prompt(spec, short, detailed_caption(short, scene), spec.unseen))
+        if len(found) == count:
+            break
     return list(found.values())
 
 
@@ -52,17 +53,15 @@ class Exam:
     """Whether a fragment of something is in the picture."""
 
 
-def exams(count: int, seed: int = 77) -> list[Exam]:
+def exams(count: int, seed: int = 77, complexity: int | None = None) -> list[Exam]:
     """Held-out scenes, two thirds of them with an error against their spec."""
     rng, made = random.Random(seed), list[Exam]()
-    while len(made) < count:
-        spec = random_spec(rng)
-        scene = lay_out(spec, rng) if spec.held_out else None
-        if scene is None:
-            continue
+    for spec, scene in laid_out_specs(rng, lambda spec: spec.held_out, complexity):
         error = rng.choice(_ERRORS)
         planted = plant(error(scene, rng), rng, fragments=rng.choice((0, 0, 0, 2)))
         made.append(Exam(spec, planted.picture, planted.scene, bool(planted.strange)))
+        if len(made) == count:
+            break
     return made
 
 

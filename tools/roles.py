@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -28,6 +28,11 @@ and two loads at once break every later one."""
 
 Progress = Callable[[str, int, int], None]
 """Called with image id, steps done and steps to do."""
+
+Explicitness = Literal["oracle", "place", "pose", "words"]
+"""oracle: where every thing is to stand, whether it failed or not; the others speak of what failed alone, the gravest
+first. place: where its things are to stand; pose: how they are to stand to each other, side by side or one above the
+other; words: the words of the prompt again."""
 
 
 class Decomposer(Protocol):

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from detailscribe.tools.world.layout import lay_out
+from detailscribe.tools.world.layout import laid_out_specs
 from detailscribe.tools.world.relations import overlap
 from detailscribe.tools.world.scene import Scene, Thing, render
-from detailscribe.tools.world.spec import Spec, random_spec
+from detailscribe.tools.world.spec import Spec
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
 
 
@@ -99,10 +99,7 @@ def train(
 
 def scenes_for_training(rng: random.Random) -> Iterator[tuple[Spec, Scene]]:
     """Specs that are not held out, each with a layout, without end."""
-    while True:
-        spec = random_spec(rng)
-        if not spec.held_out and (scene := lay_out(spec, rng)) is not None:
-            yield spec, scene
+    return laid_out_specs(rng, lambda spec: not spec.held_out)
 
 
 def random_scene(rng: random.Random, most: int = 5) -> Scene:

@@ -67,12 +67,15 @@ def world(
     count: Count = 100,
     seed: SeedOption = 0,
     scenario: OnlyScenario = None,
+    complexity: Annotated[
+        int | None, option("Relations in each prompt; by default one to three.", min=1, max=5)
+    ] = None,
     out: Out = None,
 ) -> None:
     """New prompts of the embedded world that its models were never trained on; offline."""
     from ...tools.data import world_prompts
 
-    _write(world_prompts(count, seed, scenario), out)
+    _write(world_prompts(count, seed, scenario, complexity), out)
 
 
 @commands.command()

@@ -141,6 +141,8 @@ def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str
         problems.append(
             'judge: the embedded judge sees only the embedded world: give kind = "chat" with a model of another family'
         )
+    if settings is not None and settings.settings.chats and any(v.critic.corrections for v in variants):
+        problems.append("critics: corrections are a choice of the embedded critic, and a chat model looks here")
     if settings is not None and not settings.settings.chats:
         asking = (v.label for v in variants if isinstance(v.resolved, Advised) and v.resolved.chat is None)
         problems += (f"policies: {label}: it asks a chat model: give settings.chat.model" for label in asking)

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ...state import Aspect, Budget, Frozen, InteractionKind, Seed, Words
 from ...tools.data.reader import read_rows
 from ...tools.errors import SettingsError
-from ...tools.roles import Critic
+from ...tools.roles import Critic, Explicitness
 from ...tools.vision.wrapping import (
     Correlated,
     NoCritic,
@@ -22,11 +22,12 @@ from ...tools.vision.wrapping import (
     WholeCritic,
     profile_of,
 )
+from ...tools.world import EmbeddedCritic
 from ...tools.world.language import short_caption
-from ...tools.world.layout import lay_out
+from ...tools.world.layout import laid_out_specs
 from ...tools.world.relations import RELATIONS
+from ...tools.world.spec import MOST_LINKS
 from ...tools.world.spec import Spec as Scene
-from ...tools.world.spec import random_spec
 from ..policies import Exhaustive
 
 Grid = dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]
@@ -62,6 +63,8 @@ class PromptSource(Frozen):
     that training never combined so. Their scenario is the kind of their first interaction."""
     seed: int = 2026
     """Of the generated ones."""
+    complexity: int | None = Field(default=None, ge=1, le=MOST_LINKS)
+    """Relations in each generated prompt; None for easy ones of one to three."""
     kinds: tuple[InteractionKind, ...] = ()
     """Generates only prompts whose first interaction is of these kinds; empty for all."""
     files: tuple[Path, ...] = ()
@@ -86,7 +89,7 @@ class PromptSource(Frozen):
     def prompts(self, folder: Path) -> list[ExperimentPrompt]:
         """All of them, none twice; ``SettingsError`` if a file cannot be read or lacks the column."""
         if self.embedded:
-            return held_out(self.embedded, self.seed, self.kinds)
+            return held_out(self.embedded, self.seed, self.kinds, self.complexity)
         found = [ExperimentPrompt(text) for text in self.texts]
         for path in self.files:
             rows = [row for row in read_rows(folder / path, column=self.column) if row.prompt.strip()]
@@ -141,6 +144,9 @@ class CriticSettings(Frozen):
     """Critics that vote, whose errors are independent of each other's."""
     checklist: Checklist = "gated"
     """``gated``, ``ungated`` or ``whole``."""
+    corrections: Explicitness | None = None
+    """What the embedded critic's corrected prompt says: ``oracle``, ``place``, ``pose`` or ``words``; None for what the
+    settings say (``vision.corrections``)."""
 
     @model_validator(mode="after")
     def _can_be_applied(self) -> Self:
@@ -152,6 +158,8 @@ class CriticSettings(Frozen):
 
     def applied(self, critic: Critic) -> Critic:
         """``critic`` as these settings have it."""
+        if self.corrections is not None and isinstance(critic, EmbeddedCritic):
+            critic = critic.correcting(self.corrections)
         if self.checklist == "ungated":
             critic = UngatedCritic(critic)
         if self.flip or self.blank or self.profile is not None:
@@ -243,16 +251,21 @@ def changed_budget(budget: Budget, *changes: Budget) -> Budget:
     return budget
 
 
-def held_out(count: int, seed: int, kinds: Sequence[InteractionKind] = ()) -> list[ExperimentPrompt]:
+def held_out(
+    count: int, seed: int, kinds: Sequence[InteractionKind] = (), complexity: int | None = None
+) -> list[ExperimentPrompt]:
     """Prompts of the embedded world that training never saw; the first ones are the same for any count."""
-    rng, found = random.Random(seed), dict[str, ExperimentPrompt]()
-    while len(found) < count:
-        scene = random_spec(rng)
-        if not scene.held_out or scene.unseen != (len(found) % 2 == 1) or lay_out(scene, rng) is None:
-            continue
+    found = dict[str, ExperimentPrompt]()
+
+    def wanted(scene: Scene) -> bool:
+        return scene.held_out and scene.unseen == (len(found) % 2 == 1)
+
+    for scene, _ in laid_out_specs(random.Random(seed), wanted, complexity):
         if not kinds or _kind(scene) in kinds:
             text = short_caption(scene)
             found.setdefault(text, ExperimentPrompt(text, _kind(scene)))
+        if len(found) == count:
+            break
     return list(found.values())
 
 

@@ -64,7 +64,7 @@ class Models:
         self.critic: Critic | Lazy[Critic] = critic or (
             Lazy(self._own_critic)
             if settings.chats or self._baseline
-            else _shared(make_critic, partial(make_critic, settings, None))
+            else _shared(make_critic, partial(make_critic, settings, None), settings.vision.corrections)
         )
         make_drawer, remote = partial(make_diffusion, settings), settings.diffusion.kind == "endpoint"
         key = (settings.diffusion.model_dump_json(), settings.run.steps, settings.run.guidance)
@@ -211,7 +211,7 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
     if model is None:
         from ...tools.world import EmbeddedCritic
 
-        return EmbeddedCritic.load()
+        return EmbeddedCritic.load(corrections=settings.vision.corrections)
     from ...tools.vision.critic import ChatCritic
 
     how: dict[str, Any] = {name: getattr(settings.vision, name) for name in ("votes", "probabilities", "words")}

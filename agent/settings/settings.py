@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from ...state import SEED_LIMIT, Budget, DrawingOptions, Frozen, Words
 from ...tools.language.settings import ChatOptions, ChatSettings, ImageOptions, ServerUrl
+from ...tools.roles import Explicitness
 
 SECRETS = ("key", "headers", "query")
 """Settings of a server that are never stored or printed."""
@@ -107,6 +108,9 @@ class VisionSection(ServerSection):
     """As for ``chat``, whose price is taken where the model is the same."""
     words: int = Field(default=70, ge=10)
     """Of the corrected prompt, at most."""
+    corrections: Explicitness = "oracle"
+    """What the embedded critic's corrected prompt says, from most to least: ``oracle`` states a whole layout that
+    passes every check; ``place``, ``pose`` and ``words`` speak of what failed alone, as a person would."""
 
 
 class DiffusionSection(DrawingOptions, Section):

@@ -27,6 +27,13 @@ def test_more_prompts_begin_with_the_same_ones():
     assert many != [record.prompt for record in world_prompts(40, seed=2)]
 
 
+@pytest.mark.parametrize("complexity", [1, 4])
+def test_prompts_of_a_complexity_have_as_many_relations(complexity):
+    made = [parse(record.prompt) for record in world_prompts(12, seed=3, complexity=complexity)]
+    assert {len(spec.links) for spec in made} == {complexity}
+    assert all(spec.held_out for spec in made)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_world_has_prompts_of_every_scenario(scenario):
     assert {record.scenario for record in world_prompts(8, scenario=scenario)} == {scenario}

@@ -42,9 +42,19 @@ def test_a_short_file_is_enough(tmp_path):
     assert [p.text for p in experiment.prompts] == [p.text for p in held_out(3, 2026)]
 
 
+def test_prompts_have_the_complexity_that_is_asked_for(tmp_path):
+    hard = load_experiment(written(tmp_path, GOOD.replace("embedded = 3", "embedded = 5\ncomplexity = 3")))
+    assert [len(parse(p.text).links) for p in hard.prompts] == [3] * 5
+    assert [parse(p.text).unseen for p in hard.prompts] == [False, True, False, True, False]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (
+            ("embedded = 3", "embedded = 3\ncomplexity = 6"),
+            "prompts.complexity: Input should be less than",
+        ),
         (("question", "questoin"), "questoin: there is no such setting; did you mean 'question'?"),
         (("embedded = 3", "embeded = 3"), "prompts.embeded: there is no such setting; did you mean 'embedded'?"),
         (("embedded = 3", ""), "prompts: give one of embedded, files and texts, not none"),
@@ -77,6 +87,12 @@ def test_a_short_file_is_enough(tmp_path):
 def test_a_mistake_is_told_in_one_line(tmp_path, change, said):
     [line] = problems(tmp_path, GOOD.replace(*change))
     assert said in line
+
+
+def test_a_chat_model_words_its_own_corrections(tmp_path):
+    text = GOOD.replace("seeds = 2", 'judge.kind = "critic"\nsettings.chat.model = "m"')
+    [line] = problems(tmp_path, text + '[[critics]]\ncorrections = "place"')
+    assert line == "critics: corrections are a choice of the embedded critic, and a chat model looks here"
 
 
 def test_every_mistake_has_a_line_of_its_own(tmp_path):

@@ -18,8 +18,11 @@ from detailscribe.agent.experiments.measures import (
 )
 from detailscribe.agent.experiments.spec import CriticSettings
 from detailscribe.agent.experiments.summary import against_baseline, rounds, summary, tables_of, trajectories
+from detailscribe.tools.world.critic import EmbeddedCritic
+from detailscribe.tools.world.scene import Scene
 
 from ..agent.fakes import ScriptedCritic
+from ..world.worlds import ExactEyes
 from .small import image, row, small
 
 
@@ -173,3 +176,11 @@ def test_settings_of_a_critic_make_it_unreliable_voting_or_leave_it_as_it_is():
     assert "flip=0.2" in CriticSettings(flip=0.2).applied(critic).model
     assert CriticSettings(flip=0.2, votes=3).applied(critic).model.startswith("vote of")
     assert "(whole)" in CriticSettings(checklist="whole").applied(critic).model
+
+
+def test_settings_of_a_critic_say_how_explicit_the_embedded_one_is():
+    critic = EmbeddedCritic(ExactEyes(Scene("snow", ())), "pose")
+    assert CriticSettings().applied(critic) is critic
+    applied = CriticSettings(corrections="place", flip=0.2).applied(critic)
+    assert applied.critic.corrections == "place"
+    assert "(corrections=place) (flip=0.2" in applied.model

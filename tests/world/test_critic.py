@@ -19,18 +19,20 @@ from detailscribe.tools.world.layout import members
 from detailscribe.tools.world.relations import holds
 from detailscribe.tools.world.scene import Scene, Thing
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
+from training.text import MAX_TOKENS, build_tokenizer
 
 from ..agent.fakes import record
-from .worlds import SEEDS, ExactEyes, spec, spec_and_scene, thing
+from .worlds import SEEDS, ExactEyes, failed_aspects, spec, spec_and_scene, thing
 
+TOKENIZER = build_tokenizer()
 PICTURE = Image.new("RGB", (8, 8))
 RIDING = spec("fox, red car", ("riding", (0, 1)), place="snow")
 RIGHT = Scene("snow", (thing("fox", 2, 5), thing("red car", 2)))
 
 
-def examined(made, scene, prompt=None, strange=False, name="00-00"):
+def examined(made, scene, prompt=None, strange=False, name="00-00", corrections="oracle"):
     concepts = concepts_of(made, prompt or short_caption(made))
-    return EmbeddedCritic(ExactEyes(scene, strange)).examine(PICTURE, name, concepts)
+    return EmbeddedCritic(ExactEyes(scene, strange), corrections).examine(PICTURE, name, concepts)
 
 
 def wrong_scene(seed: int, scene: Scene) -> Scene:
@@ -138,6 +140,67 @@ def test_the_same_picture_gets_the_same_correction_and_another_image_may_get_ano
 def test_one_full_stop_ends_the_users_sentence(ending):
     refined = examined(RIDING, Scene("snow", ()), prompt=f"a fox riding a red car, in the snow{ending}").refined_prompt
     assert refined.startswith("a fox riding a red car, in the snow. Placed in the snow: ")
+
+
+CAR, FOX = thing("red car", 2), thing("fox", 2, 5)
+WORDED = [
+    ("presence", ("snow", CAR), {
+        "place": "the fox middle, low", "pose": "the fox middle", "words": "the fox",
+    }),
+    ("relation", ("snow", CAR, thing("fox", 0)), {
+        "place": "the fox middle, low; the red car middle, bottom",
+        "pose": "the fox low; the red car bottom",
+        "words": "a fox riding a red car",
+    }),
+    ("attribute", ("snow", thing("blue car", 2), FOX), {
+        "place": "the red car middle, bottom", "pose": "the red car", "words": "the red car",
+    }),
+    ("count", ("snow", CAR, FOX, thing("fox", 4)), {
+        "place": "only one fox middle, low", "pose": "only one fox", "words": "only one fox",
+    }),
+    ("scene", ("night", CAR, FOX), dict.fromkeys(("place", "pose", "words"), "in the snow")),
+    ("nothing_else", ("snow", CAR, FOX, thing("tree", 4)), dict.fromkeys(("place", "pose", "words"), "nothing else")),
+]  # fmt: skip
+"""What failed, place and things of the picture, and what is said of it by how explicit a correction is."""
+
+
+@pytest.mark.parametrize(("aspect", "seen", "said"), WORDED, ids=[case[0] for case in WORDED])
+def test_a_correction_speaks_of_what_failed_as_explicitly_as_is_wanted(aspect, seen, said):
+    scene = Scene(seen[0], seen[1:])
+    assert failed_aspects(RIDING, scene) - {"relation", "count"} == {aspect} - {"relation", "count"}
+    for corrections, words in said.items():
+        refined = examined(RIDING, scene, corrections=corrections).refined_prompt
+        assert refined == f"{short_caption(RIDING)}. Placed: {words}."
+
+
+def test_the_gravest_is_said_first_and_what_is_right_is_left_alone():
+    made = spec("fox, red car, bear, blue flag", ("riding", (0, 1)), ("next to", (0, 2)), ("holding", (2, 3)))
+    there = Scene("snow", (FOX, CAR, thing("bear", 4), thing("red flag", 0), thing("tree", 0, 5)))
+    refined = examined(made, there, corrections="words").refined_prompt
+    assert refined.partition(". Placed: ")[2] == "a bear holding a blue flag; the blue flag; nothing else."
+
+
+@given(SEEDS)
+@settings(deadline=None, max_examples=30)
+def test_every_word_of_a_correction_is_known_to_the_text_encoder(seed):
+    made, scene = spec_and_scene(seed)
+    for corrections in ("place", "pose", "words"):
+        refined = examined(made, wrong_scene(seed, scene), strange=True, corrections=corrections).refined_prompt
+        ids = TOKENIZER(refined).input_ids
+        assert TOKENIZER.unk_token_id not in ids
+        assert len(ids) <= MAX_TOKENS
+
+
+async def test_a_correction_follows_the_verdicts_that_it_is_given(tmp_path):
+    image, concepts = record("00-00"), concepts_of(RIDING, short_caption(RIDING))
+    (tmp_path / image.path).parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.save(tmp_path / image.path)
+    critic = EmbeddedCritic(ExactEyes(RIGHT), "words")
+    right = critic.examine(PICTURE, image.id, concepts).verdicts
+    wrong = [v.model_copy(update={"answer": "fail"}) if v.check == "attribute:car" else v for v in right]
+    assert await critic.correct(image, concepts, right, Store(tmp_path)) is None
+    refined = await critic.correct(image, concepts, wrong, Store(tmp_path))
+    assert refined == f"{short_caption(RIDING)}. Placed: the red car."
 
 
 def test_question_and_answers_are_kept_line_by_line():

@@ -122,7 +122,7 @@ REFUSED = [
     ("a red blue car", "two colours, red and blue"),
     ("a red and blue car", "two colours, red and blue"),
     ("a fox in the snow on the beach at night", "two places, snow and beach"),
-    ("a fox, a bear, a cat, a dog and a frog", "5 things"),
+    ("a fox, a bear, a cat, a dog, a frog, a pig and a tree", "7 things"),
     ("a fox riding", "'riding' is followed by nothing"),
     ("a fox riding a red", "followed by nothing"),
     ("a fox riding at night", "'riding' is followed by nothing"),

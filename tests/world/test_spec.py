@@ -3,13 +3,18 @@
 import itertools
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detailscribe.tools.world.grammar import parse
+from detailscribe.tools.world.language import detailed_caption, short_caption
+from detailscribe.tools.world.layout import laid_out_specs
 from detailscribe.tools.world.relations import RELATIONS
-from detailscribe.tools.world.spec import combination, random_spec
+from detailscribe.tools.world.spec import MOST_THINGS, combination, random_spec
 from detailscribe.tools.world.vocabulary import NOUNS
 from training.common import scenes_for_training
+from training.text import MAX_TOKENS, build_tokenizer
 
 from .worlds import SEEDS, spec
 
@@ -67,6 +72,26 @@ def test_a_made_up_spec_is_well_formed(seed):
     for link in made.links:
         assert len(link.members) == len(set(link.members)) == len(RELATIONS[link.relation].takes)
         assert set(link.members) <= set(range(len(made.things)))
+
+
+@pytest.mark.parametrize("complexity", [1, 2, 3, 4, 5])
+def test_a_spec_has_as_many_relations_as_are_asked_for_and_all_belong_together(complexity):
+    rng = random.Random(complexity)
+    made = [s for s, _ in itertools.islice(laid_out_specs(rng, lambda _: True, complexity), 25)]
+    assert {len(s.links) for s in made} == {complexity}
+    assert max(len(s.things) for s in made) <= MOST_THINGS
+    for s in made:
+        assert parse(short_caption(s)) == parse(short_caption(s, rng)) == s
+        reached = {0}
+        for _ in s.links:
+            reached |= {i for link in s.links if reached & set(link.members) for i in link.members}
+        assert reached == set(range(len(s.things)))
+
+
+def test_a_prompt_of_the_highest_complexity_is_read_to_its_end():
+    tokenizer = build_tokenizer()
+    for s, scene in itertools.islice(laid_out_specs(random.Random(5), lambda _: True, 5), 25):
+        assert len(tokenizer(detailed_caption(short_caption(s), scene)).input_ids) <= MAX_TOKENS
 
 
 @given(st.lists(SEEDS, min_size=2, max_size=4))

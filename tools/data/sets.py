@@ -77,7 +77,9 @@ _BY_KIND: dict[str, tuple[ScenarioName, str]] = {
 """Scenario and subclass by kind of relation; a prompt with several kinds belongs to the first of these."""
 
 
-def world_prompts(count: int, seed: int = 0, scenario: ScenarioName | None = None) -> Iterator[PromptRecord]:
+def world_prompts(
+    count: int, seed: int = 0, scenario: ScenarioName | None = None, complexity: int | None = None
+) -> Iterator[PromptRecord]:
     """Distinct prompts of the embedded world, which its models never saw in training; needs no model.
 
     The first ones are the same for any count.
@@ -86,22 +88,27 @@ def world_prompts(count: int, seed: int = 0, scenario: ScenarioName | None = Non
         count: How many.
         seed: Of all choices.
         scenario: Only prompts of this one.
+        complexity: How many relations each has, 1 to 5; None for easy ones of one to three.
     """
     from ..world.language import short_caption
-    from ..world.layout import lay_out
+    from ..world.layout import laid_out_specs
     from ..world.relations import RELATIONS
-    from ..world.spec import random_spec
+    from ..world.spec import Spec
 
-    rng, seen = random.Random(seed), set[str]()
-    while len(seen) < count:
-        spec = random_spec(rng)
+    def belongs(spec: Spec) -> tuple[ScenarioName, str]:
         kinds = {RELATIONS[link.relation].kind for link in spec.links}
-        group, part = next(found for kind, found in _BY_KIND.items() if kind in kinds)
-        if not spec.held_out or scenario not in (None, group) or lay_out(spec, rng) is None:
-            continue
-        prompt = short_caption(spec)
-        if prompt not in seen:
+        return next(found for kind, found in _BY_KIND.items() if kind in kinds)
+
+    def wanted(spec: Spec) -> bool:
+        return spec.held_out and scenario in (None, belongs(spec)[0])
+
+    seen = set[str]()
+    for spec, _ in laid_out_specs(random.Random(seed), wanted, complexity):
+        if len(seen) == count:
+            return
+        if (prompt := short_caption(spec)) not in seen:
             seen.add(prompt)
+            group, part = belongs(spec)
             yield PromptRecord(
                 id=f"world-{seed}-{len(seen):05}",
                 prompt=prompt,

@@ -12,7 +12,7 @@ from ...prompts import plural
 from ..errors import PromptError
 from .language import SPELLINGS, WORDS, canonical
 from .relations import RELATIONS, Relation
-from .spec import Link, Spec, Wanted
+from .spec import MOST_THINGS, Link, Spec, Wanted
 from .vocabulary import COLOURS, NOUNS, PLACES
 
 EXAMPLES = (
@@ -94,8 +94,8 @@ class _Reader:
             raise _unclear(f"'{open_word}' is followed by nothing it could belong to")
         if not self._things:
             raise _unclear("it names no thing")
-        if len(self._things) > 4:
-            raise _unclear(f"it names {len(self._things)} things, and the picture has room for four")
+        if len(self._things) > MOST_THINGS:
+            raise _unclear(f"it names {len(self._things)} things, and the picture has room for {MOST_THINGS}")
         return Spec(tuple(self._things), tuple(self._links), self._place)
 
     def _break(self, word: str) -> None:

@@ -6,6 +6,7 @@ the same to the decomposer and to the diffusion model.
 
 import random
 import re
+from collections.abc import Iterable
 
 from ...prompts import listed
 from .relations import RELATIONS
@@ -17,7 +18,10 @@ LEFT_TO_RIGHT = ("leftmost", "left", "middle", "right", "rightmost")
 """Canonical words for where a thing stands across the picture."""
 TOP_TO_BOTTOM = ("top", "high", "halfway", "low", "bottom")
 """Canonical words for the row of a thing's lower edge."""
-_SILENT = r"a|an|the|is|are|there|together|both|each|one|which|that|who|while|being|placed|some|picture of|image of"
+_SILENT = (
+    "a|an|the|is|are|there|together|both|each|one|only|nothing else|which|that|who|while|being|placed|some"
+    "|picture of|image of"
+)
 
 SPELLINGS: tuple[tuple[str, str], ...] = tuple(
     (rf"\b(?:{spellings})\b", f" {word} ")
@@ -58,19 +62,22 @@ def short_caption(spec: Spec, rng: random.Random | None = None) -> str:
         words = f"{wanted.colour or ''} {wanted.noun}".lstrip()
         return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
-    text, head = "", -1
+    text, head, actor = "", -1, -1
     for link in spec.links:
         relation, first = RELATIONS[link.relation], link.members[0]
-        if relation.subjects > 1 or first not in named:
+        if relation.subjects > 1 or first not in (head, actor):
+            text += ", " if text else ""
             text += listed([name(i) for i in link.members[: relation.subjects]]) + " "
-            head = first
+            head = actor = first if relation.subjects == 1 else -1
         elif first == head:
             text += ", " if link.relation in SIDES else " and "
+            actor = head
         else:
             text += " "
         phrases = relation.phrases or (relation.name,)
         text += phrases[0] if rng is None else rng.choice(phrases)
         text += f" {name(link.members[-1])}" if relation.has_object else ""
+        actor = link.members[-1] if relation.passes_on else actor
     return text if spec.place is None else f"{text}, {PLACES[spec.place].phrase}"
 
 
@@ -80,6 +87,11 @@ def detailed_caption(caption: str, scene: Scene) -> str:
     return f"{caption.rstrip(' .,;:!?')}. Placed {PLACES[scene.place].phrase}: {things}."
 
 
+def corrected(caption: str, said: Iterable[str]) -> str:
+    """A caption and, after it, what is to change."""
+    return f"{caption.rstrip(' .,;:!?')}. Placed: {'; '.join(said)}."
+
+
 def describe(thing: Thing) -> str:
     """Colour and noun, such as ``red car``."""
     return f"{thing.colour or ''} {thing.noun}".lstrip()
@@ -87,6 +99,15 @@ def describe(thing: Thing) -> str:
 
 def whereabouts(thing: Thing) -> str:
     """Where a thing stands, such as ``far left, low``: a fifth of the picture across, a row down."""
-    across = LEFT_TO_RIGHT[min((2 * thing.x + thing.width - 1) // 2, 4)]
-    across = across.replace("leftmost", "far left").replace("rightmost", "far right")
-    return f"{across}, {TOP_TO_BOTTOM[thing.bottom - 2]}"
+    return f"{across(thing)}, {height(thing)}"
+
+
+def across(thing: Thing) -> str:
+    """The fifth of the picture, such as ``far left``."""
+    word = LEFT_TO_RIGHT[min((2 * thing.x + thing.width - 1) // 2, 4)]
+    return word.replace("leftmost", "far left").replace("rightmost", "far right")
+
+
+def height(thing: Thing) -> str:
+    """The row of its lower edge, such as ``low``."""
+    return TOP_TO_BOTTOM[max(thing.bottom - 2, 0)]

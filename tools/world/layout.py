@@ -1,15 +1,18 @@
 """Where things stand: layouts that fulfil a spec, found by randomized backtracking."""
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 
 from .relations import RELATIONS, holds, overlap
 from .scene import Scene, Thing
-from .spec import Link, Spec
+from .spec import Link, Spec, random_spec
 from .vocabulary import COLOURS, GRID, NOUNS, PLACES
 
 _GROUND = (GRID - 1, GRID)
 """Lower edges of things that nothing carries."""
+_MOST_TRIALS = 20_000
+"""Of a place for a thing, until a spec counts as one that has no layout."""
 
 Preference = Callable[[int, Thing], float]
 """Cost of putting the thing of that index there; candidates are tried in order of cost."""
@@ -27,6 +30,8 @@ def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) ->
         wanted.colour or (rng.choice(list(COLOURS)) if NOUNS[wanted.noun].coloured else None) for wanted in spec.things
     ]
 
+    trials = itertools.count()
+
     def place(placed: tuple[Thing, ...]) -> tuple[Thing, ...] | None:
         index = len(placed)
         if index == len(spec.things):
@@ -36,12 +41,24 @@ def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) ->
         candidates.sort(key=lambda thing: 0.0 if prefer is None else prefer(index, thing))
         for thing in candidates:
             trial = (*placed, thing)
+            if next(trials) > _MOST_TRIALS:
+                return None
             if _fits(spec, trial) and (found := place(trial)) is not None:
                 return found
         return None
 
     things = place(())
     return None if things is None else Scene(spec.place or rng.choice(list(PLACES)), things)
+
+
+def laid_out_specs(
+    rng: random.Random, wanted: Callable[[Spec], bool], complexity: int | None = None
+) -> Iterator[tuple[Spec, Scene]]:
+    """Made-up specs without end, those that are wanted and have a layout, each with one."""
+    while True:
+        spec = random_spec(rng, complexity)
+        if wanted(spec) and (scene := lay_out(spec, rng)) is not None:
+            yield spec, scene
 
 
 def _candidates(spec: Spec, index: int, colour: str | None) -> Iterator[Thing]:

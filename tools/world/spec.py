@@ -64,6 +64,10 @@ def _in_share(text: str, divisor: int) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] % divisor == 0
 
 
+MOST_THINGS = 6
+"""In one prompt."""
+MOST_LINKS = 5
+"""Relations in a prompt of the highest complexity."""
 SIDES = ("left of", "right of", "next to")
 _ACTS = ("holding", "riding", "pushing", "inside", "on top of", "under")
 _PAIRS = (*SIDES, *_ACTS, "holding", "riding")
@@ -95,10 +99,25 @@ class _Draft:
         self.links.append(Link(relation, members))
         return members[0]
 
+    def spec(self, place: str | None) -> Spec:
+        """What was drafted, subject by subject, in the order in which a caption names the things."""
+        links = sorted(self.links, key=lambda link: (link.members[0], link.relation in SIDES))
+        order = list(dict.fromkeys(i for link in links for i in link.members))
+        numbered = tuple(Link(link.relation, tuple(map(order.index, link.members))) for link in links)
+        return Spec(tuple(self.things[i] for i in order), numbered, place)
 
-def random_spec(rng: random.Random) -> Spec:
-    """Make up a prompt of two to four things; some cannot be laid out (see ``layout.lay_out``)."""
+
+def random_spec(rng: random.Random, complexity: int | None = None) -> Spec:
+    """Make up a prompt; some cannot be laid out (see ``layout.lay_out``).
+
+    Args:
+        rng: Of all choices.
+        complexity: How many relations, 1 to ``MOST_LINKS``; None for two to four things in the forms of ``_FORMS``.
+    """
     draft = _Draft(rng)
+    if complexity is not None:
+        _compose(draft, rng, complexity)
+        return draft.spec(rng.choice(list(PLACES)) if rng.random() < 0.5 else None)
     match rng.choices(list(_FORMS), list(_FORMS.values()))[0]:
         case "pair":
             draft.link(rng.choice(_PAIRS))
@@ -120,3 +139,21 @@ def random_spec(rng: random.Random) -> Spec:
             draft.link("in a row")
     place = rng.choice(list(PLACES)) if rng.random() < 0.5 else None
     return Spec(tuple(draft.things), tuple(draft.links), place)
+
+
+def _compose(draft: _Draft, rng: random.Random, count: int) -> None:
+    """Relate things until there are so many relations: each new one adds to what is there, so that all belong together.
+
+    This is the dial of ConceptMix (arXiv 2408.14339): the number of concepts that one prompt binds.
+    """
+    three = 0.15 if count < MOST_LINKS else 0.0  # the first relation of three things leaves room for one less
+    draft.link(rng.choice(("lifting", "sharing", "in a row") if rng.random() < three else _PAIRS))
+    while len(draft.links) < count:
+        animals = [i for i, thing in enumerate(draft.things) if NOUNS[thing.noun].group == "animal"]
+        subject = rng.choice(animals or range(len(draft.things)))
+        does = {link.relation for link in draft.links if subject in link.members}
+        acts = [act for act in _ACTS if act not in does] if animals else []
+        if acts and rng.random() < 0.6:
+            draft.link(rng.choice(acts), subject)
+        else:
+            draft.link(rng.choice(SIDES), subject)
