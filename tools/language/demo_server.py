@@ -24,7 +24,7 @@ from PIL import Image, ImageChops, ImageStat
 from ...prompts import counted
 from ...state import Check, ConceptGraph, Critique, default_checks
 from ..errors import PromptError
-from ..world.critic import corrected_prompt
+from ..world.corrections import corrected_prompt
 from ..world.decomposer import concepts_of, laid_out
 from ..world.eyes import Eyes
 from ..world.grammar import parse
@@ -234,7 +234,7 @@ class Mind:
             case "refined_prompt":
                 picture = self._meant(request)
                 seen = self.look(picture)
-                return {"prompt": corrected_prompt(subject.concepts, subject.spec, seen, self.name(picture))}
+                return {"prompt": corrected_prompt(subject.concepts, seen, self.name(picture))}
             case "rewritten_prompt":
                 return {"prompt": laid_out(subject.concepts.prompt)}
             case "comparison":

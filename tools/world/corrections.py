@@ -20,15 +20,19 @@ _MOST_ORDERS = 24
 
 
 def corrected_prompt(
-    concepts: ConceptGraph, wrong: Sequence[Check], seen: Sights, name: str, explicitness: Explicitness
+    concepts: ConceptGraph,
+    seen: Sights,
+    name: str,
+    wrong: Sequence[Check] = (),
+    explicitness: Explicitness = "oracle",
 ) -> str:
     """The user's prompt and, after it, what is to change; it aims at a layout that moves as little as possible.
 
     Args:
         concepts: Of the prompt.
-        wrong: The checks to speak of, the gravest first.
         seen: What is in the picture.
         name: Of the image; others may get another layout.
+        wrong: The checks to speak of, the gravest first; ``oracle`` speaks of all things.
         explicitness: How much is said.
     """
     spec, prompt = spec_of(concepts), concepts.prompt

@@ -88,7 +88,7 @@ class EmbeddedCritic:
 
     def _corrected(self, concepts: ConceptGraph, verdicts: Iterable[Verdict], seen: Sights, name: str) -> str | None:
         wrong = [check for check, verdict in _gravest_first(concepts, verdicts) if verdict.settled_by is None]
-        return corrected_prompt(concepts, wrong, seen, name, self.corrections) if wrong else None
+        return corrected_prompt(concepts, seen, name, wrong, self.corrections) if wrong else None
 
 
 def _gravest_first(concepts: ConceptGraph, verdicts: Iterable[Verdict]) -> list[tuple[Check, Verdict]]:
