@@ -1,6 +1,7 @@
 """What tests of several folders share: the chat server of the embedded world, and the folders beside the package."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,15 @@ for name in ("training", "benchmarks"):
         spec = importlib.util.spec_from_file_location(name, ROOT / name / "__init__.py")
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For the whole suite a process a core, at most four; for files and folders that are named, only this one."""
+    cores = min(4, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 2
+    if cores < 2 or not any(Path(path).resolve() in (ROOT, ROOT / "tests") for path in config.args):
+        return 0
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # or each process computes on all cores
+    return cores
 
 
 @pytest.fixture(scope="session")

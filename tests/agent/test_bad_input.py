@@ -5,6 +5,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -639,7 +640,12 @@ def call(function, changes):
 PYTHON_ROWS = list(python_rows())
 
 
-@pytest.mark.parametrize(("function", "changes"), PYTHON_ROWS, ids=lambda value: repr(value)[:70].replace("\0", "0"))
+def name(value):
+    """The same in every process."""
+    return re.sub(r" at 0x\w+", "", repr(value))[:70].replace("\0", "0")
+
+
+@pytest.mark.parametrize(("function", "changes"), PYTHON_ROWS, ids=name)
 def test_from_python_it_is_one_family_of_errors(world, function, changes):
     before = content(world)
     with pytest.raises(DetailScribeError) as caught:

@@ -1,6 +1,7 @@
 """The notebooks run from top to bottom as they are, and are committed with what they say then."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -34,7 +35,13 @@ def said(path: Path) -> str:
 def test_it_runs_from_top_to_bottom(path, tmp_path):
     folder = shutil.copytree(FOLDER, tmp_path / "notebooks", ignore=shutil.ignore_patterns("runs", "__pycache__"))
     done = subprocess.run(
-        [sys.executable, "refresh.py", path.name], cwd=folder, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, "refresh.py", path.name],
+        cwd=folder,
+        env=os.environ | {"DETAILSCRIBE_RUN__STEPS": "12"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert re.search(r"<[\w.]+ at 0x", said(folder / path.name)) is None
