@@ -8,8 +8,9 @@ from pydantic import Field, computed_field, model_validator
 from .base import Exchange, Frozen, Seed, Words
 from .images import Attempt, Step
 
-Action = Literal["refine", "reseed", "stop"]
-"""refine: re-denoise from an image; reseed: draw anew from another seed; stop: no more work on it."""
+Action = Literal["refine", "reseed", "look", "stop"]
+"""refine: re-denoise from an image; reseed: draw anew from another seed; look: ask the critic again; stop: no more work
+on it."""
 
 
 class Plan(tuple[Attempt, ...]):
@@ -75,7 +76,8 @@ class Decision(Frozen):
         """That of its first attempt; stop where there is none."""
         if not self.attempts:
             return "stop"
-        return "reseed" if self.attempts[0].source is None else "refine"
+        first = self.attempts[0].origin
+        return "reseed" if first == "generate" else first
 
 
 class Choice(Frozen):
@@ -83,7 +85,7 @@ class Choice(Frozen):
 
     image: str
     """Its id."""
-    action: Action
+    action: Literal["refine", "reseed", "stop"]
     reason: Words
     start_step: Step | None = None
     """refine only: the step of the schedule to start at; None leaves it to the policy."""

@@ -10,13 +10,17 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from .base import Box, Frozen, Seed, Share, Words
 
-Origin = Literal["generate", "refine", "reseed"]
-"""generate: the first drawing; refine: re-denoised from an earlier image; reseed: drawn anew from another seed."""
+Origin = Literal["generate", "refine", "reseed", "look"]
+"""generate: the first drawing; refine: re-denoised from an earlier image; reseed: drawn anew from another seed; look:
+the earlier image itself, for a second opinion."""
 
 Operator = Literal["inject", "resume", "edit"]
 """inject: noise is added to the final latent, which is denoised from there; resume: the image's own
 denoising is continued from a kept step; edit: a model that edits pictures is given the picture, and the prompt is the
 instruction."""
+
+Look = Literal["look"]
+"""In place of an operator: nothing is drawn, and the critic looks at the image once more."""
 
 Step = Annotated[int, Field(ge=0, le=1000)]
 """A step of the denoising schedule, 0 to N, which is 1000 at most."""
@@ -145,8 +149,8 @@ class Attempt(Frozen):
     """Seed of the image's own CPU generator, of ``inject``'s noise in a refinement; None: derived from the run's."""
     source: str | None = None
     """Id of the image to start from; None: from pure noise."""
-    operator: Operator | None = None
-    """How a refinement starts; set exactly where ``source`` is."""
+    operator: Operator | Look | None = None
+    """How a refinement starts, or that the source is looked at again; set exactly where ``source`` is."""
     start_step: Step = 0
     """First step of the schedule to run, k in [0, N]; at N the source comes back unchanged. 0 for a new drawing."""
     stop_step: int | None = Field(default=None, ge=1)
@@ -185,7 +189,7 @@ class Attempt(Frozen):
     def origin(self) -> Origin:
         """What the image will be to its run."""
         if self.operator is not None:
-            return "refine"
+            return "look" if self.operator == "look" else "refine"
         return "generate" if self.parent is None else "reseed"
 
 
@@ -198,13 +202,14 @@ class ImageRecord(Frozen):
     """0 for the first drawings."""
     origin: Origin
     parent: str | None = None
-    """Id of the image it was refined from or that its reseed replaces; None for a first drawing."""
+    """Id of the image it was refined from, that its reseed replaces or that was looked at again; None for a first
+    drawing."""
     prompt: str
     """The words the diffusion model was given."""
     revised_prompt: str | None = None
     """What a server says it made of them before it drew; None where nothing was said."""
     seed: Seed
-    """Seed of the image's own CPU generator."""
+    """Seed of the image's own CPU generator; for a second opinion, that of its look."""
     seeded: bool = True
     """Whether the image follows from the seed; False for a server that takes none and draws another one each time."""
     steps: int = Field(ge=1)
@@ -216,8 +221,8 @@ class ImageRecord(Frozen):
     stop_step: int | None = Field(default=None, ge=1)
     """For a preview, the step that it stopped at, where x_k is kept; picture and final latent are what the
     denoiser took them for there. None: it went to the end."""
-    operator: Operator | None = None
-    """How a refinement started; None for a full drawing."""
+    operator: Operator | Look | None = None
+    """How a refinement started, or that the picture is its parent's; None for a full drawing."""
     region: Region | None = None
     """Where a refinement could change the picture; None: everywhere."""
     guidance: float = Field(ge=0)
@@ -250,7 +255,7 @@ class ImageRecord(Frozen):
 
     @model_validator(mode="after")
     def _lineage_fits_the_origin(self) -> Self:
-        refined = self.origin == "refine"
+        refined = self.origin in ("refine", "look")
         if (self.parent is None) != (self.origin == "generate"):
             raise ValueError("an image has a parent exactly when it is refined or reseeded")
         if (self.operator is not None) != refined:
@@ -263,6 +268,11 @@ class ImageRecord(Frozen):
         if beyond:
             raise ValueError(f"kept steps outside the schedule of {self.steps}: {beyond}")
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a picture of its own that was drawn to its end: no preview, and no second opinion."""
+        return self.stop_step is None and self.origin != "look"
 
     @property
     def spared(self) -> int:
@@ -282,6 +292,12 @@ class ImageRecord(Frozen):
             "trajectory": {k: rename(reference) for k, reference in self.trajectory.items()},
         }
         return self.model_copy(update=references | changes)
+
+    def again(self, attempt: Attempt) -> Self:
+        """The same picture, from the same files and for nothing, to be looked at once more."""
+        place = {name: getattr(attempt, name) for name in ("id", "round", "parent", "origin", "operator", "seed")}
+        cost = dict.fromkeys(("evaluations", "money", "seconds", "waited"), 0)
+        return self.model_copy(update=place | cost | {"start_step": self.steps, "start_sigma": 0.0, "region": None})
 
     def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
         """The attempt that makes this image again, with x_k kept at these steps."""

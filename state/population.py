@@ -1,6 +1,7 @@
 """The whole population of a run, as a policy sees it."""
 
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -25,7 +26,7 @@ def spend_of(
     exchanges = [e for answer in (*made, *critiques.values(), *advice, *compared) for e in answer.exchanges]
     return Spend(
         evaluations=sum(i.evaluations for i in images.values()),
-        images=len(images),
+        images=sum(i.origin != "look" for i in images.values()),
         critic_calls=sum(c.looks for c in critiques.values()) + len(compared),
         tokens=sum(e.prompt_tokens + e.reply_tokens for e in exchanges),
         seconds=sum(i.seconds for i in images.values()) + sum(e.seconds for e in exchanges),
@@ -113,17 +114,31 @@ class Population(Frozen):
             found.append(above)
         return tuple(found)
 
+    def drawn(self, image: ImageRecord) -> ImageRecord:
+        """The image itself or, of a second opinion, the one that was looked at again."""
+        while image.origin == "look":
+            image = self.images[image.parent or ""]
+        return image
+
+    def opinions(self, image: ImageRecord) -> tuple[Critique, ...]:
+        """Every critique of this picture, the first one first; more than one where a policy asked for more."""
+        first = self.drawn(image).id
+        again = [i for i in self.images.values() if i.origin == "look" and self.drawn(i).id == first]
+        return (self.critiques[first], *(self.critiques[i.id] for i in sorted(again, key=lambda i: (i.round, i.id))))
+
     def rank(self, image: ImageRecord) -> tuple[float, float]:
-        """What images are compared by: checks passed, then the critic's mean probability."""
-        critique = self.critiques[image.id]
-        return critique.score, critique.confidence
+        """What images are compared by: checks passed, then the critic's mean probability; the mean of all opinions."""
+        looks = self.opinions(image)
+        opinions = [look for look in looks if not look.silence] or looks
+        return fmean(look.score for look in opinions), fmean(look.confidence for look in opinions)
 
     def leaders(self) -> tuple[ImageRecord, ...]:
         """Every image that none outranks, over all rounds, by round and id; previews, and what a decision took out of
-        the choice, only where all are."""
-        heard = [i for i in self.images.values() if not self.critiques[i.id].silence] or list(self.images.values())
-        whole = [i for i in heard if i.stop_step is None] or heard
-        out = {id for id, decision in self.decisions.items() if not decision.candidate}
+        the choice, only where all are. Second opinions count in ``rank`` alone."""
+        drawn = [i for i in self.images.values() if i.origin != "look"]
+        heard = [i for i in drawn if not self.critiques[i.id].silence] or drawn
+        whole = [i for i in heard if i.is_whole] or heard
+        out = {self.drawn(self.images[id]).id for id, decision in self.decisions.items() if not decision.candidate}
         candidates = [i for i in whole if i.id not in out] or whole
         highest = max(map(self.rank, candidates))
         leading = [i for i in candidates if self.rank(i) == highest]

@@ -157,8 +157,8 @@ def _class(policy: str) -> str:
 
 
 def _picked(run: RecordedRun, pick: Pick) -> list[ImageRecord]:
-    """The images of a run that a pick means and that exist; previews, which are unfinished images, are left out."""
-    whole = [image for image in run.images.values() if image.stop_step is None]
+    """The images of a run that a pick means and that exist, without previews and second opinions."""
+    whole = [image for image in run.images.values() if image.is_whole]
     best = [] if run.best is None else [run.best]
     out = {id for id, decision in run.decisions.items() if not decision.candidate}
     rivals = [image for image in whole if image.id not in out] or whole

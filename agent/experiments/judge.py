@@ -138,7 +138,7 @@ class Judging:
     async def _judged(self, row: Row) -> Row:
         store = Store(Store(self._folder).path(row.folder or ""))
         result = RunResult.model_validate_json(store.read(RESULT))
-        images = [image for image in result.images if image.stop_step is None] or list(result.images)
+        images = [image for image in result.images if image.is_whole] or list(result.images)
         if self._judge is None:
             return with_result(row, result, {})
         seen = [await self._seen(self._judge, image, result.concepts, store) for image in images]

@@ -36,8 +36,8 @@ def correct(image: ImageRow, eyes: Eyes = "judge") -> float:
 
 
 def whole(row: Row) -> list[ImageRow]:
-    """Its images without previews; all of them where there is nothing else."""
-    return [image for image in row.images if image.stop_step is None] or list(row.images)
+    """Its images without previews and second opinions; all of them where there is nothing else."""
+    return [image for image in row.images if image.is_whole] or list(row.images)
 
 
 def peak(row: Row) -> float:
@@ -67,7 +67,7 @@ MEASURES: dict[str, Measure] = {
     "retention": retention,
     "efficiency": efficiency,
     "evaluations": lambda row: row.spend.evaluations,
-    "images": lambda row: sum(image.stop_step is None for image in row.images),
+    "images": lambda row: sum(image.is_whole for image in row.images),
     "previews": lambda row: sum(image.stop_step is not None for image in row.images),
     "critic_calls": lambda row: row.spend.critic_calls,
     "seconds": lambda row: row.spend.seconds,

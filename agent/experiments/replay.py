@@ -180,9 +180,7 @@ class _Record:
         What is not recorded is noted, and the first image stands in until all of the round were asked for: then
         ``critique`` ends the run.
         """
-        like = source or self._first
-        asked = attempt if source is None else attempt.model_copy(update={"source": self.recorded[source.id]})
-        image = self._images.get(identity(asked, like))
+        image = self._recorded(attempt, source or self._first)
         if image is None:
             self._missing.append(_named(attempt))
             asked_for = attempt.model_dump(include={"prompt", "seed", "operator", "start_step", "stop_step"})
@@ -197,10 +195,18 @@ class _Record:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """What the critic said of the recorded image; ``NotRecorded`` if one of its round was never made."""
+        if image.origin == "look":  # for which nothing is drawn
+            found = self._recorded(attempt := image.attempt(), image)
+            self._missing += [] if found else [_named(attempt)]
+            self.recorded[image.id] = found.id if found else ""
         if self._missing:
             first, *others = self._missing
             raise NotRecorded(first + (f" and {len(others)} more" if others else ""))
         return self._critiques[self.recorded[image.id]].model_copy(update={"image": image.id})
+
+    def _recorded(self, attempt: Attempt, like: ImageRecord) -> ImageRecord | None:
+        source = attempt.source and self.recorded[attempt.source]
+        return self._images.get(identity(attempt.model_copy(update={"source": source}), like))
 
 
 @dataclass(frozen=True)
@@ -226,6 +232,8 @@ class _RecordedAdvice:
 
 def _named(attempt: Attempt) -> str:
     """An attempt in a few words."""
+    if attempt.operator == "look":
+        return f"another look at {attempt.source}"
     if attempt.source is not None:
         return f"a refinement of {attempt.source} by {attempt.operator} from step {attempt.start_step}"
     what = "a first drawing" if attempt.parent is None else f"a reseed of {attempt.parent}"

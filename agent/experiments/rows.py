@@ -39,6 +39,11 @@ class ImageRow(Frozen):
     judge: dict[str, Answer] | None = None
     """The independent judge's answer by check; None without one."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is neither a preview nor a second opinion."""
+        return self.stop_step is None and self.origin != "look"
+
 
 class Row(Frozen):
     """One run of an experiment."""

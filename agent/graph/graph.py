@@ -75,8 +75,7 @@ def build_graph(
 def recursion_limit(budget: Budget) -> int:
     """Supersteps that a run within ``budget`` can take.
 
-    Decompose, generate, critique and finish; two for every further round, which draws at least one
-    image; and the one in which LangGraph finds nothing left to do.
+    Decompose, generate, critique and finish; two for every further round; and the one in which LangGraph finds nothing
+    left to do.
     """
-    rounds = min(budget.rounds, budget.images - 1)
-    return 4 + 2 * rounds + 1
+    return 4 + 2 * budget.rounds + 1

@@ -139,6 +139,11 @@ def checked(answer: Sequence[Decision], population: Population) -> list[Decision
         "decided about images that are not pending:": [id for id in counts if id not in pending],
         "gave no decision for": [id for id in pending if id not in counts],
         "wants to refine from images that do not exist:": unknown,
+        "wants another look at images of which only a preview is there:": [
+            a.source or ""
+            for _, a in attempts
+            if a.operator == "look" and a.source in population.images and population.images[a.source].stop_step
+        ],
         "wants to start after the last step for": [
             id for id, a in attempts if a.source in population.images and _starts_late(a, population)
         ],
@@ -201,7 +206,7 @@ def _limited(decision: Decision, attempts: list[Attempt]) -> Decision:
 
 
 def expected_cost(attempt: Attempt, image: str, population: Population) -> Spend:
-    """One image and one look at it: the denoiser at its rate so far, all else at the mean of the images so far.
+    """One image and one look at it, or that alone: the denoiser at its rate so far, all else at the mean so far.
 
     Args:
         attempt: What is to be made.
@@ -210,15 +215,15 @@ def expected_cost(attempt: Attempt, image: str, population: Population) -> Spend
     """
     like = population.images[attempt.source or image]
     steps = (attempt.stop_step or attempt.steps or like.steps) - attempt.start_step
-    images = len(population.images)
-    spend = spend_of(None, population.images, population.critiques)
+    looks, drawn = spend_of(None, {}, population.critiques), spend_of(None, population.images, {})
+    count, images = len(population.critiques), 0 if attempt.operator == "look" else 1
     return Spend(
-        images=1,
-        evaluations=round(evaluations_per_step(population.images.values()) * max(steps, 0)),
-        critic_calls=ceil(spend.critic_calls / images),
-        tokens=round(spend.tokens / images),
-        seconds=spend.seconds / images,
-        money=spend.money / images,
+        images=images,
+        evaluations=round(evaluations_per_step(population.images.values()) * max(steps, 0)) * images,
+        critic_calls=ceil(looks.critic_calls / count),
+        tokens=round(looks.tokens / count),
+        seconds=looks.seconds / count + images * drawn.seconds / drawn.images,
+        money=looks.money / count + images * drawn.money / drawn.images,
     )
 
 

@@ -110,7 +110,7 @@ async def generate(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
 
 
 async def refine(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
-    """Re-denoise one image."""
+    """Re-denoise one image, or hand it on for a second opinion."""
     return await generate(work, runtime)
 
 

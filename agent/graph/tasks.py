@@ -69,6 +69,8 @@ async def decompose(prompt: str, context: Context) -> ConceptGraph:
 
 async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, progress: Progress) -> ImageRecord:
     """The image of an attempt; drawn again where it is known and its files are missing."""
+    if attempt.operator == "look" and source is not None:
+        return source.again(attempt)
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
     folder = "" if shared is None else store.root.relative_to(shared).as_posix()
     within, is_new = _place(store), False  # not in a thread, so that drawings begin in the order they were asked for

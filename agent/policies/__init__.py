@@ -33,6 +33,7 @@ from .policy import (
     refine,
     refinement,
     reseed,
+    second_opinion,
     stop,
 )
 from .resolve import CODE, POLICIES, PolicySpec, policy_name, resolve_policy
@@ -44,4 +45,4 @@ __all__ += ["Policy", "PolicyError", "PolicySpec", "RandomControl", "Refining", 
 __all__ += ["best_of_line", "corrected_prompt", "drawing", "failed", "family_of", "first_stop", "go_on"]
 __all__ += ["is_repeat", "kept", "line_of", "nothing_failed", "oscillation", "own_success", "plateau"]
 __all__ += ["policy_name", "promising", "refine", "refine_anew", "refinement", "refinements", "regression"]
-__all__ += ["reseed", "resolve_policy", "stop", "success", "tried_in_vain"]
+__all__ += ["reseed", "resolve_policy", "second_opinion", "stop", "success", "tried_in_vain"]

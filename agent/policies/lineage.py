@@ -15,7 +15,7 @@ def line_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
     """``image``, what it was refined from, and so on up to the drawing that they all come from."""
     line = [image]
     for ancestor in population.ancestors(image):
-        if line[-1].origin != "refine":
+        if line[-1].origin not in ("refine", "look"):
             break
         line.append(ancestor)
     return line
@@ -36,14 +36,14 @@ def refinements(population: Population, image: ImageRecord) -> int:
 
 def tried_in_vain(population: Population, image: ImageRecord) -> int:
     """Refinements of its drawing since the image that first passed as many checks as any of them."""
-    whole = [i for i in family_of(population, image) if i.stop_step is None]
+    whole = [i for i in family_of(population, image) if i.is_whole]
     scores = [population.critiques[i.id].score for i in whole]
     return len(scores) - 1 - scores.index(max(scores))
 
 
 def best_of_line(population: Population, image: ImageRecord) -> ImageRecord:
-    """The best of ``image`` and what it was refined from; of equals, the oldest. Previews stand back."""
-    return max(reversed(line_of(population, image)), key=lambda i: (i.stop_step is None, population.rank(i)))
+    """The best of ``image`` and what it was refined from; of equals, the oldest. Previews and looks stand back."""
+    return max(reversed(line_of(population, image)), key=lambda i: (i.is_whole, population.rank(i)))
 
 
 def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
@@ -74,8 +74,10 @@ Identity = tuple[object, ...]
 def identity(attempt: Attempt, like: ImageRecord) -> Identity:
     """Of an attempt; ``like`` gives steps and guidance where it leaves them to the model.
 
-    A resumed trajectory takes its noise from the source, so its seed says nothing.
+    A resumed trajectory takes its noise from the source, so its seed says nothing. Looks differ by their seeds alone.
     """
+    if attempt.operator == "look":
+        return attempt.operator, attempt.source, attempt.seed
     return (
         attempt.operator,
         attempt.source,

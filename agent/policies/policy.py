@@ -167,6 +167,16 @@ def refinement(
     )
 
 
+def second_opinion(population: Population, image: ImageRecord, *, seed: Seed | None = None) -> Attempt:
+    """Have the critic look at ``image`` once more, at the price of that look.
+
+    After the next round it waits for a decision as an image of its own with the same picture, whose critique is the new
+    one; ``population.opinions`` has all of them, and their mean ranks the picture. Several in one round need seeds that
+    differ.
+    """
+    return Attempt(source=population.drawn(image).id, operator="look", seed=seed)
+
+
 def reseed(
     population: Population,
     image: ImageRecord,
@@ -221,8 +231,9 @@ def go_on(population: Population, image: ImageRecord, rule: str, reason: str, st
 
 
 def corrected_prompt(population: Population, image: ImageRecord) -> str:
-    """The critic's prompt for ``image``; the user's own words where it has none."""
-    return population.critiques[image.id].refined_prompt or population.concepts.prompt
+    """The critic's newest prompt for ``image``; the user's own words where it has none."""
+    prompts = [look.refined_prompt for look in population.opinions(image) if look.refined_prompt]
+    return prompts[-1] if prompts else population.concepts.prompt
 
 
 def failed(critique: Critique) -> tuple[str, ...]:

@@ -75,6 +75,8 @@ async def areproduce(
     record = run.images.get(image)
     if record is None:
         raise SettingsError(f"the run in {folder} has no image {image!r}; it has {', '.join(run.images) or 'none'}")
+    while record.origin == "look":
+        record = run.images[record.parent or ""]
     before = _pixels(run.path(image))
     drawer = diffusion or await _recorded_diffusion(run)
     async with _place(out) as store:

@@ -160,7 +160,9 @@ class Models:
             for finding in await asyncio.to_thread(lambda: list(look_at_diffusion(settings))):
                 finding.refuse()
         if asks:
-            (await look_at_vision(settings.vision_settings())).refuse()
+            looks = settings.vision_settings()
+            for model in filter(None, (looks.model, settings.vision.second)):
+                (await look_at_vision(looks.model_copy(update={"model": model}))).refuse()
 
     def _own_decomposer(self) -> Decomposer:
         baseline = self._baseline
@@ -212,10 +214,16 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
         from ...tools.world import EmbeddedCritic
 
         return EmbeddedCritic.load(corrections=settings.vision.corrections)
+    from ...tools.language.chat import ChatModel
     from ...tools.vision.critic import ChatCritic
 
     how: dict[str, Any] = {name: getattr(settings.vision, name) for name in ("votes", "probabilities", "words")}
-    return ChatCritic(model, templates=settings.chat.templates, **how)
+    how["templates"] = settings.chat.templates
+    second = settings.vision.second
+    if second is not None:  # of the same price, where one is known
+        other = ChatModel(settings.vision_settings().model_copy(update={"model": second}))
+        how["second"] = ChatCritic(other, **how)
+    return ChatCritic(model, **how)
 
 
 def make_diffusion(settings: Settings) -> Diffusion:

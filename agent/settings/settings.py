@@ -98,6 +98,9 @@ class VisionSection(ServerSection):
 
     model: Words | None = None
     """None for that of ``chat``."""
+    second: Words | None = None
+    """At the same server, for the second opinions that a policy asks for; None for the same model, asked in another
+    order."""
     votes: int = Field(default=1, ge=1, le=25)
     """Calls for one answer; the majority counts."""
     probabilities: bool = False

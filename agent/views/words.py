@@ -165,7 +165,7 @@ def relations(concepts: ConceptGraph) -> list[tuple[str, str, str, str]]:
 
 def origin(image: ImageRecord, refined: str = "refined") -> str:
     """How an image was made: ``refined from step 4``, with another word for ``refined`` where one is given."""
-    words = {"generate": "first drawing", "reseed": "drawn anew"}.get(
+    words = {"generate": "first drawing", "reseed": "drawn anew", "look": "looked at again"}.get(
         image.origin, f"{refined} from step {image.start_step}"
     )
     return words if image.stop_step is None else f"{words}, a preview at step {image.stop_step}"

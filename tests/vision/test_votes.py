@@ -120,3 +120,16 @@ async def test_neither_words_nor_p_yes_is_unknown(image, store):
     chat = FakeChat(lambda question: answers() if question.name == "critique" else None, lambda question: "none given")
     found = await verdicts(chat, image, store, probabilities=True)
     assert {v.answer for v in found.values()} == {"unknown"}
+
+
+async def test_a_second_opinion_comes_of_another_order_or_of_the_model_that_is_named_for_it(store, image):
+    again = image.model_copy(update={"id": "01-00", "parent": "00-00", "origin": "look", "operator": "look", "seed": 9})
+    first, other = FakeChat(script({})), FakeChat(script({"red": "no"}))
+    await ChatCritic(first).critique(image, concepts(), store)
+    await ChatCritic(first).critique(again, concepts(), store)
+    assert [question.vote for question in first.asked("critique")] == [0, 0, 9, 9]
+    critic = ChatCritic(first, second=ChatCritic(other))
+    assert (await critic.critique(image, concepts(), store)).all_pass
+    assert not other.questions
+    assert (await critic.critique(again, concepts(), store)).answers()["red"] == "fail"
+    assert critic.model == "fake@host, then fake@host"

@@ -24,6 +24,7 @@ from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store
 from ..language.chat import ChatModel
 from ..language.question import Picture, Question
+from ..roles import Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
 from ..tasks import gather_or_cancel
 from ..text import one_line
@@ -60,6 +61,7 @@ class ChatCritic:
             model to see it.
         checks_per_call: checks asked in one call at most, 1 to 20.
         words: length of the corrected prompt at most.
+        second: gives the second opinions that policies ask for; None for the same model, asked in another order.
 
     Raises:
         SettingsError: a number is out of range, or a template of the user's cannot be read or has other
@@ -76,6 +78,7 @@ class ChatCritic:
         together: bool = False,
         checks_per_call: int = 16,
         words: int = 70,
+        second: Critic | None = None,
     ) -> None:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
             raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
@@ -85,13 +88,13 @@ class ChatCritic:
         except TemplateError as error:
             raise SettingsError(str(error)) from error
         self._votes, self._probabilities, self._together = votes, probabilities, together
-        self._checks_per_call, self._words = checks_per_call, words
+        self._checks_per_call, self._words, self._second = checks_per_call, words, second
         self._cannot_compare: str | None = None
 
     @property
     def model(self) -> str:
-        """Name of the chat model and its server."""
-        return self._chat.name
+        """Name of the chat model and its server, and of that of second opinions."""
+        return self._chat.name if self._second is None else f"{self._chat.name}, then {model_name(self._second)}"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check, in the order of the checklist; what got no usable answer is unknown and unheard.
@@ -99,12 +102,16 @@ class ChatCritic:
         Raises:
             ModelError: the server refuses, cannot be found, or takes no pictures.
         """
+        again = image.origin == "look"
+        if again and self._second is not None:
+            return await self._second.critique(image, concepts, store)
         picture = await asyncio.to_thread(read_picture, store, image)
         own: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
         for level in levels(concepts, self._together):
             known = {v.check for v in fail_dependents(concepts, own)}
-            found, made = await self._examine(concepts.prompt, [c for c in level if c.id not in known], picture)
+            asked = [c for c in level if c.id not in known]
+            found, made = await self._examine(concepts.prompt, asked, picture, image.seed if again else 0)
             own |= found
             exchanges += made
         verdicts = fail_dependents(concepts, own)
@@ -163,14 +170,14 @@ class ChatCritic:
         return better, f"{places}: {better or 'equal'}, {reply.value.reason or 'no reason given'}", reply.exchanges
 
     async def _examine(
-        self, prompt: str, checks: Sequence[Check], picture: Picture
+        self, prompt: str, checks: Sequence[Check], picture: Picture, first: int
     ) -> tuple[dict[str, Verdict], Exchanges]:
-        """A verdict on each check, by id; all calls are under way at once."""
+        """A verdict on each check, by id; all calls are under way at once. The votes are counted from ``first`` on."""
         # As few groups as will do, of nearly the same size.
         calls = math.ceil(len(checks) / self._checks_per_call)
         bounds = itertools.pairwise(len(checks) * n // calls for n in range(calls + 1)) if calls else ()
         groups = [checks[start:end] for start, end in bounds]
-        votes = [(group, vote) for vote in range(self._votes) for group in groups]
+        votes = [(group, vote) for vote in range(first, first + self._votes) for group in groups]
         asked = gather_or_cancel(self._vote(prompt, group, picture, vote) for group, vote in votes)
         weighed = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if self._probabilities)
         both: list[Any] = await gather_or_cancel([asked, weighed])
