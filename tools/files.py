@@ -65,7 +65,7 @@ def picture_in(data: bytes) -> "Image":
     """The picture in a file as RGB, on white where it is transparent.
 
     Raises:
-        ValueError: it is none, is damaged, is of none of ``FORMATS``, or has more than ``MOST_PIXELS``.
+        ValueError: it is none, is damaged or animated, is of none of ``FORMATS``, or has more than ``MOST_PIXELS``.
     """
     from PIL import Image  # not needed to import the package
 
@@ -76,6 +76,8 @@ def picture_in(data: bytes) -> "Image":
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(f"{picture.width} by {picture.height} pixels are more than {MOST_PIXELS}")
+            if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's, of one view and more
+                raise ValueError("it is animated, and a still picture is needed")
             if picture.mode.startswith("I;16"):
                 return picture.point(lambda value: value / 256).convert("RGB")
             if not picture.has_transparency_data:

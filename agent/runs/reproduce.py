@@ -113,12 +113,13 @@ class Lineage:
     async def _source(self, record: ImageRecord, keep: tuple[int, ...]) -> ImageRecord:
         """What a refined image starts from: as it lies in the run folder, or else made again."""
         source = self._run.images[record.parent or ""]
-        if record.operator == "inject":
-            needed = {source.latent: None}
+        if record.operator != "resume":
+            needed = {source.path if record.operator == "edit" else source.latent: None}
         else:
             # Steps before its start are its source's too.
             steps = {record.start_step, *(k for k in keep if k < record.start_step)}
             needed = {source.trajectory.get(k): k for k in sorted(steps)}
+            needed |= {source.latent: None} if record.region else {}
         files = Store(self._run.folder)
         there = {reference for reference in needed if reference is not None and files.path(reference).exists()}
         if there != needed.keys():

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import email
 import gzip
 import io
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detailscribe.state import Attempt
+from detailscribe.state import Attempt, Region
 from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.png import read_record
@@ -73,13 +74,25 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.at_once += 1
         server.most_at_once = max(server.most_at_once, server.at_once)
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = self.read()
         server.asked.append(asked)
         server.keys.append(self.headers["Authorization"])
-        known = self.path == "/v1/images/generations"
+        known = self.path in ("/v1/images/generations", "/v1/images/edits")
         status, body = server.answer(asked) if known else (404, {"error": {"message": "no such route"}})
         server.at_once -= 1
         self.say(status, body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
+
+    def read(self) -> dict[str, Any]:
+        """The body: JSON, or a form of which files are pictures."""
+        body, kind = self.rfile.read(int(self.headers["Content-Length"])), self.headers["Content-Type"]
+        if kind == "application/json":
+            return json.loads(body)
+        form = email.message_from_bytes(f"Content-Type: {kind}\n\n".encode() + body).get_payload()
+        fields = {part.get_param("name", header="content-disposition"): part for part in form}
+        return {
+            name: Image.open(io.BytesIO(part.get_payload(decode=True))) if part.get_filename() else part.get_payload()
+            for name, part in fields.items()
+        }
 
     def do_GET(self) -> None:
         self.server.keys.append(self.headers["Authorization"])
@@ -385,3 +398,84 @@ async def test_a_key_is_nowhere_in_a_run_folder(endpoint, store):
     image = await diffusion(endpoint).draw(a(), store)
     assert image.revised_prompt == "A cat holding ***."
     assert not [file for file in store.root.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
+
+
+def edit(**more: Any) -> Attempt:
+    return a("make it blue", id="b", source="a", parent="a", operator="edit", **more)
+
+
+def painted(width: int, height: int, kind: str = "PNG", colour: str = "blue", **how: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(file, kind, **how)
+    return file.getvalue()
+
+
+def sending(data: bytes) -> Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]:
+    return lambda asked: reply(b64_json=base64.b64encode(data).decode())
+
+
+@pytest.fixture
+async def source(endpoint, store):
+    return await diffusion(endpoint).draw(a(), store)
+
+
+async def test_an_edit_sends_the_picture_and_the_instruction(endpoint, store, source):
+    endpoint.answer = sending(painted(48, 32))
+    image = await diffusion(endpoint, size=None, price=0.02).draw(edit(), store, source=source)
+    asked = endpoint.asked[-1]
+    assert {name: asked[name] for name in asked if name != "image"} == {
+        "prompt": "make it blue",
+        "model": "draw-3",
+        "n": "1",
+    }
+    assert (asked["image"].size, asked["image"].getpixel((3, 3)), asked["image"].info) == ((48, 32), (255, 0, 0), {})
+    assert (image.operator, image.origin, image.parent, image.latent) == ("edit", "refine", "a", None)
+    assert (image.prompt, image.money, image.steps, image.start_step) == ("make it blue", 0.02, 1, 0)
+    assert Image.open(store.path(image.path)).getpixel((40, 20)) == (0, 0, 255)
+
+
+async def test_outside_its_region_an_edit_is_its_source_and_the_mask_says_so(endpoint, store, source):
+    endpoint.answer = sending(painted(48, 32))
+    left = Region(boxes=((0, 0, 0.25, 1),), margin=0.25)
+    image = await diffusion(endpoint, size=None).draw(edit(region=left), store, source=source)
+    seen = Image.open(store.path(image.path))
+    assert [seen.getpixel((x, 9)) for x in (0, 23, 24, 47)] == [(0, 0, 255)] * 2 + [(255, 0, 0)] * 2
+    assert "mask" not in endpoint.asked[-1]
+    await diffusion(endpoint, size=None, mask=True).draw(edit(region=left), store, source=source)
+    mask = endpoint.asked[-1]["mask"].getchannel("A")
+    assert [mask.getpixel((x, 9)) for x in (0, 23, 24, 47)] == [0, 0, 255, 255]
+
+
+async def test_an_edit_of_another_size_is_brought_to_that_of_its_source(endpoint, store, source):
+    endpoint.answer = sending(painted(1536, 1024, "JPEG"))
+    image = await diffusion(endpoint).draw(edit(), store, source=source)
+    assert (image.width, image.height) == (48, 32)
+    endpoint.answer = lambda asked: reply(url=f"{endpoint.url}/red.jpg")
+    assert (await diffusion(endpoint).draw(edit(), store, source=source)).width == 48
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (sending(painted(64, 64)), "48 by 32 pixels came back as one of another shape, 64 by 64"),
+        (sending(painted(48, 32, "PNG", save_all=True, append_images=[Image.new("RGB", (48, 32))])), "animated"),
+        (sending(painted(48, 32, "WEBP", save_all=True, append_images=[Image.new("RGB", (48, 32))])), "animated"),
+        (sending(painted(6000, 4000)), "pixels are more than"),
+        (lambda asked: reply(url="http://127.0.0.1:9/x.png"), "lies on another server, 127.0.0.1:9"),
+        (refusal(400, "your request was rejected by our safety system"), "rejected by our safety system"),
+        (refusal(500, "oops"), "answered 500"),
+        (lambda asked: (200, {"data": []}), "holds no picture"),
+    ],
+)
+async def test_an_edit_that_cannot_be_used_is_one_line_and_writes_nothing(endpoint, store, source, answer, reason):
+    endpoint.answer = answer
+    with pytest.raises(ReplyError, match=r"\Adraw-3@127.0.0.1:\d+ edited no picture: .*\Z") as caught:
+        await diffusion(endpoint).draw(edit(), store, source=source)
+    assert reason in caught.value.reason
+    assert [path.name for path in store.path("images").iterdir()] == ["a.png"]
+
+
+async def test_a_server_that_edits_nothing_is_one_line(endpoint, store, source):
+    endpoint.answer = refusal(404, "no such route")
+    with pytest.raises(ModelError, match=r"\A.* edits no images \(404\).*\Z"):
+        await diffusion(endpoint).draw(edit(), store, source=source)

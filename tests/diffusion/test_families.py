@@ -54,7 +54,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from detailscribe.state import Attempt, DrawingOptions, ImageRecord
+from detailscribe.state import Attempt, DrawingOptions, ImageRecord, Region
 from detailscribe.tools.diffusion import PipelineDiffusion, loading
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.errors import MissingLatentError, ModelError, SettingsError
@@ -423,6 +423,20 @@ async def test_injecting_adds_the_noise_that_the_step_has(model, store):
     noise = read_latent(store, (await draw(model, store, "noise", seed=5)).trajectory[0])
     assert 0 < sigma < 1
     assert torch.allclose(read_latent(store, image.trajectory[2]), (1 - sigma) * final + sigma * noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["inject", "resume"])
+async def test_a_region_is_kept_to_through_the_callback(family, model, store, operator):
+    source = await draw(model, store)
+    plain = await redraw(model, store, source, operator, 1, OTHER)
+    whole = await redraw(model, store, source, operator, 1, OTHER, region=Region(boxes=((0, 0, 1, 1),)))
+    assert store.read(plain.latent) == store.read(whole.latent)
+    upper = Region(boxes=((0, 0, 1, 0.5),), margin=0, release=0)
+    image = await redraw(model, store, source, operator, 1, OTHER, region=upper)
+    before, after = read_latent(store, source.latent), read_latent(store, image.latent)
+    rows = before.ndim - 2  # packed latents are tokens, row by row
+    for half, same in zip(range(2), (False, True), strict=True):
+        assert torch.equal(before.chunk(2, rows)[half], after.chunk(2, rows)[half]) is same, family[0]
 
 
 async def test_at_step_zero_nothing_of_the_source_is_left_and_at_the_last_step_nothing_changes(model, store):

@@ -1,29 +1,31 @@
-"""Pictures from an OpenAI-compatible images endpoint (DALL·E 3, gpt-image, vLLM-Omni): a generator to compare with."""
+"""Pictures from an OpenAI-compatible images endpoint (DALL·E 3, gpt-image, vLLM-Omni), drawn or edited."""
 
 import asyncio
 import base64
+import io
 import re
 from time import perf_counter
 from typing import Any, cast
 
+from PIL import Image, ImageOps
 from pydantic import Field
 
 from ...state import Attempt, Exchange, ImageRecord
 from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store, picture_in
-from ..language.failures import DOCTOR, IMAGES, Declined, NoAnswer
+from ..language.failures import DOCTOR, EDITS, IMAGES, Declined, NoAnswer
 from ..language.settings import ChatSettings, ImageOptions
 from ..language.wire import Server
 from ..roles import Progress
 from ..text import brief
-from .job import Job
+from .job import Job, mask_of
 
 _LONGEST = 4000
 """Characters of a revised prompt that are kept."""
 
 
 class EndpointSettings(ImageOptions):
-    """One model behind ``POST /v1/images/generations``."""
+    """One model behind ``POST /v1/images/generations`` and ``POST /v1/images/edits``."""
 
     server: ChatSettings
     """Model, URL, key, time limit, retries and concurrency; what concerns chat alone has no effect."""
@@ -32,7 +34,7 @@ class EndpointSettings(ImageOptions):
 
 
 class EndpointDiffusion:
-    """Draws by asking a server; it cannot refine.
+    """Draws and edits by asking a server; it cannot denoise again.
 
     Its records have no latent, count a drawing as one step, and say with ``seeded`` whether the seed had any effect.
     """
@@ -41,7 +43,7 @@ class EndpointDiffusion:
         """Raises ``ModelError`` if OpenAI's own server is to be used and no key is there."""
         self.settings = settings
         self.model: str = settings.server.name
-        self._server = Server(settings.server, IMAGES)
+        self._server, self._editor = Server(settings.server, IMAGES), Server(settings.server, EDITS)
 
     @property
     def evaluations_per_drawing(self) -> int:
@@ -51,7 +53,7 @@ class EndpointDiffusion:
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
-        """Carry an attempt out; ``keep_steps`` have no effect.
+        """Carry an attempt out; ``keep_steps`` have no effect. An edit comes back in the size of its source.
 
         Raises:
             ModelError: the server or the model cannot be used.
@@ -59,10 +61,11 @@ class EndpointDiffusion:
             SettingsError: the attempt asks for what only a model of one's own can do.
         """
         job = Job(attempt, store, source, progress)
-        if source is not None:
+        edited = await asyncio.to_thread(job.read_edited)
+        if source is not None and edited is None:
             raise SettingsError(
                 f"{self.model} gives no latents, so it cannot refine an image: "
-                "use the policy 'best_of_n', which only draws, or a diffusion model of your own"
+                "use the policy 'best_of_n', which only draws, an edit, or a diffusion model of your own"
             )
         if asked := [name for name in ("stop_step", "steps", "guidance") if getattr(attempt, name) is not None]:
             raise SettingsError(
@@ -75,10 +78,15 @@ class EndpointDiffusion:
         form = "b64_json" if server.model.startswith("dall-e") else None
         request |= {"quality": settings.quality, "response_format": form}
         request |= {"seed": job.seed if settings.send_seed else None} | settings.extra
+        given = {name: v for name, v in request.items() if v is not None}
         try:
-            body, seconds = await self._server.post({name: v for name, v in request.items() if v is not None})
+            if edited is None:
+                body, seconds = await self._server.post(given)
+            else:
+                body, seconds = await self._editor.post(given, self._files(job, edited))
             data, revised = await self._picture_in(body)
             picture = await asyncio.to_thread(picture_in, data)
+            picture = picture if edited is None else job.fitted(picture, edited)
         except Declined as declined:
             words = declined.complaint.words
             raise ModelError(
@@ -87,9 +95,8 @@ class EndpointDiffusion:
         except (NoAnswer, ValueError) as none:
             prompt, reason = server.clean(job.prompt), brief(str(none))
             asked = Exchange(model=server.name, prompt=prompt, reply="", seconds=perf_counter() - began)
-            raise ReplyError(
-                f"{server.name} drew no picture: {reason}", reason=reason, raw="", exchanges=(asked,)
-            ) from None
+            lack = f"{server.name} {'drew' if edited is None else 'edited'} no picture: {reason}"
+            raise ReplyError(lack, reason=reason, raw="", exchanges=(asked,)) from None
         record = await asyncio.to_thread(
             job.write,
             picture,
@@ -106,6 +113,20 @@ class EndpointDiffusion:
         )
         job.report(1, 1)
         return record
+
+    def _files(self, job: Job, edited: Image.Image) -> dict[str, tuple[str, bytes, str]]:
+        """What is uploaded: the picture, without the record that its file carries, and a mask, clear where it may
+        change."""
+        pictures = {"image": edited}
+        if self.settings.mask and job.attempt.region is not None:
+            pictures["mask"] = edited.convert("RGBA")
+            pictures["mask"].putalpha(ImageOps.invert(mask_of(job.attempt.region, edited.size)))
+        files: dict[str, tuple[str, bytes, str]] = {}
+        for name, picture in pictures.items():
+            file = io.BytesIO()
+            picture.save(file, "PNG")
+            files[name] = (f"{name}.png", file.getvalue(), "image/png")
+        return files
 
     async def _picture_in(self, body: dict[str, Any]) -> tuple[bytes, str | None]:
         """The first picture's file and the prompt as the server revised it."""

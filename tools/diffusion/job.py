@@ -1,15 +1,28 @@
 """One attempt while it is drawn: what is the same whichever model draws it."""
 
 import contextvars
+from math import ceil
 from typing import Any
 
 from PIL import Image
 
-from ...state import Attempt, ImageRecord
+from ...state import Attempt, ImageRecord, Region
 from ..errors import SettingsError
-from ..files import Store
+from ..files import Store, picture_in
 from ..roles import Progress
 from .png import pixel_digest, png_bytes
+
+SAME_SHAPE = 0.02
+"""Relative difference of the ratio of width and height up to which an edit is scaled to the size of its source."""
+
+
+def mask_of(region: Region, size: tuple[int, int]) -> Image.Image:
+    """White where a region lets a picture of that size change, and black elsewhere."""
+    width, height = size
+    mask = Image.new("L", size, 0)
+    for left, top, right, bottom in region.grown:
+        mask.paste(255, (int(left * width), int(top * height), ceil(right * width), ceil(bottom * height)))
+    return mask
 
 
 class Job:
@@ -37,6 +50,29 @@ class Job:
         if self._progress is not None:
             self._context.run(self._progress, self.id, done, steps)
 
+    def read_edited(self) -> Image.Image | None:
+        """The picture that is to be edited; None where another operator, or none, is asked for."""
+        if self.source is None or self.attempt.operator != "edit":
+            return None
+        return picture_in(self.store.read(self.source.path))
+
+    def fitted(self, picture: Image.Image, edited: Image.Image) -> Image.Image:
+        """An edit in the size of the picture that was ``edited``, which stays outside the region.
+
+        Raises:
+            ValueError: it has another shape, so that nothing in it is where it was.
+        """
+        if abs(picture.width / picture.height / (edited.width / edited.height) - 1) > SAME_SHAPE:
+            raise ValueError(
+                f"a picture of {edited.width} by {edited.height} pixels came back as one of another shape,"
+                f" {picture.width} by {picture.height}"
+            )
+        if picture.size != edited.size:
+            picture = picture.resize(edited.size, Image.Resampling.LANCZOS)
+        if self.attempt.region is not None:
+            picture = Image.composite(picture, edited, mask_of(self.attempt.region, edited.size))
+        return picture
+
     def check_start(self, steps: int) -> None:
         """Raises ``SettingsError`` if the schedule of N = ``steps`` has no step to start at."""
         if not 0 <= self.start_step <= steps:
@@ -58,6 +94,7 @@ class Job:
             seed=self.seed,
             start_step=self.start_step,
             operator=attempt.operator,
+            region=attempt.region,
             width=picture.width,
             height=picture.height,
             path=f"images/{self.id}.png",

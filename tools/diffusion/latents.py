@@ -24,20 +24,27 @@ def read_latent(store: Store, reference: str | None) -> torch.Tensor:
         ) from error
 
 
+def final_latent(job: Job) -> torch.Tensor:
+    """The final latent of the image that a refinement starts from; raises as ``read_latent`` does."""
+    return read_latent(job.store, job.source and job.source.latent)
+
+
 def read_source(job: Job, steps: int) -> torch.Tensor | None:
     """The latent (channels, height, width) that an image of N = ``steps`` is made of, on the CPU; None for a new one.
 
     To resume it is x_k of the source's own denoising, and to inject noise the source's final latent.
 
     Raises:
-        SettingsError: the source is to be resumed and was drawn in another number of steps.
+        SettingsError: the source is to be resumed and was drawn in another number of steps, or to be edited.
         MissingLatentError: the latent was not kept, or it is missing or broken.
     """
     source, step = job.source, job.start_step
     if source is None:
         return None
-    if job.attempt.operator != "resume":
-        return read_latent(job.store, source.latent)
+    if job.attempt.operator == "edit":
+        raise SettingsError(f"{job.id!r} is to be an edit, and the model that draws takes no picture: set edit.kind")
+    if job.attempt.operator == "inject":
+        return final_latent(job)
     if source.steps != steps:
         raise SettingsError(
             f"image {source.id!r} was drawn in {source.steps} steps and cannot be resumed in {steps}; "

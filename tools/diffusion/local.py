@@ -20,7 +20,7 @@ from .blocks import BlockCache, compile_rows
 from .embeddings import Embedding, decode, encode, tile
 from .engine import Done, Engine, Statistics, Work
 from .job import Job
-from .latents import read_source, write_latents
+from .latents import final_latent, read_source, write_latents
 from .loading import load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement
@@ -31,6 +31,7 @@ from .sampling import (
     advance,
     draw_noise,
     guided_steps,
+    hold,
     inject,
     make_schedule,
     picture_size,
@@ -244,8 +245,9 @@ class LocalDiffusion:
             prompt = read(length=len(negative.tokens)) if len(negative.tokens) > len(prompt.tokens) else prompt
         if job.source is not None and start and not self._swap_pooled:
             prompt = Embedding(prompt.tokens, self._encode(job.source.prompt, refined=False).pooled)
+        latent = self._start(job, schedule)
         return Sample(
-            latent=self._start(job, schedule),
+            latent=latent,
             schedule=schedule,
             prompt=prompt,
             negative=negative,
@@ -258,6 +260,7 @@ class LocalDiffusion:
             stop=stop,
             keep_steps=job.keep_steps | ({stop} if stop < end else frozenset()),
             any_length=self._any_length,
+            held=hold(attempt.region, lambda: final_latent(job), latent, schedule, start),
         )
 
     def _skip_steps(self, steps: int) -> frozenset[int]:

@@ -25,11 +25,11 @@ from .attention import set_attention
 from .embeddings import tile
 from .engine import raisable
 from .job import Job
-from .latents import read_source, write_latents
+from .latents import final_latent, read_source, write_latents
 from .loading import check_scheduler, class_named, load_any
 from .memory import Offload, Precision
 from .placement import choose_placement
-from .sampling import Schedule, inject, picture_size, shifted
+from .sampling import Held, Schedule, hold, inject, picture_size, shifted
 
 _NEEDED = ("prompt", "num_inference_steps", "generator")
 """Parameters of a pipeline that draws from a prompt and a seed."""
@@ -47,8 +47,13 @@ _DISTILLED: dict[str, tuple[int, float, Callable[[Any], bool]]] = {
 recognize one: FLUX.1 schnell, Z-Image-Turbo, FLUX.2 klein, Krea 2 TDM, as their publishers draw with them."""
 
 
+_EDITS_ALONE = "QwenImageEdit"
+"""How classes begin that draw nothing without a picture."""
+
+
 class PipelineDiffusion:
-    """Draws and refines with a text-to-image pipeline of diffusers; the only owner of it.
+    """Draws and refines with a text-to-image pipeline of diffusers; the only owner of it. One that takes a picture
+    beside the prompt, such as Kontext, FLUX.2 or Qwen-Image-Edit, edits.
 
     Images are drawn one after the other in one thread, so that an image is the same whatever else is asked for.
     To refine, the pipeline is called as for a full drawing, with its noise replaced by x_k and its noise levels by
@@ -119,6 +124,8 @@ class PipelineDiffusion:
         pixels = 1024 if side is None else side * self.pipe.vae_scale_factor
         width, height = picture_size(options, pixels, self.pipe.image_processor.config.vae_scale_factor)
         self._parameters = inspect.signature(type(pipe).__call__).parameters
+        self.edits = "image" in self._parameters
+        """Whether it takes a picture and an instruction."""
         self._arguments: dict[str, Any] = {"width": width, "height": height}
         if options.negative_prompt is not None:
             if not ("negative_prompt" in self._parameters and self._is_guided(self.guidance)):
@@ -220,7 +227,8 @@ class PipelineDiffusion:
         start: int = 0,
         latent: Callable[[torch.Tensor], torch.Tensor] = lambda noise: noise,
         on_schedule: Callable[[], None] = lambda: None,
-        on_step: Callable[[int, torch.Tensor], None] = lambda step, latent: None,
+        on_step: Callable[[int, torch.Tensor], torch.Tensor] = lambda step, latent: latent,
+        edited: Image.Image | None = None,
     ) -> Image.Image:
         """The picture that the pipeline draws from step ``start`` of N = ``steps`` on.
 
@@ -232,7 +240,9 @@ class PipelineDiffusion:
             start: First step to run.
             latent: Makes x_start (1, ...) of the noise (1, ...) that the pipeline drew.
             on_schedule: Called once the noise levels are known; may raise to end the call.
-            on_step: Called after each step with its k in N and x_k (1, ...); may raise to end the call.
+            on_step: Gives, after each step, what to go on with in place of x_k (1, ...), with its k in N; may raise to
+                end the call.
+            edited: The picture that the prompt is about.
         """
         scheduler: Any = self.pipe.scheduler
         prepare, set_all = self.pipe.prepare_latents, scheduler.set_timesteps
@@ -251,14 +261,18 @@ class PipelineDiffusion:
             on_schedule()
 
         def on_step_end(pipe: Any, step: int, timestep: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-            on_step(start + step + 1, tensors["latents"])
-            return {}
+            return {"latents": on_step(start + step + 1, tensors["latents"])}
 
         how: dict[str, Any] = {"guidance_scale": guidance} if "guidance_scale" in self._parameters else {}
         if "true_cfg_scale" in self._parameters and not _reads_guidance(self.pipe):
             how = {"true_cfg_scale": guidance} | ({"negative_prompt": " "} if guidance > 1 else {})
         if "callback_on_step_end" in self._parameters:
             how["callback_on_step_end"] = on_step_end
+        how |= self._arguments
+        if edited is not None:  # Kontext would draw, and look at, another size
+            size = {"width": edited.width, "height": edited.height, "max_area": edited.width * edited.height}
+            more = size | {"_auto_resize": False, "image": edited}
+            how |= {name: value for name, value in more.items() if name in self._parameters}
         try:
             with (
                 _replaced(self.pipe, prepare_latents=prepare_latents),
@@ -268,7 +282,7 @@ class PipelineDiffusion:
                     prompt=prompt,
                     num_inference_steps=steps,
                     generator=torch.Generator("cpu").manual_seed(seed),
-                    **(how | self._arguments),
+                    **how,
                 ).images[0]
         finally:
             # A call that ended early has neither offloaded the model nor forgotten what its blocks added.
@@ -292,6 +306,8 @@ class Drawing:
         self.steps = attempt.steps or diffusion.steps
         self.guidance = diffusion.guidance if attempt.guidance is None else attempt.guidance
         self.kept: dict[int, torch.Tensor] = {}
+        self.held: Held | None = None
+        """Puts the source back outside the region of a refinement."""
         self.evaluations = 0
         """Rows of the denoiser's forward passes so far."""
         self.abandoned = threading.Event()
@@ -305,9 +321,12 @@ class Drawing:
         job.check_start(self.steps)
         if stop not in (None, self.steps):
             raise SettingsError(f"{job.id!r} cannot stop at step {stop}: only SD3 (LocalDiffusion) can preview")
-        if job.source is not None and diffusion.unsteered:
+        edited = job.read_edited() if diffusion.edits else None
+        if edited is None and type(diffusion.pipe).__name__.startswith(_EDITS_ALONE):
+            raise SettingsError(f"{diffusion.model} edits pictures and draws none: name it with edit.model instead")
+        if edited is None and job.source is not None and diffusion.unsteered:
             raise SettingsError(f"{job.id!r} cannot be made: {diffusion.unsteered}, so it draws and does not refine")
-        latent = read_source(job, self.steps)
+        latent = None if edited else read_source(job, self.steps)
         if job.source is not None and latent is not None and start == self.steps:
             # Nothing changes: the source's own picture and latent.
             with Image.open(job.store.path(job.source.path)) as file:
@@ -315,8 +334,8 @@ class Drawing:
             self._note(start, latent)
             sigma = 0.0
         else:
-            if job.attempt.operator == "inject":
-                diffusion.schedule(self.steps)
+            if job.attempt.operator == "inject" or job.attempt.region is not None:
+                diffusion.schedule(self.steps)  # before the call that needs it
             with diffusion.denoiser.register_forward_pre_hook(self._count, with_kwargs=True):
                 picture = diffusion.call(
                     job.prompt,
@@ -327,11 +346,14 @@ class Drawing:
                     latent=lambda noise: self._first(noise, latent),
                     on_schedule=self._check_wanted,
                     on_step=self._on_step,
+                    edited=edited,
                 )
             sigma = 1.0 if diffusion.unsteered else diffusion.schedule(self.steps).sigma(start)
+        drawn, picture = picture, picture if edited is None else job.fitted(picture, edited)
+        has_latent = not diffusion.unsteered and picture is drawn
         return job.write(
             picture,
-            **({"latent": None} if diffusion.unsteered else write_latents(job, self.latent, self.kept)),
+            **(write_latents(job, self.latent, self.kept) if has_latent else {"latent": None}),
             steps=self.steps,
             start_sigma=sigma,
             guidance=self.guidance,
@@ -353,6 +375,9 @@ class Drawing:
             first = latent[None].to(noise.device, noise.dtype)
             if self.job.attempt.operator == "inject":
                 first = inject(first, noise, self.diffusion.schedule(self.steps), start)
+            if (region := self.job.attempt.region) is not None and self.job.source is not None:
+                ratio, schedule = self.job.source.width / self.job.source.height, self.diffusion.schedule(self.steps)
+                self.held = hold(region, lambda: final_latent(self.job), first[0], schedule, start, ratio)
         self._note(start, first[0])
         return first
 
@@ -364,10 +389,13 @@ class Drawing:
         if self.abandoned.is_set():
             raise Ended
 
-    def _on_step(self, step: int, latent: torch.Tensor) -> None:
+    def _on_step(self, step: int, latent: torch.Tensor) -> torch.Tensor:
         self._check_wanted()
+        if self.held is not None and step <= self.held.until:
+            latent = self.held.put_back(latent[0], self.diffusion.schedule(self.steps).sigma(step))[None]
         self._note(step, latent[0])
         self.job.report(step - self.job.start_step, self.steps - self.job.start_step)
+        return latent
 
     def _note(self, step: int, latent: torch.Tensor) -> None:
         self.latent = latent

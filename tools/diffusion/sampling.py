@@ -13,6 +13,7 @@ the ``kept[k]`` of an earlier sample, whose denoising it resumes. ``denoise`` dr
 from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 from diffusers.utils.torch_utils import randn_tensor
 
-from ...state import DrawingOptions
+from ...state import DrawingOptions, Region
 from ..errors import SettingsError
 from .attention import pad
 from .embeddings import Embedding
@@ -88,6 +89,62 @@ def draw_noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: to
     return randn_tensor((1, *shape), generator=generator, device=device, dtype=dtype)[0]
 
 
+@dataclass(frozen=True)
+class Held:
+    """A source outside the region of its refinement, where each step puts it back at its own noise level.
+
+    Its latents lie on the straight line from x_k, where the refinement starts, to its final one, with the same noise.
+    So inpainting works in ``StableDiffusion3InpaintPipeline`` of diffusers; the end is exact here, too.
+    """
+
+    inside: torch.Tensor
+    """True where the refinement may change the latent, of a shape that fits it."""
+    final: torch.Tensor
+    """The source's final latent, of the refinement's shape."""
+    start: torch.Tensor
+    """x_k."""
+    sigma: float
+    """Noise level of x_k."""
+    until: int
+    """The last step of the schedule after which the source is put back."""
+
+    def put_back(self, latent: torch.Tensor, sigma: float) -> torch.Tensor:
+        """``latent`` inside the region, the source at noise level ``sigma`` outside."""
+        final = self.final.float()
+        source = final + sigma / self.sigma * (self.start.float() - final)
+        return torch.where(self.inside, latent, source.to(latent.dtype))
+
+
+def hold(
+    region: Region | None,
+    final: Callable[[], torch.Tensor],
+    start: torch.Tensor,
+    schedule: Schedule,
+    step: int,
+    ratio: float = 1.0,
+) -> Held | None:
+    """What holds the source outside ``region``; None without a region, and at the end of the schedule.
+
+    Args:
+        region: The part that may change.
+        final: Gives the source's final latent.
+        start: x_k, (..., height, width), or (tokens, channels) where the model packs it row by row.
+        schedule: Of the refinement.
+        step: k.
+        ratio: Width of the picture divided by its height, for packed latents.
+    """
+    if region is None or step == schedule.steps:
+        return None
+    width = start.shape[-1] if start.ndim > 2 else max(1, round((len(start) * ratio) ** 0.5))
+    height = start.shape[-2] if start.ndim > 2 else len(start) // width
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    for left, top, right, bottom in region.grown:
+        inside[int(top * height) : ceil(bottom * height), int(left * width) : ceil(right * width)] = True
+    until = schedule.steps - int(region.release * schedule.steps)
+    inside = (inside if start.ndim > 2 else inside.reshape(-1, 1)).to(start.device)
+    return Held(inside, final().to(start.device, start.dtype), start, schedule.sigma(step), until)
+
+
 @dataclass
 class Sample:
     """One image on its way through its schedule."""
@@ -116,6 +173,8 @@ class Sample:
     """Steps k with skip-layer guidance, where they are guided."""
     any_length: bool = False
     """Whether it may share a pass with prompts of other lengths; see ``attention.mix_lengths``."""
+    held: Held | None = None
+    """Puts the source back outside the region of a refinement."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
     """x_k by step k, (channels, height, width)."""
     clean: torch.Tensor | None = None
@@ -162,9 +221,12 @@ class Sample:
         sigmas, k, start = self.schedule.sigmas, self.step, self.latent.float()
         if k + 1 == self.end < self.schedule.steps:
             self.clean = (start - sigmas[k] * velocity).to(velocity.dtype)
+            self.clean = self.held.put_back(self.clean, 0) if self.held else self.clean
         self.latent = (start + (sigmas[k + 1] - sigmas[k]) * velocity).to(velocity.dtype)
         self.evaluations += self.rows
         self.step += 1
+        if self.held is not None and self.step <= self.held.until:
+            self.latent = self.held.put_back(self.latent, self.schedule.sigma(self.step))
         self.blocks = None if self.done else self.blocks
         self._keep()
 

@@ -6,7 +6,7 @@ statuses do, since servers differ more in the latter.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ..errors import ModelError
@@ -77,6 +77,7 @@ CHAT = Service(
 IMAGES = Service(
     "/images/generations", "draws no images", "none of an images endpoint", "diffusion.model", "the URL", 2**26
 )
+EDITS = replace(IMAGES, path="/images/edits", lacking="edits no images", model_option="edit.model")
 
 
 @dataclass(frozen=True)

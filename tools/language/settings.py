@@ -95,6 +95,9 @@ class ImageOptions(Frozen):
     """In US dollars for one image; it depends on model, size and quality, and is the caller's to look up."""
     send_seed: bool = False
     """Whether the server takes a ``seed``, as vLLM-Omni does; OpenAI's own refuses it."""
+    mask: bool = False
+    """Whether the server takes a ``mask`` beside a picture to edit, which it does not change elsewhere; sent where an
+    attempt has a region."""
     picture_hosts: tuple[str, ...] = ()
     """Servers, each ``host`` or ``host:port``, from which a picture may be fetched where a reply names its URL, beside
     the endpoint itself."""

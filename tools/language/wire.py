@@ -11,7 +11,7 @@ import json
 import time
 import urllib.request
 import zlib
-from collections.abc import Awaitable, Callable, Collection, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cached_property
@@ -96,10 +96,13 @@ class Server:
         how: Any = {"stream": False} | parameters
         return await self._timed(lambda: self._llm.ainvoke(messages, {"run_name": name}, **how))
 
-    async def post(self, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """The JSON that the server replies, and the seconds that it took.
+    async def post(
+        self, body: dict[str, Any], files: Mapping[str, tuple[str, bytes, str]] | None = None
+    ) -> tuple[dict[str, Any], float]:
+        """The JSON that the server replies, and the seconds that it took; with ``files``, each with its name, contents
+        and kind, the request is a form.
 
-        These are of wall time, with the retries of the transport and without the wait for a free place.
+        The seconds are of wall time, with the retries of the transport and without the wait for a free place.
 
         Raises:
             ModelError: the server cannot be used, by anyone or with these settings.
@@ -107,6 +110,8 @@ class Server:
             NoAnswer: nothing came, also after the transport's retries.
         """
         how: Any = {"cast_to": http_library().Response}
+        if files is not None:
+            how |= {"files": files, "options": {"headers": {"Content-Type": "multipart/form-data"}}}
         response, seconds = await self._timed(lambda: self._client.post(self.service.path, body=body, **how))
         return _values(response.text)[0], seconds
 
