@@ -205,6 +205,10 @@ class PipelineDiffusion:
                 return drawing.run()
             except StopIteration as error:
                 raise raisable(error) from error
+            except ValueError as error:  # of a picture that the pipeline does not take
+                if attempt.operator != "edit":
+                    raise
+                raise ModelError(f"{self.model} cannot edit {attempt.source!r}: {error}") from error
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._owner, run)
@@ -256,7 +260,8 @@ class PipelineDiffusion:
             set_all(*args, **more)
             if self.unsteered:
                 return
-            self._schedules[steps] = Schedule(scheduler.sigmas, scheduler.timesteps)
+            if edited is None:  # an edit may be of another size, on which the shift depends
+                self._schedules[steps] = Schedule(scheduler.sigmas, scheduler.timesteps)
             scheduler.sigmas, scheduler.timesteps = scheduler.sigmas[start:], scheduler.timesteps[start:]
             on_schedule()
 
@@ -270,8 +275,15 @@ class PipelineDiffusion:
             how["callback_on_step_end"] = on_step_end
         how |= self._arguments
         if edited is not None:  # Kontext would draw, and look at, another size
-            size = {"width": edited.width, "height": edited.height, "max_area": edited.width * edited.height}
-            more = size | {"_auto_resize": False, "image": edited}
+            unit = self.pipe.image_processor.config.vae_scale_factor
+            width, height = (max(side // unit, 1) * unit for side in edited.size)
+            more = {
+                "width": width,
+                "height": height,
+                "max_area": width * height,
+                "_auto_resize": False,
+                "image": edited,
+            }
             how |= {name: value for name, value in more.items() if name in self._parameters}
         try:
             with (
@@ -334,7 +346,7 @@ class Drawing:
             self._note(start, latent)
             sigma = 0.0
         else:
-            if job.attempt.operator == "inject" or job.attempt.region is not None:
+            if latent is not None and (job.attempt.operator == "inject" or job.attempt.region is not None):
                 diffusion.schedule(self.steps)  # before the call that needs it
             with diffusion.denoiser.register_forward_pre_hook(self._count, with_kwargs=True):
                 picture = diffusion.call(
@@ -348,8 +360,8 @@ class Drawing:
                     on_step=self._on_step,
                     edited=edited,
                 )
-            sigma = 1.0 if diffusion.unsteered else diffusion.schedule(self.steps).sigma(start)
-        drawn, picture = picture, picture if edited is None else job.fitted(picture, edited)
+            sigma = 1.0 if edited or diffusion.unsteered else diffusion.schedule(self.steps).sigma(start)
+        drawn, picture = picture, job.fitted(picture, edited) if edited else picture
         has_latent = not diffusion.unsteered and picture is drawn
         return job.write(
             picture,

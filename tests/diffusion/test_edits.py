@@ -1,0 +1,147 @@
+"""Pipelines that take a picture and an instruction edit, each by its own signature, with tiny random weights."""
+
+import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as qwen_edit_plus
+import pytest
+import torch
+from diffusers import FluxKontextPipeline, QwenImageEditPlusPipeline
+from PIL import Image, ImageDraw
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.feature_extraction_utils import BatchFeature
+
+from detailscribe.state import Attempt, ImageRecord, Region
+from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion
+from detailscribe.tools.diffusion.editing import WithEditor
+from detailscribe.tools.diffusion.job import Job
+from detailscribe.tools.errors import ModelError, SettingsError
+
+from .test_families import OTHER, WIDTH, flux, klein, made, qwen, same_pixels
+
+STEPS, SEED, SIZE = 2, 3, (96, 64)
+PAD = 35
+"""Token that stands for a quarter of a picture."""
+
+
+class Reader:
+    """In place of Qwen's processor, which needs torchvision: the prompt's tokens, with those of each picture among
+    them."""
+
+    def __init__(self, tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, text, images, **_):
+        ids, count = self.tokenizer(text, return_tensors="pt").input_ids, len(images)
+        ids = torch.cat([ids[:, :70], torch.full((1, 4 * count), PAD), ids[:, 70:]], 1)
+        mean = torch.tensor(sum(sum(image.convert("L").tobytes()) for image in images) / 1e6)
+        pixels = {
+            "pixel_values": mean.expand(16 * count, 6 * 14**2),
+            "image_grid_thw": torch.tensor([[1, 4, 4]] * count),
+        }
+        return BatchFeature({"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels})
+
+
+def kontext() -> FluxKontextPipeline:
+    return FluxKontextPipeline(**flux().components)
+
+
+def qwen_edit() -> QwenImageEditPlusPipeline:
+    parts = qwen().components
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    ids = {"vocab_size": 40, "bos_token_id": 1, "eos_token_id": 2}
+    text = ids | sizes | {"hidden_size": WIDTH, "intermediate_size": 32, "rope_parameters": rope}
+    shape = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": WIDTH}
+    vision = shape | {"window_size": 56, "fullatt_block_indexes": [0]}
+    config = Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=PAD,
+        vision_start_token_id=36,
+        vision_end_token_id=37,
+        video_token_id=38,
+    )
+    reads = {"text_encoder": Qwen2_5_VLForConditionalGeneration(config), "processor": None}
+    pipe = QwenImageEditPlusPipeline(**parts | reads)
+    pipe.processor = Reader(parts["tokenizer"])
+    return pipe
+
+
+EDITORS = {"kontext": kontext, "qwen": qwen_edit, "klein": klein}
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch):
+    """Qwen's own pipeline looks at each picture in a megapixel."""
+    monkeypatch.setattr(qwen_edit_plus, "CONDITION_IMAGE_SIZE", 96 * 64)
+    monkeypatch.setattr(qwen_edit_plus, "VAE_IMAGE_SIZE", 96 * 64)
+
+
+def drawn(store, id: str = "a", size: tuple[int, int] = SIZE) -> ImageRecord:
+    picture = Image.new("RGB", size, "green")
+    ImageDraw.Draw(picture).ellipse((4, 4, 24, 24), "red")
+    job = Job(Attempt(id=id, prompt="a ball", seed=1), store)
+    how = {"guidance": 0.0, "model": "painter", "evaluations": 0, "seconds": 0.0}
+    return job.write(picture, latent=None, steps=1, start_sigma=1.0, **how)
+
+
+def edit(source: ImageRecord, **more) -> Attempt:
+    about = {"source": source.id, "parent": source.id, "operator": "edit", "prompt": OTHER, "seed": SEED}
+    return Attempt(**{"id": "b", "round": 1} | about | more)
+
+
+@pytest.mark.parametrize("name", EDITORS)
+async def test_an_edit_is_what_the_pipeline_makes_of_picture_and_instruction(store, name):
+    pipe, source = made(EDITORS[name]), drawn(store)
+    model = PipelineDiffusion(pipe, "tiny@0", steps=STEPS, guidance=2.0)
+    image = await model.draw(edit(source), store, source=source)
+    assert (image.width, image.height, image.operator, image.parent, image.start_sigma) == (*SIZE, "edit", "a", 1.0)
+    assert image.evaluations == (1 if name == "kontext" else 2) * STEPS
+    guidance = {"true_cfg_scale": 2.0, "negative_prompt": " "} if name == "qwen" else {"guidance_scale": 2.0}
+    whole = {"max_area": SIZE[0] * SIZE[1], "_auto_resize": False} if name == "kontext" else {}
+
+    def own(picture: Image.Image) -> Image.Image:
+        generator = torch.Generator("cpu").manual_seed(SEED)
+        how = {"width": SIZE[0], "height": SIZE[1], "num_inference_steps": STEPS, "generator": generator}
+        return pipe(image=picture, prompt=OTHER, **how, **guidance, **whole).images[0]
+
+    assert same_pixels(store, image, own(Image.open(store.path(source.path)).convert("RGB")))
+    assert not same_pixels(store, image, own(Image.new("RGB", SIZE)))
+    again = await model.draw(edit(image, id="c"), store, source=image)  # from an edit, too
+    assert again.parent == "b"
+
+
+async def test_a_picture_of_any_size_keeps_it_and_everything_outside_a_region(store):
+    source = drawn(store, size=(98, 66))
+    model = PipelineDiffusion(made(klein), "tiny@0", steps=1, guidance=1.0)
+    right = Region(boxes=((0.5, 0.0, 1.0, 1.0),), margin=0)
+    whole = await model.draw(edit(source, id="whole"), store, source=source)
+    image = await model.draw(edit(source, region=right), store, source=source)
+    assert (image.width, image.height) == (whole.width, whole.height) == (98, 66)
+    before, after = (Image.open(store.path(one.path)).convert("RGB") for one in (source, image))
+    assert before.crop((0, 0, 49, 66)).tobytes() == after.crop((0, 0, 49, 66)).tobytes()
+    assert before.crop((49, 0, 98, 66)).tobytes() != after.crop((49, 0, 98, 66)).tobytes()
+    assert image.latent is None  # it would be of another picture
+
+
+async def test_what_takes_no_picture_or_draws_nothing_says_so_in_one_line(store, folders):
+    source = drawn(store)
+    for model in (LocalDiffusion.load(folders["one_clip"]), PipelineDiffusion(made(flux), "tiny@0", steps=1)):
+        with pytest.raises(
+            SettingsError, match=r"\A'b' is to be an edit, and the model that draws takes no picture.*\Z"
+        ):
+            await model.draw(edit(source), store, source=source)
+    editor = PipelineDiffusion(made(qwen_edit), "tiny@0", steps=1)
+    with pytest.raises(SettingsError, match=r"\Atiny@0 edits pictures and draws none.*\Z"):
+        await editor.draw(Attempt(id="c", prompt="a cat", seed=1), store)
+    tiny = drawn(store, "tiny", (48, 32))
+    with pytest.raises(ModelError, match=r"\Atiny@0 cannot edit 'tiny': Image too small.*\Z"):
+        await PipelineDiffusion(made(klein), "tiny@0", steps=1).draw(edit(tiny), store, source=tiny)
+
+
+async def test_one_model_draws_and_another_edits(store, model):
+    both = WithEditor(model, PipelineDiffusion(made(kontext), "tiny@0", steps=1))
+    assert (both.model, both.evaluations_per_drawing) == (f"{model.model}, edits by tiny@0", 12)
+    source = await both.draw(Attempt(id="a", prompt="a cat", seed=1), store)
+    image = await both.draw(edit(source), store, source=source)
+    assert (source.model, image.model) == (model.model, "tiny@0")
+    assert source.latent
+    assert (image.latent, image.trajectory) == (None, {})  # which the model that draws could not read
