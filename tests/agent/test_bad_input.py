@@ -92,6 +92,7 @@ def world(tmp_path_factory):
     for name in [name for name in os.environ if name.startswith(("DETAILSCRIBE_", "OPENAI_"))]:
         del os.environ[name]
     os.environ["DETAILSCRIBE_CHAT__CACHE"] = "off"
+    os.environ["OTEL_EXPORTER_OTLP_TIMEOUT"] = "1"  # seconds in which a collector that is not there is tried again
     os.chdir(root)
     with pytest.MonkeyPatch.context() as patch:
         stand_in(FakeDecomposer, FakeDiffusion, lambda: ScriptedCritic({}), patch.setattr)

@@ -84,7 +84,7 @@ async def test_denoising_steps_are_live_only(tmp_path):
 async def test_a_trace_cut_at_any_byte_reads_as_its_whole_lines(tmp_path):
     _, _, events = await traced(tmp_path)
     whole, cut = (tmp_path / "run" / "events.jsonl").read_bytes(), tmp_path / "cut.jsonl"
-    for length in range(len(whole) + 1):
+    for length in {*range(0, len(whole), 7), len(whole)}:
         cut.write_bytes(whole[:length])
         assert read_events(cut) == events[: whole[:length].count(b"\n")]
 

@@ -248,11 +248,11 @@ async def test_of_runs_that_ended_nothing_is_held_but_their_rows(tmp_path):
 
     def count(row):
         ended.append(row.id)
-        if len(ended) % 50 == 0:
+        if len(ended) % 20 == 0:
             held.append(live() - others)
 
-    await many(tmp_path, jobs(200), keep_runs=False, concurrency=4, on_row=count)
-    assert len(ended) == 200
+    await many(tmp_path, jobs(80), keep_runs=False, concurrency=4, on_row=count)
+    assert len(ended) == 80
     assert 0 < max(held) <= 3 * 4
 
 
