@@ -75,7 +75,7 @@ def root(
 for command in (
     *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, batch.batch),
     *(recorded.show, recorded.report, recorded.export),
-    *(experiments.experiment, experiments.compare, experiments.replay),
+    *(experiments.experiment, experiments.compare, experiments.replay, experiments.learn),
     *(evaluation.evaluate, evaluation.rate, evaluation.ratings),
 ):
     app.command()(command)

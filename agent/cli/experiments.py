@@ -215,3 +215,18 @@ def replay(
     print_tables([table for table in tables if table.rows])
     if are_runs:
         typer.echo(in_words(found))
+
+
+def learn(
+    folder: Annotated[Path, argument("A run, or a folder of runs, of one critic and one diffusion model.")],
+    out: Annotated[Path, option("The learned values to write.")] = Path("policy.json"),
+) -> None:
+    """Learn from recorded runs what each attempt is worth, for --policy value -p file=policy.json."""
+    from ...tools.files import write_whole
+    from ..experiments.learn import learn
+
+    values = learn(folder)
+    write_whole(out, (values.model_dump_json(indent=1) + "\n").encode())
+    for name, entry in values.card.items():
+        print_line(f"{name:<32} {entry}")
+    print_line(f"{'written':<32} {out}")

@@ -65,6 +65,7 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     low, high = np.quantile(means[:, 1], _TAILS)
     if low <= 0 <= high:
         return None
+    means = means[means[:, 1] != 0]  # few prompts leave a resample without any gain now and then
     return _interval(float(pairs[:, 0].mean() / pairs[:, 1].mean()), means[:, 0] / means[:, 1])
 
 

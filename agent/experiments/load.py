@@ -176,6 +176,7 @@ def variants_of(spec: ExperimentSpec, problems: list[str]) -> Iterator[Variant]:
         for values, (group, critic, critic_values) in itertools.product(_combinations(entry.grid), critics):
             if entry.critics is not None and group not in entry.critics:
                 continue
+            group = group if len(critics) > 1 else ""  # which would say the same of every variant
             args = {key: None if value == "none" else value for key, value in (entry.args | values).items()}
             bounds = {key.removeprefix("budget."): args.pop(key) for key in list(args) if key.startswith("budget.")}
             label = ", ".join(filter(None, (labelled(name, values), labelled(group, critic_values))))

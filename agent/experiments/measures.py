@@ -6,6 +6,7 @@ read a frame of runs, one line a run: the seeds of a prompt are averaged first, 
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from math import nan
 from typing import Any, Literal
 
 from ...state import Answer
@@ -56,6 +57,14 @@ def efficiency(row: Row) -> float:
     return (scores.index(max(scores)) + 1) / len(scores)
 
 
+def kept(row: Row) -> float:
+    """Of the checks that passed on what was refined, the share that passes on the refinements too; nan without any."""
+    known = {image.id: answers(image) for image in whole(row)}
+    before = [(known[i.parent], known[i.id]) for i in whole(row) if i.operator is not None and i.parent in known]
+    passed = [new[check] == "pass" for old, new in before for check, answer in old.items() if answer == "pass"]
+    return sum(passed) / len(passed) if passed else nan
+
+
 MEASURES: dict[str, Measure] = {
     "all_correct": lambda row: correct(row.chosen),
     "checks": lambda row: score(row.chosen),
@@ -66,6 +75,7 @@ MEASURES: dict[str, Measure] = {
     "peak": peak,
     "retention": retention,
     "efficiency": efficiency,
+    "kept": kept,
     "evaluations": lambda row: row.spend.evaluations,
     "images": lambda row: sum(image.is_whole for image in row.images),
     "previews": lambda row: sum(image.stop_step is not None for image in row.images),
@@ -166,9 +176,9 @@ def pairs(ours: Frame, theirs: Frame) -> Frame:
 
 
 def differences(paired: Frame, measure: str) -> Frame:
-    """Ours less theirs, by prompt."""
+    """Ours less theirs, by prompt for which both are defined."""
     means = paired.groupby("prompt", sort=False)[[measure, f"{measure}_other"]].mean()
-    return (means[measure] - means[f"{measure}_other"]).round(12)
+    return (means[measure] - means[f"{measure}_other"]).round(12).dropna()
 
 
 def difference(paired: Frame, measure: str) -> Interval | None:

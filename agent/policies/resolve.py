@@ -22,6 +22,7 @@ from .halving import Halving
 from .lines import Hybrid, MultiRound, SeedSearch
 from .paper import Paper, Single
 from .policy import FunctionPolicy, JudgeFunction, Policy
+from .value import Value
 
 POLICIES: dict[str, Callable[..., Policy]] = {
     "adaptive": Adaptive,
@@ -35,6 +36,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "random": RandomControl,
     "seed_search": SeedSearch,
     "single": Single,
+    "value": Value,
 }
 """Those that ship, by name."""
 CODE = " in code "

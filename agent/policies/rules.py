@@ -14,6 +14,7 @@ STOPS = {
     "plateau": "Several refinements in a row gained nothing.",
     "regression": "Several refinements in a row each made it worse.",
     "oscillation": "A refinement undid what the one before had changed.",
+    "not_worth_it": "No attempt promises enough for its cost.",
     "advised_stop": "The chat model said so.",
     "no_advice": "The chat model said nothing usable about this image, and nothing is made up for it.",
     "by_lot_stop": "The control policy drew a lot.",
@@ -50,6 +51,8 @@ RESEEDS = {
 """Rules that ask for another seed."""
 
 OTHERS = {
+    "best_index": "This attempt has the best learned chance for its cost.",
+    "by_lot": "The lot chose the attempt, for a run to learn from.",
     "exhaustive": "Everything that other policies could ask for is made, and this image is not worked on by itself.",
     "person": "A person decided otherwise than the policy proposed.",
 }

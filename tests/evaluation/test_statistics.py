@@ -84,6 +84,13 @@ def test_a_ratio_to_what_may_be_zero_is_not_given():
     assert ratio_interval([1.0, 0.0, 0.0, -1.0], [1.0, -1.0, 1.0, -1.0]) is None
 
 
+def test_a_ratio_over_few_prompts_has_an_interval_too():
+    found = ratio_interval([1.0, 1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0, 0.0])
+    assert found is not None
+    assert found.value == pytest.approx(2 / 3)
+    assert 0 <= found.low < 2 / 3 < found.high <= 1
+
+
 @pytest.mark.parametrize(("low", "high", "sign"), [(0.1, 0.2, "+"), (-0.2, -0.1, "-"), (-0.1, 0.1, "0"), (0, 0.1, "0")])
 def test_the_sign_is_that_of_the_whole_range(low, high, sign):
     assert Interval((low + high) / 2, low, high).sign == sign

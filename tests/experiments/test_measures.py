@@ -1,5 +1,7 @@
 """What a run is worth: each measure on runs that were made up for it."""
 
+from math import isnan
+
 import pytest
 
 from detailscribe.agent.experiments.measures import (
@@ -52,6 +54,18 @@ def test_peak_retention_and_efficiency_of_a_run_that_drifts():
     assert measured("retention", *DRIFTED, best="01-00") == 1
     assert measured("efficiency", *DRIFTED) == pytest.approx(2 / 3)
     assert measured("efficiency", DRIFTED[0]) == 1
+
+
+def test_what_refinements_keep_of_what_was_right():
+    def kept(*fails):
+        images = [image(f"{n:02d}-00", f, f"{n - 1:02d}-00" if n else None) for n, f in enumerate(fails)]
+        refined = [i.model_copy(update={"operator": "inject"} if i.parent else {}) for i in images]
+        return measured("kept", *refined)
+
+    assert kept("red", "holding") == pytest.approx(3 / 4)
+    assert kept("red", "holding", "") == pytest.approx(7 / 8)
+    assert isnan(kept("red"))
+    assert isnan(measured("kept", image("00-00"), image("01-00", "red", "00-00")))  # drawn anew, not refined
 
 
 def test_previews_count_for_cost_but_not_for_quality():

@@ -1,0 +1,189 @@
+"""The policy that was learned: each round the attempt with the best index, until none is worth its cost.
+
+An attempt is a box that is opened at a price and holds, with some chance, a picture that passes. Pandora's rule
+(Weitzman, "Optimal Search for the Best Alternative", Econometrica 47, 1979) opens the box with the highest index and
+stops when none is above what is there already. Of boxes that hold all or nothing, the index is 1 - price / chance.
+"""
+
+from collections import Counter
+from math import exp, inf
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ...state import SEED_LIMIT, Attempt, ConceptGraph, Decision, Frozen, ImageRecord, Plan, Population, derive_seed
+from ...tools.errors import SettingsError, first_problem
+from ...tools.files import content_hash
+from .guards import success
+from .lineage import identities_made, identity, line_of
+from .policy import MOST, drawing, refinement, stop
+
+STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
+"""Where a refinement can start, as fractions of the schedule: steps 1, 2, 4, 8 and 12 of 28."""
+OF_IMAGE = (
+    *("always", "failed share", "presence", "relation", "attribute", "other", "unknown", "doubt"),
+    *("checks", "depth", "tried", "round"),
+)
+"""What is known of an image that an attempt goes on from: share of failed checks, failed ones by aspect, unknown ones,
+doubt about the passed ones, length of the checklist, refinements behind it, attempts made on it, rounds so far."""
+OF_REFINEMENT = (*OF_IMAGE, *(f"start x {name}" for name in OF_IMAGE), "start squared", "own noise")
+OF_DRAWING = (*OF_IMAGE, "own words")
+"""What a drawing's chance follows from; own words: from the user's prompt, not from a corrected one."""
+
+
+class Values(Frozen):
+    """What ``detailscribe learn`` writes: how the chance of an attempt follows from what is known."""
+
+    card: dict[str, str | int | float]
+    """What it was fitted to, and how well it foretells."""
+    refinement: dict[str, float]
+    """Weight by name of ``OF_REFINEMENT``."""
+    drawing: dict[str, float]
+    """Weight by name of ``OF_DRAWING``."""
+
+    def chance(self, known: dict[str, float]) -> float:
+        """Of an attempt that ``known_of`` describes, in (0, 1)."""
+        weights = self.drawing if "own words" in known else self.refinement
+        total = sum(weights.get(name, 0.0) * value for name, value in known.items())
+        return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+
+
+def read_values(file: str) -> tuple[Values, str]:
+    """Learned values with a hash of the file; "" for those that ship, fitted to runs of the embedded world."""
+    path = Path(file) if file else Path(__file__).with_suffix(".json")
+    try:
+        text = path.read_text("utf-8")
+        return Values.model_validate_json(text), content_hash(text)[:8]
+    except OSError as error:
+        raise SettingsError(f"cannot read the learned values {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise SettingsError(f"{path} holds no learned values: {first_problem(error)}") from error
+
+
+def known_of(population: Population, source: ImageRecord, attempt: Attempt, round: int) -> dict[str, float]:
+    """What the chance of an attempt on ``source`` follows from, by name, as it was known before that round."""
+    critique, concepts = population.critiques[source.id], population.concepts
+    failed = [v for v in critique.verdicts if v.answer == "fail"]
+    kinds = Counter(concepts.check(v.check).aspect for v in failed)
+    of_image = dict(
+        zip(
+            OF_IMAGE,
+            (
+                1.0,
+                len(failed) / max(1, len(critique.verdicts)),
+                kinds["presence"],
+                kinds["relation"],
+                kinds["attribute"],
+                kinds["count"] + kinds["scene"] + kinds["nothing_else"],
+                len(critique.verdicts) - critique.passed - len(failed),
+                sum(1 - (v.certainty or 0) for v in critique.verdicts if v.answer == "pass"),
+                len(critique.verdicts) / 10,
+                len(line_of(population, source)) - 1,
+                sum(i.parent == source.id and i.round < round for i in population.images.values()),
+                round,
+            ),
+            strict=True,
+        )
+    )
+    if attempt.source is None:
+        return of_image | {"own words": float(attempt.prompt == concepts.prompt)}
+    start, own = attempt.start_step / source.steps, attempt.operator == "resume" or attempt.seed == source.seed
+    by_start = {f"start x {name}": start * value for name, value in of_image.items()}
+    return of_image | by_start | {"start squared": start**2, "own noise": float(own)}
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Value:
+    """Take the attempt with the best learned chance for its cost, on any image so far, until none is worth it.
+
+    The values that ship were learned in the embedded world; ``detailscribe learn`` fits them to runs of your own.
+    """
+
+    file: str = ""
+    """Learned values, as ``detailscribe learn`` writes them; those that ship where it is empty."""
+    images: int = Field(default=1, ge=1, le=MOST)
+    """First drawings."""
+    price: float = Field(default=0.02, ge=0, le=1)
+    """Chance of a right picture that a full drawing has to give at least; a part of one, as large a part of it."""
+    explore: float = Field(default=0.0, ge=0, le=1)
+    """Share of the rounds in which the lot decides, for runs to learn from."""
+
+    _values: ClassVar[tuple[Values, str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_values", read_values(self.file))
+
+    def __repr__(self) -> str:
+        known = f"images={self.images}, price={self.price}, explore={self.explore}"
+        return f"Value({known}, values={self._values[1]})"
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=self.images)
+
+    def judge(self, population: Population) -> list[Decision]:
+        first, *others = pending = population.pending()
+        if success(population, first):
+            return [decision for image in pending if (decision := success(population, image))]
+        return [
+            self._best(population, first),
+            *(stop(image, "outranked", "the best attempt of the round is made") for image in others),
+        ]
+
+    def _best(self, population: Population, image: ImageRecord) -> Decision:
+        round, values = population.round + 1, self._values[0]
+        boxes = [
+            (values.chance(known_of(population, source, attempt, round)), cost_of(attempt, source), attempt)
+            for source, attempt in attempts(population)
+        ]
+        if not boxes:
+            return stop(image, "not_worth_it", "no attempt is left that the budget has room for")
+
+        def lot(name: str) -> float:
+            return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT
+
+        by_lot = lot("explore") < self.explore
+        chance, cost, attempt = (
+            boxes[int(lot("attempt") * len(boxes))] if by_lot else max(boxes, key=lambda box: box[0] / box[1])
+        )
+        worth = f"a chance of {chance:.0%} for {cost:.2f} of a drawing"
+        if not by_lot and chance < self.price * cost:
+            return stop(image, "not_worth_it", f"the best attempt has {worth}")
+        return Decision(image=image.id, rule="by_lot" if by_lot else "best_index", reason=worth, attempts=(attempt,))
+
+
+def attempts(population: Population) -> list[tuple[ImageRecord, Attempt]]:
+    """Every new attempt that the evaluations left reach for, each with the image that it goes on from."""
+    bound, made = population.budget.evaluations, identities_made(population)
+    left = inf if bound is None else bound - population.spend.evaluations
+    fresh = derive_seed(population.seed, "fresh", population.round)
+    return [
+        (source, attempt)
+        for source in population.images.values()
+        for attempt in attempts_on(population, source, fresh)
+        if identity(attempt, source) not in made
+        and source.evaluations * cost_of(attempt, source) <= left * (1 - source.start_step / source.steps)
+    ]
+
+
+def attempts_on(population: Population, source: ImageRecord, fresh: int) -> list[Attempt]:
+    """Refinements of an image with its own noise and with that of the seed ``fresh``, and drawings from its corrected
+    prompt and from the user's; none of a preview."""
+    if not source.is_whole or source.start_step == source.steps:
+        return []
+    steps = sorted({round(start * source.steps) for start in STARTS} - {source.steps})
+    return [
+        *(
+            refinement(population, source, operator="inject", start_step=step, seed=seed)
+            for step in (steps if source.latent is not None else ())
+            for seed in (source.seed, fresh)
+        ),
+        drawing(population, source, seed=fresh),
+        drawing(population, source, seed=fresh, prompt=population.concepts.prompt),
+    ]
+
+
+def cost_of(attempt: Attempt, source: ImageRecord) -> float:
+    """Share of a full drawing that an attempt takes."""
+    return 1 - attempt.start_step / source.steps
