@@ -1,7 +1,8 @@
 """What only a GPU can show of SD3.5 at 1024 pixels, with random weights: one JSON line a stage, in order of worth.
 
-Each line is printed as soon as its stage ends, so that a run that is cut off still reports. After ``--budget`` seconds
-no stage begins, and those that are left are named; a stage that fails is named with its error, and the next one begins.
+Each line is printed as soon as its figures are known, several for a stage that has several, so that a run that is cut
+off still reports. After ``--budget`` seconds no stage begins, and those that are left are named; a stage that fails is
+named with its error, and the next one begins. Stages that are named run in the order in which they are named.
 
 The floor of an image is its arithmetic at the rate of one big matrix product, or its weights, read once a pass, at
 the rate of a copy, whichever takes longer; both rates are measured first. Seconds of the engine include PNG files and
@@ -9,7 +10,7 @@ latents, those of a pipeline do not. The GPU counts as busy while it is in the d
 clock. The loop is that of ``benchmarks.loop``, with a look of 2 s.
 
     python -m benchmarks.gpu --all
-    python -m benchmarks.gpu --stages device large.compiled large.syncs
+    python -m benchmarks.gpu --quick --budget 130 --stages device large.eager large.block_cache large.flash_attention
     python -m benchmarks.gpu --all --smoke
 """
 
@@ -22,7 +23,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from typing import Any, Self
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from detailscribe.state import Attempt, DrawingOptions
+from detailscribe.state import Attempt, DrawingOptions, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.blocks import compile_rows
 from detailscribe.tools.diffusion.embeddings import decode, encode, tile
@@ -44,7 +45,6 @@ from detailscribe.tools.files import Store
 
 from .figures import machine
 from .held_out import held_out_prompts
-from .loop import SlowCritic, loop
 from .sd35 import ARCHITECTURES, flops_of_decoding, flops_of_row, pipeline, t5
 
 BATCHES = (1, 4, 8)
@@ -55,12 +55,13 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "cudnn_attention": {"attention": "_native_cudnn"},
     "flash_attention": {"attention": "_native_flash"},
 }
-"""Ways to draw one image faster, compiled; random weights change from step to step otherwise than trained ones do, so
+"""Ways to draw one image faster; random weights change from step to step otherwise than trained ones do, so
 that what ``block_cache`` spares is read off ``evaluations``."""
 PROMPT = "a cat sails in a seashell, holding a mast"
 NO_GPU = "benchmarks.gpu: there is no NVIDIA GPU here; --smoke tries the code with a tiny model on the CPU"
 
 Figures = dict[str, float]
+Stage = Callable[[], Generator[Figures]]
 
 
 @dataclass
@@ -133,16 +134,19 @@ def count_waits(work: Callable[[], object]) -> int:
 class Bench:
     """The models, each built when a stage first needs it, and the stages."""
 
-    def __init__(self, folder: Path, smoke: bool, steps: int) -> None:
-        self.folder, self.smoke, self.steps, self.stores = folder, smoke, steps, 0
+    def __init__(self, folder: Path, smoke: bool, quick: bool) -> None:
+        self.folder, self.smoke, self.stores = folder, smoke, 0
+        self.steps = 4 if smoke else 8 if quick else 28
+        self.compiled = not (smoke or quick)
+        """Whether the stages that are compared with a plain drawing are compiled, which takes each of them 15 s."""
         self.device = torch.device("cpu" if smoke else "cuda")
         self.dtype = torch.float32 if smoke else torch.bfloat16
         self.flops_per_second = self.bytes_per_second = 1.0
         self._size, self._pipe = "", None
 
-    def stages(self) -> Mapping[str, Callable[[], Figures]]:
+    def stages(self) -> Mapping[str, Stage]:
         """By name, in order of worth; those of one size of model stand together, since only one is held at a time."""
-        found: dict[str, Callable[[], Figures]] = {"device": self.rates}
+        found: dict[str, Stage] = {"device": self.rates}
         for size in ("large", "medium"):
             found[f"{size}.eager"] = partial(self.drawing, size, (1,), compiled=False)
             found[f"{size}.syncs"] = partial(self.syncs, size)
@@ -153,7 +157,7 @@ class Bench:
                 for name, how in VARIANTS.items():
                     if self.smoke and name == "cudnn_attention":
                         continue
-                    found[f"large.{name}"] = partial(self.drawing, size, (1,), compiled=not self.smoke, **how)
+                    found[f"large.{name}"] = partial(self.drawing, size, (1,), compiled=self.compiled, **how)
             found[f"{size}.pipeline"] = partial(self.their_pipeline, size)
             if size == "large":
                 found["large.vae"] = partial(self.decoding, size)
@@ -170,7 +174,7 @@ class Bench:
             )
         return found
 
-    def rates(self) -> Figures:
+    def rates(self) -> Generator[Figures]:
         """What the device does of arithmetic and of copying, at their best, and what a PNG costs the host."""
         side, kind = 64 if self.smoke else 8192, {"device": self.device, "dtype": self.dtype}
         one, other = torch.randn(side, side, **kind), torch.randn(side, side, **kind)
@@ -179,36 +183,35 @@ class Bench:
         copy = min(self.seconds(much.clone) for _ in range(10))
         self.flops_per_second = 2 * side**3 / product
         self.bytes_per_second = 2 * much.numel() * much.element_size() / copy
-        return {"flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second}
+        yield {"flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second}
 
-    def drawing(self, size: str, batches: Sequence[int], **how: Any) -> Figures:
+    def drawing(self, size: str, batches: Sequence[int], **how: Any) -> Generator[Figures]:
         """Seconds an image of the engine, after a warm-up of two steps; the share of its floor; memory at its peak."""
-        diffusion, figures = self.diffusion(size, **how), Figures()
+        diffusion, records = self.diffusion(size, **how), list[ImageRecord]()
         for batch in batches:
-            figures[f"first_seconds.{batch}"] = self.seconds(partial(self.draw, diffusion, batch, steps=2))
+            first = self.seconds(partial(self.draw, diffusion, batch, steps=2))
             self.reset_peak()
-            spent = self.seconds(partial(self.draw, diffusion, batch)) / batch
+            spent = self.seconds(lambda batch=batch: records.extend(self.draw(diffusion, batch))) / batch
             floor = max(self.floors(size, batch))
-            figures |= {
+            yield {
+                f"first_seconds.{batch}": first,
                 f"seconds.{batch}": spent,
                 f"floor_seconds.{batch}": floor,
                 f"floor_share.{batch}": floor / spent,
+                f"peak_gib.{batch}": self.peak(),
+                f"evaluations.{batch}": records[-1].evaluations,
             }
-            figures[f"peak_gib.{batch}"] = self.peak()
-        [record] = self.draw(diffusion, 1)
-        figures["evaluations"] = record.evaluations
         picture = decode(diffusion.pipe, torch.randn(1, *self.latent_shape(diffusion), **self.kind))[0]
-        figures["png_seconds"] = self.seconds(lambda: (pixel_digest(picture), png_bytes(picture, record)))
-        return figures
+        yield {"png_seconds": self.seconds(lambda: (pixel_digest(picture), png_bytes(picture, records[0])))}
 
-    def narrow(self, size: str) -> Figures:
+    def narrow(self, size: str) -> Generator[Figures]:
         """``drawing`` of one image with the denoiser in 8-bit floats, where it then stays."""
         self.pipe(size).transformer.enable_layerwise_casting(torch.float8_e4m3fn, self.dtype)
-        return self.drawing(size, (1,), compiled=not self.smoke)
+        yield from self.drawing(size, (1,), compiled=self.compiled)
 
-    def syncs(self, size: str) -> Figures:
+    def syncs(self, size: str) -> Generator[Figures]:
         """How often the host waits for the device in a pass of one image, and in one of two with other prompts."""
-        diffusion, figures = self.diffusion(size, compiled=False), Figures()
+        diffusion = self.diffusion(size, compiled=False)
         shape = self.latent_shape(diffusion)
         for count in (1, 2):
             samples = [
@@ -223,21 +226,21 @@ class Bench:
                 for seed in range(count)
             ]
             advance(diffusion.pipe.transformer, samples)
-            figures[f"waits.{count}"] = count_waits(partial(advance, diffusion.pipe.transformer, samples))
-        return figures
+            yield {f"waits.{count}": count_waits(partial(advance, diffusion.pipe.transformer, samples))}
 
-    def difference(self, size: str) -> Figures:
+    def difference(self, size: str) -> Generator[Figures]:
         """Of one image's latent, alone against in a batch of eight, eager; in units of its standard deviation."""
         diffusion, latents = self.diffusion(size, compiled=False), list[torch.Tensor]()
         for batch in (1, 8):
             record = self.draw(diffusion, batch)[0]
             latents.append(read_latent(Store(self.folder / f"{self.stores}"), record.latent).float())
         gap = (latents[0] - latents[1]).abs() / latents[0].std()
-        return {"largest": gap.max().item(), "mean": gap.mean().item()}
+        yield {"largest": gap.max().item(), "mean": gap.mean().item()}
 
-    def their_pipeline(self, size: str) -> Figures:
-        """Seconds an image of diffusers' own pipeline, over the same blocks, which are compiled by now."""
-        pipe, figures = self.diffusion(size).pipe, Figures()
+    def their_pipeline(self, size: str) -> Generator[Figures]:
+        """Seconds an image of diffusers' own pipeline, over the same blocks, compiled where an earlier stage did."""
+        pipe = self.diffusion(size).pipe
+        compiled = "forward" in vars(pipe.transformer.transformer_blocks[0])
 
         def draw(batch: int, steps: int) -> None:
             generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(batch)]
@@ -246,12 +249,11 @@ class Bench:
         for batch in BATCHES[:2]:
             draw(batch, 2)
             self.reset_peak()
-            figures[f"seconds.{batch}"] = self.seconds(partial(draw, batch, self.steps)) / batch
-            figures[f"peak_gib.{batch}"] = self.peak()
-        return figures
+            spent = self.seconds(partial(draw, batch, self.steps)) / batch
+            yield {f"seconds.{batch}": spent, f"peak_gib.{batch}": self.peak(), "compiled": compiled}
 
     @torch.no_grad()
-    def decoding(self, size: str) -> Figures:
+    def decoding(self, size: str) -> Generator[Figures]:
         """Seconds to decode a latent: as the pipeline does, in channels_last, compiled, and four at once."""
         vae, side = self.pipe(size).vae, ARCHITECTURES["smoke" if self.smoke else size].side
         one = torch.randn(1, 16, side, side, **self.kind)
@@ -262,31 +264,29 @@ class Bench:
             spent = min(self.seconds(lambda: vae.decode(latents)) for _ in range(3))
             return {f"seconds.{name}": spent / len(latents), f"peak_gib.{name}": self.peak()}
 
-        figures = timed("plain", one) | timed("plain.4", one.repeat(4, 1, 1, 1))
-        vae.to(memory_format=torch.channels_last)
-        figures |= timed("channels_last", one) | timed("channels_last.4", one.repeat(4, 1, 1, 1))
+        yield timed("plain", one) | timed("plain.4", one.repeat(4, 1, 1, 1))
         tile(vae)
-        figures |= timed("tiled", one)
+        yield timed("tiled", one)
         vae.disable_tiling()
+        vae.to(memory_format=torch.channels_last)
+        yield timed("channels_last", one) | timed("channels_last.4", one.repeat(4, 1, 1, 1))
         if not self.smoke:
             compile_rows(vae.decoder)
-            figures["compile_seconds"] = self.seconds(lambda: vae.decode(one))
-            figures |= timed("compiled", one)
-        return figures
+            yield {"compile_seconds": self.seconds(lambda: vae.decode(one))} | timed("compiled", one)
 
-    def looping(self, size: str) -> Figures:
+    def looping(self, size: str) -> Generator[Figures]:
         """How busy the GPU is in the loop of four prompts, and how long that takes."""
-        diffusion, prompts = (
-            self.diffusion(size, compiled=not self.smoke, steps=min(8, self.steps)),
-            held_out_prompts(4),
-        )
+        from .loop import SlowCritic, loop
+
+        diffusion = self.diffusion(size, compiled=self.compiled, steps=min(8, self.steps))
+        prompts = held_out_prompts(4)
         with Busy((diffusion.pipe.transformer, diffusion.pipe.vae.decoder), self.device.type == "cuda") as busy:
             critic = SlowCritic(0.01 if self.smoke else 2.0, prompts)
             seconds, images = asyncio.run(loop(diffusion, critic, prompts, self.folder / "loop"))
             share = busy.seconds / seconds
-        return {"busy_share": share, "seconds": seconds, "images": len(images), "prompts": len(prompts)}
+        yield {"busy_share": share, "seconds": seconds, "images": len(images), "prompts": len(prompts)}
 
-    def placing(self, size: str, precision: Any, offload: Any, text: Any) -> Figures:
+    def placing(self, size: str, precision: Any, offload: Any, text: Any) -> Generator[Figures]:
         """Memory at its peak and seconds for two prompts that overlap, with a T5 of full size, loaded in one way."""
         self.free()
         chosen = ARCHITECTURES["smoke" if self.smoke else size]
@@ -304,7 +304,7 @@ class Bench:
         )
         self.reset_peak()
         seconds = self.seconds(lambda: self.draw(diffusion, 2, prompts=("a cat", "a dog")))
-        return {"peak_gib": self.peak(), "seconds": seconds, "steps": 4}
+        yield {"peak_gib": self.peak(), "seconds": seconds, "steps": 4}
 
     @property
     def kind(self) -> dict[str, Any]:
@@ -380,8 +380,12 @@ class Bench:
         return torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
 
 
-def measure(stages: Mapping[str, Callable[[], Figures]], budget: float) -> int:
-    """Run the stages and print a line for each; the number of those that failed."""
+def measure(stages: Mapping[str, Stage], budget: float) -> int:
+    """Run the stages and print their lines; the number of those that failed."""
+
+    def say(name: str, **said: Any) -> None:
+        print(json.dumps({"stage": name, "took": round(time.perf_counter() - started, 1)} | said), flush=True)
+
     began, failed, skipped = time.perf_counter(), 0, list[str]()
     for name, stage in stages.items():
         started = time.perf_counter()
@@ -389,12 +393,12 @@ def measure(stages: Mapping[str, Callable[[], Figures]], budget: float) -> int:
             skipped.append(name)
             continue
         try:
-            line: dict[str, Any] = {"figures": {key: float(f"{value:.5g}") for key, value in stage().items()}}
+            for figures in stage():
+                say(name, figures={key: float(f"{value:.5g}") for key, value in figures.items()})
         except Exception as error:  # noqa: BLE001 - the other stages still have something to say
             failed += 1
             traceback.print_exc()
-            line = {"error": f"{type(error).__name__}: {error}"[:500]}
-        print(json.dumps({"stage": name, "took": round(time.perf_counter() - started, 1)} | line), flush=True)
+            say(name, error=f"{type(error).__name__}: {error}"[:500])
     if skipped:
         print(json.dumps({"skipped": skipped}), flush=True)
     return failed
@@ -405,19 +409,19 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every stage, which is the default")
     parser.add_argument("--stages", nargs="+", metavar="NAME", help="these alone")
     parser.add_argument("--budget", type=float, default=540, help="seconds after which no stage begins")
-    parser.add_argument("--quick", action="store_true", help="8 steps an image in place of 28")
+    parser.add_argument("--quick", action="store_true", help="8 steps an image in place of 28, and compile less")
     parser.add_argument("--smoke", action="store_true", help="a tiny model on the CPU: the code, not the figures")
     chosen = parser.parse_args()
     if not chosen.smoke and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), chosen.smoke, steps=4 if chosen.smoke else 8 if chosen.quick else 28)
+        bench = Bench(Path(folder), chosen.smoke, chosen.quick)
         stages = bench.stages()
         if unknown := set(chosen.stages or ()) - set(stages):
             parser.error(f"{', '.join(sorted(unknown))}: the stages are {', '.join(stages)}")
         print(json.dumps(machine() | {"steps": bench.steps}), flush=True)
-        return int(measure({n: s for n, s in stages.items() if n in (chosen.stages or stages)}, chosen.budget) > 0)
+        return int(measure({name: stages[name] for name in chosen.stages or stages}, chosen.budget) > 0)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ WANTED = 0.15
 def frontier(seeds: int, everything: bool) -> Experiment:
     """The experiment with so many of its seeds; without ``everything``, the default policy and best-of-N alone."""
     experiment = load_experiment(FRONTIER)
-    kept = [v for v in experiment.variants if everything or v.policy in ("adaptive", "best_of_n")]
+    compared = {label(bound) for label in (adaptive, best_of_n) for bound in BOUNDS}
+    kept = [v for v in experiment.variants if everything or v.label in compared]
     spec = experiment.spec.model_copy(update={"seeds": experiment.spec.seeds[:seeds]})
     return replace(experiment, spec=spec, variants=tuple(kept))
 

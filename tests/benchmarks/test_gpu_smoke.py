@@ -20,7 +20,9 @@ def test_a_tiny_model_goes_through_all_of_it(monkeypatch, capsys):
     code, (machine, *lines) = run(monkeypatch, capsys, "--all", "--smoke", "--budget", "1000")
     assert code == 0, lines
     assert machine["versions"]["torch"]
-    figures = {line["stage"]: line["figures"] for line in lines}
+    figures: dict[str, dict] = {}
+    for line in lines:
+        figures.setdefault(line["stage"], {}).update(line["figures"])
     assert 0 < figures["medium.loop"]["busy_share"] < 1
     for size in ("medium", "large"):
         assert figures[f"{size}.syncs"] == {"waits.1": 0, "waits.2": 0}
