@@ -70,7 +70,7 @@ def evaluate(
     from ...tools.data import read_prompts
     from ..evaluation import figures
     from ..evaluation.collect import collect, listed, picks_named
-    from ..evaluation.measure import require_output, write_measurements
+    from ..evaluation.measure import noted, require_output, write_measurements
     from ..settings.loading import load
     from ..settings.models import Models
 
@@ -88,7 +88,7 @@ def evaluate(
     methods = list(dict.fromkeys(shot.method for shot in collected.shots))
     if against is not None and against not in methods:
         raise SettingsError(f"--against {against!r} is none of the methods: {', '.join(methods)}")
-    measured = asyncio.run(_measured(collected, made))
+    measured = asyncio.run(_measured(collected, made)) + noted(collected.shots)
     if out is not None:
         write_measurements(measured, out)
     found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)
@@ -151,8 +151,13 @@ def rate(
 
 
 def ratings(
-    files: Annotated[list[Path], argument("What raters exported.", metavar="FILES...")],
-    key: Annotated[Path, option("The key that `detailscribe rate` wrote.", metavar="FILE", show_default=False)],
+    files: Annotated[
+        list[Path],
+        argument("What raters exported; or folders of runs that have notes.", metavar="FILES..."),
+    ],
+    key: Annotated[
+        Path | None, option("The key that `detailscribe rate` wrote.", metavar="FILE", show_default=False)
+    ] = None,
     scores: Annotated[
         list[Path] | None,
         option("What `detailscribe evaluate --out` measured, to compare with people.", metavar="FILE"),
@@ -166,9 +171,19 @@ def ratings(
 
     from ..evaluation.answers import read_answers
     from ..evaluation.measure import read_measurements
-    from ..evaluation.ratings import results
+    from ..evaluation.ratings import noted, results
     from ..evaluation.survey import read_key
 
+    form: Any = "markdown" if markdown else "terminal"
+    if key is None:
+        if not all(file.is_dir() for file in files):
+            raise SettingsError("give --key, the file that `detailscribe rate` wrote, or folders of runs alone")
+        tables = noted(files)
+        if json:
+            typer.echo(dumps({name: table.records for name, table in tables.items()}, indent=2))
+        else:
+            print_tables([table for table in tables.values() if table.rows], form)
+        return
     known = read_key(key)
     measured = [one for path in scores or [] for one in read_measurements(path)]
     found = results(read_answers(files, known), known, measured, against)
@@ -178,6 +193,6 @@ def ratings(
         if not markdown:
             who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
             typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
-        print_tables([table for table in found.tables.values() if table.rows], "markdown" if markdown else "terminal")
+        print_tables([table for table in found.tables.values() if table.rows], form)
     for line in found.problems:
         typer.echo(line, err=True)

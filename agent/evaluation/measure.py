@@ -11,6 +11,7 @@ from ...state import Frozen
 from ...tools.errors import SettingsError, typed
 from ...tools.files import require_writable, write_whole
 from ...tools.metrics import BatchMetric
+from ..records.notes import Note, read_notes
 from .collect import Shot, Skipped
 
 _CHUNK = 256
@@ -67,11 +68,7 @@ async def measure(
             chunk = shots[start : start + _CHUNK]
             scores = await metric.score_all([shot.sample for shot in chunk])
             for shot, score in zip(chunk, scores, strict=True):
-                about: dict[str, Any] = {
-                    part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run")
-                }
-                about |= {"image": shot.sample.image.id, "prompt": shot.sample.prompt, "seed": shot.seed}
-                made, run = Measurement(**about, metric=name, **score.model_dump()), (shot.method, shot.run)
+                made, run = _measurement(shot, metric=name, **score.model_dump()), (shot.method, shot.run)
                 if not shot.rivals:
                     found.append(made)
                 elif run not in highest or _height(made) > _height(highest[run]):
@@ -79,9 +76,32 @@ async def measure(
             on_progress(name, start + len(chunk), len(shots))
         found += highest.values()
         for lost in skipped:
-            about = {"method": lost.method, "scenario": lost.scenario, "run": lost.place}
+            about: dict[str, Any] = {"method": lost.method, "scenario": lost.scenario, "run": lost.place}
             found.append(Measurement(**about, metric=name, reason=f"no image: {lost.reason}"))
     return found
+
+
+def noted(shots: Sequence[Shot]) -> list[Measurement]:
+    """The share of checks that pass where the verdicts that people corrected stand for the critic's, as the metric
+    ``people``; only of images on which they corrected any.
+    """
+    found, notes = list[Measurement](), dict[Path, dict[str, Note]]()
+    for shot in shots:
+        folder, image = shot.sample.store.root, shot.sample.image.id
+        if folder not in notes:
+            notes[folder] = read_notes(folder)
+        said = notes[folder]
+        if shot.critique is not None and image in said and said[image].verdicts:
+            answers = shot.critique.answers()
+            answers |= {check: answer for check, answer in said[image].verdicts.items() if check in answers}
+            value = sum(answer == "pass" for answer in answers.values()) / len(answers)
+            found.append(_measurement(shot, metric="people", value=value))
+    return found
+
+
+def _measurement(shot: Shot, **said: Any) -> Measurement:
+    about = {part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run", "seed")}
+    return Measurement(image=shot.sample.image.id, prompt=shot.sample.prompt, **about, **said)
 
 
 def _height(measurement: Measurement) -> float:

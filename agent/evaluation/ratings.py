@@ -1,13 +1,16 @@
 """What ratings say: of the methods, of the raters, of metrics, and of the critic."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from ...tools.errors import SettingsError
+from ..records.notes import corrections, read_notes
+from ..records.reader import read_run, runs_in
 from .answers import Answers
 from .figures import EVERY, figures_of, means_of, with_every
 from .measure import Measurement
@@ -24,6 +27,8 @@ from .survey import Key
 from .tables import Cell, Table, columns
 
 Line = tuple[Cell, ...]
+Said = tuple[str, str, str]
+"""Aspect of a check, what people answer (yes, no or split), and what the critic does."""
 ByItem = Mapping[str, float]
 """Value by item of the survey."""
 
@@ -95,13 +100,7 @@ def results(
             " tau-b; within: of the pairs of pictures of one prompt, rated apart by people, the share that the metric"
             " orders alike; its ties count half, and chance is 50%.",
         ),
-        "critic": Table(
-            "The critic against people, check by check",
-            columns("aspect, balanced accuracy: .1%, kappa: .3f, answers: d, unknown: d, undecided: d"),
-            tuple(_critic(answers, key)),
-            "Against the majority of raters, by Cohen's kappa; chance is 50% and 0. unknown: what the critic could not"
-            " tell; undecided: where raters are split, or say that it is unclear.",
-        ),
+        "critic": _critic(_voted(answers, key)),
     }
     raters = pictures["rater"].value_counts(sort=False).to_dict()
     return Results(raters, len(key.items), int(pictures["item"].nunique()), tables, answers.problems)
@@ -174,21 +173,54 @@ def _metrics(scores: Mapping[str, ByItem], key: Key, rated: Mapping[str, ByItem]
         yield metric, criterion, *ranks, within, len(marks), len(items)
 
 
-def _critic(answers: Answers, key: Key) -> Iterator[Line]:
-    """The critic of each source against the majority of raters, by aspect of the check."""
+def _voted(answers: Answers, key: Key) -> list[Said]:
+    """The critic of each source beside the majority of raters."""
     votes: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     for answer in answers.checks.itertuples():
         votes[answer.item, int(answer.question)][answer.value] += 1
-    found: list[tuple[str, str, str]] = []
+    found = list[Said]()
     for (id, number), counts in votes.items():
         people = "yes" if counts["yes"] > counts["no"] else "no" if counts["no"] > counts["yes"] else "split"
         item = key.items[id]
         # Runs that made the same picture have mostly the same critic, whose answer then counts once.
         said = dict.fromkeys(s.answers[number] for s in item.sources if number in s.answers)
         found += [(item.checks[number].aspect, people, critic) for critic in said]
-    for aspect in with_every(sorted({aspect for aspect, _, _ in found})) if votes else ():
+    return found
+
+
+def _critic(found: Sequence[Said]) -> Table:
+    """The critic against people, by aspect of the check."""
+    rows = list[Line]()
+    for aspect in with_every(sorted({aspect for aspect, _, _ in found})) if found else ():
         counts = Counter(f"{people} {critic}" for of, people, critic in found if aspect in (EVERY, of))
         table = [[counts[f"{people} pass"], counts[f"{people} fail"]] for people in ("yes", "no")]
         unknown = counts["yes unknown"] + counts["no unknown"]
         undecided = sum(n for words, n in counts.items() if words.startswith("split"))
-        yield aspect, balanced_accuracy(table), cohen_kappa(table), sum(map(sum, table)), unknown, undecided
+        rows.append((aspect, balanced_accuracy(table), cohen_kappa(table), sum(map(sum, table)), unknown, undecided))
+    return Table(
+        "The critic against people, check by check",
+        columns("aspect, balanced accuracy: .1%, kappa: .3f, answers: d, unknown: d, undecided: d"),
+        tuple(rows),
+        "Against the majority of raters, by Cohen's kappa; chance is 50% and 0. unknown: what the critic could not"
+        " tell; undecided: where raters are split, or say that it is unclear.",
+    )
+
+
+def noted(folders: Iterable[Path]) -> dict[str, Table]:
+    """What people noted in the folders of runs: ``notes``, one row an image that has any, and ``critic``, whose
+    answers are compared with the verdicts that they corrected.
+
+    Raises:
+        SettingsError: there is no run, or a folder cannot be read.
+    """
+    found, rows = list[Said](), list[Line]()
+    for place in (place for folder in folders for place in runs_in(folder)):
+        run = read_run(place)
+        for one in corrections(run):
+            person = {"pass": "yes", "fail": "no", "unknown": "split"}[one.person]
+            found.append((one.check.aspect, person, one.critic))
+        for image, note in read_notes(place).items():
+            marked = "" if note.mark in (None, "none") else note.mark
+            rows.append((run.run, image, marked, len(note.verdicts), note.text or "", note.by))
+    names = columns("run, image, mark, verdicts: d, note, by")
+    return {"notes": Table("What people noted", names, tuple(rows)), "critic": _critic(found)}

@@ -405,5 +405,10 @@ def is_run(folder: Path) -> bool:
     return isfile(folder / EVENTS)  # False for a path that cannot be, too
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """Every run folder in a folder, at any depth, in the order of their names; the folder itself where it is one."""
+    return sorted(path.parent for path in folder.rglob(EVENTS))
+
+
 def _by_id(found: Iterable[tuple[str, T]]) -> dict[str, T]:
     return dict(sorted(dict(found).items()))

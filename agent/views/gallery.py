@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ...tools.errors import SettingsError
 from ...tools.files import Store
 from ..records.events import TraceError
-from ..records.reader import EVENTS, REPORT, RecordedRun, read_run
+from ..records.reader import REPORT, RecordedRun, read_run, runs_in
 from .pages import SMALL, THUMBNAIL, filled, shrunk
 from .words import duration
 
@@ -21,11 +21,6 @@ UNREADABLE: dict[str, Any] = {
     **dict.fromkeys(("passed", "checks", "images", "rounds", "evaluations", "seconds", "money"), 0),
 }
 """The row of a run that cannot be read, but for its folder and the reason."""
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """Every run folder in a folder, at any depth, in the order of their names."""
-    return sorted(path.parent for path in folder.rglob(EVENTS))
 
 
 def write_collection(folder: Path, out: Path | None = None) -> Path:

@@ -4,7 +4,8 @@ import pytest
 
 from detailscribe.agent import Adaptive, arun
 from detailscribe.agent.records.events import TraceError
-from detailscribe.agent.views.gallery import runs_in, write_collection
+from detailscribe.agent.records.reader import runs_in
+from detailscribe.agent.views.gallery import write_collection
 from detailscribe.agent.views.report import write_report
 
 from .fakes import PROMPT, FakeDiffusion, roles
