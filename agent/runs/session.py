@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,7 +67,7 @@ class Session:
     @property
     def graph(self) -> Graph:
         """The state machine."""
-        return build_graph(self.checkpointer, interactive=self.manifest.interactive)
+        return _compiled(self.manifest.interactive).copy({"checkpointer": self.checkpointer})
 
     @property
     def config(self) -> RunnableConfig:
@@ -196,6 +197,12 @@ class Session:
         if made != self.manifest.models and made.keys() >= self.manifest.models.keys():
             self.manifest = self.manifest.model_copy(update={"models": made})
             write_manifest(self.store, self.manifest)
+
+
+@cache
+def _compiled(interactive: bool) -> Graph:
+    """Compiled once a process, since that takes longer than all else that a run costs beside its models."""
+    return build_graph(interactive=interactive)
 
 
 @asynccontextmanager
