@@ -1,6 +1,6 @@
-"""Fits the policy ``value`` to recorded runs: how likely each attempt is to give a picture that passes every check."""
+"""Fits the policy ``value`` to recorded runs: how much each attempt adds to the best picture so far."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from ...state import ImageRecord, Population
 from ...tools.errors import SettingsError
-from ..policies.value import OF_DRAWING, OF_REFINEMENT, Values, attempts_on, known_of
+from ..policies.value import OF_DRAWING, OF_REFINEMENT, Values, known_of, worth
 from ..records.reader import EVENTS, RecordedRun, read_run
 
 LEAST = 40
@@ -19,7 +18,7 @@ LEAST = 40
 _RIDGE = 1.0
 """Pull of the weights towards 0, so that few runs do not make certain of anything."""
 
-Known = dict[str, float]
+Card = dict[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -27,87 +26,62 @@ class _Example:
     """One attempt that was carried out."""
 
     prompt: str
-    known: Known
+    known: dict[str, float]
     """What was known before it."""
-    passes: bool
-    """Whether every check passes on the image that came."""
-    before: list[Known]
-    """What could be tried next on the image that it went on from."""
-    after: list[Known]
-    """The same on the image that came."""
+    gain: float
+    """What it added to the worth of the best image, in [0, 1]."""
 
 
 def learn(folder: Path) -> Values:
     """Learn from every run in a folder that was looked at to its end; critics and models should be one and the same.
 
-    The gain of an attempt is a picture that passes every check, or else what the image that came adds to the chance of
-    the next attempt: a second fit, in which that of the first one stands for the chance. One prompt in five is left out
-    first, to say in the card how well the values foretell what they were not fitted to.
+    One prompt in five is left out first, to say in the card how well the values foretell what they were not fitted to.
 
     Raises:
-        SettingsError: the runs hold fewer than ``LEAST`` attempts after the first drawings, or only one outcome.
+        SettingsError: the runs hold fewer than ``LEAST`` attempts after the first drawings, or none that gained.
     """
     runs = [read_run(trace.parent) for trace in sorted(folder.glob(f"**/{EVENTS}"))]
     examples = [example for run in runs for example in _examples(run)]
-    if len(examples) < LEAST or len({e.passes for e in examples}) < 2:
+    if len(examples) < LEAST or not any(e.gain for e in examples):
         raise SettingsError(
             f"{folder} holds {len(examples)} attempts after first drawings, and at least {LEAST} are needed, some of "
-            "which pass every check: record runs with --policy value -p explore=1"
+            "which gain something: record runs with --policy value -p explore=1"
         )
     prompts = sorted({e.prompt for e in examples})
     held_out = set(prompts[::5])
-    trial = _fitted([e for e in examples if e.prompt not in held_out])
+    trial = _fitted([e for e in examples if e.prompt not in held_out], {})
     tested = [e for e in examples if e.prompt in held_out]
-    card: dict[str, str | int | float] = {
+    card: Card = {
         "runs": len(runs),
         "prompts": len(prompts),
         "attempts": len(examples),
-        "passes": round(float(np.mean([e.passes for e in examples])), 3),
+        "mean gain": round(float(np.mean([e.gain for e in examples])), 4),
         "models": ", ".join(sorted({image.model for run in runs for image in run.images.values()})),
         "held-out attempts": len(tested),
-        "held-out area under the curve": round(_area([(trial.chance(e.known), e.passes) for e in tested]), 3),
+        "held-out area under the curve": round(_area([(trial.gain(e.known), e.gain > 0) for e in tested]), 3),
     }
     return _fitted(examples, card)
 
 
 def _examples(run: RecordedRun) -> Iterable[_Example]:
-    """Every attempt after the first drawings; ``known_of`` counts only what was made before its round."""
+    """Every attempt after the first drawings, with what was there before its round."""
     if not run.rounds:
         return
     seen = run.population(run.rounds[-1])
     for image in seen.images.values():
         if image.parent is not None and image.is_whole and image.operator != "edit":
-            source = seen.images[image.parent]
-            yield _Example(
-                run.prompt,
-                known_of(seen, source, image.attempt(), image.round),
-                seen.critiques[image.id].all_pass,
-                _next(seen, source, image.round),
-                _next(seen, image, image.round + 1),
-            )
+            best = max(worth(seen.critiques[i.id]) for i in seen.images.values() if i.round < image.round)
+            known = known_of(seen, seen.images[image.parent], image.attempt(), image.round)
+            yield _Example(run.prompt, known, max(0.0, worth(seen.critiques[image.id]) - best))
 
 
-def _next(seen: Population, source: ImageRecord, round: int) -> list[Known]:
-    return [known_of(seen, source, attempt, round) for attempt in attempts_on(seen, source, fresh=0)]
-
-
-def _fitted(examples: Sequence[_Example], card: Mapping[str, Any] = {}) -> Values:
-    first = _fit(examples, [float(e.passes) for e in examples], card)
-
-    def best(options: Iterable[Known]) -> float:
-        return max(map(first.chance, options), default=0.0)
-
-    gains = [1.0 if e.passes else max(0.0, best(e.after) - best(e.before)) for e in examples]
-    return _fit(examples, gains, card)
-
-
-def _fit(examples: Sequence[_Example], gains: Sequence[float], card: Mapping[str, Any]) -> Values:
+def _fitted(examples: Sequence[_Example], card: Card) -> Values:
     def weights(names: Sequence[str], drawing: bool) -> dict[str, float]:
-        of_kind = [(e.known, g) for e, g in zip(examples, gains, strict=True) if ("own words" in e.known) == drawing]
-        x = np.array([[known[name] for name in names] for known, _ in of_kind]).reshape(-1, len(names))
-        return dict(zip(names, _logistic(x, np.array([gain for _, gain in of_kind])), strict=True))
+        of_kind = [e for e in examples if ("own words" in e.known) == drawing]
+        x = np.array([[e.known[name] for name in names] for e in of_kind]).reshape(-1, len(names))
+        return dict(zip(names, _logistic(x, np.array([e.gain for e in of_kind])), strict=True))
 
-    return Values(card=dict(card), refinement=weights(OF_REFINEMENT, False), drawing=weights(OF_DRAWING, True))
+    return Values(card=card, refinement=weights(OF_REFINEMENT, False), drawing=weights(OF_DRAWING, True))
 
 
 def _logistic(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> list[float]:
@@ -123,9 +97,9 @@ def _logistic(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> list[floa
 
 
 def _area(found: Sequence[tuple[float, bool]]) -> float:
-    """How often an attempt that passes was given the greater chance than one that does not; 0.5 is none the wiser."""
+    """How often more was expected of an attempt that gained than of one that did not; 0.5 is none the wiser."""
     from scipy.stats import rankdata
 
-    ranks, passes = rankdata([chance for chance, _ in found]), np.array([passed for _, passed in found], dtype=bool)
-    good, bad = int(passes.sum()), int((~passes).sum())
-    return float((ranks[passes].sum() - good * (good + 1) / 2) / (good * bad)) if good and bad else 0.5
+    ranks, gained = rankdata([expected for expected, _ in found]), np.array([did for _, did in found], dtype=bool)
+    good, bad = int(gained.sum()), int((~gained).sum())
+    return float((ranks[gained].sum() - good * (good + 1) / 2) / (good * bad)) if good and bad else 0.5

@@ -51,7 +51,7 @@ RESEEDS = {
 """Rules that ask for another seed."""
 
 OTHERS = {
-    "best_index": "This attempt has the best learned chance for its cost.",
+    "best_index": "This attempt has the best learned gain for its cost.",
     "by_lot": "The lot chose the attempt, for a run to learn from.",
     "exhaustive": "Everything that other policies could ask for is made, and this image is not worked on by itself.",
     "person": "A person decided otherwise than the policy proposed.",

@@ -1,8 +1,9 @@
 """The policy that was learned: each round the attempt with the best index, until none is worth its cost.
 
-An attempt is a box that is opened at a price and holds, with some chance, a picture that passes. Pandora's rule
-(Weitzman, "Optimal Search for the Best Alternative", Econometrica 47, 1979) opens the box with the highest index and
-stops when none is above what is there already. Of boxes that hold all or nothing, the index is 1 - price / chance.
+An attempt is a box that is opened at a price and holds a better picture, or none. Pandora's rule (Weitzman, "Optimal
+Search for the Best Alternative", Econometrica 47, 1979) opens the box with the highest index and stops when none is
+above what is there already. What is learned is the expected gain over the best picture so far; of boxes that hold a
+whole gain or none, the index is 1 - price / gain, so that gain by price puts them in order.
 """
 
 from collections import Counter
@@ -13,7 +14,18 @@ from typing import ClassVar
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ...state import SEED_LIMIT, Attempt, ConceptGraph, Decision, Frozen, ImageRecord, Plan, Population, derive_seed
+from ...state import (
+    SEED_LIMIT,
+    Attempt,
+    ConceptGraph,
+    Critique,
+    Decision,
+    Frozen,
+    ImageRecord,
+    Plan,
+    Population,
+    derive_seed,
+)
 from ...tools.errors import SettingsError, first_problem
 from ...tools.files import content_hash
 from .guards import success
@@ -24,17 +36,23 @@ STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
 """Where a refinement can start, as fractions of the schedule: steps 1, 2, 4, 8 and 12 of 28."""
 OF_IMAGE = (
     *("always", "failed share", "presence", "relation", "attribute", "other", "unknown", "doubt"),
-    *("checks", "depth", "tried", "round"),
+    *("checks", "depth", "tried", "round", "behind"),
 )
 """What is known of an image that an attempt goes on from: share of failed checks, failed ones by aspect, unknown ones,
-doubt about the passed ones, length of the checklist, refinements behind it, attempts made on it, rounds so far."""
+doubt about the passed ones, length of the checklist, refinements behind it, attempts made on it, rounds so far, and how
+many checks more the best image so far passes."""
 OF_REFINEMENT = (*OF_IMAGE, *(f"start x {name}" for name in OF_IMAGE), "start squared", "own noise")
 OF_DRAWING = (*OF_IMAGE, "own words")
-"""What a drawing's chance follows from; own words: from the user's prompt, not from a corrected one."""
+"""What a drawing's gain follows from; own words: from the user's prompt, not from a corrected one."""
+
+
+def worth(critique: Critique) -> float:
+    """Of an image, in (0, 1]: 1 where every check passes, and half of it for each check that does not."""
+    return 0.5 ** (len(critique.verdicts) - critique.passed)
 
 
 class Values(Frozen):
-    """What ``detailscribe learn`` writes: how the chance of an attempt follows from what is known."""
+    """What ``detailscribe learn`` writes: how the gain of an attempt follows from what is known."""
 
     card: dict[str, str | int | float]
     """What it was fitted to, and how well it foretells."""
@@ -43,8 +61,8 @@ class Values(Frozen):
     drawing: dict[str, float]
     """Weight by name of ``OF_DRAWING``."""
 
-    def chance(self, known: dict[str, float]) -> float:
-        """Of an attempt that ``known_of`` describes, in (0, 1)."""
+    def gain(self, known: dict[str, float]) -> float:
+        """How much worth an attempt that ``known_of`` describes adds to that of the best image so far, in (0, 1)."""
         weights = self.drawing if "own words" in known else self.refinement
         total = sum(weights.get(name, 0.0) * value for name, value in known.items())
         return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
@@ -63,8 +81,9 @@ def read_values(file: str) -> tuple[Values, str]:
 
 
 def known_of(population: Population, source: ImageRecord, attempt: Attempt, round: int) -> dict[str, float]:
-    """What the chance of an attempt on ``source`` follows from, by name, as it was known before that round."""
+    """What the gain of an attempt on ``source`` follows from, by name, as it was known before that round."""
     critique, concepts = population.critiques[source.id], population.concepts
+    best = max(population.critiques[i.id].passed for i in population.images.values() if i.round < round)
     failed = [v for v in critique.verdicts if v.answer == "fail"]
     kinds = Counter(concepts.check(v.check).aspect for v in failed)
     of_image = dict(
@@ -83,6 +102,7 @@ def known_of(population: Population, source: ImageRecord, attempt: Attempt, roun
                 len(line_of(population, source)) - 1,
                 sum(i.parent == source.id and i.round < round for i in population.images.values()),
                 round,
+                best - critique.passed,
             ),
             strict=True,
         )
@@ -96,7 +116,7 @@ def known_of(population: Population, source: ImageRecord, attempt: Attempt, roun
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Value:
-    """Take the attempt with the best learned chance for its cost, on any image so far, until none is worth it.
+    """Take the attempt with the best learned gain for its cost, on any image so far, until none is worth it.
 
     The values that ship were learned in the embedded world; ``detailscribe learn`` fits them to runs of your own.
     """
@@ -105,8 +125,9 @@ class Value:
     """Learned values, as ``detailscribe learn`` writes them; those that ship where it is empty."""
     images: int = Field(default=1, ge=1, le=MOST)
     """First drawings."""
-    price: float = Field(default=0.02, ge=0, le=1)
-    """Chance of a right picture that a full drawing has to give at least; a part of one, as large a part of it."""
+    price: float = Field(default=0.002, ge=0, le=1)
+    """Gain that a full drawing has to promise at least, where 1 is a right picture and each wrong check halves it; a
+    part of a drawing, as large a part of it."""
     explore: float = Field(default=0.0, ge=0, le=1)
     """Share of the rounds in which the lot decides, for runs to learn from."""
 
@@ -134,7 +155,7 @@ class Value:
     def _best(self, population: Population, image: ImageRecord) -> Decision:
         round, values = population.round + 1, self._values[0]
         boxes = [
-            (values.chance(known_of(population, source, attempt, round)), cost_of(attempt, source), attempt)
+            (values.gain(known_of(population, source, attempt, round)), cost_of(attempt, source), attempt)
             for source, attempt in attempts(population)
         ]
         if not boxes:

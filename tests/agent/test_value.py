@@ -9,6 +9,7 @@ from detailscribe.agent import run
 from detailscribe.agent.cli import app
 from detailscribe.agent.experiments.learn import learn
 from detailscribe.agent.policies import POLICIES, policy_name, resolve_policy
+from detailscribe.agent.policies.value import worth
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 
@@ -84,6 +85,11 @@ def test_values_that_cannot_be_read_are_clear_errors_and_others_are_another_poli
     assert policy_name(resolve_policy("value", file=str(other))) != policy_name(POLICIES["value"]())
 
 
+def test_each_wrong_check_halves_what_an_image_is_worth():
+    people = population([BAD, WORSE, record("00-02")], {"00-00": "red", "00-01": "cat red alone"})
+    assert [worth(look) for look in people.critiques.values()] == [1 / 2, 1 / 8, 1]
+
+
 def late_refinements_help(image):
     return "" if image.origin == "refine" and image.start_step >= 8 and image.seed % 3 else "red"
 
@@ -104,12 +110,12 @@ def test_runs_teach_what_works(tmp_path):
     values = learn(tmp_path)
     assert resolve_policy("value", file=str(tmp_path / "own.json"))._values[0] == values
     ways = {
-        step: values.chance({"always": 1, "failed share": 0.2, "attribute": 1, "start x always": step / STEPS}
+        step: values.gain({"always": 1, "failed share": 0.2, "attribute": 1, "start x always": step / STEPS}
                             | {"start squared": (step / STEPS) ** 2})
         for step in (1, 2, 4, 8, 12)
     }  # fmt: skip
-    assert ways[12] > ways[8] > 2 * ways[1]
-    assert values.chance({"always": 1, "failed share": 0.2, "attribute": 1, "own words": 0.0}) < ways[8]
+    assert ways[12] > ways[8] > ways[1] + 0.05
+    assert values.gain({"always": 1, "failed share": 0.2, "attribute": 1, "own words": 0.0}) < ways[8]
     assert values.card["runs"] == 14
     assert values.card["held-out area under the curve"] > 0.7
 
