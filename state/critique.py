@@ -44,6 +44,15 @@ class Verdict(Frozen):
         return self
 
     @property
+    def place(self) -> str:
+        """Where its boxes lie together, such as ``upper left`` or ``middle``; empty where it has none."""
+        if not self.boxes:
+            return ""
+        across, down = ((min(b[i] for b in self.boxes) + max(b[i + 2] for b in self.boxes)) / 2 for i in (0, 1))
+        row, column = (("upper", "middle", "lower")[int(3 * down)], ("left", "middle", "right")[int(3 * across)])
+        return row if row == column else f"{row} {column}"
+
+    @property
     def certainty(self) -> float | None:
         """P(yes) where it is given, else 1 for a pass and 0 for a fail; None for unknown."""
         if self.probability is not None or self.answer == "unknown":

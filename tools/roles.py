@@ -29,6 +29,10 @@ and two loads at once break every later one."""
 Progress = Callable[[str, int, int], None]
 """Called with image id, steps done and steps to do."""
 
+BoxForm = Literal["pixels", "pixels-yx", "thousandths", "thousandths-yx", "shares", "shares-yx"]
+"""How a model writes a box. pixels: of the picture as it is sent; thousandths: 0 to 1000; shares: 0 to 1, each of width
+and height; with -yx the upper and left edges come in this order, and so the lower and right ones."""
+
 Explicitness = Literal["oracle", "place", "pose", "words"]
 """oracle: where every thing is to stand, whether it failed or not; the others speak of what failed alone, the gravest
 first. place: where its things are to stand; pose: how they are to stand to each other, side by side or one above the

@@ -217,7 +217,9 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
     from ...tools.language.chat import ChatModel
     from ...tools.vision.critic import ChatCritic
 
-    how: dict[str, Any] = {name: getattr(settings.vision, name) for name in ("votes", "probabilities", "words")}
+    how: dict[str, Any] = {
+        name: getattr(settings.vision, name) for name in ("votes", "probabilities", "words", "boxes")
+    }
     how["templates"] = settings.chat.templates
     second = settings.vision.second
     if second is not None:  # of the same price, where one is known

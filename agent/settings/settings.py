@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from ...state import SEED_LIMIT, Budget, DrawingOptions, Frozen, Words
 from ...tools.language.settings import ChatOptions, ChatSettings, ImageOptions, ServerUrl
-from ...tools.roles import Explicitness
+from ...tools.roles import BoxForm, Explicitness
 
 SECRETS = ("key", "headers", "query")
 """Settings of a server that are never stored or printed."""
@@ -109,6 +109,10 @@ class VisionSection(ServerSection):
     """As for ``chat``, whose price is taken where the model is the same."""
     output_price: float | None = Field(default=None, ge=0)
     """As for ``chat``, whose price is taken where the model is the same."""
+    boxes: BoxForm | None = None
+    """The form in which the model is asked where it looked: ``pixels`` (Qwen2.5-VL), ``thousandths`` (Qwen3-VL),
+    ``shares``, or one of these with ``-yx`` where a box begins with its upper edge (Gemini: ``thousandths-yx``). None:
+    it is not asked; that costs tokens, and many models place boxes badly."""
     words: int = Field(default=70, ge=10)
     """Of the corrected prompt, at most."""
     corrections: Explicitness = "oracle"

@@ -115,6 +115,11 @@ class ChatModel:
         """Whether the server is OpenAI's own, whose strict schemas take fewer keywords."""
         return self._server.is_openai
 
+    @property
+    def picture_side(self) -> int:
+        """Pixels of the longest side of a picture that is sent, as far as the server has said what it takes."""
+        return min(self.settings.picture_side, self._dialect.picture_side or self.settings.picture_side)
+
     async def ask(self, question: Question, answer: type[M]) -> Reply[M]:
         """Ask until the reply is an ``answer``; raises as ``ask_for`` does."""
         schema = portable_schema(answer, strict=self.is_openai)

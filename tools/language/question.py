@@ -31,6 +31,15 @@ class Picture:
         """Hash of the file, in hexadecimal."""
         return hashlib.sha256(self.png).hexdigest()
 
+    def size_within(self, side: int) -> tuple[int, int]:
+        """Width and height in pixels as it is sent, where its longest side is to have ``side`` at most."""
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.png)) as file:
+            width, height = file.size
+        scale = min(1.0, side / max(width, height))
+        return round(width * scale), round(height * scale)
+
 
 @dataclass(frozen=True)
 class Question:

@@ -24,12 +24,13 @@ from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store
 from ..language.chat import ChatModel
 from ..language.question import Picture, Question
-from ..roles import Critic, model_name
+from ..roles import BoxForm, Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
 from ..tasks import gather_or_cancel
 from ..text import one_line
 from .questions import (
     MOST_ANSWERS,
+    BoxedCritiqueAnswer,
     ComparisonAnswer,
     CritiqueAnswer,
     Questions,
@@ -61,6 +62,8 @@ class ChatCritic:
             model to see it.
         checks_per_call: checks asked in one call at most, 1 to 20.
         words: length of the corrected prompt at most.
+        boxes: the form in which the model is asked where it looked; None to ask for no boxes. Boxes that do not fit the
+            form are dropped.
         second: gives the second opinions that policies ask for; None for the same model, asked in another order.
 
     Raises:
@@ -78,17 +81,20 @@ class ChatCritic:
         together: bool = False,
         checks_per_call: int = 16,
         words: int = 70,
+        boxes: BoxForm | None = None,
         second: Critic | None = None,
     ) -> None:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
             raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
         self._chat = chat
         try:
-            self._questions = Questions(templates)
+            self._questions = Questions(templates, boxes)
         except TemplateError as error:
             raise SettingsError(str(error)) from error
         self._votes, self._probabilities, self._together = votes, probabilities, together
         self._checks_per_call, self._words, self._second = checks_per_call, words, second
+        self._boxes: BoxForm | None = boxes
+        self._answer = CritiqueAnswer if boxes is None else BoxedCritiqueAnswer
         self._cannot_compare: str | None = None
 
     @property
@@ -203,12 +209,13 @@ class ChatCritic:
         exchanges: list[Exchange] = []
         for _ in range(2):
             try:
-                reply = await self._chat.ask(question, CritiqueAnswer)
+                reply = await self._chat.ask(question, self._answer)
                 answers, lost = reply.value.answers, None
             except ReplyError as error:
-                reply, answers, lost = error, answers_in(error.raw), error.reason
+                reply, answers, lost = error, answers_in(error.raw, self._answer), error.reason
             exchanges += reply.exchanges
-            said = read_answers(checks, answers)
+            size = (1, 1) if self._boxes is None else picture.size_within(self._chat.picture_side)
+            said = read_answers(checks, answers, self._boxes or "shares", size)
             found |= {c.id: unheard(c, lost) if lost and not said[c.id].heard else said[c.id] for c in missing}
             missing = [check for check in missing if not found[check.id].heard]
             if not missing or (lost and not answers):

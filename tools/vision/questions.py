@@ -12,15 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from ...prompts import load, render
+from ...prompts import Template, load, render
 from ...state import Check, ImageRecord, Verdict
 from ..files import Store, picture_in
 from ..language.question import Picture, Question
 from ..language.structured import read_last
+from ..roles import BoxForm
 from ..text import one_line
 
 LONGEST_REMARK = 240
@@ -34,6 +35,13 @@ UNSEEN = "no evidence given"
 """Stands for evidence where there is none."""
 _LONGEST_QUOTE = 4000
 """Characters of an incomplete answer that the model is shown again."""
+
+UNITS = {
+    "pixels": "pixels of the picture as you see it",
+    "thousandths": "whole numbers from 0 to 1000, where 1000 is the whole width or height of the picture",
+    "shares": "numbers from 0 to 1, where 1 is the whole width or height of the picture",
+}
+"""Of each form, as a model is asked for it."""
 
 _MARKS = " \t\r\n.!*_\"'`#()[]{}<>"
 """What small models put around a word."""
@@ -87,9 +95,25 @@ class CheckAnswer(BaseModel):
     """unclear: the picture does not let the model tell."""
 
 
+def _numbers(value: object) -> object:
+    """The entries that are four numbers, or the only one."""
+    found = cast("list[object]", value) if isinstance(value, list) else []
+    found = [found] if len(found) == 4 and not any(isinstance(one, list) for one in found) else found
+    boxes = [cast("list[object]", one) for one in found if isinstance(one, list)]
+    return [box for box in boxes if len(box) == 4 and all(type(one) in (int, float) for one in box)]
+
+
+class BoxedAnswer(CheckAnswer):
+    """The answer to one check, with where it looked."""
+
+    boxes: Annotated[list[list[float]], BeforeValidator(_numbers)] = Field(default_factory=list[list[float]])
+    """In the form that the model was asked for."""
+
+
 class CritiqueAnswer(BaseModel):
     """One answer for each check. Those that cannot be read are left out, and do not cost the others."""
 
+    entry: ClassVar[type[CheckAnswer]] = CheckAnswer
     answers: Annotated[tuple[CheckAnswer, ...], Field(json_schema_extra={"maxItems": MOST_ANSWERS})]
 
     @model_validator(mode="before")
@@ -100,10 +124,19 @@ class CritiqueAnswer(BaseModel):
         readable: list[CheckAnswer] = []
         for entry in _entries(value):
             try:
-                readable.append(CheckAnswer.model_validate(entry))
+                readable.append(cls.entry.model_validate(entry))
             except ValidationError:
                 continue
         return {"answers": readable} if readable else value
+
+
+class BoxedCritiqueAnswer(CritiqueAnswer):
+    """One answer for each check, with where it looked."""
+
+    entry: ClassVar[type[CheckAnswer]] = BoxedAnswer
+    answers: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride] - nobody assigns it
+        tuple[BoxedAnswer, ...], Field(json_schema_extra={"maxItems": MOST_ANSWERS})
+    ]
 
 
 def _entries(value: object, check: str = "") -> Iterator[dict[str, Any]]:
@@ -124,7 +157,7 @@ def _entries(value: object, check: str = "") -> Iterator[dict[str, Any]]:
         yield {"check": check, "answer": value}
 
 
-def answers_in(reply: str) -> tuple[CheckAnswer, ...]:
+def answers_in(reply: str, kind: type[CritiqueAnswer] = CritiqueAnswer) -> tuple[CheckAnswer, ...]:
     """The single answers in a reply that cannot be read as a whole, such as one that was cut."""
     pieces: list[object] = []
 
@@ -135,7 +168,7 @@ def answers_in(reply: str) -> tuple[CheckAnswer, ...]:
     with suppress(ValueError):
         read_last(reply, keep)
     try:
-        return CritiqueAnswer.model_validate({"answers": pieces}).answers
+        return kind.model_validate({"answers": pieces}).answers
     except ValidationError:
         return ()
 
@@ -176,11 +209,16 @@ class Questions:
         TemplateError: a template of ``folder`` has other variables than the one it stands in for.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, boxes: BoxForm | None = None) -> None:
         names = ("critique", "likelihood", "refine", "compare")
         self._systems = {name: load(f"{name}_system", folder) for name in names}
         self._texts = {name: load(name, folder) for name in names}
         self._again = load("refine_again", folder)
+        if boxes is not None:
+            order = "upper, left, lower, right" if boxes.endswith("-yx") else "left, upper, right, lower"
+            more = load("critique_boxes", folder).render(order=order, unit=UNITS[boxes.removesuffix("-yx")])
+            system = self._systems["critique"]
+            self._systems["critique"] = Template(system.name, f"{system.text}\n\n{more.replace('$', '$$')}")
 
     def critique(self, prompt: str, checks: Iterable[Check], picture: Picture, vote: int) -> Question:
         """Answer these checks, each with evidence."""

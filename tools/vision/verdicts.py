@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from statistics import mean
 
-from ...state import Answer, Aspect, Check, ConceptGraph, Verdict
-from .questions import LONGEST_ID, UNSEEN, CheckAnswer, wire_id, wire_line
+from ...state import Answer, Aspect, Box, Check, ConceptGraph, Verdict
+from ..roles import BoxForm
+from .questions import LONGEST_ID, UNSEEN, BoxedAnswer, CheckAnswer, wire_id, wire_line
 
 THRESHOLD = 0.5
 """P(yes) above this is a pass."""
@@ -38,7 +39,25 @@ def unheard(check: Check, reason: str) -> Verdict:
     return Verdict(check=check.id, answer="unknown", reason=reason, heard=False)
 
 
-def read_answers(checks: Sequence[Check], answers: Sequence[CheckAnswer]) -> dict[str, Verdict]:
+def shares(box: Sequence[float], form: BoxForm, size: tuple[int, int]) -> Box | None:
+    """A box in shares of the picture; None where it is none of that form, such as one that leaves the picture.
+
+    Args:
+        box: As the model wrote it.
+        form: That it was asked for.
+        size: Width and height of the picture as it was sent, in pixels.
+    """
+    a, b, c, d = box
+    left, top, right, bottom = (b, a, d, c) if form.endswith("-yx") else (a, b, c, d)
+    width, height = {"p": size, "t": (1000, 1000), "s": (1, 1)}[form[0]]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        return None
+    return left / width, top / height, right / width, bottom / height
+
+
+def read_answers(
+    checks: Sequence[Check], answers: Sequence[CheckAnswer], form: BoxForm = "shares", size: tuple[int, int] = (1, 1)
+) -> dict[str, Verdict]:
     """What one reply says of each check that was asked, by id; answers to any other are left out."""
     exact = {wire_id(check)[:LONGEST_ID]: check.id for check in checks}
     named = _named(checks)
@@ -51,7 +70,12 @@ def read_answers(checks: Sequence[Check], answers: Sequence[CheckAnswer]) -> dic
         else:
             found[id].append(answer)
     instead = f"; it answers {', '.join(list(strangers)[:3])} instead" if strangers else ""
-    return {check.id: _said(check, found[check.id], instead) for check in checks}
+    verdicts = {check.id: _said(check, found[check.id], instead) for check in checks}
+    for check, said in found.items():
+        boxes = [shares(box, form, size) for answer in said if isinstance(answer, BoxedAnswer) for box in answer.boxes]
+        if kept := tuple(box for box in boxes if box is not None):
+            verdicts[check] = verdicts[check].model_copy(update={"boxes": kept})
+    return verdicts
 
 
 def _named(checks: Sequence[Check]) -> dict[str, str]:
@@ -108,7 +132,11 @@ def elect(check: Check, votes: Sequence[Verdict]) -> Verdict:
     answer = "pass" if 2 * passes > len(given) else "fail"
     likely = [v.probability for v in given if v.probability is not None]
     return Verdict(
-        check=check.id, answer=answer, probability=mean(likely) if likely else share, evidence=_evidence(given, answer)
+        check=check.id,
+        answer=answer,
+        probability=mean(likely) if likely else share,
+        evidence=_evidence(given, answer),
+        boxes=_boxes(given, answer),
     )
 
 
@@ -135,12 +163,19 @@ def weigh(check: Check, votes: Sequence[Verdict], likelihood: Likelihood) -> Ver
         probability=likely,
         evidence=evidence,
         reason=f"P(yes) is {likely:.2f}, too near to {THRESHOLD}" if unsure else None,
+        boxes=_boxes(votes, answer),
     )
 
 
 def _evidence(votes: Sequence[Verdict], answer: str) -> str:
     """What the first vote with that answer saw."""
     return next((v.evidence for v in votes if v.answer == answer), "")
+
+
+def _boxes(votes: Sequence[Verdict], answer: str) -> tuple[Box, ...]:
+    """Where the first vote with that answer looked, else the first that says where."""
+    own = [v.boxes for v in votes if v.answer == answer and v.boxes] or [v.boxes for v in votes if v.boxes]
+    return own[0] if own else ()
 
 
 def failures(concepts: ConceptGraph, verdicts: Sequence[Verdict]) -> tuple[tuple[Check, Verdict], ...]:

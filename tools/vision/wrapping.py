@@ -311,7 +311,8 @@ class UnreliableCritic:
         if verdict.answer != "unknown" and befalls("flip", _rate(self.flip, check) + extra):
             verdict = _turned(verdict, "fail" if passes else "pass")
         if befalls("blank", _rate(self.blank, check)):
-            return Verdict(check=check.id, answer="unknown", reason="blanked on purpose", evidence=verdict.evidence)
+            changes = {"answer": "unknown", "probability": None, "reason": "blanked on purpose"}
+            return verdict.model_copy(update=changes)
         return verdict
 
 
@@ -321,7 +322,7 @@ def _turned(verdict: Verdict, answer: Literal["pass", "fail"]) -> Verdict:
     if likely is not None:
         likely = max(likely, 1 - likely) if answer == "pass" else min(likely, 1 - likely)
     evidence = f"flipped on purpose from {verdict.answer}: {verdict.evidence}"
-    return Verdict(check=verdict.check, answer=answer, probability=likely, evidence=evidence)
+    return Verdict(check=verdict.check, answer=answer, probability=likely, evidence=evidence, boxes=verdict.boxes)
 
 
 def _rate(rate: Rate, check: Check) -> float:

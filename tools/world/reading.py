@@ -62,6 +62,7 @@ def settle(concepts: ConceptGraph, spec: Spec, seen: Sights) -> tuple[Verdict, .
             answer="unknown" if unsure else "pass" if likely > _HALF else "fail",
             probability=likely,
             evidence=evidence(check, concepts, spec, seen),
+            boxes=tuple(one.thing.box for found in sighted(check, concepts, spec, seen).values() for one in found),
             reason=f"P(yes) is {likely:.2f}, too near to one half" if unsure else None,
         )
     return fail_dependents(concepts, own)
@@ -97,24 +98,33 @@ def _exactly(count: int, probabilities: list[float]) -> float:
     return totals[count] if count < len(totals) else 0.0
 
 
-def evidence(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> str:
-    """What speaks for or against the check, in words."""
+def sighted(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> dict[str, list[Sighting]]:
+    """What a check is about and is likelier there than not, by noun."""
     if check.aspect == "scene":
-        return f"the place looks like: {PLACES[max(seen.places, key=lambda p: seen.places[p])].phrase}"
+        return {}
     if check.aspect == "nothing_else":
-        found = dict[str, str]()
-        for stranger in seen.strangers(spec):
-            if stranger.probability > _HALF:
-                found.setdefault(stranger.thing.noun, _where(stranger))
-        pieces = ["a piece of something"] if seen.strange > _HALF else []
-        return f"also seen: {'; '.join([*found.values(), *pieces])}" if found or pieces else "nothing else is seen"
+        strangers = dict[str, list[Sighting]]()
+        for one in seen.strangers(spec):
+            if one.probability > _HALF:
+                strangers.setdefault(one.thing.noun, []).append(one)
+        return strangers
     about = str(check.about)
     ids = concepts.interaction(about).members() if check.aspect == "relation" else (about,)
     nouns = [concepts.entity(id).name for id in ids]
-    sure = [[s for s in seen.things[noun] if s.probability > _HALF] for noun in nouns]
+    return {noun: [s for s in seen.things[noun] if s.probability > _HALF] for noun in nouns}
+
+
+def evidence(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> str:
+    """What speaks for or against the check, in words."""
+    found = sighted(check, concepts, spec, seen)
+    if check.aspect == "scene":
+        return f"the place looks like: {PLACES[max(seen.places, key=lambda p: seen.places[p])].phrase}"
+    if check.aspect == "nothing_else":
+        pieces = ["a piece of something"] if seen.strange > _HALF else []
+        others = [*(_where(sightings[0]) for sightings in found.values()), *pieces]
+        return f"also seen: {'; '.join(others)}" if others else "nothing else is seen"
     return "; ".join(
-        " and ".join(map(_where, found)) if found else f"no {noun} is seen"
-        for noun, found in zip(nouns, sure, strict=True)
+        " and ".join(map(_where, sightings)) if sightings else f"no {noun} is seen" for noun, sightings in found.items()
     )
 
 

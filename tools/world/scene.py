@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .vocabulary import CELL, COLOURS, NOUNS, PLACES, SIZE
+from ...state import Box
+from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
 
 _ASSETS = Path(__file__).parent / "assets"
 SPRITE_WIDTH, SPRITE_HEIGHT = 2 * CELL, 3 * CELL
@@ -47,6 +48,11 @@ class Thing:
     def bottom(self) -> int:
         """One past the last row."""
         return self.y + self.height
+
+    @property
+    def box(self) -> Box:
+        """Its box in shares of the picture."""
+        return self.x / GRID, self.y / GRID, self.right / GRID, self.bottom / GRID
 
 
 @dataclass(frozen=True)
