@@ -40,7 +40,7 @@ def corrected_prompt(
     seen_colours = {noun: thing.colour for noun, thing in stands.items()}
     things = tuple(Wanted(w.noun, w.colour or seen_colours.get(w.noun)) for w in spec.things)
     rng = random.Random(derive_seed(0, prompt, name))
-    scene = _least_moved(Spec(things, spec.links, spec.place), stands, rng)
+    scene = least_moved(Spec(things, spec.links, spec.place), stands, rng)
     if scene is None:
         return prompt
     if explicitness == "oracle":
@@ -75,7 +75,7 @@ def _said(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, explic
             return [f"{only} {describe(things[0])}"]
 
 
-def _least_moved(spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
+def least_moved(spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
     """Of one layout for each order of placing the things, the one that moves the fewest seen ones, and least.
 
     A single order would not do: a missing rider that is placed first takes its bicycle along.

@@ -1,0 +1,127 @@
+"""An editor of the embedded world: no trained model, but a program that errs at a set rate."""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Iterable
+
+from PIL import Image
+
+from ...state import Attempt, ImageRecord, derive_seed
+from ..diffusion.job import Job
+from ..errors import PromptError, SettingsError
+from ..files import Store
+from ..roles import Progress
+from .corrections import least_moved
+from .eyes import Eyes
+from .grammar import parse
+from .reading import Sights
+from .scene import Scene, Thing, render
+from .spec import Spec, Wanted
+from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES
+
+_SURE = 0.5
+
+
+class EmbeddedPainter:
+    """Edits pictures of the embedded world, so that policies over edits can be studied; it is no trained model.
+
+    It looks at the picture with the critic's eyes, and moves, adds, removes and recolours the things that the
+    instruction names, as little as will do. Each change goes wrong at the rate ``mistakes``: it is left out, takes
+    another colour or place, or costs another thing.
+
+    Raises:
+        SettingsError: the rate is out of range.
+    """
+
+    def __init__(self, mistakes: float = 0.1) -> None:
+        if not 0 <= mistakes <= 1:
+            raise SettingsError(f"mistakes is a rate from 0 to 1, not {mistakes}")
+        self.mistakes = mistakes
+        self.model = f"embedded-painter (no trained model, mistakes={mistakes:g})"
+
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """Carry an edit out; ``PromptError`` for an instruction that names no prompt of the embedded world."""
+        job, began = Job(attempt, store, source, progress), time.perf_counter()
+
+        def paint() -> ImageRecord:
+            if (before := job.read_edited()) is None:
+                raise SettingsError(f"{self.model} edits pictures and draws none")
+            after = job.fitted(self.painted(before, job.prompt, job.seed), before)
+            how = {"steps": 1, "start_sigma": 1.0, "guidance": 0.0, "model": self.model, "evaluations": 0}
+            return job.write(after, latent=None, seconds=time.perf_counter() - began, **how)
+
+        record = await asyncio.to_thread(paint)
+        job.report(1, 1)
+        return record
+
+    def painted(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
+        """The picture after the edit; the same for the same picture, instruction and seed."""
+        [seen] = Eyes.load("critic").look([picture])
+        spec, asked = _read(instruction)
+        rng = random.Random(derive_seed(seed, "edit", instruction))
+        things = {noun: [s.thing for s in found if s.probability > _SURE] for noun, found in seen.things.items()}
+        target = _target(spec, things, seen, rng)
+        place = max(seen.places, key=lambda name: seen.places[name])
+        now, dirty, goal = dict(things), list[Thing](), {thing.noun: [thing] for thing in target.things}
+        for noun in sorted(asked & NOUNS.keys()):
+            if now[noun] == goal.get(noun, []):
+                continue
+            for name, then in self._carried_out(noun, goal.get(noun, []), now, rng).items():
+                dirty += [*now[name], *then]
+                now[name] = then
+        backdrop = target.place if PLACES.keys() & asked else place
+        whole = render(Scene(backdrop, tuple(thing for found in now.values() for thing in found)))
+        after = whole if backdrop != place else picture.copy()
+        for thing in dirty:
+            box = (thing.x * CELL, thing.y * CELL, thing.right * CELL, thing.bottom * CELL)
+            after.paste(whole.crop(box), box)
+        return after
+
+    def _carried_out(
+        self, noun: str, goal: list[Thing], now: dict[str, list[Thing]], rng: random.Random
+    ) -> dict[str, list[Thing]]:
+        """What stands there after one change, by noun; most often the goal."""
+        mistake = rng.choice(("omit", "colour", "place", "loss")) if rng.random() < self.mistakes else None
+        others = [other for other, found in now.items() if found and other != noun]
+        match mistake:
+            case "colour" if goal and NOUNS[noun].coloured:
+                return {noun: [Thing(t.noun, rng.choice([*{*COLOURS} - {t.colour}]), t.x, t.y) for t in goal]}
+            case "place" if goal:
+                return {noun: [Thing(t.noun, t.colour, rng.randrange(GRID - t.width + 1), t.y) for t in goal]}
+            case "loss" if others:
+                return {noun: goal, rng.choice(others): []}
+            case None:
+                return {noun: goal}
+            case _:
+                return {}
+
+
+def _read(instruction: str) -> tuple[Spec, set[str]]:
+    """The first sentence that is a prompt of the embedded world, and the words of what is to be mended."""
+    for sentence in re.split(r"[\n:]|(?<=\.)\s", instruction):
+        try:
+            spec = parse(sentence.strip())
+        except PromptError:
+            continue
+        mend = instruction.partition("To mend")[2].partition("To keep")[0] or instruction
+        places = {name for name, place in PLACES.items() if place.phrase in mend}
+        return spec, {*re.findall(r"[a-z]+", mend.lower())} | places
+    raise PromptError("the instruction names no prompt of the embedded world, and its painter reads no other")
+
+
+def _target(spec: Spec, things: dict[str, list[Thing]], seen: Sights, rng: random.Random) -> Scene:
+    """A scene that fulfils the spec and moves as little as possible."""
+    stands = {noun: found[0] for noun, found in things.items() if found}
+    colours: Iterable[str | None] = (
+        w.colour or (stands[w.noun].colour if w.noun in stands else None) for w in spec.things
+    )
+    wanted = tuple(Wanted(w.noun, colour) for w, colour in zip(spec.things, colours, strict=True))
+    place = spec.place or max(seen.places, key=lambda name: seen.places[name])
+    scene = least_moved(Spec(wanted, spec.links, place), stands, rng)
+    if scene is None:
+        raise PromptError("no picture of the embedded world can show what the instruction asks for")
+    return scene
