@@ -244,7 +244,7 @@ def sends(decisions: Sequence[Decision], population: Population, plan: Sequence[
     found: list[Send] = []
     for index, (decision, attempt) in enumerate(wanted):
         keep = (plan[0].keep_steps or ()) if attempt.keep_steps is None else attempt.keep_steps
-        if attempt.operator == "inject":  # a resumed image shares the steps before its start with its source
+        if attempt.operator in ("inject", "edit"):  # a resumed image shares the steps before its start with its source
             keep = tuple(k for k in keep if k >= attempt.start_step)
         image = population.images[decision.image]
         like = population.images.get(attempt.source or "", image)

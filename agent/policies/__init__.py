@@ -30,6 +30,7 @@ from .policy import (
     drawing,
     failed,
     go_on,
+    instruction,
     refine,
     refinement,
     reseed,
@@ -43,6 +44,6 @@ __all__ = ["CODE", "POLICIES", "RULES", "Adaptive", "Advised", "BestOfN", "ChatJ
 __all__ += ["FunctionPolicy", "Guard", "Halving", "Hybrid", "JudgeFunction", "Keep", "MultiRound", "Paper"]
 __all__ += ["Policy", "PolicyError", "PolicySpec", "RandomControl", "Refining", "SeedSearch", "Single", "at_most"]
 __all__ += ["best_of_line", "corrected_prompt", "drawing", "failed", "family_of", "first_stop", "go_on"]
-__all__ += ["is_repeat", "kept", "line_of", "nothing_failed", "oscillation", "own_success", "plateau"]
+__all__ += ["instruction", "is_repeat", "kept", "line_of", "nothing_failed", "oscillation", "own_success", "plateau"]
 __all__ += ["policy_name", "promising", "refine", "refine_anew", "refinement", "refinements", "regression"]
 __all__ += ["reseed", "resolve_policy", "second_opinion", "stop", "success", "tried_in_vain"]

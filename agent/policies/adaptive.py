@@ -17,8 +17,8 @@ class Adaptive:
     """Local failures are refined, global ones drawn anew, until all checks pass.
 
     A refinement that gains nothing is undone: work goes back to the best ancestor, and tries an
-    earlier start step with other noise, or noise where a trajectory was resumed. When that stalls
-    too, the image is drawn anew.
+    earlier start step with other noise, or noise where a trajectory was resumed or an edit was in vain. When that
+    stalls too, the image is drawn anew.
 
     That a missing subject wants another seed and a wrong detail a refinement is the finding of EPIC
     (arXiv 2605.11722); that later images are often worse, so that work has to go on from the best
@@ -30,7 +30,7 @@ class Adaptive:
     width: int = Field(default=1, ge=1, le=MOST)
     """Images that are worked on in one round, the most promising ones."""
     operator: Operator = "inject"
-    """How a refinement starts."""
+    """How a refinement starts; ``edit`` where the settings name a model that edits, unless another one is set."""
     mild: float = Field(default=1 / 7, ge=0, lt=1)
     """Start of a refinement when few checks fail, as a fraction of the schedule: step 4 of 28."""
     severe: float = Field(default=1 / 14, ge=0, lt=1)
@@ -95,6 +95,8 @@ class Adaptive:
         ways: list[tuple[Operator, int]] = [(self.operator, step) for step in steps]
         if self.operator == "resume":
             ways.append(("inject", steps[0]))
+        if self.operator == "edit":
+            ways = [("edit", 0), *(("inject", step) for step in steps if source.latent is not None)]
         tried = sum(i.parent == source.id and i.origin == "refine" for i in population.images.values())
         return ways[min(tried, len(ways) - 1)]
 

@@ -154,6 +154,8 @@ def _line(population: Population, image: ImageRecord) -> str:
 def _origin(image: ImageRecord) -> str:
     if image.origin == "look":
         return f"another look at {image.parent}"
+    if image.operator == "edit":
+        return f"edited from {image.parent}"
     if image.origin == "refine":
         return f"refined from {image.parent} at step {image.start_step} of {image.steps}"
     return "first drawing" if image.origin == "generate" else f"redrawn in place of {image.parent}"

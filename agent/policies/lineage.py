@@ -132,4 +132,4 @@ def refine_anew(
         decision = at(step)
         if not is_repeat(population, decision):
             return decision
-    return at(start_step, "inject", derive_seed(population.seed, "refine", image.id))
+    return at(start_step, "edit" if operator == "edit" else "inject", derive_seed(population.seed, "refine", image.id))

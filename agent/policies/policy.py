@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import ValidationError
 
+from ...prompts import render
 from ...state import (
     Advice,
     Attempt,
@@ -18,6 +19,7 @@ from ...state import (
     Operator,
     Plan,
     Population,
+    Region,
     Seed,
     Step,
     derive_seed,
@@ -147,23 +149,42 @@ def refinement(
     prompt: str | None = None,
     seed: Seed | None = None,
     guidance: float | None = None,
+    region: Region | None = None,
 ) -> Attempt:
-    """Re-denoise ``source``, by default with its corrected prompt and its own seed.
+    """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and its own seed.
 
     ``resume`` needs a kept step: the nearest one is taken, and where the source kept none, noise is
     injected at ``start_step`` instead. ``start_step`` is brought into [0, N-1].
     """
+    if operator == "edit":
+        start_step, prompt = 0, prompt or instruction(population, source)
     start_step = min(start_step, source.steps - 1)
     kept = [k for k in source.trajectory if k < source.steps]
     if operator == "resume" and kept:
         start_step = min(kept, key=lambda k: (abs(k - start_step), k))
     return Attempt(
         source=source.id,
-        operator=operator if kept or operator == "inject" else "inject",
+        operator="inject" if operator == "resume" and not kept else operator,
         start_step=start_step,
         prompt=prompt or corrected_prompt(population, source),
         seed=source.seed if seed is None else seed,
         guidance=guidance,
+        region=region,
+    )
+
+
+def instruction(population: Population, image: ImageRecord) -> str:
+    """What an edit of ``image`` is to change and to keep, from the template ``edit``."""
+    concepts, verdicts = population.concepts, population.critiques[image.id].verdicts
+    wrong = [v for v in verdicts if v.answer == "fail" and v.settled_by is None]
+    lines = [f"- {concepts.check(v.check).question} {' '.join((v.evidence or 'No').split())}" for v in wrong]
+    placed = [f"{line} ({v.place} of the picture)" if v.boxes else line for line, v in zip(lines, wrong, strict=True)]
+    kept = [f"- {concepts.check(v.check).question}" for v in verdicts if v.answer == "pass"]
+    return render(
+        "edit",
+        prompt=corrected_prompt(population, image),
+        failures="\n".join(placed) or "nothing that is known",
+        kept="\n".join(kept) or "everything that is not named above",
     )
 
 
@@ -203,6 +224,7 @@ def refine(
     prompt: str | None = None,
     seed: Seed | None = None,
     guidance: float | None = None,
+    region: Region | None = None,
 ) -> Decision:
     """Re-denoise ``source`` (``image`` itself unless an ancestor is better); see ``refinement``."""
     attempt = refinement(
@@ -213,6 +235,7 @@ def refine(
         prompt=prompt,
         seed=seed,
         guidance=guidance,
+        region=region,
     )
     return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
 

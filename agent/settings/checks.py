@@ -160,10 +160,13 @@ def _in_process(chat: ChatSettings, *, looks: bool = False) -> str:
 def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
     """Whether the model that draws is there, fits and can run here, cheapest first; nothing is loaded, and the hub is
     asked for nothing but an index."""
+    if settings.edit.kind != "off":
+        yield found("edit", lambda: _editor(settings))
+    policy = settings.run.policy if settings.edit.kind == "off" else DRAWING_ALONE[0]  # an edit needs no latents
     if settings.diffusion.kind == "endpoint":
-        yield found("diffusion", lambda: _remote(settings))
+        yield found("diffusion", lambda: _remote(settings, policy))
         return
-    place = found("diffusion", lambda: _where(settings.diffusion, settings.run.policy))
+    place = found("diffusion", lambda: _where(settings.diffusion, policy))
     yield place
     if place.status == "problem":  # nothing is known of a model that is not there
         return
@@ -171,9 +174,33 @@ def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
     yield _memory(settings.diffusion)
 
 
-def _remote(settings: Settings) -> str:
+def _editor(settings: Settings) -> str:
+    """What edits; ``ModelError`` or ``SettingsError`` if it cannot be that."""
+    chosen = settings.edit
+    if chosen.kind == "endpoint":
+        return f"{editing_endpoint_of(settings).model}, an images endpoint"
+    model = settings.diffusion.model if chosen.kind == "self" else chosen.model
+    if chosen.kind == "embedded" or (chosen.kind == "self" and settings.diffusion.kind == "endpoint"):
+        return "a painter that is no trained model" if chosen.kind == "embedded" else f"{model}, which also draws"
+    from ...tools.diffusion.loading import class_named
+    from ...tools.diffusion.pipelines import takes_pictures
+
+    if not takes_pictures(kind := class_named(EMBEDDED_DIFFUSION if model is None else model)):
+        raise SettingsError(f"a {kind} takes no picture to edit: name a model that does with edit.model")
+    return f"{model}, a {kind}"
+
+
+def editing_endpoint_of(settings: Settings) -> "EndpointDiffusion":
+    """The images endpoint that edits; ``ModelError`` if it needs a key and has none."""
+    from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
+
+    own: dict[str, Any] = {name: getattr(settings.edit, name) for name in ImageOptions.model_fields}
+    return EndpointDiffusion(EndpointSettings(server=settings.edit_settings(), **own))
+
+
+def _remote(settings: Settings, policy: str) -> str:
     """What an images endpoint can do, before its first image is paid for."""
-    _check_draws_alone(settings.run.policy, "an images endpoint can only draw")
+    _check_draws_alone(policy, "an images endpoint can only draw")
     return f"{endpoint_of(settings).model}, an images endpoint; nothing runs here"
 
 

@@ -30,6 +30,7 @@ DEFAULT_FILE = Path("detailscribe.toml")
 FALLBACKS = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": "url"}
 """Environment variables that other programs read too, and the settings of ``chat`` that they stand for."""
 OPTIONS = {"chat.url": "--chat-url", "vision.url": "--vision-url", "images.url": "DETAILSCRIBE_IMAGES__URL ="}
+OPTIONS["edit.url"] = "DETAILSCRIBE_EDIT__URL ="
 """How a user names a server."""
 
 Table = dict[str, Any]
@@ -217,7 +218,7 @@ def _with_own_parameters(sources: Sequence[Source]) -> list[Source]:
 
 def _refuse_redirection(sources: Sequence[Source]) -> None:
     """A source that the user has not named cannot send a secret from elsewhere to a server of its choice."""
-    for section in ("chat", "vision", "images"):
+    for section in ("chat", "vision", "images", "edit"):
         where, setting, url = _server(sources, section)
         for name in (f"{section}.{secret}" for secret in SECRETS):
             source, secret = _found(sources, name)
@@ -260,6 +261,16 @@ def _merged(sources: Sequence[Source]) -> Settings:
         origin = "" if source is None or source.kind == "argument" else f" ({source.name(name)})"
         raise SettingsError(first_problem(error) + origin) from None  # its inputs may be secret
     settings = Settings(**{name: getattr(merged, name) for name in merged.model_fields_set})
+    edit, run = settings.edit, settings.run
+    if edit.kind in ("pipeline", "endpoint") and edit.model is None:
+        raise SettingsError(f"edit.kind is {edit.kind!r}: name the model that edits with edit.model")
+    if edit.model is not None and edit.kind not in ("pipeline", "endpoint"):
+        raise SettingsError(
+            f"edit.model has no effect where edit.kind is {edit.kind!r}: set it to pipeline or endpoint"
+        )
+    if edit.kind != "off" and run.policy == "adaptive" and "operator" not in run.policy_args:
+        run = run.model_copy(update={"policy_args": {**run.policy_args, "operator": "edit"}})
+        settings = settings.model_copy(update={"run": run})
     if not settings.chats and (settings.chat.url or settings.vision.url or settings.vision.model):
         where = settings.chat.url or settings.vision.url or "the critic"
         raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
 from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, model_name, ready, require_role
-from .checks import SD3_ALONE, check_effect, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
+from .checks import SD3_ALONE, check_effect, editing_endpoint_of, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
 from .presets import EMBEDDED_DIFFUSION, preset_named
 from .settings import ChatSection, Settings
 
@@ -66,8 +66,12 @@ class Models:
             if settings.chats or self._baseline
             else _shared(make_critic, partial(make_critic, settings, None), settings.vision.corrections)
         )
-        make_drawer, remote = partial(make_diffusion, settings), settings.diffusion.kind == "endpoint"
-        key = (settings.diffusion.model_dump_json(), settings.run.steps, settings.run.guidance)
+        make_drawer, remote = (
+            partial(make_diffusion, settings),
+            "endpoint" in (settings.diffusion.kind, settings.edit.kind),
+        )
+        edit = settings.edit.model_dump_json()
+        key = (settings.diffusion.model_dump_json(), settings.run.steps, settings.run.guidance, edit)
         self.diffusion: Diffusion | Lazy[Diffusion] = diffusion or (
             Lazy(make_drawer) if remote else _shared(make_diffusion, make_drawer, *key)
         )
@@ -156,7 +160,7 @@ class Models:
         await ready(self.decomposer)
         if asks:
             await ready(self.critic)
-        if self._draws and settings.diffusion.model is not None:
+        if self._draws and (settings.diffusion.model is not None or settings.edit.kind != "off"):
             for finding in await asyncio.to_thread(lambda: list(look_at_diffusion(settings))):
                 finding.refuse()
         if asks:
@@ -229,7 +233,25 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
 
 
 def make_diffusion(settings: Settings) -> Diffusion:
-    """The diffusion role that the settings name, loaded."""
+    """The diffusion role that the settings name, loaded, with the model that edits beside it."""
+    drawer, chosen = _make_drawer(settings), settings.edit
+    if chosen.kind in ("off", "self"):
+        return drawer
+    from ...tools.diffusion.editing import FunctionEditor, WithEditor
+
+    if chosen.kind == "endpoint":
+        return WithEditor(drawer, editing_endpoint_of(settings))
+    if chosen.kind == "embedded":
+        from ...tools.world.painter import EmbeddedPainter
+
+        return WithEditor(drawer, FunctionEditor(EmbeddedPainter(chosen.mistakes)))
+    from ...tools.diffusion import PipelineDiffusion
+
+    place: dict[str, Any] = {name: getattr(settings.diffusion, name) for name in ("device", "precision", "offload")}
+    return WithEditor(drawer, PipelineDiffusion.load(chosen.model or "", **place))
+
+
+def _make_drawer(settings: Settings) -> Diffusion:
     if settings.diffusion.kind == "endpoint":
         return endpoint_of(settings)
     options = ["device", "precision", "offload", "max_tokens", "compiled", "attention", "tiled"]

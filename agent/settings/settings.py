@@ -160,6 +160,22 @@ class ImagesSection(ImageOptions, ServerSection):
     """The OpenAI-compatible endpoint that draws where ``diffusion.kind`` is ``endpoint``."""
 
 
+class EditSection(ImageOptions, ServerSection):
+    """The model that edits pictures, where there is one beside the model that draws."""
+
+    kind: Literal["off", "self", "pipeline", "endpoint", "embedded"] = "off"
+    """self: the model that draws edits as well, such as FLUX.2 or an images endpoint; pipeline: one of diffusers, such
+    as Kontext or Qwen-Image-Edit, loaded like ``diffusion``; endpoint: a server; embedded: a painter of the embedded
+    world, which is no trained model."""
+    model: Words | None = None
+    """A diffusers folder, a hub id, or a name at an images endpoint."""
+    size: str | None = Field(default=None, pattern=r"^(auto|\d+x\d+)$")
+    """That an endpoint is asked for, ``auto``, or None to leave it to the server; an edit is brought to the size of its
+    source."""
+    mistakes: float = Field(default=0.1, ge=0, le=1)
+    """How often a change of the embedded painter goes wrong."""
+
+
 class Settings(Section):
     """Everything about a run but the prompt."""
 
@@ -168,6 +184,7 @@ class Settings(Section):
     vision: VisionSection = Field(default_factory=VisionSection)
     diffusion: DiffusionSection = Field(default_factory=DiffusionSection)
     images: ImagesSection = Field(default_factory=ImagesSection)
+    edit: EditSection = Field(default_factory=EditSection)
 
     @property
     def chats(self) -> bool:
@@ -195,6 +212,10 @@ class Settings(Section):
     def images_settings(self) -> ChatSettings:
         """Of the images endpoint; ``diffusion.model`` is set."""
         return self._model_at(self.diffusion.model, self.images)
+
+    def edit_settings(self) -> ChatSettings:
+        """Of the endpoint that edits; ``edit.model`` is set."""
+        return self._model_at(self.edit.model, self.edit)
 
     def _model_at(self, model: str | None, own: ServerSection) -> ChatSettings:
         """A model at a server of its own, or at that of ``chat``, whose secrets no other server gets."""

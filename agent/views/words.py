@@ -165,6 +165,8 @@ def relations(concepts: ConceptGraph) -> list[tuple[str, str, str, str]]:
 
 def origin(image: ImageRecord, refined: str = "refined") -> str:
     """How an image was made: ``refined from step 4``, with another word for ``refined`` where one is given."""
+    if image.operator == "edit":
+        return "edited"
     words = {"generate": "first drawing", "reseed": "drawn anew", "look": "looked at again"}.get(
         image.origin, f"{refined} from step {image.start_step}"
     )

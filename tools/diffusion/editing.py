@@ -1,10 +1,51 @@
-"""The diffusion role where one model draws and refines, and another one edits."""
+"""The diffusion role where one model draws and refines, and another one edits; also a function that edits."""
 
-from typing import Any
+import asyncio
+from time import perf_counter
+from typing import Any, Protocol
+
+from PIL import Image
 
 from ...state import Attempt, ImageRecord
+from ..errors import SettingsError
 from ..files import Store
 from ..roles import Diffusion, Progress, model_name
+from .job import Job
+
+
+class Edit(Protocol):
+    """A function that edits."""
+
+    model: str
+    """Its name, for the records."""
+
+    def __call__(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
+        """The picture as the instruction asks for it, in the same shape."""
+        ...
+
+
+class FunctionEditor:
+    """Edits by a function of this process, in a thread; it draws nothing."""
+
+    def __init__(self, edit: Edit) -> None:
+        self.edit, self.model = edit, edit.model
+
+    async def draw(
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
+    ) -> ImageRecord:
+        """Carry an edit out; raises as the function does, and ``SettingsError`` for another attempt."""
+        job, began = Job(attempt, store, source, progress), perf_counter()
+
+        def carry_out() -> ImageRecord:
+            if (before := job.read_edited()) is None:
+                raise SettingsError(f"{self.model} edits pictures and does nothing else")
+            after = job.fitted(self.edit(before, job.prompt, job.seed), before)
+            how = {"steps": 1, "start_sigma": 1.0, "guidance": 0.0, "model": self.model, "evaluations": 0}
+            return job.write(after, latent=None, seconds=perf_counter() - began, **how)
+
+        record = await asyncio.to_thread(carry_out)
+        job.report(1, 1)
+        return record
 
 
 class WithEditor:

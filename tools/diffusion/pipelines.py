@@ -450,6 +450,12 @@ def _reads_guidance(pipe: Any) -> bool:
     return bool(denoiser.config.get("guidance_embeds", False))
 
 
+def takes_pictures(name: str) -> bool:
+    """Whether pipelines of that class take a picture beside the prompt, so that they edit."""
+    kind = getattr(diffusers, name, None)
+    return isinstance(kind, type) and "image" in inspect.signature(kind.__call__).parameters
+
+
 def check_family(name: str, kind: type[Any] | None = None) -> str:
     """Why images of pipelines of that class cannot be refined, as far as the class shows; empty if they can.
 

@@ -1,18 +1,12 @@
 """An editor of the embedded world: no trained model, but a program that errs at a set rate."""
 
-import asyncio
 import random
 import re
-import time
-from collections.abc import Iterable
 
 from PIL import Image
 
-from ...state import Attempt, ImageRecord, derive_seed
-from ..diffusion.job import Job
+from ...state import derive_seed
 from ..errors import PromptError, SettingsError
-from ..files import Store
-from ..roles import Progress
 from .corrections import least_moved
 from .eyes import Eyes
 from .grammar import parse
@@ -41,25 +35,12 @@ class EmbeddedPainter:
         self.mistakes = mistakes
         self.model = f"embedded-painter (no trained model, mistakes={mistakes:g})"
 
-    async def draw(
-        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
-    ) -> ImageRecord:
-        """Carry an edit out; ``PromptError`` for an instruction that names no prompt of the embedded world."""
-        job, began = Job(attempt, store, source, progress), time.perf_counter()
+    def __call__(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
+        """The picture after the edit; the same for the same picture, instruction and seed.
 
-        def paint() -> ImageRecord:
-            if (before := job.read_edited()) is None:
-                raise SettingsError(f"{self.model} edits pictures and draws none")
-            after = job.fitted(self.painted(before, job.prompt, job.seed), before)
-            how = {"steps": 1, "start_sigma": 1.0, "guidance": 0.0, "model": self.model, "evaluations": 0}
-            return job.write(after, latent=None, seconds=time.perf_counter() - began, **how)
-
-        record = await asyncio.to_thread(paint)
-        job.report(1, 1)
-        return record
-
-    def painted(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
-        """The picture after the edit; the same for the same picture, instruction and seed."""
+        Raises:
+            PromptError: the instruction names no prompt of the embedded world.
+        """
         [seen] = Eyes.load("critic").look([picture])
         spec, asked = _read(instruction)
         rng = random.Random(derive_seed(seed, "edit", instruction))
@@ -116,10 +97,8 @@ def _read(instruction: str) -> tuple[Spec, set[str]]:
 def _target(spec: Spec, things: dict[str, list[Thing]], seen: Sights, rng: random.Random) -> Scene:
     """A scene that fulfils the spec and moves as little as possible."""
     stands = {noun: found[0] for noun, found in things.items() if found}
-    colours: Iterable[str | None] = (
-        w.colour or (stands[w.noun].colour if w.noun in stands else None) for w in spec.things
-    )
-    wanted = tuple(Wanted(w.noun, colour) for w, colour in zip(spec.things, colours, strict=True))
+    own = {noun: thing.colour for noun, thing in stands.items()}
+    wanted = tuple(Wanted(w.noun, w.colour or own.get(w.noun)) for w in spec.things)
     place = spec.place or max(seen.places, key=lambda name: seen.places[name])
     scene = least_moved(Spec(wanted, spec.links, place), stands, rng)
     if scene is None:

@@ -1,0 +1,144 @@
+"""Where there is a model that edits, local failures are edited; where there is none, everything is as it was."""
+
+import base64
+
+import pytest
+
+from detailscribe.agent import Adaptive, resume, run
+from detailscribe.agent.policies import instruction, refine_anew
+from detailscribe.agent.settings.checks import look_at_diffusion
+from detailscribe.agent.settings.loading import load_settings
+from detailscribe.state import Verdict
+from detailscribe.tools.errors import ReplyError, SettingsError
+
+from ..diffusion.test_endpoint import endpoint as endpoint
+from ..diffusion.test_endpoint import painted, reply
+from .fakes import critique, population, record
+
+FIRST = record("00-00")
+HOW = {"operator": "edit", "start_step": 0, "latent": None}
+EDITED = record("01-00", "00-00", "refine", **HOW)
+AGAIN = record("02-00", "00-00", "refine", **HOW)
+PROMPT = "a fox riding a blue bicycle"
+EDITS = {"edit": {"kind": "embedded", "mistakes": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("images", "script", "expected"),
+    [
+        pytest.param([FIRST], {"00-00": "red"}, ("edit", 0, "00-00"), id="a detail is edited"),
+        pytest.param([FIRST], {"00-00": "cat"}, (None, 0, None), id="a missing subject is drawn anew"),
+        pytest.param([FIRST], {"00-00": "red holding alone"}, (None, 0, None), id="most is wrong"),
+        pytest.param(
+            [FIRST, EDITED],
+            {"00-00": "red", "01-00": "red cat"},
+            ("inject", 4, "00-00"),
+            id="a worse edit is undone",
+        ),
+        pytest.param([FIRST, EDITED], {"00-00": "red alone", "01-00": "red"}, ("edit", 0, "01-00"), id="a gain"),
+        pytest.param(
+            [FIRST.model_copy(update={"latent": None}), EDITED],
+            {"00-00": "red", "01-00": "red"},
+            ("edit", 0, "00-00"),
+            id="without a latent there are only edits",
+        ),
+        pytest.param(
+            [FIRST, EDITED, AGAIN], {"00-00": "red", "01-00": "red", "02-00": "red"}, (None, 0, None), id="stalled"
+        ),
+    ],
+)
+def test_adaptive_chooses_by_failure(images, script, expected):
+    people = population(images, script, decided=[image.id for image in images[:-1]])
+    [decision] = Adaptive(operator="edit").judge(people)
+    [attempt] = decision.attempts
+    assert (attempt.operator, attempt.start_step, attempt.source) == expected
+
+
+def test_an_instruction_says_what_to_change_where_and_what_to_keep():
+    people = population([FIRST], {"00-00": "red"})
+    wrong = Verdict(check="red", answer="fail", evidence="it is\nblue", boxes=((0, 0.7, 0.3, 1),))
+    verdicts = tuple(wrong if v.check == "red" else v for v in people.critiques["00-00"].verdicts)
+    seen = people.critiques["00-00"].model_copy(update={"verdicts": verdicts})
+    text = instruction(people.model_copy(update={"critiques": {"00-00": seen}}), FIRST)
+    assert "It should show: a corrected prompt" in text
+    assert "- Is the umbrella red? it is blue (lower left of the picture)" in text.partition("To keep")[0]
+    assert "- Is there a cat?" in text.partition("To keep")[2]
+
+
+def test_an_edit_that_was_tried_is_tried_with_another_seed():
+    people = population([FIRST], {"00-00": "red"})
+    wanted = {"source": FIRST, "operator": "edit", "start_step": 4}
+    first = refine_anew(people, FIRST, "next_round", "so", **wanted)
+    made = record("01-00", "00-00", "refine", **HOW, prompt=first.attempts[0].prompt)
+    later = population([FIRST, made], {"00-00": "red", "01-00": "red"}, decided=["00-00"])
+    again = refine_anew(later, made, "next_round", "so", **wanted)
+    assert (first.attempts[0].operator, again.attempts[0].operator) == ("edit", "edit")
+    assert first.attempts[0].seed != again.attempts[0].seed
+
+
+def test_adaptive_edits_where_the_settings_name_an_editor():
+    assert "operator" not in load_settings({}).run.policy_args
+    assert load_settings(EDITS).run.policy_args == {"operator": "edit"}
+    assert (
+        load_settings(EDITS, {"run": {"policy_args": {"operator": "inject"}}}).run.policy_args["operator"] == "inject"
+    )
+    assert load_settings(EDITS, {"run": {"policy": "best_of_n"}}).run.policy_args == {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ({"kind": "endpoint"}, "name the model that edits"),
+        ({"model": "x"}, "edit.model has no effect"),
+        ({"kind": "embedded", "mistakes": 1.5}, "less than or equal to 1"),
+        ({"kind": "brush"}, "edit.kind"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(edit, says):
+    with pytest.raises(SettingsError, match=says):
+        load_settings({"edit": edit})
+
+
+def test_a_model_that_takes_no_picture_is_found_before_anything_is_spent():
+    finding = next(look_at_diffusion(load_settings({"edit": {"kind": "self"}})))
+    assert (finding.status, finding.text) == (
+        "problem",
+        "a StableDiffusion3Pipeline takes no picture to edit: name a model that does with edit.model",
+    )
+    finding = next(look_at_diffusion(load_settings({"edit": {"kind": "embedded"}})))
+    assert (finding.status, finding.text) == ("ok", "a painter that is no trained model")
+
+
+def test_a_run_edits_with_the_painter_and_says_what_it_is(tmp_path):
+    chosen = {"out": tmp_path / "a", "policy": "multi_round", "policy_args": {"operator": "edit", "rounds": 2}}
+    found = run(PROMPT, settings={**EDITS, "run": {**chosen, "steps": 4}}, critic=Blind())
+    edits = [image for image in found.result.images if image.operator == "edit"]
+    assert edits
+    assert all(image.latent is None and "no trained model" in image.model for image in edits)
+
+
+class Blind:
+    """Finds a detail wrong, whatever the picture."""
+
+    async def critique(self, image, concepts, store):
+        wrong = next(check.id for check in concepts.checks if check.aspect == "attribute")
+        verdicts = [Verdict(check=c.id, answer="fail" if c.id == wrong else "pass") for c in concepts.checks]
+        return critique(image.id).model_copy(update={"verdicts": tuple(verdicts)})
+
+
+def test_a_run_keeps_everything_when_an_edit_fails_and_goes_on_later(tmp_path, endpoint):
+    server = {"kind": "endpoint", "model": "edit-1", "url": f"{endpoint.url}/v1", "key": "k"}
+    settings = {
+        "edit": server,
+        "run": {"out": tmp_path / "a", "steps": 4, "budget": {"rounds": 1}, "policy_args": {"images": 1}},
+    }
+    sent = {"picture": painted(64, 32)}
+    endpoint.answer = lambda asked: reply(b64_json=base64.b64encode(sent["picture"]).decode())
+    with pytest.raises(ReplyError, match=r"\Aedit-1@.* edited .* came back as one of another shape, 64 by 32"):
+        run(PROMPT, settings=settings, critic=Blind())
+    assert (tmp_path / "a/images/00-00.png").is_file()
+    assert not (tmp_path / "a/images/01-00.png").exists()
+    sent["picture"] = painted(288, 288)
+    again = resume(tmp_path / "a", critic=Blind())
+    assert [image.operator for image in again.result.images] == [None, "edit"]
+    assert (again.result.images[1].width, "Change this picture" in endpoint.asked[-1]["prompt"]) == (144, True)
