@@ -10,7 +10,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from typer.core import TyperGroup
 
-from . import about, batch, data, evaluation, experiments, recorded, runs
+from . import about, batch, data, evaluation, experiments, recorded, runs, viewing
 from .common import PlainStream, reported
 
 
@@ -73,7 +73,7 @@ def root(
 
 # In the order of ``--help``.
 for command in (
-    *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, batch.batch),
+    *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, viewing.ctl, batch.batch),
     *(recorded.show, recorded.report, recorded.export),
     *(experiments.experiment, experiments.compare, experiments.replay, experiments.learn),
     *(evaluation.evaluate, evaluation.rate, evaluation.ratings),

@@ -9,9 +9,9 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from pydantic import ValidationError
 
-from ...state import Decision, Population, Ruling, RunState
+from ...state import Action, Decision, ImageRecord, Population, Ruling, RunState
 from ...tools.errors import SettingsError
-from ..policies.policy import PolicyError, stop
+from ..policies import PolicyError, refine_anew, reseed, stop
 from .context import Context, context_of, population_of
 from .judge import allowed, decide
 
@@ -51,6 +51,8 @@ async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
     list with one decision, or its fields, for each image that waits.
     """
     context = context_of(runtime)
+    if str(state["round"]) in state.get("rulings", {}):  # decided by other means, while the run was paused
+        return {"rulings": {}}
     population, refused = population_of(state, context.budget), None
     proposed = decide(population, context.policy)
     while True:
@@ -105,6 +107,22 @@ def _ruling(answer: object, population: Population, proposed: Sequence[Decision]
                 f'{answer!r} is no answer: give True for what is proposed, {{"choose": id}} with one of {images},'
                 " or a list with a decision for each image that waits"
             )
+
+
+def meant(action: Action, population: Population, image: ImageRecord, words: str = "") -> Decision:
+    """The decision of a person who names no more than an action, and perhaps the prompt to draw from.
+
+    A refinement is one that was not tried before: from a seventh of the schedule on, or from earlier.
+    """
+    reason, start = "a person decided so", round(image.steps / 7)
+    if action == "stop":
+        return stop(image, RULE, reason)
+    if action == "reseed":
+        made = reseed(population, image, RULE, reason)
+    else:
+        made = refine_anew(population, image, RULE, reason, source=image, operator="inject", start_step=start)
+    attempts = tuple(attempt.model_copy(update={"prompt": words}) for attempt in made.attempts)
+    return made.model_copy(update={"attempts": attempts}) if words else made
 
 
 async def answer_of(ask: Ask | None, state: RunState, context: Context, payload: Any) -> list[Decision]:

@@ -12,7 +12,7 @@ from ...state import Advice, Budget, Change, Comparison, ConceptGraph, Critique,
 from ...tools.errors import SettingsError, first_problem
 from ...tools.files import read_lines
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a reader of the last version could misunderstand a line; every earlier one can still be read."""
 
 
@@ -128,6 +128,21 @@ class Decided(EventBase):
     decision: Decision
 
 
+class Steered(EventBase):
+    """A person steered the run; ``image`` is the one they accepted. Since version 3."""
+
+    type: Literal["steered"] = "steered"
+    action: Literal["pause", "go", "accept", "decide", "budget", "cancel"]
+    """What they asked for, done after the step that was at work; the decisions of ``decide`` follow when they are
+    carried out, with the rule ``person``."""
+    by: str = ""
+    """Who it was; empty where they gave no name."""
+    budget: Budget | None = None
+    """budget: that of the run from now on."""
+    refused: str | None = None
+    """Why it was not done; None where it was."""
+
+
 class Failed(EventBase):
     """A node raised, or the run was interrupted."""
 
@@ -174,6 +189,7 @@ Event = Annotated[
     | Advised
     | Compared
     | Decided
+    | Steered
     | Failed
     | RunFinished
     | Denoising,

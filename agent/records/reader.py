@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ...state import (
     Advice,
+    Budget,
     Change,
     Comparison,
     ConceptGraph,
@@ -45,6 +46,7 @@ from .events import (
     Resumed,
     RunFinished,
     RunStarted,
+    Steered,
     TraceError,
     processes,
     read_events,
@@ -180,6 +182,23 @@ class RecordedRun:
         return self.status == "unfinished" and isinstance(self.events[-1], Failed)
 
     @property
+    def paused(self) -> bool:
+        """Whether a person had it wait, and nothing came after that."""
+        last = next((e for e in reversed(self.events) if not (isinstance(e, Steered) and e.budget)), None)
+        return isinstance(last, Steered) and last.action == "pause"
+
+    @property
+    def budget(self) -> Budget:
+        """Its bounds, as a person may have changed them."""
+        changed = next((e.budget for e in reversed(self.events) if isinstance(e, Steered) and e.budget), None)
+        return changed or self.started.budget
+
+    @property
+    def steered(self) -> tuple[Steered, ...]:
+        """What a person did to it while it went on, in that order."""
+        return tuple(e for e in self.events if isinstance(e, Steered))
+
+    @property
     def stop(self) -> str | None:
         """Rule that ended the best image's work; None where it is not at its end."""
         end = self._last(RunFinished)
@@ -295,7 +314,7 @@ class RecordedRun:
                 images={id: i for id, i in seen.images.items() if id in seen.critiques},
                 critiques=seen.critiques,
                 decisions=seen.decisions,
-                budget=self.started.budget,
+                budget=seen.budget,
                 seed=self.started.seed,
                 round=round,
                 advice={str(a.round): a for a in seen.advice},

@@ -90,7 +90,7 @@ def locked(folder: Path) -> Generator[None]:
     require_own(folder, deep=False)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.2)  # who only looks has it for a moment
     except Timeout as error:
         raise FolderInUse(f"another process is working on {folder}: wait until it ends, or stop it first") from error
     try:
@@ -99,6 +99,19 @@ def locked(folder: Path) -> Generator[None]:
         with suppress(OSError):  # a process that waits for the lock sees that the file is gone, and makes a new one
             (folder / LOCK).unlink()
         lock.release()
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process works on the folder."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # not ours to lock
+        return False
 
 
 @contextmanager

@@ -39,6 +39,7 @@ from ..records.trace import Tracer, failure
 from ..settings.loading import Loaded, known_names
 from ..settings.models import Models
 from ..views.report import write_report
+from .steering import STEERING, Drain, Inbox, steer
 
 OnEvent = Callable[[Event], object]
 """Called with each event of the trace, and with every denoising step."""
@@ -127,24 +128,33 @@ class Session:
         given: RunInput | Command[Any] | None = (
             None if begun else {"prompt": self.manifest.prompt, "seed": self.manifest.seed}
         )
+        inbox = None if self.checkpointer is None else Inbox(self.store.path(STEERING))
+        steps = 0
         try:
             while state is None or not state.get("best"):
                 waiting = None
-                async for part in graph.astream(
-                    given,
-                    self.config,
-                    context=self.context,
-                    stream_mode=["tasks", "custom", "values"],
-                    version="v2",
-                    control=self.control,
-                ):
-                    if part["type"] != "values":
-                        emit(tracer.read(part))
-                        continue
-                    state = part["data"]
-                    waiting = part["interrupts"][0].value if part["interrupts"] else None
-                    emit(tracer.missing(state))
-                    self._note_models()
+                try:
+                    async for part in graph.astream(
+                        given,
+                        self.config,
+                        context=self.context,
+                        stream_mode=["tasks", "custom", "values"],
+                        version="v2",
+                        control=Drain(inbox, self.control, steps),
+                    ):
+                        if part["type"] != "values":
+                            emit(tracer.read(part))
+                            continue
+                        state = part["data"]
+                        waiting = part["interrupts"][0].value if part["interrupts"] else None
+                        emit(tracer.missing(state))
+                        self._note_models()
+                except GraphDrained:
+                    if inbox is None or (self.control is not None and self.control.drain_requested):
+                        raise
+                    given, steps = None, await steer(self, inbox, emit)
+                    continue
+                steps = 0
                 if state is None or (waiting is None and not state.get("best")):
                     raise RuntimeError("the graph ended before its end")
                 if waiting is not None:

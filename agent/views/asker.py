@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...state import Decision, ImageRecord, Population
+from ...state import Action, Decision, ImageRecord, Population
 from ...tools.blocking import ctrl_c_at_once
 from ...tools.errors import Interrupted
 from ...tools.files import Store
 from ...tools.text import plain
-from ..graph.person import RULE, Question
-from ..policies import refine_anew, reseed, stop
+from ..graph.person import Question, meant
 
 KEYS = "Enter as proposed, r refine, n new seed, s stop, w own words"
 """What may be answered about an image."""
@@ -67,26 +66,13 @@ class TerminalAsker:
             self.say(f"  {key!r} is none of: {KEYS}")
 
     def _meant(self, key: str, proposed: Decision, population: Population, image: ImageRecord) -> Decision | None:
-        reason = "a person decided so"
         match key:
             case "":
                 return proposed
-            case "r":
-                return _refined(population, image, reason)
-            case "n":
-                return reseed(population, image, RULE, reason)
-            case "s":
-                return stop(image, RULE, reason)
+            case "r" | "n" | "s":
+                actions: dict[str, Action] = {"r": "refine", "n": "reseed", "s": "stop"}
+                return meant(actions[key], population, image)
             case "w":
-                words = self.read("  words to draw from > ").strip()
-                meant = _refined(population, image, reason)
-                attempts = tuple(attempt.model_copy(update={"prompt": words}) for attempt in meant.attempts)
-                return meant.model_copy(update={"attempts": attempts}) if words else meant
+                return meant("refine", population, image, self.read("  words to draw from > ").strip())
             case _:
                 return None
-
-
-def _refined(population: Population, image: ImageRecord, reason: str) -> Decision:
-    """A refinement that was not tried before: from a seventh of the schedule on, or from earlier."""
-    start = round(image.steps / 7)
-    return refine_anew(population, image, RULE, reason, source=image, operator="inject", start_step=start)

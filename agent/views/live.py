@@ -25,8 +25,9 @@ from ..records.events import (
     Resumed,
     RunFinished,
     RunStarted,
+    Steered,
 )
-from .words import WORK, advised, compared, duration, extras
+from .words import WORK, advised, compared, duration, extras, steered
 
 if TYPE_CHECKING:
     from ..records.reader import Run
@@ -106,6 +107,8 @@ def sentence(event: Event) -> str | None:
             return f"{place}compared {compared(event.comparison)}"
         case Decided(decision=decision):
             return f"{place}{event.image}: {decision.action} ({decision.rule}): {decision.reason}"
+        case Steered():
+            return f"{place}{steered(event)}"
         case Failed(interrupted=False):
             return f"{place}{event.node or 'run'} failed: {event.error}"
         case _:

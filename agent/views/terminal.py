@@ -28,6 +28,7 @@ from .words import (
     phrase,
     relations,
     shares,
+    steered,
     unfinished,
     used_up,
 )
@@ -63,6 +64,7 @@ def story(run: RecordedRun) -> Group:
     parts += [Text(), _lineage(run), Text()]
     parts += [Text(f"advice   after round {a.round}: {advised(a)}", style=SOFT) for a in run.advice]
     parts += [Text(f"compared {compared(pair)}", style=SOFT) for pair in run.comparisons]
+    parts += [Text(f"steered  {steered(event)}", style=SOFT) for event in run.steered]
     if run.best is not None:
         parts.append(Text(f"best     {run.path(run.best.id)}"))
     if run.error is not None:

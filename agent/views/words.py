@@ -20,6 +20,7 @@ from ...state import (
 )
 
 if TYPE_CHECKING:
+    from ..records.events import Steered
     from ..records.manifest import Parent
     from ..records.reader import RecordedRun
 
@@ -184,6 +185,14 @@ def compared(pair: Comparison) -> str:
     return f"{pair.first} and {pair.second}: {outcome}: {pair.reason}"
 
 
+def steered(event: "Steered") -> str:
+    """What a person did to a run: ``Ann accepted 01-00``."""
+    done = {"pause": "paused it", "go": "had it go on", "cancel": "cancelled it", "decide": "decided about images"}
+    done |= {"accept": f"accepted {event.image}", "budget": "changed the budget"}
+    refused = f", which was not done: {event.refused}" if event.refused else ""
+    return f"{event.by or 'a person'} {done[event.action]}{refused}"
+
+
 def forked(parent: "Parent") -> str:
     """Where a run comes from: ``fox-1123-0947-3fa2 after step 3, with 00-00.red=pass``."""
     edits = ", ".join(f"{place}={value}" for place, value in parent.edits.items())
@@ -217,7 +226,7 @@ def used_up(run: "RecordedRun") -> str:
 
     Empty where it reached none, or where its best image passes every check.
     """
-    look, budget = run.best_critique, run.started.budget
+    look, budget = run.best_critique, run.budget
     if run.stop is None or look is None or look.all_pass:
         return ""
     rounds, images = max(i.round for i in run.images.values()), len(run.images)

@@ -1,0 +1,51 @@
+"""``detailscribe ctl``: a run that goes on elsewhere, steered from here."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from .options import Json, RunFolder, argument, option, parsed_arguments
+
+
+def ctl(
+    folder: RunFolder,
+    action: Annotated[
+        Literal["status", "pause", "go", "accept", "decide", "budget", "cancel"],
+        argument("What to do after the step that is at work; `status` only looks."),
+    ] = "status",
+    what: Annotated[
+        list[str] | None,
+        argument("accept IMAGE; decide IMAGE=refine, reseed or stop; budget images=20.", metavar="[WHAT...]"),
+    ] = None,
+    by: Annotated[str, option("Who asks, for the trace.", metavar="NAME")] = "",
+    json: Json = False,
+) -> None:
+    """Steer a run that goes on in another process: pause it, accept an image, go on, decide, raise a budget, cancel."""
+    from json import dumps
+
+    from pydantic import ValidationError
+
+    from ...tools.errors import SettingsError, first_problem
+    from ..records.reader import read_run
+    from ..runs.steering import Instruction, instruct, standing_of
+
+    run = read_run(folder)
+    if action != "status":
+        given: dict[str, object] = {"action": action, "by": by}
+        if action == "accept":
+            given["image"] = " ".join(what or ())
+        elif action in ("decide", "budget"):
+            given["decisions" if action == "decide" else "budget"] = parsed_arguments(what, action)
+        try:
+            instruct(run, Instruction.model_validate(given))
+        except ValidationError as error:
+            raise SettingsError(f"{action}: {first_problem(error)}") from error
+    data = {"run": run.run, "state": standing_of(run), "asked": None if action == "status" else action}
+    data |= {"images": list(run.images), "best": run.best and run.best.id}
+    data |= {"budget": run.budget.model_dump(exclude_none=True), "spend": run.spend.model_dump()}
+    if json:
+        typer.echo(dumps(data))
+        return
+    typer.echo(f"run      {run.run}\nstate    {data['state']}\nimages   {' '.join(run.images) or '-'}")
+    if action != "status":
+        typer.echo(f"asked    {action}, after the step that is at work")
