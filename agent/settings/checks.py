@@ -34,10 +34,10 @@ SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 """That of the families that can be refined."""
 DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
-SD3_ALONE = ("t5", "max_batch", "swap_pooled", "guidance_interval", "skip_layers")
+SD3_ALONE = ("t5", "swap_pooled", "guidance_interval", "skip_layers")
 """Settings of ``diffusion`` that have no effect on other families."""
 LOCAL_ALONE = (
-    *("precision", "offload", "device", "max_tokens", "compiled", "attention", "tiled"),
+    *("precision", "offload", "device", "max_tokens", "max_batch", "compiled", "attention", "tiled"),
     *SD3_ALONE,
     *DrawingOptions.model_fields,
 )

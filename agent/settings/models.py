@@ -254,11 +254,11 @@ def make_diffusion(settings: Settings) -> Diffusion:
 def _make_drawer(settings: Settings) -> Diffusion:
     if settings.diffusion.kind == "endpoint":
         return endpoint_of(settings)
-    options = ["device", "precision", "offload", "max_tokens", "compiled", "attention", "tiled"]
+    options = ["device", "precision", "offload", "max_tokens", "max_batch", "compiled", "attention", "tiled"]
     if is_sd3(settings):
         from ...tools.diffusion import LocalDiffusion as Local
 
-        options += ["t5", "max_batch", "swap_pooled"]
+        options += ["t5", "swap_pooled"]
     else:
         from ...tools.diffusion import PipelineDiffusion as Local
 

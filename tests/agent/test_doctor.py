@@ -204,7 +204,7 @@ def test_a_family_that_cannot_be_refined_is_told_from_its_index(cli, tmp_path):
     ("chosen", "complaint"),
     [
         ({"diffusion.t5": "drop"}, "diffusion.t5 has no effect on a FluxPipeline"),
-        ({"diffusion.max_batch": 2, "diffusion.swap_pooled": False}, "diffusion.swap_pooled have no effect"),
+        ({"diffusion.t5": "drop", "diffusion.swap_pooled": False}, "diffusion.swap_pooled have no effect"),
         (
             {"diffusion.kind": "endpoint", "diffusion.precision": "bf16"},
             "precision has no effect on an images endpoint",

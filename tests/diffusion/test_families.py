@@ -309,6 +309,8 @@ FAMILIES = {
     "z-image": z_image,
     "qwen": qwen,
 }
+NEGATIVE = ("krea2", "lumina2", "undistilled flux", "chroma", "z-image", "qwen")
+"""Families that take a negative prompt."""
 NO_CACHE = ("lumina2", "chroma", "z-image", "klein", "flux2", "krea2")
 """Families of which diffusers can spare no blocks."""
 GUIDED = {
@@ -493,6 +495,44 @@ async def test_a_distilled_model_takes_one_pass_a_step(make, store):
     assert store.read(again.latent) == store.read(image.latent)
 
 
+def passes_of(model) -> list[int]:
+    """The rows of each forward pass from now on."""
+    rows: list[int] = []
+
+    def count(module, args, given):
+        rows.append(len(given["hidden_states"] if "hidden_states" in given else args[0]))
+
+    model.denoiser.register_forward_pre_hook(count, with_kwargs=True)
+    return rows
+
+
+async def test_images_that_wait_together_share_their_passes_and_are_the_same_as_alone(family, store):
+    """Prompts of several lengths, new and refined; the refined ones start from latents of their own."""
+    pipe = family[1]
+    options = SQUARE.model_copy(update={"negative_prompt": "dog"} if family[0] in NEGATIVE else {})
+    alone, together = (
+        PipelineDiffusion(pipe, "tiny@0", steps=STEPS, guidance=2.0, options=options, max_batch=most) for most in (1, 8)
+    )
+    prompts = {"a": PROMPT, "b": OTHER, "c": "a boat"}
+    sources = [await draw(alone, store, id, prompt, seed=seed) for seed, (id, prompt) in enumerate(prompts.items())]
+
+    def everything(model, mark: str) -> list[Any]:
+        drawn = [draw(model, store, id + mark, prompt, seed=seed) for seed, (id, prompt) in enumerate(prompts.items())]
+        ways = zip(sources, ("resume", "inject"), strict=False)
+        return drawn + [redraw(model, store, one, way, 2, OTHER, seed=7, keep_steps=(3,)) for one, way in ways]
+
+    expected = [await image for image in everything(alone, "1")]
+    kept = [[read_latent(store, latent) for latent in (image.latent, image.trajectory[3])] for image in expected]
+    rows = passes_of(together)
+    images = await asyncio.gather(*everything(together, "2"))
+    assert max(rows) in (3, 6)
+    assert sum(rows) == sum(image.evaluations for image in images)
+    for image, one, latents in zip(images, expected, kept, strict=True):
+        assert (image.seed, image.evaluations) == (one.seed, one.evaluations)
+        now = [read_latent(store, latent) for latent in (image.latent, image.trajectory[3])]
+        torch.testing.assert_close(now, latents, atol=1e-4, rtol=0)
+
+
 @pytest.fixture
 def one() -> PipelineDiffusion:
     return PipelineDiffusion(made(flux), "tiny@0", steps=STEPS, options=SQUARE)
@@ -528,6 +568,56 @@ async def test_progress_counts_the_steps_that_are_run(one, store):
     told.clear()
     await redraw(one, store, source, "resume", 2, progress=lambda *part: told.append(part))
     assert told == [("resume-2", 1, 2), ("resume-2", 2, 2)]
+
+
+async def test_one_of_a_batch_can_be_cancelled_or_fail_alone(one, store):
+    expected = read_latent(store, (await draw(one, store, "b")).latent)
+    rows, tasks = passes_of(one), dict[str, asyncio.Task[Any]]()
+    loop = asyncio.get_running_loop()
+
+    def cancel(image: str, done: int, of: int) -> None:
+        loop.call_soon_threadsafe(tasks["a"].cancel)
+
+    for id, more in {"a": {"progress": cancel}, "early": {"stop_step": 2}, "b2": {}}.items():
+        tasks[id] = asyncio.create_task(draw(one, store, id, **more))
+    with pytest.raises(asyncio.CancelledError):
+        await tasks["a"]
+    with pytest.raises(SettingsError, match="cannot stop at step 2"):
+        await tasks["early"]
+    assert (await tasks["b2"]).id == "b2"
+    assert rows == [2] * STEPS
+    torch.testing.assert_close(read_latent(store, "latents/b2.safetensors"), expected, atol=1e-4, rtol=0)
+    assert not store.path("images/a.png").exists()
+
+
+async def test_where_there_is_no_room_for_a_batch_half_of_it_is_drawn_at_a_time(one, store):
+    expected, rows = read_latent(store, (await draw(one, store)).latent), passes_of(one)
+
+    def refuse(module, args, given):
+        if len(given["hidden_states"]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    most = 2
+    one.denoiser.register_forward_pre_hook(refuse, with_kwargs=True)
+    images = await asyncio.gather(*(draw(one, store, id) for id in "abcd"))
+    assert rows == [4, *[2] * (2 * STEPS)]
+    for image in images:
+        assert image.evaluations == STEPS
+        torch.testing.assert_close(read_latent(store, image.latent), expected, atol=1e-4, rtol=0)
+    most = 0
+    with pytest.raises(ModelError, match="no room in memory for one image"):
+        await draw(one, store, "e")
+
+
+async def test_of_a_long_refined_prompt_clip_reads_the_corrections_first(one, store, caplog):
+    read = list[list[int]]()
+    one.pipe.text_encoder.register_forward_pre_hook(lambda module, args: read.append(args[0][0].tolist()))
+    original, correction = "a cat " * 12 + ".", "red boat and blue dog."
+    source = await draw(one, store, "a", original)
+    await redraw(one, store, source, "resume", 1, f"{original} {correction}")
+    assert len(one.pipe.tokenizer(f"{original} {correction}").input_ids) > 77
+    assert read[-1][: len(correction)] == one.pipe.tokenizer(correction).input_ids
+    assert "CLIP" not in caplog.text
 
 
 async def test_a_cancelled_caller_ends_the_work(one, store):

@@ -135,7 +135,7 @@ async def test_an_image_is_the_same_alone_and_in_a_mixed_batch(model, store, one
 
 
 async def test_drawn_alone_an_image_is_the_same_to_the_last_bit(folders, store, one):
-    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, batch_alone=True)
+    model = LocalDiffusion.load(folders["one_clip"], steps=STEPS, max_batch=1)
     count = Counter(model)
     together, _ = await asyncio.gather(one(model, "a"), one(model, "b"))
     latent = read_latent(store, together.latent)

@@ -46,7 +46,7 @@ class Bench:
 
     def __init__(self, folder, store: Store) -> None:
         self.store, self.names = store, count()
-        self.alone = LocalDiffusion.load(folder, steps=STEPS, batch_alone=True)
+        self.alone = LocalDiffusion.load(folder, steps=STEPS, max_batch=1)
         self.model = LocalDiffusion(self.alone.pipe, self.alone.model, steps=STEPS, max_batch=3)
         drawing = Attempt(id="source", prompt=PROMPTS[0], seed=5, keep_steps=range(STEPS))
         self.source = asyncio.run(self.alone.draw(drawing, store))

@@ -116,7 +116,7 @@ async def test_a_run_of_the_preset_makes_the_published_pictures(folders, tmp_pat
 @pytest.mark.parametrize("precision", WIDTHS)
 async def test_the_published_images_are_ours_to_the_last_bit(folders, store, precision, seed):
     published = Published(folders["sd3"], WIDTHS[precision])
-    refined = await sweep(ours(folders["sd3"], precision, swap_pooled=False, batch_alone=True), store, seed)
+    refined = await sweep(ours(folders["sd3"], precision, swap_pooled=False, max_batch=1), store, seed)
     for k in SWEEP:
         assert torch.equal(refined[k], published.refine(seed, k)), k
 
@@ -124,7 +124,7 @@ async def test_the_published_images_are_ours_to_the_last_bit(folders, store, pre
 @pytest.mark.parametrize("precision", WIDTHS)
 async def test_the_corrected_mode_differs_by_the_pooled_embedding_alone(folders, store, precision):
     published = Published(folders["sd3"], WIDTHS[precision])
-    refined = await sweep(ours(folders["sd3"], precision, batch_alone=True), store, SEEDS[0])
+    refined = await sweep(ours(folders["sd3"], precision, max_batch=1), store, SEEDS[0])
     for k in SWEEP:
         both = published.refine(SEEDS[0], k, ("prompt_embeds", "pooled_prompt_embeds"))
         assert torch.equal(refined[k], both), k
@@ -133,7 +133,7 @@ async def test_the_corrected_mode_differs_by_the_pooled_embedding_alone(folders,
 
 async def test_the_four_of_a_sweep_drawn_together_are_the_four_drawn_alone(folders, store):
     together = await sweep(ours(folders["sd3"], swap_pooled=False), store, SEEDS[0], "together-")
-    alone = await sweep(ours(folders["sd3"], swap_pooled=False, batch_alone=True), store, SEEDS[0], "alone-")
+    alone = await sweep(ours(folders["sd3"], swap_pooled=False, max_batch=1), store, SEEDS[0], "alone-")
     for k in SWEEP:
         assert torch.allclose(together[k], alone[k], atol=1e-4), k
 
@@ -156,7 +156,7 @@ async def test_a_sweep_costs_its_own_steps_and_each_prompt_is_read_once(folders,
 
 async def test_the_low_memory_way_draws_the_published_images_too(folders, store):
     published = Published(folders["sd3"], torch.bfloat16)
-    model = ours(folders["sd3"], "bf16", swap_pooled=False, batch_alone=True, t5="once")
+    model = ours(folders["sd3"], "bf16", swap_pooled=False, max_batch=1, t5="once")
     refined = await sweep(model, store, SEEDS[0])
     for k in SWEEP:
         assert torch.equal(refined[k], published.refine(SEEDS[0], k)), k

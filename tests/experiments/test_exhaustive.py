@@ -228,7 +228,7 @@ async def test_the_embedded_world_scores_the_same_replayed_and_run(tmp_path):
     prompts = {"texts": ["a fox and a bear sharing a green flag at night"]}
     experiment = small(tree=tree, prompts=prompts, seeds=1, settings={"run": {"steps": 10}}, budget={"rounds": 2})
     settings = experiment.settings.settings
-    diffusion = LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=10, batch_alone=True)
+    diffusion = LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=10, max_batch=1)
     judge = make_judge(experiment.spec.judge, settings)
     [run] = await recorded(
         experiment, tmp_path / "trees", models=ExperimentModels(Models(settings, diffusion=diffusion), judge)

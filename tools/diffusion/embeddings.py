@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
 
 from ..errors import SettingsError
@@ -38,7 +38,7 @@ def encode(
     """
     if pipe.text_encoder_2 is not None:
         short = corrections_first(pipe, prompt) if refined else prompt
-        with quiet_encoding():
+        with quiet_encoding(pipe):
             encoded: Any = pipe.encode_prompt(
                 short, short, prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens
             )
@@ -54,15 +54,15 @@ def encode(
     return Embedding(read.hidden_states[-2][0].to(encoder.dtype), read.text_embeds[0])
 
 
-def corrections_first(pipe: StableDiffusion3Pipeline, prompt: str) -> str:
+def corrections_first(pipe: DiffusionPipeline, prompt: str) -> str:
     """A refined prompt as CLIP, which reads 77 tokens, should have it.
 
     Its corrections follow the first sentence, which is the prompt of the user; where CLIP would cut them off, that
     sentence goes last.
     """
-    tokenizer: Any = pipe.tokenizer
+    clip: Any = pipe
     first, *corrections = re.split(r"(?<=[.!?;])\s+", prompt.strip())
-    if not corrections or len(tokenizer(prompt, verbose=False).input_ids) <= pipe.tokenizer_max_length:
+    if not corrections or len(clip.tokenizer(prompt, verbose=False).input_ids) <= clip.tokenizer_max_length:
         return prompt
     return " ".join((*corrections, first))
 

@@ -49,7 +49,7 @@ class LocalDiffusion:
 
     Whatever is in flight, from any callers, shares the model step by step (``engine``). An image is the same
     alone and in a batch up to rounding: 1e-4 in latents of unit variance in float32, about 0.05 in bfloat16 and
-    float16; with ``batch_alone`` it is the same exactly.
+    float16; with ``max_batch=1`` it is the same exactly.
 
     Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun, and the
     last embeddings of prompts.
@@ -66,7 +66,6 @@ class LocalDiffusion:
         max_tokens: int | None = None,
         swap_pooled: bool = True,
         max_batch: int = 8,
-        batch_alone: bool = False,
         compiled: bool = False,
         attention: str | None = None,
         tiled: bool = False,
@@ -87,7 +86,6 @@ class LocalDiffusion:
                 and the CLIPs read refined prompts from their beginning; at step 0 nothing of the source remains, and
                 both embeddings are new.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
-            batch_alone: Draw one image at a time, so that an image is the same to the last bit whatever else is drawn.
             compiled: Compile the denoiser's blocks and the decoder, where a C++ or CUDA compiler is there. The first
                 passes take a minute, so it pays for many images. Compiled blocks round otherwise than the pipeline
                 does; an exact repeat of its images needs them uncompiled.
@@ -139,7 +137,7 @@ class LocalDiffusion:
         small = self._device.type == "cpu" and pipe.transformer.num_parameters() < SMALL
         self._engine = Engine(
             step,
-            1 if batch_alone else max_batch,
+            max_batch,
             pipe.maybe_free_model_hooks,
             in_turns=in_turns,
             around=one_thread if small else nullcontext,

@@ -4,8 +4,8 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
@@ -19,16 +19,17 @@ from PIL import Image
 
 from ...state import Attempt, DrawingOptions, ImageRecord
 from ..errors import ModelError, SettingsError
-from ..files import Store
+from ..files import Store, picture_in
 from ..roles import Progress
 from .attention import set_attention
-from .embeddings import tile
-from .engine import raisable
+from .embeddings import corrections_first, tile
+from .engine import TICKS, is_out_of_memory, no_room, raisable
 from .job import Job
 from .latents import final_latent, read_source, write_latents
 from .loading import check_scheduler, class_named, load_any
 from .memory import Offload, Precision
 from .placement import choose_placement
+from .quiet import quiet_encoding
 from .sampling import Held, Schedule, hold, inject, picture_size, shifted
 
 _NEEDED = ("prompt", "num_inference_steps", "generator")
@@ -55,7 +56,8 @@ class PipelineDiffusion:
     """Draws and refines with a text-to-image pipeline of diffusers; the only owner of it. One that takes a picture
     beside the prompt, such as Kontext, FLUX.2 or Qwen-Image-Edit, edits.
 
-    Images are drawn one after the other in one thread, so that an image is the same whatever else is asked for.
+    Images that wait together and are alike in steps, start and guidance are drawn in the same passes. An image is the
+    same alone and in a batch up to rounding, as of ``LocalDiffusion``; with ``max_batch=1`` it is the same exactly.
     To refine, the pipeline is called as for a full drawing, with its noise replaced by x_k and its noise levels by
     those from step k on. Latents are in the pipeline's own form without the batch: (tokens, channels) where it packs
     them. What cannot be steered so can still draw: its images have no latents.
@@ -70,6 +72,7 @@ class PipelineDiffusion:
         guidance: float | None = None,
         options: DrawingOptions | None = None,
         max_tokens: int | None = None,
+        max_batch: int = 8,
         compiled: bool = False,
         attention: str | None = None,
         tiled: bool = False,
@@ -84,6 +87,7 @@ class PipelineDiffusion:
                 ``guidance_scale``, of which 0 means none to Z-Image; None for the model's own.
             options: What else is set of how it draws; the pipeline has its weights and LoRAs already.
             max_tokens: What is read of a prompt; None for the family's own.
+            max_batch: Images in one forward pass, at most. Out of memory halves it.
             compiled: Compile the denoiser's blocks, where a C++ or CUDA compiler is there; the first image takes a
                 minute more, the others less.
             attention: A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for
@@ -115,8 +119,8 @@ class PipelineDiffusion:
         self.options, self.model = options, options.name(model)
         self.steps = usual_steps if steps is None else steps
         self.guidance = usual_guidance if guidance is None else guidance
-        if self.steps < 1 or self.guidance < 0:
-            raise SettingsError("steps must be at least 1, and guidance at least 0")
+        if min(self.steps, max_batch) < 1 or self.guidance < 0:
+            raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
         self.denoiser: Any = getattr(pipe, "transformer", None) or self.pipe.unet
         side = getattr(pipe, "default_sample_size", None)
         if side is None and self.denoiser is not getattr(pipe, "transformer", None):
@@ -159,6 +163,13 @@ class PipelineDiffusion:
             except ValueError as error:
                 raise SettingsError(f"a {name} has no blocks to compile: {error}") from error
         self._schedules: dict[int, Schedule] = {}
+        # A chosen kernel may take no mask for prompts of other lengths, and diffusers' block cache decides for a batch.
+        together = "list" in str(self._parameters["prompt"].annotation) and not attention and not options.block_cache
+        self._most = max_batch if together else 1
+        """Images in one call of the pipeline, at most."""
+        if hasattr(pipe.vae, "enable_slicing"):
+            pipe.vae.enable_slicing()  # decode one by one, which takes no longer and a fraction of the memory
+        self._waiting: list[Drawing] = []
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-pipeline")
         self.pipe.set_progress_bar_config(disable=True)
 
@@ -199,61 +210,125 @@ class PipelineDiffusion:
             SettingsError: a step is beyond the schedule, or the source has another one.
         """
         drawing = Drawing(self, Job(attempt, store, source, progress))
-
-        def run() -> ImageRecord:
-            try:
-                return drawing.run()
-            except StopIteration as error:
-                raise raisable(error) from error
-            except ValueError as error:  # of a picture that the pipeline does not take
-                if attempt.operator != "edit":
-                    raise
-                raise ModelError(f"{self.model} cannot edit {attempt.source!r}: {error}") from error
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._owner, run)
+            self._waiting.append(drawing)
+            for _ in range(TICKS):
+                await asyncio.sleep(0)
+            self._owner.submit(self._draw_next)
+            picture, seconds = await asyncio.wrap_future(drawing.future)
+            # In a thread of its own: the event loop and the model go on meanwhile.
+            return await asyncio.to_thread(drawing.write, picture, seconds)
+        except ValueError as error:  # of a picture that the pipeline does not take
+            if attempt.operator != "edit":
+                raise
+            raise ModelError(f"{self.model} cannot edit {attempt.source!r}: {error}") from error
         finally:
             drawing.abandoned.set()
+            drawing.future.cancel()
+
+    def _draw_next(self) -> None:
+        """Draw the oldest image that waits, and in the same passes those like it, in the owner's thread."""
+        oldest = next(iter(self._waiting), None)
+        alike = [drawing for drawing in list(self._waiting) if oldest and drawing.kind == oldest.kind]
+        together = alike[: self._most]
+        for drawing in together:
+            self._waiting.remove(drawing)
+        together = [drawing for drawing in together if drawing.begin()]
+        while together:
+            some = together[: self._most]
+            try:
+                self._draw_together(some)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the images are awaited
+                if is_out_of_memory(error) and len(some) > 1:
+                    self._most, some = len(some) // 2, []
+                for drawing in some:
+                    drawing.future.set_exception(no_room(error) if is_out_of_memory(error) else raisable(error))
+            if not some:  # Only here is the traceback gone, which held the tensors that did not fit.
+                torch.cuda.empty_cache()
+            together = together[len(some) :]
+
+    def _draw_together(self, drawings: "Sequence[Drawing]") -> None:
+        """Draw images of one kind in the same passes."""
+        first, rows, began = drawings[0], 0, perf_counter()
+        for drawing in drawings:
+            drawing.waited = began - drawing.arrived
+        start = first.job.start_step
+
+        def count(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            """Before each forward pass; its latents are the first argument, one tensor or a list of them."""
+            nonlocal rows
+            rows += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
+
+        def check_wanted() -> None:
+            if all(drawing.abandoned.is_set() for drawing in drawings):
+                raise Ended
+
+        def on_step(step: int, latents: torch.Tensor) -> torch.Tensor:
+            check_wanted()
+            return torch.stack([one.on_step(step, latent) for one, latent in zip(drawings, latents, strict=True)])
+
+        check_wanted()
+        if any(drawing.needs_schedule for drawing in drawings):
+            self.schedule(first.steps)  # before the call that needs it
+        with self.denoiser.register_forward_pre_hook(count, with_kwargs=True):
+            pictures = self.call(
+                [drawing.job.prompt for drawing in drawings],
+                [drawing.job.seed for drawing in drawings],
+                first.steps,
+                first.guidance,
+                start,
+                lambda noise: torch.stack([one.first(row) for one, row in zip(drawings, noise, strict=True)]),
+                check_wanted,
+                on_step,
+                first.edited,
+                refined=first.job.source is not None and first.edited is None,
+            )
+        seconds = (perf_counter() - began) / len(drawings)
+        for drawing, picture in zip(drawings, pictures, strict=True):
+            drawing.evaluations = rows // len(drawings)
+            drawing.future.set_result((picture, seconds))
 
     def schedule(self, steps: int) -> Schedule:
         """The noise levels of N = ``steps``, as the pipeline itself sets them; to be called in the owner's thread."""
         if steps not in self._schedules:
             with suppress(Ended):
-                self.call(" ", 0, steps, 0.0, on_schedule=_end)
+                self.call([" "], [0], steps, 0.0, on_schedule=_end)
         return self._schedules[steps]
 
     def call(
         self,
-        prompt: str,
-        seed: int,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
         steps: int,
         guidance: float,
         start: int = 0,
-        latent: Callable[[torch.Tensor], torch.Tensor] = lambda noise: noise,
+        first: Callable[[torch.Tensor], torch.Tensor] = lambda noise: noise,
         on_schedule: Callable[[], None] = lambda: None,
-        on_step: Callable[[int, torch.Tensor], torch.Tensor] = lambda step, latent: latent,
+        on_step: Callable[[int, torch.Tensor], torch.Tensor] = lambda step, latents: latents,
         edited: Image.Image | None = None,
-    ) -> Image.Image:
-        """The picture that the pipeline draws from step ``start`` of N = ``steps`` on.
+        refined: bool = False,
+    ) -> list[Image.Image]:
+        """The n pictures that the pipeline draws in the same passes, from step ``start`` of N = ``steps`` on.
 
         Args:
-            prompt: What to draw.
-            seed: Of the noise.
+            prompts: What to draw.
+            seeds: Of the noise of each.
             steps: N.
             guidance: In the family's own sense.
             start: First step to run.
-            latent: Makes x_start (1, ...) of the noise (1, ...) that the pipeline drew.
+            first: Makes x_start (n, ...) of the noise (n, ...) that the pipeline drew.
             on_schedule: Called once the noise levels are known; may raise to end the call.
-            on_step: Gives, after each step, what to go on with in place of x_k (1, ...), with its k in N; may raise to
+            on_step: Gives, after each step, what to go on with in place of x_k (n, ...), with its k in N; may raise to
                 end the call.
-            edited: The picture that the prompt is about.
+            edited: The picture that the prompt, which is the only one, is about.
+            refined: Whether the prompts are refined ones, of which CLIP reads the corrections first.
         """
         scheduler: Any = self.pipe.scheduler
         prepare, set_all = self.pipe.prepare_latents, scheduler.set_timesteps
 
         def prepare_latents(*args: Any, **more: Any) -> Any:
             made = prepare(*args, **more)
-            return (latent(made[0]), *made[1:]) if isinstance(made, tuple) else latent(made)
+            return (first(made[0]), *made[1:]) if isinstance(made, tuple) else first(made)
 
         @functools.wraps(set_all)
         def set_timesteps(*args: Any, **more: Any) -> None:
@@ -285,17 +360,21 @@ class PipelineDiffusion:
                 "image": edited,
             }
             how |= {name: value for name, value in more.items() if name in self._parameters}
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        given: dict[str, Any] = {"prompt": list(prompts), "generator": generators}
+        if refined and "prompt_2" in self._parameters:
+            given |= {"prompt": [corrections_first(self.pipe, prompt) for prompt in prompts], "prompt_2": [*prompts]}
+        if "negative_prompt" in how:
+            given["negative_prompt"] = [how["negative_prompt"]] * len(prompts)
+        if len(prompts) == 1:
+            given = {name: values[0] for name, values in given.items()}
         try:
             with (
+                quiet_encoding(self.pipe),
                 _replaced(self.pipe, prepare_latents=prepare_latents),
                 _replaced(scheduler, set_timesteps=set_timesteps),
             ):
-                return self.pipe(
-                    prompt=prompt,
-                    num_inference_steps=steps,
-                    generator=torch.Generator("cpu").manual_seed(seed),
-                    **how,
-                ).images[0]
+                return self.pipe(num_inference_steps=steps, **(how | given)).images
         finally:
             # A call that ended early has neither offloaded the model nor forgotten what its blocks added.
             self.pipe.maybe_free_model_hooks()
@@ -320,48 +399,87 @@ class Drawing:
         self.kept: dict[int, torch.Tensor] = {}
         self.held: Held | None = None
         """Puts the source back outside the region of a refinement."""
+        self.edited: Image.Image | None = None
+        """The picture that it changes."""
         self.evaluations = 0
-        """Rows of the denoiser's forward passes so far."""
+        """Rows of the denoiser's forward passes."""
+        self.future: Future[tuple[Image.Image, float]] = Future()
+        """The picture, and the seconds that it took."""
         self.abandoned = threading.Event()
         """Set when nobody waits for the image any more."""
+        self.arrived, self.waited = perf_counter(), 0.0
+        alone = attempt.operator == "edit" or self.job.start_step == self.steps
+        self.kind = (self.steps, self.guidance, self.job.start_step, job.source is None, id(self) if alone else None)
+        """What images in the same passes have in common."""
 
-    def run(self) -> ImageRecord:
-        """Draw it, in the owner's thread."""
-        self._check_wanted()
-        job, diffusion, began = self.job, self.diffusion, perf_counter()
-        start, stop = job.start_step, job.attempt.stop_step
+    @property
+    def needs_schedule(self) -> bool:
+        """Whether x_start depends on the noise levels."""
+        attempt = self.job.attempt
+        return self._source is not None and (attempt.operator == "inject" or attempt.region is not None)
+
+    def begin(self) -> bool:
+        """Read what it starts from, in the owner's thread; False if there is nothing to draw."""
+        if not self.future.set_running_or_notify_cancel():
+            return False
+        try:
+            self._source = self._read()
+            if self._source is None or self.job.source is None or self.job.start_step < self.steps:
+                return True
+            self._note(self.steps, self._source)  # nothing changes: the source's own latent and picture
+            self.future.set_result((picture_in(self.job.store.read(self.job.source.path)), 0.0))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the image is awaited
+            self.future.set_exception(raisable(error))
+        return False
+
+    def _read(self) -> torch.Tensor | None:
+        """The latent that it is made of, on the CPU; None for a new image and for an edit."""
+        job, diffusion = self.job, self.diffusion
+        stop = job.attempt.stop_step
         job.check_start(self.steps)
         if stop not in (None, self.steps):
             raise SettingsError(f"{job.id!r} cannot stop at step {stop}: only SD3 (LocalDiffusion) can preview")
-        edited = job.read_edited() if diffusion.edits else None
-        if edited is None and type(diffusion.pipe).__name__.startswith(_EDITS_ALONE):
+        self.edited = job.read_edited() if diffusion.edits else None
+        if self.edited is not None:
+            return None
+        if type(diffusion.pipe).__name__.startswith(_EDITS_ALONE):
             raise SettingsError(f"{diffusion.model} edits pictures and draws none: name it with edit.model instead")
-        if edited is None and job.source is not None and diffusion.unsteered:
+        if job.source is not None and diffusion.unsteered:
             raise SettingsError(f"{job.id!r} cannot be made: {diffusion.unsteered}, so it draws and does not refine")
-        latent = None if edited else read_source(job, self.steps)
-        if job.source is not None and latent is not None and start == self.steps:
-            # Nothing changes: the source's own picture and latent.
-            with Image.open(job.store.path(job.source.path)) as file:
-                picture = file.convert("RGB")
-            self._note(start, latent)
-            sigma = 0.0
-        else:
-            if latent is not None and (job.attempt.operator == "inject" or job.attempt.region is not None):
-                diffusion.schedule(self.steps)  # before the call that needs it
-            with diffusion.denoiser.register_forward_pre_hook(self._count, with_kwargs=True):
-                picture = diffusion.call(
-                    job.prompt,
-                    job.seed,
-                    self.steps,
-                    self.guidance,
-                    start,
-                    latent=lambda noise: self._first(noise, latent),
-                    on_schedule=self._check_wanted,
-                    on_step=self._on_step,
-                    edited=edited,
+        return read_source(job, self.steps)
+
+    def first(self, noise: torch.Tensor) -> torch.Tensor:
+        """x_start as the pipeline has it, of the noise that it drew."""
+        first, start = noise, self.job.start_step
+        if self._source is not None:
+            if self._source.shape != noise.shape:
+                raise ModelError(
+                    f"a latent of shape {tuple(self._source.shape)} is of another model; {self.diffusion.model} has "
+                    f"{tuple(noise.shape)}"
                 )
-            sigma = 1.0 if edited or diffusion.unsteered else diffusion.schedule(self.steps).sigma(start)
-        drawn, picture = picture, job.fitted(picture, edited) if edited else picture
+            first = self._source.to(noise.device, noise.dtype)
+            if self.job.attempt.operator == "inject":
+                first = inject(first, noise, self.diffusion.schedule(self.steps), start)
+            if (region := self.job.attempt.region) is not None and self.job.source is not None:
+                ratio, schedule = self.job.source.width / self.job.source.height, self.diffusion.schedule(self.steps)
+                self.held = hold(region, lambda: final_latent(self.job), first, schedule, start, ratio)
+        self._note(start, first)
+        return first
+
+    def on_step(self, step: int, latent: torch.Tensor) -> torch.Tensor:
+        """Note x_k after a step, and give what to go on with."""
+        if self.held is not None and step <= self.held.until:
+            latent = self.held.put_back(latent, self.diffusion.schedule(self.steps).sigma(step))
+        self._note(step, latent)
+        if not self.abandoned.is_set():
+            self.job.report(step - self.job.start_step, self.steps - self.job.start_step)
+        return latent
+
+    def write(self, picture: Image.Image, seconds: float) -> ImageRecord:
+        """Write the picture and its latents."""
+        job, diffusion, start = self.job, self.diffusion, self.job.start_step
+        sigma = 1.0 if self.edited or diffusion.unsteered else diffusion.schedule(self.steps).sigma(start)
+        drawn, picture = picture, job.fitted(picture, self.edited) if self.edited else picture
         has_latent = not diffusion.unsteered and picture is drawn
         return job.write(
             picture,
@@ -372,42 +490,9 @@ class Drawing:
             options=diffusion.options.chosen,
             model=diffusion.model,
             evaluations=self.evaluations,
-            seconds=perf_counter() - began,
+            seconds=seconds,
+            waited=self.waited,
         )
-
-    def _first(self, noise: torch.Tensor, latent: torch.Tensor | None) -> torch.Tensor:
-        """x_start as the pipeline has it, (1, ...)."""
-        first, start = noise, self.job.start_step
-        if latent is not None:
-            if latent.shape != noise.shape[1:]:
-                raise ModelError(
-                    f"a latent of shape {tuple(latent.shape)} is of another model; {self.diffusion.model} has "
-                    f"{tuple(noise.shape[1:])}"
-                )
-            first = latent[None].to(noise.device, noise.dtype)
-            if self.job.attempt.operator == "inject":
-                first = inject(first, noise, self.diffusion.schedule(self.steps), start)
-            if (region := self.job.attempt.region) is not None and self.job.source is not None:
-                ratio, schedule = self.job.source.width / self.job.source.height, self.diffusion.schedule(self.steps)
-                self.held = hold(region, lambda: final_latent(self.job), first[0], schedule, start, ratio)
-        self._note(start, first[0])
-        return first
-
-    def _count(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before each forward pass; its latents are the first argument, one tensor or a list of them."""
-        self.evaluations += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
-
-    def _check_wanted(self) -> None:
-        if self.abandoned.is_set():
-            raise Ended
-
-    def _on_step(self, step: int, latent: torch.Tensor) -> torch.Tensor:
-        self._check_wanted()
-        if self.held is not None and step <= self.held.until:
-            latent = self.held.put_back(latent[0], self.diffusion.schedule(self.steps).sigma(step))[None]
-        self._note(step, latent[0])
-        self.job.report(step - self.job.start_step, self.steps - self.job.start_step)
-        return latent
 
     def _note(self, step: int, latent: torch.Tensor) -> None:
         self.latent = latent
