@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from ...tools.errors import SettingsError
-from ..policies.value import OF_DRAWING, OF_REFINEMENT, Values, known_of, worth
+from ..policies.value import Values, known_of, worth
 from ..records.reader import EVENTS, RecordedRun, read_run
 
 LEAST = 40
@@ -76,12 +76,13 @@ def _examples(run: RecordedRun) -> Iterable[_Example]:
 
 
 def _fitted(examples: Sequence[_Example], card: Card) -> Values:
-    def weights(names: Sequence[str], drawing: bool) -> dict[str, float]:
+    def weights(drawing: bool) -> dict[str, float]:
         of_kind = [e for e in examples if ("own words" in e.known) == drawing]
+        names = list(of_kind[0].known) if of_kind else []
         x = np.array([[e.known[name] for name in names] for e in of_kind]).reshape(-1, len(names))
         return dict(zip(names, _logistic(x, np.array([e.gain for e in of_kind])), strict=True))
 
-    return Values(card=card, refinement=weights(OF_REFINEMENT, False), drawing=weights(OF_DRAWING, True))
+    return Values(card=card, refinement=weights(False), drawing=weights(True))
 
 
 def _logistic(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> list[float]:

@@ -34,16 +34,6 @@ from .policy import MOST, drawing, refinement, stop
 
 STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
 """Where a refinement can start, as fractions of the schedule: steps 1, 2, 4, 8 and 12 of 28."""
-OF_IMAGE = (
-    *("always", "failed share", "presence", "relation", "attribute", "other", "unknown", "doubt"),
-    *("checks", "depth", "tried", "round", "behind"),
-)
-"""What is known of an image that an attempt goes on from: share of failed checks, failed ones by aspect, unknown ones,
-doubt about the passed ones, length of the checklist, refinements behind it, attempts made on it, rounds so far, and how
-many checks more the best image so far passes."""
-OF_REFINEMENT = (*OF_IMAGE, *(f"start x {name}" for name in OF_IMAGE), "start squared", "own noise")
-OF_DRAWING = (*OF_IMAGE, "own words")
-"""What a drawing's gain follows from; own words: from the user's prompt, not from a corrected one."""
 
 
 def worth(critique: Critique) -> float:
@@ -57,9 +47,9 @@ class Values(Frozen):
     card: dict[str, str | int | float]
     """What it was fitted to, and how well it foretells."""
     refinement: dict[str, float]
-    """Weight by name of ``OF_REFINEMENT``."""
+    """Weight by name of what is known of a refinement; see ``known_of``."""
     drawing: dict[str, float]
-    """Weight by name of ``OF_DRAWING``."""
+    """The same of a new drawing."""
 
     def gain(self, known: dict[str, float]) -> float:
         """How much worth an attempt that ``known_of`` describes adds to that of the best image so far, in (0, 1)."""
@@ -83,30 +73,24 @@ def read_values(file: str) -> tuple[Values, str]:
 def known_of(population: Population, source: ImageRecord, attempt: Attempt, round: int) -> dict[str, float]:
     """What the gain of an attempt on ``source`` follows from, by name, as it was known before that round."""
     critique, concepts = population.critiques[source.id], population.concepts
-    best = max(population.critiques[i.id].passed for i in population.images.values() if i.round < round)
     failed = [v for v in critique.verdicts if v.answer == "fail"]
     kinds = Counter(concepts.check(v.check).aspect for v in failed)
-    of_image = dict(
-        zip(
-            OF_IMAGE,
-            (
-                1.0,
-                len(failed) / max(1, len(critique.verdicts)),
-                kinds["presence"],
-                kinds["relation"],
-                kinds["attribute"],
-                kinds["count"] + kinds["scene"] + kinds["nothing_else"],
-                len(critique.verdicts) - critique.passed - len(failed),
-                sum(1 - (v.certainty or 0) for v in critique.verdicts if v.answer == "pass"),
-                len(critique.verdicts) / 10,
-                len(line_of(population, source)) - 1,
-                sum(i.parent == source.id and i.round < round for i in population.images.values()),
-                round,
-                best - critique.passed,
-            ),
-            strict=True,
-        )
-    )
+    best = max(population.critiques[i.id].passed for i in population.images.values() if i.round < round)
+    of_image = {
+        "always": 1.0,
+        "failed share": len(failed) / max(1, len(critique.verdicts)),
+        "presence": kinds["presence"],
+        "relation": kinds["relation"],
+        "attribute": kinds["attribute"],
+        "other": len(failed) - kinds["presence"] - kinds["relation"] - kinds["attribute"],
+        "unknown": len(critique.verdicts) - critique.passed - len(failed),
+        "doubt": sum(1 - (v.certainty or 0) for v in critique.verdicts if v.answer == "pass"),
+        "checks": len(critique.verdicts) / 10,
+        "refined": len(line_of(population, source)) - 1,
+        "tried": sum(i.parent == source.id and i.round < round for i in population.images.values()),
+        "round": round,
+        "behind": best - critique.passed,
+    }
     if attempt.source is None:
         return of_image | {"own words": float(attempt.prompt == concepts.prompt)}
     start, own = attempt.start_step / source.steps, attempt.operator == "resume" or attempt.seed == source.seed
