@@ -12,6 +12,8 @@ from scipy.special import expit
 from ...tools.errors import SettingsError
 from ..policies.value import Values, known_of, worth
 from ..records.reader import EVENTS, RecordedRun, read_run
+from .judge import JUDGED
+from .rows import Row, read_rows
 
 LEAST = 40
 """Attempts, without which nothing is learned."""
@@ -35,13 +37,18 @@ class _Example:
 def learn(folder: Path) -> Values:
     """Learn from every run in a folder that was looked at to its end; critics and models should be one and the same.
 
+    What an image is worth is the word of the independent judge where the runs are an experiment's that has one, else
+    the critic's, which takes for a gain what it misses.
+
     One prompt in five is left out first, to say in the card how well the values foretell what they were not fitted to.
 
     Raises:
         SettingsError: the runs hold fewer than ``LEAST`` attempts after the first drawings, or none that gained.
     """
     runs = [read_run(trace.parent) for trace in sorted(folder.glob(f"**/{EVENTS}"))]
-    examples = [example for run in runs for example in _examples(run)]
+    results = {run.folder.parent.parent for run in runs}
+    judged = {path / str(row.folder): row for path in results for row in read_rows(path / JUDGED) if row.is_judged}
+    examples = [example for run in runs for example in _examples(run, judged.get(run.folder))]
     if len(examples) < LEAST or not any(e.gain for e in examples):
         raise SettingsError(
             f"{folder} holds {len(examples)} attempts after first drawings, and at least {LEAST} are needed, some of "
@@ -52,6 +59,7 @@ def learn(folder: Path) -> Values:
     trial = _fitted([e for e in examples if e.prompt not in held_out], {})
     tested = [e for e in examples if e.prompt in held_out]
     card: Card = {
+        "judged by": ", ".join(sorted({row.judge or "" for row in judged.values()})) or "the critic",
         "runs": len(runs),
         "prompts": len(prompts),
         "attempts": len(examples),
@@ -63,16 +71,18 @@ def learn(folder: Path) -> Values:
     return _fitted(examples, card)
 
 
-def _examples(run: RecordedRun) -> Iterable[_Example]:
+def _examples(run: RecordedRun, judged: Row | None) -> Iterable[_Example]:
     """Every attempt after the first drawings, with what was there before its round."""
     if not run.rounds:
         return
     seen = run.population(run.rounds[-1])
+    said = {id: look.answers() for id, look in seen.critiques.items()}
+    said |= {image.id: image.judge for image in (judged.images if judged else ()) if image.judge is not None}
     for image in seen.images.values():
         if image.parent is not None and image.is_whole and image.operator != "edit":
-            best = max(worth(seen.critiques[i.id]) for i in seen.images.values() if i.round < image.round)
+            best = max(worth(said[i.id]) for i in seen.images.values() if i.round < image.round)
             known = known_of(seen, seen.images[image.parent], image.attempt(), image.round)
-            yield _Example(run.prompt, known, max(0.0, worth(seen.critiques[image.id]) - best))
+            yield _Example(run.prompt, known, max(0.0, worth(said[image.id]) - best))
 
 
 def _fitted(examples: Sequence[_Example], card: Card) -> Values:

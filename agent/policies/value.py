@@ -7,6 +7,7 @@ whole gain or none, the index is 1 - price / gain, so that gain by price puts th
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from math import exp, inf
 from pathlib import Path
 from typing import ClassVar
@@ -16,9 +17,9 @@ from pydantic.dataclasses import dataclass
 
 from ...state import (
     SEED_LIMIT,
+    Answer,
     Attempt,
     ConceptGraph,
-    Critique,
     Decision,
     Frozen,
     ImageRecord,
@@ -36,9 +37,9 @@ STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
 """Where a refinement can start, as fractions of the schedule: steps 1, 2, 4, 8 and 12 of 28."""
 
 
-def worth(critique: Critique) -> float:
+def worth(answers: Mapping[str, Answer]) -> float:
     """Of an image, in (0, 1]: 1 where every check passes, and half of it for each check that does not."""
-    return 0.5 ** (len(critique.verdicts) - critique.passed)
+    return 0.5 ** sum(answer != "pass" for answer in answers.values())
 
 
 class Values(Frozen):

@@ -87,7 +87,7 @@ def test_values_that_cannot_be_read_are_clear_errors_and_others_are_another_poli
 
 def test_each_wrong_check_halves_what_an_image_is_worth():
     people = population([BAD, WORSE, record("00-02")], {"00-00": "red", "00-01": "cat red alone"})
-    assert [worth(look) for look in people.critiques.values()] == [1 / 2, 1 / 8, 1]
+    assert [worth(look.answers()) for look in people.critiques.values()] == [1 / 2, 1 / 8, 1]
 
 
 def late_refinements_help(image):
