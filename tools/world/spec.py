@@ -142,18 +142,23 @@ def random_spec(rng: random.Random, complexity: int | None = None) -> Spec:
 
 
 def _compose(draft: _Draft, rng: random.Random, count: int) -> None:
-    """Relate things until there are so many relations: each new one adds to what is there, so that all belong together.
+    """Add so many relations: animals that do one thing or two, each beside the one before.
 
     This is the dial of ConceptMix (arXiv 2408.14339): the number of concepts that one prompt binds.
     """
-    three = 0.15 if count < MOST_LINKS else 0.0  # the first relation of three things leaves room for one less
-    draft.link(rng.choice(("lifting", "sharing", "in a row") if rng.random() < three else _PAIRS))
-    while len(draft.links) < count:
-        animals = [i for i, thing in enumerate(draft.things) if NOUNS[thing.noun].group == "animal"]
-        subject = rng.choice(animals or range(len(draft.things)))
-        does = {link.relation for link in draft.links if subject in link.members}
-        acts = [act for act in _ACTS if act not in does] if animals else []
-        if acts and rng.random() < 0.6:
-            draft.link(rng.choice(acts), subject)
+    actor: int | None = None
+    while (left := count - len(draft.links)) > 0:
+        given = () if actor is None else (actor,)
+        if actor is None and left < MOST_LINKS and rng.random() < 0.1:
+            actor = draft.link(rng.choice(("lifting", "sharing", "in a row")))
+        elif actor is None and count == 1:
+            draft.link(rng.choice(_PAIRS))
+        elif left > 1 and rng.random() < 0.4:
+            actor = draft.link(rng.choice(("riding", "inside", "on top of")), *(given or (draft.thing(("animal",)),)))
+            draft.link("holding", actor)
         else:
-            draft.link(rng.choice(SIDES), subject)
+            actor = draft.link(rng.choice(_ACTS), *(given or (draft.thing(("animal",)),)))
+        if (left := count - len(draft.links)) > 0:
+            other = draft.thing(("animal",) if left > 1 else RELATIONS["next to"].takes[1])
+            draft.links.append(Link(rng.choice(SIDES), (actor or 0, other)))
+            actor = other
