@@ -25,7 +25,7 @@ from ..records.manifest import Manifest, read_manifest
 from ..records.reader import EVENTS, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
 from ..runs.folder import new_folder, new_run_id, old_folder
-from ..runs.run import NOT_OURS, policy_of, resolve_settings
+from ..runs.run import policy_of, resolve_settings
 from ..runs.session import finished_run, manifest_of, session_of
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
@@ -131,13 +131,10 @@ async def arun_batch(
         DetailScribeError: the user can mend it; a prompt that fails by itself is a row instead.
     """
     check_concurrency(concurrency)
-    if diffusion is not None and (steps, guidance) != (None, None):
-        raise SettingsError(NOT_OURS)
     if cluster is not None and (decomposer, diffusion, critic) != (None, None, None):
         raise SettingsError("roles that are here cannot be on a cluster: name what makes them, with Cluster(roles=...)")
-    loaded = resolve_settings(
-        settings, policy, policy_args, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out
-    )
+    given = {"seed": seed, "preset": preset, "steps": steps, "guidance": guidance, "out": out}
+    loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)
     chosen = loaded.settings.run
     defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget)
     source = str(prompts) if isinstance(prompts, (str, Path)) else None

@@ -1,20 +1,18 @@
 """The folder of a batch: what it is made with, and that it goes on with nothing else."""
 
 import os
-import platform
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from ...state import STATE_VERSION, Frozen
 from ...tools.errors import SettingsError
 from ...tools.files import Store, require_own
 from ...tools.roles import ready
-from ..records.manifest import command_line, installed
+from ..records.manifest import Provenance
 from ..runs.folder import remove_empty
 from ..settings.loading import known_names
 from ..settings.models import Models
@@ -42,41 +40,17 @@ HARMLESS = {
 """Settings that may be others when a batch goes on: what they change is no prompt's outcome, but for rounding."""
 
 
-class BatchManifest(Frozen):
-    """Written as ``batch.json`` before anything is drawn."""
+class BatchManifest(Provenance):
+    """Written as ``batch.json`` before anything is drawn; settings and policy are of every prompt that says nothing
+    else."""
 
     source: str | None
     """Where the prompts came from, without secrets; None where the caller gave them."""
-    settings: Settings
-    """All of them, without secrets; for every prompt that says nothing else."""
-    policy: str
-    """Its class with parameters, as Python writes it."""
-    models: dict[str, str] = Field(default_factory=dict[str, str])
-    """Name and content hash by role; empty until they were loaded."""
-    command: tuple[str, ...] = Field(default_factory=command_line)
-    """The arguments of the process that began it, without the secrets of URLs."""
-    python: str = Field(default_factory=platform.python_version)
-    platform: str = Field(default_factory=platform.platform)
-    packages: dict[str, str] = Field(default_factory=installed)
-    """Version by distribution."""
-    state_version: int = STATE_VERSION
 
     def facts(self) -> dict[str, Any]:
         """What must be alike for a batch to go on, by dotted name."""
         told = {name: _value(self.settings, name) for name in known_names() if name not in HARMLESS}
         return told | {"policy": self.policy}
-
-
-def refuse_change(folder: Path, now: BatchManifest) -> None:
-    """End where the folder's batch began with something else.
-
-    Raises:
-        SettingsError: it did, and the message says what; or the folder holds something that is no batch.
-    """
-    before = read_manifest(folder)
-    if before is None:
-        return
-    refuse_difference(str(folder), before.facts(), now.facts())
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
@@ -141,7 +115,8 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
     Raises:
         SettingsError: it cannot be written, is in use, or holds the batch of other settings.
     """
-    refuse_change(folder, manifest)
+    if (before := read_manifest(folder)) is not None:
+        refuse_difference(str(folder), before.facts(), manifest.facts())
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

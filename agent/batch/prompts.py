@@ -43,14 +43,6 @@ class Ask(BaseModel):
     """Bounds that are other than those of all."""
 
 
-def ask_of(given: Mapping[str, Any]) -> Ask:
-    """The ask that a table stands for; ``ValueError`` says what is wrong with it."""
-    try:
-        return Ask.model_validate(_TAGS.validate_python(given))
-    except ValidationError as error:
-        raise ValueError(first_problem(error)) from error
-
-
 @dataclass(frozen=True)
 class Defaults:
     """What holds for a prompt that says nothing else."""
@@ -114,9 +106,9 @@ def given_asks(prompts: Iterable[str | Mapping[str, Any]]) -> Iterator[Located]:
 
 def _located(given: Mapping[str, Any], where: str) -> Located:
     try:
-        return ask_of(given), where
-    except ValueError as error:
-        raise SettingsError(f"{where}: {error}") from error
+        return Ask.model_validate(_TAGS.validate_python(given)), where
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {first_problem(error)}") from error
 
 
 class Spool:
@@ -160,13 +152,9 @@ class Spool:
 
     def _free(self, id: str) -> str:
         """The id, or with a number behind it where the same is asked for again."""
-        while (candidate := self._numbered(id)) in self._places:
+        while (candidate := f"{id}-{self._again[id]}" if id in self._again else id) in self._places:
             self._again[id] = self._again.get(id, 1) + 1
         return candidate
-
-    def _numbered(self, id: str) -> str:
-        number = self._again.get(id)
-        return id if number is None else f"{id}-{number}"
 
 
 @contextmanager

@@ -66,25 +66,15 @@ class Parent(Frozen):
     """What was changed in its state, as ``fork`` takes it."""
 
 
-class Manifest(Frozen):
-    """Written as ``manifest.json`` before anything is asked, and again when the models are loaded."""
+class Provenance(Frozen):
+    """What a run and a batch are made of and made by."""
 
-    run: str
-    prompt: str
-    seed: int
-    """In [0, 2**32)."""
+    settings: Settings
+    """All of them, without secrets."""
     policy: str
     """Its class with parameters, as Python writes it."""
-    settings: Settings
-    """All of them, as the run used them, without secrets."""
-    sources: dict[str, str]
-    """Where each setting came from, by dotted name; those at their defaults are left out."""
-    models: dict[str, str]
+    models: dict[str, str] = Field(default_factory=dict[str, str])
     """Name and content hash by role; empty while none is loaded."""
-    interactive: bool = False
-    """Whether a person decides."""
-    parent: Parent | None = None
-    """Where the run comes from; None for one that began with its prompt."""
     command: tuple[str, ...] = Field(default_factory=lambda: command_line())
     """The arguments of the process, without the secrets of URLs."""
     python: str = Field(default_factory=platform.python_version)
@@ -92,6 +82,22 @@ class Manifest(Frozen):
     packages: dict[str, str] = Field(default_factory=installed)
     """Version by distribution."""
     state_version: int = STATE_VERSION
+
+
+class Manifest(Provenance):
+    """Written as ``manifest.json`` before anything is asked, and again when the models are loaded."""
+
+    run: str
+    """Its id."""
+    prompt: str
+    seed: int
+    """In [0, 2**32)."""
+    sources: dict[str, str]
+    """Where each setting came from, by dotted name; those at their defaults are left out."""
+    interactive: bool = False
+    """Whether a person decides."""
+    parent: Parent | None = None
+    """Where the run comes from; None for one that began with its prompt."""
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -56,7 +56,9 @@ def new_folder(folder: Path) -> Generator[Store]:
                 yield Store(folder)
             except BaseException:
                 if not any(folder.glob("images/*.png")):
-                    _clear(folder)
+                    for path in folder.iterdir():
+                        if path.name != LOCK:
+                            shutil.rmtree(path) if path.is_dir() else path.unlink()
                 raise
     except BaseException:
         remove_empty(absent)
@@ -127,12 +129,6 @@ def _made_and_locked(folder: Path) -> Generator[None]:
         yield
     finally:
         lock.__exit__(None, None, None)
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_empty(folders: list[Path]) -> None:

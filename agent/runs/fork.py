@@ -25,10 +25,9 @@ from ..policies import PolicySpec
 from ..records.events import Event
 from ..records.manifest import Manifest, Parent, read_manifest
 from ..records.reader import Run
-from ..settings.loading import load
 from ..settings.models import Models
 from .folder import new_folder, new_run_id
-from .run import policy_of, recorded_policy, recorded_settings, require_same_policy
+from .run import policy_of, recorded_policy, recorded_settings, require_same_policy, resolve_settings
 from .session import manifest_of, session_of
 
 PROMPT = "refined_prompt"
@@ -182,18 +181,9 @@ async def afork(
             f" see detailscribe history {folder}"
         )
     state = edited(_open_again(step), edits)
-    changes = {
-        "out": None if out is None else Path(out),
-        "policy": policy if isinstance(policy, str) else None,
-        "policy_args": dict(policy_args) if policy_args else None,
-        "budget": budget.model_dump() if isinstance(budget, Budget) else budget and dict(budget),
-    }
-    if out is None:
-        changes |= {"out": Path("runs") / new_run_id(manifest.prompt)}
-    loaded = load(
-        recorded_settings(manifest, chat_url),
-        {"run": {name: value for name, value in changes.items() if value is not None}},
-    )
+    new_id = new_run_id(manifest.prompt)
+    out = Path("runs") / new_id if out is None else Path(out)
+    loaded = resolve_settings(recorded_settings(manifest, chat_url), policy, policy_args or None, budget, out=out)
     chosen = loaded.settings.run
     if chosen.checkpoints == "off" and checkpointer is None:
         raise SettingsError("a fork needs checkpoints, and run.checkpoints is off: give the run's own checkpointer")
@@ -202,7 +192,7 @@ async def afork(
         require_same_policy(manifest, judge)
     models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
     new = manifest_of(
-        new_run_id(manifest.prompt),
+        new_id,
         manifest.prompt,
         manifest.seed,
         judge,
@@ -210,7 +200,7 @@ async def afork(
         parent=Parent(run=manifest.run, step=at, edits=edits),
         interactive=ask is not None,
     )
-    with new_folder(cast(Path, chosen.out)) as store:
+    with new_folder(out) as store:
         await models.check()
         for image in state.get("images", {}).values():
             _copy_files(image.path, image.files, Store(folder), store)

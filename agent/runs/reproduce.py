@@ -78,7 +78,7 @@ async def areproduce(
     while record.origin == "look":
         record = run.images[record.parent or ""]
     before = _pixels(run.path(image))
-    drawer = diffusion or await _recorded_diffusion(run)
+    drawer = diffusion or await ready(Models(recorded_settings(run.manifest).settings).diffusion)
     async with _place(out) as store:
         lineage = Lineage(run, drawer, store)
         again = await lineage.make(record)
@@ -145,18 +145,11 @@ def _difference(first: "Image", second: "Image") -> Difference:
     import numpy as np
 
     if first.size != second.size:
-        raise SettingsError(f"made again, the picture has another size: {_size(second)} instead of {_size(first)}")
+        sizes = " instead of ".join(f"{picture.width}x{picture.height}" for picture in (second, first))
+        raise SettingsError(f"made again, the picture has another size: {sizes}")
     apart = np.asarray(first, float) - np.asarray(second, float)
     error = float(np.square(apart).mean())
     return Difference(int(np.abs(apart).max()), 10 * math.log10(255**2 / error) if error else math.inf)
-
-
-def _size(picture: "Image") -> str:
-    return f"{picture.width}x{picture.height}"
-
-
-async def _recorded_diffusion(run: RecordedRun) -> Diffusion:
-    return await ready(Models(recorded_settings(run.manifest).settings).diffusion)
 
 
 @asynccontextmanager

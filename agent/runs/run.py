@@ -26,8 +26,6 @@ from ..settings.settings import RunSettings
 from .folder import new_folder, new_run_id, old_folder
 from .session import finished_run, manifest_of, session_of
 
-NOT_OURS = "steps and guidance belong to the preset's diffusion; set them on the one you gave"
-
 
 @typed
 async def arun(
@@ -85,10 +83,8 @@ async def arun(
         DetailScribeError: the user can mend it; the message says how.
     """
     check_prompt(prompt)
-    _require_own(diffusion, steps, guidance)
-    loaded = resolve_settings(
-        settings, policy, policy_args, budget, seed=seed, preset=preset, steps=steps, guidance=guidance, out=out
-    )
+    given = {"seed": seed, "preset": preset, "steps": steps, "guidance": guidance, "out": out}
+    loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)
     chosen = loaded.settings.run
     judge = policy_of(policy, chosen)
     models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
@@ -198,10 +194,8 @@ def context(
     Raises:
         SettingsError: a setting is wrong. A missing key or server is reported by the node that needs it.
     """
-    _require_own(diffusion, steps, guidance)
-    loaded = resolve_settings(
-        settings, policy, policy_args, budget, preset=preset, steps=steps, guidance=guidance, out=out
-    )
+    given = {"preset": preset, "steps": steps, "guidance": guidance, "out": out}
+    loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)
     chosen = loaded.settings.run
     models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
     return Context(
@@ -215,19 +209,17 @@ def context(
     )
 
 
-def _require_own(diffusion: Diffusion | None, steps: int | None, guidance: float | None) -> None:
-    if diffusion is not None and (steps, guidance) != (None, None):
-        raise SettingsError(NOT_OURS)
-
-
 def resolve_settings(
     settings: Given | None,
     policy: PolicySpec | None,
     policy_args: Mapping[str, object] | None,
     budget: Budget | Mapping[str, object] | None,
+    diffusion: Diffusion | None = None,
     **run: str | float | Path | None,
 ) -> Loaded:
     """All settings, overridden by a caller's arguments; ``run`` are those of the section of that name."""
+    if diffusion is not None and (run["steps"], run["guidance"]) != (None, None):
+        raise SettingsError("steps and guidance belong to the preset's diffusion; set them on the one you gave")
     given: dict[str, object] = {**run}
     given["policy"] = policy if isinstance(policy, str) else None
     given["policy_args"] = None if policy_args is None else dict(policy_args)

@@ -240,11 +240,6 @@ def is_sd3(settings: Settings) -> bool:
     return settings.diffusion.kind != "pipeline"
 
 
-def _is_hub_id(model: str) -> bool:
-    """Whether it reads like ``owner/name`` and is no folder here."""
-    return HUB_ID.fullmatch(model) is not None and not os.path.isdir(model)
-
-
 def _check_hub(model: str) -> None:
     """Ask the hub, in one short question, whether it would give the model to this user; ``ModelError`` if not."""
     import httpx
@@ -277,7 +272,7 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
     from ...tools.diffusion import check_family
     from ...tools.diffusion.loading import check_t5, class_named
 
-    if not _is_hub_id(model):
+    if not HUB_ID.fullmatch(model) or os.path.isdir(model):
         if not os.path.isfile(Path(model) / INDEX):
             raise ModelError(f"there is no diffusers model in {model:.99}: name a folder with a {INDEX} or owner/name")
         place = f"the folder {model}"
