@@ -1,0 +1,33 @@
+"""What a refinement keeps: the checks that passed, and the pixels outside of what was wrong."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ...state import Answer, Box, Region
+from ...tools.diffusion.job import mask_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MARGIN = 1 / 6
+"""Of the picture's side, around each box of what was wrong, that counts as inside."""
+
+
+def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | None:
+    """Of the checks that passed before, the share that pass after, in [0, 1]; None where none passed."""
+    passed = [check for check, answer in before.items() if answer == "pass"]
+    return sum(after.get(check) == "pass" for check in passed) / len(passed) if passed else None
+
+
+def changed_outside(before: "Image", after: "Image", faults: Sequence[Box]) -> float | None:
+    """Mean absolute difference of pixels, in [0, 1], outside the boxes of what was wrong with their margin.
+
+    None where nothing is outside, where no box is known, or where the sizes differ.
+    """
+    import numpy as np
+
+    if not faults or before.size != after.size:
+        return None
+    outside = np.asarray(mask_of(Region(boxes=tuple(faults), margin=MARGIN), before.size)) == 0
+    apart = np.abs(np.asarray(before.convert("RGB"), float) - np.asarray(after.convert("RGB"), float)) / 255
+    return float(apart[outside].mean()) if outside.any() else None
