@@ -95,8 +95,8 @@ class Lines:
         self.found[f"{name}.all_correct{end}"].append(float(after.all_pass))
         if (share := kept(before.answers(), after.answers())) is not None:
             self.found[f"{name}.kept{end}"].append(share)
-        pictures = (self.store.picture(one.path) for one in (drawing, image))
-        if (change := changed_outside(*pictures, seen.faults)) is not None:
+        old, new = (self.store.picture(one.path) for one in (drawing, image))
+        if (change := changed_outside(old, new, seen.faults)) is not None:
             self.found[f"{name}.outside_changed{end}"].append(change)
 
 

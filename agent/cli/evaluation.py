@@ -29,6 +29,8 @@ PHRASES = (
     "Noun phrases of blip_vqa: concepts of the run, or of the settings' decomposer where it has none; or a list of the"
     " chat model's own."
 )
+KEPT = "Also what refinements keep: passing checks, and pixels outside of what was wrong."
+LPIPS = "That too, and LPIPS to the source, by AlexNet weights of the package lpips, as safetensors."
 WIDE = "A row for each method, a column for each metric: mean ± standard error, win rate."
 KEY = "Which method made which picture, not for raters. By default beside the page, ending in .key.json."
 Runs = Annotated[
@@ -54,6 +56,8 @@ def evaluate(
         list[str] | None, option("A local folder, or a hub id.", panel=MEASURES, metavar="METRIC=FOLDER")
     ] = None,
     phrases: Annotated[Literal["concepts", "chat"], option(PHRASES, panel=MEASURES)] = "concepts",
+    preservation: Annotated[bool, option(KEPT, "--preservation", panel=MEASURES)] = False,
+    lpips: Annotated[Path | None, option(LPIPS, panel=MEASURES, metavar="FILE")] = None,
     settings: SettingsFile = None,
     json: Json = False,
     markdown: Markdown = False,
@@ -70,7 +74,7 @@ def evaluate(
     from ...tools.data import read_prompts
     from ..evaluation import figures
     from ..evaluation.collect import collect, listed, picks_named
-    from ..evaluation.measure import noted, require_output, write_measurements
+    from ..evaluation.measure import noted, preserved, require_output, write_measurements
     from ..settings.loading import load
     from ..settings.models import Models
 
@@ -89,6 +93,8 @@ def evaluate(
     if against is not None and against not in methods:
         raise SettingsError(f"--against {against!r} is none of the methods: {', '.join(methods)}")
     measured = asyncio.run(_measured(collected, made)) + noted(collected.shots)
+    if preservation or lpips is not None:
+        measured += preserved(collected.shots, lpips)
     if out is not None:
         write_measurements(measured, out)
     found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)

@@ -40,6 +40,8 @@ class Shot:
     sample: Sample
     critique: Critique | None
     """What the run's own critic answered."""
+    before: tuple[ImageRecord, Critique] | None = None
+    """What it was refined from, and what the critic answered of that."""
     rivals: bool = False
     """Whether a metric counts, of the images of its run, the one alone that it puts first."""
 
@@ -129,7 +131,10 @@ def collect(
                 for image in images:
                     sample, critique = Sample(image, run.prompt, Store(place), concepts), run.critiques.get(image.id)
                     about = (own, scenario, _tag(row, "subclass"), run.run, run.started.seed)
-                    shots.append(Shot(*about, sample, critique, rivals=pick == "highest"))
+                    source = image.parent if image.operator is not None else None
+                    looked = run.critiques.get(source or "")
+                    before = None if source is None or looked is None else (run.images[source], looked)
+                    shots.append(Shot(*about, sample, critique, before, rivals=pick == "highest"))
                 if not images:
                     reason = run.error.message if run.error else f"it is {run.status} and has no such image"
                     skipped.append(Skipped(own, scenario, str(place), reason))

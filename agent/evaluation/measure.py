@@ -99,6 +99,39 @@ def noted(shots: Sequence[Shot]) -> list[Measurement]:
     return found
 
 
+def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurement]:
+    """What each refinement keeps of its source: ``kept``, the share of the checks that passed and pass still;
+    ``outside_changed``, the mean difference of pixels, 0 to 1, outside of what was wrong; and ``lpips`` (arXiv
+    1801.03924) between the two, where the file of its weights is given.
+
+    Raises:
+        ModelError: the file holds other weights.
+    """
+    from ...tools.metrics.lpips import Lpips
+    from .preservation import changed_outside, kept
+
+    network, found = None if lpips is None else Lpips(lpips), list[Measurement]()
+    for shot in shots:
+        if shot.before is None or shot.critique is None:
+            continue
+        (source, looked), store = shot.before, shot.sample.store
+        values = {"kept": kept(looked.answers(), shot.critique.answers())}
+        try:
+            before, after = (store.picture(one.path) for one in (source, shot.sample.image))
+        except (OSError, ValueError) as error:
+            found.append(_measurement(shot, metric="outside_changed", reason=f"no picture to compare with: {error}"))
+        else:
+            values["outside_changed"] = changed_outside(before, after, looked.faults)
+            if network is not None and before.size == after.size:
+                values["lpips"] = network.distance(before, after)
+        missing = {"kept": "nothing passed before", "outside_changed": "the critic said of nothing where it is wrong"}
+        for metric, value in values.items():
+            found.append(
+                _measurement(shot, metric=metric, value=value, reason=missing[metric] if value is None else None)
+            )
+    return found
+
+
 def _measurement(shot: Shot, **said: Any) -> Measurement:
     about = {part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run", "seed")}
     return Measurement(image=shot.sample.image.id, prompt=shot.sample.prompt, **about, **said)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...tools.errors import SettingsError
+from ...tools.files import Store
 from ..evaluation.tables import Cell, Table, written
 from ..records.reader import EVENTS, RESULT, read_run
 from .judge import JUDGED
@@ -104,7 +105,7 @@ def _row_of_run(folder: Path, label: str) -> Row:
     if run.result is None:
         raise SettingsError(f"{folder / RESULT} is missing")
     row = Row(job=run.run, label=label, prompt=run.prompt, seed=run.started.seed, folder=str(folder))
-    return with_result(row, run.result, {})
+    return with_result(row, run.result, {}, Store(folder))
 
 
 def _measures(label: str, first: list[Row], second: list[Row]) -> Table:

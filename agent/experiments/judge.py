@@ -140,9 +140,10 @@ class Judging:
         result = RunResult.model_validate_json(store.read(RESULT))
         images = [image for image in result.images if image.is_whole] or list(result.images)
         if self._judge is None:
-            return with_result(row, result, {})
+            return with_result(row, result, {}, store)
         seen = [await self._seen(self._judge, image, result.concepts, store) for image in images]
-        return with_result(row, result, {image.id: critique for image, critique in zip(images, seen, strict=True)})
+        judged = {image.id: critique for image, critique in zip(images, seen, strict=True)}
+        return with_result(row, result, judged, store)
 
     async def _seen(self, judge: Critic, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         key = content_hash("judge", *about(image, concepts, judge, store))

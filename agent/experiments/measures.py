@@ -65,6 +65,12 @@ def kept(row: Row) -> float:
     return sum(passed) / len(passed) if passed else nan
 
 
+def outside_changed(row: Row) -> float:
+    """How much refinements change, in the mean, outside of what was wrong; nan where nobody said where that is."""
+    found = [image.outside_changed for image in whole(row) if image.outside_changed is not None]
+    return sum(found) / len(found) if found else nan
+
+
 MEASURES: dict[str, Measure] = {
     "all_correct": lambda row: correct(row.chosen),
     "checks": lambda row: score(row.chosen),
@@ -76,6 +82,7 @@ MEASURES: dict[str, Measure] = {
     "retention": retention,
     "efficiency": efficiency,
     "kept": kept,
+    "outside_changed": outside_changed,
     "evaluations": lambda row: row.spend.evaluations,
     "images": lambda row: sum(image.is_whole for image in row.images),
     "previews": lambda row: sum(image.stop_step is not None for image in row.images),

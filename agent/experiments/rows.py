@@ -1,6 +1,7 @@
 """The results of an experiment: one row a run, with every image of it; everything else is computed from them."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,8 @@ from pydantic import Field
 
 from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, RunResult, Spend
 from ...tools.errors import SettingsError
-from ...tools.files import read_lines
+from ...tools.files import Store, read_lines
+from ..evaluation.preservation import changed_outside
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,6 +38,9 @@ class ImageRow(Frozen):
     """The critic's answer by check."""
     rank: tuple[float, float]
     """What the run compared images by: share of checks that the critic passed, and its confidence."""
+    outside_changed: float | None = None
+    """Of a refinement, the mean difference of pixels, 0 to 1, outside of what the critic found wrong with its source;
+    None where it did not say where."""
     judge: dict[str, Answer] | None = None
     """The independent judge's answer by check; None without one."""
 
@@ -85,16 +90,21 @@ class Row(Frozen):
         return self.judge is not None
 
 
-def with_result(row: Row, result: RunResult, judged: Mapping[str, Critique]) -> Row:
-    """The row with the outcome of its run; ``judged`` holds the judge's critiques by image id."""
+def with_result(row: Row, result: RunResult, judged: Mapping[str, Critique], store: Store) -> Row:
+    """The row with the outcome of its run in ``store``; ``judged`` holds the judge's critiques by image id."""
     images: list[ImageRow] = []
+    sources = {image.id: (image, seen) for image, seen in zip(result.images, result.critiques, strict=True)}
     for image, seen, end in zip(result.images, result.critiques, result.decisions, strict=True):
         known = {name: value for name, value in image if name in ImageRow.model_fields}
         judge = judged[image.id].answers() if image.id in judged else None
         ranks = (seen.score, seen.confidence)
-        images.append(
-            ImageRow(**known, action=end.action, rule=end.rule, critic=seen.answers(), rank=ranks, judge=judge)
-        )
+        known |= {"action": end.action, "rule": end.rule, "critic": seen.answers(), "rank": ranks, "judge": judge}
+        if image.origin == "refine" and image.parent in sources:
+            source, looked = sources[image.parent]
+            with suppress(OSError, ValueError):  # a picture may have been moved away since
+                before, after = (store.picture(one.path) for one in (source, image))
+                known["outside_changed"] = changed_outside(before, after, looked.faults)
+        images.append(ImageRow(**known))
     found = {"stop": result.stop, "best": result.best.id, "spend": result.spend, "images": tuple(images)}
     return row.model_copy(update=found | {"checks": {check.id: check.aspect for check in result.concepts.checks}})
 

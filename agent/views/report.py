@@ -136,7 +136,9 @@ def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) ->
         "origin": origin(image),
         "children": [i.id for i in run.images.values() if i.parent == image.id],
         "prompt": differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
-        "marks": marks(run.concepts, critique, changed),
+        "marks": (checks := marks(run.concepts, critique, changed)),
+        # Those that pass first, so that what is wrong lies above and can be pointed at.
+        "boxed": sorted((mark for mark in checks if mark.boxes), key=lambda mark: mark.state == "fail"),
         "critique": critique or Critique(image=image.id, verdicts=()),
         "looked": critique is not None,
         "change": changed,

@@ -114,6 +114,7 @@ def _image(run: RecordedRun, image: ImageRecord) -> Iterable[Text]:
         for mark in marks(run.concepts, look, run.change(image.id)):
             words, style = CHANGES.get(mark.became) or STATES.get(mark.state, ("", ""))
             reason = f" {mark.note}" if mark.state == "unknown" and not mark.became else ""
+            reason += f" ({mark.place})" if mark.place and mark.state == "fail" else ""
             if words:
                 yield Text(f"{words} {mark.check.question}{reason}", style=style)
     decision = run.decisions.get(image.id)

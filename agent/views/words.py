@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...state import (
     Advice,
+    Box,
     Change,
     Check,
     Comparison,
@@ -255,6 +256,10 @@ class Mark(NamedTuple):
     """P(yes), 0 to 100."""
     note: str
     """What the critic saw, why it could not tell, or why it was not asked."""
+    boxes: tuple[Box, ...] = ()
+    """Where the things are that the check is about."""
+    place: str = ""
+    """That in words."""
 
 
 def marks(concepts: ConceptGraph, critique: Critique | None, changed: Change | None) -> tuple[Mark, ...]:
@@ -276,5 +281,6 @@ def marks(concepts: ConceptGraph, critique: Critique | None, changed: Change | N
         became = "fixed" if check.id in fixed else "broken" if check.id in broken else ""
         percent = None if verdict is None or verdict.probability is None else round(100 * verdict.probability)
         words = ", ".join(filter(None, (spoken, became)))
-        found.append(Mark(check, state, SYMBOLS[state], words, became, percent, note))
+        boxes, place = ((), "") if verdict is None else (verdict.boxes, verdict.place)
+        found.append(Mark(check, state, SYMBOLS[state], words, became, percent, note, boxes, place))
     return tuple(found)

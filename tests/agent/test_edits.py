@@ -1,13 +1,17 @@
 """Where there is a model that edits, local failures are edited; where there is none, everything is as it was."""
 
 import base64
+import io
+import re
 
 import pytest
 
 from detailscribe.agent import Adaptive, resume, run
 from detailscribe.agent.policies import instruction, refine_anew
+from detailscribe.agent.records.reader import read_run
 from detailscribe.agent.settings.checks import look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
+from detailscribe.agent.views.terminal import PlainConsole, story
 from detailscribe.state import Verdict
 from detailscribe.tools.errors import ReplyError, SettingsError
 
@@ -142,3 +146,24 @@ def test_a_run_keeps_everything_when_an_edit_fails_and_goes_on_later(tmp_path, e
     again = resume(tmp_path / "a", critic=Blind())
     assert [image.operator for image in again.result.images] == [None, "edit"]
     assert (again.result.images[1].width, "Change this picture" in endpoint.asked[-1]["prompt"]) == (144, True)
+
+
+def test_report_and_terminal_say_where(tmp_path):
+    found = run(PROMPT, settings={"run": {"out": tmp_path / "a", "steps": 4, "policy": "best_of_n"}}, critic=Pointing())
+    page = (tmp_path / "a/report.html").read_text()
+    assert 'style="left:50.00%;top:75.00%;width:25.00%;height:25.00%"' in page
+    assert "&lt;it&gt; is green" in page.partition('class="box fail"')[2][:400]
+    assert "<small>lower middle</small>" in page
+    screen = io.StringIO()
+    PlainConsole(file=screen, width=200).print(story(read_run(found.folder)))
+    assert re.search(r"fails .*\(lower middle\)", screen.getvalue())
+
+
+class Pointing(Blind):
+    """Says where the detail is that it finds wrong, in words that are no markup."""
+
+    async def critique(self, image, concepts, store):
+        seen = await super().critique(image, concepts, store)
+        where = {"boxes": ((0.5, 0.75, 0.75, 1.0),), "evidence": "<it> is green"}
+        verdicts = [v if v.answer == "pass" else v.model_copy(update=where) for v in seen.verdicts]
+        return seen.model_copy(update={"verdicts": tuple(verdicts)})
