@@ -229,7 +229,12 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
     if second is not None:  # of the same price, where one is known
         other = ChatModel(settings.vision_settings().model_copy(update={"model": second}))
         how["second"] = ChatCritic(other, **how)
-    return ChatCritic(model, **how)
+    critic = ChatCritic(model, **how)
+    if settings.vision.grounding is None:
+        return critic
+    from ...tools.vision.grounding import GroundedCritic, Grounder
+
+    return GroundedCritic(critic, Grounder(settings.vision.grounding))
 
 
 def make_diffusion(settings: Settings) -> Diffusion:

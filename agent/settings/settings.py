@@ -113,6 +113,9 @@ class VisionSection(ServerSection):
     """The form in which the model is asked where it looked: ``pixels`` (Qwen2.5-VL), ``thousandths`` (Qwen3-VL),
     ``shares``, or one of these with ``-yx`` where a box begins with its upper edge (Gemini: ``thousandths-yx``). None:
     it is not asked; that costs tokens, and many models place boxes badly."""
+    grounding: Words | None = None
+    """A folder or hub id of a model that finds things in pictures, such as ``IDEA-Research/grounding-dino-tiny`` or
+    OWLv2: verdicts of a chat model have its boxes, in place of those of ``boxes``."""
     words: int = Field(default=70, ge=10)
     """Of the corrected prompt, at most."""
     corrections: Explicitness = "oracle"
