@@ -1,9 +1,9 @@
 """The channels of the LangGraph state: what happened, and references only."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, cast
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # that of typing gives pydantic no schema before Python 3.12
 
 from .concepts import ConceptGraph
@@ -22,14 +22,31 @@ def merge_by_id(kind: type[Any]) -> Callable[[Mapping[str, Any], Mapping[str, An
     client, which becomes a ``kind``. The nodes themselves never write a key twice.
 
     Raises:
-        ValidationError: of the reducer, where an update is no record of this kind.
+        RuntimeError: of the reducer, where an update holds no records of this kind; a server hands on its words.
     """
-    read = TypeAdapter(kind).validate_python
+    records: TypeAdapter[Any] = TypeAdapter(cast(Any, dict)[str, kind])
 
     def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(sorted({**left, **{key: read(record) for key, record in right.items()}}.items()))
+        return dict(sorted({**left, **_read(records, right, f"{kind.__name__} by id")}.items()))
 
     return merge
+
+
+def _read(adapter: TypeAdapter[Any], update: object, what: str) -> Any:
+    try:
+        return adapter.validate_python(update)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(f"{part}: " for part in problem["loc"])
+        raise RuntimeError(f"the state takes no such update as {what}: {place}{problem['msg']}") from error
+
+
+_CONCEPTS = TypeAdapter(ConceptGraph)
+
+
+def replace_concepts(_: ConceptGraph, new: object) -> ConceptGraph:
+    """A reducer: the new ones, which may be plain data; see ``merge_by_id``."""
+    return _read(_CONCEPTS, new, "ConceptGraph")
 
 
 class RunInput(TypedDict):
@@ -47,7 +64,7 @@ class RunState(TypedDict):
     seed: int
     version: int
     """``STATE_VERSION`` of the code that wrote it."""
-    concepts: ConceptGraph
+    concepts: Annotated[ConceptGraph, replace_concepts]
     round: int
     """The last round that was criticized."""
     images: Annotated[dict[str, ImageRecord], merge_by_id(ImageRecord)]

@@ -1,13 +1,17 @@
 """Two experiments, batches or runs against each other, prompt by prompt."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from ...tools.errors import SettingsError
 from ...tools.files import Store
 from ..evaluation.tables import Cell, Table, written
+from ..policies import CODE
+from ..records.manifest import MANIFEST, read_manifest
 from ..records.reader import EVENTS, RESULT, read_run
+from ..settings.loading import known_names
 from .judge import JUDGED
 from .measures import MEASURES, by_label, difference, difference_p, differences, estimate, finished, frame, pairs
 from .rows import Row, read_rows, with_result
@@ -16,11 +20,12 @@ from .write import ROWS
 
 Side = dict[str, list[Row]]
 """Rows by variant; of a batch or runs, one variant by the folder's name."""
+_NAMED_ELSEWHERE = {"run.out", "run.policy", "run.policy_args", "run.seed"}
 _COUNTS = ("evaluations", "images", "previews", "critic_calls", "seconds", "tokens", "money")
 
 
 def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = None, prompts: int = 20) -> list[Table]:
-    """What B does other than A: figures, differences with intervals and sign, and the prompts that differ.
+    """What B does other than A: what they are made of, figures, differences with intervals and sign, and the prompts.
 
     Args:
         a: An experiment, a batch, a run, or a folder of runs.
@@ -35,7 +40,8 @@ def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = No
     compared = pair_variants(read_side(a), read_side(b), only_a, only_b)
     if all(pairs(frame(second), frame(first)).empty for first, second in compared.values()):
         raise SettingsError(f"{a} and {b} share no prompt that both brought to an end")
-    tables = [_measures(label, *both) for label, both in compared.items()] if len(compared) == 1 else []
+    tables = [_what_differs(a, b, compared)]
+    tables += [_measures(label, *both) for label, both in compared.items()] if len(compared) == 1 else []
     tables.append(
         differences_table("B less A", {label: (second, first) for label, (first, second) in compared.items()})
     )
@@ -106,6 +112,30 @@ def _row_of_run(folder: Path, label: str) -> Row:
         raise SettingsError(f"{folder / RESULT} is missing")
     row = Row(job=run.run, label=label, prompt=run.prompt, seed=run.started.seed, folder=str(folder))
     return with_result(row, run.result, {}, Store(folder))
+
+
+def _what_differs(a: Path, b: Path, compared: Mapping[str, tuple[list[Row], list[Row]]]) -> Table:
+    """What the first runs of each pair of variants were made of, as far as their manifests differ."""
+    lines = list[dict[str, Cell]]()
+    for label, (first, second) in compared.items():
+        one, other = _made_of(a, finished(first)), _made_of(b, finished(second))
+        found = [name for name in one | other if one.get(name) != other.get(name)] if one and other else []
+        lines += [{"variant": label, "of": name, "A": one.get(name), "B": other.get(name)} for name in found]
+    return table_of("What differs", lines, {}, "From the manifests of their first runs.")
+
+
+def _made_of(folder: Path, rows: Sequence[Row]) -> dict[str, str]:
+    """Policy, models, settings and packages of the first run that has a manifest; nothing where none has."""
+    places = (folder / row.folder for row in rows if row.folder is not None)
+    place = next((place for place in places if (place / MANIFEST).is_file()), None)
+    if place is None:
+        return {}
+    manifest = read_manifest(place)
+    policy, _, code = manifest.policy.partition(CODE)
+    settings = {name: str(attrgetter(name)(manifest.settings)) for name in known_names()}
+    settings = {name: value for name, value in settings.items() if name not in _NAMED_ELSEWHERE}
+    own = {"policy": policy, "code of the policy": code}
+    return own | manifest.models | settings | {f"package {name}": number for name, number in manifest.packages.items()}
 
 
 def _measures(label: str, first: list[Row], second: list[Row]) -> Table:

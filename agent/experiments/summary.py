@@ -1,6 +1,6 @@
 """The answers of an experiment: its rows as tables."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import nan
 
@@ -77,8 +77,23 @@ def summary(rows: Sequence[Row]) -> Table:
         lines.append(line | {words: average(runs, name) for words, name in costs.items()})
     styles = dict.fromkeys(("runs", "failed", *costs), "number")
     styles |= {"all correct": "share", "checks": "share", "seconds": "fine"}
-    note = (_eyes(rows), _INTERVALS, _PREVIEWS if "previews" in costs else "")
+    note = (*_alike(rows), _eyes(rows), _INTERVALS, _PREVIEWS if "previews" in costs else "")
     return table_of(_titled("Quality and cost", rows), lines, styles, " ".join(filter(None, note)))
+
+
+def _alike(rows: Sequence[Row]) -> Iterable[str]:
+    """A sentence for each set of variants whose policies did the same in all of their runs."""
+    groups = defaultdict[tuple[object, ...], list[str]](list)
+    for label, group in by_label(finished(rows)).items():
+        steps = ((row.prompt, row.seed, row.best, *map(_step, row.images)) for row in group)
+        groups[tuple(sorted(steps, key=repr))].append(label)
+    for runs, labels in groups.items():
+        if len(labels) > 1:
+            yield f"{' and '.join(labels)} decided alike in all {len(runs)} runs: nothing here tells them apart."
+
+
+def _step(image: ImageRow) -> tuple[object, ...]:
+    return image.id, image.parent, image.operator, image.start_step, image.stop_step, image.evaluations, image.action
 
 
 def against_baseline(rows: Sequence[Row], baseline: str) -> Table:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import cast
 
 from langgraph.runtime import Runtime
+from pydantic import ValidationError
 
 from ...state import Budget, Population, RunState
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ...tools.files import Store
 from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, require_role
 from ..policies.policy import Advised, Policy
@@ -72,15 +73,23 @@ def chat_of(policy: Advised, context: Context) -> Asker:
 
 
 def population_of(state: RunState, budget: Budget) -> Population:
-    """The part of a state that policies see, once every image was looked at."""
-    return Population(
-        concepts=state["concepts"],
-        images=state["images"],
-        critiques=state["critiques"],
-        decisions=state.get("decisions", {}),
-        advice=state.get("advice", {}),
-        comparisons=state.get("comparisons", {}),
-        budget=budget,
-        seed=state["seed"],
-        round=state["round"],
-    )
+    """The part of a state that policies see, once every image was looked at.
+
+    Raises:
+        SettingsError: parts of it do not fit together, since somebody edited it.
+    """
+    try:
+        return Population(
+            concepts=state["concepts"],
+            images=state["images"],
+            critiques=state["critiques"],
+            decisions=state.get("decisions", {}),
+            advice=state.get("advice", {}),
+            comparisons=state.get("comparisons", {}),
+            budget=budget,
+            seed=state["seed"],
+            round=state["round"],
+        )
+    except (ValidationError, KeyError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else f"there is no {error}"
+        raise SettingsError(f"the state does not fit together: {problem}") from error

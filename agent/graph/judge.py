@@ -89,6 +89,8 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
         runtime.stream_writer({"type": "decision", "image": decision.image, "decision": decision})
     if all(decision.action == "stop" for decision in decisions):
         chosen = None if ruling is None else ruling.chosen
+        if chosen is not None and chosen not in population.images:
+            raise PolicyError(f"the ruling ends the run with {chosen!r}, which is no image of it")
         return [Send("finish", FinishWork(population=population, stops=decisions, chosen=chosen))]
     return sends(decisions, population, context.policy.plan(population.concepts))
 

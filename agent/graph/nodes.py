@@ -92,12 +92,14 @@ class Finished(TypedDict):
 
 
 async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
-    """Read the prompt; a thread's earlier run stays in its history alone."""
+    """Read the prompt, unless it was read and the outcome edited; a thread's earlier run stays in its history alone."""
     context = context_of(runtime)
     check_prompt(state.get("prompt", ""))
     if type(seed := state.get("seed", 0)) is not int or not 0 <= seed < SEED_LIMIT:
         raise SettingsError(f"the seed should be a whole number from 0 to 2**32 - 1, not {shorten(repr(seed), 80)}")
-    concepts = await tasks.decompose(state["prompt"], context)
+    concepts = cast(object, state.get("concepts"))
+    if not isinstance(concepts, ConceptGraph) or concepts.prompt != state["prompt"] or state.get("images"):
+        concepts = await tasks.decompose(state["prompt"], context)
     made: Decomposed = {"concepts": concepts, "seed": seed, "version": STATE_VERSION}
     return cast(Decomposed, {**made, **_BEFORE}) if state.get("images") else made
 
@@ -117,6 +119,8 @@ async def refine(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
 async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
     """Look at every image that was not looked at, all at once; then ask the policy's chat model, if it has one."""
     context, known = context_of(runtime), state.get("critiques", {})
+    if not state.get("images") or not state.get("concepts"):
+        raise SettingsError("there are no concepts and images to look at yet: begin with a prompt")
     images = [image for id, image in sorted(state["images"].items()) if id not in known]
 
     async def look(image: ImageRecord) -> Critique:
@@ -155,7 +159,7 @@ async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:
     if chosen is None:
         population = await _compared(population, context)
     best = chosen or population.best().id
-    rules = {stop.image: stop.rule for stop in stops}
+    rules = {stop.image: stop.rule for stop in stops or population.decisions.values()}
     spent = next((rule for rule in rules.values() if rule.startswith("budget_")), None)
     return {
         "decisions": {stop.image: stop for stop in stops},

@@ -10,7 +10,7 @@ from langgraph.types import interrupt
 from pydantic import ValidationError
 
 from ...state import Action, Decision, ImageRecord, Population, Ruling, RunState
-from ...tools.errors import SettingsError
+from ...tools.errors import SettingsError, first_problem
 from ..policies import PolicyError, refine_anew, reseed, stop
 from .context import Context, context_of, population_of
 from .judge import allowed, decide
@@ -45,14 +45,15 @@ Ask = Callable[[Question], "Sequence[Decision] | Awaitable[Sequence[Decision] | 
 
 
 async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
-    """Wait until a person has decided about this round; an answer that does not fit is refused and asked for again.
+    """Wait until a person has decided about this round, unless they have; an answer that does not fit is refused and
+    asked for again.
 
     Answers are ``True``, which accepts what is proposed; ``{"choose": id}``, which ends the run with an image; or a
     list with one decision, or its fields, for each image that waits.
     """
-    context = context_of(runtime)
-    if str(state["round"]) in state.get("rulings", {}):  # decided by other means, while the run was paused
+    if str(state.get("round")) in state.get("rulings", {}):  # decided by other means, while the run was paused
         return {"rulings": {}}
+    context = context_of(runtime)
     population, refused = population_of(state, context.budget), None
     proposed = decide(population, context.policy)
     while True:
@@ -61,7 +62,7 @@ async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
             ruling = _ruling(answer, population, proposed)
             allowed(ruling.decisions, population)
         except (PolicyError, ValidationError) as error:
-            refused = " ".join(str(error).split())
+            refused = first_problem(error) if isinstance(error, ValidationError) else str(error)
         else:
             return {"rulings": {str(ruling.round): ruling}}
 

@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import InvalidUpdateError
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Command, Send
 from PIL import Image
 from typing_extensions import TypedDict
 
-from detailscribe.agent import arun, build_graph, context, langchain_tools, serializer
-from detailscribe.agent.policies import BestOfN, MultiRound, stop
+from detailscribe.agent import Context, arun, build_graph, context, langchain_tools, serializer
+from detailscribe.agent.policies import BestOfN, MultiRound, SeedSearch, stop
 from detailscribe.state import Budget, ConceptGraph, Ruling, RunInput, RunState
-from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.errors import DetailScribeError, SettingsError
 
 from .fakes import FakeDiffusion, critique, roles
 from .fakes import context as fake_context
@@ -120,7 +122,8 @@ async def test_a_second_prompt_starts_a_new_run_of_its_thread_and_the_first_stay
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["objects", "as a server's client sends it"])
-async def test_a_critique_and_a_ruling_can_be_edited_at_any_checkpoint_and_the_run_goes_on_from_there(tmp_path, plain):
+@pytest.mark.parametrize("node", ["generate", "critique", None])
+async def test_a_critique_and_a_ruling_can_be_edited_at_any_checkpoint_and_the_run_goes_on(tmp_path, plain, node):
     graph, thread = build_graph(InMemorySaver(serde=serializer())), {"configurable": {"thread_id": "1"}}
     ours = fake_context(tmp_path, MultiRound(), {"00-00": "red", "01-00": "red"}, budget=Budget(rounds=1))
     ended = await graph.ainvoke({"prompt": PROMPT}, thread, context=ours)
@@ -129,7 +132,7 @@ async def test_a_critique_and_a_ruling_can_be_edited_at_any_checkpoint_and_the_r
 
     async def gone_on(key, id, record):
         update = {key: {id: record.model_dump(mode="json") if plain else record}}
-        edited = await graph.aupdate_state(judged.config, update, as_node="generate")
+        edited = await graph.aupdate_state(judged.config, update, as_node=node)
         return await graph.ainvoke(None, edited, context=ours)
 
     found = judged.values["critiques"]["00-00"]
@@ -141,6 +144,86 @@ async def test_a_critique_and_a_ruling_can_be_edited_at_any_checkpoint_and_the_r
     ruled = await gone_on("rulings", "0", Ruling(round=0, decisions=(enough,)))
     assert (list(ruled["images"]), ruled["stop"]) == (["00-00"], "person")
     assert pictures.items() <= {path: path.read_bytes() for path in tmp_path.rglob("*.png")}.items()
+
+
+EDITS = [
+    {},
+    {"prompt": "a dog"},
+    {"seed": "x"},
+    {"round": "x"},
+    {"concepts": "x"},
+    {"critiques": "x"},
+    {"critiques": {"99-99": critique("99-99")}},
+    {"critiques": {"00-00": critique("00-01")}},
+    {"critiques": {"00-00": {"image": "00-00", "verdicts": []}}},
+    {"decisions": {"00-00": 3}},
+    {"images": {}},
+    {"rulings": {"0": {"round": 0, "decisions": []}}},
+    {"rulings": {"0": {"round": 0, "decisions": [{"image": "00-00", "rule": "x", "reason": "y"}], "chosen": "zz"}}},
+    {"best": "nope"},
+]
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+async def test_an_edit_at_any_checkpoint_goes_on_or_is_refused_in_words_of_ours(tmp_path, interactive):
+    graph = build_graph(InMemorySaver(serde=serializer()), interactive=interactive)
+    thread = {"configurable": {"thread_id": "1"}}
+    ours = fake_context(tmp_path, SeedSearch(n=2), lambda image: "red", budget=Budget(rounds=1, images=4))
+    state = await graph.ainvoke({"prompt": PROMPT}, thread, context=ours)
+    while "__interrupt__" in state:
+        state = await graph.ainvoke(Command(resume=True), thread, context=ours)
+    went_on = 0
+    for past in [past async for past in graph.aget_state_history(thread)]:
+        for edit in EDITS:
+            for node in (None, "decompose", "generate", "critique", *(["person"] if interactive else []), "finish"):
+                try:
+                    edited = await graph.aupdate_state(past.config, edit, as_node=node)
+                    state = await graph.ainvoke(None, edited, context=ours)
+                    went_on += 1
+                    assert state.get("best", "") in {"", *state.get("images", {})} or node == "finish" or "best" in edit
+                except (DetailScribeError, InvalidUpdateError):
+                    pass
+                except RuntimeError as error:
+                    assert str(error).startswith("the state takes no such update"), (past.next, edit, node)  # noqa: PT017
+    assert went_on > 100
+
+
+async def test_edited_concepts_are_drawn_from_and_an_edited_ruling_is_not_asked_for_again(tmp_path):
+    graph = build_graph(InMemorySaver(serde=serializer()), interactive=True)
+    thread = {"configurable": {"thread_id": "1"}}
+    ours = fake_context(tmp_path, MultiRound(), {"00-00": "red"})
+    asked = await graph.ainvoke({"prompt": PROMPT}, thread, context=ours)
+    enough = stop(asked["images"]["00-00"], "person", "I like it")
+    ruled = await graph.aupdate_state(thread, {"rulings": {"0": Ruling(round=0, decisions=(enough,))}}, "person")
+    assert (await graph.ainvoke(None, ruled, context=ours))["stop"] == "person"
+    [read] = [past async for past in graph.aget_state_history(thread) if past.next == ("generate",)][:1]
+    concepts = asked["concepts"].model_copy(update={"drawn_from": "a tabby"})
+    edited = await graph.aupdate_state(read.config, {"concepts": concepts.model_dump(mode="json")}, "decompose")
+    again = await graph.ainvoke(None, edited, context=ours)
+    assert again["images"]["00-00"].prompt == "a tabby"
+
+
+class Album(TypedDict, total=False):
+    prompt: str
+    prompts: list[str]
+    images: str
+    drawn: Annotated[list, lambda kept, more: [*kept, *([more] if isinstance(more, dict) else more)]]
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver(serde=serializer())], ids=["no saver", "a saver"])
+async def test_as_a_node_it_puts_its_state_under_one_name_and_leaves_the_parents_images_alone(tmp_path, saver):
+    builder = StateGraph(Album, context_schema=Context)
+    builder.add_node("draw", build_graph(output="drawn"))
+    builder.add_conditional_edges(START, lambda album: [Send("draw", {"prompt": one}) for one in album["prompts"]])
+    ours = fake_context(tmp_path, MultiRound(), {"00-00": "red"})
+    thread = {"configurable": {"thread_id": "1"}} if saver else None
+    given = {"prompts": ["a cat", "a dog"], "images": "mine"}
+    album = await builder.compile(checkpointer=saver).ainvoke(given, thread, context=ours)
+    assert album["images"] == "mine"
+    assert [(one["prompt"], one["best"]) for one in album["drawn"]] == [("a cat", "01-00"), ("a dog", "01-00")]
+    assert len({image.path for one in album["drawn"] for image in one["images"].values()}) == 4
+    with pytest.raises(SettingsError, match="'images' is a key of the graph's own state"):
+        build_graph(output="images")
 
 
 async def test_a_graph_of_other_context_invokes_it_in_a_node(tmp_path):

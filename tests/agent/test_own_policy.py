@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from detailscribe.agent import aresume, arun, arun_batch
+from detailscribe.agent.experiments.compare import compare
 from detailscribe.agent.policies import BestOfN, PolicyError, policy_name, resolve_policy, stop
 from detailscribe.state import Budget, Plan
 from detailscribe.tools.errors import ModelError, SettingsError
@@ -138,6 +139,16 @@ async def test_a_batch_takes_no_rows_of_a_policy_that_was_edited_since(edited, t
     assert [row.stop for row in (await batch("first")).rows()] == ["first"]
     with pytest.raises(SettingsError, match=r"in code .*in code .*name another --out"):
         await batch("second")
+
+
+async def test_a_comparison_begins_with_what_differs_the_code_of_an_edited_policy_too(edited, tmp_path):
+    for name, rule, budget in (("a", "first", 4), ("b", "second", 5)):
+        policy = edited(CODE_OF_A_POLICY.replace("rule_of_it", rule), "Once")
+        await arun(PROMPT, out=tmp_path / name, policy=policy, budget={"images": budget}, **roles({}))
+    differs, *_ = compare(tmp_path / "a", tmp_path / "b")
+    found = {line[1]: line[2:] for line in differs.texts}
+    assert sorted(found) == ["code of the policy", "run.budget.images"]
+    assert len({*found["code of the policy"]}) == 2
 
 
 async def test_a_run_whose_policy_was_mended_goes_on_with_it(edited, tmp_path):

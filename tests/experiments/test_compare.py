@@ -6,6 +6,7 @@ from detailscribe.agent import run
 from detailscribe.agent.evaluation.tables import markdown
 from detailscribe.agent.experiments.compare import compare, pair_variants
 from detailscribe.agent.experiments.run import arun_experiment
+from detailscribe.agent.experiments.summary import tables_of
 from detailscribe.agent.experiments.write import write_results
 from detailscribe.tools.errors import SettingsError
 
@@ -52,10 +53,13 @@ def ran(folder, script, **changes):
 def test_two_runs_are_compared_by_every_measure(tmp_path):
     ran(tmp_path / "a", {"00-00": "red"}, policy="best_of_n")
     ran(tmp_path / "b", {"00-00": "red cat", "00-01": "red cat", "01-00": ""}, policy="adaptive")
-    tables = compare(tmp_path / "a", tmp_path / "b")
-    assert tables[0].title == "b against a: 1 pairs of runs"
-    assert "the critic that chose" in tables[0].note
-    cells = {line[0]: line for line in tables[0].texts}
+    differs, figures, *_ = compare(tmp_path / "a", tmp_path / "b")
+    [policy] = differs.texts
+    assert policy[:2] == ["b against a", "policy"]
+    assert (policy[2].split("(")[0], policy[3].split("(")[0]) == ("BestOfN", "Adaptive")
+    assert figures.title == "b against a: 1 pairs of runs"
+    assert "the critic that chose" in figures.note
+    cells = {line[0]: line for line in figures.texts}
     assert cells["images"][1:4] == ["4.00", "3.00", "-1.00"]
 
 
@@ -64,24 +68,34 @@ async def test_experiments_are_compared_prompt_by_prompt(tmp_path):
         fakes, experiment = Fakes(), small(policies=[{"policy": policy, "label": "mine"}])
         rows = await arun_experiment(experiment, tmp_path / name, fakes.models(experiment))
         write_results(experiment, rows, tmp_path / name)
-    first, differences, prompts = compare(tmp_path / "a", tmp_path / "b")
+    differs, first, differences, prompts = compare(tmp_path / "a", tmp_path / "b")
+    assert [line[1] for line in differs.texts] == ["policy"]
     assert first.title == "mine: 6 pairs of runs"
     assert len(differences.rows) == 1
     assert "tied" in prompts.title
     (tmp_path / "b" / "rows.jsonl").unlink()
     again = compare(tmp_path / "a", tmp_path / "b")
-    assert [markdown(table) for table in again] == [markdown(table) for table in (first, differences, prompts)], (
-        "an experiment that was stopped before its tables is read from what it left"
-    )
+    assert [markdown(table) for table in again] == [
+        markdown(table) for table in (differs, first, differences, prompts)
+    ], "an experiment that was stopped before its tables is read from what it left"
 
 
 async def test_a_batch_is_compared_with_a_folder_of_runs(tmp_path):
     experiment = small(policies=[{"policy": "single"}])
     await arun_experiment(experiment, tmp_path / "batch", Fakes().models(experiment))
     (tmp_path / "batch" / "judged.jsonl").unlink()
-    tables = compare(tmp_path / "batch", tmp_path / "batch" / "runs")
-    assert tables[0].title == "runs against batch: 6 pairs of runs"
-    assert {line[4] for line in tables[0].texts} == {"0"}, "they are the same runs"
+    differs, figures, *_ = compare(tmp_path / "batch", tmp_path / "batch" / "runs")
+    assert not differs.rows
+    assert figures.title == "runs against batch: 6 pairs of runs"
+    assert {line[4] for line in figures.texts} == {"0"}, "they are the same runs"
+
+
+async def test_variants_that_decided_alike_are_named(tmp_path):
+    experiment = small()
+    rows = await arun_experiment(experiment, tmp_path, Fakes().models(experiment))
+    _, one, two = [variant.label for variant in experiment.variants]
+    assert tables_of(rows, one)["summary"].note.startswith(f"{one} and {two} decided alike in all 6 runs:")
+    assert "decided alike" not in tables_of([row for row in rows if row.label != two], one)["summary"].note
 
 
 def test_a_folder_without_anything_to_compare_is_refused(tmp_path):

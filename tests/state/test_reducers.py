@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from detailscribe.state import Decision, merge_by_id
 
@@ -45,5 +44,7 @@ def test_plain_data_becomes_a_record_and_anything_else_is_refused():
     kept = Decision(image="00-00", rule="enough", reason="one is enough")
     assert merge_by_id(Decision)({}, {"00-00": kept.model_dump(mode="json")}) == {"00-00": kept}
     assert merge_by_id(Decision)({}, {"00-00": kept})["00-00"] is kept
-    with pytest.raises(ValidationError, match="rule"):
+    with pytest.raises(RuntimeError, match="no such update as Decision by id: 00-00: rule: Field required"):
         merge_by_id(Decision)({}, {"00-00": {"image": "00-00"}})
+    with pytest.raises(RuntimeError, match="no such update as Decision by id: Input should be a valid dictionary"):
+        merge_by_id(Decision)({}, "stop it")
