@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .settings.loading import load_settings as load_settings
     from .settings.settings import Settings as Settings
     from .views.asker import TerminalAsker as TerminalAsker
+    from .views.live import ProgressBar as ProgressBar
     from .views.report import write_report as write_report
 
 _NAMES = {
@@ -78,6 +79,7 @@ _NAMES = {
     "settings.loading": "load_settings",
     "settings.settings": "Settings",
     "views.asker": "TerminalAsker",
+    "views.live": "ProgressBar",
     "views.report": "write_report",
 }
 """Public names by module."""

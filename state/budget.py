@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .base import Frozen
 
@@ -40,6 +40,13 @@ class Budget(Frozen):
     tokens: int | None = Field(default=None, ge=1, le=BUDGET_LIMIT)
     seconds: float | None = Field(default=None, gt=0)
     money: float | None = Field(default=None, gt=0)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_switch(cls, bound: object) -> object:
+        if isinstance(bound, bool):
+            raise ValueError("a bound should be a number, not true or false")
+        return bound
 
     def lowered(self, asked: Budget) -> Budget:
         """With each bound that ``asked`` sets in place of its own, where it is lower."""

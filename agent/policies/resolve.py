@@ -107,6 +107,9 @@ def _construct(cls: type[object], parameters: dict[str, object]) -> Policy:
         raise SettingsError(f"policy {cls.__name__}: {error}; it takes {_parameters(cls)}") from error
     except (Exception, SystemExit) as error:  # code of the user's may raise anything
         raise SettingsError(f"policy {cls.__name__}: it cannot be made: {described(error)}") from error
+    for name, value in parameters.items():
+        if isinstance(value, bool) and not isinstance(getattr(made, name, value), bool):  # pydantic takes it for 1
+            raise SettingsError(f"policy {cls.__name__}: {name} should be a number, not {str(value).lower()}")
     return _as_policy(made)
 
 

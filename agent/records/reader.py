@@ -1,9 +1,12 @@
 """A run as its folder holds it: what ``run`` returns, and what can be read of one that failed or was cut off."""
 
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
+from io import BytesIO
 from math import inf
 from os.path import isfile
 from pathlib import Path
@@ -66,6 +69,8 @@ Status = Literal["finished", "failed", "unfinished"]
 """finished: it came to its end; failed: its last word is an error; unfinished: it goes on, or was
 interrupted or killed."""
 
+SHOWN, MOST_SHOWN = 128, 12
+"""Pixels of a picture in a notebook, and how many it shows at most."""
 Table = Literal["images", "checks"]
 """images: one row an image; checks: one row a check of each image that was looked at."""
 
@@ -90,9 +95,9 @@ class RunImage:
             return opened
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A run that came to its end, as ``run`` returns it."""
+    """A run that came to its end, as ``run`` returns it; a notebook shows its pictures in a table."""
 
     result: RunResult
     """All of it, as ``result.json`` holds it."""
@@ -134,6 +139,40 @@ class Run:
     def report(self) -> Path:
         """The run as one HTML page."""
         return self.folder / REPORT
+
+    def to_frame(self, of: "Table" = "images") -> Any:
+        """Its images, or its checks, as a ``pandas.DataFrame``; see ``RecordedRun.rows``."""
+        return read_run(self.folder).to_frame(of)
+
+    def __repr__(self) -> str:
+        look = self.best.critique
+        return (
+            f"<Run {str(self.folder)!r}: {look.passed} of {len(look.verdicts)} checks pass on {look.image}, the best of"
+            f" {len(self.images)} image(s); stopped by {self.stop}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from PIL import Image
+
+        def line(image: RunImage) -> str:
+            source = ""
+            if image.path.is_file():
+                with Image.open(image.path) as picture, BytesIO() as file:
+                    picture.thumbnail((SHOWN, SHOWN))
+                    picture.convert("RGB").save(file, "JPEG")
+                    source = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+            look, made = image.critique, image.record
+            star = "★ " if made == self.result.best else ""
+            cells = (made.origin, made.parent or "", f"{look.passed}/{len(look.verdicts)}", image.decision.rule)
+            words = "".join(f"<td>{escape(cell)}</td>" for cell in (star + made.id, *cells, made.prompt))
+            return f'<tr><td><img src="{source}" alt="{escape(made.id)}"></td>{words}</tr>'
+
+        ranked = sorted(self.images, key=lambda image: image.record != self.result.best)
+        heads = "".join(f"<th>{name}</th>" for name in ("", "image", "origin", "from", "checks", "rule", "drawn from"))
+        more = "" if len(ranked) <= MOST_SHOWN else f"<p>{len(ranked) - MOST_SHOWN} more: <code>to_frame()</code></p>"
+        return (
+            f"<p>{escape(repr(self))}</p><table><tr>{heads}</tr>{''.join(map(line, ranked[:MOST_SHOWN]))}</table>{more}"
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as RichLive
@@ -85,6 +85,26 @@ class Live:
                 self._progress.refresh()
         if line := sentence(event):
             self.console.print(Text(line), soft_wrap=True)
+
+
+class ProgressBar:
+    """A bar of the steps that were asked for so far, in notebooks too: ``run(..., on_event=ProgressBar())``."""
+
+    def __init__(self) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar: Any = tqdm(total=0, unit="step")
+        self._steps = dict[str | None, tuple[int, int]]()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Denoising):
+            self._steps[event.image] = event.done, event.steps
+            self._bar.n, self._bar.total = map(sum, zip(*self._steps.values(), strict=True))
+            self._bar.refresh()
+        elif words := sentence(event):
+            self._bar.set_description_str(words[:60])
+        if isinstance(event, RunFinished | Failed):
+            self._bar.close()
 
 
 def sentence(event: Event) -> str | None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from detailscribe.agent import aresume, arun, arun_batch
 from detailscribe.agent.experiments.compare import compare
@@ -224,3 +225,15 @@ async def of_another_image(attempt, store, **more):
 async def test_a_mistake_in_a_role_names_its_class_and_method(tmp_path, role, method, answer, complaint):
     with pytest.raises((ModelError, SettingsError), match=rf"Role\.{method}.*{complaint}"):
         await arun(PROMPT, policy=BestOfN(n=1), out=tmp_path / "run", **roles({}, **{role: Role(method, answer)}))
+
+
+@pytest.mark.parametrize(
+    ("choose", "complaint"),
+    [
+        (lambda: resolve_policy("seed_search", n=True), "SeedSearch: n should be a number, not true"),
+        (lambda: Budget(images=True), "a bound should be a number, not true or false"),
+    ],
+)
+def test_a_switch_is_no_number(choose, complaint):
+    with pytest.raises((SettingsError, ValidationError), match=complaint):
+        choose()

@@ -8,8 +8,8 @@ import threading
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from detailscribe.agent import Adaptive, arun, build_graph, run
-from detailscribe.agent.policies import refine, stop
+from detailscribe.agent import Adaptive, ProgressBar, arun, build_graph, run
+from detailscribe.agent.policies import refine, reseed, stop
 from detailscribe.state import Budget, RunResult
 from detailscribe.tools.errors import ModelError, PromptError, SettingsError
 
@@ -201,3 +201,24 @@ def test_hostile_prompt_text_stays_text(tmp_path, monkeypatch, prompt):
     assert done.folder.resolve().parent == tmp_path / "runs"
     assert done.result.prompt == prompt
     assert "<script>alert(1)" not in done.report.read_text()
+
+
+def test_a_notebook_shows_pictures_in_a_table_and_a_shell_one_line(tmp_path):
+    def many(population):
+        return [reseed(population, image, "more", "x") for image in population.pending()]
+
+    made = run(
+        PROMPT, policy=many, budget={"images": 15, "rounds": 20}, out=tmp_path / "<b>", **roles({"00-00": "red"})
+    )
+    page = made._repr_html_()
+    assert page.count("data:image/jpeg;base64,") == 12
+    assert "★ 01-00" in page.split("<tr>")[2]
+    assert "3 more" in page
+    assert "<b>" not in page
+    assert len(repr(made)) < 300
+    assert len(made.to_frame()) == 15
+
+
+def test_a_bar_follows_the_steps_of_a_run_and_ends_with_it(tmp_path, capsys):
+    run(PROMPT, policy="single", out=tmp_path / "run", on_event=ProgressBar(), **roles({"00-00": "red"}))
+    assert "56/56" in capsys.readouterr().err
