@@ -74,7 +74,7 @@ def root(
 # In the order of ``--help``.
 for command in (
     *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, viewing.ctl, batch.batch),
-    *(recorded.show, recorded.report, recorded.export),
+    *(viewing.view, recorded.show, recorded.report, recorded.export),
     *(experiments.experiment, experiments.compare, experiments.replay, experiments.learn),
     *(evaluation.evaluate, evaluation.rate, evaluation.ratings),
 ):

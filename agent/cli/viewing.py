@@ -1,10 +1,23 @@
-"""``detailscribe ctl``: a run that goes on elsewhere, steered from here."""
+"""``detailscribe view`` and ``ctl``: runs in a browser, and those that go on elsewhere steered from here."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from .options import Json, RunFolder, argument, option, parsed_arguments
+
+
+def view(
+    folder: Annotated[Path, argument("A folder of runs, or a run.")] = Path("runs"),
+    host: Annotated[str, option("Where it listens; another than this machine's own lets others in.")] = "127.0.0.1",
+    port: Annotated[int, option("Of the page.", min=1, max=65535)] = 7575,
+) -> None:
+    """Show FOLDER in a browser: runs as they go on, side by side, with what you note on them, and steered by hand."""
+    from ..viewing import serve
+
+    typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)")
+    serve(folder, host, port)
 
 
 def ctl(

@@ -2,11 +2,7 @@
 const byId = (id) => document.getElementById(id);
 const table = byId("runs");
 const body = table.tBodies[0];
-const rows = [...body.rows].map((row) => ({
-  row,
-  text: row.textContent.toLowerCase(),
-  values: [...row.cells].map((cell) => cell.dataset.v),
-}));
+let rows = [];
 
 function filter() {
   const words = byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -15,7 +11,11 @@ function filter() {
   let shown = 0;
   for (const { row, text } of rows) {
     const fits =
-      words.every((word) => text.includes(word)) &&
+      words.every((word) =>
+        word.startsWith("-") && word.length > 1
+          ? !text.includes(word.slice(1))
+          : word.split("|").some((one) => text.includes(one)),
+      ) &&
       (!state || row.dataset.state === state) &&
       (!policy || row.dataset.policy === policy);
     row.hidden = !fits;
@@ -28,13 +28,13 @@ function filter() {
 const numbers = new Set(["share", "images", "rounds", "evaluations", "seconds", "money"]);
 const words = new Intl.Collator(undefined, { numeric: true });
 
-function sort(heading) {
+function sort(heading, given) {
   const column = heading.cellIndex;
   const numeric = numbers.has(heading.dataset.key);
   // A first press puts the largest number on top, or the first letter.
   const first = numeric ? "descending" : "ascending";
   const other = numeric ? "ascending" : "descending";
-  const direction = heading.getAttribute("aria-sort") === first ? other : first;
+  const direction = given ?? (heading.getAttribute("aria-sort") === first ? other : first);
   for (const one of heading.parentNode.cells) one.setAttribute("aria-sort", one === heading ? direction : "none");
   const sign = direction === "ascending" ? 1 : -1;
   const compare = numeric ? (a, b) => a - b : words.compare;
@@ -58,4 +58,16 @@ function view(name) {
 for (const id of ["table", "gallery"]) byId(id).addEventListener("click", () => view(id));
 for (const id of ["find", "state", "policy"]) byId(id).addEventListener("input", filter);
 document.querySelector(".controls").hidden = false;
-filter();
+
+// Reads the rows anew, as they are at first and whenever the page of a live folder was brought up to date.
+function enhance() {
+  rows = [...body.rows].map((row) => ({
+    row,
+    text: row.textContent.toLowerCase(),
+    values: [...row.cells].map((cell) => cell.dataset.v),
+  }));
+  const sorted = table.tHead.querySelector("[aria-sort=ascending], [aria-sort=descending]");
+  if (sorted) sort(sorted, sorted.getAttribute("aria-sort"));
+  filter();
+}
+enhance();

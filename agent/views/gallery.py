@@ -1,23 +1,28 @@
 """Many runs as one page: a table and gallery to sort and filter, with its pictures as files beside it."""
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from os.path import relpath
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from ...tools.errors import SettingsError
-from ...tools.files import Store
+from ...tools.files import Store, read_lines
 from ..records.events import TraceError
 from ..records.reader import REPORT, RecordedRun, read_run, runs_in
+from ..records.rows import RESULTS, Row
 from .pages import SMALL, THUMBNAIL, filled, shrunk
 from .words import duration
 
 PICTURES = "thumbnails"
 """The folder beside the page."""
 UNREADABLE: dict[str, Any] = {
-    **{"state": "unreadable", "policy": "", "stop": "", "time": "", "share": -1.0, "thumbnail": None},
+    **{"state": "unreadable", "policy": "", "stop": "", "time": "", "share": -1.0, "thumbnail": None, "tags": ""},
     **dict.fromkeys(("passed", "checks", "images", "rounds", "evaluations", "seconds", "money"), 0),
 }
 """The row of a run that cannot be read, but for its folder and the reason."""
@@ -40,7 +45,7 @@ def write_collection(folder: Path, out: Path | None = None) -> Path:
     page = out or folder / REPORT
     beside = Store(page.parent)
     try:
-        rows = [_row(run, beside) for run in found]
+        rows = [row_of(run, relpath(run, beside.root), lambda one: _thumbnail(one, beside)) for run in found]
         html = filled(
             "collection",
             title=folder.resolve().name,
@@ -54,9 +59,9 @@ def write_collection(folder: Path, out: Path | None = None) -> Path:
         raise TraceError(f"the page {page} cannot be written: {error}") from error
 
 
-def _row(folder: Path, beside: Store) -> dict[str, Any]:
-    """What the template shows of one run; ``share`` is what it sorts by, -1 where nothing was looked at."""
-    place = relpath(folder, beside.root)
+def row_of(folder: Path, place: str, thumbnail: Callable[[RecordedRun], dict[str, Any] | None]) -> dict[str, Any]:
+    """What the template shows of one run, which lies at ``place``; ``share`` is what it sorts by, -1 where nothing was
+    looked at."""
     try:
         run = read_run(folder)
     except SettingsError as error:
@@ -80,8 +85,32 @@ def _row(folder: Path, beside: Store) -> dict[str, Any]:
         "seconds": run.spend.seconds,
         "time": duration(run.spend.seconds),
         "money": run.spend.money,
-        "thumbnail": _thumbnail(run, beside),
+        "thumbnail": thumbnail(run),
+        "tags": _tags(folder),
     }
+
+
+def _tags(folder: Path) -> str:
+    """What the batch of a run says of it, such as ``scenario=spatial seed=3``; empty where it is of none."""
+    for above in (folder.parent, folder.parent.parent):
+        if (path := above / RESULTS).is_file():
+            stamp = path.stat()
+            return _tags_in(path, stamp.st_mtime_ns + stamp.st_size).get(folder.resolve(), "")
+    return ""
+
+
+@lru_cache(8)
+def _tags_in(path: Path, stamp: int) -> dict[Path, str]:
+    """By run folder, as the file is at that time; of lines that are rows."""
+    found = dict[Path, str]()
+    for line in read_lines(path):
+        try:
+            row = Row.model_validate_json(line)
+        except ValidationError:  # that of an experiment, or of another version
+            continue
+        if row.run is not None:
+            found[(path.parent / row.run).resolve()] = " ".join(f"{name}={value}" for name, value in row.tags.items())
+    return found
 
 
 def _thumbnail(run: RecordedRun, beside: Store) -> dict[str, Any] | None:

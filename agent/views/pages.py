@@ -1,6 +1,7 @@
 """What every HTML page needs: templates, one script that alone may run, and pictures no larger than they are shown."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -24,15 +25,18 @@ THUMBNAIL = 192
 """Pixels; the longer side of a larger picture's thumbnail."""
 
 
-def filled(name: str, **values: Any) -> str:
-    """A page of the templates: ``name.html.jinja`` with ``name.js``, if any, inlined, which alone may run."""
+def filled(name: str, live: Mapping[str, Any] | None = None, **values: Any) -> str:
+    """A page of the templates: ``name.html.jinja`` with ``name.js``, if any, inlined, which alone may run.
+
+    ``live`` is what ``detailscribe view`` adds, whose pages follow what happens with ``live.js``.
+    """
     from markupsafe import Markup  # not needed to import the package
 
-    file = TEMPLATES / f"{name}.js"
-    script = file.read_text(encoding="utf-8") if file.exists() else ""
+    files = [TEMPLATES / f"{name}.js", *([TEMPLATES / "live.js"] if live else [])]
+    script = "".join(file.read_text(encoding="utf-8") for file in files if file.exists())
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
     template = _environment().get_template(f"{name}.html.jinja")
-    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
+    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", live=live, **values)
 
 
 @cache

@@ -1,5 +1,6 @@
 """One run as one HTML page that needs nothing else: pictures, checks, decisions, cost."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
     if run.concepts is None or not run.images:
         raise TraceError(f"the run in {folder} has no image yet, so that there is nothing to report")
     try:
-        html = filled("report", page=_page(run, store)).encode()
+        html = filled("report", page=page_of(run, lambda image: picture(image, store))).encode()
         if out is None:
             return store.path(store.write(REPORT, html))
         write_whole(out, html)
@@ -79,13 +80,13 @@ def _end(result: RunResult) -> RunFinished:
     return RunFinished(run=result.run, image=result.best.id, stop=result.stop, spend=result.spend)
 
 
-def _page(run: RecordedRun, store: Store) -> dict[str, Any]:
-    """Everything that the template places; reads the pictures from the store."""
+def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[str, Any]:
+    """Everything that the template places; ``show`` gives its pictures."""
     assert run.concepts is not None
     images = tuple(run.images.values())
     tree = lay_out(images)
     anchors = {image.id: f"image-{number}" for number, image in enumerate(images, 1)}
-    pictures = {image.id: picture(image, store) for image in images}
+    pictures = {image.id: show(image) for image in images}
     cards = [_card(run, image, pictures) for image in images]
     for card in cards:
         card |= {"anchor": anchors[card["image"].id], "place": tree.places[card["image"].id]}

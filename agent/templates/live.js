@@ -1,0 +1,93 @@
+// What `detailscribe view` adds: the page follows the run, and what is pressed goes to the server.
+const { events, token, place, up = "" } = document.body.dataset;
+let waiting = false;
+let took = 0;
+
+async function refresh() {
+  waiting = false;
+  const began = performance.now();
+  const answer = await fetch(location.href, { cache: "no-store" });
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const typing = document.activeElement?.matches("textarea, select, input:not([type=search]):not([type=checkbox])");
+  if (typing) return later();
+  const list = document.querySelector("table#runs > tbody");
+  if (list) {
+    const picked = new Set(picks());
+    const bodyOf = fresh.querySelector("table#runs > tbody");
+    for (const box of bodyOf.querySelectorAll(".pick input")) box.checked = picked.has(box.value);
+    list.replaceChildren(...bodyOf.rows);
+  } else {
+    if (!document.querySelector("#rounds") && fresh.querySelector("#rounds")) return location.reload();
+    const open = new Set([...document.querySelectorAll("article details[open]")].map(pathOf));
+    for (const one of fresh.querySelectorAll("article details")) one.open = one.open || open.has(pathOf(one));
+    for (const name of ["main", "header.page"]) {
+      const old = document.querySelector(name);
+      if (old) old.replaceWith(document.importNode(fresh.querySelector(name), true));
+    }
+  }
+  const foot = fresh.querySelector("footer");
+  if (foot) document.querySelector("footer").replaceWith(document.importNode(foot, true));
+  if (typeof enhance === "function") enhance();
+  took = performance.now() - began;
+}
+
+function pathOf(details) {
+  const card = details.closest("article");
+  return `${card.id} ${[...card.querySelectorAll("details")].indexOf(details)}`;
+}
+
+function later() {
+  if (waiting) return;
+  waiting = true;
+  setTimeout(refresh, Math.max(700, 4 * took));
+}
+
+const source = new EventSource(events);
+source.onmessage = later;
+
+async function send(kind, data) {
+  const answer = await fetch(`${up}${kind}/${place}`, {
+    method: "POST",
+    headers: { "X-Token": token, "Content-Type": "application/json" },
+    body: JSON.stringify(data),
+  });
+  const told = answer.ok ? "" : (await answer.json().catch(() => ({ error: "it was refused" }))).error;
+  const said = document.getElementById("said");
+  if (said) said.textContent = told || (kind === "steer" ? "It is done after the step that is at work." : "Noted.");
+  if (answer.ok) later();
+}
+
+const picks = () => [...document.querySelectorAll(".pick input:checked")].map((box) => box.value);
+
+document.addEventListener("change", (event) => {
+  const { target } = event;
+  if (target.closest(".pick")) {
+    const [a, b, more] = picks();
+    const link = document.getElementById("compare");
+    link.hidden = !b || more !== undefined;
+    if (b) link.href = `compare?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`;
+  } else if (target.dataset.verdict && target.value) {
+    send("note", { image: target.dataset.image, verdicts: { [target.dataset.verdict]: target.value } });
+    target.blur();
+  } else if (target.dataset.text !== undefined) {
+    send("note", { image: target.dataset.text, text: target.value });
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-steer], [data-mark]");
+  if (!button) return;
+  const { steer, image, mark, action } = button.dataset;
+  if (mark) return send("note", { image, mark: button.getAttribute("aria-pressed") === "true" ? "none" : mark });
+  const data = { action: steer };
+  if (steer === "accept") data.image = image;
+  if (steer === "decide") data.decisions = { [image]: action };
+  if (steer === "budget") {
+    const number = Number(prompt("At most so many images:", button.dataset.images));
+    if (!number) return;
+    data.budget = { images: number };
+  }
+  if (steer === "cancel" && !confirm("End the run without a result? It can be resumed.")) return;
+  send("steer", data);
+});

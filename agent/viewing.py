@@ -1,0 +1,320 @@
+"""Runs in a browser while they go on: ``detailscribe view``, a server for this machine alone unless told otherwise."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from functools import lru_cache
+from os.path import relpath
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from pydantic import ValidationError
+
+from ..state import ImageRecord
+from ..tools.errors import SettingsError, first_problem
+from ..tools.files import Store, leads_inside, read_lines
+from .records.events import TraceError, read_events
+from .records.notes import NOTES, Note, add_note, read_notes
+from .records.reader import EVENTS, RecordedRun, is_run, read_run, runs_in
+from .records.rows import RESULTS
+from .runs.steering import Instruction, instruct, standing_of
+from .views.comparison import compare_page
+from .views.gallery import row_of
+from .views.live import sentence
+from .views.pages import CARD, SMALL, THUMBNAIL, Picture, filled, shrunk
+from .views.report import page_of
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+POLL = 0.5
+"""Seconds between two looks at the files."""
+FIRST_ROWS = 0.7
+"""Seconds that the first page waits for runs to be read; the others come as they are."""
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+
+
+class Index:
+    """The runs of a folder, each read again only where its trace has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.version = 0
+        """Raised with every change."""
+        self.is_whole = False
+        """Whether every run was read."""
+        self.rows: dict[Path, dict[str, Any]] = {}
+        self._stamps: dict[Path, object] = {}
+        self._busy = Lock()
+
+    def look(self) -> None:
+        """Read what is new; a second caller meanwhile returns at once."""
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            found = runs_in(self.folder)
+            for gone in self.rows.keys() - set(found):
+                del self.rows[gone]
+                self.version += 1
+            for run in found:
+                with suppress(OSError):
+                    stamp = (stamp_of(run), self.rows.get(run, {}).get("state") in ("running", "paused"))
+                    if self._stamps.get(run) != stamp or stamp[1]:
+                        row = self._row(run)
+                        if row != self.rows.get(run):
+                            self.rows[run] = row
+                            self.version += 1
+                        self._stamps[run] = (stamp[0], row["state"] in ("running", "paused"))
+            self.is_whole = True
+        finally:
+            self._busy.release()
+
+    def _row(self, folder: Path) -> dict[str, Any]:
+        place = relpath(folder, self.folder)
+        row = row_of(folder, place, lambda run: self._thumbnail(run, place))
+        row["link"] = f"run/{quote(place)}"
+        if row["state"] == "unfinished":
+            with suppress(SettingsError):
+                row["state"] = standing_of(read_run(folder))
+        return row
+
+    def _thumbnail(self, run: RecordedRun, place: str) -> dict[str, Any] | None:
+        image = run.best or next(iter(run.images.values()), None)
+        if image is None:
+            return None
+        crisp = max(image.width, image.height) <= SMALL
+        source = f"file/{quote(place)}/{quote(image.path)}" + ("" if crisp else f"?side={2 * THUMBNAIL}")
+        return {"source": source, "width": image.width, "height": image.height, "crisp": crisp}
+
+
+def stamp_of(run: Path) -> tuple[int, ...]:
+    """Other whenever the trace or the notes of a run have changed."""
+    stats = [path.stat() for path in (run / EVENTS, run / NOTES) if path.exists()]
+    return tuple(number for one in stats for number in (one.st_mtime_ns, one.st_size))
+
+
+def batches_in(folder: Path) -> list[str]:
+    """How far each batch and experiment in a folder is, in a line."""
+    found: list[str] = []
+    for path in sorted(folder.rglob(RESULTS)):
+        with suppress(SettingsError):
+            lines = [json.loads(line) for line in read_lines(path)]
+            failed = sum(line.get("status") == "failed" for line in lines)
+            found.append(f"{relpath(path.parent, folder)}: {len(lines)} rows, {failed} failed")
+    return found
+
+
+class Viewer:
+    """The pages of one folder.
+
+    Args:
+        folder: Of runs, or of one run.
+        token: Has to come with whatever changes anything.
+        hosts: Names under which a browser may reach the server, with their port; empty for any.
+    """
+
+    def __init__(self, folder: Path, token: str, hosts: frozenset[str]) -> None:
+        self.folder, self.token, self.hosts = folder.resolve(), token, hosts
+        self.index = Index(self.folder)
+
+    @property
+    def app(self) -> "Starlette":
+        """The server."""
+        from starlette.applications import Starlette
+        from starlette.routing import Route
+
+        pages = {
+            "/": self.gallery,
+            "/events": self.events,
+            "/compare": self.compare,
+            "/run/{place:path}": self.run,
+            "/file/{place:path}": self.file,
+        }
+        routes = [Route(path, self._guarded(work)) for path, work in pages.items()]
+        routes += [
+            Route("/note/{place:path}", self._guarded(self.note), methods=["POST"]),
+            Route("/steer/{place:path}", self._guarded(self.steer), methods=["POST"]),
+        ]
+        return Starlette(routes=routes)
+
+    def _guarded(self, work: Any) -> Any:
+        """Answers requests of our own pages alone: a foreign page that a browser shows can neither read nor write."""
+        from starlette.requests import Request
+        from starlette.responses import JSONResponse, PlainTextResponse
+
+        async def answer(request: Request) -> "Response":
+            host, origin = request.headers.get("host", ""), request.headers.get("origin")
+            if self.hosts and host not in self.hosts:
+                return PlainTextResponse("this server answers to its own name alone", 403, HEADERS)
+            if origin is not None and urlsplit(origin).netloc != host:
+                return PlainTextResponse("only the pages of this server may ask it", 403, HEADERS)
+            changes = request.method == "POST"
+            if changes and not secrets.compare_digest(request.headers.get("x-token", "").encode(), self.token.encode()):
+                return PlainTextResponse("the token is missing: open the page anew", 403, HEADERS)
+            try:
+                made: Response = await work(request)
+            except ValidationError as error:
+                return JSONResponse({"error": first_problem(error)}, 400, HEADERS)
+            except (SettingsError, ValueError) as error:
+                return JSONResponse({"error": str(error)}, 400 if changes else 404, HEADERS)
+            made.headers.update(HEADERS if "cache-control" not in made.headers else {})
+            return made
+
+        return answer
+
+    def _run(self, place: str) -> RecordedRun:
+        """The run at a place in the folder.
+
+        Raises:
+            SettingsError: there is none, or it leads out of the folder.
+        """
+        folder = Store(self.folder).path(place)
+        if not is_run(folder):
+            raise TraceError(f"there is no run {place!r:.80}")
+        return read_run(folder)
+
+    async def gallery(self, request: "Request") -> "Response":
+        """Every run, as a table and a gallery."""
+        from starlette.responses import HTMLResponse
+
+        look = asyncio.create_task(asyncio.to_thread(self.index.look))
+        await asyncio.wait([look], timeout=FIRST_ROWS)
+        rows = [row for _, row in sorted(self.index.rows.items())]
+        note = "" if self.index.is_whole else f"Reading further runs; {len(rows)} so far"
+        batches = await asyncio.to_thread(batches_in, self.folder)
+        html = filled(
+            "collection",
+            {"note": note, "batches": batches},
+            title=self.folder.name,
+            rows=rows,
+            states=sorted({row["state"] for row in rows}),
+            policies=sorted({row["policy"] for row in rows}),
+            money=any(row["money"] for row in rows),
+        )
+        return HTMLResponse(html)
+
+    async def run(self, request: "Request") -> "Response":
+        """One run, as it is now."""
+        from starlette.responses import HTMLResponse
+
+        place = request.path_params["place"]
+        return HTMLResponse(await asyncio.to_thread(self._run_page, place))
+
+    def _run_page(self, place: str) -> str:
+        run = self._run(place)
+        up = "../" * (place.count("/") + 1)
+        live = {"token": self.token, "place": quote(place), "up": up, "standing": standing_of(run)}
+        live |= {"notes": read_notes(run.folder), "budget": run.budget, "spend": run.spend}
+        live["doing"] = next((words for event in reversed(run.events) if (words := sentence(event))), "")
+        if run.concepts is None or not run.images:
+            return filled("waiting", live, run=run)
+
+        def show(image: ImageRecord) -> Picture:
+            full = f"{up}file/{quote(place)}/{quote(image.path)}"
+            crisp = max(image.width, image.height) <= SMALL
+            card, small = (full if crisp else f"{full}?side={side}" for side in (CARD, THUMBNAIL))
+            return Picture(full, card, small, crisp)
+
+        return filled("report", live, page=page_of(run, show))
+
+    async def file(self, request: "Request") -> "Response":
+        """A picture of a run; with ``side``, a small one."""
+        from starlette.responses import FileResponse, Response
+
+        path = Store(self.folder).path(request.path_params["place"])
+        side = request.query_params.get("side")
+        own = next((above for above in path.parents if is_run(above)), None)
+        if path.suffix != ".png" or not path.is_file() or own is None or not leads_inside(path, own):
+            raise TraceError("there is no such picture")
+        keep = {"Cache-Control": "private, max-age=3600"}
+        if side is None:
+            return FileResponse(path, media_type="image/png", headers=keep)
+        wanted = min((CARD, 2 * THUMBNAIL, THUMBNAIL), key=lambda known: abs(known - int(side)))
+        data = await asyncio.to_thread(small_picture, path, path.stat().st_mtime_ns, wanted)
+        return Response(data, media_type="image/jpeg", headers=keep)
+
+    async def events(self, request: "Request") -> "Response":
+        """What happens, as server-sent events: the last line of a run's trace in words, or that the gallery changed."""
+        from starlette.responses import StreamingResponse
+
+        place = request.query_params.get("run")
+        folder = self._run(place).folder if place is not None else None
+
+        async def stream() -> AsyncGenerator[str]:
+            seen: object = None
+            while not await request.is_disconnected():
+                if folder is None:
+                    await asyncio.to_thread(self.index.look)
+                    now, words = (self.index.version,), f"{len(self.index.rows)} runs"
+                else:
+                    now, words = await asyncio.to_thread(_latest, folder)
+                if seen is not None and now != seen:
+                    yield f"data: {json.dumps(words)}\n\n"
+                elif seen is None:
+                    yield ": open\n\n"
+                seen = now
+                await asyncio.sleep(POLL)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def compare(self, request: "Request") -> "Response":
+        """Two runs, or two images, side by side."""
+        from starlette.responses import HTMLResponse
+
+        places = [request.query_params.get(name, "") for name in ("a", "b")]
+        runs = [self._run(place.partition("@")[0]) for place in places]
+        images = [place.partition("@")[2] for place in places]
+        return HTMLResponse(await asyncio.to_thread(compare_page, runs[0], runs[1], images[0], images[1]))
+
+    async def note(self, request: "Request") -> "Response":
+        """Keep what a person says of a run."""
+        return await self._change(request, lambda run, data: add_note(run, Note.model_validate_json(data)))
+
+    async def steer(self, request: "Request") -> "Response":
+        """Ask something of a run that goes on."""
+        return await self._change(request, lambda run, data: instruct(run, Instruction.model_validate_json(data)))
+
+    async def _change(self, request: "Request", work: Callable[[RecordedRun, bytes], None]) -> "Response":
+        from starlette.responses import JSONResponse
+
+        data = await request.body()
+        run = self._run(request.path_params["place"])
+        await asyncio.to_thread(work, run, data)
+        return JSONResponse({"done": True})
+
+
+def _latest(folder: Path) -> tuple[object, str]:
+    """What changes with a run, and the last thing that it says."""
+    stamp = stamp_of(folder)
+    events = read_events(folder / EVENTS)
+    return stamp, next((words for event in reversed(events) if (words := sentence(event))), "")
+
+
+@lru_cache(2000)
+def small_picture(path: Path, changed: int, side: int) -> bytes:
+    """A picture as a small JPEG, as the file was at that time."""
+    return shrunk(path.read_bytes(), side)
+
+
+def serve(folder: Path, host: str, port: int) -> None:
+    """Serve the pages of a folder until Ctrl-C.
+
+    Raises:
+        SettingsError: uvicorn is missing, or there is no such folder.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"there is no folder {folder}")
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise SettingsError('detailscribe view needs pip install "detailscribe[view]"') from error
+    own = host in ("127.0.0.1", "::1", "localhost")
+    hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")) if own else frozenset[str]()
+    viewer = Viewer(folder, secrets.token_urlsafe(24), hosts)
+    uvicorn.run(viewer.app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)

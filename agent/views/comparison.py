@@ -1,0 +1,64 @@
+"""Two runs, or two images, side by side as one page that needs nothing else."""
+
+from typing import Any
+
+from ...state import ImageRecord
+from ...tools.files import Store
+from ..records.events import TraceError
+from ..records.reader import RecordedRun
+from .pages import filled, picture
+from .words import SYMBOLS, Mark, differences, marks, spend_rows
+
+
+def compare_page(first: RecordedRun, second: RecordedRun, one: str = "", other: str = "") -> str:
+    """The page of two runs: ``one`` and ``other`` are ids of their images, or empty for the best of each.
+
+    Raises:
+        TraceError: a run has no such image, or none at all.
+        FileNotFoundError: a picture is missing.
+    """
+    sides = [_side(run, _image(run, id)) for run, id in ((first, one), (second, other))]
+    rows: dict[str, list[Mark | None]] = {}
+    for n, side in enumerate(sides):
+        for mark in side["marks"]:
+            rows.setdefault(mark.check.question, [None, None])[n] = mark
+    checks = [(question, pair, _state(pair[0]) != _state(pair[1])) for question, pair in rows.items()]
+    checks.sort(key=lambda row: not row[2])  # those that differ first
+    costs = [(label, amount) for label, amount in spend_rows(first.spend)]
+    theirs = dict(spend_rows(second.spend))
+    return filled(
+        "comparison",
+        sides=sides,
+        checks=checks,
+        symbols=SYMBOLS,
+        prompt=differences(sides[0]["image"].prompt, sides[1]["image"].prompt),
+        costs=[(label, amount, theirs.get(label, "-")) for label, amount in costs],
+    )
+
+
+def _state(mark: Mark | None) -> str:
+    return "missing" if mark is None else mark.state
+
+
+def _image(run: RecordedRun, id: str) -> ImageRecord:
+    found = run.images.get(id) if id else run.best or next(iter(run.images.values()), None)
+    if found is None:
+        raise TraceError(f"the run {run.run} has no image {id}" if id else f"the run {run.run} has no image yet")
+    return found
+
+
+def _side(run: RecordedRun, image: ImageRecord) -> dict[str, Any]:
+    """One half: the image, its checks, and the decisions of the line that it comes from."""
+    line, at = list[ImageRecord](), image
+    while at is not None and at not in line:
+        line.insert(0, at)
+        at = run.images.get(at.parent or "")
+    look = run.critiques.get(image.id)
+    return {
+        "run": run,
+        "image": image,
+        "picture": picture(image, Store(run.folder)),
+        "looked": look,
+        "marks": marks(run.concepts, look, None) if run.concepts else (),
+        "decisions": [run.decisions[i.id] for i in line if i.id in run.decisions],
+    }
