@@ -4,25 +4,24 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 from pydantic import Field, ValidationError
 
 from ...state import Action, Budget, Frozen, Ruling, RunState
 from ...tools.errors import Interrupted, SettingsError, first_problem
 from ...tools.files import JsonLines, Store
-from ..graph.context import population_of
+from ..graph.context import Context, population_of
+from ..graph.graph import Graph
 from ..graph.judge import allowed, decide
 from ..graph.person import RULE, meant
 from ..policies import PolicyError, stop
 from ..records.events import Event, Steered
-from ..records.manifest import read_manifest, write_manifest
+from ..records.manifest import Manifest, read_manifest, write_manifest
 from ..records.reader import RecordedRun
 from .folder import is_at_work
-
-if TYPE_CHECKING:
-    from .session import Session
 
 STEERING = "steering.jsonl"
 POLL = 0.2
@@ -91,6 +90,20 @@ def budget_with(budget: Budget, changes: Mapping[str, float]) -> Budget:
         raise SettingsError(f"budget: {first_problem(error)}") from error
 
 
+class Steerable(Protocol):
+    """What ``steer`` needs of a ``Session``."""
+
+    store: Store
+    manifest: Manifest
+    context: Context
+    control: RunControl | None
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def config(self) -> RunnableConfig: ...
+
+
 class Inbox:
     """The instructions that come from now on."""
 
@@ -146,7 +159,7 @@ class Drain(RunControl):
         return self._steps < 0 and self._inbox is not None and self._inbox.is_waiting
 
 
-async def steer(session: "Session", inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
+async def steer(session: Steerable, inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
     """Do what was asked of a run that was drained, and wait while it is paused.
 
     Returns:
@@ -185,7 +198,7 @@ async def steer(session: "Session", inbox: Inbox, emit: Callable[[Iterable[Event
             raise Interrupted(f"stopped while it was paused; go on with: detailscribe resume {session.store.root}")
 
 
-def _update(session: "Session", one: Instruction, state: RunState) -> dict[str, Any] | None:
+def _update(session: Steerable, one: Instruction, state: RunState) -> dict[str, Any] | None:
     """What an instruction changes in the state; None for nothing."""
     images = state.get("images", {})
     if one.action == "budget":

@@ -51,9 +51,9 @@ function go(to) {
 // The picture alone: zoom with the wheel or + and -, pan by dragging, left and right for images, up and down for rounds.
 const box = document.createElement("dialog");
 box.className = "lightbox";
-box.innerHTML = '<p><b></b> <span></span><button type="button" aria-label="Close">✕</button></p><img alt="">';
+box.innerHTML = '<p><b></b> <span></span><button type="button" aria-label="Close">✕</button></p>';
 document.body.append(box);
-const big = box.querySelector("img");
+const big = document.createElement("img");
 let view = { x: 0, y: 0, zoom: 1 };
 const place_ = () => (big.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`);
 
@@ -63,6 +63,8 @@ function enlarge(at) {
   current = Math.max(0, Math.min(at, shown.length - 1));
   const card = shown[current];
   big.src = card.dataset.full;
+  big.alt = "";
+  box.append(big);
   big.classList.toggle("crisp", card.querySelector("img").classList.contains("crisp"));
   box.querySelector("b").textContent = card.querySelector("h3 .id").textContent;
   box.querySelector("span").textContent = card.querySelector("h3 .tally").textContent;
