@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -152,14 +154,33 @@ def _in_process(chat: ChatSettings, *, looks: bool = False) -> str:
         raise ModelError(f"{chat.name} takes no pictures: name a vision model with --vision-model")
     if looks:
         return f"{chat.name} sees pictures"
-    needs = size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING
     where = "downloaded" if here else f"not downloaded: the first run fetches {_gb(size)}"
-    return f"{chat.name}, {where}; it needs about {_gb(int(needs))} beside the model that draws"
+    return f"{chat.name}, {where}; it needs about {_gb(_held(chat, size))} beside the model that draws"
 
 
-def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
+def _held(chat: ChatSettings, size: int) -> int:
+    """Bytes that a chat model of this process holds, whose weight files have that size."""
+    return int(size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING)
+
+
+def _beside(settings: Settings, there: "MemoryThere") -> tuple["MemoryThere", int]:
+    """What chat models of this process that are still to be loaded leave of the memory there, and what they take."""
+    chats = [settings.chat_settings(), settings.vision_settings()] if settings.chats else []
+    if not (own := {chat.model: chat for chat in chats if chat.is_local}):
+        return there, 0
+    from ...tools.language.local import any_loaded, look_at
+
+    if any_loaded():  # they are not in what is free
+        return there, 0
+    taken = sum(_held(chat, look_at(name)[2]) for name, chat in own.items())
+    on_cpu = there.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
+    place = "ram_bytes" if on_cpu else "gpu_bytes"
+    return replace(there, **{place: max(0, getattr(there, place) - taken)}), taken
+
+
+def look_at_diffusion(settings: Settings, *, loaded: bool = False) -> Iterator[Finding]:
     """Whether the model that draws is there, fits and can run here, cheapest first; nothing is loaded, and the hub is
-    asked for nothing but an index."""
+    asked for nothing but an index. One that is ``loaded`` has its memory."""
     if settings.edit.kind != "off":
         yield found("edit", lambda: _editor(settings))
     policy = settings.run.policy if settings.edit.kind == "off" else DRAWING_ALONE[0]  # an edit needs no latents
@@ -171,7 +192,8 @@ def look_at_diffusion(settings: Settings) -> Iterator[Finding]:
     if place.status == "problem":  # nothing is known of a model that is not there
         return
     yield found("device", lambda: _device(settings.diffusion))
-    yield _memory(settings.diffusion)
+    if not loaded:
+        yield _memory(settings)
 
 
 def _editor(settings: Settings) -> str:
@@ -310,10 +332,11 @@ def _device(chosen: DiffusionSection) -> str:
     return f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
 
 
-def _memory(chosen: DiffusionSection) -> Finding:
+def _memory(settings: Settings) -> Finding:
     """Needed against free; where the device cannot be used, what a machine that can would need."""
     from ...tools.diffusion.memory import check_memory, memory_needed, memory_there, model_size
 
+    chosen = settings.diffusion
     source = EMBEDDED_DIFFUSION if chosen.model is None else chosen.model
     try:
         size = model_size(source, chosen.options)
@@ -330,13 +353,18 @@ def _memory(chosen: DiffusionSection) -> Finding:
     if placement is None:
         return Finding(topic="memory", status="warning", text=f"{needs}; not here")
     there = memory_there(str(placement.device))
+    beside = 0
+    with suppress(ModelError):  # of the chat model, which is looked at by itself
+        there, beside = _beside(settings, there)
+    chat = f" beside a chat model of {_gb(beside)}" if beside else ""
     try:
         check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu, size=size)
     except ModelError as error:
-        return problem("memory", ModelError(f"{error}{_preset_that_fits(chosen, there) if gpu else ''}"))
+        text = f"{error}{_preset_that_fits(chosen, there) if gpu else ''}"
+        return problem("memory", ModelError(text.replace(" are free;", f" are free{chat};")))
     gpu_bytes = there.gpu_bytes if gpu else None
     free = "" if gpu_bytes is None else f"{_gb(gpu_bytes)} and "
-    return Finding(topic="memory", status="ok", text=f"{needs}; {free}{_gb(there.ram_bytes)} of RAM are free")
+    return Finding(topic="memory", status="ok", text=f"{needs}; {free}{_gb(there.ram_bytes)} of RAM are free{chat}")
 
 
 def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:

@@ -161,7 +161,8 @@ class Models:
         if asks:
             await ready(self.critic)
         if self._draws and (settings.diffusion.model is not None or settings.edit.kind != "off"):
-            for finding in await asyncio.to_thread(lambda: list(look_at_diffusion(settings))):
+            loaded = isinstance(self.diffusion, Lazy) and self.diffusion.made is not None
+            for finding in await asyncio.to_thread(lambda: list(look_at_diffusion(settings, loaded=loaded))):
                 finding.refuse()
         if asks:
             looks = settings.vision_settings()

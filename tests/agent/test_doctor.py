@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from detailscribe.agent.cli import app
 from detailscribe.tools.diffusion import memory
 from detailscribe.tools.diffusion.memory import MemoryThere
-from detailscribe.tools.language import demo_server
+from detailscribe.tools.language import demo_server, local
 
 from ..chat_server.protocol import MODEL
 
@@ -179,6 +179,26 @@ def test_too_little_memory_names_the_settings_and_the_preset_that_would_do(cli, 
     assert status == "problem"
     assert text.endswith(advice or "use a smaller model or another machine")
     assert ('set diffusion.precision = "' in text) == bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("free", "loaded", "status", "says"),
+    [
+        (48e9, False, "ok", "29.5 GB and 64.0 GB of RAM are free beside a chat model of 18.5 GB"),
+        (40e9, False, "problem", "21.5 GB are free beside a chat model of 18.5 GB; set diffusion"),
+        (30e9, True, "ok", "30.0 GB and 64.0 GB of RAM are free"),
+    ],
+)
+def test_a_chat_model_in_this_process_shares_the_card_until_it_is_loaded(cli, monkeypatch, free, loaded, status, says):
+    hub_that_answers(monkeypatch, (302, ""))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(int(free), int(64e9)))
+    monkeypatch.setattr(local, "look_at", lambda name: (True, True, int(17.5e9)))
+    monkeypatch.setattr(local, "any_loaded", lambda: loaded)
+    found = told(cli("doctor", "--json", "--preset", "z-image-turbo", "--chat-url", "local"))
+    assert (found["memory"][0], says in found["memory"][1]) == (status, True), found["memory"]
+    assert "18.5 GB beside" in found["chat"][1]
 
 
 @pytest.mark.parametrize("policy", ["adaptive", "best_of_n"])

@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import json
 import threading
 import time
 
 import pytest
 
-from detailscribe.agent.settings.checks import look_at_diffusion
+from detailscribe.agent.settings import checks
+from detailscribe.agent.settings.checks import Finding, look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import Models
 from detailscribe.agent.settings.settings import Settings
@@ -127,6 +129,19 @@ async def test_given_roles_stand_in_for_those_of_the_settings():
 async def test_a_check_refuses_a_model_that_is_not_there_before_anything_loads():
     with pytest.raises(ModelError, match="no diffusers model in nowhere/at/all"):
         await Models(settings_of(diffusion={"model": "nowhere/at/all"})).check()
+
+
+async def test_a_model_that_is_loaded_is_not_asked_whether_it_fits_beside_itself(tmp_path, monkeypatch):
+    index = {"_class_name": "FluxPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    refusal = Finding(topic="memory", status="problem", text="no room")
+    monkeypatch.setattr(checks, "_memory", lambda settings: refusal)
+    models = Models(settings_of(diffusion={"model": str(tmp_path)}))
+    models.diffusion = Lazy(FakeDiffusion)
+    with pytest.raises(ModelError, match="no room"):
+        await models.check()
+    await models.diffusion.get()
+    await models.check()
 
 
 @pytest.mark.parametrize(

@@ -486,6 +486,14 @@ def test_a_model_is_drawn_with_the_steps_and_guidance_that_it_was_made_for(make,
     assert (chosen.steps, chosen.guidance, chosen.evaluations_per_drawing) == (7, 0, 7)
 
 
+@pytest.mark.parametrize(("make", "own", "tokens"), [(schnell, None, 256), (schnell, 100, 100), (flux, None, 512)])
+async def test_schnell_reads_the_tokens_that_it_was_made_for(make, own, tokens, store):
+    pipe, read = made(make), []
+    pipe.text_encoder_2.register_forward_pre_hook(lambda module, args: read.append(args[0].shape[1]))
+    await draw(PipelineDiffusion(pipe, "tiny@0", steps=1, options=SQUARE, max_tokens=own), store, keep_steps=())
+    assert read == [tokens]
+
+
 @pytest.mark.parametrize("make", [schnell, z_image, lambda: klein(True)])
 async def test_a_distilled_model_takes_one_pass_a_step(make, store):
     model = PipelineDiffusion(made(make), "tiny@0", options=SQUARE)

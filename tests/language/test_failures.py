@@ -153,6 +153,19 @@ async def test_a_reply_that_takes_too_long_is_no_answer(server, chat):
     assert told.value.exchanges[0].seconds > 0
 
 
+async def test_a_server_that_hangs_is_waited_for_once_and_once_more_where_it_has_answered_before(server, chat):
+    done, model = threading.Event(), chat(timeout=0.1, transport_retries=4)
+    for answered, waits in ((False, 1), (True, 2)):
+        if answered:
+            server.always = Said()
+            await model.ask(QUESTION, Colour)
+        server.always, before = Said(before=lambda: done.wait(5)), len(server.requests)
+        with pytest.raises(ReplyError, match=r"timed out after 0\.1 s"):
+            await model.ask(QUESTION, Colour)
+        assert len(server.requests) - before == waits
+    done.set()
+
+
 async def test_a_reply_that_trickles_in_takes_too_long_too(server, chat):
     server.always = Said(drip=0.01)
     with pytest.raises(ReplyError, match="timed out"):

@@ -143,6 +143,11 @@ def _likely(tokenizer: Any, logits: Any, count: int) -> dict[str, Any]:
     return likely[0] | {"top_logprobs": likely}
 
 
+def any_loaded() -> bool:
+    """Whether a chat model is in memory already."""
+    return _loaded.cache_info().currsize > 0
+
+
 @lru_cache(_KEPT)
 def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, Any]:
     """The model where it is to run, and its processor, or its tokenizer where it reads text alone."""

@@ -56,7 +56,8 @@ class ChatOptions(Frozen):
     timeout: float = Field(default=120, gt=0)
     """Seconds for one call."""
     transport_retries: int = Field(default=4, ge=0)
-    """Retries of one call after 429 (honouring Retry-After), 5xx, time-outs and cut connections."""
+    """Retries of one call after 429 (honouring Retry-After), 5xx and cut connections; after a time-out it is made once
+    more, of a server that has answered before."""
     attempts: int = Field(default=3, ge=1)
     """How often a question is asked at most while its answers cannot be used; each time with the reason."""
     concurrency: int = Field(default=8, ge=1)

@@ -308,6 +308,9 @@ def _http_client(
                         _stay(response, url_option, self.reached)
                         response = await _whole(await super().send(response.next_request, **options), most_bytes)
             except TimeoutError as error:
+                again = self.reached and request.headers.get("x-stainless-retry-count", "0") == "0"
+                if not again:  # A server that hangs must not cost ten minutes a call.
+                    raise sdk.APITimeoutError(request=request) from error
                 raise http.ReadTimeout(f"no reply within {seconds:g} s", request=request) from error
             except (http.ConnectError, http.ConnectTimeout, http.ProxyError) as error:
                 if self.reached:
