@@ -88,16 +88,17 @@ def _examples(run: RecordedRun, judged: Row | None) -> Iterable[_Example]:
 def _fitted(examples: Sequence[_Example], card: Card) -> Values:
     def weights(drawing: bool) -> dict[str, float]:
         of_kind = [e for e in examples if ("own words" in e.known) == drawing]
-        names = list(of_kind[0].known) if of_kind else []
-        x = np.array([[e.known[name] for name in names] for e in of_kind]).reshape(-1, len(names))
-        return dict(zip(names, _logistic(x, np.array([e.gain for e in of_kind])), strict=True))
+        if not of_kind:
+            return {}
+        x = np.array([list(e.known.values()) for e in of_kind])
+        return dict(zip(of_kind[0].known, _logistic(x, np.array([e.gain for e in of_kind])), strict=True))
 
     return Values(card=card, refinement=weights(False), drawing=weights(True))
 
 
 def _logistic(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> list[float]:
     """Weights of a logistic regression on outcomes in [0, 1], with a ridge on features of one scale."""
-    scale = np.where(x.std(0) > 1e-9, x.std(0), 1.0) if len(x) else 1.0
+    scale = np.where(x.std(0) > 1e-9, x.std(0), 1.0)
 
     def loss(w: "np.ndarray[Any, Any]") -> tuple[float, "np.ndarray[Any, Any]"]:
         z = (x / scale) @ w

@@ -53,8 +53,10 @@ class Values(Frozen):
     """The same of a new drawing."""
 
     def gain(self, known: dict[str, float]) -> float:
-        """How much worth an attempt that ``known_of`` describes adds to that of the best image so far, in (0, 1)."""
+        """How much worth an attempt that ``known_of`` describes adds to that of the best image so far, in [0, 1)."""
         weights = self.drawing if "own words" in known else self.refinement
+        if not weights:  # no run tried this, so nothing is promised
+            return 0.0
         total = sum(weights.get(name, 0.0) * value for name, value in known.items())
         return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 

@@ -9,7 +9,7 @@ from detailscribe.agent import run
 from detailscribe.agent.cli import app
 from detailscribe.agent.experiments.learn import learn
 from detailscribe.agent.policies import POLICIES, policy_name, resolve_policy
-from detailscribe.agent.policies.value import worth
+from detailscribe.agent.policies.value import Values, worth
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 
@@ -54,6 +54,11 @@ def test_the_attempt_with_most_promise_for_its_cost_is_made_on_any_image(decide,
 def test_a_drawing_can_have_the_words_of_the_user(decide):
     assert decide(drawing={"always": 1})[0].attempts[0].prompt == "a corrected prompt"
     assert decide(drawing={"always": 1, "own words": 1})[0].attempts[0].prompt == "a cat holding a red umbrella"
+
+
+def test_what_no_run_tried_promises_nothing():
+    only = Values(card={}, refinement={"always": -5.0}, drawing={})
+    assert only.gain({"always": 1.0, "own words": 0.0}) == 0 < only.gain({"always": 1.0})
 
 
 def test_it_stops_where_nothing_is_worth_its_price(decide):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from detailscribe.agent.experiments.judge import JUDGED
+from detailscribe.agent.experiments.learn import learn
 from detailscribe.agent.experiments.run import ExperimentModels, arun_experiment
 from detailscribe.tools.errors import SettingsError
 
@@ -216,3 +217,14 @@ async def test_a_folder_that_cannot_be_made_is_comparable(tmp_path, fakes):
     with pytest.raises(SettingsError, match="cannot write to the folder"):
         await carried_out(small(), tmp_path / "file" / "out", fakes)
     shutil.rmtree(tmp_path)
+
+
+async def test_what_is_learned_from_an_experiment_is_the_judges_word(tmp_path, monkeypatch):
+    monkeypatch.setattr("detailscribe.agent.experiments.learn.LEAST", 2)
+    fakes = Fakes(judge=ScriptedCritic(lambda image: "red", model="judge@0"))  # the critic sees gains, the judge none
+    tries = small(policies=[{"policy": "value", "args": {"explore": 1.0}}], seeds=4)
+    await arun_experiment(tries, tmp_path, fakes.models(tries))
+    with pytest.raises(SettingsError, match="some of which gain something"):
+        learn(tmp_path)
+    (tmp_path / JUDGED).unlink()
+    assert learn(tmp_path).card["judged by"] == "the critic"
