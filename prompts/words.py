@@ -35,6 +35,13 @@ def counted(count: int, noun: str) -> str:
     return f"{number} {noun if count == 1 else plural(noun)}"
 
 
+def spellings(word: str) -> tuple[str, ...]:
+    """A number in words and in digits; any other word as it is."""
+    if word in _NUMBERS:
+        return word, str(_NUMBERS.index(word))
+    return (word, _NUMBERS[int(word)]) if word.isdecimal() and int(word) < len(_NUMBERS) else (word,)
+
+
 def listed(phrases: Sequence[str]) -> str:
     """``fox``, ``fox and bear``, ``fox, bear and cat``."""
     return " and ".join(part for part in (", ".join(phrases[:-1]), *phrases[-1:]) if part)

@@ -2,7 +2,18 @@
 
 from .base import SEED_LIMIT, Box, Exchange, Frozen, Seed, Words, derive_seed
 from .budget import Budget, Spend
-from .concepts import Aspect, Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks
+from .concepts import (
+    OWN,
+    Aspect,
+    Check,
+    ConceptGraph,
+    Entity,
+    Interaction,
+    InteractionKind,
+    OwnQuestion,
+    default_checks,
+    own_concepts,
+)
 from .critique import Answer, Change, Comparison, Critique, Verdict, change, fail_dependents
 from .decisions import Action, Advice, Choice, Decision, Plan, Ruling
 from .images import Attempt, DrawingOptions, ImageRecord, Operator, Origin, Region, Step
@@ -11,9 +22,27 @@ from .population import Population, pair_name, spend_of
 from .result import ModelSpend, RunResult, spend_by_model
 from .run_state import STATE_VERSION, RunInput, RunState, merge_by_id
 
-__all__ = ["SEED_LIMIT", "STATE_VERSION", "Action", "Advice", "Answer", "Aspect", "Attempt", "Box", "Budget", "Change"]
-__all__ += ["Check", "Choice", "Comparison", "ConceptGraph", "Critique", "Decision", "DrawingOptions", "Entity"]
-__all__ += ["Exchange", "Frozen", "ImageRecord", "Interaction", "InteractionKind", "ModelSpend", "NotationError"]
-__all__ += ["Operator", "Origin", "Plan", "Population", "Region", "Ruling", "RunInput", "RunResult", "RunState", "Seed"]
-__all__ += ["Spend", "Step", "Verdict", "Words", "change", "default_checks", "derive_seed", "fail_dependents"]
-__all__ += ["format_concepts", "merge_by_id", "pair_name", "parse_concepts", "spend_by_model", "spend_of"]
+__all__ = ["OWN", "SEED_LIMIT", "STATE_VERSION", "Action", "Advice", "Answer", "Aspect", "Attempt", "Box", "Budget"]
+__all__ += ["Change", "Check", "Choice", "Comparison", "ConceptGraph", "Critique", "Decision", "DrawingOptions"]
+__all__ += [
+    "Entity",
+    "Exchange",
+    "Frozen",
+    "ImageRecord",
+    "Interaction",
+    "InteractionKind",
+    "ModelSpend",
+    "NotationError",
+]
+__all__ += ["Operator", "Origin", "OwnQuestion", "Plan", "Population", "Region", "Ruling", "RunInput", "RunResult"]
+__all__ += ["RunState", "Seed", "Spend", "Step", "Verdict", "Words", "change", "default_checks", "derive_seed"]
+__all__ += [
+    "fail_dependents",
+    "format_concepts",
+    "merge_by_id",
+    "own_concepts",
+    "pair_name",
+    "parse_concepts",
+    "spend_by_model",
+    "spend_of",
+]

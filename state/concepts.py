@@ -70,6 +70,30 @@ class Check(Frozen):
     """Checks that must pass for this one to mean anything: a missing cat holds nothing."""
 
 
+OWN = "own:"
+"""Begins the ids of checks that are a benchmark's own questions."""
+
+
+class OwnQuestion(Frozen):
+    """One question that a benchmark asks about the pictures of a prompt."""
+
+    question: Words
+    """As the benchmark puts it."""
+    answer: Words = "yes"
+    """The expected one, lower case: ``yes``, ``no``, or another word or number."""
+    kind: str = ""
+    """The benchmark's own name of what is asked for; empty where it has none."""
+    aspect: Aspect = "scene"
+    """What ``kind`` comes to here."""
+    depends_on: tuple[int, ...] = ()
+    """Places in the list of the questions about the entities that this one speaks of."""
+
+    @property
+    def as_check(self) -> str:
+        """As a question whose expected answer is yes."""
+        return self.question if self.answer == "yes" else f'{self.question} Is the answer "{self.answer}"?'
+
+
 class ConceptGraph(Frozen):
     """The checkable meaning of one prompt, as a directed acyclic graph.
 
@@ -142,6 +166,24 @@ def _require_known(who: str, references: Iterable[str], known: set[str]) -> None
     unknown = sorted(set(references) - known)
     if unknown:
         raise ValueError(f"{who} refers to what does not exist: {', '.join(unknown)}")
+
+
+def own_concepts(prompt: str, questions: Sequence[OwnQuestion]) -> ConceptGraph:
+    """A benchmark's questions as the checklist of its prompt; of entities it knows the picture alone."""
+    about: dict[Aspect, str | None] = {"scene": None, "nothing_else": None, "relation": "shown"}
+    checks = tuple(
+        Check(
+            id=f"{OWN}{n}",
+            question=one.as_check,
+            aspect=one.aspect,
+            about=about.get(one.aspect, "picture"),
+            depends_on=tuple(f"{OWN}{parent + 1}" for parent in one.depends_on),
+        )
+        for n, one in enumerate(questions, 1)
+    )
+    shown = Interaction(id="shown", kind="spatial", subjects=("picture",), relation="shows what is asked for")
+    picture = Entity(id="picture", name="picture")
+    return ConceptGraph(prompt=prompt, entities=(picture,), interactions=(shown,), checks=checks)
 
 
 def default_checks(

@@ -10,6 +10,8 @@ _STOP = rf"(?:[{_ENDS}]*[。！？]|[{_ENDS}]++(?=\s|$))"
 """Marks that end a sentence; where no blanks part sentences, none need follow."""
 _END = re.compile(rf"(?<![{_ENDS}])(?:{_STOP}|[{_ENDS}]++[{re.escape(_CLOSERS)}]++(?=\s|$))")
 """A run of marks is looked at once, from its first one, so that a long text takes no longer than its length."""
+_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
+_IDLE = re.compile("an?|the|and|of|in|on|at|with|to|its|their|his|her|is|are|while|as|it|they|from|into|by")
 _QUOTES = str.maketrans("“”„‘’‚`", "\"\"\"''''")
 
 
@@ -85,3 +87,17 @@ def _is_ended(text: str) -> bool:
 
 def _pattern(text: str) -> str:
     return r"\s+".join(map(re.escape, text.translate(_QUOTES).split()))
+
+
+def gist(prompt: str) -> frozenset[str]:
+    """The words that carry its meaning, in their short form."""
+    return frozenset(_stem(word) for word in _WORD.findall(prompt.lower()) if not _IDLE.fullmatch(word))
+
+
+def _stem(word: str) -> str:
+    """Rough: ``stirring``, ``stirs`` and ``stir`` are one; so are ``weave`` and ``weaving``."""
+    for ending in ("ing", "ies", "es", "ed", "s", "e", "y"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls" else word

@@ -2,13 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ...tools.errors import DetailScribeError, SettingsError
 from .common import console
-from .options import FILES, MODELS, RUN_OPTIONS, WHERE, Quiet, SettingsFile, argument, by_section, option, with_options
+from .options import (
+    DECIDES,
+    FILES,
+    MODELS,
+    RUN_OPTIONS,
+    WHERE,
+    Quiet,
+    SettingsFile,
+    argument,
+    by_section,
+    option,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from ..batch.cluster import Cluster
@@ -63,6 +75,12 @@ def batch(
             metavar="A,B",
         ),
     ] = None,
+    checklist: Annotated[
+        Literal["decomposed", "own"],
+        option(
+            "What guides the loop: the decomposer's checks, or the benchmark's own questions in PROMPTS.", panel=DECIDES
+        ),
+    ] = "decomposed",
     settings: SettingsFile = None,
     out: Annotated[
         Path | None,
@@ -86,6 +104,10 @@ def batch(
     from ..views.live import BatchLive, tally_in_words
     from ..views.words import duration
 
+    if checklist == "own":
+        if prompts == STDIN:
+            raise SettingsError("--checklist own reads the prompts twice, which standard input cannot be: name a file")
+        given.setdefault("run", {})["checklist"] = prompts if "://" in prompts else str(Path(prompts).absolute())
     cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
     if methods is None:
         chosen = {"": load(given, by_section({"run.out": out}), file=settings)}

@@ -63,6 +63,21 @@ def read(
 
 
 @commands.command()
+def benchmark(
+    name: Annotated[str, argument("geneval2, unigenbench, corebench, conceptmix or tifa.", metavar="NAME")],
+    source: Annotated[str, argument("Its file as published: a path or URL.", metavar="SOURCE")],
+    limit: Annotated[int | None, option("Prompts at most.", min=1)] = None,
+    out: Out = None,
+) -> None:
+    """The prompts of a benchmark with the questions that it asks about their pictures, as JSONL."""
+    from itertools import islice
+
+    from ...tools.data import read_benchmark
+
+    _write(islice(read_benchmark(name, source), limit), out)
+
+
+@commands.command()
 def world(
     count: Count = 100,
     seed: SeedOption = 0,

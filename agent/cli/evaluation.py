@@ -21,7 +21,8 @@ WRITES = "What it writes"
 
 KNOWN = (
     "clipscore, image_reward, blip_vqa: local models; vqascore, interactions, layout: a chat model with vision;"
-    " checklist, all_correct: the critic of the settings; judge, judge_all_correct: the embedded world's independent"
+    " questions, questions_geometric, questions_gated: the same, asked what the benchmark asks; checklist, all_correct:"
+    " the critic of the settings; judge, judge_all_correct: the embedded world's independent"
     " judge."
 )
 IMAGES = "Of each run: best, first (as the bare model draws), last, all; each further one is a method."
@@ -50,7 +51,7 @@ def evaluate(
         str | None, option("Win rates are against this one; the first.", panel=MEASURES, metavar="METHOD")
     ] = None,
     prompts: Annotated[
-        str | None, option("Prompts with scenario, for runs of no batch.", panel=MEASURES, metavar="FILE")
+        str | None, option("Prompts with scenario and questions, for runs of no batch.", panel=MEASURES, metavar="FILE")
     ] = None,
     weights: Annotated[
         list[str] | None, option("A local folder, or a hub id.", panel=MEASURES, metavar="METRIC=FOLDER")
@@ -87,8 +88,8 @@ def evaluate(
             raise SettingsError(f"--weights {one!r} should read metric=folder")
         folders[name] = folder
     made = Models(load(given, file=settings).settings).metrics(listed(metrics), folders, phrases)
-    scenarios = {} if prompts is None else {r.prompt: r.scenario for r in read_prompts(prompts) if r.scenario}
-    collected = collect(runs, by=by, picks=picks_named(images), scenarios=scenarios)
+    records = {} if prompts is None else {record.prompt: record for record in read_prompts(prompts)}
+    collected = collect(runs, by=by, picks=picks_named(images), prompts=records)
     methods = list(dict.fromkeys(shot.method for shot in collected.shots))
     if against is not None and against not in methods:
         raise SettingsError(f"--against {against!r} is none of the methods: {', '.join(methods)}")
@@ -100,10 +101,14 @@ def evaluate(
     found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)
     missing = figures.reasons(measured)
     if json:
-        data = {"figures": [figure.data for figure in found], "costs": costs.records, "missing": missing}
+        data: dict[str, Any] = {"figures": [figure.data for figure in found], "costs": costs.records}
+        data |= {"checklists": collected.checklists, "missing": missing}
         typer.echo(dumps(data, indent=2))
         return
-    tables = [figures.wide_table(found) if wide else figures.long_table(found)]
+    guided = "; ".join(f"{method}: {what}" for method, what in collected.checklists.items())
+    benchmark = any(shot.sample.questions for shot in collected.shots)
+    note = f"Checklist that the loop saw (own: the benchmark's questions): {guided}." if benchmark else ""
+    tables = [figures.wide_table(found, note) if wide else figures.long_table(found, note)]
     if cost:
         tables.append(costs)
     print_tables(tables, "markdown" if markdown else "latex" if latex else "terminal")

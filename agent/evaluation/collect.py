@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
-from ...state import Critique, ImageRecord, Spend
+from ...state import OWN, Critique, ImageRecord, Spend
+from ...tools.data import PromptRecord, questions_in
 from ...tools.errors import SettingsError, typed
 from ...tools.files import Store, read_lines
 from ...tools.language.wrapping import is_whole
@@ -67,6 +68,12 @@ class Collected:
     spent: tuple[tuple[str, Spend], ...] = ()
     """Method and spend of each run that could be read."""
 
+    @property
+    def checklists(self) -> dict[str, str]:
+        """By method, what guided its loop: ``own`` where that was the benchmark's questions, else ``decomposed``."""
+        known = ((shot.method, shot.sample.concepts) for shot in self.shots)
+        return {m: "own" if c and all(k.id.startswith(OWN) for k in c.checks) else "decomposed" for m, c in known}
+
 
 def listed(names: str) -> list[str]:
     """The distinct names of a comma-separated list."""
@@ -87,7 +94,7 @@ def collect(
     *,
     by: By = "folder",
     picks: Sequence[Pick] = ("best",),
-    scenarios: Mapping[str, str] | None = None,
+    prompts: Mapping[str, PromptRecord] | None = None,
 ) -> Collected:
     """The images of runs.
 
@@ -97,7 +104,7 @@ def collect(
             a run by its policy.
         by: What a method is.
         picks: Which images of each run; each further one is a method of its own, such as ``NAME (first)``.
-        scenarios: Scenario by prompt, for runs whose batch does not say it.
+        prompts: What is known of each prompt, scenario and questions, for runs whose batch does not say it.
 
     Raises:
         SettingsError: an argument is no folder, or there is no run in it.
@@ -122,14 +129,19 @@ def collect(
                 skipped.append(Skipped(fixed or _class(row.policy if row else ""), scenario, str(place), str(error)))
                 continue
             method = fixed or _class(run.started.policy)
-            scenario = scenario or (scenarios or {}).get(run.prompt, "")
+            record = (prompts or {}).get(run.prompt)
+            scenario = scenario or (record and record.scenario) or ""
+            questions = questions_in((row and row.tags) or {}) or questions_in(record.extra if record else {})
             spent.append((method, run.spend))
             concepts = None if is_whole(run.concepts) else run.concepts
             for pick in picks:
                 own = method if pick == picks[0] else f"{method} ({pick})"
                 images = _picked(run, pick)
                 for image in images:
-                    sample, critique = Sample(image, run.prompt, Store(place), concepts), run.critiques.get(image.id)
+                    sample, critique = (
+                        Sample(image, run.prompt, Store(place), concepts, questions),
+                        run.critiques.get(image.id),
+                    )
                     about = (own, scenario, _tag(row, "subclass"), run.run, run.started.seed)
                     source = image.parent if image.operator is not None else None
                     looked = run.critiques.get(source or "")

@@ -105,7 +105,7 @@ def summarize(measurements: Iterable[Measurement], baseline: str | None = None) 
     return figures_of(((m.scenario, m.metric, m.method, m.prompt, m.value) for m in measurements), baseline)
 
 
-def long_table(figures: Sequence[Figure]) -> Table:
+def long_table(figures: Sequence[Figure], note: str = "") -> Table:
     """Every figure in a row of its own."""
     rows = [
         (
@@ -115,10 +115,10 @@ def long_table(figures: Sequence[Figure]) -> Table:
         for f in figures
     ]
     names = "scenario, metric, method, mean: .3f, std. error: .3f, deviation: .3f, win rate: share"
-    return Table("", columns(f"{names}, prompts: d, missing: d"), tuple(rows))
+    return Table("", columns(f"{names}, prompts: d, missing: d"), tuple(rows), note)
 
 
-def wide_table(figures: Sequence[Figure]) -> Table:
+def wide_table(figures: Sequence[Figure], note: str = "") -> Table:
     """A row for each method, a column for each metric: mean ± standard error, and the win rate after it.
 
     Where metrics differ in the number of prompts or of missing values, the row shows the least and the most.
@@ -133,7 +133,7 @@ def wide_table(figures: Sequence[Figure]) -> Table:
         spans = ([f.prompts for f in own.values()], [f.missing for f in own.values()])
         rows.append((*about, *map(shown.get, metrics), *("-".join(map(str, sorted({min(s), max(s)}))) for s in spans)))
     numbers = (Column(name, "number") for name in (*metrics, "prompts", "missing"))
-    return Table("", (*columns("scenario, method"), *numbers), tuple(rows))
+    return Table("", (*columns("scenario, method"), *numbers), tuple(rows), note)
 
 
 def _mean(f: Figure) -> str:

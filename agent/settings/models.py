@@ -171,6 +171,10 @@ class Models:
 
     def _own_decomposer(self) -> Decomposer:
         baseline = self._baseline
+        if self.settings.run.checklist is not None and baseline is None:
+            from ...tools.data.benchmarks import OwnChecklist
+
+            return OwnChecklist(self.settings.run.checklist)
         if baseline is None or (baseline.replaces == "undecomposed" and not self.settings.chats):
             return make_decomposer(self.settings, self.language)
         from ...tools.language.wrapping import RewritingDecomposer, WholeDecomposer

@@ -56,6 +56,8 @@ class RunSettings(Section):
     """Scale of classifier-free guidance; 1 or less means none; None for the model's own."""
     budget: Budget = Field(default_factory=Budget)
     """Bounds that no policy can exceed."""
+    checklist: Words | None = None
+    """A file of prompts with a benchmark's own questions, which are then the checklist; None for the decomposer's."""
     out: Path | None = None
     """The run folder; None for a new one under ``runs/``."""
     checkpoints: Annotated[str, BeforeValidator(_checkpoints)] = "sqlite"

@@ -7,6 +7,7 @@ import pytest
 from detailscribe.agent import Adaptive, BestOfN, Paper, arun
 from detailscribe.agent.evaluation.collect import collect
 from detailscribe.agent.evaluation.measure import measure
+from detailscribe.tools.data import PromptRecord
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.metrics import batched
 from detailscribe.tools.metrics.metric import OneByOne
@@ -92,7 +93,10 @@ async def test_scenarios_come_from_the_batch_or_else_from_the_prompts(run, tmp_p
         [shot] = collect([str(argument)]).shots
         assert (shot.scenario, shot.subclass) == ("functional", "tools")
     (tmp_path / "batch" / "results.jsonl").unlink()
-    assert collect([str(run)], scenarios={PROMPT: "other"}).shots[0].scenario == "other"
+    assert (
+        collect([str(run)], prompts={PROMPT: PromptRecord(id="p", prompt=PROMPT, scenario="other")}).shots[0].scenario
+        == "other"
+    )
     assert collect([str(run)]).shots[0].scenario == ""
 
 

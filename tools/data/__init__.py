@@ -1,13 +1,17 @@
 """Sets of prompts: read from wherever they are kept, made up from a grammar or by a chat model, written as JSONL."""
 
+from .benchmarks import BenchmarkName, questions_in, read_benchmark
 from .reader import PromptRow, read_prompts, read_rows
 from .records import PromptRecord, distinct, with_own_ids, write_prompts
 from .sets import read_interacting, world_prompts
 
 __all__ = [
+    "BenchmarkName",
     "PromptRecord",
     "PromptRow",
     "distinct",
+    "questions_in",
+    "read_benchmark",
     "read_interacting",
     "read_prompts",
     "read_rows",

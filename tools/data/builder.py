@@ -17,6 +17,7 @@ from ...prompts import load
 from ..errors import ReplyError
 from ..language.chat import ChatModel
 from ..language.question import Question
+from ..sentences import gist
 from .records import PromptRecord, ScenarioName
 
 SHORTEST, LONGEST = 4, 45
@@ -170,8 +171,6 @@ _PASSIVE = re.compile(
     rf"\b(?:is|are|was|were|be|been|being|gets?|got|getting)\s+(?:[a-z]+ly\s+)?{_PARTICIPLE}\b"
     rf"|\b{_PARTICIPLE}\s+by\s+(?:an?|the|its|their|his|her|two|three|several|many|some)\b"
 )
-_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
-_IDLE = re.compile("an?|the|and|of|in|on|at|with|to|its|their|his|her|is|are|while|as|it|they|from|into|by")
 
 
 def what_is_wrong(prompt: str, must_name: Iterable[str] = ()) -> str | None:
@@ -194,17 +193,3 @@ def is_alike(prompt: str, others: Iterable[frozenset[str]]) -> bool:
     """Whether one of the others, given by their ``gist``, says nearly the same."""
     own = gist(prompt)
     return any(len(own & other) >= _ALIKE * len(own | other) for other in others)
-
-
-def gist(prompt: str) -> frozenset[str]:
-    """The words that carry its meaning, in their short form."""
-    return frozenset(_stem(word) for word in _WORD.findall(prompt.lower()) if not _IDLE.fullmatch(word))
-
-
-def _stem(word: str) -> str:
-    """Rough: ``stirring``, ``stirs`` and ``stir`` are one; so are ``weave`` and ``weaving``."""
-    for ending in ("ing", "ies", "es", "ed", "s", "e", "y"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            break
-    return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls" else word

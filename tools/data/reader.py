@@ -27,7 +27,8 @@ from .records import PromptRecord, with_own_ids
 
 STDIN = "-"
 """As a source: standard input."""
-PROMPT_COLUMNS = ("prompt", "prompts", "text_prompt", "caption", "text", "sentence", "description")
+_TEXTS = ("text_prompt", "caption", "text", "sentence", "description")
+PROMPT_COLUMNS = ("prompt", "prompts", "prompt_en", "prompt_zh", *_TEXTS)
 """Names of the column that holds the prompt, in the order of preference; case and blanks around them do not matter."""
 _SCENARIO = ("scenario", "category", "tag")
 _SUBCLASS = ("subclass", "subcategory", "challenge")
@@ -257,6 +258,8 @@ def _listed(found: Columns) -> list[Any] | None:
         return [found]
     if all(isinstance(value, str) for value in found.values()):
         return [{"id": id, "prompt": prompt} for id, prompt in found.items()]
+    if len(found) > 0 and all(isinstance(value, dict) for value in found.values()):
+        return [{"id": id, **value} for id, value in found.items()]
     lists = [value for value in found.values() if isinstance(value, list)]
     return lists[0] if len(lists) == 1 else None
 

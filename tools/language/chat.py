@@ -18,7 +18,7 @@ from .dialect import Call, Dialect
 from .failures import CHAT, PICTURES, Declined, NoAnswer, refused
 from .question import Likelihood, Question, Reply
 from .settings import ChatSettings, cost_of
-from .structured import LONGEST_READ, portable_schema, probability_of_yes, read_last, validated, what_is_wrong
+from .structured import LONGEST_READ, portable_schema, probability_of, read_last, validated, what_is_wrong
 from .wire import Server
 
 if TYPE_CHECKING:
@@ -168,14 +168,14 @@ class ChatModel:
         await self._keep(key, CachedAnswer(reply=raw))
         return Reply(value, tuple(exchanges))
 
-    async def likelihood(self, question: Question) -> Likelihood:
-        """P(yes) for a question of yes or no, from the probabilities of the first word.
+    async def likelihood(self, question: Question, answers: tuple[str, ...] = ("yes",)) -> Likelihood:
+        """P(yes) for a question of yes or no, or P(any of ``answers``), from the probabilities of the first word.
 
         Raises:
             ModelError: the model or its server cannot be used.
             ReplyError: no answer came.
         """
-        key = self._key(question, logprobs=True)
+        key = self._key(question, None if answers == ("yes",) else {"answers": answers}, logprobs=True)
         cached = await self._cached(key)
         if cached is not None and cached.probability is not None:
             return Likelihood(cached.probability, None, self._from_cache(question, cached))
@@ -192,7 +192,7 @@ class ChatModel:
                     self._dialect = replace(self._dialect, top_logprobs=0)
                 return Likelihood(None, f"{_NO_LOGPROBS} ({declined.complaint.words})", exchanges[-1])
         declined = answered.declined
-        probability, reason = (None, declined) if declined else probability_of_yes(answered.logprobs)
+        probability, reason = (None, declined) if declined else probability_of(answered.logprobs, answers)
         if probability is not None:
             await self._keep(key, CachedAnswer(reply=answered.text, probability=probability))
         return Likelihood(probability, reason, exchanges[-1])

@@ -29,7 +29,9 @@ from ..world.decomposer import concepts_of, laid_out
 from ..world.eyes import Eyes
 from ..world.grammar import parse
 from ..world.reading import Sights, evidence, probability, settle
-from ..world.spec import Spec
+from ..world.relations import RELATIONS
+from ..world.spec import Link, Spec, Wanted
+from ..world.vocabulary import COLOURS, NOUNS
 from .question import NUMBER, picture_of_number
 
 MODEL = "embedded-world"
@@ -46,6 +48,7 @@ _IMPOSSIBLE = -9999.0
 _MARK = re.compile(r"\[picture (\w+)\]")
 """In evidence: a corrected prompt is asked for with what was seen, but without the picture."""
 _FIGURE = re.compile(r'Does this figure show "(?P<prompt>.*)"\?', re.DOTALL)
+_BARE = re.compile(r"\?\nAnswer in one word\.")
 _FORM = re.compile(r"(?P<form>an? .+?|three .+?) made of (?P<parts>.+)")
 _DOES = re.compile(r"(?P<who>[^,]+), (?P<what>.+)")
 _QUESTIONS = (
@@ -189,6 +192,19 @@ class Subject:
         default = default_checks(concepts.entities, concepts.interactions, [entity.id for entity in concepts.entities])
         return cls(spec, concepts, {check.question: check for check in (*default, *concepts.checks)})
 
+    @classmethod
+    def of_question(cls, question: str) -> "Subject":
+        """Of a question that comes without the prompt: the things, the colour and the relation that it names."""
+        words = re.findall(r"\w+", question.lower())
+        colour = next((word for word in words if word in COLOURS), None)
+        things = tuple(Wanted(noun, colour) for noun in dict.fromkeys(words) if noun in NOUNS)
+        fits = (name for name in sorted(RELATIONS, key=len, reverse=True) if f" {name} " in question)
+        links = tuple(Link(name, tuple(range(len(things)))) for name in fits if len(things) > 1)[:1]
+        if not things:
+            raise PromptError(f"the embedded world knows nothing of {question!r}")
+        concepts = concepts_of(Spec(things, links), question)
+        return cls(Spec(things, links), concepts, {check.question: check for check in concepts.checks})
+
 
 class Mind:
     """Answers by the grammar and the network of the embedded world."""
@@ -217,7 +233,10 @@ class Mind:
             return Answer(json.dumps(new_prompts(request.section("combinations"))))
         figure = _FIGURE.search(request.text)
         try:
-            subject = Subject.of(figure["prompt"] if figure else request.section("prompt"))
+            if request.about == "own_question" or _BARE.search(request.text):
+                subject = Subject.of_question(request.text)
+            else:
+                subject = Subject.of(figure["prompt"] if figure else request.section("prompt"))
             if request.body.get("logprobs"):
                 return self._likelihood(request, subject)
             return Answer(json.dumps(self._content(request, subject)))
@@ -244,6 +263,9 @@ class Mind:
                 return {"better": better, "reason": reason}
             case "decision":
                 return decisions(request)
+            case "own_question":
+                check = next((check for question, check in subject.known.items() if question in request.text), None)
+                return {"answer": verdict_on(check, subject, self._show(request)[1])[0]}
             case "noun_phrases":
                 return {"phrases": noun_phrases(subject.concepts)}
             case "rating":

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -196,23 +196,35 @@ def what_is_wrong(error: ValueError) -> str:
     return " ".join("; ".join([*shown, *more]).split())
 
 
-def probability_of_yes(logprobs: Sequence[Any]) -> tuple[float | None, str | None]:
-    """P(yes) / (P(yes) + P(no)), summed over spellings, at the first token that holds a letter.
+def probability_of(logprobs: Sequence[Any], answers: Collection[str] = ("yes",)) -> tuple[float | None, str | None]:
+    """P(answer), summed over spellings, at the first token that holds a letter, or a digit for others than yes.
+
+    That of yes is P(yes) / (P(yes) + P(no)); any other is of all words, as in Soft-TIFA (arXiv 2512.16853).
 
     Args:
         logprobs: For each token of the reply, as the chat-completions protocol has it.
+        answers: What is taken as the answer, lower case; a token that begins a longer word stands for it.
 
     Returns:
         The probability, or None and the reason.
     """
     if not logprobs:
         return None, "the server gives no logprobs"
-    worded = (token for token in _mappings(logprobs) if any(c.isalpha() for c in str(token.get("token", ""))))
+    is_yes = tuple(answers) == ("yes",)
+    counts = str.isalpha if is_yes else str.isalnum
+    worded = (token for token in _mappings(logprobs) if any(map(counts, str(token.get("token", "")))))
     first = next(worded, None)
     if first is None:
         return None, "the reply holds no word"
     if sum(math.exp(logprob) for _, logprob in _candidates(first)) > _ALL:
         return None, "the logprobs of the server are not those of probabilities: these add up to more than 1"
+    if not is_yes:
+        likely = (
+            math.exp(logprob)
+            for spelling, logprob in _candidates(first)
+            if spelling in answers or (len(spelling) > 2 and any(one.startswith(spelling) for one in answers))
+        )
+        return min(1.0, sum(likely)), None
     yes, no = _mass(first, "yes"), _mass(first, "no")
     if yes + no <= 0:
         return None, f"neither yes nor no is among the likely words, the first of which is {first['token']!r}"

@@ -25,6 +25,7 @@ from .metric import (
     batched,
     missing,
 )
+from .questions import OwnQuestions
 
 PhrasesName = Literal["concepts", "chat"]
 """Where the noun phrases of BLIP-VQA come from: the prompt's entities, or a list of the chat model's own."""
@@ -66,6 +67,9 @@ METRICS: dict[str, Callable[[Parts], BatchMetric]] = {
     "vqascore": lambda parts: VqaScore(parts.chat()),
     "interactions": lambda parts: Rubric(parts.chat(), "interactions"),
     "layout": lambda parts: Rubric(parts.chat(), "layout"),
+    "questions": lambda parts: OwnQuestions(parts.chat()),
+    "questions_geometric": lambda parts: OwnQuestions(parts.chat(), "geometric"),
+    "questions_gated": lambda parts: OwnQuestions(parts.chat(), "gated"),
     "checklist": lambda parts: WithConcepts(Checklist(parts.critic()), parts.decomposer),
     "all_correct": lambda parts: WithConcepts(Checklist(parts.critic(), whole=True), parts.decomposer),
     "judge": lambda parts: parts.cached(JudgeMetric()),

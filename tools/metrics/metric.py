@@ -12,7 +12,7 @@ from typing import Protocol, Self, runtime_checkable
 from PIL import Image
 from pydantic import Field, model_validator
 
-from ...state import ConceptGraph, Critique, Exchange, Frozen, ImageRecord, Verdict
+from ...state import ConceptGraph, Critique, Exchange, Frozen, ImageRecord, OwnQuestion, Verdict
 from ..errors import PromptError, ReplyError
 from ..files import DiskCache, Store, content_hash
 from ..roles import Decomposer, Metric
@@ -34,6 +34,8 @@ class Sample:
     """Where the image's file lies."""
     concepts: ConceptGraph | None = None
     """The prompt's concepts, where it was decomposed."""
+    questions: tuple[OwnQuestion, ...] = ()
+    """A benchmark's own, where it has any."""
 
     def pixels(self) -> Image.Image:
         """The picture, RGB; raises as ``Store.picture``."""

@@ -84,6 +84,10 @@ def _shorter(limit: int) -> BeforeValidator:
 Remark = Annotated[str, _shorter(LONGEST_REMARK), Field(max_length=LONGEST_REMARK)]
 
 
+YesNo = Annotated[Literal["yes", "no", "unclear"], BeforeValidator(_answer)]
+"""As a model answers; unclear: the picture does not let it tell."""
+
+
 class CheckAnswer(BaseModel):
     """The answer to one check."""
 
@@ -91,8 +95,7 @@ class CheckAnswer(BaseModel):
     """Its id, as the model copied it."""
     evidence: Remark = ""
     """What the model saw, in words."""
-    answer: Annotated[Literal["yes", "no", "unclear"], BeforeValidator(_answer)]
-    """unclear: the picture does not let the model tell."""
+    answer: YesNo
 
 
 def _numbers(value: object) -> object:
