@@ -158,7 +158,7 @@ def test_every_metric_is_made_without_loading_its_model(tmp_path):
     chat = ChatModel(ChatSettings(model="m", base_url="http://localhost:1/v1"))
     parts = Parts(tmp_path, lambda: chat, lambda: ScriptedCritic({}), EmbeddedDecomposer)
     made = {name: make(parts) for name, make in METRICS.items()}
-    assert len(made) == 10
+    assert len(made) == 13
     assert all(isinstance(metric, BatchMetric) for metric in made.values())
     assert not any(tmp_path.iterdir())
 
