@@ -28,8 +28,7 @@ from detailscribe.tools.files import Store
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import EmbeddedDecomposer, concepts_of, spec_of
 from detailscribe.tools.world.eyes import Eyes
-from detailscribe.tools.world.reading import Sights, probability, settle
-from training.planted import exact_sights
+from detailscribe.tools.world.reading import Sights, exact_sights, probability, settle
 
 from .figures import interval, print_json, print_table
 from .held_out import Prompt, exams, held_out_prompts

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from detailscribe.tools.world.reading import Sighting, Sights
 from detailscribe.tools.world.scene import Scene, Thing, render, sprite
 from detailscribe.tools.world.vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
 
@@ -108,21 +107,3 @@ def truths(planted: list[Planted]) -> Truths:
         for column, row in item.strange:
             strange[n, row, column] = 1
     return Truths(nouns, colours, strange, torch.tensor([_PLACE_INDEX[p.scene.place] for p in planted]))
-
-
-def exact_sights(scene: Scene, strange: bool) -> Sights:
-    """What is truly in a scene, as a network that never errs would see it.
-
-    Args:
-        scene: The truth.
-        strange: Whether a fragment of something else is in the picture.
-    """
-
-    def sighting(thing: Thing) -> Sighting:
-        return Sighting(thing, 1.0, {c: float(c == thing.colour) for c in COLOURS} if thing.colour else {})
-
-    return Sights(
-        {noun: tuple(sighting(t) for t in scene.things if t.noun == noun) for noun in NOUNS},
-        {place: float(place == scene.place) for place in PLACES},
-        float(strange),
-    )

@@ -76,7 +76,7 @@ for command in (
     *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, viewing.ctl, batch.batch),
     *(viewing.view, recorded.show, recorded.report, recorded.export),
     *(experiments.experiment, experiments.compare, experiments.replay, experiments.learn),
-    *(evaluation.evaluate, evaluation.rate, evaluation.ratings),
+    *(evaluation.evaluate, evaluation.rate, evaluation.ratings, evaluation.critic_test),
 ):
     app.command()(command)
 app.add_typer(data.commands, name="data")

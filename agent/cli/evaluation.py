@@ -12,6 +12,7 @@ from .options import SHOWS, Json, Markdown, SettingsFile, argument, option, with
 
 if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
+    from ...tools.roles import Critic
     from ..evaluation.collect import Collected
     from ..evaluation.measure import Measurement
 
@@ -206,4 +207,75 @@ def ratings(
             typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
         print_tables([table for table in found.tables.values() if table.rows], form)
     for line in found.problems:
+        typer.echo(line, err=True)
+
+
+@with_options(("preset", "chat_url", "chat_model", "vision_url", "vision_model", "set"))
+def critic_test(
+    source: Annotated[
+        str,
+        argument(
+            "world:N for pictures of the embedded world; a folder with runs that people noted verdicts on; R3-Bench's"
+            " JSONL; genai_image.json; or a table with prompt, image, and answer or rating.",
+        ),
+    ],
+    given: dict[str, Any],
+    images: Annotated[Path | None, option("Where the pictures are; beside SOURCE.", metavar="FOLDER")] = None,
+    against: Annotated[
+        str | None,
+        option("A second critic: judge (the embedded world's), or a model of the same server.", metavar="NAME"),
+    ] = None,
+    passes: Annotated[float, option("Mean rating from which a picture counts as right.")] = 4.0,
+    limit: Annotated[int | None, option("Pictures at most.", min=1)] = None,
+    votes: Annotated[int, option("Looks at each picture, to see how far they agree.", min=1)] = 1,
+    repair: Annotated[
+        int, option("So many wrong pictures are drawn anew from the corrected prompt, and judged.", min=0)
+    ] = 0,
+    seed: Annotated[int, option("Of the embedded world's pictures.", min=0)] = 0,
+    settings: SettingsFile = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    out: Annotated[Path, option("For the profiles and the plot.", metavar="FOLDER")] = Path("critic-test"),
+) -> None:
+    """Hold the critic of the settings, and a second one, against what is known of pictures."""
+    from json import dumps
+
+    from ...tools.files import Store
+    from ...tools.world.critic import EmbeddedJudge
+    from ..evaluation import critic_test as test
+    from ..settings.loading import load
+    from ..settings.models import Models, make_critic, make_decomposer, make_diffusion
+
+    chosen = load(given, file=settings).settings
+    models = Models(chosen)
+    pictures = images or (out / "pictures" if source.startswith(test.WORLD) else None)
+    cases = test.read_cases(source, pictures, passes=passes, seed=seed)[:limit]
+    uncached = chosen.model_copy(update={"chat": chosen.chat.model_copy(update={"cache": None})})
+    again = [make_critic(uncached, Models(uncached).vision) for _ in range(votes - 1)]
+    critics: dict[str, list[Critic]] = {"critic": [make_critic(chosen, models.vision), *again]}
+    judge = EmbeddedJudge() if against == "judge" or not chosen.chats else None
+    if against is not None and against != "judge" and not chosen.chats:
+        raise SettingsError(f"--against {against}: name a --chat-model, or the judge of the embedded world")
+    if against == "judge" and judge is not None:
+        critics["judge"] = [judge]
+    elif against is not None:
+        vision = chosen.vision.model_copy(update={"model": against})
+        other = chosen.model_copy(update={"vision": vision})
+        critics[against] = [make_critic(other, Models(other).vision)]
+    decomposer = make_decomposer(chosen, models.language)
+    found = asyncio.run(test.look_with(cases, critics, decomposer))
+    by_critic = {name: looks for name, (looks, _) in found.items()}
+    tables = [test.accuracy_table(by_critic), test.calibration_table(by_critic), test.agreement_table(by_critic)]
+    tables.append(test.cost_table(by_critic))
+    if repair:
+        first = {"critic": by_critic["critic"]}
+        drawer, repairs = make_diffusion(chosen), Store(out / "repaired")
+        by = judge or critics[against or "critic"][0]
+        tables.append(asyncio.run(test.repair_table(first, drawer, by, repairs, repair)))
+    written = test.write_files(by_critic, out)
+    if json:
+        typer.echo(dumps({table.title: table.records for table in tables}, indent=2))
+    else:
+        print_tables([table for table in tables if table.rows], "markdown" if markdown else "terminal")
+    for line in (*written, *(f"{name}: no answer about {line}" for name, (_, lost) in found.items() for line in lost)):
         typer.echo(line, err=True)

@@ -4,10 +4,11 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ...tools.errors import SettingsError
 from .common import console
 from .options import Json, RunFolder, argument, option
 
@@ -85,7 +86,7 @@ def report(
 
 
 def export(
-    folder: RunFolder,
+    runs: Annotated[list[str], argument("A run; with --layout also batches or folders of runs.", metavar="RUNS...")],
     endpoint: Annotated[
         str | None,
         option(
@@ -95,12 +96,34 @@ def export(
         ),
     ] = None,
     images: Annotated[
-        str, option("inline, to send small JPEGs; else put before references, such as https://host/runs/fox/.")
+        str,
+        option(
+            "inline, to send small JPEGs; else put before references, such as https://host/runs/fox/. With --layout:"
+            " which images of each run; best,first by default."
+        ),
     ] = "",
+    layout: Annotated[
+        Literal["geneval2", "unigenbench", "folder"] | None,
+        option("Copy images under the names that this benchmark's evaluator reads, with a manifest."),
+    ] = None,
+    out: Annotated[Path, option("Where --layout copies to.", metavar="FOLDER")] = Path("export"),
 ) -> None:
-    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; images by reference, or
-    inline."""
+    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; or copy the images of RUNS for
+    an evaluator."""
+    if layout is not None:
+        from ..evaluation.collect import collect, picks_named
+        from ..evaluation.layouts import write_layout
+
+        found = collect(runs, picks=picks_named(images or "best,first"))
+        notes = write_layout(found, layout, out)
+        typer.echo(f"{len(found.shots)} images in {out}")
+        for line in (*notes, *(f"no image of {lost.place}: {lost.reason}" for lost in found.skipped)):
+            typer.echo(line, err=True)
+        return
+    if len(runs) > 1:
+        raise SettingsError("a collector takes one run at a time; to copy images of several, give --layout")
     from ..telemetry import data_urls, export_run
 
+    folder = Path(runs[0])
     urls = data_urls(folder) if images == "inline" else images
     typer.echo(f"{export_run(folder, endpoint, images=urls)} spans sent")

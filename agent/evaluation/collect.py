@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ...state import OWN, Critique, ImageRecord, Spend
 from ...tools.data import PromptRecord, questions_in
@@ -45,6 +45,8 @@ class Shot:
     """What it was refined from, and what the critic answered of that."""
     rivals: bool = False
     """Whether a metric counts, of the images of its run, the one alone that it puts first."""
+    id: str = ""
+    """Of the prompt in its batch; empty where the run belongs to none."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ def collect(
                     source = image.parent if image.operator is not None else None
                     looked = run.critiques.get(source or "")
                     before = None if source is None or looked is None else (run.images[source], looked)
-                    shots.append(Shot(*about, sample, critique, before, rivals=pick == "highest"))
+                    tags: dict[str, Any] = {"rivals": pick == "highest", "id": row.id if row else ""}
+                    shots.append(Shot(*about, sample, critique, before, **tags))
                 if not images:
                     reason = run.error.message if run.error else f"it is {run.status} and has no such image"
                     skipped.append(Skipped(own, scenario, str(place), reason))

@@ -5,10 +5,9 @@ import torch
 
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.eyes import Readings, sights
-from detailscribe.tools.world.reading import Sighting, Sights, evidence, probability, settle
+from detailscribe.tools.world.reading import Sighting, Sights, evidence, exact_sights, probability, settle
 from detailscribe.tools.world.scene import Scene
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
-from training.planted import exact_sights
 
 from .worlds import answers, spec, thing
 

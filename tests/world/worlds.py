@@ -9,11 +9,10 @@ from hypothesis import assume, strategies
 from detailscribe.state import ConceptGraph
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.layout import lay_out
-from detailscribe.tools.world.reading import settle
+from detailscribe.tools.world.reading import exact_sights, settle
 from detailscribe.tools.world.scene import Scene, Thing
 from detailscribe.tools.world.spec import Link, Spec, Wanted, random_spec
 from detailscribe.tools.world.vocabulary import GRID, NOUNS
-from training.planted import exact_sights
 
 ROOT = Path(__file__).parents[2]
 """The checkout."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ...state import Check, ConceptGraph, Verdict, fail_dependents
 from .language import describe, whereabouts
 from .relations import holds
-from .scene import Thing
+from .scene import Scene, Thing
 from .spec import Spec
-from .vocabulary import PLACES
+from .vocabulary import COLOURS, NOUNS, PLACES
 
 _HALF = 0.5
 _UNSURE = 0.05
@@ -130,3 +130,21 @@ def evidence(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> 
 
 def _where(sighting: Sighting) -> str:
     return f"{describe(sighting.thing)} {whereabouts(sighting.thing)}"
+
+
+def exact_sights(scene: Scene, strange: bool) -> Sights:
+    """What is truly in a scene, as a network that never errs would see it.
+
+    Args:
+        scene: The truth.
+        strange: Whether a fragment of something else is in the picture.
+    """
+
+    def sighting(thing: Thing) -> Sighting:
+        return Sighting(thing, 1.0, {c: float(c == thing.colour) for c in COLOURS} if thing.colour else {})
+
+    return Sights(
+        {noun: tuple(sighting(t) for t in scene.things if t.noun == noun) for noun in NOUNS},
+        {place: float(place == scene.place) for place in PLACES},
+        float(strange),
+    )

@@ -1,0 +1,425 @@
+"""A critic held against what people, or the embedded world itself, know of pictures."""
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from io import BytesIO
+from itertools import combinations, islice
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any, cast
+
+from PIL import Image
+
+from ...state import Aspect, Attempt, ConceptGraph, Critique, ImageRecord, OwnQuestion, own_concepts
+from ...tools.data import read_rows
+from ...tools.errors import PromptError, ReplyError, SettingsError
+from ...tools.files import Store, write_whole
+from ...tools.metrics import Sample
+from ...tools.roles import Critic, Decomposer, Diffusion
+from ...tools.vision.wrapping import Errors, Profile
+from ..records.notes import corrections
+from ..records.reader import EVENTS, is_run, read_run
+from ..runs.folder import slug
+from .figures import EVERY, with_every
+from .statistics import Floats, Interval, alpha_interval, grouped_interval, mean_interval, proportion_interval
+from .tables import Cell, Table, columns
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+WORLD = "world"
+"""As a source: pictures of the embedded world with known truth; ``world:N`` for N of them."""
+WHOLE = "whole picture"
+"""The kind of a verdict on all of a picture, where the source names none."""
+_BINS = 10
+"""Of probabilities."""
+_YES = {"true": True, "yes": True, "1": True, "pass": True, "false": False, "no": False, "0": False, "fail": False}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture of which something is known."""
+
+    sample: Sample
+    """Without concepts where the prompt is still to be decomposed."""
+    truth: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """By check: whether the picture shows it."""
+    whole: bool | None = None
+    """Whether the picture is as the prompt says; None where nobody said."""
+    kind: str = WHOLE
+    """Of the verdict on the whole, by the source's own names."""
+    rating: float | None = None
+    """How good people find it; None where nobody rated it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one critic said of one case."""
+
+    case: Case
+    critique: Critique
+    again: tuple[Critique, ...] = ()
+    """Further looks at the same picture."""
+
+    def judged(self) -> Iterator[tuple[str, bool, bool | None, float | None]]:
+        """Kind, truth, answer (None for unknown) and P(yes) of everything that is known of the picture."""
+        concepts = cast(ConceptGraph, self.case.sample.concepts)
+        for verdict in self.critique.verdicts:
+            if verdict.check in self.case.truth and verdict.settled_by is None:
+                said = None if verdict.answer == "unknown" else verdict.answer == "pass"
+                aspect = concepts.check(verdict.check).aspect
+                yield aspect, self.case.truth[verdict.check], said, verdict.probability
+        if self.case.whole is not None:
+            answers = set(self.critique.answers().values())
+            said = False if "fail" in answers else None if "unknown" in answers else True
+            yield self.case.kind, self.case.whole, said, None
+
+
+def read_cases(source: str, images: Path | None = None, *, passes: float = 4.0, seed: int = 0) -> list[Case]:
+    """The cases of a source.
+
+    Args:
+        source: ``world:N``; a folder with runs on which people left notes; R3-Bench's JSONL; GenAI-Bench's
+            ``genai_image.json``; or any table with ``prompt``, ``image`` and ``answer`` or ``rating``.
+        images: The folder that paths of pictures are relative to; by default that of the file.
+        passes: Mean rating from which a picture counts as right.
+        seed: Of the embedded world's pictures.
+
+    Raises:
+        SettingsError: it cannot be read, holds nothing that is known of a picture, or a picture is missing.
+    """
+    name, _, count = source.partition(":")
+    if name == WORLD and (not count or count.isdecimal()):
+        found = list(islice(_world_cases(images or Path("critic-test") / "world", seed), int(count or 100)))
+    elif Path(source).is_dir():
+        found = list(_noted(Path(source)))
+    else:
+        found = list(_table(source, images or Path(source).parent, passes))
+    if not found:
+        raise SettingsError(f"nothing in {source} says what a picture shows: no note with verdicts, no row")
+    return found
+
+
+def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
+    """Scenes as asked for and, two times of three, with a thing that is missing, moved, or of another colour."""
+    from ...tools.world.decomposer import concepts_of
+    from ...tools.world.language import short_caption
+    from ...tools.world.layout import laid_out_specs
+    from ...tools.world.reading import exact_sights, settle
+    from ...tools.world.scene import Scene, render
+    from ...tools.world.vocabulary import COLOURS, GRID, NOUNS
+
+    rng, store = random.Random(seed), Store(folder)
+    for number, (spec, scene) in enumerate(laid_out_specs(rng, lambda spec: spec.held_out)):
+        things = list(scene.things)
+        spoilt = rng.randrange(len(things))
+        thing, fault = things[spoilt], rng.choice(("none", "missing", "moved", "colour", "missing", "moved"))
+        if fault == "missing":
+            del things[spoilt]
+        elif fault == "moved":
+            things[spoilt] = replace(thing, x=rng.randrange(GRID - NOUNS[thing.noun].width + 1))
+        elif fault == "colour" and thing.colour is not None:
+            things[spoilt] = replace(thing, colour=rng.choice([c for c in COLOURS if c != thing.colour]))
+        shown = Scene(scene.place, tuple(things))
+        concepts = concepts_of(spec, short_caption(spec))
+        image = _record(store, f"{number:05}.png", render(shown), concepts.prompt)
+        verdicts = settle(concepts, spec, exact_sights(shown, strange=False))
+        truth = {v.check: v.answer == "pass" for v in verdicts if v.settled_by is None}
+        yield Case(Sample(image, concepts.prompt, store, concepts), truth)
+
+
+def _noted(folder: Path) -> Iterator[Case]:
+    for place in [folder] if is_run(folder) else sorted(path.parent for path in folder.rglob(EVENTS)):
+        run, said = read_run(place), defaultdict[str, dict[str, bool]](dict)
+        for note in corrections(run):
+            if note.person != "unknown":
+                said[note.image][note.check.id] = note.person == "pass"
+        for image, truth in said.items():
+            yield Case(Sample(run.images[image], run.prompt, Store(place), run.concepts), truth)
+
+
+def _table(source: str, images: Path, passes: float) -> Iterator[Case]:
+    for row in read_rows(source, column="original_prompt" if _is_r3(source) else None):
+        said, questions = row.others, list[OwnQuestion]()
+        try:
+            for text in (said.get("generated_qa") or {}).get("yn_question_list") or ():
+                questions.append(OwnQuestion(question=text))
+            shots: list[tuple[str, Any]] = [
+                (f"{model}/{said['id']}.jpeg", ratings) for model, ratings in (said.get("models") or {}).items()
+            ]
+            shots = shots or [(said.get("bad_image") or said["image"], said.get("rating"))]
+            for path, ratings in shots:
+                rating = (
+                    None
+                    if ratings in (None, "")
+                    else mean(map(float, ratings if isinstance(ratings, list) else [ratings]))
+                )
+                whole = _YES.get(str(said.get("answer")).lower(), None if rating is None else rating >= passes)
+                with Image.open(images / path) as opened:
+                    size = opened.convert("RGB").size
+                image = _described(path, size, row.prompt)
+                concepts = own_concepts(row.prompt, questions) if questions else None
+                kind = str(said.get("category") or said.get("kind") or WHOLE)
+                yield Case(Sample(image, row.prompt, Store(images), concepts), {}, whole, kind, rating)
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            raise SettingsError(f"{row.where} is no verdict on a picture ({type(error).__name__}: {error})") from error
+
+
+def _is_r3(source: str) -> bool:
+    with open(source, "rb") as file:
+        return b'"original_prompt"' in file.read(1 << 16)
+
+
+def _record(store: Store, path: str, picture: Image.Image, prompt: str) -> ImageRecord:
+    store.path(path).parent.mkdir(parents=True, exist_ok=True)
+    picture.save(store.path(path))
+    return _described(path, picture.size, prompt)
+
+
+def _described(path: str, size: tuple[int, int], prompt: str) -> ImageRecord:
+    """What is known of a picture that no run made."""
+    fields = {"id": path, "round": 0, "origin": "generate", "prompt": prompt, "seed": 0, "seeded": False}
+    fields |= {"steps": 1, "start_step": 0, "start_sigma": 1.0, "guidance": 0.0, "width": size[0], "height": size[1]}
+    fields |= {"model": "unknown", "path": path, "latent": None, "evaluations": 0, "seconds": 0.0}
+    return ImageRecord.model_validate(fields)
+
+
+async def look_at(
+    cases: Sequence[Case], critic: Critic, decomposer: Decomposer, again: Sequence[Critic] = ()
+) -> tuple[list[Look], list[str]]:
+    """What a critic says of every case, and why it says nothing of others; each prompt is decomposed once."""
+    known: dict[str, ConceptGraph] = {}
+    looks, lost = list[Look](), list[str]()
+    for case in cases:
+        sample = case.sample
+        try:
+            if sample.concepts is None:
+                known[sample.prompt] = known.get(sample.prompt) or await decomposer.decompose(sample.prompt)
+                sample = replace(sample, concepts=known[sample.prompt])
+            concepts = cast(ConceptGraph, sample.concepts)
+            seen = [await one.critique(sample.image, concepts, sample.store) for one in (critic, *again)]
+            looks.append(Look(replace(case, sample=sample), seen[0], tuple(seen[1:])))
+        except (PromptError, ReplyError) as error:
+            lost.append(f"{sample.image.path}: {error}")
+    return looks, lost
+
+
+def accuracy_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
+    """How well each critic finds faults, by kind of check."""
+    rows = list[tuple[Cell, ...]]()
+    for critic, looks in by_critic.items():
+        said = [(kind, true, answer, str(n)) for n, look in enumerate(looks) for kind, true, answer, _ in look.judged()]
+        for kind in with_every(sorted({one[0] for one in said})):
+            own = [one for one in said if kind in (EVERY, one[0])]
+            pairs = [(float(not true), float(not answer), of) for _, true, answer, of in own if answer is not None]
+            x, y, groups = ([pair[part] for pair in pairs] for part in range(3))
+            figures = [
+                grouped_interval(cast(Any, x), cast(Any, y), cast(Any, groups), one) if pairs else None
+                for one in (_precision, _recall, _balanced)
+            ]
+            rows.append((critic, kind, *figures, sum(cast(Any, x)), len(pairs), len(own) - len(pairs)))
+    return Table(
+        "Faults found, by kind of check",
+        columns("critic, kind, precision: .1%, recall: .1%, balanced accuracy: .1%, faults: d, answers: d, unknown: d"),
+        tuple((*row[:5], int(cast(float, row[5])), *row[6:]) for row in rows),
+        "precision: of the faults that it reports, those that are there; recall: of the faults that are there, those"
+        " that it reports; balanced: the mean of its shares right on faults and on what is right, 50% by chance. 95%"
+        " intervals by bootstrap over pictures.",
+    )
+
+
+def _precision(true: Floats, said: Floats) -> float | None:
+    return float(true[said > 0].mean()) if said.any() else None
+
+
+def _recall(true: Floats, said: Floats) -> float | None:
+    return float(said[true > 0].mean()) if true.any() else None
+
+
+def _balanced(true: Floats, said: Floats) -> float | None:
+    recall, kept = _recall(true, said), _recall(1 - true, 1 - said)
+    return None if recall is None or kept is None else (recall + kept) / 2
+
+
+def agreement_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
+    """How far looks of one critic agree, critics among each other, and their order of pairs with people's."""
+    rows = list[tuple[Cell, ...]]()
+    for critic, looks in by_critic.items():
+        units = [
+            [float(c.answers().get(v.check) == "pass") for c in (look.critique, *look.again)]
+            for look in looks
+            for v in look.critique.verdicts
+            if v.answer != "unknown"
+        ]
+        if any(look.again for look in looks):
+            rows.append((f"{critic}: its own looks", alpha_interval(units, "nominal"), len(units)))
+        marks, by_prompt = list[float](), defaultdict[str, list[Look]](list)
+        for look in looks:
+            by_prompt[look.case.sample.prompt].append(look)
+        for first, second in (pair for group in by_prompt.values() for pair in combinations(group, 2)):
+            people = _worth(first.case), _worth(second.case)
+            critics = first.critique.confidence, second.critique.confidence
+            if None not in people and people[0] != people[1]:
+                order = cast(float, people[0]) > cast(float, people[1])
+                marks.append(0.5 if critics[0] == critics[1] else float((critics[0] > critics[1]) == order))
+        if marks:
+            rows.append((f"{critic}: pairs of one prompt, ordered as people do", mean_interval(marks), len(marks)))
+    for (one, looks), (other, others) in combinations(by_critic.items(), 2):
+        there = {look.case.sample.image.path: look.critique.answers() for look in others}
+        units = [
+            [float(v.answer == "pass"), float(said[v.check] == "pass")]
+            for look in looks
+            if (said := there.get(look.case.sample.image.path)) is not None
+            for v in look.critique.verdicts
+            if "unknown" not in (v.answer, said.get(v.check, "unknown"))
+        ]
+        rows.append((f"{one} and {other}", alpha_interval(units, "nominal"), len(units)))
+    note = "Krippendorff's alpha of answers: 1 is perfect agreement, 0 chance; of pairs the share, 50% by chance."
+    return Table("Agreement", columns("of, agreement: .3f, number: d"), tuple(rows), note)
+
+
+def _worth(case: Case) -> float | None:
+    return case.rating if case.rating is not None else None if case.whole is None else float(case.whole)
+
+
+def cost_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
+    """What a look at one picture costs."""
+    rows = list[tuple[Cell, ...]]()
+    for critic, looks in by_critic.items():
+        made = [e for look in looks for c in (look.critique, *look.again) for e in c.exchanges]
+        number = max(1, sum(1 + len(look.again) for look in looks))
+        tokens = sum(e.prompt_tokens + e.reply_tokens for e in made)
+        parts = (len(made), tokens, sum(e.money for e in made), sum(e.seconds for e in made))
+        rows.append((critic, number, *(part / number for part in parts)))
+    return Table(
+        "Cost of a look",
+        columns("critic, looks: d, calls: .2f, tokens: .0f, money: .4f, seconds: .3f"),
+        tuple(rows),
+        "Answers from the cache cost nothing. money: US dollars, where a price is configured.",
+    )
+
+
+async def repair_table(
+    by_critic: Mapping[str, Sequence[Look]], diffusion: Diffusion, judge: Critic, store: Store, most: int
+) -> Table:
+    """What drawing anew from the corrected prompt repairs, as another critic, the judge, sees both pictures."""
+    rows = list[tuple[Cell, ...]]()
+    for critic, looks in by_critic.items():
+        wrong = [
+            look
+            for look in looks
+            if look.critique.refined_prompt and (False in look.case.truth.values() or look.case.whole is False)
+        ]
+        gains, fixed, failed = list[float](), 0, 0
+        for number, look in enumerate(wrong[:most]):
+            sample, concepts = look.case.sample, cast(ConceptGraph, look.case.sample.concepts)
+            attempt = Attempt(id=f"{len(rows)}-{number:04}", prompt=look.critique.refined_prompt, seed=number, round=0)
+            made = await diffusion.draw(attempt, store)
+            before = await judge.critique(sample.image, concepts, sample.store)
+            after = await judge.critique(made, concepts, store)
+            if before.score < 1:
+                gains.append((after.score - before.score) / (1 - before.score))
+            broken = [id for id, answer in before.answers().items() if answer == "fail"]
+            failed += len(broken)
+            fixed += sum(after.answers()[id] == "pass" for id in broken)
+        rows.append((critic, mean_interval(gains), fixed / failed if failed else None, len(gains)))
+    return Table(
+        "What the corrected prompt repairs",
+        columns("critic, S_rect: .3f, failed checks repaired: .1%, pictures: d"),
+        tuple(rows),
+        "S_rect: the judge's share of passed checks gained, of what there was to gain: 1 repairs all, 0 nothing, below"
+        " 0 it gets worse; after R3-Bench's rectification score. Only pictures that are known to be wrong.",
+    )
+
+
+def profile_of_looks(looks: Iterable[Look]) -> Profile:
+    """How often the critic errs by aspect, as ``UnreliableCritic`` takes it; what nobody judged is left out."""
+    counts: dict[Aspect, Counter[tuple[bool, bool]]] = defaultdict(Counter)
+    for look in looks:
+        if look.case.truth:
+            for kind, true, answer, _ in look.judged():
+                if answer is not None and kind != look.case.kind:
+                    counts[cast(Aspect, kind)][true, answer] += 1
+    return {
+        aspect: Errors(
+            miss=n[False, True] / max(1, n[False, True] + n[False, False]),
+            invent=n[True, False] / max(1, n[True, False] + n[True, True]),
+        )
+        for aspect, n in counts.items()
+    }
+
+
+def calibration(looks: Iterable[Look]) -> list[tuple[float, Interval, int]]:
+    """Of each tenth of P(yes) that occurs: its mean, how often yes is true, and the number of answers."""
+    bins: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for look in looks:
+        for _, true, _, likely in look.judged():
+            if likely is not None:
+                bins[min(int(likely * _BINS), _BINS - 1)].append((likely, float(true)))
+    found = list[tuple[float, Interval, int]]()
+    for _, own in sorted(bins.items()):
+        shown = proportion_interval([true for _, true in own])
+        assert shown is not None
+        found.append((mean(likely for likely, _ in own), shown, len(own)))
+    return found
+
+
+def calibration_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
+    """Probabilities against what is true."""
+    rows = [(c, p, true, n) for c, looks in by_critic.items() for p, true, n in calibration(looks)]
+    named = columns("critic, P(yes): .2f, is true: .1%, answers: d")
+    return Table("Calibration", named, tuple(rows), "A calibrated critic is right as often as it says.")
+
+
+def calibration_plot(by_critic: Mapping[str, Sequence[Look]]) -> "Canvas":
+    """The same as a plot, the answers of each critic as a line beside the diagonal."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(5.2, 5.2), layout="constrained")
+    axes: Any = canvas.add_subplot(xlabel="P(yes) that the critic gives", ylabel="share of these that are true")
+    axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", linewidth=1, label="calibrated")
+    for critic, looks in by_critic.items():
+        points = calibration(looks)
+        if points:
+            across, up = [p for p, _, _ in points], [true.value for _, true, _ in points]
+            below = [true.value - true.low for _, true, _ in points]
+            above = [true.high - true.value for _, true, _ in points]
+            axes.errorbar(across, up, yerr=[below, above], marker="o", capsize=2, label=critic)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.legend(loc="lower right")
+    return canvas
+
+
+async def look_with(
+    cases: Sequence[Case], critics: Mapping[str, Sequence[Critic]], decomposer: Decomposer
+) -> dict[str, tuple[list[Look], list[str]]]:
+    """The looks of every critic, each given with those that look again, and what was lost."""
+    return {name: await look_at(cases, first, decomposer, again) for name, (first, *again) in critics.items()}
+
+
+def write_files(by_critic: Mapping[str, Sequence[Look]], out: Path) -> list[str]:
+    """Write a profile of each critic that was judged check by check, and the plot of their probabilities.
+
+    Returns:
+        A line about each file, or about why there is none.
+    """
+    said = list[str]()
+    for critic, looks in by_critic.items():
+        if profile := profile_of_looks(looks):
+            path = out / f"{slug(critic) or 'critic'}.profile.json"
+            write_whole(path, json.dumps({a: e.model_dump() for a, e in profile.items()}, indent=1).encode())
+            said.append(f"profile     {path} (for an experiment: profile = {str(path)!r})")
+    if not any(calibration(looks) for looks in by_critic.values()):
+        said.append("no plot: no critic gives probabilities of what is known")
+    elif find_spec("matplotlib") is None:
+        said.append("no plot: pip install 'detailscribe[plots]'")
+    else:
+        drawn = BytesIO()
+        calibration_plot(by_critic).savefig(drawn, format="png", dpi=110)
+        write_whole(out / "calibration.png", drawn.getvalue())
+        said.append(f"calibration {out / 'calibration.png'}")
+    return said
