@@ -36,9 +36,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from detailscribe.state import Attempt, DrawingOptions, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.blocks import compile_rows
-from detailscribe.tools.diffusion.embeddings import decode, encode, tile
+from detailscribe.tools.diffusion.embeddings import decode, encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, put
+from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, put, tile
 from detailscribe.tools.diffusion.png import pixel_digest, png_bytes
 from detailscribe.tools.diffusion.sampling import Sample, advance, draw_noise
 from detailscribe.tools.files import Store
@@ -265,7 +265,7 @@ class Bench:
             return {f"seconds.{name}": spent / len(latents), f"peak_gib.{name}": self.peak()}
 
         yield timed("plain", one) | timed("plain.4", one.repeat(4, 1, 1, 1))
-        tile(vae)
+        tile(vae, always=True)
         yield timed("tiled", one)
         vae.disable_tiling()
         vae.to(memory_format=torch.channels_last)

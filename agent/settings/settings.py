@@ -151,7 +151,7 @@ class DiffusionSection(DrawingOptions, Section):
     attention: str | None = None
     """A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for torch's choice."""
     tiled: bool = False
-    """Decode in overlapping tiles: less memory, slightly other pixels."""
+    """Decode in overlapping tiles: less memory, slightly other pixels. Else only once a whole picture has no room."""
     device: str | None = None
     """As torch names it; None for the GPU if there is one."""
 

@@ -141,6 +141,22 @@ async def test_tiles_change_the_picture_a_little_and_the_latent_not_at_all(load,
     assert max(sides) < 12
 
 
+async def test_a_picture_without_room_is_decoded_in_tiles_from_then_on(load, draw, store, caplog):
+    model, sides = load(), []
+
+    def refuse_whole(module, args):
+        sides.append(args[0].shape[-1])
+        if sides[-1] >= 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.pipe.vae.decoder.register_forward_pre_hook(refuse_whole)
+    short, tiled = await draw(model), await draw(load({"tiled": True}), "b")
+    again = await draw(model, "c")
+    assert short.digest == again.digest == tiled.digest
+    assert sum(side >= 12 for side in sides) == 1
+    assert caplog.text.count("in tiles") == 1
+
+
 async def test_blocks_are_compiled_once_for_any_number_of_images(load, draw, store, monkeypatch):
     from torch._dynamo.utils import counters
 

@@ -8,7 +8,6 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
 
-from ..errors import SettingsError
 from .quiet import quiet_encoding
 
 BUCKET = 8
@@ -65,16 +64,6 @@ def corrections_first(pipe: DiffusionPipeline, prompt: str) -> str:
     if not corrections or len(clip.tokenizer(prompt, verbose=False).input_ids) <= clip.tokenizer_max_length:
         return prompt
     return " ".join((*corrections, first))
-
-
-def tile(vae: Any) -> None:
-    """Let an autoencoder decode in overlapping tiles, half as wide as pictures usually are where that can be set."""
-    if not hasattr(vae, "enable_tiling"):
-        raise SettingsError(f"a {type(vae).__name__} decodes no tiles: leave diffusion.tiled out")
-    vae.enable_tiling()
-    if hasattr(vae, "tile_latent_min_size"):
-        vae.tile_sample_min_size //= 2
-        vae.tile_latent_min_size //= 2
 
 
 @torch.no_grad()

@@ -17,13 +17,13 @@ from ..one_thread import one_thread
 from ..roles import Progress
 from .attention import attention_backend, mix_lengths, set_attention
 from .blocks import BlockCache, compile_rows
-from .embeddings import Embedding, decode, encode, tile
+from .embeddings import Embedding, decode, encode
 from .engine import Done, Engine, Statistics, Work
 from .job import Job
 from .latents import final_latent, read_source, write_latents
 from .loading import load
 from .memory import T5, Offload, Precision
-from .placement import choose_placement
+from .placement import choose_placement, tile
 from .sampling import (
     ALL,
     Sample,
@@ -123,8 +123,7 @@ class LocalDiffusion:
         self._attention = attention
         if attention is not None:
             set_attention(pipe.transformer, attention)
-        if tiled:
-            tile(pipe.vae)
+        tile(pipe.vae, always=tiled)
         if compiled:
             pipe.vae.to(memory_format=torch.channels_last)
             for part in (*pipe.transformer.transformer_blocks, pipe.vae.decoder):

@@ -22,13 +22,13 @@ from ..errors import ModelError, SettingsError
 from ..files import Store, picture_in
 from ..roles import Progress
 from .attention import set_attention
-from .embeddings import corrections_first, tile
+from .embeddings import corrections_first
 from .engine import TICKS, is_out_of_memory, no_room, raisable
 from .job import Job
 from .latents import final_latent, read_source, write_latents
 from .loading import check_scheduler, class_named, load_any
 from .memory import Offload, Precision
-from .placement import choose_placement
+from .placement import choose_placement, tile
 from .quiet import quiet_encoding
 from .sampling import Held, Schedule, hold, inject, picture_size, shifted
 
@@ -143,8 +143,7 @@ class PipelineDiffusion:
             raise SettingsError(f"skip_layers has no effect on a {name}, only on SD3: leave it out")
         if attention is not None:
             set_attention(self.denoiser, attention)
-        if tiled:
-            tile(self.pipe.vae)
+        tile(self.pipe.vae, always=tiled)
         if options.block_cache is not None:
             try:
                 if name.startswith("Flux2"):

@@ -1,5 +1,6 @@
 """Where a model's weights lie and how wide they are."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,7 +10,10 @@ import torch
 from diffusers import DiffusionPipeline
 
 from ..errors import ModelError, SettingsError
+from .engine import is_out_of_memory
 from .memory import T5, ModelSize, Offload, Precision, large_parts, quantized_parts
+
+_log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=DiffusionPipeline)
 
@@ -204,3 +208,41 @@ class TransientEncoder:
                 torch.cuda.empty_cache()
 
         network.register_forward_pre_hook(drop)
+
+
+def tile(vae: Any, always: bool) -> None:
+    """Let an autoencoder decode in overlapping tiles, half as wide as pictures usually are where that can be set.
+
+    Unless ``always``, it begins to when a whole picture has no room in memory.
+
+    Raises:
+        SettingsError: it shall always do so, and cannot.
+    """
+    if not hasattr(vae, "enable_tiling"):
+        if always:
+            raise SettingsError(f"a {type(vae).__name__} decodes no tiles: leave diffusion.tiled out")
+        return
+    whole = vae.decode
+
+    def begin() -> None:
+        vae.enable_tiling()
+        if hasattr(vae, "tile_latent_min_size"):
+            vae.tile_sample_min_size //= 2
+            vae.tile_latent_min_size //= 2
+
+    def decode_in_tiles_if_short(*args: Any, **more: Any) -> Any:
+        try:
+            return whole(*args, **more)
+        except RuntimeError as error:
+            if vae.use_tiling or not is_out_of_memory(error):
+                raise
+        # Only here is the traceback gone, which held the tensors that did not fit.
+        torch.cuda.empty_cache()
+        _log.warning("no room to decode a whole picture: from now on in tiles, whose pixels differ slightly")
+        begin()
+        return whole(*args, **more)
+
+    if always:
+        begin()
+    else:
+        vae.decode = decode_in_tiles_if_short
