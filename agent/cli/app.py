@@ -73,7 +73,7 @@ def root(
 
 # In the order of ``--help``.
 for command in (
-    *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, viewing.ctl, batch.batch),
+    *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, viewing.ctl, batch.batch, viewing.mcp),
     *(viewing.view, recorded.show, recorded.report, recorded.export),
     *(experiments.experiment, experiments.compare, experiments.replay, experiments.learn),
     *(evaluation.evaluate, evaluation.rate, evaluation.ratings, evaluation.critic_test),

@@ -1,11 +1,23 @@
-"""``detailscribe view`` and ``ctl``: runs in a browser, and those that go on elsewhere steered from here."""
+"""``detailscribe view``, ``ctl`` and ``mcp``: runs in a browser, steered from elsewhere, and made by other programs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import Json, RunFolder, argument, option, parsed_arguments
+from .options import (
+    DECIDES,
+    MODEL_OPTIONS,
+    SHOWS,
+    Json,
+    RunFolder,
+    SettingsFile,
+    argument,
+    by_section,
+    option,
+    parsed_arguments,
+    with_options,
+)
 
 
 def view(
@@ -62,3 +74,36 @@ def ctl(
     typer.echo(f"run      {run.run}\nstate    {data['state']}\nimages   {' '.join(run.images) or '-'}")
     if action != "status":
         typer.echo(f"asked    {action}, after the step that is at work")
+
+
+@with_options((*MODEL_OPTIONS, "steps", "guidance", "policy", "policy_arg"))
+def mcp(
+    given: dict[str, Any],
+    folder: Annotated[Path, argument("Runs are made in it, and nothing outside it is read.")] = Path("runs"),
+    budget: Annotated[
+        list[str] | None,
+        option("A bound of each call, such as images=8.", "--budget", "-b", metavar="NAME=VALUE", panel=DECIDES),
+    ] = None,
+    total: Annotated[
+        list[str] | None,
+        option("A bound of all calls together, such as money=5.", metavar="NAME=VALUE", panel=DECIDES),
+    ] = None,
+    http: Annotated[
+        int | None,
+        option("Serve http://127.0.0.1:PORT/mcp instead of stdio.", min=1, max=65535, metavar="PORT", panel=SHOWS),
+    ] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Offer drawing, checking and refining as tools of the Model Context Protocol, to the program that starts this."""
+    from ...tools.errors import SettingsError
+    from ..settings.loading import load
+
+    bounds = by_section({"run.budget": parsed_arguments(budget, "--budget") or None})
+    loaded = load(given, bounds, file=settings)
+    try:
+        from ..mcp import Server, serve
+    except ModuleNotFoundError as error:
+        if error.name != "mcp":
+            raise
+        raise SettingsError('detailscribe mcp needs pip install "detailscribe[mcp]"') from error
+    serve(Server(folder, loaded, parsed_arguments(total, "--total")), http)

@@ -1,0 +1,213 @@
+"""``detailscribe mcp``, asked by the protocol's own client: in memory, over stdio, and over HTTP."""
+
+import base64
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.memory import create_connected_server_and_client_session as connected
+from PIL import Image
+
+from detailscribe.agent import read_run
+from detailscribe.agent.mcp import Server
+from detailscribe.tools.errors import SettingsError
+
+from .fakes import PROMPT, FakeDiffusion, roles
+
+WAIT = timedelta(seconds=60)
+RED = "Is the umbrella red?"
+
+
+def first_is_not_red(image):
+    return "red" if image.parent is None else ""
+
+
+def made(folder, *, total=None, budget=None, script=first_is_not_red, **changes):
+    given = {"run": {"policy": "multi_round", "budget": budget or {"images": 2}}}
+    return Server(folder, given, total, **roles(script, **changes))
+
+
+def facts(answer):
+    assert not answer.isError, answer.content[0].text
+    return json.loads(answer.content[0].text)
+
+
+def words(answer):
+    assert answer.isError
+    [text] = answer.content
+    assert "\n" not in text.text
+    assert "Traceback" not in text.text
+    return text.text
+
+
+async def test_a_client_draws_checks_refines_and_reads_what_happened(tmp_path):
+    told = []
+
+    async def heard(progress, total, message):
+        told.append((progress, message))
+
+    async with connected(made(tmp_path / "runs"), WAIT) as client:
+        tools = (await client.list_tools()).tools
+        assert [tool.name for tool in tools] == ["draw_and_check", "critique_image", "refine_image", "show_run"]
+        drawn = await client.call_tool("draw_and_check", {"prompt": PROMPT, "seed": 3}, progress_callback=heard)
+        [_, picture] = drawn.content
+        assert (picture.type, picture.mimeType) == ("image", "image/jpeg")
+        assert Image.open(BytesIO(base64.b64decode(picture.data))).size == (8, 8)
+        found = facts(drawn)
+        assert (found["image"], found["images"], found["stop"], found["checks"][RED]) == (
+            "01-00",
+            2,
+            "all_pass",
+            "pass",
+        )
+        assert [number for number, _ in told] == list(range(1, len(told) + 1))
+        assert {"denoising 01-00, step 28 of 28", "round 1  looking at the images"} <= {text for _, text in told}
+
+        shown = await client.call_tool("show_run", {"run": found["run"], "image": "00-00"})
+        assert (facts(shown)["best"], shown.content[1].type) == ("01-00", "image")
+        assert facts(await client.call_tool("show_run"))["run"] == read_run(tmp_path / "runs" / found["run"]).run
+        first = facts(shown)["images"][0]["path"]
+
+        looked = facts(await client.call_tool("critique_image", {"path": first}))
+        assert (looked["checks"][RED], looked["correction"]) == ("fail", "a corrected prompt")
+        told.clear()
+        refined = facts(await client.call_tool("refine_image", {"path": first}, progress_callback=heard))
+        assert (refined["fixed"], refined["broken"], refined["drawn_from"]) == ([RED], [], "a corrected prompt")
+        assert Path(refined["path"]).parent == Path(first).parent
+        assert [text for _, text in told] == ["looking at the image", "refining", "looking at the new image"]
+        again = {"path": refined["path"], "correction": "a blue one", "start_step": 99, "seed": 5}
+        assert facts(await client.call_tool("refine_image", again))["drawn_from"] == "a blue one"
+    assert list(read_run(tmp_path / "runs" / found["run"]).images) == ["00-00", "01-00"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("draw_and_check", {"prompt": "a xylophone"}, "it does not know these words: xylophone"),
+        ("draw_and_check", {"prompt": "   "}, "the prompt is empty"),
+        ("draw_and_check", {}, "prompt: Field required"),
+        ("draw_and_check", {"prompt": PROMPT, "seed": -1}, "seed: Input should be"),
+        ("draw_and_check", {"prompt": PROMPT, "budget": {"images": 0}}, "budget.images: Input should be"),
+        ("draw_and_check", {"prompt": PROMPT, "budget": {"pictures": 1}}, "budget.pictures: Extra inputs"),
+        ("critique_image", {"path": "/etc/passwd"}, "there is no image '/etc/passwd'"),
+        ("critique_image", {"path": "../secret.png"}, "there is no image '../secret.png'"),
+        ("critique_image", {"path": "link.png"}, "there is no image 'link.png'"),
+        ("refine_image", {"path": "a\0b"}, "there is no image"),
+        ("refine_image", {"path": "."}, "there is no image '.'"),
+        ("show_run", {}, "there is no run yet"),
+        ("show_run", {"run": ".."}, "leads outside the folder"),
+        ("show_run", {"run": "nothing"}, "there is no run 'nothing'"),
+        ("rm", {}, "Unknown tool: rm"),
+    ],
+)
+async def test_whatever_is_wrong_is_one_line_and_nothing_outside_is_read(tmp_path, tool, arguments, says):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    outside = made(tmp_path / "others")
+    async with connected(outside, WAIT) as client:
+        path = facts(await client.call_tool("draw_and_check", {"prompt": PROMPT}))["path"]
+    os.rename(path, tmp_path / "secret.png")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    async with connected(made(folder), WAIT) as client:
+        assert says in words(await client.call_tool(tool, arguments))
+    assert [path.name for path in folder.iterdir()] == ["link.png"]
+
+
+async def test_a_fault_of_ours_is_one_line_for_the_client_and_a_traceback_in_the_log(tmp_path, caplog):
+    async with connected(made(tmp_path, diffusion=FakeDiffusion(breaks_at="00-00")), WAIT) as client:
+        answer = words(await client.call_tool("draw_and_check", {"prompt": PROMPT}))
+    assert "this is a fault of detailscribe: RuntimeError: the model broke" in answer
+    assert [record.exc_info[0] for record in caplog.records if record.levelno == logging.ERROR] == [RuntimeError]
+
+
+async def test_a_client_can_ask_for_less_than_the_owner_allows_and_not_for_more(tmp_path):
+    never = made(tmp_path, budget={"images": 3}, total={"images": 6}, script=lambda image: "red")
+    async with connected(never, WAIT) as client:
+
+        async def images(**budget):
+            asked = await client.call_tool("draw_and_check", {"prompt": PROMPT, "budget": budget or None})
+            return facts(asked)["images"]
+
+        assert [await images(images=1), await images(images=99, rounds=99)] == [1, 3]
+        path = facts(await client.call_tool("show_run"))["images"][0]["path"]
+        facts(await client.call_tool("refine_image", {"path": path}))
+        assert await images() == 1  # what is left of six
+        for tool, arguments in (("draw_and_check", {"prompt": PROMPT}), ("refine_image", {"path": path})):
+            assert words(await client.call_tool(tool, arguments)).startswith("the images that this server may spend")
+        facts(await client.call_tool("show_run"))
+
+
+def test_a_wrong_bound_is_refused_at_the_start(tmp_path):
+    with pytest.raises(SettingsError, match=r"--total images: Input should be"):
+        made(tmp_path, total={"images": "many"})
+
+
+async def test_over_stdio_whatever_else_is_printed_goes_to_stderr(tmp_path):
+    program = [str(Path(__file__).with_name("mcp_noisy.py")), "mcp", "runs", "-b", "images=1"]
+    server = StdioServerParameters(command=sys.executable, args=program, env=dict(os.environ), cwd=tmp_path)
+    strange = []
+
+    async def noticed(message):
+        if isinstance(message, Exception):
+            strange.append(message)
+
+    with (tmp_path / "stderr").open("w") as errors:
+        async with (
+            stdio_client(server, errors) as (read, write),
+            ClientSession(read, write, WAIT, message_handler=noticed) as client,
+        ):
+            await client.initialize()
+            drawn = await client.call_tool("draw_and_check", {"prompt": PROMPT})
+            assert (facts(drawn)["images"], drawn.content[1].type, strange) == (1, "image", [])
+            assert "no run 'x'" in words(await client.call_tool("show_run", {"run": "x"}))
+    printed = (tmp_path / "stderr").read_text()
+    assert "Loading pipeline components" in printed
+    assert "a library in C" in printed
+    assert "Traceback" not in printed
+
+
+async def test_over_http_to_programs_of_this_machine_alone(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = made(tmp_path)
+    assert own.settings.host == "127.0.0.1"
+    server = uvicorn.Server(uvicorn.Config(own.streamable_http_app(), port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.02)  # noqa: ASYNC251
+        url, told = f"http://127.0.0.1:{port}/mcp", []
+
+        async def heard(progress, total, message):
+            told.append(message)
+
+        async with (
+            streamable_http_client(url) as (read, write, _),
+            ClientSession(read, write, WAIT) as client,
+        ):
+            await client.initialize()
+            drawn = await client.call_tool("draw_and_check", {"prompt": PROMPT}, progress_callback=heard)
+            assert (facts(drawn)["image"], drawn.content[1].type, bool(told)) == ("01-00", "image", True)
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        json_alone = {"Accept": "application/json, text/event-stream"}
+        async with httpx.AsyncClient() as stranger:
+            for header, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)):
+                assert (await stranger.post(url, json=asked, headers=json_alone | header)).status_code == status
+    finally:
+        server.should_exit = True
+        thread.join(20)
