@@ -25,7 +25,7 @@ from detailscribe.agent.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOT_RUN = {"scaling.md": "needs a Ray cluster"}
+NOT_RUN = {"scaling.md": "needs a Ray cluster", "viewing.md": "serves runs of your own until Ctrl-C"}
 """Pages of which no block is run, with the reason."""
 COMMENT = re.compile(r"<!-- (not run|file): (.+) -->")
 EXTRAS = set(importlib.metadata.metadata("detailscribe").get_all("Provides-Extra") or ())

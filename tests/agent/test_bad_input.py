@@ -608,7 +608,7 @@ def python_rows():
     yield from (
         ("collect", {"arguments": given}) for given in (5, None, [5], ["nowhere"], ["loop"], ["hollow"], ["a\0b"])
     )
-    yield from (("collect", {"by": "x"}), ("collect", {"picks": ["x"]}), ("collect", {"scenarios": 5}))
+    yield from (("collect", {"by": "x"}), ("collect", {"picks": ["x"]}), ("collect", {"prompts": 5}))
     yield from (("measure", {"shots": given}) for given in (5, "x", [1], {}))
     yield from (("measure", {"metrics": given}) for given in (5, "x", ["x"], {"x": 5}))
     for name in ("decomposer", "diffusion", "critic", "policy", "store", "budget"):

@@ -151,9 +151,9 @@ class PipelineDiffusion:
                 self.denoiser.enable_cache(FirstBlockCacheConfig(options.block_cache))
             except (AttributeError, ValueError) as error:
                 raise SettingsError(f"a {name} has no block cache, so leave block_cache out: {error}") from error
-        self.pipe.register_modules(scheduler=shifted(scheduler, options))
         if max_tokens is None and name == "FluxPipeline" and _DISTILLED[name][2](pipe):
             max_tokens = 256  # what FLUX.1 schnell was made for, though its pipeline reads 512
+        self.pipe.register_modules(scheduler=shifted(scheduler, options))
         if max_tokens is not None:
             if "max_sequence_length" not in self._parameters:
                 raise SettingsError(f"a {type(pipe).__name__} reads whole prompts: leave max_tokens out")
