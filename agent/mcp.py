@@ -36,6 +36,8 @@ Call = Context[Any, Any, Any]
 """What a tool may ask of the protocol."""
 Shows = Annotated[str | None, Field(description="What the picture should show; by default what its run was asked for.")]
 Picture = Annotated[str, Field(description="Path of the image's PNG, as a tool returned it.")]
+PATIENCE = 5.0
+"""Seconds that a call, and so the next one, waits for a client that does not read its progress."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ class Server(FastMCP):
                     prompt, settings=self.given, seed=seed, budget=bounds, out=folder, on_event=note, **self.roles
                 )
             finally:
-                if is_run(folder):
+                with suppress(SettingsError):  # nothing of it was kept
                     self.spent += read_run(folder).spend
             facts = {"run": folder.name, "stop": run.stop, "images": len(run.images), "spend": run.spend.model_dump()}
             best = run.best
@@ -260,7 +262,8 @@ async def _progress(call: Call) -> AsyncGenerator[Any]:
         yield note
     finally:
         waiting.put_nowait(None)
-        await sender
+        with suppress(TimeoutError):
+            await asyncio.wait_for(sender, PATIENCE)
 
 
 def serve(server: Server, port: int | None) -> None:

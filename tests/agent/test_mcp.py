@@ -1,5 +1,6 @@
 """``detailscribe mcp``, asked by the protocol's own client: in memory, over stdio, and over HTTP."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -18,7 +19,9 @@ import uvicorn
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import McpError
 from mcp.shared.memory import create_connected_server_and_client_session as connected
+from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
 from PIL import Image
 
 from detailscribe.agent import read_run
@@ -148,6 +151,27 @@ async def test_a_client_can_ask_for_less_than_the_owner_allows_and_not_for_more(
         for tool, arguments in (("draw_and_check", {"prompt": PROMPT}), ("refine_image", {"path": path})):
             assert words(await client.call_tool(tool, arguments)).startswith("the images that this server may spend")
         facts(await client.call_tool("show_run"))
+
+
+async def test_what_a_client_cancels_ends_counts_and_does_not_hold_up_the_next_call(tmp_path):
+    class Slow(FakeDiffusion):
+        async def draw(self, attempt, store, **more):
+            if attempt.id == "01-00":
+                started.set()
+                await asyncio.sleep(600)
+            return await super().draw(attempt, store, **more)
+
+    started, server = asyncio.Event(), made(tmp_path, diffusion=Slow())
+    async with connected(server, WAIT) as client:
+        asked = asyncio.create_task(client.call_tool("draw_and_check", {"prompt": PROMPT}))
+        await started.wait()
+        cancelled = CancelledNotification(params=CancelledNotificationParams(requestId=client._request_id - 1))
+        await client.send_notification(ClientNotification(cancelled))
+        with pytest.raises(McpError, match="cancelled"):
+            await asked
+        stopped = facts(await client.call_tool("show_run"))
+        facts(await client.call_tool("draw_and_check", {"prompt": PROMPT, "budget": {"images": 1}}))
+    assert (read_run(stopped["folder"]).interrupted, server.spent.images) == (True, 2)
 
 
 def test_a_wrong_bound_is_refused_at_the_start(tmp_path):
