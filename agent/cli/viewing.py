@@ -103,7 +103,7 @@ def mcp(
     try:
         from ..mcp import Server, serve
     except ModuleNotFoundError as error:
-        if error.name != "mcp":
+        if not (error.name or "").startswith("mcp"):
             raise
         raise SettingsError('detailscribe mcp needs pip install "detailscribe[mcp]"') from error
     serve(Server(folder, loaded, parsed_arguments(total, "--total")), http)

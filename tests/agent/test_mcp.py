@@ -25,8 +25,10 @@ from mcp.shared.exceptions import McpError
 from mcp.shared.memory import create_connected_server_and_client_session as connected
 from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
 from PIL import Image
+from typer.testing import CliRunner
 
 from detailscribe.agent import arun, read_run
+from detailscribe.agent.cli import app
 from detailscribe.agent.mcp import Server
 from detailscribe.tools.errors import SettingsError
 
@@ -183,6 +185,13 @@ async def test_what_a_client_cancels_ends_counts_and_does_not_hold_up_the_next_c
 def test_a_wrong_bound_is_refused_at_the_start(tmp_path):
     with pytest.raises(SettingsError, match=r"--total images: Input should be"):
         made(tmp_path, total={"images": "many"})
+
+
+def test_the_command_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcp.server.fastmcp", None)
+    monkeypatch.delitem(sys.modules, "detailscribe.agent.mcp")
+    said = CliRunner().invoke(app, ["mcp", str(tmp_path)])
+    assert (said.exit_code, "pip install" in said.stderr) == (2, True)
 
 
 async def test_over_stdio_whatever_else_is_printed_goes_to_stderr(tmp_path):
