@@ -14,7 +14,7 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
 
-from ...state import STATE_VERSION, RunInput, RunResult, RunState, spend_of
+from ...state import STATE_VERSION, ImageRecord, RunInput, RunResult, RunState, spend_of
 from ...tools.errors import Interrupted, SettingsError, disk_is_full
 from ...tools.files import JsonLines, Store, set_aside
 from ...tools.roles import model_name, ready
@@ -122,9 +122,10 @@ class Session:
     async def _drive(self, tracer: Tracer, emit: Callable[[Iterable[Event]], None]) -> RunState:
         """The final state; every part of the graph's stream becomes events."""
         graph = self.graph
-        state, begun = await self._standing(graph)
+        state, begun, drawn = await self._standing(graph)
         if state is not None:
             emit(tracer.missing(state))
+        await self._draw_missing(drawn)
         given: RunInput | Command[Any] | None = (
             None if begun else {"prompt": self.manifest.prompt, "seed": self.manifest.seed}
         )
@@ -169,13 +170,40 @@ class Session:
             raise
         return state
 
-    async def _standing(self, graph: Graph) -> tuple[RunState | None, bool]:
+    async def _draw_missing(self, images: Iterable[ImageRecord]) -> None:
+        """Draw those again of which a file is missing, sources first; files that are there stay as they are.
+
+        Raises:
+            SettingsError: what would be drawn is another picture.
+        """
+        known, store = {image.id: image for image in images}, self.store
+        for image in sorted(known.values(), key=lambda image: image.round):
+            there = [file for file in image.files if store.path(file).is_file()]
+            if len(there) == len(image.files):
+                continue
+            lost = next(file for file in image.files if file not in there)
+            source = known.get(image.parent or "") if image.operator is not None else None
+            unlike = SettingsError(f"{store.path(lost)} is missing, and another one would be drawn: put it back")
+            if not image.seeded:
+                raise unlike
+            before = {file: store.read(file) for file in there}
+            drawer = await ready(self.context.diffusion)
+            made = await drawer.draw(image.attempt(tuple(image.trajectory)), store, source=source)
+            for file, data in before.items():
+                store.write(file, data)
+            if image.digest and made.digest != image.digest:
+                for file in {*image.files, *made.files} - before.keys():
+                    store.path(file).unlink(missing_ok=True)
+                raise unlike
+
+    async def _standing(self, graph: Graph) -> tuple[RunState | None, bool, list[ImageRecord]]:
         """What the checkpointer knows of the run, if anything, and whether it knows what to do next.
 
-        It does not at the run's end, nor after a kill between the first input and the first step.
+        It does not at the run's end, nor after a kill between the first input and the first step. The images are those
+        of the state and of a step that was cut off, whose nodes that had ended are not carried out again.
         """
         if self.checkpointer is None:
-            return None, False
+            return None, False, []
         try:
             snapshot = await graph.aget_state(self.config)
         except UNREADABLE as error:
@@ -186,10 +214,11 @@ class Session:
                 f" remove {FILE}, and resume begins anew with all that {CACHE} holds"
             ) from error
         if not snapshot.values:
-            return None, False
+            return None, False, []
         state = cast(RunState, snapshot.values)
         check_version(state.get("version", STATE_VERSION), "the run")
-        return state, bool(snapshot.next)
+        drawn = [state, *(task.result for task in snapshot.tasks if task.result)]
+        return state, bool(snapshot.next), [image for part in drawn for image in part.get("images", {}).values()]
 
     async def _require_same_models(self) -> None:
         """Refuse to go on with other models than the run began with."""

@@ -300,3 +300,27 @@ def test_a_server_that_hangs_ends_a_batch_after_a_few_prompts(tmp_path):
         server.shutdown()
         server.server_close()
     assert len(calls) < 10
+
+
+@pytest.mark.parametrize("lost", ["images/00-00.png", "latents/00-00.safetensors"])
+@pytest.mark.parametrize("whose", ["its own", "of the run that drew it"])
+def test_an_image_of_the_cache_with_a_file_that_is_gone_is_drawn_again(tmp_path, lost, whose):
+    class Breaking(ScriptedCritic):
+        async def critique(self, image, concepts, store):
+            raise RuntimeError("the critic broke")
+
+    def go(critic, diffusion, prompts):
+        own = {"critic": critic, "diffusion": diffusion, "decomposer": FakeDecomposer()}
+        batch = run_batch(prompts, out=tmp_path, policy=BestOfN(n=1), retry_failed=True, **own)
+        return {row.id: row for row in batch.rows()}
+
+    first, second = ({"id": id, "prompt": PROMPT, "seed": 3} for id in ("first", "second"))
+    row = go(Breaking({}), FakeDiffusion(writes_latents=True), [first])["first"]
+    file = tmp_path / row.run / lost
+    before = file.read_bytes()
+    file.unlink()
+    again = FakeDiffusion(writes_latents=True)
+    prompts = [first] if whose == "its own" else [second]
+    [row] = [row for row in go(ScriptedCritic({}), again, prompts).values() if row.status == "done"]
+    assert (tmp_path / row.run / lost).read_bytes() == before
+    assert "00-00" in [request.id for request in again.requests]

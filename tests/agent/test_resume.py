@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from langgraph.runtime import RunControl
@@ -285,3 +286,47 @@ def test_a_folder_has_no_code_of_its_own_run(tmp_path):
         with pytest.raises(SettingsError, match="'Popen' is no policy"):
             go(policy="subprocess:Popen")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["images/00-00.png", "latents/00-01.safetensors", "images/01-00.png"])
+@pytest.mark.parametrize("breaks", [{"critic": "01-00"}, {"diffusion": "02-00"}], ids=str)
+def test_an_image_with_a_file_that_is_gone_is_drawn_again_before_the_run_goes_on(tmp_path, whole, kind, breaks):
+    folder, draws = tmp_path / "run", FakeDiffusion("fake@0", [], breaks.get("diffusion"), True)
+    with pytest.raises(RuntimeError, match="broke"):
+        begin(folder, critic=CountingCritic(breaks.get("critic")), diffusion=draws)
+    before = (folder / kind).read_bytes()
+    (folder / kind).unlink()
+    diffusion, critic = FakeDiffusion(writes_latents=True), CountingCritic()
+    done = go_on(folder, diffusion=diffusion, critic=critic)
+    assert [request.id for request in diffusion.requests if request.round < 2] == [Path(kind).stem]
+    assert (folder / kind).read_bytes() == before
+    assert plain(done.result) == plain(whole.result)
+
+
+def test_the_one_image_of_a_broken_step_is_drawn_again_too(tmp_path, whole):
+    """Its node had ended, beside one that had not, so that LangGraph does not carry it out again."""
+    folder = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="the model broke"):
+        begin(folder, diffusion=FakeDiffusion("fake@0", [], "00-01", True))
+    (folder / "images/00-00.png").unlink()
+    diffusion = FakeDiffusion(writes_latents=True)
+    assert plain(go_on(folder, diffusion=diffusion).result) == plain(whole.result)
+    assert (folder / "images/00-00.png").exists()
+    assert [request.id for request in diffusion.requests][:2] == ["00-00", "00-01"]
+
+
+class Seedless(FakeDiffusion):
+    """Draws another picture each time."""
+
+    async def draw(self, attempt, store, *, source=None, progress=None):
+        made = await super().draw(attempt, store, source=source, progress=progress)
+        return made.model_copy(update={"seeded": False})
+
+
+def test_what_a_server_drew_without_a_seed_cannot_be_drawn_again(tmp_path):
+    folder, server = tmp_path / "run", Seedless(writes_latents=True)
+    with pytest.raises(RuntimeError, match="the critic broke"):
+        begin(folder, diffusion=server, critic=CountingCritic("01-00"))
+    (folder / "images/00-00.png").unlink()
+    with pytest.raises(SettingsError, match=r"images/00-00\.png is missing, and another one would be drawn"):
+        go_on(folder, diffusion=server)
