@@ -160,7 +160,7 @@ class Models:
         await ready(self.decomposer)
         if asks:
             await ready(self.critic)
-        if self._draws and (settings.diffusion.model is not None or settings.edit.kind != "off"):
+        if self._draws and (settings.diffusion.model or settings.diffusion.files or settings.edit.kind != "off"):
             loaded = isinstance(self.diffusion, Lazy) and self.diffusion.made is not None
             for finding in await asyncio.to_thread(lambda: list(look_at_diffusion(settings, loaded=loaded))):
                 finding.refuse()

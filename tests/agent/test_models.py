@@ -131,6 +131,12 @@ async def test_a_check_refuses_a_model_that_is_not_there_before_anything_loads()
         await Models(settings_of(diffusion={"model": "nowhere/at/all"})).check()
 
 
+@pytest.mark.parametrize("files", [{"weights": "/gone.safetensors"}, {"loras": {"/gone.safetensors": 0.8}}])
+async def test_a_file_that_is_not_there_is_refused_for_the_embedded_model_too(files):
+    with pytest.raises(ModelError, match="there is no file /gone"):
+        await Models(settings_of(diffusion=files)).check()
+
+
 async def test_a_model_that_is_loaded_is_not_asked_whether_it_fits_beside_itself(tmp_path, monkeypatch):
     index = {"_class_name": "FluxPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
