@@ -215,12 +215,18 @@ def critic_test(
     source: Annotated[
         str,
         argument(
-            "world:N for pictures of the embedded world; a folder with runs that people noted verdicts on; R3-Bench's"
-            " JSONL; genai_image.json; or a table with prompt, image, and answer or rating.",
+            "world:N for pictures of the embedded world; a folder with runs that people left notes on; with --key,"
+            " what raters exported, as a file or a folder; R3-Bench's JSONL; genai_image.json; or a table with prompt,"
+            " image, and answer or rating.",
         ),
     ],
     given: dict[str, Any],
-    images: Annotated[Path | None, option("Where the pictures are; beside SOURCE.", metavar="FOLDER")] = None,
+    images: Annotated[
+        Path | None, option("Where the pictures are, or rated runs; beside SOURCE, or the key.", metavar="FOLDER")
+    ] = None,
+    key: Annotated[
+        Path | None, option("The key that `detailscribe rate` wrote.", metavar="FILE", show_default=False)
+    ] = None,
     against: Annotated[
         str | None,
         option("A second critic: judge (the embedded world's), or a model of the same server.", metavar="NAME"),
@@ -229,7 +235,8 @@ def critic_test(
     limit: Annotated[int | None, option("Pictures at most.", min=1)] = None,
     votes: Annotated[int, option("Looks at each picture, to see how far they agree.", min=1)] = 1,
     repair: Annotated[
-        int, option("So many wrong pictures are drawn anew from the corrected prompt, and judged.", min=0)
+        int,
+        option("So many wrong pictures are edited by the editor of the settings, or drawn anew, and judged.", min=0),
     ] = 0,
     seed: Annotated[int, option("Of the embedded world's pictures.", min=0)] = 0,
     settings: SettingsFile = None,
@@ -249,7 +256,7 @@ def critic_test(
     chosen = load(given, file=settings).settings
     models = Models(chosen)
     pictures = images or (out / "pictures" if source.startswith(test.WORLD) else None)
-    cases = test.read_cases(source, pictures, passes=passes, seed=seed)[:limit]
+    cases = test.read_cases(source, pictures, key=key, passes=passes, seed=seed)[:limit]
     uncached = chosen.model_copy(update={"chat": chosen.chat.model_copy(update={"cache": None})})
     again = [make_critic(uncached, Models(uncached).vision) for _ in range(votes - 1)]
     critics: dict[str, list[Critic]] = {"critic": [make_critic(chosen, models.vision), *again]}
@@ -270,8 +277,9 @@ def critic_test(
     if repair:
         first = {"critic": by_critic["critic"]}
         drawer, repairs = make_diffusion(chosen), Store(out / "repaired")
+        edits = chosen.edit.kind != "off"
         by = judge or critics[against or "critic"][0]
-        tables.append(asyncio.run(test.repair_table(first, drawer, by, repairs, repair)))
+        tables.append(asyncio.run(test.repair_table(first, drawer, by, repairs, repair, edits=edits)))
     written = test.write_files(by_critic, out)
     if json:
         typer.echo(dumps({table.title: table.records for table in tables}, indent=2))

@@ -1,5 +1,6 @@
 """A critic held against what people, or the embedded world itself, know of pictures."""
 
+import asyncio
 import json
 import random
 from collections import Counter, defaultdict
@@ -14,18 +15,34 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from ...state import Aspect, Attempt, ConceptGraph, Critique, ImageRecord, OwnQuestion, own_concepts
+from ...state import (
+    Aspect,
+    Attempt,
+    Budget,
+    ConceptGraph,
+    Critique,
+    ImageRecord,
+    OwnQuestion,
+    Population,
+    own_concepts,
+)
 from ...tools.data import read_rows
 from ...tools.errors import PromptError, ReplyError, SettingsError
 from ...tools.files import Store, write_whole
+from ...tools.language.wrapping import is_whole
 from ...tools.metrics import Sample
 from ...tools.roles import Critic, Decomposer, Diffusion
+from ...tools.tasks import gather_or_cancel
 from ...tools.vision.wrapping import Errors, Profile
-from ..records.notes import corrections
-from ..records.reader import EVENTS, is_run, read_run
+from ..policies.policy import instruction
+from ..records.notes import corrections, read_notes
+from ..records.reader import read_run, runs_in
 from ..runs.folder import slug
+from .answers import read_answers
 from .figures import EVERY, with_every
+from .ratings import majorities
 from .statistics import Floats, Interval, alpha_interval, grouped_interval, mean_interval, proportion_interval
+from .survey import read_key
 from .tables import Cell, Table, columns
 
 if TYPE_CHECKING:
@@ -37,6 +54,10 @@ WHOLE = "whole picture"
 """The kind of a verdict on all of a picture, where the source names none."""
 _BINS = 10
 """Of probabilities."""
+_AT_ONCE = 8
+"""Pictures that one critic looks at."""
+_MARKS = {"favourite": 1.0, "reject": 0.0}
+"""As ratings, of which the order alone counts."""
 _YES = {"true": True, "yes": True, "1": True, "pass": True, "false": False, "no": False, "0": False, "fail": False}
 
 
@@ -79,13 +100,18 @@ class Look:
             yield self.case.kind, self.case.whole, said, None
 
 
-def read_cases(source: str, images: Path | None = None, *, passes: float = 4.0, seed: int = 0) -> list[Case]:
+def read_cases(
+    source: str, images: Path | None = None, *, key: Path | None = None, passes: float = 4.0, seed: int = 0
+) -> list[Case]:
     """The cases of a source.
 
     Args:
-        source: ``world:N``; a folder with runs on which people left notes; R3-Bench's JSONL; GenAI-Bench's
+        source: ``world:N``; a folder with runs on which people left notes; with ``key``, what raters exported from a
+            page of ours, as a file or a folder of them; R3-Bench's JSONL; GenAI-Bench's
             ``genai_image.json``; or any table with ``prompt``, ``image`` and ``answer`` or ``rating``.
-        images: The folder that paths of pictures are relative to; by default that of the file.
+        images: The folder that paths of pictures are relative to; by default that of the file. With ``key``, the
+            folder that holds the rated runs; by default that of the key.
+        key: Of the page that people rated.
         passes: Mean rating from which a picture counts as right.
         seed: Of the embedded world's pictures.
 
@@ -95,6 +121,8 @@ def read_cases(source: str, images: Path | None = None, *, passes: float = 4.0, 
     name, _, count = source.partition(":")
     if name == WORLD and (not count or count.isdecimal()):
         found = list(islice(_world_cases(images or Path("critic-test") / "world", seed), int(count or 100)))
+    elif key is not None:
+        found = list(_rated(Path(source), key, images or key.parent, passes))
     elif Path(source).is_dir():
         found = list(_noted(Path(source)))
     else:
@@ -105,25 +133,32 @@ def read_cases(source: str, images: Path | None = None, *, passes: float = 4.0, 
 
 
 def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
-    """Scenes as asked for and, two times of three, with a thing that is missing, moved, or of another colour."""
+    """Scenes as asked for or, mostly, with a thing missing, moved, recoloured, drawn twice, or not asked for."""
     from ...tools.world.decomposer import concepts_of
     from ...tools.world.language import short_caption
     from ...tools.world.layout import laid_out_specs
     from ...tools.world.reading import exact_sights, settle
-    from ...tools.world.scene import Scene, render
+    from ...tools.world.relations import overlap
+    from ...tools.world.scene import Scene, Thing, render
     from ...tools.world.vocabulary import COLOURS, GRID, NOUNS
 
     rng, store = random.Random(seed), Store(folder)
     for number, (spec, scene) in enumerate(laid_out_specs(rng, lambda spec: spec.held_out)):
         things = list(scene.things)
         spoilt = rng.randrange(len(things))
-        thing, fault = things[spoilt], rng.choice(("none", "missing", "moved", "colour", "missing", "moved"))
+        thing, fault = things[spoilt], rng.choice(("none", "missing", "moved", "colour", "twice", "stranger"))
         if fault == "missing":
             del things[spoilt]
         elif fault == "moved":
             things[spoilt] = replace(thing, x=rng.randrange(GRID - NOUNS[thing.noun].width + 1))
         elif fault == "colour" and thing.colour is not None:
             things[spoilt] = replace(thing, colour=rng.choice([c for c in COLOURS if c != thing.colour]))
+        elif fault in ("twice", "stranger"):
+            strange = sorted(NOUNS.keys() - {one.noun for one in things})
+            noun = NOUNS[thing.noun if fault == "twice" else rng.choice(strange)]
+            colour = (thing.colour or rng.choice(list(COLOURS))) if noun.coloured else None
+            places = [Thing(noun.name, colour, x, GRID - noun.height) for x in range(GRID - noun.width + 1)]
+            things += [one for one in rng.sample(places, len(places)) if not any(overlap(one, t) for t in things)][:1]
         shown = Scene(scene.place, tuple(things))
         concepts = concepts_of(spec, short_caption(spec))
         image = _record(store, f"{number:05}.png", render(shown), concepts.prompt)
@@ -133,13 +168,42 @@ def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
 
 
 def _noted(folder: Path) -> Iterator[Case]:
-    for place in [folder] if is_run(folder) else sorted(path.parent for path in folder.rglob(EVENTS)):
+    for place in runs_in(folder):
         run, said = read_run(place), defaultdict[str, dict[str, bool]](dict)
         for note in corrections(run):
             if note.person != "unknown":
                 said[note.image][note.check.id] = note.person == "pass"
-        for image, truth in said.items():
-            yield Case(Sample(run.images[image], run.prompt, Store(place), run.concepts), truth)
+        marks = {image: _MARKS.get(note.mark or "") for image, note in read_notes(place).items() if image}
+        for image, mark in marks.items():
+            if mark is not None or said[image]:
+                yield Case(Sample(run.images[image], run.prompt, Store(place), run.concepts), said[image], rating=mark)
+
+
+def _rated(source: Path, key: Path, folder: Path, passes: float) -> Iterator[Case]:
+    """Pictures of a rating page: what most raters say of its checks, and their mean rating over all criteria."""
+    known = read_key(key)
+    answers = read_answers(sorted(source.glob("*.json")) if source.is_dir() else [source], known)
+    ratings, said = answers.scores.groupby("item")["value"].mean().to_dict(), majorities(answers)
+    runs = {run.run: run for run in map(read_run, runs_in(folder))}
+    asked = dict[str, ConceptGraph]()  # the longest checklist of each prompt, which the page asked of all its pictures
+    for run in runs.values():
+        if run.concepts and not is_whole(run.concepts):
+            asked[run.prompt] = max(run.concepts, asked.get(run.prompt, run.concepts), key=lambda c: len(c.checks))
+    for id, item in known.items.items():
+        where, concepts = item.sources[0], asked.get(item.prompt)
+        by_question = {item.checks[n].question: people for (of, n), people in said.items() if of == id}
+        found = {c.id: by_question.get(c.question, "split") for c in (concepts.checks if concepts else ())}
+        truth, rating = (
+            {check: people == "yes" for check, people in found.items() if people != "split"},
+            ratings.get(id),
+        )
+        if not truth and rating is None:
+            continue
+        if where.run not in runs:
+            raise SettingsError(f"the run {where.run}, which {key} names, is not in {folder}: name --images FOLDER")
+        run, whole = runs[where.run], None if rating is None else rating >= passes
+        sample = Sample(run.images[where.image], item.prompt, Store(run.folder), concepts)
+        yield Case(sample, truth, whole, rating=rating)
 
 
 def _table(source: str, images: Path, passes: float) -> Iterator[Case]:
@@ -191,21 +255,35 @@ def _described(path: str, size: tuple[int, int], prompt: str) -> ImageRecord:
 async def look_at(
     cases: Sequence[Case], critic: Critic, decomposer: Decomposer, again: Sequence[Critic] = ()
 ) -> tuple[list[Look], list[str]]:
-    """What a critic says of every case, and why it says nothing of others; each prompt is decomposed once."""
-    known: dict[str, ConceptGraph] = {}
-    looks, lost = list[Look](), list[str]()
-    for case in cases:
+    """What a critic says of every case, in their order, and why it says nothing of others.
+
+    Each prompt is decomposed once; some pictures are looked at concurrently.
+    """
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def decomposed(prompt: str) -> ConceptGraph | str:
+        async with slots:
+            try:
+                return await decomposer.decompose(prompt)
+            except (PromptError, ReplyError) as error:
+                return str(error)
+
+    async def seen(case: Case) -> Look | str:
         sample = case.sample
-        try:
-            if sample.concepts is None:
-                known[sample.prompt] = known.get(sample.prompt) or await decomposer.decompose(sample.prompt)
-                sample = replace(sample, concepts=known[sample.prompt])
-            concepts = cast(ConceptGraph, sample.concepts)
-            seen = [await one.critique(sample.image, concepts, sample.store) for one in (critic, *again)]
-            looks.append(Look(replace(case, sample=sample), seen[0], tuple(seen[1:])))
-        except (PromptError, ReplyError) as error:
-            lost.append(f"{sample.image.path}: {error}")
-    return looks, lost
+        concepts = sample.concepts or known[sample.prompt]
+        if isinstance(concepts, str):
+            return f"{sample.image.path}: {concepts}"
+        async with slots:
+            try:
+                said = [await one.critique(sample.image, concepts, sample.store) for one in (critic, *again)]
+            except (PromptError, ReplyError) as error:
+                return f"{sample.image.path}: {error}"
+        return Look(replace(case, sample=replace(sample, concepts=concepts)), said[0], tuple(said[1:]))
+
+    prompts = list(dict.fromkeys(case.sample.prompt for case in cases if case.sample.concepts is None))
+    known = dict(zip(prompts, await gather_or_cancel(map(decomposed, prompts)), strict=True))
+    found = await gather_or_cancel(map(seen, cases))
+    return [one for one in found if isinstance(one, Look)], [one for one in found if isinstance(one, str)]
 
 
 def accuracy_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
@@ -304,21 +382,37 @@ def cost_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
 
 
 async def repair_table(
-    by_critic: Mapping[str, Sequence[Look]], diffusion: Diffusion, judge: Critic, store: Store, most: int
+    by_critic: Mapping[str, Sequence[Look]],
+    diffusion: Diffusion,
+    judge: Critic,
+    store: Store,
+    most: int,
+    *,
+    edits: bool = False,
 ) -> Table:
-    """What drawing anew from the corrected prompt repairs, as another critic, the judge, sees both pictures."""
+    """What the critic's corrections repair, as another critic, the judge, sees the pictures before and after.
+
+    The corrected prompt is drawn anew; with ``edits``, the picture is edited by what the critic finds wrong.
+    """
     rows = list[tuple[Cell, ...]]()
     for critic, looks in by_critic.items():
         wrong = [
             look
             for look in looks
-            if look.critique.refined_prompt and (False in look.case.truth.values() or look.case.whole is False)
+            if (look.critique.refined_prompt or (edits and "fail" in look.critique.answers().values()))
+            and (False in look.case.truth.values() or look.case.whole is False)
         ]
         gains, fixed, failed = list[float](), 0, 0
         for number, look in enumerate(wrong[:most]):
             sample, concepts = look.case.sample, cast(ConceptGraph, look.case.sample.concepts)
-            attempt = Attempt(id=f"{len(rows)}-{number:04}", prompt=look.critique.refined_prompt, seed=number, round=0)
-            made = await diffusion.draw(attempt, store)
+            attempt = Attempt(id=f"{len(rows)}-{number:04}", prompt=look.critique.refined_prompt, seed=number)
+            source = None
+            if edits:
+                id = f"{attempt.id}-source"
+                store.write(f"{id}.png", sample.store.path(sample.image.path).read_bytes())
+                source = sample.image.model_copy(update={"id": id, "path": f"{id}.png", "round": 0, "parent": None})
+                attempt = _edit_of(source, concepts, look.critique, attempt)
+            made = await diffusion.draw(attempt, store, source=source)
             before = await judge.critique(sample.image, concepts, sample.store)
             after = await judge.critique(made, concepts, store)
             if before.score < 1:
@@ -326,14 +420,30 @@ async def repair_table(
             broken = [id for id, answer in before.answers().items() if answer == "fail"]
             failed += len(broken)
             fixed += sum(after.answers()[id] == "pass" for id in broken)
-        rows.append((critic, mean_interval(gains), fixed / failed if failed else None, len(gains)))
+        way = "edit" if edits else "drawn anew"
+        rows.append((critic, way, mean_interval(gains), fixed / failed if failed else None, len(gains)))
     return Table(
-        "What the corrected prompt repairs",
-        columns("critic, S_rect: .3f, failed checks repaired: .1%, pictures: d"),
+        "What corrections repair",
+        columns("critic, way, S_rect: .3f, failed checks repaired: .1%, pictures: d"),
         tuple(rows),
         "S_rect: the judge's share of passed checks gained, of what there was to gain: 1 repairs all, 0 nothing, below"
         " 0 it gets worse; after R3-Bench's rectification score. Only pictures that are known to be wrong.",
     )
+
+
+def _edit_of(source: ImageRecord, concepts: ConceptGraph, critique: Critique, attempt: Attempt) -> Attempt:
+    """The edit that the loop would ask for."""
+    population = Population(
+        concepts=concepts,
+        images={source.id: source},
+        critiques={source.id: critique.model_copy(update={"image": source.id})},
+        decisions={},
+        budget=Budget(),
+        seed=0,
+        round=0,
+    )
+    asks = {"source": source.id, "operator": "edit", "parent": source.id, "round": 1}
+    return attempt.model_copy(update=asks | {"prompt": instruction(population, source)})
 
 
 def profile_of_looks(looks: Iterable[Look]) -> Profile:

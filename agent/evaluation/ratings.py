@@ -173,14 +173,19 @@ def _metrics(scores: Mapping[str, ByItem], key: Key, rated: Mapping[str, ByItem]
         yield metric, criterion, *ranks, within, len(marks), len(items)
 
 
-def _voted(answers: Answers, key: Key) -> list[Said]:
-    """The critic of each source beside the majority of raters."""
+def majorities(answers: Answers) -> dict[tuple[str, int], str]:
+    """What most raters say by item and number of the check: yes, no or split."""
     votes: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     for answer in answers.checks.itertuples():
         votes[answer.item, int(answer.question)][answer.value] += 1
+    more = {asked: n["yes"] - n["no"] for asked, n in votes.items()}
+    return {asked: "yes" if by > 0 else "no" if by < 0 else "split" for asked, by in more.items()}
+
+
+def _voted(answers: Answers, key: Key) -> list[Said]:
+    """The critic of each source beside the majority of raters."""
     found = list[Said]()
-    for (id, number), counts in votes.items():
-        people = "yes" if counts["yes"] > counts["no"] else "no" if counts["no"] > counts["yes"] else "split"
+    for (id, number), people in majorities(answers).items():
         item = key.items[id]
         # Runs that made the same picture have mostly the same critic, whose answer then counts once.
         said = dict.fromkeys(s.answers[number] for s in item.sources if number in s.answers)
