@@ -21,7 +21,7 @@ from .records.events import TraceError, read_events
 from .records.notes import NOTES, Note, add_note, read_notes
 from .records.reader import EVENTS, RecordedRun, is_run, read_run, runs_in
 from .records.rows import RESULTS
-from .runs.steering import Instruction, instruct, standing_of
+from .runs.steering import Instruction, instruct, live_status
 from .views.comparison import compare_page
 from .views.gallery import row_of
 from .views.live import sentence
@@ -81,7 +81,7 @@ class Index:
         row["link"] = f"run/{quote(place)}"
         if row["state"] == "unfinished":
             with suppress(SettingsError):
-                row["state"] = standing_of(read_run(folder))
+                row["state"] = live_status(read_run(folder))
         return row
 
     def _thumbnail(self, run: RecordedRun, place: str) -> dict[str, Any] | None:
@@ -209,7 +209,7 @@ class Viewer:
     def _run_page(self, place: str) -> str:
         run = self._run(place)
         up = "../" * (place.count("/") + 1)
-        live = {"token": self.token, "place": quote(place), "up": up, "standing": standing_of(run)}
+        live = {"token": self.token, "place": quote(place), "up": up, "status": live_status(run)}
         live |= {"notes": read_notes(run.folder), "budget": run.budget, "spend": run.spend}
         live["doing"] = next((words for event in reversed(run.events) if (words := sentence(event))), "")
         if run.concepts is None or not run.images:
@@ -302,8 +302,8 @@ def small_picture(path: Path, changed: int, side: int) -> bytes:
     return shrunk(path.read_bytes(), side)
 
 
-def serve(folder: Path, host: str, port: int) -> None:
-    """Serve the pages of a folder until Ctrl-C.
+def serve(folder: Path, host: str, port: int, ready: Callable[[], None]) -> None:
+    """Serve the pages of a folder until Ctrl-C; ``ready`` is called just before it starts.
 
     Raises:
         SettingsError: uvicorn is missing, or there is no such folder.
@@ -317,4 +317,5 @@ def serve(folder: Path, host: str, port: int) -> None:
     own = host in ("127.0.0.1", "::1", "localhost")
     hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")) if own else frozenset[str]()
     viewer = Viewer(folder, secrets.token_urlsafe(24), hosts)
+    ready()
     uvicorn.run(viewer.app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)

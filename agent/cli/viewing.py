@@ -28,8 +28,7 @@ def view(
     """Show FOLDER in a browser: runs as they go on, side by side, with what you note on them, and steered by hand."""
     from ..viewing import serve
 
-    typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)")
-    serve(folder, host, port)
+    serve(folder, host, port, lambda: typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)"))
 
 
 def ctl(
@@ -52,7 +51,7 @@ def ctl(
 
     from ...tools.errors import SettingsError, first_problem
     from ..records.reader import read_run
-    from ..runs.steering import Instruction, instruct, standing_of
+    from ..runs.steering import Instruction, instruct, live_status
 
     run = read_run(folder)
     if action != "status":
@@ -65,7 +64,7 @@ def ctl(
             instruct(run, Instruction.model_validate(given))
         except ValidationError as error:
             raise SettingsError(f"{action}: {first_problem(error)}") from error
-    data = {"run": run.run, "state": standing_of(run), "asked": None if action == "status" else action}
+    data = {"run": run.run, "state": live_status(run), "asked": None if action == "status" else action}
     data |= {"images": list(run.images), "best": run.best and run.best.id}
     data |= {"budget": run.budget.model_dump(exclude_none=True), "spend": run.spend.model_dump()}
     if json:

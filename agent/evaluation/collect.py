@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -72,9 +73,13 @@ class Collected:
 
     @property
     def checklists(self) -> dict[str, str]:
-        """By method, what guided its loop: ``own`` where that was the benchmark's questions, else ``decomposed``."""
-        known = ((shot.method, shot.sample.concepts) for shot in self.shots)
-        return {m: "own" if c and all(k.id.startswith(OWN) for k in c.checks) else "decomposed" for m, c in known}
+        """By method, what guided its loops: ``own``, the benchmark's questions, ``decomposed``, or both."""
+        found = defaultdict[str, set[str]](set)
+        for shot in self.shots:
+            concepts = shot.sample.concepts
+            is_own = concepts is not None and all(check.id.startswith(OWN) for check in concepts.checks)
+            found[shot.method].add("own" if is_own else "decomposed")
+        return {method: " and ".join(sorted(kinds)) for method, kinds in found.items()}
 
 
 def listed(names: str) -> list[str]:

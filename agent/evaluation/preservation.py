@@ -9,9 +9,6 @@ from ...tools.diffusion.job import mask_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MARGIN = 1 / 6
-"""Of the picture's side, around each box of what was wrong, that counts as inside."""
-
 
 def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | None:
     """Of the checks that passed before, the share that pass after, in [0, 1]; None where none passed."""
@@ -20,7 +17,7 @@ def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | N
 
 
 def changed_outside(before: "Image", after: "Image", faults: Sequence[Box]) -> float | None:
-    """Mean absolute difference of pixels, in [0, 1], outside the boxes of what was wrong with their margin.
+    """Mean absolute difference of pixels, in [0, 1], outside the ``Region`` of what was wrong.
 
     None where nothing is outside, where no box is known, or where the sizes differ.
     """
@@ -28,6 +25,6 @@ def changed_outside(before: "Image", after: "Image", faults: Sequence[Box]) -> f
 
     if not faults or before.size != after.size:
         return None
-    outside = np.asarray(mask_of(Region(boxes=tuple(faults), margin=MARGIN), before.size)) == 0
+    outside = np.asarray(mask_of(Region(boxes=tuple(faults)), before.size)) == 0
     apart = np.abs(np.asarray(before.convert("RGB"), float) - np.asarray(after.convert("RGB"), float)) / 255
     return float(apart[outside].mean()) if outside.any() else None

@@ -52,7 +52,7 @@ def build_graph(
         interactive: Whether a person is asked before the judge: a node ``person`` interrupts after each round, with
             ``{"round": ..., "proposed": [...]}``, and takes one decision for each image that waits.
         output: Where the graph is a node of another one, the key of that one's state that takes the final ``RunState``;
-            its other keys stay as they are. None: every key of ``RunState`` is put out under its own name.
+            its other keys stay as they are. None: every key of ``RunState`` is an output under its own name.
         context_schema: What callers give as ``context``, where ``bound`` makes a ``Context`` of it.
         bound: Put around every node and route.
     """
@@ -81,9 +81,9 @@ def build_graph(
     if output is None:
         builder.add_edge("finish", END)
     else:
-        builder.add_node("put_out", lambda state: {output: state})
-        builder.add_edge("finish", "put_out")
-        builder.add_edge("put_out", END)
+        builder.add_node("write_output", lambda state: {output: state})
+        builder.add_edge("finish", "write_output")
+        builder.add_edge("write_output", END)
     graph = builder.compile(checkpointer=checkpointer, name="detailscribe")
     return graph.with_config(recursion_limit=recursion_limit(BACKSTOP))
 
@@ -108,7 +108,7 @@ def _route(route: Callable[..., Any], node: str) -> Callable[[RunState], Any]:
 def recursion_limit(budget: Budget) -> int:
     """Supersteps that a run within ``budget`` can take.
 
-    Decompose, generate, critique, finish and the node that puts out; two for every further round; and the one in which
+    Decompose, generate, critique, finish and ``write_output``; two for every further round; and the one in which
     LangGraph finds nothing left to do.
     """
     return 5 + 2 * budget.rounds + 1

@@ -152,13 +152,13 @@ class Value:
             return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT
 
         by_lot = lot("explore") < self.explore
-        chance, cost, attempt = (
+        gain, cost, attempt = (
             boxes[int(lot("attempt") * len(boxes))] if by_lot else max(boxes, key=lambda box: box[0] / box[1])
         )
-        worth = f"a chance of {chance:.0%} for {cost:.2f} of a drawing"
-        if not by_lot and chance < self.price * cost:
-            return stop(image, "not_worth_it", f"the best attempt has {worth}")
-        return Decision(image=image.id, rule="by_lot" if by_lot else "best_index", reason=worth, attempts=(attempt,))
+        reason = f"an expected gain of {gain:.1%} for {cost:.2f} of a drawing"
+        if not by_lot and gain < self.price * cost:
+            return stop(image, "not_worth_it", f"the best attempt has {reason}")
+        return Decision(image=image.id, rule="by_lot" if by_lot else "best_index", reason=reason, attempts=(attempt,))
 
 
 def attempts(population: Population) -> list[tuple[ImageRecord, Attempt]]:

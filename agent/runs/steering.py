@@ -1,4 +1,4 @@
-"""A person at the wheel of a run that goes on: what they ask for lies in its folder, and is done after a step."""
+"""Steers a run in progress: instructions are appended to a file in its folder and carried out after a step."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ POLL = 0.2
 Steer = Literal["pause", "go", "accept", "decide", "budget", "cancel"]
 """pause: wait after this step; go: no longer; accept: end now, with an image; decide: what becomes of images, in place
 of the policy; budget: other bounds; cancel: end without a result, to be resumed."""
-Standing = Literal["running", "paused", "finished", "failed", "interrupted", "killed"]
+LiveStatus = Literal["running", "paused", "finished", "failed", "interrupted", "killed"]
 """running and paused: a process works on it; killed: none does, and it said nothing; interrupted: somebody stopped
 it."""
 
@@ -51,8 +51,8 @@ class Instruction(Frozen):
     """Who asks; empty where they gave no name."""
 
 
-def standing_of(run: RecordedRun) -> Standing:
-    """How a run stands, as its trace says, and whether a process works on it."""
+def live_status(run: RecordedRun) -> LiveStatus:
+    """The status of a run, from its trace and from whether a process works on it."""
     if run.status != "unfinished":
         return run.status
     if run.interrupted:
@@ -66,9 +66,9 @@ def instruct(run: RecordedRun, instruction: Instruction) -> None:
     Raises:
         SettingsError: no process works on it, it keeps no checkpoints, or the instruction does not fit it.
     """
-    if (standing := standing_of(run)) not in ("running", "paused"):
-        more = "" if standing == "finished" else f": go on with detailscribe resume {run.folder}"
-        raise SettingsError(f"nobody works on the run {run.run}, which is {standing}{more}")
+    if (status := live_status(run)) not in ("running", "paused"):
+        more = "" if status == "finished" else f": go on with detailscribe resume {run.folder}"
+        raise SettingsError(f"no process works on the run {run.run}, which is {status}{more}")
     if read_manifest(run.folder).settings.run.checkpoints == "off":
         raise SettingsError(f"the run {run.run} keeps no checkpoints, so that it cannot be steered")
     for image in filter(None, (instruction.image, *instruction.decisions, *instruction.words)):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from detailscribe.agent import Adaptive, read_run, resume, run
 from detailscribe.agent.cli import app
 from detailscribe.agent.records.events import Decided, Steered
-from detailscribe.agent.runs.steering import Instruction, instruct, standing_of
+from detailscribe.agent.runs.steering import Instruction, instruct, live_status
 from detailscribe.state import Budget
 from detailscribe.tools.errors import Interrupted, SettingsError
 
@@ -57,9 +57,9 @@ class Going:
     def ask(self, action, **more):
         instruct(read_run(self.folder), Instruction(action=action, **more))
 
-    def until(self, standing):
+    def until(self, status):
         end = time.monotonic() + WAIT
-        while standing_of(read_run(self.folder)) != standing:
+        while live_status(read_run(self.folder)) != status:
             assert time.monotonic() < end
             time.sleep(0.02)
 
@@ -128,7 +128,7 @@ def test_a_cancelled_run_says_so_and_can_be_resumed(tmp_path):
     assert ctl(going.folder, "cancel")["asked"] == "cancel"
     assert going.end() is None
     assert "cancelled by a person" in str(going.error)
-    assert standing_of(read_run(going.folder)) == "interrupted"
+    assert live_status(read_run(going.folder)) == "interrupted"
     again = resume(going.folder, **roles(SCRIPT, diffusion=PAINTER))
     assert again.stop
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_done_is_refused_before_or_in_the_trace(tmp_path):
     refused = [event.refused for event in going.steered()]
     assert (refused[0], refused[-1]) == (None, None)
     assert "waits for no decision" in refused[1]
-    assert "nobody works on the run" in ctl(going.folder, "pause")
+    assert "no process works on the run" in ctl(going.folder, "pause")
 
 
 def test_a_run_without_checkpoints_cannot_be_steered(tmp_path):

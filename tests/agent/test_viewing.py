@@ -113,7 +113,7 @@ def test_nothing_is_noted_without_the_token_or_of_what_is_not_there(served, head
 def test_a_finished_run_cannot_be_steered_and_says_why(served):
     _, base = served
     refused = httpx.post(f"{base}/steer/a", json={"action": "pause"}, headers={"X-Token": "the-token"})
-    assert (refused.status_code, "nobody works on" in refused.json()["error"]) == (400, True)
+    assert (refused.status_code, "no process works on" in refused.json()["error"]) == (400, True)
 
 
 browsed = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
@@ -200,15 +200,15 @@ def test_a_run_is_followed_and_steered_from_the_page(served, browser):
     going = Going(folder / "live")
     try:
         browser.open(Address(base + "/run/live"))
-        assert browser.value("document.querySelector('.standing').textContent") == "running"
+        assert browser.value("document.querySelector('.status').textContent") == "running"
         assert browser.value("document.querySelectorAll('article.card').length") == 2
         browser.value("document.querySelector('[data-steer=pause]').click()")
         until(browser, "document.getElementById('said').textContent !== ''")
         going.model.may.set()
-        until(browser, "document.querySelector('.standing').textContent === 'paused'")
+        until(browser, "document.querySelector('.status').textContent === 'paused'")
         until(browser, "document.querySelectorAll('article.card').length > 2")
         browser.value("document.querySelector('[data-steer=accept][data-image=\"00-01\"]').click()")
-        until(browser, "document.querySelector('.standing').textContent === 'finished'")
+        until(browser, "document.querySelector('.status').textContent === 'finished'")
     finally:
         going.end()
     assert read_run(folder / "live").best.id == "00-01"
