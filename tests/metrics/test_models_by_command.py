@@ -93,3 +93,21 @@ def test_a_rating_that_cannot_be_read_is_counted_and_its_reason_shown(evaluate, 
     [one] = evaluate("--metrics", "layout", *chat(server), "--markdown")
     assert one["value"] is None
     assert one["reason"]
+
+
+@pytest.mark.parametrize("checklist", ["own", "decomposed"])
+def test_only_own_lets_the_loop_see_what_the_benchmark_asks(tmp_path, monkeypatch, server, checklist):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    question = "Does the fox look at a balloon?"
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"prompt": "a fox on a red car", "questions": [{"question": question}]}))
+    words = ["batch", str(prompts), "--out", str(tmp_path / "own"), "--checklist", checklist, *chat(server)]
+    done = CliRunner().invoke(app, [*words, "--steps", "2"])
+    assert done.exit_code == 0, done.output
+    assert any(question in served.request.text for served in server.served) == (checklist == "own")
+    done = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "own"), "--metrics", "checklist", "--json", *chat(server)]
+    )
+    assert done.exit_code == 0, done.output
+    assert list(json.loads(done.stdout)["checklists"].values()) == [checklist]
