@@ -13,7 +13,7 @@ from detailscribe.agent.views.terminal import story
 from detailscribe.state import Budget, Decision, Plan
 from detailscribe.tools.vision.wrapping import UnreliableCritic
 
-from .fakes import PROMPT, ScriptedCritic, critique, population, record, roles
+from .fakes import PROMPT, FakeDiffusion, ScriptedCritic, critique, population, record, roles
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,18 @@ def test_a_policy_that_never_trusts_its_critic_is_stopped_by_the_budget(tmp_path
     assert (made.stop, made.spend.critic_calls, made.spend.images) == (rule, 3, 1)
 
 
-def test_a_run_that_broke_at_the_second_look_asks_for_that_one_alone(tmp_path):
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_run_that_broke_at_the_second_look_asks_for_that_one_alone(tmp_path, gone):
     script = {"00-00": "red", "01-00": "holding"}
-    ours = roles({}, critic=Breaks(script, at="01-00"))
+    ours = roles({}, critic=Breaks(script, at="01-00"), diffusion=FakeDiffusion(writes_latents=True))
     with pytest.raises(RuntimeError, match="the critic broke"):
         run(PROMPT, policy=Doubts(), out=tmp_path / "run", **ours)
     again = Breaks(script)
+    if gone:
+        (tmp_path / "run" / "images" / "00-00.png").unlink()
     made = resume(tmp_path / "run", policy=Doubts(), **(ours | {"critic": again}))
-    assert (again.asked, len(ours["diffusion"].requests)) == (["01-00"], 1)
+    assert again.asked == ["01-00"]
+    assert [attempt.id for attempt in ours["diffusion"].requests] == ["00-00"] * (1 + gone)
     assert [look.passed for look in made.result.critiques] == [4, 4]
 
 
