@@ -140,8 +140,9 @@ class Population(Frozen):
         whole = [i for i in heard if i.is_whole] or heard
         out = {self.drawn(self.images[id]).id for id, decision in self.decisions.items() if not decision.candidate}
         candidates = [i for i in whole if i.id not in out] or whole
-        highest = max(map(self.rank, candidates))
-        leading = [i for i in candidates if self.rank(i) == highest]
+        ranks = [self.rank(i) for i in candidates]
+        highest = max(ranks)
+        leading = [i for i, rank in zip(candidates, ranks, strict=True) if rank == highest]
         return tuple(sorted(leading, key=lambda i: (i.round, i.id)))
 
     def best(self) -> ImageRecord:
