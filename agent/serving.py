@@ -99,7 +99,7 @@ class Roles:
             decomposer=models.decomposer,
             diffusion=models.diffusion,
             critic=models.critic,
-            policy=resolve_policy(name, **parameters),
+            policy=resolve_policy(name, **models.settings.policy_parameters(name, parameters)),
             store=Store(self._folder / thread),
             budget=own.budget if chosen.budget is None else own.budget.lowered(chosen.budget),
             chat=models.chat,

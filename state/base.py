@@ -65,6 +65,9 @@ class Exchange(Frozen):
     note: str = ""
     """What was odd about it, such as a part of the reply that was left out; empty where nothing was."""
 
+    picture_side: int | None = None
+    """Pixels of the longest side that pictures were sent in, at most; None where none was sent or it is not known."""
+
     @model_validator(mode="after")
     def _cached_is_free(self) -> Self:
         if self.cached and (self.prompt_tokens or self.reply_tokens or self.seconds or self.money):

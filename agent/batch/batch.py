@@ -136,7 +136,7 @@ async def arun_batch(
     given = {"seed": seed, "preset": preset, "steps": steps, "guidance": guidance, "out": out}
     loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)
     chosen = loaded.settings.run
-    defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget)
+    defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget, loaded.settings)
     source = str(prompts) if isinstance(prompts, (str, Path)) else None
     manifest = BatchManifest(
         source=source and shown(source), settings=loaded.settings, policy=policy_name(defaults.policy)

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -15,6 +15,7 @@ from ...tools.errors import SettingsError, first_problem
 from ..policies import POLICIES, Policy, resolve_policy
 from ..records.rows import digest
 from ..runs.folder import slug
+from ..settings.settings import Settings
 from .jobs import Job
 
 _TAGS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
@@ -50,6 +51,8 @@ class Defaults:
     seed: int
     policy: Policy
     budget: Budget
+    settings: Settings = field(default_factory=Settings)
+    """Say whether a model edits."""
 
     def job(self, ask: Ask, id: str) -> Job:
         """What the ask comes to; ``ValueError`` says what is wrong with it."""
@@ -70,7 +73,7 @@ class Defaults:
         if ask.policy not in POLICIES:  # a file of prompts, which may come from anywhere, must not import code
             raise ValueError(f"no policy {ask.policy!r}: known are {', '.join(sorted(POLICIES))}")
         try:
-            return resolve_policy(ask.policy, **ask.policy_args)
+            return resolve_policy(ask.policy, **self.settings.policy_parameters(ask.policy, ask.policy_args))
         except SettingsError as error:
             raise ValueError(str(error)) from error
 

@@ -16,7 +16,7 @@ from ...state import Budget
 from ...tools.errors import SettingsError, first_problem, typed
 from ..policies import Advised, Exhaustive, Policy, resolve_policy
 from ..settings.loading import Loaded, load
-from ..settings.settings import SECRETS
+from ..settings.settings import SECRETS, Settings
 from .spec import (
     CriticEntry,
     CriticSettings,
@@ -128,11 +128,12 @@ def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str
     except ValidationError as error:
         raise SettingsError("\n".join(_mistakes(error.errors()))) from error
     problems: list[str] = []
-    variants, prompts, settings = list(variants_of(spec, problems)), list[ExperimentPrompt](), None
+    prompts, settings = list[ExperimentPrompt](), None
     try:
         settings = _settings(spec)
     except SettingsError as error:
         problems.append(f"settings: {error}")
+    variants = list(variants_of(spec, problems, settings.settings if settings else Settings()))
     try:
         prompts = spec.prompts.prompts(folder)
     except SettingsError as error:
@@ -151,7 +152,7 @@ def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str
     return Experiment(name, spec, tuple(variants), tuple(prompts), settings, text)
 
 
-def variants_of(spec: ExperimentSpec, problems: list[str]) -> Iterator[Variant]:
+def variants_of(spec: ExperimentSpec, problems: list[str], settings: Settings) -> Iterator[Variant]:
     """Each policy with each critic, once for every combination of their grids, in the order of the file.
 
     ``problems`` gets a line for each policy or critic that cannot be made, and for labels that are not clear.
@@ -183,7 +184,7 @@ def variants_of(spec: ExperimentSpec, problems: list[str]) -> Iterator[Variant]:
             labels.append(label)
             try:
                 budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
-                policy = resolve_policy(entry.policy, **args)
+                policy = resolve_policy(entry.policy, **settings.policy_parameters(entry.policy, args))
             except ValidationError as error:
                 problems.append(f"policies: {name}: budget.{first_problem(error)}")
                 continue

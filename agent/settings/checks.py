@@ -324,6 +324,17 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
     return place + missing
 
 
+def _editor_beside(settings: Settings, placement: "Placement") -> int:
+    """Bytes that a local model that edits holds beside the one that draws; ``ModelError`` where its size is unknown."""
+    from ...tools.diffusion.memory import memory_needed
+
+    if settings.edit.kind != "pipeline":
+        return 0
+    gpu, model = placement.on_gpu, settings.edit.model or ""
+    need = memory_needed(model, placement.precision, placement.offload, gpu=gpu)
+    return need.gpu_bytes if gpu else need.ram_bytes
+
+
 def _device(chosen: DiffusionSection) -> str:
     placement = _placement(chosen)
     import torch
@@ -356,15 +367,20 @@ def _memory(settings: Settings) -> Finding:
     beside = 0
     with suppress(ModelError):  # of the chat model, which is looked at by itself
         there, beside = _beside(settings, there)
-    chat = f" beside a chat model of {_gb(beside)}" if beside else ""
+    others = f" beside a chat model of {_gb(beside)}" if beside else ""
+    with suppress(ModelError):  # an editor that is not here yet is of no known size
+        if edits := _editor_beside(settings, placement):
+            place = "gpu_bytes" if gpu else "ram_bytes"
+            there = replace(there, **{place: max(0, (getattr(there, place) or 0) - edits)})
+            others += f"{' and' if others else ' beside'} a model that edits of {_gb(edits)}"
     try:
         check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu, size=size)
     except ModelError as error:
         text = f"{error}{_preset_that_fits(chosen, there) if gpu else ''}"
-        return problem("memory", ModelError(text.replace(" are free;", f" are free{chat};")))
+        return problem("memory", ModelError(text.replace(" are free;", f" are free{others};")))
     gpu_bytes = there.gpu_bytes if gpu else None
     free = "" if gpu_bytes is None else f"{_gb(gpu_bytes)} and "
-    return Finding(topic="memory", status="ok", text=f"{needs}; {free}{_gb(there.ram_bytes)} of RAM are free{chat}")
+    return Finding(topic="memory", status="ok", text=f"{needs}; {free}{_gb(there.ram_bytes)} of RAM are free{others}")
 
 
 def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:

@@ -268,9 +268,8 @@ def _merged(sources: Sequence[Source]) -> Settings:
         raise SettingsError(
             f"edit.model has no effect where edit.kind is {edit.kind!r}: set it to pipeline or endpoint"
         )
-    if edit.kind != "off" and run.policy == "adaptive" and "operator" not in run.policy_args:
-        run = run.model_copy(update={"policy_args": {**run.policy_args, "operator": "edit"}})
-        settings = settings.model_copy(update={"run": run})
+    if (parameters := settings.policy_parameters(run.policy, run.policy_args)) != run.policy_args:
+        settings = settings.model_copy(update={"run": run.model_copy(update={"policy_args": parameters})})
     if not settings.chats and (settings.chat.url or settings.vision.url or settings.vision.model):
         where = settings.chat.url or settings.vision.url or "the critic"
         raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")

@@ -1,5 +1,6 @@
 """The settings of a run, by section."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -200,6 +201,11 @@ class Settings(Section):
     def is_embedded(self) -> bool:
         """Whether every model is one of the package's own."""
         return not self.chats and self.diffusion.model is None
+
+    def policy_parameters(self, policy: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a policy by its name: ``adaptive`` edits where a model edits, unless ``given`` says otherwise."""
+        edits = self.edit.kind != "off" and policy == "adaptive"
+        return ({"operator": "edit"} if edits else {}) | dict(given)
 
     def chat_settings(self) -> ChatSettings:
         """Of the decomposer's model; ``chat.model`` is set."""

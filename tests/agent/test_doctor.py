@@ -303,3 +303,15 @@ def test_presets_are_listed_with_the_memory_they_need(cli):
     assert done.exit_code == 0, done.output
     assert re.search(r"sd35-large +31 GB +28 GB ", done.stdout)
     assert re.search(r"embedded +- +- ", done.stdout)
+
+
+@pytest.mark.parametrize(("free", "status"), [(70e9, "ok"), (40e9, "problem")])
+def test_a_model_that_edits_here_shares_the_card(cli, monkeypatch, free, status):
+    hub_that_answers(monkeypatch, (302, ""))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(int(free), int(64e9)))
+    monkeypatch.setenv("DETAILSCRIBE_EDIT__KIND", "pipeline")
+    monkeypatch.setenv("DETAILSCRIBE_EDIT__MODEL", LARGE)
+    found = told(cli("doctor", "--json", "--preset", "z-image-turbo"))["memory"]
+    assert (found[0], " beside a model that edits of 30.8 GB" in found[1]) == (status, True), found

@@ -3,16 +3,19 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import pytest
 
 from detailscribe.agent import Adaptive, resume, run
+from detailscribe.agent.batch.prompts import Ask, Defaults
+from detailscribe.agent.experiments.load import make_experiment
 from detailscribe.agent.policies import instruction, refine_anew
 from detailscribe.agent.records.reader import read_run
 from detailscribe.agent.settings.checks import look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.views.terminal import PlainConsole, story
-from detailscribe.state import Verdict
+from detailscribe.state import Budget, Verdict
 from detailscribe.tools.errors import ReplyError, SettingsError
 
 from ..diffusion.test_endpoint import endpoint as endpoint
@@ -87,6 +90,22 @@ def test_adaptive_edits_where_the_settings_name_an_editor():
         load_settings(EDITS, {"run": {"policy_args": {"operator": "inject"}}}).run.policy_args["operator"] == "inject"
     )
     assert load_settings(EDITS, {"run": {"policy": "best_of_n"}}).run.policy_args == {}
+
+
+def test_adaptive_edits_in_experiments_and_rows_of_a_batch_too():
+    def made(**settings):
+        table = {"question": "?", "prompts": {"texts": [PROMPT]}, "settings": settings}
+        table["policies"] = [
+            {"policy": "adaptive"},
+            {"policy": "adaptive", "label": "own", "args": {"operator": "inject"}},
+        ]
+        return [variant.resolved.operator for variant in make_experiment("a", table, Path()).variants]
+
+    assert (made(), made(**EDITS)) == (["inject", "inject"], ["edit", "inject"])
+    ask = Ask(prompt=PROMPT, policy="adaptive")
+    for settings, operator in (({}, "inject"), (EDITS, "edit")):
+        defaults = Defaults(1, Adaptive(), Budget(), load_settings(settings))
+        assert defaults.job(ask, "a").policy.operator == operator
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_chat_model_words_its_own_corrections(tmp_path):
 def test_every_mistake_has_a_line_of_its_own(tmp_path):
     text = GOOD.replace('"single"', '"singel"').replace("embedded = 3", 'files = ["no.txt"]')
     found = problems(tmp_path, text.replace("seeds = 2", 'settings.run.preset = "none"'))
-    assert [line.partition(":")[0] for line in found] == ["policies", "settings", "prompts"]
+    assert [line.partition(":")[0] for line in found] == ["settings", "policies", "prompts"]
 
 
 def test_a_missing_file_is_told(tmp_path):

@@ -79,7 +79,11 @@ async def test_the_folder_holds_whole_files_without_the_key(server, chat, tmp_pa
     server.says(Said(f'{{"colour": "{KEY}"}}'))
     await chat(cache=tmp_path).ask(QUESTION, Colour)
     [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert json.loads(file.read_text()) == {"reply": '{"colour": "***"}', "probability": None}
+    assert json.loads(file.read_text()) == {
+        "reply": '{"colour": "***"}',
+        "picture_side": 1024,
+        "probability": None,
+    }
     assert KEY not in str(file)
 
 

@@ -261,6 +261,15 @@ async def test_pictures_shrink_until_the_server_takes_them(server, chat, refusal
     assert max(sent_picture(server.requests[-1]).size) < 1024
 
 
+async def test_a_reply_says_in_which_size_the_picture_was_sent_also_from_the_cache(server, chat, tmp_path):
+    server.refuses = lambda asked: body("too large", 413) if len(json.dumps(asked)) > 100_000 else None
+    replies = [await chat(cache=tmp_path).ask(SEEING, Colour) for _ in range(2)]
+    sent = sent_picture(server.requests[-1]).size
+    assert replies[1].exchanges[-1].cached
+    assert max(sent) < 1024
+    assert all(SEEING.pictures[0].size_within(r.exchanges[-1].picture_side) == sent for r in replies)
+
+
 def sent_picture(asked: dict) -> Image.Image:
     url = asked["messages"][-1]["content"][-1]["image_url"]["url"]
     return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))

@@ -47,6 +47,7 @@ class FakeChat:
     """``answer`` gives the content of the reply to a question, or the error to raise."""
 
     name = "fake@host"
+    picture_side = 1024
 
     def __init__(
         self,
@@ -66,7 +67,8 @@ class FakeChat:
             value = answer.model_validate(content)
         except ValidationError as error:
             raise no_reply(question, str(error)) from error
-        return Reply(value, (exchange(question, str(content)),))
+        made = exchange(question, str(content)).model_copy(update={"picture_side": self.picture_side})
+        return Reply(value, (made,))
 
     async def likelihood(self, question: Question) -> Likelihood:
         self.questions.append(question)

@@ -51,6 +51,8 @@ class CachedAnswer(Frozen):
 
     reply: str
     """As it came."""
+    picture_side: int | None = None
+    """Of its exchange."""
     probability: float | None = Field(default=None, ge=0, le=1)
     """P(yes), for a question of yes or no."""
 
@@ -115,11 +117,6 @@ class ChatModel:
         """Whether the server is OpenAI's own, whose strict schemas take fewer keywords."""
         return self._server.is_openai
 
-    @property
-    def picture_side(self) -> int:
-        """Pixels of the longest side of a picture that is sent, as far as the server has said what it takes."""
-        return min(self.settings.picture_side, self._dialect.picture_side or self.settings.picture_side)
-
     async def ask(self, question: Question, answer: type[M]) -> Reply[M]:
         """Ask until the reply is an ``answer``; raises as ``ask_for`` does."""
         schema = portable_schema(answer, strict=self.is_openai)
@@ -165,7 +162,7 @@ class ChatModel:
 
         with self._naming_failures(question, exchanges):
             raw, value = await usable()
-        await self._keep(key, CachedAnswer(reply=raw))
+        await self._keep(key, CachedAnswer(reply=raw, picture_side=exchanges[-1].picture_side))
         return Reply(value, tuple(exchanges))
 
     async def likelihood(self, question: Question, answers: tuple[str, ...] = ("yes",)) -> Likelihood:
@@ -246,7 +243,9 @@ class ChatModel:
                 # Remembered only now: a request can be declined for reasons of its own.
                 self._dialect = replace(self._dialect, **learned)
                 reply, spent = answered.text or answered.refusal, (answered.prompt_tokens, answered.reply_tokens)
-                exchanges.append(self._exchange(call.question, text, reply, answered.seconds, spent))
+                exchange = self._exchange(call.question, text, reply, answered.seconds, spent)
+                side = dialect.side(self.settings) if call.question.pictures else None
+                exchanges.append(exchange.model_copy(update={"picture_side": side}))
                 return answered
 
     def _read(self, message: "AIMessage", seconds: float) -> Answered:
@@ -289,7 +288,8 @@ class ChatModel:
         )
 
     def _from_cache(self, question: Question, cached: CachedAnswer) -> Exchange:
-        return self._exchange(question, question.text, cached.reply).model_copy(update={"cached": True})
+        known = {"cached": True, "picture_side": cached.picture_side}
+        return self._exchange(question, question.text, cached.reply).model_copy(update=known)
 
     def _cut_note(self, characters: int, tokens: int) -> str:
         """What to say of a question that the server cut without a word, as its number of tokens shows."""

@@ -69,6 +69,10 @@ class Dialect:
             return call.text
         return render("answer_format", text=call.text, schema=json.dumps(call.schema))
 
+    def side(self, settings: ChatSettings) -> int:
+        """Pixels of the longest side of a picture as it is sent, at most."""
+        return min(settings.picture_side, self.picture_side or settings.picture_side)
+
     def messages(self, call: Call, settings: ChatSettings) -> "list[BaseMessage]":
         """The system message, if any, and the user's text with the pictures after it."""
         from langchain_core.messages import HumanMessage, SystemMessage
@@ -76,7 +80,7 @@ class Dialect:
         question, text = call.question, self.worded(call)
         if question.system and not self.system:
             text = f"{question.system}\n\n{text}"
-        side = min(settings.picture_side, self.picture_side or settings.picture_side)
+        side = self.side(settings)
         pictures = [_data_url(*encoded(picture, side, settings.picture_quality)) for picture in question.pictures]
         # Some servers of text models take no list, not even of one text.
         said = HumanMessage([{"type": "text", "text": text}, *pictures] if pictures else text)

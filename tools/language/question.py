@@ -36,9 +36,9 @@ class Picture:
         from PIL import Image
 
         with Image.open(io.BytesIO(self.png)) as file:
-            width, height = file.size
-        scale = min(1.0, side / max(width, height))
-        return round(width * scale), round(height * scale)
+            blank = Image.new("1", file.size)
+        blank.thumbnail((side, side))  # rounds as what is sent does
+        return blank.size
 
 
 @dataclass(frozen=True)

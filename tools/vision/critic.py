@@ -214,7 +214,8 @@ class ChatCritic:
             except ReplyError as error:
                 reply, answers, lost = error, answers_in(error.raw, self._answer), error.reason
             exchanges += reply.exchanges
-            size = (1, 1) if self._boxes is None else picture.size_within(self._chat.picture_side)
+            side = reply.exchanges[-1].picture_side if reply.exchanges else None  # as sent, also for a cached reply
+            size = picture.size_within(side) if self._boxes and side else (0, 0)
             said = read_answers(checks, answers, self._boxes or "shares", size)
             found |= {c.id: unheard(c, lost) if lost and not said[c.id].heard else said[c.id] for c in missing}
             missing = [check for check in missing if not found[check.id].heard]
