@@ -299,12 +299,17 @@ class ImageRecord(Frozen):
         cost = dict.fromkeys(("evaluations", "money", "seconds", "waited"), 0)
         return self.model_copy(update=place | cost | {"start_step": self.steps, "start_sigma": 0.0, "region": None})
 
+    @property
+    def source(self) -> str | None:
+        """Id of the image that it started from; None for a full drawing."""
+        return self.parent if self.operator is not None else None
+
     def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
         """The attempt that makes this image again, with x_k kept at these steps."""
         return Attempt(
             prompt=self.prompt,
             seed=self.seed,
-            source=self.parent if self.operator is not None else None,
+            source=self.source,
             operator=self.operator,
             start_step=self.start_step,
             stop_step=self.stop_step,

@@ -160,7 +160,7 @@ class _Record:
     def __init__(self, run: RecordedRun) -> None:
         seen = run.population(run.rounds[-1])
         self._concepts, self._critiques = seen.concepts, seen.critiques
-        self._images = {identity(image.attempt(), image): image for image in seen.images.values()}
+        self._images = {identity(image, image): image for image in seen.images.values()}
         self._first = min(seen.images.values(), key=lambda image: image.id)
         self._missing: list[str] = []
         self.recorded: dict[str, str] = {}
@@ -245,8 +245,7 @@ def _difference(
 ) -> tuple[int | None, str]:
     """The first round after which the policy differs from the run, and what it does there."""
     drawn, wanted = (
-        {identity(image.attempt(), image) for image in made.values() if image.round == 0}
-        for made in (run.images, images)
+        {identity(image, image) for image in made.values() if image.round == 0} for made in (run.images, images)
     )
     if wanted != drawn:
         return -1, f"it begins with {len(wanted)} drawing(s)"

@@ -33,6 +33,8 @@ class Context:
     """Bounds that no policy can exceed."""
     chat: Asker | None = None
     """A chat model for policies that ask one; None where there is none."""
+    owns_store: bool = False
+    """Whether no other run, thread or fork writes to the store, so that images lie there under their ids."""
     cache: TaskCache | None = None
     """Keeps what models answered and drew, so that a run that was killed, or another one with the same cache, does not
     ask and draw it again; None: only the checkpointer does."""

@@ -4,7 +4,7 @@ A policy's answer is checked, nothing is tried twice, and the budget holds, what
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 
 from langgraph.runtime import Runtime
@@ -14,7 +14,6 @@ from ...state import (
     Attempt,
     Budget,
     Decision,
-    ImageRecord,
     Population,
     RunState,
     Spend,
@@ -182,10 +181,11 @@ def without_repeats(decisions: Sequence[Decision], population: Population) -> li
 def within_budget(decisions: Sequence[Decision], population: Population) -> list[Decision]:
     """The same decisions as far as the budget reaches: attempts are dropped, or a stop takes their place."""
     spend, kept = population.spend, list[Decision]()
+    cost = costs(population)
     for decision in decisions:
         fitting, bound = list[Attempt](), None
         for attempt in decision.attempts:
-            after = spend + expected_cost(attempt, decision.image, population)
+            after = spend + cost(attempt, decision.image)
             bound = "rounds" if population.round >= population.budget.rounds else population.budget.exceeded_by(after)
             if bound is not None:
                 break
@@ -207,32 +207,29 @@ def _limited(decision: Decision, attempts: list[Attempt]) -> Decision:
     )
 
 
-def expected_cost(attempt: Attempt, image: str, population: Population) -> Spend:
-    """One image and one look at it, or that alone: the denoiser at its rate so far, all else at the mean so far.
+def costs(population: Population) -> Callable[[Attempt, str], Spend]:
+    """What an attempt on behalf of the image of an id will cost, as far as the images so far tell.
 
-    Args:
-        attempt: What is to be made.
-        image: Id of the image on whose behalf.
-        population: The images so far.
+    One image and one look at it, or that alone: the denoiser at its rate so far, all else at the mean so far.
     """
-    like = population.images[attempt.source or image]
-    steps = (attempt.stop_step or attempt.steps or like.steps) - attempt.start_step
     looks, drawn = spend_of(None, {}, population.critiques), spend_of(None, population.images, {})
-    count, images = len(population.critiques), 0 if attempt.operator == "look" else 1
-    return Spend(
-        images=images,
-        evaluations=round(evaluations_per_step(population.images.values()) * max(steps, 0)) * images,
-        critic_calls=ceil(looks.critic_calls / count),
-        tokens=round(looks.tokens / count),
-        seconds=looks.seconds / count + images * drawn.seconds / drawn.images,
-        money=looks.money / count + images * drawn.money / drawn.images,
-    )
+    count = len(population.critiques)
+    made = sum((image.stop_step or image.steps) - image.start_step for image in population.images.values())
+    rate = drawn.evaluations / made if made else 1.0
 
+    def cost(attempt: Attempt, image: str) -> Spend:
+        like, images = population.images[attempt.source or image], int(attempt.operator != "look")
+        steps = (attempt.stop_step or attempt.steps or like.steps) - attempt.start_step
+        return Spend(
+            images=images,
+            evaluations=round(rate * max(steps, 0)) * images,
+            critic_calls=ceil(looks.critic_calls / count),
+            tokens=round(looks.tokens / count),
+            seconds=looks.seconds / count + images * drawn.seconds / drawn.images,
+            money=looks.money / count + images * drawn.money / drawn.images,
+        )
 
-def evaluations_per_step(images: Collection[ImageRecord]) -> float:
-    """Denoiser evaluations for each step that was run for these images."""
-    steps = sum((image.stop_step or image.steps) - image.start_step for image in images)
-    return sum(image.evaluations for image in images) / steps if steps else 1.0
+    return cost
 
 
 def sends(decisions: Sequence[Decision], population: Population, plan: Sequence[Attempt]) -> list[Send]:

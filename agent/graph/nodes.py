@@ -154,38 +154,35 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
 
 async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:
     """Keep the best image over all rounds, equals compared, and the reason why work ended."""
-    stops, context = work["stops"], context_of(runtime)
-    population, chosen = work["population"], work["chosen"]
-    if chosen is None:
-        population = await _compared(population, context)
-    best = chosen or population.best().id
+    stops, population, best = work["stops"], work["population"], work["chosen"]
+    comparisons = dict(population.comparisons)
+    if best is None:
+        best, comparisons = await _compared(population, context_of(runtime))
     rules = {stop.image: stop.rule for stop in stops or population.decisions.values()}
     spent = next((rule for rule in rules.values() if rule.startswith("budget_")), None)
     return {
         "decisions": {stop.image: stop for stop in stops},
-        "comparisons": population.comparisons,
+        "comparisons": comparisons,
         "best": best,
         "stop": spent or rules.get(best) or rules[max(rules)],
     }
 
 
-async def _compared(population: Population, context: Context) -> Population:
-    """The population with its first leaders compared, each with the winner so far.
+async def _compared(population: Population, context: Context) -> tuple[str, dict[str, Comparison]]:
+    """Id of the best of the first leaders, each compared with the winner so far, and all comparisons.
 
     Nothing is asked of a critic that cannot compare, nor beyond the budget.
     """
-    leaders = population.leaders()[1:MOST_COMPARED]
-    critic = await ready(context.critic) if leaders else None
-    if not isinstance(critic, Comparer):
-        return population
-    for other in leaders:
-        if population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
-            return population
-        best = population.best()
+    best, *others = population.leaders()
+    critic = await ready(context.critic) if others else None
+    for other in others[: MOST_COMPARED - 1]:
+        if not isinstance(critic, Comparer) or population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
+            break
         made = await tasks.compare(best, other, population.concepts, critic, context)
-        known: dict[str, Comparison] = {**population.comparisons, pair_name(best, other): made}
+        known = {**population.comparisons, pair_name(best, other): made}
         population = population.model_copy(update={"comparisons": known})
-    return population
+        best = other if made.better == other.id else best
+    return best.id, population.comparisons
 
 
 def _progress(runtime: Runtime[Context]) -> Progress:

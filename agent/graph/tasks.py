@@ -6,9 +6,7 @@ runs with one cache do the same work once.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from langgraph.config import get_config
@@ -73,7 +71,7 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         return source.again(attempt)
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
     folder = "" if shared is None else store.root.relative_to(shared).as_posix()
-    within, is_new = _place(store), False  # not in a thread, so that drawings begin in the order they were asked for
+    within, is_new = _place(context), False
 
     def parts() -> tuple[object, ...]:
         asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
@@ -104,17 +102,13 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
     return found or (await carry_out())[0]
 
 
-def _place(store: Store) -> str:
-    """The folder in the store that the drawing of this node writes to; empty where the store belongs to one run.
+def _place(context: Context) -> str:
+    """The folder in the store that the drawing of this node writes to; empty where the store belongs to the run.
 
     Image ids repeat, so that another thread, a loop that comes again, or a fork would replace pictures. LangGraph's
     checkpoint namespace names the very task, the same when it is carried out again after a kill.
     """
-    configurable = get_config().get("configurable", {})
-    with suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # of a damaged one nothing is known
-        if json.loads((store.root / "manifest.json").read_bytes())["run"] == configurable.get("thread_id"):
-            return ""
-    return content_hash(configurable.get("checkpoint_ns"))[:12]
+    return "" if context.owns_store else content_hash(get_config().get("configurable", {}).get("checkpoint_ns"))[:12]
 
 
 def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store) -> ImageRecord | None:

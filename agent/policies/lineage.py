@@ -71,8 +71,8 @@ Identity = tuple[object, ...]
 """What an attempt's outcome depends on: two attempts with one identity would give the same image."""
 
 
-def identity(attempt: Attempt, like: ImageRecord) -> Identity:
-    """Of an attempt; ``like`` gives steps and guidance where it leaves them to the model.
+def identity(attempt: Attempt | ImageRecord, like: ImageRecord) -> Identity:
+    """Of an attempt, or of what was made of one; ``like`` gives steps and guidance where it leaves them to the model.
 
     A resumed trajectory takes its noise from the source, so its seed says nothing. Looks differ by their seeds alone.
     """
@@ -93,7 +93,7 @@ def identity(attempt: Attempt, like: ImageRecord) -> Identity:
 
 def identities_made(population: Population) -> set[Identity]:
     """Of everything that was tried."""
-    return {identity(image.attempt(), image) for image in population.images.values()}
+    return {identity(image, image) for image in population.images.values()}
 
 
 def identities_of(decision: Decision, population: Population) -> list[Identity]:

@@ -281,6 +281,7 @@ async def session_of(
         store=store,
         budget=manifest.settings.run.budget,
         chat=models.chat,
+        owns_store=True,
         cache=cache or own,
         shared=shared,
     )
