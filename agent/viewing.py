@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from os.path import relpath
 from pathlib import Path
@@ -20,13 +21,15 @@ from ..tools.files import Store, leads_inside, read_lines
 from .records.events import TraceError, read_events
 from .records.notes import NOTES, Note, add_note, read_notes
 from .records.reader import EVENTS, RecordedRun, is_run, read_run, runs_in
-from .records.rows import RESULTS
+from .records.rows import PLAN, RESULTS, Plan
+from .runs.folder import is_at_work
 from .runs.steering import Instruction, instruct, live_status
 from .views.comparison import compare_page
 from .views.gallery import row_of
 from .views.live import sentence
 from .views.pages import CARD, SMALL, THUMBNAIL, Picture, filled, shrunk
 from .views.report import page_of
+from .views.words import duration
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -99,14 +102,25 @@ def stamp_of(run: Path) -> tuple[int, ...]:
     return tuple(number for one in stats for number in (one.st_mtime_ns, one.st_size))
 
 
-def batches_in(folder: Path) -> list[str]:
-    """How far each batch and experiment in a folder is, in a line."""
-    found: list[str] = []
+def batches_in(folder: Path) -> list[dict[str, Any]]:
+    """How far each batch and experiment in a folder is, and when it will end at its pace so far."""
+    found: list[dict[str, Any]] = []
     for path in sorted(folder.rglob(RESULTS)):
-        with suppress(SettingsError):
+        with suppress(SettingsError, ValueError):
             lines = [json.loads(line) for line in read_lines(path)]
             failed = sum(line.get("status") == "failed" for line in lines)
-            found.append(f"{relpath(path.parent, folder)}: {len(lines)} rows, {failed} failed")
+            words, total, now = f"{failed} failed" if failed else "", len(lines), datetime.now(UTC)
+            with suppress(FileNotFoundError, ValidationError):
+                plan = Plan.model_validate_json((path.parent / PLAN).read_bytes())
+                total = max(plan.jobs, total)
+                left = plan.remaining(len(lines), now)
+                if len(lines) < total and not is_at_work(path.parent):
+                    words += ", stopped"
+                elif len(lines) < total and left is not None:
+                    end = (now + timedelta(seconds=left)).astimezone()
+                    words += f", about {duration(left, rough=True)} left, until {end:%d %b %H:%M}"
+            place = relpath(path.parent, folder)
+            found.append({"place": place, "rows": len(lines), "total": total, "words": words.removeprefix(", ")})
     return found
 
 
@@ -193,8 +207,6 @@ class Viewer:
             {"note": note, "batches": batches},
             title=self.folder.name,
             rows=rows,
-            states=sorted({row["state"] for row in rows}),
-            policies=sorted({row["policy"] for row in rows}),
             money=any(row["money"] for row in rows),
         )
         return HTMLResponse(html)
@@ -268,9 +280,8 @@ class Viewer:
         from starlette.responses import HTMLResponse
 
         places = [request.query_params.get(name, "") for name in ("a", "b")]
-        runs = [self._run(place.partition("@")[0]) for place in places]
-        images = [place.partition("@")[2] for place in places]
-        return HTMLResponse(await asyncio.to_thread(compare_page, runs[0], runs[1], images[0], images[1]))
+        first, second = ((self._run(run), image) for run, _, image in (place.partition("@") for place in places))
+        return HTMLResponse(await asyncio.to_thread(compare_page, [(first, second)]))
 
     async def note(self, request: "Request") -> "Response":
         """Keep what a person says of a run."""

@@ -151,6 +151,7 @@ async def arun_batch(
                 if on_progress is not None:
                     on_progress(progress, row)
 
+            ledger.plan(len(jobs))
             report(None)
             if progress.left and cluster is not None:
                 await cluster.run_jobs(

@@ -14,7 +14,7 @@ from ...state import Budget
 from ...tools.errors import SettingsError
 from ...tools.files import JsonLines, mend_lines, write_whole
 from ..policies import Policy, policy_name
-from ..records.rows import RESULTS, Row, Tally, digest, key_of, read_rows
+from ..records.rows import PLAN, RESULTS, Plan, Row, Tally, digest, key_of, read_rows
 from ..runs.folder import locked, slug
 
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?")
@@ -94,6 +94,10 @@ class Ledger:
                 " give it another id, or name another --out"
             )
         return key is not None
+
+    def plan(self, jobs: int) -> None:
+        """Say how many rows there are to be, for whoever watches."""
+        write_whole(self.root / PLAN, Plan(jobs=jobs, rows=self.tally.rows).model_dump_json().encode())
 
     def append(self, row: Row) -> None:
         """Write one line, whole, and wait until the disk has it."""

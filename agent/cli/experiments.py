@@ -178,13 +178,17 @@ def compare(
     prompts: Annotated[int, option("List the prompts that differ most, at most so many.", min=0)] = 20,
     markdown: Markdown = False,
     page: Annotated[
-        Path | None, option("Write two runs side by side, with their images, as one page.", "--page", metavar="FILE")
+        Path | None, option("Write runs side by side, with their images, as one page.", "--page", metavar="FILE")
     ] = None,
     opened: Annotated[bool, option("Open that page in the browser.", "--open")] = False,
 ) -> None:
     """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
     if page is not None or opened:
-        _side_by_side(a, b, page or Path("comparison.html"), opened)
+        from ..experiments.compare import run_pairs
+
+        one, other = _run_or_image(a), _run_or_image(b)
+        found = [(one, other)] if one and other else run_pairs(a, b, only_a, only_b, prompts)
+        _side_by_side(found, page or Path("comparison.html"), opened)
         return
     from ..experiments.compare import compare
 
@@ -192,20 +196,24 @@ def compare(
     print_tables(tables, "markdown" if markdown else "terminal")
 
 
-def _side_by_side(a: Path, b: Path, page: Path, opened: bool) -> None:
-    """Writes two runs, or images as ``RUN@IMAGE``, as one page."""
+def _run_or_image(given: Path) -> "tuple[Path, str] | None":
+    """A run, or one of its images as ``RUN@IMAGE``; None for anything else."""
+    from ..records.reader import is_run
+
+    run, _, image = str(given).rpartition("@")
+    return (given, "") if is_run(given) else (Path(run), image) if run and is_run(Path(run)) else None
+
+
+def _side_by_side(pairs: "Sequence[tuple[tuple[Path, str], tuple[Path, str]]]", page: Path, opened: bool) -> None:
     import webbrowser
 
     from ...tools.files import require_writable, write_whole
-    from ..records.reader import is_run, read_run
+    from ..records.reader import read_run
     from ..views.comparison import compare_page
 
-    names = [(str(given), "") if is_run(given) else str(given).rsplit("@", 1) for given in (a, b)]
-    if any(len(name) < 2 or not is_run(Path(name[0])) for name in names):
-        raise SettingsError("side by side are two runs, such as runs/fox, or two images, such as runs/fox@01-00")
-    (one, first), (two, second) = names
     require_writable(page)
-    write_whole(page, compare_page(read_run(one), read_run(two), first, second).encode())
+    shown = [((read_run(one), first), (read_run(two), second)) for (one, first), (two, second) in pairs]
+    write_whole(page, compare_page(shown).encode())
     typer.echo(page)
     if opened:
         webbrowser.open(page.resolve().as_uri())

@@ -13,7 +13,7 @@ from ..records.manifest import MANIFEST, read_manifest
 from ..records.reader import EVENTS, RESULT, read_run
 from ..settings.loading import known_names
 from .judge import JUDGED
-from .measures import MEASURES, by_label, difference, difference_p, differences, estimate, finished, frame, pairs
+from .measures import MEASURES, by_label, difference, difference_p, differences, estimate, finished, frame, pairs, score
 from .rows import Row, read_rows, with_result
 from .summary import NO_JUDGE, differences_table, table_of
 from .write import ROWS
@@ -46,6 +46,28 @@ def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = No
         differences_table("B less A", {label: (second, first) for label, (first, second) in compared.items()})
     )
     return [*tables, _by_prompt(compared, prompts)]
+
+
+def run_pairs(
+    a: Path, b: Path, only_a: str | None = None, only_b: str | None = None, most: int = 20
+) -> list[tuple[tuple[Path, str], tuple[Path, str]]]:
+    """Run folders of A and B with the same prompt and seed, and the images that they chose, those that differ most
+    first.
+
+    Raises:
+        SettingsError: as ``compare``; or no run folder is there.
+    """
+    found = list[tuple[float, tuple[tuple[Path, str], tuple[Path, str]]]]()
+    for first, second in pair_variants(read_side(a), read_side(b), only_a, only_b).values():
+        theirs = {(row.prompt, row.seed): row for row in finished(second)}
+        for row in finished(first):
+            other = theirs.get((row.prompt, row.seed))
+            if other is not None and row.folder and other.folder:
+                places = (a / row.folder, row.best), (b / other.folder, other.best)
+                found.append((abs(score(row.chosen) - score(other.chosen)), places))
+    if not found:
+        raise SettingsError(f"{a} and {b} share no prompt of which both keep a run that came to its end")
+    return [places for _, places in sorted(found, key=lambda pair: -pair[0])[: max(most, 1)]]
 
 
 def read_side(folder: Path) -> Side:
@@ -110,7 +132,7 @@ def _row_of_run(folder: Path, label: str) -> Row:
     run = read_run(folder)
     if run.result is None:
         raise SettingsError(f"{folder / RESULT} is missing")
-    row = Row(job=run.run, label=label, prompt=run.prompt, seed=run.started.seed, folder=str(folder))
+    row = Row(job=run.run, label=label, prompt=run.prompt, seed=run.started.seed, folder=str(folder.resolve()))
     return with_result(row, run.result, {}, Store(folder))
 
 

@@ -14,6 +14,7 @@ from ...tools.errors import SettingsError, first_problem
 from ...tools.files import read_lines
 
 RESULTS = "results.jsonl"
+PLAN = "plan.json"
 
 Status = Literal["done", "failed"]
 """done: the run came to its end, whatever its checks say; failed: an error ended it."""
@@ -67,6 +68,22 @@ class Row(Frozen):
     def key(self) -> str:
         """That of its job."""
         return key_of(self.prompt, self.seed, self.policy, self.budget)
+
+
+class Plan(Frozen):
+    """What a start of a batch or experiment had before it, written as ``plan.json`` for whoever watches."""
+
+    jobs: int
+    """Rows that the folder is to have."""
+    rows: int
+    """Rows that it had already."""
+    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """Of the start."""
+
+    def remaining(self, rows: int, now: datetime) -> float | None:
+        """Seconds until the last row, at the pace since the start; None before its first row."""
+        new = rows - self.rows
+        return (now - self.time).total_seconds() / new * max(self.jobs - rows, 0) if new > 0 else None
 
 
 @dataclass

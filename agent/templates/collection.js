@@ -4,20 +4,29 @@ const table = byId("runs");
 const body = table.tBodies[0];
 let rows = [];
 
+const CHOICES = ["state", "policy", "fails", "rules"];
+
+// A word is somewhere in the row; a bound such as seed>3 or images<=2 is that of a tag or of a column.
+function has({ row, text }, word) {
+  const [, name, sign, bound] = word.match(/^([^<>=]+)(<=|>=|<|>)(-?[\d.]+)$/) ?? [];
+  if (!name) return text.includes(word);
+  const column = [...table.tHead.rows[0].cells].find((cell) => cell.dataset.key === name)?.cellIndex;
+  const tag = text.split(/\s+/).find((one) => one.startsWith(`${name}=`));
+  const value = tag ? Number(tag.slice(name.length + 1)) : column === undefined ? NaN : Number(row.cells[column].dataset.v);
+  if (value === Number(bound)) return sign.length === 2;
+  return sign[0] === "<" ? value < bound : value > bound;
+}
+
 function filter() {
   const words = byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const { value: state } = byId("state");
-  const { value: policy } = byId("policy");
+  const wanted = CHOICES.map((id) => [id, byId(id).value]).filter(([, value]) => value);
   let shown = 0;
-  for (const { row, text } of rows) {
+  for (const one of rows) {
+    const { row } = one;
     const fits =
       words.every((word) =>
-        word.startsWith("-") && word.length > 1
-          ? !text.includes(word.slice(1))
-          : word.split("|").some((one) => text.includes(one)),
-      ) &&
-      (!state || row.dataset.state === state) &&
-      (!policy || row.dataset.policy === policy);
+        word.startsWith("-") && word.length > 1 ? !has(one, word.slice(1)) : word.split("|").some((part) => has(one, part)),
+      ) && wanted.every(([id, value]) => one[id].includes(value));
     row.hidden = !fits;
     shown += fits;
   }
@@ -56,7 +65,7 @@ function view(name) {
 }
 
 for (const id of ["table", "gallery"]) byId(id).addEventListener("click", () => view(id));
-for (const id of ["find", "state", "policy"]) byId(id).addEventListener("input", filter);
+for (const id of ["find", ...CHOICES]) byId(id).addEventListener("input", filter);
 document.querySelector(".controls").hidden = false;
 
 // Reads the rows anew, as they are at first and whenever the page of a live folder was brought up to date.
@@ -65,7 +74,16 @@ function enhance() {
     row,
     text: row.textContent.toLowerCase(),
     values: [...row.cells].map((cell) => cell.dataset.v),
+    state: [row.dataset.state],
+    policy: [row.dataset.policy],
+    fails: JSON.parse(row.dataset.fails),
+    rules: JSON.parse(row.dataset.rules),
   }));
+  for (const id of CHOICES) {
+    const known = new Set([...byId(id).options].map((option) => option.value));
+    const fresh = [...new Set(rows.flatMap((row) => row[id]))].filter((value) => value && !known.has(value));
+    byId(id).append(...fresh.sort(words.compare).map((value) => new Option(value, value)));
+  }
   const sorted = table.tHead.querySelector("[aria-sort=ascending], [aria-sort=descending]");
   if (sorted) sort(sorted, sorted.getAttribute("aria-sort"));
   filter();

@@ -17,6 +17,7 @@ async function refresh() {
     const bodyOf = fresh.querySelector("table#runs > tbody");
     for (const box of bodyOf.querySelectorAll(".pick input")) box.checked = picked.has(box.value);
     list.replaceChildren(...bodyOf.rows);
+    document.querySelector("header.page").replaceWith(document.importNode(fresh.querySelector("header.page"), true));
   } else {
     if (!document.querySelector("#rounds") && fresh.querySelector("#rounds")) return location.reload();
     const open = new Set([...document.querySelectorAll("article details[open]")].map(pathOf));

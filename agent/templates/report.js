@@ -53,9 +53,14 @@ const box = document.createElement("dialog");
 box.className = "lightbox";
 box.innerHTML = '<p><b></b> <span></span><button type="button" aria-label="Close">✕</button></p>';
 document.body.append(box);
+const sheet = document.createElement("div");
+sheet.className = "sheet boxed";
 const big = document.createElement("img");
 let view = { x: 0, y: 0, zoom: 1 };
-const place_ = () => (big.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`);
+function place_() {
+  sheet.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`;
+  sheet.style.setProperty("--zoom", view.zoom);
+}
 
 function enlarge(at) {
   const shown = cards().filter((card) => !card.hidden);
@@ -64,8 +69,11 @@ function enlarge(at) {
   const card = shown[current];
   big.src = card.dataset.full;
   big.alt = "";
-  box.append(big);
-  big.classList.toggle("crisp", card.querySelector("img").classList.contains("crisp"));
+  const picture = card.querySelector(".left .after img, .left .boxed img");
+  sheet.replaceChildren(big, ...[...card.querySelectorAll(".boxed .box")].map((one) => one.cloneNode(true)));
+  sheet.style.setProperty("--ratio", picture.getAttribute("width") / picture.getAttribute("height"));
+  box.append(sheet);
+  big.classList.toggle("crisp", picture.classList.contains("crisp"));
   box.querySelector("b").textContent = card.querySelector("h3 .id").textContent;
   box.querySelector("span").textContent = card.querySelector("h3 .tally").textContent;
   view = { x: 0, y: 0, zoom: 1 };
@@ -89,12 +97,12 @@ box.addEventListener("wheel", (event) => {
   event.preventDefault();
   zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
 });
-big.addEventListener("pointerdown", (event) => {
+sheet.addEventListener("pointerdown", (event) => {
   event.preventDefault();
-  big.setPointerCapture(event.pointerId);
+  sheet.setPointerCapture(event.pointerId);
 });
-big.addEventListener("pointermove", (event) => {
-  if (!big.hasPointerCapture(event.pointerId)) return;
+sheet.addEventListener("pointermove", (event) => {
+  if (!sheet.hasPointerCapture(event.pointerId)) return;
   view.x += event.movementX;
   view.y += event.movementY;
   place_();

@@ -1,5 +1,6 @@
-"""Two runs, or two images, side by side as one page that needs nothing else."""
+"""Runs or images side by side, one pair or many, as one page that needs nothing else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...state import ImageRecord
@@ -7,33 +8,37 @@ from ...tools.files import Store
 from ..records.events import TraceError
 from ..records.reader import RecordedRun
 from .pages import filled, picture
-from .words import SYMBOLS, Mark, differences, marks, spend_rows
+from .words import Mark, differences, marks, spend_rows
+
+Shown = tuple[RecordedRun, str]
+"""A run, and the id of one of its images, or empty for the best."""
 
 
-def compare_page(first: RecordedRun, second: RecordedRun, one: str = "", other: str = "") -> str:
-    """The page of two runs: ``one`` and ``other`` are ids of their images, or empty for the best of each.
+def compare_page(pairs: Sequence[tuple[Shown, Shown]]) -> str:
+    """The page of one or more pairs; of many the pictures are no larger than they are shown.
 
     Raises:
         TraceError: a run has no such image, or none at all.
         FileNotFoundError: a picture is missing.
     """
-    sides = [_side(run, _image(run, id)) for run, id in ((first, one), (second, other))]
+    return filled("comparison", pairs=[_pair(*pair) for pair in pairs])
+
+
+def _pair(first: Shown, second: Shown) -> dict[str, Any]:
+    sides = [_side(run, _image(run, id)) for run, id in (first, second)]
     rows: dict[str, list[Mark | None]] = {}
     for n, side in enumerate(sides):
         for mark in side["marks"]:
             rows.setdefault(mark.check.question, [None, None])[n] = mark
     checks = [(question, pair, _state(pair[0]) != _state(pair[1])) for question, pair in rows.items()]
     checks.sort(key=lambda row: not row[2])  # those that differ first
-    costs = [(label, amount) for label, amount in spend_rows(first.spend)]
-    theirs = dict(spend_rows(second.spend))
-    return filled(
-        "comparison",
-        sides=sides,
-        checks=checks,
-        symbols=SYMBOLS,
-        prompt=differences(sides[0]["image"].prompt, sides[1]["image"].prompt),
-        costs=[(label, amount, theirs.get(label, "-")) for label, amount in costs],
-    )
+    theirs = dict(spend_rows(second[0].spend))
+    return {
+        "sides": sides,
+        "checks": checks,
+        "prompt": differences(sides[0]["image"].prompt, sides[1]["image"].prompt),
+        "costs": [(label, amount, theirs.get(label, "-")) for label, amount in spend_rows(first[0].spend)],
+    }
 
 
 def _state(mark: Mark | None) -> str:

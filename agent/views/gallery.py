@@ -17,12 +17,13 @@ from ..records.events import TraceError
 from ..records.reader import REPORT, RecordedRun, read_run, runs_in
 from ..records.rows import RESULTS, Row
 from .pages import SMALL, THUMBNAIL, filled, shrunk
-from .words import duration
+from .words import duration, marks
 
 PICTURES = "thumbnails"
 """The folder beside the page."""
 UNREADABLE: dict[str, Any] = {
     **{"state": "unreadable", "policy": "", "stop": "", "time": "", "share": -1.0, "thumbnail": None, "tags": ""},
+    **{"fails": [], "rules": []},
     **dict.fromkeys(("passed", "checks", "images", "rounds", "evaluations", "seconds", "money"), 0),
 }
 """The row of a run that cannot be read, but for its folder and the reason."""
@@ -50,8 +51,6 @@ def write_collection(folder: Path, out: Path | None = None) -> Path:
             "collection",
             title=folder.resolve().name,
             rows=rows,
-            states=sorted({r["state"] for r in rows}),
-            policies=sorted({r["policy"] for r in rows}),
             money=any(r["money"] for r in rows),
         )
         return beside.path(beside.write(page.name, html.encode()))
@@ -68,6 +67,7 @@ def row_of(folder: Path, place: str, thumbnail: Callable[[RecordedRun], dict[str
         return UNREADABLE | {"folder": place, "link": quote(place), "prompt": str(error)}
     look = run.best_critique
     passes = look is not None and look.all_pass
+    found = marks(run.concepts, look, None) if run.concepts else ()
     return {
         "folder": place,
         "link": quote(f"{place}/{REPORT}" if (folder / REPORT).exists() else f"{place}/"),
@@ -79,6 +79,8 @@ def row_of(folder: Path, place: str, thumbnail: Callable[[RecordedRun], dict[str
         "passed": look.passed if look else 0,
         "checks": len(look.verdicts) if look else 0,
         "share": look.score if look and look.verdicts else -1.0,
+        "fails": [mark.check.question for mark in found if mark.state == "fail"],
+        "rules": sorted({decision.rule for decision in run.decisions.values()}),
         "images": len(run.images),
         "rounds": max((i.round for i in run.images.values()), default=0),
         "evaluations": run.spend.evaluations,

@@ -1,20 +1,26 @@
 """``detailscribe view``: real requests to a real server, and its pages in a real browser."""
 
 import json
+import re
 import socket
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
-from detailscribe.agent import Adaptive, read_run, run
+from detailscribe.agent import Adaptive, BestOfN, read_run, run, run_batch
+from detailscribe.agent.cli import app
 from detailscribe.agent.records.notes import NOTES, read_notes
-from detailscribe.agent.viewing import Viewer
+from detailscribe.agent.records.rows import PLAN, Plan
+from detailscribe.agent.runs.folder import locked
+from detailscribe.agent.viewing import Viewer, batches_in
 
 from .browser import CHROMIUM, Browser
-from .fakes import PROMPT, roles
+from .fakes import PROMPT, ScriptedCritic, roles
 from .hostile import HOSTILE, HostileCritic
 from .test_steering import Going
 
@@ -35,11 +41,20 @@ class Address:
         return self.url
 
 
+class PointingCritic(ScriptedCritic):
+    """Says where it looked: the same place for every check."""
+
+    async def critique(self, image, concepts, store):
+        said = await super().critique(image, concepts, store)
+        boxed = (one.model_copy(update={"boxes": ((0.25, 0.5, 0.75, 1.0),)}) for one in said.verdicts)
+        return said.model_copy(update={"verdicts": tuple(boxed)})
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A folder with a plain run and a hostile one, its server's address, and the viewer."""
     folder = tmp_path_factory.mktemp("served") / "runs"
-    run(PROMPT, out=folder / "a", policy=Adaptive(images=2), **roles(SCRIPT))
+    run(PROMPT, out=folder / "a", policy=Adaptive(images=2), **roles(SCRIPT, critic=PointingCritic(SCRIPT)))
     run(f"{PROMPT} {HOSTILE}", out=folder / "b", policy=Adaptive(images=2), **roles({}, critic=HostileCritic(SCRIPT)))
     (folder.parent / "secret.png").write_bytes(b"secret")
     with socket.socket() as free:
@@ -180,6 +195,53 @@ def test_find_and_filters_and_keys_go_through_a_run(served, browser):
 
 
 @browsed
+def test_boxes_lie_over_the_enlarged_picture_where_the_critic_looked(served, browser):
+    _, base = served
+    browser.open(Address(base + "/run/a"))
+    for key, code in (("z", 90), ("ArrowDown", 40)):  # a first drawing, and a refinement, whose boxes are folded
+        browser.press(key, code)
+        browser.value("document.querySelector('dialog img').decode()")
+        box, picture = (
+            browser.value(f"(({{ x, y, width, height }}) => [x, y, width, height])({found}.getBoundingClientRect())")
+            for found in ("document.querySelector('dialog .box')", "document.querySelector('dialog img')")
+        )
+        x, y, width, height = picture
+        assert width == pytest.approx(height, abs=1)
+        assert box == pytest.approx([x + width / 4, y + height / 2, width / 2, height / 2], abs=1)
+        zoomed = browser.value("(zoom(2), document.querySelector('dialog .box').getBoundingClientRect().width)")
+        assert zoomed == pytest.approx(width, abs=1)
+        browser.value("zoom(0)")
+
+
+@browsed
+@pytest.mark.parametrize(
+    ("words", "choices", "shown"),
+    [
+        ("", {}, "one two"),
+        ("colour=blue", {}, "two"),
+        ("-colour=blue", {}, "one"),
+        ("number>3", {}, "two"),
+        ("number>=12", {}, "two"),
+        ("number<12", {}, "one"),
+        ("images>1", {}, "one two"),
+        ("images>2", {}, ""),
+        ("-number>3", {}, "one"),
+        ("unknown>3", {}, ""),
+        ("", {"fails": "Is the umbrella red?"}, "one"),
+        ("", {"rules": "best_of_n"}, "one two"),
+        ("", {"state": "all pass"}, "two"),
+    ],
+)
+def test_the_gallery_is_found_in_by_words_bounds_failed_checks_and_rules(batch, browser, words, choices, shown):
+    browser.open(batch)
+    for id, value in {"find": words, **choices}.items():
+        browser.value(f"byId('{id}').value = {json.dumps(value)}; byId('{id}').dispatchEvent(new Event('input'))")
+        assert browser.value(f"byId('{id}').value") == value
+    rows = "[...document.querySelectorAll('tbody tr:not([hidden]) .id')].map(e => e.textContent.split('/').at(-1))"
+    assert browser.value(f"{rows}.sort().join(' ')") == shown
+
+
+@browsed
 def test_what_is_marked_in_the_page_is_kept_in_the_folder(served, browser):
     folder, base = served
     browser.open(Address(base + "/run/a"))
@@ -222,3 +284,95 @@ def test_the_gallery_tells_of_a_run_that_comes(served):
         run(PROMPT, out=folder / "late", policy=Adaptive(images=1), **roles({}))
         told = next(line for line in lines if line.startswith("data:"))
     assert json.loads(told[5:]).endswith("runs")
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("plan", "rows", "seconds"),
+    [
+        (Plan(jobs=10, rows=0, time=START), 0, None),
+        (Plan(jobs=10, rows=0, time=START), 5, 60),
+        (Plan(jobs=10, rows=4, time=START), 4, None),
+        (Plan(jobs=10, rows=4, time=START), 7, 60),
+        (Plan(jobs=10, rows=0, time=START), 10, 0),
+        (Plan(jobs=10, rows=0, time=START), 12, 0),
+    ],
+)
+def test_the_end_is_estimated_from_the_rows_since_the_start(plan, rows, seconds):
+    assert plan.remaining(rows, START + timedelta(minutes=1)) == seconds
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """The page of a batch of two runs, of which one fails a check."""
+    from detailscribe.agent.views.gallery import write_collection
+
+    folder = tmp_path_factory.mktemp("batch") / "p"
+    for name, colour, number, fails in (("one", "green", 3, "red"), ("two", "blue", 12, "")):
+        asks = [{"id": name, "prompt": PROMPT, "colour": colour, "number": number, "seed": number}]
+        run_batch(asks, out=folder, policy=BestOfN(n=2), **roles(lambda image, fails=fails: fails))
+    return write_collection(folder)
+
+
+def test_a_batch_says_how_far_it_is_and_when_it_will_end(batch):
+    folder = batch.parent
+    assert batches_in(folder.parent) == [{"place": "p", "rows": 2, "total": 2, "words": ""}]
+    before = (folder / PLAN).read_bytes()
+    try:
+        early = datetime.now(UTC) - timedelta(seconds=60)
+        (folder / PLAN).write_text(Plan(jobs=6, rows=0, time=early).model_dump_json())
+        assert batches_in(folder)[0]["words"] == "stopped"
+        with locked(folder):
+            [going] = batches_in(folder)
+        assert (going["rows"], going["total"]) == (2, 6)
+        assert going["words"].startswith("about 2 min 0")
+        (folder / PLAN).write_text("torn")
+        assert batches_in(folder)[0]["total"] == 2
+    finally:
+        (folder / PLAN).write_bytes(before)
+
+
+def compared(page, *given):
+    done = CliRunner().invoke(app, ["compare", *map(str, given), "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    return page.read_text()
+
+
+@browsed
+@pytest.mark.parametrize(("one", "other", "pairs"), [("a", "b", 1), ("a@00-00", "a@00-01", 1), ("batch", "batch", 2)])
+def test_runs_are_compared_in_a_page_that_needs_nothing_else(served, batch, browser, tmp_path, one, other, pairs):
+    places = [batch.parent if name == "batch" else served[0] / name for name in (one, other)]
+    text = compared(tmp_path / "page.html", *places)
+    browser.open(tmp_path / "page.html")
+    addresses = re.findall(r"""(?:src|href)="([^"]*)"|url\(([^)]*)\)""", text)
+    assert addresses
+    assert all("".join(one).startswith(("data:", "#")) for one in addresses)
+    assert browser.fetched() == [(tmp_path / "page.html").as_uri()]
+    assert browser.complaints() == []
+    images = "[...document.querySelectorAll('.pair img')]"
+    assert browser.value(f"{images}.every((one) => one.src.startsWith('data:') && one.naturalWidth > 0)")
+    assert browser.value(f"{images}.length") == 2 * pairs
+    assert browser.value("document.querySelectorAll('input[type=range]:not([hidden])').length") == pairs
+    clip = "getComputedStyle(document.querySelector('.before')).clipPath"
+    before = browser.value(clip)
+    browser.value(
+        "(() => { const e = document.querySelector('.pair input'); e.value = 80; "
+        "e.dispatchEvent(new Event('input')); })()"
+    )
+    assert browser.value(clip) != before
+    assert bool(browser.value("document.querySelectorAll('h1 ins, summary ins').length")) == (other == "b")
+    assert bool(browser.value("document.querySelectorAll('.differs').length")) == (other == "a@00-01")
+
+
+def test_batches_are_compared_prompt_by_prompt(tmp_path):
+    for name, colour in (("x", "red"), ("y", "")):
+        run_batch([PROMPT, "a dog"], out=tmp_path / name, policy=BestOfN(n=1), **roles(lambda _, fails=colour: fails))
+    text = compared(tmp_path / "page.html", tmp_path / "x", tmp_path / "y", "--prompts", "1")
+    assert text.count('class="pair"') == 1
+    text = compared(tmp_path / "page.html", tmp_path / "x", tmp_path / "y")
+    assert text.count('class="pair"') == 2
+    assert "2 pairs of runs" in text
+    wrong = CliRunner().invoke(app, ["compare", str(tmp_path / "x"), str(tmp_path / "none"), "--open"])
+    assert wrong.exit_code == 2
