@@ -151,7 +151,6 @@ async def arun_batch(
                 if on_progress is not None:
                     on_progress(progress, row)
 
-            ledger.plan(len(jobs))
             report(None)
             if progress.left and cluster is not None:
                 await cluster.run_jobs(
@@ -421,6 +420,7 @@ async def perform_jobs(
     on_row: OnRow | None = None,
 ) -> None:
     """As ``run_jobs``, wherever the jobs are run: ``perform`` is given each and its run folder."""
+    ledger.plan(jobs)
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
     done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow

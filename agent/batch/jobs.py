@@ -1,7 +1,7 @@
 """The jobs of a batch, and the file that their rows are written to, one whole line for each job that ended."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -95,9 +95,10 @@ class Ledger:
             )
         return key is not None
 
-    def plan(self, jobs: int) -> None:
-        """Say how many rows there are to be, for whoever watches."""
-        write_whole(self.root / PLAN, Plan(jobs=jobs, rows=self.tally.rows).model_dump_json().encode())
+    def plan(self, jobs: Iterable[Job]) -> None:
+        """Write down how many rows there are to be, for whoever watches."""
+        left, rows = sum(not self.has(job) for job in jobs), self.tally.rows
+        write_whole(self.root / PLAN, Plan(jobs=rows + left, rows=rows).model_dump_json().encode())
 
     def append(self, row: Row) -> None:
         """Write one line, whole, and wait until the disk has it."""

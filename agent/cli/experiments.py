@@ -183,40 +183,35 @@ def compare(
     opened: Annotated[bool, option("Open that page in the browser.", "--open")] = False,
 ) -> None:
     """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
-    if page is not None or opened:
-        from ..experiments.compare import run_pairs
+    from ..experiments.compare import compare, run_pairs
 
-        one, other = _run_or_image(a), _run_or_image(b)
-        found = [(one, other)] if one and other else run_pairs(a, b, only_a, only_b, prompts)
-        _side_by_side(found, page or Path("comparison.html"), opened)
+    if page is None and not opened:
+        tables = [table for table in compare(a, b, only_a, only_b, prompts) if table.rows]
+        print_tables(tables, "markdown" if markdown else "terminal")
         return
-    from ..experiments.compare import compare
-
-    tables = [table for table in compare(a, b, only_a, only_b, prompts) if table.rows]
-    print_tables(tables, "markdown" if markdown else "terminal")
-
-
-def _run_or_image(given: Path) -> "tuple[Path, str] | None":
-    """A run, or one of its images as ``RUN@IMAGE``; None for anything else."""
-    from ..records.reader import is_run
-
-    run, _, image = str(given).rpartition("@")
-    return (given, "") if is_run(given) else (Path(run), image) if run and is_run(Path(run)) else None
-
-
-def _side_by_side(pairs: "Sequence[tuple[tuple[Path, str], tuple[Path, str]]]", page: Path, opened: bool) -> None:
     import webbrowser
 
     from ...tools.files import require_writable, write_whole
     from ..records.reader import read_run
     from ..views.comparison import compare_page
 
+    one, other = _run_or_image(a), _run_or_image(b)
+    found = [(one, other)] if one and other else run_pairs(a, b, only_a, only_b, prompts)
+    page = page or Path("comparison.html")
     require_writable(page)
-    shown = [((read_run(one), first), (read_run(two), second)) for (one, first), (two, second) in pairs]
+    shown = [((read_run(one), first), (read_run(two), second)) for (one, first), (two, second) in found]
     write_whole(page, compare_page(shown).encode())
     typer.echo(page)
     if opened:
         webbrowser.open(page.resolve().as_uri())
+
+
+def _run_or_image(given: Path) -> tuple[Path, str] | None:
+    """A run, or one of its images as ``RUN@IMAGE``; None for anything else."""
+    from ..records.reader import is_run
+
+    run, _, image = str(given).rpartition("@")
+    return (given, "") if is_run(given) else (Path(run), image) if run and is_run(Path(run)) else None
 
 
 def replay(

@@ -96,7 +96,6 @@ async def arun_experiment(
         raise SettingsError(f"{folder} is not empty and holds no experiment: name another --out")
     with Ledger(folder, forget_failed=True) as ledger:
         cache, shared = TaskCache(folder / CACHE), folder / RUNS
-        ledger.plan(len(jobs))
 
         async def perform(job: Job, run_folder: Path) -> Run:
             return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
