@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from detailscribe.agent import Paper, arun_batch
-from detailscribe.agent.policies.paper import PUBLISHED_STEPS
+from detailscribe.agent.policies.baselines import PUBLISHED_STEPS
 from detailscribe.agent.records.reader import RESULT
 from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS, PUBLISHED_SEEDS
 from detailscribe.state import ConceptGraph, Critique, ImageRecord, RunResult, Verdict

@@ -143,7 +143,7 @@ class Agreement:
 async def measure(world: World, prompts: Sequence[Prompt]) -> tuple[dict[str, Tally], Agreement]:
     """Every method on every prompt, and how far critic and judge agree on the pictures made."""
     agreement = Agreement()
-    loops: dict[str, Policy] = {"best_of_4": BestOfN(4), "single": Single(), "adaptive": Adaptive()}
+    loops: dict[str, Policy] = {"best_of_4": BestOfN(n=4), "single": Single(), "adaptive": Adaptive()}
     methods: dict[str, Method] = {
         "one_image": lambda p, n: world.draw("one_image", p.short, n),
         "one_image_detailed": lambda p, n: world.draw("one_image_detailed", p.detailed, n),

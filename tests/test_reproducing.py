@@ -10,7 +10,7 @@ import typer
 from detailscribe.agent.cli import app
 from detailscribe.agent.cli.batch import load_methods
 from detailscribe.agent.policies import resolve_policy
-from detailscribe.agent.policies.paper import PUBLISHED_STEPS
+from detailscribe.agent.policies.baselines import PUBLISHED_STEPS
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.presets import PUBLISHED_SEEDS, preset_named
 from detailscribe.agent.settings.settings import Settings

@@ -1,11 +1,8 @@
 """``detailscribe doctor``, ``presets``, ``policies`` and ``graph``, which say what is here."""
 
-import ast
 import asyncio
 import inspect
 import json
-from collections.abc import Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin
 
 import typer
@@ -98,15 +95,14 @@ def policies() -> None:
     from rich.text import Text
 
     from ..policies import POLICIES
+    from ..policies.policy import Parameters
 
     out = console()
     for name, policy in POLICIES.items():
         out.print(Text(f"{name}", style="bold"), Text((inspect.getdoc(policy) or "").partition("\n\n")[0]))
-        fields: Mapping[str, FieldInfo] = getattr(policy, "__pydantic_fields__", {})
-        meanings = _field_docstrings(cast("type[object]", policy))
-        for parameter, field in fields.items():
+        for parameter, field in cast(type[Parameters], policy).model_fields.items():
             default = f"{field.default:.3g}" if isinstance(field.default, float) else json.dumps(field.default)
-            words = f"{parameter} = {default}{_range(field)}  {meanings[parameter]}"
+            words = f"{parameter} = {default}{_range(field)}  {' '.join((field.description or '').split())}"
             out.print(Padding(Text(words.replace("``", "")), (0, 0, 0, 4)))
 
 
@@ -118,20 +114,6 @@ def _range(field: "FieldInfo") -> str:
     rules = [(word, getattr(rule, sign, None)) for rule in field.metadata for sign, word in signs.items()]
     bounds = ", ".join(f"{word} {bound}" for word, bound in rules if bound is not None)
     return f"  [{bounds}]" if bounds else ""
-
-
-def _field_docstrings(cls: type[object]) -> dict[str, str]:
-    """The docstring under each field of a dataclass and of what it inherits from."""
-    found: dict[str, str] = {}
-    for part in reversed(cls.__mro__[:-1]):
-        for node in ast.walk(ast.parse(inspect.getsource(part))):
-            for pair in pairwise(node.body if isinstance(node, ast.ClassDef) else []):
-                match pair:
-                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
-                        found[name] = " ".join(words.split())
-                    case _:
-                        pass
-    return found
 
 
 def graph() -> None:

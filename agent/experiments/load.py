@@ -3,8 +3,9 @@
 import itertools
 import math
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,9 @@ OWN = ("policy", "policy_args", "seed", "budget", "out")
 """Settings of ``run`` that an experiment has a place of its own for."""
 MOST_VARIANTS = 10_000
 """Of an experiment."""
-_NAMES: dict[str | int, Collection[str]] = {
-    "": ExperimentSpec.model_fields,
-    "prompts": PromptSource.model_fields,
-    "policies": PolicyEntry.model_fields,
-    "critics": CriticEntry.model_fields,
-    "judge": JudgeSettings.model_fields,
-    "budget": Budget.model_fields,
-    "tree": {field.name for field in fields(Exhaustive)},
-}
-"""Names that can stand in each table of an experiment file."""
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-"""What pydantic calls the mistake of a name that is not known."""
+_TABLES = (ExperimentSpec, PromptSource, PolicyEntry, CriticEntry, JudgeSettings, Budget, Exhaustive)
+_NAMES = {name for table in _TABLES for name in table.model_fields}
+"""All that can stand in an experiment file, but for names in grids and settings."""
 
 
 class ExperimentError(SettingsError):
@@ -127,32 +119,32 @@ def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str
         spec = ExperimentSpec.model_validate(table)
     except ValidationError as error:
         raise SettingsError("\n".join(_mistakes(error.errors()))) from error
-    problems: list[str] = []
-    prompts, settings = list[ExperimentPrompt](), None
-    try:
-        settings = _settings(spec)
-    except SettingsError as error:
-        problems.append(f"settings: {error}")
-    variants = list(variants_of(spec, problems, settings.settings if settings else Settings()))
-    try:
-        prompts = spec.prompts.prompts(folder)
-    except SettingsError as error:
-        problems.append(f"prompts: {error}")
-    if settings is not None and settings.settings.chats and spec.judge.kind == "embedded":
-        problems.append(
-            'judge: the embedded judge sees only the embedded world: give kind = "chat" with a model of another family'
-        )
-    if settings is not None and settings.settings.chats and any(v.critic.corrections for v in variants):
-        problems.append("critics: corrections are a choice of the embedded critic, and a chat model looks here")
-    if settings is not None and not settings.settings.chats:
+    problems = list[str]()
+    with _noted(problems, "settings"):
+        loaded = _settings(spec)
+    is_loaded = not problems
+    variants = variants_of(spec, problems, loaded.settings if is_loaded else Settings())
+    if is_loaded:
+        chats = loaded.settings.chats
+        if chats and spec.judge.kind == "embedded":
+            problems.append(
+                "judge: the embedded judge sees only the embedded world: "
+                'give kind = "chat" with a model of another family'
+            )
+        if chats and any(variant.critic.corrections for variant in variants):
+            problems.append("critics: corrections are a choice of the embedded critic, and a chat model looks here")
         asking = (v.label for v in variants if isinstance(v.resolved, Advised) and v.resolved.chat is None)
-        problems += (f"policies: {label}: it asks a chat model: give settings.chat.model" for label in asking)
-    if problems or settings is None:
+        problems += (
+            f"policies: {label}: it asks a chat model: give settings.chat.model" for label in asking if not chats
+        )
+    with _noted(problems, "prompts"):
+        prompts = spec.prompts.prompts(folder)
+    if problems:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
-    return Experiment(name, spec, tuple(variants), tuple(prompts), settings, text)
+    return Experiment(name, spec, tuple(variants), tuple(prompts), loaded, text)
 
 
-def variants_of(spec: ExperimentSpec, problems: list[str], settings: Settings) -> Iterator[Variant]:
+def variants_of(spec: ExperimentSpec, problems: list[str], settings: Settings) -> list[Variant]:
     """Each policy with each critic, once for every combination of their grids, in the order of the file.
 
     ``problems`` gets a line for each policy or critic that cannot be made, and for labels that are not clear.
@@ -161,17 +153,13 @@ def variants_of(spec: ExperimentSpec, problems: list[str], settings: Settings) -
     if math.prod(counts) > MOST_VARIANTS:
         count = f"{math.prod(counts):.3g} combinations, and at most {MOST_VARIANTS} are tried"
         problems.append(f"policies: the grids have {count}")
-        return
-    critics: list[tuple[str, CriticSettings, Values]] = []
+        return []
+    critics, labels, found = list[tuple[str, CriticSettings, Values]](), list[str](), list[Variant]()
     for number, entry in enumerate(spec.critics):
         for values in _combinations(entry.grid):
-            try:
+            with _noted(problems, f"critics.{number}.grid"):
                 made = CriticSettings.model_validate(entry.model_dump(exclude={"label", "grid"}) | values)
-            except ValidationError as error:
-                problems.append(f"critics.{number}.grid: {first_problem(error)}")
-                continue
-            critics.append((entry.group, made, values))
-    labels: list[str] = []
+                critics.append((entry.group, made, values))
     for entry in spec.policies:
         name = entry.label or entry.policy
         for values, (group, critic, critic_values) in itertools.product(_combinations(entry.grid), critics):
@@ -182,22 +170,17 @@ def variants_of(spec: ExperimentSpec, problems: list[str], settings: Settings) -
             bounds = {key.removeprefix("budget."): args.pop(key) for key in list(args) if key.startswith("budget.")}
             label = ", ".join(filter(None, (labelled(name, values), labelled(group, critic_values))))
             labels.append(label)
-            try:
+            grids = {f"policy.{k}": v for k, v in values.items()} | {f"critic.{k}": v for k, v in critic_values.items()}
+            with _noted(problems, f"policies: {label}"):
                 budget = changed_budget(spec.budget, entry.budget, Budget.model_validate(bounds))
                 policy = resolve_policy(entry.policy, **settings.policy_parameters(entry.policy, args))
-            except ValidationError as error:
-                problems.append(f"policies: {name}: budget.{first_problem(error)}")
-                continue
-            except SettingsError as error:
-                problems.append(f"policies: {label}: {error}")
-                continue
-            if isinstance(wanted := getattr(policy, "rounds", 0), int) and wanted > budget.rounds:
-                problems.append(
-                    f"policies: {label}: it refines {wanted} times, and the budget has {budget.rounds} rounds: "
-                    f"give budget.rounds = {wanted}, or it is not what its name says"
-                )
-            grids = {f"policy.{k}": v for k, v in values.items()} | {f"critic.{k}": v for k, v in critic_values.items()}
-            yield Variant(label, entry.policy, policy, budget, critic, ", ".join(filter(None, (name, group))), grids)
+                if isinstance(wanted := getattr(policy, "rounds", 0), int) and wanted > budget.rounds:
+                    raise SettingsError(
+                        f"it refines {wanted} times, and the budget has {budget.rounds} rounds: "
+                        f"give budget.rounds = {wanted}, or it is not what its name says"
+                    )
+                group = ", ".join(filter(None, (name, group)))
+                found.append(Variant(label, entry.policy, policy, budget, critic, group, grids))
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         problems.append(f"policies: two are called {label!r}: give one a label")
     named = {critic for entry in spec.policies for critic in entry.critics or ()}
@@ -205,6 +188,18 @@ def variants_of(spec: ExperimentSpec, problems: list[str], settings: Settings) -
         problems.append(f"policies: no critic is called {label!r}")
     if spec.baseline is not None and spec.baseline not in labels:
         problems.append(f"baseline: nothing is called {spec.baseline!r}; there are {'; '.join(labels)}")
+    return found
+
+
+@contextmanager
+def _noted(problems: list[str], place: str) -> Generator[None]:
+    """Adds an error to the problems, in place of raising it."""
+    try:
+        yield
+    except ValidationError as error:
+        problems.append(f"{place}: {first_problem(error)}")
+    except SettingsError as error:
+        problems.append(f"{place}: {error}")
 
 
 def _combinations(grid: Grid) -> list[Values]:
@@ -215,30 +210,22 @@ def _combinations(grid: Grid) -> list[Values]:
 def _settings(spec: ExperimentSpec) -> Loaded:
     if secrets := [f"{name}.{key}" for name, own in spec.settings.items() for key in SECRETS if key in own]:
         raise SettingsError(f"{', '.join(secrets)}: the file is kept with its results, so set this in the environment")
-    own = [f"run.{name}" for name in OWN if name in spec.settings.get("run", {})]
-    if own:
+    if own := [f"run.{name}" for name in OWN if name in spec.settings.get("run", {})]:
         raise SettingsError(f"{', '.join(own)}: an experiment says this by its policies, seeds and budget")
     return load(spec.settings)
 
 
-def _mistakes(details: list[ErrorDetails]) -> Iterator[str]:
-    """One line a mistake: a name that is missing for being misspelt, and a list that is too short for a wrong item,
-    are no mistakes of their own."""
-    misspelt = {(*d["loc"][:-1], _nearest(d["loc"])) for d in details if d["type"] in _UNKNOWN}
-    around = {d["loc"][:n] for d in details for n in range(len(d["loc"]))}
+def _mistakes(details: Sequence[ErrorDetails]) -> Iterator[str]:
+    """One line a mistake; what is missing for being misspelt, and a list that is too short for a wrong item, are none
+    of their own."""
+    unknown = (d["loc"] for d in details if d["type"] == "extra_forbidden")
+    near = {place: next(iter(get_close_matches(str(place[-1]), _NAMES, n=1)), "") for place in unknown}
+    others = {(*place[:-1], name) for place, name in near.items()}
+    others |= {d["loc"][:n] for d in details for n in range(len(d["loc"]))}
     for detail in details:
-        kind, place = detail["type"], ".".join(map(str, detail["loc"]))
-        if kind in _UNKNOWN:
-            near = _nearest(detail["loc"])
-            yield f"{place}: there is no such setting" + (f"; did you mean {near!r}?" if near else "")
-        elif kind == "missing":
-            if detail["loc"] not in misspelt:
-                yield f"{place}: is missing"
-        elif kind != "too_short" or detail["loc"] not in around:
-            yield f"{place}: {detail['msg'].removeprefix('Value error, ')}"
-
-
-def _nearest(place: tuple[str | int, ...]) -> str | None:
-    """The known name that is most like the last part of a place; None where none is."""
-    known = _NAMES[next((part for part in reversed(place[:-1]) if part in _NAMES), "")]
-    return next(iter(get_close_matches(str(place[-1]), known, n=1)), None)
+        place, known = ".".join(map(str, detail["loc"])), near.get(detail["loc"])
+        if known is not None:
+            yield f"{place}: there is no such setting" + (f"; did you mean {known!r}?" if known else "")
+        elif detail["loc"] not in others:
+            said = detail["msg"].removeprefix("Value error, ")
+            yield f"{place}: {'is missing' if detail['type'] == 'missing' else said}"

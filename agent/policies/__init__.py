@@ -1,11 +1,10 @@
 """What decides about images."""
 
 from .adaptive import Adaptive
-from .baselines import BestOfN, RandomControl
+from .baselines import BestOfN, Paper, RandomControl, Single
 from .chat_judge import ChatJudge
 from .exhaustive import Exhaustive
 from .guards import Guard, at_most, first_stop, nothing_failed, oscillation, own_success, plateau, regression, success
-from .halving import Halving
 from .lineage import (
     Keep,
     best_of_line,
@@ -18,8 +17,7 @@ from .lineage import (
     refinements,
     tried_in_vain,
 )
-from .lines import Hybrid, MultiRound, Refining, SeedSearch
-from .paper import Paper, Single
+from .lines import Halving, Hybrid, MultiRound, Refining, SeedSearch
 from .policy import (
     Advised,
     FunctionPolicy,

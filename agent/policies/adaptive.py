@@ -1,19 +1,17 @@
 """The default policy: refine what is nearly right, draw anew what is not, keep the best."""
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
 from ...state import ConceptGraph, Critique, Decision, ImageRecord, Operator, Plan, Population, derive_seed
 from .guards import success
 from .lineage import best_of_line, promising, tried_in_vain
-from .policy import MOST, failed, refine, reseed, stop
+from .policy import MOST, Parameters, failed, refine, reseed, stop
 
 KEPT_STEPS = (1, 2, 4)
 """Of 28, where a trajectory can be resumed."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Adaptive:
+class Adaptive(Parameters):
     """Local failures are refined, global ones drawn anew, until all checks pass.
 
     A refinement that gains nothing is undone: work goes back to the best ancestor, and tries an

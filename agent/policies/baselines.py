@@ -1,15 +1,16 @@
-"""What a policy has to beat: several seeds of which the best one is kept, and a judge that draws lots."""
+"""Fixed procedures, which a policy has to beat: the paper's, the best of several seeds, and a judge that draws lots."""
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from ...state import SEED_LIMIT, ConceptGraph, Decision, ImageRecord, Plan, Population, Seed, derive_seed
+from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Seed, Step
 from .guards import own_success
-from .policy import MOST, refine, reseed, stop
+from .policy import MOST, MOST_STEPS, Parameters, failed, lot, refine, refinement, reseed, stop
+
+PUBLISHED_STEPS = (0, 2, 3, 5)
+"""Of 28: where the published k of 0, 1, 2 and 4 start, since its callback swaps the prompt after k + 1 steps."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class BestOfN:
+class BestOfN(Parameters):
     """Draw the original prompt from ``n`` seeds at once; refine nothing."""
 
     n: int = Field(default=4, ge=1, le=MOST)
@@ -30,8 +31,7 @@ class BestOfN:
         ]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class RandomControl:
+class RandomControl(Parameters):
     """The control that a judge has to beat: refine, reseed or stop by lot; only an image that passes all is left alone.
 
     The lot is drawn from the run's seed and the image's id, so that the same population has the
@@ -50,20 +50,73 @@ class RandomControl:
         return Plan(images=self.images)
 
     def judge(self, population: Population) -> list[Decision]:
+        return [own_success(population, i) or self._by_lot(population, i) for i in population.pending()]
+
+    def _by_lot(self, population: Population, image: ImageRecord) -> Decision:
+        if lot(population, image, "stop") < self.stop_share:
+            return stop(image, "by_lot_stop", "the lot fell on stop")
+        if lot(population, image, "refine") >= self.refine_share:
+            return reseed(population, image, "by_lot_reseed", "the lot fell on reseed")
+        step = int(lot(population, image, "step") * image.steps)
+        reason = f"the lot fell on refine, from step {step}"
+        return refine(population, image, "by_lot_refine", reason, operator="inject", start_step=step)
+
+
+class Paper(Parameters):
+    """Draw once, refine the drawing from each of four steps, and keep the best of the four.
+
+    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714) and the code published with
+    it. All four are made even of a drawing that passes every check, and the drawing takes no part in
+    the choice. A step of 0 is a full drawing from the corrected prompt with the same seed. Where the
+    critic has nothing to correct, the four are the drawing again, since its prompt is.
+    """
+
+    start_steps: tuple[Step, ...] = Field(default=PUBLISHED_STEPS, min_length=1, max_length=MOST_STEPS)
+    """Where the drawing is resumed, all in one round; steps beyond the schedule are left out."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=1, keep_steps=self.start_steps)
+
+    def judge(self, population: Population) -> list[Decision]:
         return [self._decide(population, image) for image in population.pending()]
 
     def _decide(self, population: Population, image: ImageRecord) -> Decision:
-        if (stopped := own_success(population, image)) is not None:
-            return stopped
+        if image.origin == "refine":
+            return stop(image, "refined_once", "it is a refinement, and none is refined again")
+        wrong = ", ".join(failed(population.critiques[image.id])) or "nothing for certain"
+        steps = [k for k in self.start_steps if k < image.steps] or [0]
+        return Decision(
+            image=image.id,
+            rule="always_refined",
+            reason=f"it fails {wrong}, and every drawing is refined",
+            attempts=tuple(refinement(population, image, operator="resume", start_step=k) for k in steps),
+            candidate=False,
+        )
 
-        def lot(name: str) -> float:
-            """A number in [0, 1) that depends on the run's seed, the image and the name alone."""
-            return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT
 
-        if lot("stop") < self.stop_share:
-            return stop(image, "by_lot_stop", "the lot fell on stop")
-        if lot("refine") >= self.refine_share:
-            return reseed(population, image, "by_lot_reseed", "the lot fell on reseed")
-        step = int(lot("step") * image.steps)
-        reason = f"the lot fell on refine, from step {step}"
-        return refine(population, image, "by_lot_refine", reason, operator="inject", start_step=step)
+class Single(Parameters):
+    """One image, one critique, one refinement, then stop.
+
+    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714), section on DetailScribe. Its
+    code resumes the trajectory at several steps, whatever the picture (``Paper``); here one step is
+    resumed where a check does not pass, and the better of the drawing and its refinement is kept.
+    """
+
+    operator: Operator = "resume"
+    """How the refinement starts."""
+    start_step: int = Field(default=2, ge=0, le=MOST)
+    """Step of the schedule to start at."""
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=1, keep_steps=(self.start_step,) if self.operator == "resume" else ())
+
+    def judge(self, population: Population) -> list[Decision]:
+        return [own_success(population, i) or self._once(population, i) for i in population.pending()]
+
+    def _once(self, population: Population, image: ImageRecord) -> Decision:
+        if image.origin != "generate":
+            return stop(image, "refined_once", "it has had its one refinement")
+        critique = population.critiques[image.id]
+        reason = f"{len(critique.verdicts) - critique.passed} of {len(critique.verdicts)} checks do not pass"
+        reason = ": ".join(filter(None, (reason, ", ".join(failed(critique)))))
+        return refine(population, image, "first_critique", reason, operator=self.operator, start_step=self.start_step)

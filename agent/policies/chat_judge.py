@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, Field, InstanceOf
 
 from ...prompts import load
 from ...state import Advice, Choice, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step
@@ -13,7 +12,7 @@ from ...tools.language.question import Question
 from ...tools.roles import Asker
 from .guards import first_stop, nothing_failed, success
 from .lineage import promising, refine_anew
-from .policy import MOST, failed, reseed, stop
+from .policy import MOST, Parameters, failed, reseed, stop
 
 MOST_DECISIONS = 64
 """In one reply; a small model that repeats itself ends here."""
@@ -36,8 +35,7 @@ class ChatDecisions(BaseModel):
     decisions: Annotated[list[ChatDecision], Field(max_length=MOST_DECISIONS)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
-class ChatJudge:
+class ChatJudge(Parameters):
     """A chat model decides about each image from what was done and found so far, without seeing it.
 
     It is asked between the critique and the judge, and its answer is recorded, so that ``judge``
@@ -78,39 +76,28 @@ class ChatJudge:
         return Advice(round=population.round, choices=choices, silence=silence, exchanges=reply.exchanges)
 
     def judge(self, population: Population) -> list[Decision]:
-        return [self._decide(population, image) for image in promising(population)]
+        images = promising(population)
+        return [_settled(population, image) or self._decide(population, image) for image in images]
 
     def _choice(self, said: ChatDecision) -> Choice:
-        reason = said.reason or "no reason given"
-        if said.action == "refine":
-            step = self.light if said.strength == "light" else self.strong
-            return Choice(image=said.image, action="refine", reason=reason, start_step=step)
-        return Choice(image=said.image, action="reseed" if said.action == "redraw" else "stop", reason=reason)
+        action = "reseed" if said.action == "redraw" else said.action
+        start = {"light": self.light, "strong": self.strong}[said.strength] if action == "refine" else None
+        return Choice(image=said.image, action=action, reason=said.reason or "no reason given", start_step=start)
 
     def _decide(self, population: Population, image: ImageRecord) -> Decision:
-        settled, advice = _settled(population, image), population.advice_now()
-        if settled is not None:
-            return settled
+        advice = population.advice_now()
         choice = None if advice is None else advice.about(image.id)
         if choice is None:
             silence = advice.silence if advice is not None else "nobody was asked"
             return stop(image, "no_advice", silence or "the reply does not name this image")
-        match choice.action:
-            case "stop":
-                return stop(image, "advised_stop", choice.reason)
-            case "reseed":
-                return reseed(population, image, "advised_reseed", choice.reason)
-            case "refine":
-                start = self.strong if choice.start_step is None else choice.start_step
-                return refine_anew(
-                    population,
-                    image,
-                    "advised_refine",
-                    choice.reason,
-                    source=image,
-                    operator=self.operator,
-                    start_step=start,
-                )
+        if choice.action == "stop":
+            return stop(image, "advised_stop", choice.reason)
+        if choice.action == "reseed":
+            return reseed(population, image, "advised_reseed", choice.reason)
+        start = self.strong if choice.start_step is None else choice.start_step
+        return refine_anew(
+            population, image, "advised_refine", choice.reason, source=image, operator=self.operator, start_step=start
+        )
 
 
 def _settled(population: Population, image: ImageRecord) -> Decision | None:
@@ -138,27 +125,20 @@ def decision_question(population: Population, waiting: Sequence[ImageRecord]) ->
 
 def _line(population: Population, image: ImageRecord) -> str:
     """``01-00 (refined from 00-00 at step 4 of 28): 4 of 5 checks pass; fails red; decided: ...``"""
-    critique = population.critiques[image.id]
+    critique, decision = population.critiques[image.id], population.decisions.get(image.id)
+    origin = {
+        "look": f"another look at {image.parent}",
+        "refine": f"refined from {image.parent} at step {image.start_step} of {image.steps}",
+        "generate": "first drawing",
+        "reseed": f"redrawn in place of {image.parent}",
+    }[image.origin]
+    origin = f"edited from {image.parent}" if image.operator == "edit" else origin
     unknown = [v.check for v in critique.verdicts if v.answer == "unknown"]
-    parts = [
-        f"{critique.passed} of {len(critique.verdicts)} checks pass",
-        *([f"fails {', '.join(failed(critique))}"] if failed(critique) else []),
-        *([f"unclear {', '.join(unknown)}"] if unknown else []),
-    ]
-    decision = population.decisions.get(image.id)
-    if decision is not None:
-        parts.append(f"decided: {decision.action}, {decision.reason}")
-    return f"{image.id} ({_origin(image)}): {'; '.join(parts)}"
-
-
-def _origin(image: ImageRecord) -> str:
-    if image.origin == "look":
-        return f"another look at {image.parent}"
-    if image.operator == "edit":
-        return f"edited from {image.parent}"
-    if image.origin == "refine":
-        return f"refined from {image.parent} at step {image.start_step} of {image.steps}"
-    return "first drawing" if image.origin == "generate" else f"redrawn in place of {image.parent}"
+    parts = [f"{critique.passed} of {len(critique.verdicts)} checks pass"]
+    parts += [f"fails {', '.join(wrong)}"] if (wrong := failed(critique)) else []
+    parts += [f"unclear {', '.join(unknown)}"] if unknown else []
+    parts += [f"decided: {decision.action}, {decision.reason}"] if decision is not None else []
+    return f"{image.id} ({origin}): {'; '.join(parts)}"
 
 
 def _left(population: Population) -> str:

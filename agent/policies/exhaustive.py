@@ -4,15 +4,13 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
 from ...state import Attempt, Budget, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step, derive_seed
-from .policy import MOST, MOST_STEPS, drawing, refinement, stop
+from .policy import MOST, MOST_STEPS, Parameters, drawing, refinement, stop
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
-class Exhaustive:
+class Exhaustive(Parameters):
     """Draw, refine and draw anew in every way that other policies could ask for, within bounds.
 
     A policy takes the seed of an attempt from the run's seed and from the id of the image that it judges, so every

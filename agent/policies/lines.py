@@ -1,22 +1,21 @@
-"""Policies that refine lines of images: one line, several side by side, or those of the best seeds."""
+"""Policies that refine lines of images: one line, several side by side, or those of the best seeds or previews."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from math import ceil
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field, model_validator
 
 from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step
 from .guards import Guard, at_most, first_stop, nothing_failed, oscillation, plateau, regression, success
 from .lineage import Keep, kept, line_of, promising, refine_anew, refinements
-from .policy import MOST, MOST_STEPS, failed, stop
+from .policy import MOST, MOST_STEPS, Parameters, failed, go_on, stop
 
 Schedule = Step | Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)]
 """The start step of every refinement, or of the first, the second and so on, of which the last one stays."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
-class Refining:
+class Refining(Parameters):
     """The settings that these policies share, and what they do: refine each image until a guard stops it."""
 
     operator: Operator = "inject"
@@ -59,7 +58,6 @@ class Refining:
         )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
 class MultiRound(Refining):
     """Refine one drawing round after round, until it passes or gains nothing more.
 
@@ -82,7 +80,6 @@ class MultiRound(Refining):
         return always if self.patience is None else (*always, oscillation, regression(), plateau(self.patience))
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
 class Hybrid(Refining):
     """``parallel`` lines of ``sequential`` images each, until any of them passes: a budget split between width and
     depth.
@@ -109,7 +106,6 @@ class Hybrid(Refining):
         return success, nothing_failed, at_most(self.rounds)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
 class SeedSearch(Refining):
     """Draw the original prompt from ``n`` seeds, refine the best ``m`` drawings, keep the best image.
 
@@ -137,3 +133,51 @@ class SeedSearch(Refining):
             return stop(image, "outranked", f"{self.m} more promising drawing(s) are refined")
 
         return success, outranked, nothing_failed, at_most(self.rounds)
+
+
+class Halving(Refining):
+    """Preview ``n`` seeds at each rung, go on with the better part, refine what is drawn to the end.
+
+    Successive halving (arXiv 1502.07943) with the critic's verdicts on previews as the loss: what
+    the denoiser takes for the final picture at an early step shows already which things are there.
+    A preview costs a look as well, so it pays where drawing is dearer than looking. Under a budget
+    of evaluations it begins with no more seeds than could all be drawn to the end.
+    """
+
+    n: int = Field(default=8, ge=1, le=MOST)
+    """Seeds."""
+    rungs: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(max_length=MOST_STEPS)] = (10, 18)
+    """Steps of the schedule at which previews are judged, ascending and before its end; 28 is its usual length."""
+    share: float = Field(default=0.5, gt=0, lt=1)
+    """Of the seeds, what goes on after a rung; at least one."""
+    rounds: int = Field(default=1, ge=0, le=MOST)
+    """Refinements of each seed that is drawn to the end."""
+
+    @model_validator(mode="after")
+    def _rungs_ascend(self) -> Self:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs must ascend: {self.rungs}")
+        return self
+
+    def plan(self, concepts: ConceptGraph) -> Plan:
+        return Plan(images=self.n, keep_steps=self.keep_steps(), stop_step=next(iter(self.rungs), None))
+
+    def judge(self, population: Population) -> list[Decision]:
+        pending = sorted(population.pending(), key=population.rank, reverse=True)
+        on_rung = [i for i in pending if i.stop_step is not None and i.round == population.round]
+        promoted = on_rung[: ceil(self.share * len(on_rung))]
+        return [self._decide(population, image, promoted) for image in pending]
+
+    def guards(self, population: Population) -> Sequence[Guard]:
+        return success, nothing_failed, at_most(self.rounds)
+
+    def _decide(self, population: Population, image: ImageRecord, promoted: list[ImageRecord]) -> Decision:
+        if image.stop_step is None:
+            stopped = first_stop(self.guards(population), population, image)
+            return stopped or self.refined(population, image)
+        if image in promoted:
+            later = [rung for rung in self.rungs if image.stop_step < rung < image.steps]
+            reason = f"among the better {len(promoted)} at step {image.stop_step}"
+            return go_on(population, image, "promoted", reason, next(iter(later), None))
+        spared = f"dropped at step {image.stop_step} of {image.steps}, which spares {image.spared} evaluations"
+        return stop(image, "halved_out", spared)

@@ -4,17 +4,19 @@ import inspect
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack, cast, runtime_checkable
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from ...prompts import render
 from ...state import (
+    SEED_LIMIT,
     Advice,
     Attempt,
     ConceptGraph,
     Critique,
     Decision,
+    Frozen,
     ImageRecord,
     Operator,
     Plan,
@@ -56,6 +58,12 @@ class Policy(Protocol):
         ...
 
 
+class Parameters(Frozen):
+    """A policy that ships: its fields are its parameters, whose docstrings ``detailscribe policies`` prints."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
 def first_drawings(policy: Policy, concepts: ConceptGraph) -> Sequence[Attempt]:
     """What a policy plans; ``PolicyError`` where that is no list of attempts."""
     return _list_of(Attempt, policy, "plan", concepts)
@@ -69,7 +77,7 @@ def decisions_of(policy: Policy, population: Population) -> Sequence[Decision]:
 def _list_of(kind: type[T], policy: Policy, method: str, given: object) -> Sequence[T]:
     name = f"{type(policy).__name__}.{method}"
     try:
-        answer = getattr(policy, method)(given)
+        answer: Any = getattr(policy, method)(given)
     except ValidationError as error:
         raise PolicyError(f"{name} makes no {error.title}: {first_problem(error)}") from error
     except Exception as error:
@@ -77,16 +85,12 @@ def _list_of(kind: type[T], policy: Policy, method: str, given: object) -> Seque
         if isinstance(error, DetailScribeError) or code.__module__.partition(".")[0] == __name__.partition(".")[0]:
             raise
         raise PolicyError(f"{name} raised {described(error)}") from error
-    if not isinstance(answer, list | tuple):
-        hint = "; it should be no async function" if inspect.iscoroutine(answer) else ""
+    if not isinstance(answer, list | tuple) or not all(isinstance(entry, kind) for entry in cast("list[Any]", answer)):
+        hint = ""
         if inspect.iscoroutine(answer):
             answer.close()
-        raise PolicyError(
-            f"{name} returned {reprlib.repr(answer)}, not the list of {kind.__name__} that was expected{hint}"
-        )
-    for entry in cast("Sequence[object]", answer):
-        if not isinstance(entry, kind):
-            raise PolicyError(f"{name} returned {reprlib.repr(entry)} in a list that should hold {kind.__name__} alone")
+            hint = "; it should be no async function"
+        raise PolicyError(f"{name} returned {reprlib.repr(answer)}, not the list of {kind.__name__} alone{hint}")
     return cast("Sequence[T]", answer)
 
 
@@ -140,22 +144,28 @@ def drawing(
     )
 
 
+class Otherwise(TypedDict, total=False):
+    """What a refinement has otherwise than by default."""
+
+    prompt: str | None
+    """None for the corrected prompt, or of an edit an ``instruction``."""
+    seed: Seed | None
+    """None for the source's own."""
+    guidance: float | None
+    """None for the model's own."""
+    region: Region | None
+    """What alone may change; None for all of the picture."""
+
+
 def refinement(
-    population: Population,
-    source: ImageRecord,
-    *,
-    operator: Operator,
-    start_step: Step,
-    prompt: str | None = None,
-    seed: Seed | None = None,
-    guidance: float | None = None,
-    region: Region | None = None,
+    population: Population, source: ImageRecord, *, operator: Operator, start_step: Step, **given: Unpack[Otherwise]
 ) -> Attempt:
     """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and its own seed.
 
     ``resume`` needs a kept step: the nearest one is taken, and where the source kept none, noise is
     injected at ``start_step`` instead. ``start_step`` is brought into [0, N-1].
     """
+    prompt, seed = given.get("prompt"), given.get("seed")
     if operator == "edit":
         start_step, prompt = 0, prompt or instruction(population, source)
     start_step = min(start_step, source.steps - 1)
@@ -168,8 +178,8 @@ def refinement(
         start_step=start_step,
         prompt=prompt or corrected_prompt(population, source),
         seed=source.seed if seed is None else seed,
-        guidance=guidance,
-        region=region,
+        guidance=given.get("guidance"),
+        region=given.get("region"),
     )
 
 
@@ -221,22 +231,10 @@ def refine(
     source: ImageRecord | None = None,
     operator: Operator,
     start_step: Step,
-    prompt: str | None = None,
-    seed: Seed | None = None,
-    guidance: float | None = None,
-    region: Region | None = None,
+    **given: Unpack[Otherwise],
 ) -> Decision:
     """Re-denoise ``source`` (``image`` itself unless an ancestor is better); see ``refinement``."""
-    attempt = refinement(
-        population,
-        source or image,
-        operator=operator,
-        start_step=start_step,
-        prompt=prompt,
-        seed=seed,
-        guidance=guidance,
-        region=region,
-    )
+    attempt = refinement(population, source or image, operator=operator, start_step=start_step, **given)
     return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
 
 
@@ -262,3 +260,8 @@ def corrected_prompt(population: Population, image: ImageRecord) -> str:
 def failed(critique: Critique) -> tuple[str, ...]:
     """Ids of the checks that failed; unknown ones did not."""
     return tuple(v.check for v in critique.verdicts if v.answer == "fail")
+
+
+def lot(population: Population, image: ImageRecord, name: str) -> float:
+    """A number in [0, 1) that depends on the run's seed, the image and the name alone."""
+    return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT

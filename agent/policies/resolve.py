@@ -15,12 +15,10 @@ from ...tools.errors import SettingsError, described, first_problem, no_such
 from ...tools.files import content_hash
 from ...tools.roles import require_role
 from .adaptive import Adaptive
-from .baselines import BestOfN, RandomControl
+from .baselines import BestOfN, Paper, RandomControl, Single
 from .chat_judge import ChatJudge
 from .exhaustive import Exhaustive
-from .halving import Halving
-from .lines import Hybrid, MultiRound, SeedSearch
-from .paper import Paper, Single
+from .lines import Halving, Hybrid, MultiRound, SeedSearch
 from .policy import FunctionPolicy, JudgeFunction, Policy
 from .value import Value
 
@@ -61,8 +59,6 @@ def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
         found = POLICIES[spec] if spec in POLICIES else _import(spec)
     if inspect.isclass(found):
         return _construct(cast(type[object], found), parameters)
-    if inspect.isbuiltin(found):
-        raise SettingsError(f"{_name(found)} is no policy: give plan() and judge(), or a function judge(population)")
     if parameters:
         raise SettingsError(f"{_name(found)} is no class, so it takes no parameters: {', '.join(sorted(parameters))}")
     return _as_policy(found)
@@ -88,23 +84,25 @@ def _as_policy(found: object) -> Policy:
     if isinstance(found, Policy):
         require_role(found, Policy)
         return found
-    if callable(found):
-        require_role(FunctionPolicy(cast(JudgeFunction, found)), Policy, judge=found)
-        return FunctionPolicy(cast(JudgeFunction, found))
-    raise SettingsError(f"{_name(found)} is no policy: give plan() and judge(), or a function judge(population)")
+    if not callable(found) or inspect.isbuiltin(found):
+        raise _no_policy(found)
+    require_role(FunctionPolicy(cast(JudgeFunction, found)), Policy, judge=found)
+    return FunctionPolicy(cast(JudgeFunction, found))
 
 
 def _construct(cls: type[object], parameters: dict[str, object]) -> Policy:
     """An instance; a class that is no policy is refused before it is made, since making it may do anything."""
     if not all(callable(getattr(cls, method, None)) for method in ("plan", "judge")):
-        raise SettingsError(f"{_name(cls)} is no policy: give plan() and judge(), or a function judge(population)")
+        raise _no_policy(cls)
     try:
         inspect.signature(cls).bind(**parameters)
         made = cls(**parameters)
     except ValidationError as error:
         raise SettingsError(f"policy {cls.__name__}: {first_problem(error)}") from error
     except TypeError as error:
-        raise SettingsError(f"policy {cls.__name__}: {error}; it takes {_parameters(cls)}") from error
+        raise SettingsError(
+            f"policy {cls.__name__}: {error}; it takes {', '.join(inspect.signature(cls).parameters) or 'none'}"
+        ) from error
     except (Exception, SystemExit) as error:  # code of the user's may raise anything
         raise SettingsError(f"policy {cls.__name__}: it cannot be made: {described(error)}") from error
     for name, value in parameters.items():
@@ -129,8 +127,8 @@ def _import(path: str) -> object:
         raise SettingsError(f"policy {path!r}: module {module_name!r} has no {attribute!r}") from error
 
 
-def _parameters(cls: type[object]) -> str:
-    return ", ".join(inspect.signature(cls).parameters) or "none"
+def _no_policy(found: object) -> SettingsError:
+    return SettingsError(f"{_name(found)} is no policy: give plan() and judge(), or a function judge(population)")
 
 
 def _name(found: object) -> str:

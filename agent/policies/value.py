@@ -10,28 +10,16 @@ from collections import Counter
 from collections.abc import Mapping
 from math import exp, inf
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field, PrivateAttr, ValidationError
 
-from ...state import (
-    SEED_LIMIT,
-    Answer,
-    Attempt,
-    ConceptGraph,
-    Decision,
-    Frozen,
-    ImageRecord,
-    Plan,
-    Population,
-    derive_seed,
-)
+from ...state import Answer, Attempt, ConceptGraph, Decision, Frozen, ImageRecord, Plan, Population, derive_seed
 from ...tools.errors import SettingsError, first_problem
 from ...tools.files import content_hash
 from .guards import success
 from .lineage import identities_made, identity, line_of
-from .policy import MOST, drawing, refinement, stop
+from .policy import MOST, Parameters, drawing, lot, refinement, stop
 
 STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
 """Where a refinement can start, as fractions of the schedule: steps 1, 2, 4, 8 and 12 of 28."""
@@ -101,8 +89,7 @@ def known_of(population: Population, source: ImageRecord, attempt: Attempt, roun
     return of_image | by_start | {"start squared": start**2, "own noise": float(own)}
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Value:
+class Value(Parameters):
     """Take the attempt with the best learned gain for its cost, on any image so far, until none is worth it.
 
     The values that ship were learned in the embedded world; ``detailscribe learn`` fits them to runs of your own.
@@ -118,10 +105,10 @@ class Value:
     explore: float = Field(default=0.0, ge=0, le=1)
     """Share of the rounds in which the lot decides, for runs to learn from."""
 
-    _values: ClassVar[tuple[Values, str]]
+    _values: tuple[Values, str] = PrivateAttr()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_values", read_values(self.file))
+    def model_post_init(self, context: Any) -> None:
+        self._values = read_values(self.file)
 
     def __repr__(self) -> str:
         known = f"images={self.images}, price={self.price}, explore={self.explore}"
@@ -134,10 +121,8 @@ class Value:
         first, *others = pending = population.pending()
         if success(population, first):
             return [decision for image in pending if (decision := success(population, image))]
-        return [
-            self._best(population, first),
-            *(stop(image, "outranked", "the best attempt of the round is made") for image in others),
-        ]
+        waiting = [stop(image, "outranked", "the best attempt of the round is made") for image in others]
+        return [self._best(population, first), *waiting]
 
     def _best(self, population: Population, image: ImageRecord) -> Decision:
         round, values = population.round + 1, self._values[0]
@@ -147,14 +132,9 @@ class Value:
         ]
         if not boxes:
             return stop(image, "not_worth_it", "no attempt is left that the budget has room for")
-
-        def lot(name: str) -> float:
-            return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT
-
-        by_lot = lot("explore") < self.explore
-        gain, cost, attempt = (
-            boxes[int(lot("attempt") * len(boxes))] if by_lot else max(boxes, key=lambda box: box[0] / box[1])
-        )
+        by_lot = lot(population, image, "explore") < self.explore
+        by_chance = boxes[int(lot(population, image, "attempt") * len(boxes))]
+        gain, cost, attempt = by_chance if by_lot else max(boxes, key=lambda box: box[0] / box[1])
         reason = f"an expected gain of {gain:.1%} for {cost:.2f} of a drawing"
         if not by_lot and gain < self.price * cost:
             return stop(image, "not_worth_it", f"the best attempt has {reason}")

@@ -171,6 +171,6 @@ def test_policies_are_listed_with_every_parameter_its_default_range_and_meaning(
     listed = " ".join(CliRunner().invoke(app, ["policies"]).stdout.split())
     for name, policy in POLICIES.items():
         assert f"{name} {policy.__doc__.split()[0]}" in listed
-        assert all(f"{field} = " in listed for field in policy.__pydantic_fields__)
+        assert all(f"{field} = " in listed for field in policy.model_fields)
     assert "n = 4 [at least 1, at most 1000] Seeds." in listed
     assert 'operator = "inject" [inject | resume | edit] How a refinement starts;' in listed

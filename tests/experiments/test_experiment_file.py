@@ -75,7 +75,7 @@ def test_prompts_have_the_complexity_that_is_asked_for(tmp_path):
             "critics.0.grid.flip: Tuple should have at least 1",
         ),
         (('"single"', '"single"\ncritics = ["bad"]'), "policies: no critic is called 'bad'"),
-        (('"single"', '"single"\ngrid = {"budget.images" = [0]}'), "policies: single: budget.images: Input should be"),
+        (('"single"', '"single"\ngrid = {"budget.images" = [0]}'), "policies: single budget.images=0: images: "),
         (("seeds = 2", "seeds = []"), "seeds: Tuple should have at least 1 item"),
         (("seeds = 2", 'baseline = "best"'), "baseline: nothing is called 'best'; there are single"),
         (("seeds = 2", "settings.run.seed = 3"), "settings: run.seed: an experiment says this by its policies"),
