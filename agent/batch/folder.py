@@ -14,30 +14,10 @@ from ...tools.files import Store, require_own
 from ...tools.roles import ready
 from ..records.manifest import Provenance
 from ..runs.folder import remove_empty
-from ..settings.loading import known_names
 from ..settings.models import Models
-from ..settings.settings import Settings
 from .jobs import Ledger
 
 MANIFEST = "batch.json"
-HARMLESS = {
-    "run.out",
-    "chat.cache",
-    "chat.concurrency",
-    "chat.input_price",
-    "chat.key",
-    "chat.output_price",
-    "chat.requests_per_minute",
-    "chat.timeout",
-    "diffusion.compiled",
-    "diffusion.device",
-    "diffusion.max_batch",
-    "diffusion.offload",
-    "images.key",
-    "images.price",
-    "vision.key",
-}
-"""Settings that may be others when a batch goes on: what they change is no prompt's outcome, but for rounding."""
 
 
 class BatchManifest(Provenance):
@@ -49,8 +29,7 @@ class BatchManifest(Provenance):
 
     def facts(self) -> dict[str, Any]:
         """What must be alike for a batch to go on, by dotted name."""
-        told = {name: _value(self.settings, name) for name in known_names() if name not in HARMLESS}
-        return told | {"policy": self.policy}
+        return self.settings.facts() | {"policy": self.policy}
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
@@ -134,13 +113,6 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
                 shutil.rmtree(folder)
                 remove_empty(absent)
             raise
-
-
-def _value(settings: Settings, name: str) -> object:
-    value: Any = settings
-    for part in name.split("."):
-        value = getattr(value, part)
-    return dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _unusable(folder: Path, error: Exception) -> SettingsError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...state import derive_seed
 from ...tools.blocking import blocking
 from ...tools.errors import SettingsError, typed
+from ...tools.files import content_hash
 from ...tools.roles import Critic, ready
 from ..batch.batch import RUNS, check_concurrency, perform_jobs, run_job
 from ..batch.jobs import Job, Ledger
@@ -26,8 +27,6 @@ from .rows import Row
 from .spec import CriticSettings, ExperimentPrompt
 
 OnPlan = Callable[[list[Job], list[Row]], object]
-HARMLESS = {"device", "offload", "compiled", "max_batch"}
-"""Settings of ``diffusion`` that change no image, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ async def arun_experiment(
     if {*os.listdir(folder)} - {LOCK} and RESULTS not in os.listdir(folder):
         raise SettingsError(f"{folder} is not empty and holds no experiment: name another --out")
     with Ledger(folder, forget_failed=True) as ledger:
-        cache, shared = TaskCache(folder / CACHE), folder / RUNS
+        cache, shared = TaskCache(folder / CACHE, _settings(experiment)), folder / RUNS
 
         async def perform(job: Job, run_folder: Path) -> Run:
             return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
@@ -153,16 +152,17 @@ def _job(variant: Variant, prompt: ExperimentPrompt, seed: int, fingerprint: str
 
 def _fingerprint(variant: Variant, experiment: Experiment, models: Models) -> str:
     """Of all that determines a run but prompt and seed."""
-    settings = experiment.settings.settings
-    parts = (
-        policy_name(variant.resolved),
-        variant.budget.model_dump_json(),
-        *(models.names[role] for role in ("decomposer", "diffusion", "critic")),
-        f"{settings.run.steps} {settings.run.guidance}",
-        settings.diffusion.model_dump_json(exclude=HARMLESS),
-        settings.vision.model_dump_json(),
-    )
+    names = [models.names[role] for role in ("decomposer", "diffusion", "critic")]
+    parts = (policy_name(variant.resolved), variant.budget.model_dump_json(), *names, _settings(experiment))
     return digest("\0".join(parts))
+
+
+def _settings(experiment: Experiment) -> str:
+    """Hash of those that images and verdicts follow from, and of the user's own templates."""
+    settings = experiment.settings.settings
+    folder = settings.chat.templates
+    templates = [] if folder is None else [(file.name, file.read_text()) for file in sorted(folder.glob("*.txt"))]
+    return content_hash(settings.facts(), templates)
 
 
 async def _models_of_variants(experiment: Experiment, models: Models) -> dict[str, Models]:

@@ -80,7 +80,8 @@ def serializer() -> JsonPlusSerializer:
 class TaskCache(SqliteCache[Any]):
     """Results of tasks in a file; several runs of a process may share it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *about: str) -> None:
+        """``about``: on what the results depend beside their keys."""
         mend_database(path, "SELECT ns, key, expiry, encoding, val FROM cache")
         try:
             super().__init__(path=str(path), serde=serializer())
@@ -89,6 +90,7 @@ class TaskCache(SqliteCache[Any]):
         except sqlite3.Error as error:
             raise SettingsError(f"{path} cannot be used: {error}") from error
         self._asked: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._namespace = ("results", *about)
 
     async def once(self, key: str, work: Callable[[], Awaitable[R]]) -> R:
         """What ``work`` gives, or gave before for the same key, to whichever run.
@@ -96,7 +98,7 @@ class TaskCache(SqliteCache[Any]):
         Callers that come while it is at work wait for its result. That is recorded before anything else on the event
         loop goes on, so that no kill comes between a result and its record but in that millisecond.
         """
-        place: FullKey = (("results",), key)
+        place: FullKey = (self._namespace, key)
         async with self._asked.setdefault(key, asyncio.Lock()):
             try:
                 known = self.get([place])

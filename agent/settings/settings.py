@@ -14,6 +14,12 @@ from ...tools.roles import BoxForm, Explicitness
 
 SECRETS = ("key", "headers", "query")
 """Settings of a server that are never stored or printed."""
+HARMLESS = {
+    *SECRETS,
+    *("cache", "checkpoints", "compiled", "concurrency", "device", "input_price", "max_batch", "offload", "out"),
+    *("output_price", "picture_hosts", "price", "requests_per_minute", "timeout", "transport_retries"),
+}
+"""Settings that change no image and no verdict, but for rounding, in whatever section."""
 
 
 def _off(value: object) -> object:
@@ -201,6 +207,14 @@ class Settings(Section):
     def is_embedded(self) -> bool:
         """Whether every model is one of the package's own."""
         return not self.chats and self.diffusion.model is None
+
+    def facts(self) -> dict[str, Any]:
+        """By dotted name, all that images and verdicts follow from; nothing of ``HARMLESS``."""
+        sections: dict[str, dict[str, Any]] = self.model_dump(mode="json")
+        sections["run.budget"] = sections["run"].pop("budget")
+        return {
+            f"{of}.{name}": value for of, own in sections.items() for name, value in own.items() if name not in HARMLESS
+        }
 
     def policy_parameters(self, policy: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of a policy by its name: ``adaptive`` edits where a model edits, unless ``given`` says otherwise."""

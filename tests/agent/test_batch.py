@@ -112,8 +112,9 @@ def test_a_batch_goes_on_with_nothing_but_what_it_began_with(tmp_path, changed, 
 
 def test_settings_that_change_no_outcome_may_change(tmp_path):
     batch(tmp_path / "out")
-    slower = {"diffusion": {"max_batch": 1}, "chat": {"timeout": 5}}
-    assert batch(tmp_path / "out", [*PROMPTS, "a new one"], settings=slower).tally.rows == 4
+    slower = {"diffusion": {"max_batch": 1}, "chat": {"timeout": 5, "headers": {"api-key": "secret"}}}
+    other = slower | {"edit": {"key": "secret", "price": 0.1}}
+    assert batch(tmp_path / "out", [*PROMPTS, "a new one"], settings=other).tally.rows == 4
 
 
 def test_a_policy_that_is_a_function_is_the_same_in_another_process(tmp_path):

@@ -250,6 +250,20 @@ def test_every_setting_can_be_told_and_is_documented():
     assert {loaded.source(name) for name in names} == {"default", "preset embedded"}
 
 
+def test_whatever_is_no_secret_and_not_about_speed_or_cost_decides_about_pictures():
+    """By name, so that a new setting counts unless somebody says otherwise."""
+    facts, harmless = (
+        load_settings({}).facts(),
+        {name.partition(".")[2] for name in {*known_names()} - {*load_settings({}).facts()}},
+    )
+    assert facts.keys() <= {*known_names()}
+    assert harmless == {
+        *("key", "headers", "query", "price", "input_price", "output_price"),
+        *("cache", "checkpoints", "compiled", "concurrency", "device", "max_batch", "offload", "out"),
+        *("picture_hosts", "requests_per_minute", "timeout", "transport_retries"),
+    }
+
+
 def test_the_file_in_the_docs_can_be_used(here):
     page = (Path(__file__).parents[2] / "docs" / "full-size-models.md").read_text()
     [text] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)

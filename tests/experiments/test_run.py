@@ -107,6 +107,41 @@ async def test_another_budget_runs_anew(tmp_path, fakes):
     assert {len(row.images) for row in rows} == {1}
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_new"),
+    [
+        ({"edit": {"kind": "embedded", "mistakes": 0.3}}, True),
+        ({"edit": {"kind": "endpoint", "model": "e", "url": "http://localhost:1/v1", "quality": "high"}}, True),
+        ({"images": {"size": "512x512"}}, True),
+        ({"run": {"guidance": 2.0}}, True),
+        ({"vision": {"words": 20}}, True),
+        ({"chat": {"temperature": 0.5}}, True),
+        ({"chat": {"timeout": 5.0}, "edit": {"price": 0.1}, "diffusion": {"max_batch": 2}}, False),
+    ],
+    ids=str,
+)
+async def test_settings_that_change_what_is_drawn_or_seen_do_all_anew_and_others_nothing(
+    tmp_path, fakes, settings, is_new
+):
+    out, policies, looks = tmp_path / "out", [{"policy": "single"}], []
+    fakes.critic.script = lambda image: looks.append(image) or ""
+    before = await carried_out(small(policies=policies, seeds=1), out, fakes, keep_all=True)
+    seen, drawn = len(looks), fakes.drawn
+    after = await carried_out(small(policies=policies, seeds=1, settings=settings), out, fakes, keep_all=True)
+    assert (fakes.drawn, len(looks)) == (drawn * (1 + is_new), seen * (1 + is_new))
+    assert ({row.job for row in before} == {row.job for row in after}) is not is_new
+
+
+async def test_a_template_that_was_edited_does_all_anew(tmp_path, fakes):
+    (tmp_path / "edit.txt").write_text("$prompt $failures $kept")
+    made = small(policies=[{"policy": "single"}], settings={"chat": {"templates": str(tmp_path)}})
+    await carried_out(made, tmp_path / "out", fakes, keep_all=True)
+    drawn = fakes.drawn
+    (tmp_path / "edit.txt").write_text("$prompt: $failures $kept")
+    await carried_out(made, tmp_path / "out", fakes, keep_all=True)
+    assert fakes.drawn == 2 * drawn
+
+
 async def test_another_name_for_a_policy_runs_nothing(tmp_path, fakes):
     out = tmp_path / "out"
     await carried_out(small(policies=[{"policy": "single"}]), out, fakes)
