@@ -26,13 +26,13 @@ from ...state import (
     Population,
     own_concepts,
 )
+from ...tools.blocking import gather_or_cancel
 from ...tools.data import read_rows
 from ...tools.errors import PromptError, ReplyError, SettingsError
 from ...tools.files import Store, write_whole
 from ...tools.language.wrapping import is_whole
 from ...tools.metrics import Sample
 from ...tools.roles import Critic, Decomposer, Diffusion
-from ...tools.tasks import gather_or_cancel
 from ...tools.vision.wrapping import Errors, Profile
 from ..policies.policy import instruction
 from ..records.notes import corrections, read_notes

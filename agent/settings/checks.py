@@ -285,7 +285,7 @@ def _check_hub(model: str) -> None:
 
 def _where(chosen: DiffusionSection, policy: str) -> str:
     """Where the model is; ``ModelError`` if it is nowhere, ``SettingsError`` if it cannot do what the policy does."""
-    from ...tools.diffusion.memory import DENOISER, KNOWN, T5_PART, is_downloaded, local_file, remote_size
+    from ...tools.diffusion.memory import DENOISER, KNOWN, T5_PART, local_file, local_folder, remote_size
 
     missing = "".join(f"; {file} is not downloaded" for file in chosen.files if local_file(file) is None)
     model, whole = chosen.model, chosen.weights is None
@@ -298,7 +298,7 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
         if not os.path.isfile(Path(model) / INDEX):
             raise ModelError(f"there is no diffusers model in {model:.99}: name a folder with a {INDEX} or owner/name")
         place = f"the folder {model}"
-    elif is_downloaded(model, whole=whole):
+    elif local_folder(model, whole=whole):
         place = f"{model}, downloaded"
     else:
         _check_hub(model)

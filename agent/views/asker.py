@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...state import Action, Decision, ImageRecord, Population
-from ...tools.blocking import ctrl_c_at_once
+from ...tools.blocking import on_ctrl_c
 from ...tools.errors import Interrupted
 from ...tools.files import Store
 from ...tools.text import plain
@@ -38,7 +38,7 @@ class TerminalAsker:
         """
         self.say(f"round {question.population.round}: decide about {len(question.proposed)}; {KEYS}")
         try:
-            with ctrl_c_at_once():
+            with on_ctrl_c():
                 return [self._decide(question, decision) for decision in question.proposed]
         except KeyboardInterrupt as pressed:
             raise Interrupted(

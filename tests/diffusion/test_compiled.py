@@ -27,10 +27,3 @@ async def test_a_compiled_model_draws_the_same_within_rounding_and_repeats_itsel
     assert compiled.statistics.passes == 9
     for drawn in (alone, read_latent(store, together.latent)):
         torch.testing.assert_close(drawn, latent, atol=1e-4, rtol=0)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-async def test_on_a_gpu_the_attention_is_a_fused_one(folders):
-    model = LocalDiffusion.load(folders["one_clip"], device="cuda")
-    assert model.attention in ("flash_attention", "cudnn_attention", "efficient_attention")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detailscribe.tools.diffusion.embeddings import Embedding
-from detailscribe.tools.diffusion.engine import BEGUN, Done, Engine, Kind, Statistics, Work, next_pass
+from detailscribe.tools.diffusion.engine import BEGUN, Engine, Kind, Statistics, Work, next_pass
 from detailscribe.tools.diffusion.sampling import Sample, Schedule
 from detailscribe.tools.errors import ModelError
 
@@ -45,7 +45,7 @@ class Denoiser:
         for one in samples:
             one.take_step(-torch.ones(1, 2, 2))
 
-    async def draw(self, name: int, one: Sample | None = None, **more: Callable[[Sample], object]) -> Done[int]:
+    async def draw(self, name: int, one: Sample | None = None, **more: Callable[[Sample], object]) -> Work[Sample, int]:
         one = one or sample()
 
         def begin() -> Sample:
@@ -55,7 +55,7 @@ class Denoiser:
 
         return await self.engine.run(Work(begin, **{"finish": lambda sample: sample.step} | more))
 
-    async def draw_all(self, *samples: Sample) -> list[Done[int]]:
+    async def draw_all(self, *samples: Sample) -> list[Work[Sample, int]]:
         return await asyncio.gather(*(self.draw(name, one) for name, one in enumerate(samples)))
 
 
@@ -81,7 +81,7 @@ async def test_images_at_different_steps_of_different_schedules_share_a_pass():
 
 
 async def test_an_image_joins_between_two_steps():
-    denoiser, late = Denoiser(), list[asyncio.Task[Done[int]]]()
+    denoiser, late = Denoiser(), list[asyncio.Task[Work[Sample, int]]]()
     loop, asked = asyncio.get_running_loop(), threading.Event()
 
     def ask_for_another(one: Sample) -> None:

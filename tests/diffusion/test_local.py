@@ -289,10 +289,6 @@ def test_settings_that_cannot_work_are_refused(model, wrong):
         LocalDiffusion(model.pipe, "name", **wrong)
 
 
-def test_the_attention_is_reported(model):
-    assert model.attention == "flash_attention"
-
-
 async def test_a_closed_model_says_so(model, one):
     await one(model, "a")
     model.close()

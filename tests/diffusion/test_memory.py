@@ -36,7 +36,7 @@ from detailscribe.tools.diffusion.memory import (
     ModelSize,
     PartSize,
     check_memory,
-    is_downloaded,
+    local_folder,
     memory_needed,
     memory_there,
     model_size,
@@ -313,10 +313,10 @@ def cached(folders, tmp_path, monkeypatch):
 
 
 def test_a_downloaded_model_is_found_without_the_network(cached):
-    assert is_downloaded("someone/something")
+    assert local_folder("someone/something")
     assert memory_needed("someone/something") == memory_needed(cached)
-    assert not is_downloaded("someone/else")
-    assert not is_downloaded("no hub id")
+    assert not local_folder("someone/else")
+    assert not local_folder("no hub id")
 
 
 def test_half_a_download_is_none(cached):
@@ -326,11 +326,11 @@ def test_half_a_download_is_none(cached):
     listed = {"a": "diffusion_pytorch_model-1.safetensors", "b": "diffusion_pytorch_model-2.safetensors"}
     (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
     shutil.copy(whole, part / listed["a"])
-    assert not is_downloaded("someone/something")
+    assert not local_folder("someone/something")
     shutil.copy(whole, part / listed["b"])
-    assert is_downloaded("someone/something")
+    assert local_folder("someone/something")
     (cached / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    assert not is_downloaded("someone/something")
+    assert not local_folder("someone/something")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, (2).to_bytes(8, "little") + b"[]"])

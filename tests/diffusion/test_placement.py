@@ -13,7 +13,7 @@ from detailscribe.agent.settings.presets import PRESETS
 from detailscribe.tools.diffusion import LocalDiffusion, loading, local, placement
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.memory import KNOWN, large_parts, memory_needed
+from detailscribe.tools.diffusion.memory import KNOWN, large_parts, memory_needed, quantized_parts
 from detailscribe.tools.diffusion.memory import _weight_bytes as weight_bytes
 from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, Turns, choose_placement
 from detailscribe.tools.errors import ModelError, SettingsError
@@ -131,12 +131,12 @@ def test_which_parts_are_in_4_bits():
         for part, library, expected in zip(
             ("transformer", "text_encoder_3"), ("diffusers", "transformers"), quantized, strict=True
         ):
-            arguments = placement.loading_arguments(part, library, chosen)
+            arguments = placement.loading_arguments(library, chosen, part in quantized_parts({}, precision))
             assert ("quantization_config" in arguments) == expected
             if expected:
                 assert arguments["quantization_config"].bnb_4bit_quant_type == "nf4"
                 assert type(arguments["quantization_config"]).__module__.startswith(library)
-        assert placement.loading_arguments("vae", "diffusers", chosen) == {"dtype": torch.bfloat16}
+        assert placement.loading_arguments("diffusers", chosen, False) == {"dtype": torch.bfloat16}
 
 
 @pytest.mark.parametrize("offload", ["model", "group"])

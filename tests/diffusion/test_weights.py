@@ -201,10 +201,8 @@ def test_a_file_is_downloaded_and_the_denoiser_that_it_replaces_is_not(monkeypat
         return str(folders["sd3"])
 
     monkeypatch.setattr(loading, "hf_hub_download", fetch)
-    monkeypatch.setattr(loading, "remote_size", lambda model, whole: (model_size(folders["sd3"]), 0))
-    monkeypatch.setattr(loading, "drawn_size", lambda size, options: size)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    monkeypatch.setattr(loading, "model_size", lambda model, options: model_size(folders["sd3"]))
+    monkeypatch.setattr(loading, "model_size", lambda model, options, **how: model_size(folders["sd3"]))
     LocalDiffusion.load("owner/name", device="cpu", options=DrawingOptions(weights="them/quantized/other.gguf"))
     assert asked == [
         "owner/name/model_index.json",

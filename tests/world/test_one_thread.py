@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detailscribe.tools.one_thread import one_thread
+from detailscribe.tools.blocking import one_thread
 from detailscribe.tools.world.eyes import Eyes
 
 

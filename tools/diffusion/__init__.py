@@ -3,14 +3,12 @@
 ``LocalDiffusion`` is the role; below it stand the ``engine``, which owns the model, and ``sampling``: plain functions
 that one can call by hand. ``PipelineDiffusion`` is the same role over the pipelines of other families,
 ``EndpointDiffusion`` over an images endpoint, which can only draw, and ``RemoteDiffusion`` over engines on a Ray
-cluster. ``memory_needed`` and ``memory_there`` tell whether a model fits, ``choose_placement`` where it would go,
-``check_family`` whether a class of pipelines can be refined.
+cluster. ``choose_placement`` says where a model would go, ``check_family`` whether a class of pipelines can be refined.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .memory import MemoryNeed, MemoryThere, is_downloaded, memory_needed, memory_there
 from .quiet import quiet_importing
 from .tools import diffusion_tools
 
@@ -21,36 +19,22 @@ if TYPE_CHECKING:
     from .placement import choose_placement
     from .remote import RemoteDiffusion
 
-__all__ = [
-    "EndpointDiffusion",
-    "EndpointSettings",
-    "LocalDiffusion",
-    "MemoryNeed",
-    "MemoryThere",
-    "PipelineDiffusion",
-    "RemoteDiffusion",
-    "check_family",
-    "choose_placement",
-    "diffusion_tools",
-    "is_downloaded",
-    "memory_needed",
-    "memory_there",
-]
+__all__ = ["EndpointDiffusion", "EndpointSettings", "LocalDiffusion", "PipelineDiffusion", "RemoteDiffusion"]
+__all__ += ["check_family", "choose_placement", "diffusion_tools"]
 
 _LATER = {
-    "EndpointDiffusion": ".endpoint",
-    "EndpointSettings": ".endpoint",
-    "LocalDiffusion": ".local",
-    "PipelineDiffusion": ".pipelines",
-    "RemoteDiffusion": ".remote",
-    "check_family": ".pipelines",
-    "choose_placement": ".placement",
+    "endpoint": ["EndpointDiffusion", "EndpointSettings"],
+    "local": ["LocalDiffusion"],
+    "pipelines": ["PipelineDiffusion", "check_family"],
+    "placement": ["choose_placement"],
+    "remote": ["RemoteDiffusion"],
 }
-"""Modules by what they define; torch or an SDK's settings load with them."""
+"""Names by the module that defines them; torch or an SDK's settings load with it."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with quiet_importing():
-        return getattr(import_module(_LATER[name], __name__), name)
+    for module, names in _LATER.items():
+        if name in names:
+            with quiet_importing():
+                return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

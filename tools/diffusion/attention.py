@@ -6,7 +6,6 @@ import torch
 from diffusers import SD3Transformer2DModel
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.attention_processor import JointAttnProcessor2_0
-from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..errors import SettingsError
@@ -89,12 +88,3 @@ def pad(prompts: list[torch.Tensor], image_tokens: int) -> tuple[torch.Tensor, t
     tokens = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
     there = torch.arange(image_tokens + tokens.shape[1]) < image_tokens + torch.tensor(lengths)[:, None]
     return tokens, there[:, None, None].to(tokens.device, non_blocking=True)
-
-
-def attention_backend(transformer: SD3Transformer2DModel, dtype: torch.dtype, device: torch.device) -> str:
-    """Name of the kernel that torch's scaled dot product attention takes for this model, in lower case."""
-    config: Any = transformer.config
-    shape = (2, config.num_attention_heads, 64, config.attention_head_dim)
-    query = torch.empty(shape, dtype=dtype, device=device)
-    choose: Any = torch._fused_sdp_choice  # pyright: ignore[reportPrivateUsage] - torch has no public way to ask
-    return SDPBackend(choose(query, query, query)).name.lower()

@@ -1,7 +1,7 @@
 """The engine: one owner of a model, which takes step after step with as many images as are in flight.
 
-Images join and leave between any two steps, from any event loop. The engine knows neither prompts nor files: ``Work``
-begins with a sample and makes a result of it.
+Images join and leave between any two steps, from any event loop. The engine knows neither prompts nor files, nor what
+an image is: ``Work`` begins with something ``Moving`` and makes a result of it.
 """
 
 import asyncio
@@ -12,14 +12,11 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
 from ..errors import ModelError
-from .sampling import Sample
-
-R = TypeVar("R")
 
 TICKS = 2
 """Turns of the event loop that new work waits for more to arrive before it wakes the engine."""
@@ -30,9 +27,9 @@ BEGUN = 4
 class Kind(NamedTuple):
     """What decides which images fit in one forward pass."""
 
-    shape: tuple[int, ...]
-    """Of the latent."""
-    tokens: int
+    shape: tuple[object, ...]
+    """Of the latent, or whatever else all images of a pass have in common."""
+    tokens: int = 0
     """Of the prompt."""
     any_length: bool = False
     """Whether prompts of other lengths fit as well."""
@@ -40,6 +37,29 @@ class Kind(NamedTuple):
     def fits(self, other: "Kind") -> bool:
         """Whether both fit in one pass."""
         return self.shape == other.shape and (self.tokens == other.tokens or (self.any_length and other.any_length))
+
+
+class Moving(Protocol):
+    """An image on its way."""
+
+    @property
+    def kind(self) -> Kind:
+        """What else fits in its next pass."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Rows of forward passes that its next step takes."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to run."""
+        ...
+
+
+S = TypeVar("S", bound=Moving)
+R = TypeVar("R")
 
 
 def next_pass(kinds: Sequence[Kind], limit: Callable[[Kind], int]) -> list[int]:
@@ -57,31 +77,6 @@ def next_pass(kinds: Sequence[Kind], limit: Callable[[Kind], int]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Work(Generic[R]):
-    """One image to denoise. All is called in the engine's thread; an error raised there fails this image alone."""
-
-    begin: Callable[[], Sample]
-    """Makes the sample, when there is room for it."""
-    finish: Callable[[Sample], R]
-    """Makes the result of the sample once it is done."""
-    on_step: Callable[[Sample], None] = lambda sample: None
-    """Called after each step."""
-
-
-@dataclass(frozen=True)
-class Done(Generic[R]):
-    """Finished work, and what it took."""
-
-    result: R
-    sample: Sample
-    """As it was in the end."""
-    seconds: float
-    """Of the model: its part in each pass by its rows, and its beginning and end."""
-    waited: float
-    """Seconds in the engine in which the model worked for others alone."""
-
-
-@dataclass(frozen=True)
 class Statistics:
     """What an engine has done so far."""
 
@@ -95,17 +90,25 @@ class Statistics:
     """In forward passes."""
 
 
-class Ticket(Generic[R]):
-    """Work on its way; used by the engine's thread, except for ``future`` and ``abandon``."""
+class Work(Generic[S, R]):
+    """One image to make; all is called in the engine's thread, and an error raised there fails this image alone."""
 
-    sample: Sample
+    sample: S
     """Once it has begun."""
+    result: R
+    """Once it is done."""
 
-    def __init__(self, work: Work[R]) -> None:
-        self.work = work
-        self.future: Future[Done[R]] = Future()
-        self._abandoned, self._arrived = False, perf_counter()
-        self._seconds = self._attended = 0.0
+    def __init__(
+        self, begin: Callable[[], S], finish: Callable[[S], R], on_step: Callable[[S], None] = lambda sample: None
+    ) -> None:
+        """``begin`` makes the sample when there is room, ``finish`` its result; ``on_step`` follows each step."""
+        self._begin, self._finish, self._on_step = begin, finish, on_step
+        self.future: Future[Work[S, R]] = Future()
+        self.seconds = 0.0
+        """Of the model: its part in each pass by its rows, and its beginning and end."""
+        self.waited = 0.0
+        """Seconds in the engine in which the model worked for others alone."""
+        self._abandoned, self._arrived, self._attended = False, perf_counter(), 0.0
 
     @property
     def wanted(self) -> bool:
@@ -119,49 +122,56 @@ class Ticket(Generic[R]):
 
     def fail(self, error: BaseException) -> None:
         """Raise an error where the result is awaited, unless there is a result or an error already."""
+        said = None
+        if is_out_of_memory(error):
+            said = ModelError(
+                "there is no room in memory for one image of this size: free some, load the model in a smaller type, "
+                "quantized or offloaded, or take a smaller model"
+            )
+        elif isinstance(error, StopIteration):  # which asyncio refuses to raise: whoever waits would for ever
+            said = ModelError(f"the model ended in a StopIteration ({error}), which is a fault of the program")
+        if said is not None:
+            said.__cause__ = error
         with suppress(InvalidStateError):
-            self.future.set_exception(raisable(error))
+            self.future.set_exception(said or error)
 
     def begin(self) -> bool:
         """Make the sample; False if nobody waits for it, or it failed."""
         if self.future.done() or not self.future.set_running_or_notify_cancel():
             return False
-        with self._failing_alone(), self._timed():
-            self.sample = self.work.begin()
+        with self._alone():
+            self.sample = self._begin()
         return self.wanted
 
     def count_step(self, seconds: float, share: float) -> None:
         """Note a step in a pass of so many seconds, which worked for this image in that share, and report it."""
-        self._seconds += seconds * share
+        self.seconds += seconds * share
         self._attended += seconds
-        with self._failing_alone():
-            self.work.on_step(self.sample)
+        with self._alone():
+            self._on_step(self.sample)
 
     def finish(self) -> None:
         """Hand over the result."""
-        with self._failing_alone():
-            with self._timed():
-                result = self.work.finish(self.sample)
-            waited = perf_counter() - self._arrived - self._attended
-            self.future.set_result(Done(result, self.sample, self._seconds, waited))
+        with self._alone():
+            self.result = self._finish(self.sample)
+        self.waited = perf_counter() - self._arrived - self._attended
+        with suppress(InvalidStateError):  # it failed
+            self.future.set_result(self)
 
     @contextmanager
-    def _timed(self) -> Generator[None]:
+    def _alone(self) -> Generator[None]:
+        """What is done for this image alone takes its time, and fails it alone."""
         began = perf_counter()
-        yield
-        elapsed = perf_counter() - began
-        self._seconds += elapsed
-        self._attended += elapsed
-
-    @contextmanager
-    def _failing_alone(self) -> Generator[None]:
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            self.fail(no_room(error) if is_out_of_memory(error) else error)
+            self.fail(error)
+        elapsed = perf_counter() - began
+        self.seconds += elapsed
+        self._attended += elapsed
 
 
-class Engine:
+class Engine(Generic[S]):
     """Denoises samples in one thread, which lives only as long as there is work.
 
     ``advance`` takes one step of samples that fit together, or raises and moves none. Out of memory halves the
@@ -173,7 +183,7 @@ class Engine:
 
     def __init__(
         self,
-        advance: Callable[[Sequence[Sample]], None],
+        advance: Callable[[Sequence[S]], None],
         max_batch: int,
         on_idle: Callable[[], None] = lambda: None,
         in_turns: bool = False,
@@ -181,27 +191,26 @@ class Engine:
     ) -> None:
         self.statistics = Statistics()
         self._advance, self._max_batch, self._on_idle, self._in_turns = advance, max_batch, on_idle, in_turns
-        self._limits: dict[tuple[int, ...], int] = {}
+        self._limits: dict[tuple[object, ...], int] = {}
         self._around = around
         self._lock = threading.Lock()
-        self._waiting: deque[Ticket[Any]] = deque()
-        self._flight: list[Ticket[Any]] = []
+        self._waiting: deque[Work[S, Any]] = deque()
+        self._flight: list[Work[S, Any]] = []
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def run(self, work: Work[R]) -> Done[R]:
-        """The work's result, once it is its turn; cancelling it does not disturb other work."""
-        ticket = Ticket(work)
+    async def run(self, work: Work[S, R]) -> Work[S, R]:
+        """The work with its result, once it is its turn; cancelling it does not disturb other work."""
         try:
             with self._lock:
-                self._waiting.append(ticket)
+                self._waiting.append(work)
             for _ in range(TICKS):
                 await asyncio.sleep(0)
             with self._lock:
                 self._wake()
-            return await asyncio.wrap_future(ticket.future)
+            return await asyncio.wrap_future(work.future)
         finally:
-            ticket.abandon()
+            work.abandon()
 
     def close(self) -> None:
         """Fail what is in flight and whatever comes later, and wait for the pass that runs; again does nothing."""
@@ -222,13 +231,13 @@ class Engine:
                 while self._has_work():
                     self._admit()
                     self._take_step()
-                    for ticket in self._flight:
-                        if ticket.wanted and ticket.sample.done:
-                            ticket.finish()
-                    self._flight = [ticket for ticket in self._flight if ticket.wanted]
+                    for work in self._flight:
+                        if work.wanted and work.sample.done:
+                            work.finish()
+                    self._flight = [work for work in self._flight if work.wanted]
             except BaseException as error:
-                for ticket in self._flight:
-                    ticket.fail(error)
+                for work in self._flight:
+                    work.fail(error)
                 with self._lock:
                     self._flight, self._thread = [], None
                     self._wake()
@@ -248,46 +257,45 @@ class Engine:
         if self._closed:
             with self._lock:
                 everything = [*self._flight, *self._waiting]
-            for ticket in everything:
-                ticket.fail(ModelError("the model was closed: load it again"))
-        self._flight = [ticket for ticket in self._flight if ticket.wanted]
+            for work in everything:
+                work.fail(ModelError("the model was closed: load it again"))
+        self._flight = [work for work in self._flight if work.wanted]
         if self._in_turns and self._flight:
             return
         while self._waiting and len(self._flight) < BEGUN * self._max_batch:
-            ticket = self._waiting.popleft()
-            if ticket.begin():
-                self._flight.append(ticket)
+            work = self._waiting.popleft()
+            if work.begin():
+                self._flight.append(work)
 
     def _take_step(self) -> None:
-        moving = [ticket for ticket in self._flight if not ticket.sample.done]
-        samples = [ticket.sample for ticket in moving]
-        kinds = [Kind(tuple(one.latent.shape), len(one.prompt.tokens), one.any_length) for one in samples]
-        tickets = [moving[i] for i in next_pass(kinds, lambda kind: self._limits.get(kind.shape, self._max_batch))]
-        if not tickets:
+        moving = [work for work in self._flight if not work.sample.done]
+        kinds = [work.sample.kind for work in moving]
+        taken = [moving[i] for i in next_pass(kinds, lambda kind: self._limits.get(kind.shape, self._max_batch))]
+        if not taken:
             return
-        began, rows = perf_counter(), [ticket.sample.rows for ticket in tickets]
+        began, rows = perf_counter(), [work.sample.rows for work in taken]
         try:
-            self._advance([ticket.sample for ticket in tickets])
+            self._advance([work.sample for work in taken])
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are awaited
             if not is_out_of_memory(error):
-                for ticket in tickets:
-                    ticket.fail(error)
+                for work in taken:
+                    work.fail(error)
                 return
         else:
             seconds, before = perf_counter() - began, self.statistics
             self.statistics = Statistics(
-                before.passes + 1, before.steps + len(tickets), before.rows + sum(rows), before.seconds + seconds
+                before.passes + 1, before.steps + len(taken), before.rows + sum(rows), before.seconds + seconds
             )
-            for ticket, own in zip(tickets, rows, strict=True):
-                if ticket.wanted:
-                    ticket.count_step(seconds, own / sum(rows))
+            for work, own in zip(taken, rows, strict=True):
+                if work.wanted:
+                    work.count_step(seconds, own / sum(rows))
             return
         # Only here is the traceback gone, which held the tensors of the pass that did not fit.
         torch.cuda.empty_cache()
-        if len(tickets) == 1:
-            tickets[0].fail(no_room())
+        if len(taken) == 1:
+            taken[0].fail(torch.OutOfMemoryError())
         else:
-            self._limits[kinds[0].shape] = max(1, len(tickets) // 2)
+            self._limits[kinds[0].shape] = max(1, len(taken) // 2)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -295,22 +303,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
-
-
-def no_room(error: BaseException | None = None) -> ModelError:
-    """The error of an image that does not fit even alone."""
-    refused = ModelError(
-        "there is no room in memory for one image of this size: free some, load the model in a smaller type, "
-        "quantized or offloaded, or take a smaller model"
-    )
-    refused.__cause__ = error
-    return refused
-
-
-def raisable(error: BaseException) -> BaseException:
-    """The error, or one that asyncio takes: it refuses to raise ``StopIteration``, and whoever waits would for ever."""
-    if not isinstance(error, StopIteration):
-        return error
-    wrapped = ModelError(f"the model ended in a StopIteration ({error}), which is a fault of the program")
-    wrapped.__cause__ = error
-    return wrapped

@@ -43,11 +43,13 @@ class Job:
         self.id, self.prompt, self.seed = attempt.id, attempt.prompt, attempt.seed
         self.attempt, self.store, self.source = attempt, store, source
         self.start_step, self.keep_steps = attempt.start_step, frozenset(attempt.keep_steps or ())
+        self.wanted = True
+        """Whether somebody waits for the image."""
         self._progress, self._context = progress, contextvars.copy_context()
 
     def report(self, done: int, steps: int) -> None:
         """Report that ``done`` of ``steps`` steps are done."""
-        if self._progress is not None:
+        if self._progress is not None and self.wanted:
             self._context.run(self._progress, self.id, done, steps)
 
     def read_edited(self) -> Image.Image | None:

@@ -6,15 +6,14 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
+from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
@@ -28,9 +27,7 @@ from .memory import (
     T5,
     T5_PART,
     ModelSize,
-    Precision,
     check_memory,
-    drawn_size,
     hub_refusal,
     local_file,
     local_folder,
@@ -38,18 +35,13 @@ from .memory import (
     model_size,
     quantized_parts,
     read_header,
-    remote_size,
     split_hub_file,
 )
-from .placement import Placement, TransientEncoder, loading_arguments, pipeline_arguments, put
+from .placement import Placement, TransientEncoder, loading_arguments, put
 from .quiet import quiet_loading
 
-P = TypeVar("P", bound=DiffusionPipeline)
-
-NETWORKS = (DENOISER, "vae", "text_encoder", "text_encoder_2", T5_PART)
-"""Parts with weights."""
-OPTIONAL = ("text_encoder_2", T5_PART, "tokenizer_2", "tokenizer_3")
-"""Parts that a pipeline can do without; diffusers wants them named as None."""
+NETWORKS = (DENOISER, "unet", "vae", "text_encoder", "text_encoder_2", T5_PART)
+"""Parts that have weights, whatever lies in their folders."""
 INDEX = "model_index.json"
 """Names the parts of a pipeline."""
 _SMALL = 2**26
@@ -61,46 +53,23 @@ _SAMPLES = 4096
 
 
 def load(
-    source: Path | str, placement: Placement, options: DrawingOptions | None = None
-) -> tuple[StableDiffusion3Pipeline, str]:
-    """The SD3-class pipeline of a diffusers folder or a hub id, with the weights and LoRAs of the options, and its name
-    with a short content hash of each.
-
-    Raises:
-        ModelError: see ``locate``; a file is missing or corrupt, weights are missing, it is not an SD3-class pipeline,
-            a file does not fit it, or there is no room or no such device. Neither a model that does not fit nor one of
-            another class is downloaded first.
-        SettingsError: a file of weights is to be quantized.
-    """
-    known = KNOWN.get(str(source))
-    if not (known and T5_PART in known.parts) and not Path(source).is_dir():
-        _check_class(class_named(source))
-    return _load_whole(source, placement, options, _load_sd3)
-
-
-def load_any(
-    source: Path | str, placement: Placement, options: DrawingOptions | None = None
-) -> tuple[DiffusionPipeline, str]:
-    """The pipeline of any family, of the class that its index names, and its name; see ``load``."""
-
-    def load_by_index(folder: Path, placement: Placement, denoiser: dict[str, Any]) -> DiffusionPipeline:
-        arguments = pipeline_arguments(model_size(folder, options), placement) | denoiser
-        return DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, **arguments)
-
-    return _load_whole(source, placement, options, load_by_index)
-
-
-def _load_whole(
     source: Path | str,
     placement: Placement,
-    options: DrawingOptions | None,
-    load: Callable[[Path, Placement, dict[str, Any]], P],
-) -> tuple[P, str]:
-    """What ``load`` makes of the model's folder, on its device, and its name; once it is known that the model fits.
+    options: DrawingOptions | None = None,
+    check_class: Callable[[str], object] = lambda name: None,
+) -> tuple[DiffusionPipeline, str]:
+    """The pipeline of a diffusers folder or a hub id, of the class that its index names, with the weights and LoRAs of
+    the options, and its name with a short content hash of each.
 
-    ``load`` is given the denoiser, by its name, where its weights come from a file.
+    Raises:
+        ModelError: see ``locate``; a file is missing or corrupt, weights are missing, ``check_class`` refuses the
+            class, a file does not fit it, or there is no room or no such device. Neither a model that does not fit nor
+            one of another class is downloaded first.
+        SettingsError: a file of weights is to be quantized.
     """
-    options = options or DrawingOptions()
+    options, known = options or DrawingOptions(), KNOWN.get(str(source))
+    if not (known and T5_PART in known.parts) and not Path(source).is_dir():
+        check_class(class_named(source))
     narrow = ("fp8", "nf4", "nf4-denoiser") if str(options.weights).endswith(".gguf") else ("nf4", "nf4-denoiser")
     if options.weights is not None and placement.precision in narrow:
         raise SettingsError(f'precision "{placement.precision}" has no effect on {options.weights}: choose another')
@@ -110,18 +79,15 @@ def _load_whole(
     files = {file: local_file(file) or _fetch_file(file) for file in options.files}
     whole = options.weights is None
     if local_folder(source, whole=whole) is None and HUB_ID.fullmatch(str(source)):
-        known = str(source) in KNOWN
-        there = None if known else remote_size(str(source), whole=whole)[0]
-        _check_room(source, placement, drawn_size(there, options) if there else model_size(source, options))
+        _check_room(source, placement, model_size(source, options, ask=True))
     folder, model = locate(source, whole=whole)
     try:
         with quiet_loading():
             size = model_size(folder, options)
             _check_room(folder, placement, size)
-            weights = None if options.weights is None else files[options.weights]
-            pipe = load(
-                folder, placement, {} if weights is None else {DENOISER: _from_file(weights, folder, placement)}
-            )
+            check_class(class_named(folder))
+            weights = None if options.weights is None else _from_file(files[options.weights], folder, placement)
+            pipe = _load_parts(folder, placement, quantized_parts(size.parts, placement.precision), weights)
             _add_loras(pipe, {str(files[file]): scale for file, scale in options.loras.items()})
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
@@ -134,6 +100,34 @@ def _load_whole(
         return put(pipe, placement), model
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_one_line(error)}") from error
+
+
+def _load_parts(
+    folder: Path, placement: Placement, narrow: Sequence[str], denoiser: torch.nn.Module | None
+) -> DiffusionPipeline:
+    """The pipeline, each of its networks whole, and those that are ``narrow`` in 4 bits."""
+    check_t5(folder, placement.t5)
+    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+    named: dict[str, Any] = {part: names for part, names in index.items() if isinstance(names, list)}
+    reads_once = placement.t5 == "once" and named.get(T5_PART, [None])[0] is not None
+    absent = {"keep": (), "once": (T5_PART,), "drop": (T5_PART, "tokenizer_3")}[placement.t5]
+    parts: dict[str, Any] = {}
+    for part, (library, kind) in named.items():
+        if library is None or part in absent:
+            parts[part] = None  # diffusers wants those named that a pipeline can do without
+        elif part == DENOISER and denoiser is not None:
+            parts[part] = denoiser
+        elif (folder / part / "config.json").exists() or part in NETWORKS:
+            parts[part] = _load_network(folder, part, (library, kind), placement, part in narrow)
+    pipe: Any = DiffusionPipeline.from_pretrained(str(folder), **parts, local_files_only=True)
+    if reads_once:
+        reader = partial(_load_t5, folder, named[T5_PART], placement, T5_PART in narrow)
+        pipe.register_modules(text_encoder_3=TransientEncoder(reader, placement.dtype))
+    if class_named(folder).startswith("StableDiffusion3"):
+        check_scheduler(pipe.scheduler)
+        if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
+            raise ModelError("it needs one CLIP text encoder, or two with or without a T5")
+    return pipe
 
 
 def _fetch_file(file: str) -> Path:
@@ -277,35 +271,10 @@ def _check_room(model: Path | str, placement: Placement, size: ModelSize) -> Non
     check_memory(model, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu, size=size)
 
 
-def _check_class(name: str) -> None:
+def check_sd3(name: str) -> None:
+    """Raises ``ModelError`` for another class of pipelines than SD3's."""
     if not name.startswith("StableDiffusion3"):
         raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
-
-
-def _load_sd3(folder: Path, placement: Placement, denoiser: dict[str, Any]) -> StableDiffusion3Pipeline:
-    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
-    _check_class(str(index.get("_class_name")))
-    absent: dict[str, Any] = {part: None for part in OPTIONAL if (index.get(part) or [None])[0] is None}
-    check_t5(folder, placement.t5)
-    transient = placement.t5 == "once" and T5_PART not in absent
-    if placement.t5 != "keep":
-        absent[T5_PART] = None
-    if placement.t5 == "drop":
-        absent["tokenizer_3"] = None
-    named = [part for part in NETWORKS if part not in absent and part not in denoiser]
-    parts: dict[str, Any] = {part: _load_network(folder, part, index[part], placement) for part in named} | denoiser
-    pipe: StableDiffusion3Pipeline = StableDiffusion3Pipeline.from_pretrained(
-        str(folder), **parts, **absent, image_encoder=None, feature_extractor=None, local_files_only=True
-    )
-    if transient:
-        reader = TransientEncoder(lambda: _load_t5(folder, index, placement), placement.dtype)
-        pipe.register_modules(text_encoder_3=reader)
-    if not isinstance(pipe.transformer, diffusers.SD3Transformer2DModel):
-        raise ModelError(f"its transformer is a {type(pipe.transformer).__name__}, not an SD3Transformer2DModel")
-    check_scheduler(pipe.scheduler)
-    if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
-        raise ModelError("it needs one CLIP text encoder, or two with or without a T5")
-    return pipe
 
 
 def check_t5(folder: Path, t5: T5) -> None:
@@ -315,20 +284,21 @@ def check_t5(folder: Path, t5: T5) -> None:
         raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
 
 
-def _load_t5(folder: Path, index: Mapping[str, Any], placement: Placement) -> torch.nn.Module:
+def _load_t5(folder: Path, named: Sequence[str], placement: Placement, narrow: bool) -> torch.nn.Module:
     """T5 where it is to run: on the GPU only where the denoiser makes room for it, and in 4 bits only there."""
     device = placement.device if placement.offload == "model" else torch.device("cpu")
-    precision: Precision = "bf16" if placement.is_nf4 and device.type == "cpu" else placement.precision
+    narrow = narrow and device.type != "cpu"
     with quiet_loading():
-        there = replace(placement, device=device, precision=precision)
-        reader = _load_network(folder, T5_PART, index[T5_PART], there)
-    return reader if T5_PART in quantized_parts({}, precision) else reader.to(device)
+        reader = _load_network(folder, T5_PART, named, placement, narrow)
+    return reader if narrow else reader.to(device)
 
 
-def _load_network(folder: Path, part: str, named: Sequence[str], placement: Placement) -> torch.nn.Module:
+def _load_network(
+    folder: Path, part: str, named: Sequence[str], placement: Placement, narrow: bool = False
+) -> torch.nn.Module:
     """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
     kind: Any = _class_of(*named)
-    arguments = loading_arguments(part, named[0], placement)
+    arguments = loading_arguments(named[0], placement, narrow)
     network, info = kind.from_pretrained(folder / part, output_loading_info=True, local_files_only=True, **arguments)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{part} lacks {len(missing)} of its weights, such as {missing[0]}")
@@ -338,7 +308,8 @@ def _load_network(folder: Path, part: str, named: Sequence[str], placement: Plac
 def _class_of(library: str, name: str) -> Any:
     """A folder cannot name other code to run."""
     known = library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}.")
-    kind: Any = getattr(importlib.import_module(library), name, None) if known else None
+    home = importlib.import_module(library) if known else getattr(diffusers.pipelines, library, None)
+    kind: Any = getattr(home, name, None)
     if kind is None:
         raise ModelError(f"it names the class {library}.{name}, which is not known here")
     return kind

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 from ...state import Attempt, DrawingOptions, ImageRecord
+from ..blocking import one_thread
 from ..errors import ModelError, SettingsError
 from ..files import Store
-from ..one_thread import one_thread
 from ..roles import Progress
-from .attention import attention_backend, mix_lengths, set_attention
+from .attention import mix_lengths, set_attention
 from .blocks import BlockCache, compile_rows
 from .embeddings import Embedding, decode, encode
-from .engine import Done, Engine, Statistics, Work
+from .engine import Engine, Statistics, Work
 from .job import Job
 from .latents import final_latent, read_source, write_latents
-from .loading import load
+from .loading import check_sd3, load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement, tile
 from .sampling import (
@@ -44,20 +44,18 @@ SMALL = 10**8
 """Numbers of a denoiser that computes in one thread on a CPU, if it has fewer."""
 
 
-class LocalDiffusion:
-    """Draws with an SD3-class pipeline; the only owner of it.
+class ModelDiffusion:
+    """A pipeline of diffusers and its only owner; whatever is in flight, from any callers, shares its passes.
 
-    Whatever is in flight, from any callers, shares the model step by step (``engine``). An image is the same
-    alone and in a batch up to rounding: 1e-4 in latents of unit variance in float32, about 0.05 in bfloat16 and
-    float16; with ``max_batch=1`` it is the same exactly.
-
-    Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun, and the
-    last embeddings of prompts.
+    An image is the same alone and in a batch up to rounding: 1e-4 in latents of unit variance in float32, about 0.05 in
+    bfloat16 and float16; with ``max_batch=1`` it is the same exactly.
     """
+
+    _engine: Engine[Any]
 
     def __init__(
         self,
-        pipe: StableDiffusion3Pipeline,
+        pipe: DiffusionPipeline,
         model: str,
         *,
         steps: int | None = None,
@@ -77,70 +75,43 @@ class LocalDiffusion:
             pipe: Nobody else may use it from now on.
             model: Name and hash, for the records.
             steps: N, at least 1, where an attempt names none; None for the model's own.
-            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none; None for
-                the model's own.
+            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none. Of other
+                families than SD3 it is what they call so: ``true_cfg_scale`` for Qwen-Image and undistilled Flux,
+                otherwise ``guidance_scale``, of which 0 means none to Z-Image. None for the model's own.
             options: What else is set of how it draws; the pipeline has its weights and LoRAs already.
-            max_tokens: What T5 reads of a prompt, where there is one; None for 256.
+            max_tokens: What T5, or another family's text encoder, reads of a prompt; None for the family's own.
             swap_pooled: Whether a refined image has the pooled embedding of its new prompt. Without it, it keeps that
                 of its source's prompt and only the token embeddings are new, as in the code published with the paper,
                 and the CLIPs read refined prompts from their beginning; at step 0 nothing of the source remains, and
-                both embeddings are new.
+                both embeddings are new. It has no effect on other families than SD3.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
-            compiled: Compile the denoiser's blocks and the decoder, where a C++ or CUDA compiler is there. The first
+            compiled: Compile the denoiser's blocks, and SD3's decoder, where a C++ or CUDA compiler is there. The first
                 passes take a minute, so it pays for many images. Compiled blocks round otherwise than the pipeline
                 does; an exact repeat of its images needs them uncompiled.
             attention: A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for
                 torch's own choice. With one, prompts of other lengths do not share a pass.
-            tiled: Decode in overlapping tiles of half the model's usual size, which takes a quarter of the memory.
+            tiled: Decode in overlapping tiles, which takes less memory.
             in_turns: Read prompts only while no image is in flight: for a text encoder and a denoiser that take turns
                 on the device.
+
+        Raises:
+            ModelError: the pipeline cannot draw from a prompt alone, and why.
+            SettingsError: the family has no such setting, or it has no such value.
         """
-        options = options or DrawingOptions()
-        usual_steps, usual_guidance = usual(pipe, model)
-        if options.distilled_steps is not None:
-            usual_steps, usual_guidance = options.distilled_steps, options.distilled_guidance(usual_guidance)
+        self.pipe: Any = pipe
+        self.denoiser: Any = getattr(pipe, "transformer", None) or self.pipe.unet
+        (usual_steps, usual_guidance), self.options = self._usual(model, options or DrawingOptions())
+        self.model = self.options.name(model)
         self.steps = usual_steps if steps is None else steps
         self.guidance = usual_guidance if guidance is None else guidance
         if min(self.steps, max_batch) < 1 or self.guidance < 0:
             raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
-        guided = ("negative_prompt", "guidance_interval", "skip_layers")
-        if self.guidance <= 1 and (idle := [name for name in guided if getattr(options, name)]):
-            raise SettingsError(f"{idle[0]} has no effect at guidance {self.guidance:g}: leave one of them out")
-        if options.skip_layers and max(options.skip_layers) >= pipe.transformer.config.num_layers:
-            blocks = pipe.transformer.config.num_layers
-            raise SettingsError(f"skip_layers names block {max(options.skip_layers)}; there are 0 to {blocks - 1}")
-        config: Any = pipe.transformer.config
-        self.pipe, self.options, self.model, self._swap_pooled = pipe, options, options.name(model), swap_pooled
-        scale, unit = pipe.vae_scale_factor, pipe.vae_scale_factor * config.patch_size
-        width, height = picture_size(options, config.sample_size * scale, unit, config.pos_embed_max_size * unit)
-        self._shape = (config.in_channels, height // scale, width // scale)
-        scheduler, tokens = shifted(pipe.scheduler, options), width * height // unit**2
-        self._device: torch.device = pipe._execution_device  # pyright: ignore[reportPrivateUsage] - knows of offloading
-        self._dtype: torch.dtype = pipe.text_encoder.dtype
-        self._any_length = mix_lengths(pipe.transformer) and attention is None
-        self._encode = lru_cache(PROMPTS)(partial(encode, pipe, max_tokens=max_tokens or 256))
-        self._schedule = lru_cache(partial(make_schedule, scheduler, tokens=tokens, device=self._device))
-        self._attention = attention
+        self._swap_pooled, self._attention, self._compiled = swap_pooled, attention, compiled
+        self._max_batch, self._in_turns = max_batch, in_turns
+        self._set_up(max_tokens)
         if attention is not None:
-            set_attention(pipe.transformer, attention)
-        tile(pipe.vae, always=tiled)
-        if compiled:
-            pipe.vae.to(memory_format=torch.channels_last)
-            for part in (*pipe.transformer.transformer_blocks, pipe.vae.decoder):
-                compile_rows(part)
-        step = partial(advance, pipe.transformer)
-        if options.block_cache is not None:
-            step = partial(step, around=BlockCache(pipe.transformer, options.block_cache).sparing)
-        # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
-        # the time, and alone they gain it a tenth.
-        small = self._device.type == "cpu" and pipe.transformer.num_parameters() < SMALL
-        self._engine = Engine(
-            step,
-            max_batch,
-            pipe.maybe_free_model_hooks,
-            in_turns=in_turns,
-            around=one_thread if small else nullcontext,
-        )
+            set_attention(self.denoiser, attention)
+        tile(self.pipe.vae, always=tiled)
 
     @classmethod
     def load(
@@ -161,7 +132,7 @@ class LocalDiffusion:
             device: The GPU if there is one, else the CPU.
             precision: See ``memory.Precision``; bf16 on a GPU and fp32 on a CPU by default.
             offload: What waits in RAM while it is not needed: none, model or group.
-            t5: keep, once (dropped while the denoiser runs) or drop.
+            t5: keep, once (dropped while the denoiser runs) or drop; it has no effect on a model without one.
             options: What else is set of how it draws.
             drawing: The constructor's other arguments.
 
@@ -170,30 +141,13 @@ class LocalDiffusion:
             SettingsError: precision and offload do not go together, or need a GPU that is not there.
         """
         with one_thread():
-            pipe, model = load(source, choose_placement(device, precision, offload, t5), options)
+            pipe, model = load(source, choose_placement(device, precision, offload, t5), options, cls.check_class)
         return cls(pipe, model, in_turns=offload == "model", options=options, **drawing)
-
-    @property
-    def schedule(self) -> Schedule:
-        """Of an image whose attempt names no number of steps."""
-        return self._schedule(self.steps)
 
     @property
     def statistics(self) -> Statistics:
         """What the denoiser has done so far, for all callers."""
         return self._engine.statistics
-
-    @property
-    def attention(self) -> str:
-        """The chosen backend, or what torch takes for this model on its device, such as ``flash_attention``."""
-        return self._attention or attention_backend(self.pipe.transformer, self._dtype, self._device)
-
-    @property
-    def evaluations_per_drawing(self) -> int:
-        """Forward passes of the denoiser for one full drawing, at most; a guided step counts two, and three if it
-        skips layers."""
-        guided = guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL)
-        return self.steps + sum(guided) + sum(guided[step] for step in self._skip_steps(self.steps))
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
@@ -211,19 +165,108 @@ class LocalDiffusion:
             SettingsError: a step is beyond the schedule, or the source has another schedule.
         """
         job = Job(attempt, store, source, progress)
-        work = Work(
-            begin=lambda: self._begin(job),
-            # One by one, so that the pixels follow from the latent alone.
-            finish=lambda sample: decode(self.pipe, sample.final[None])[0],
-            on_step=lambda sample: job.report(sample.step - job.start_step, sample.end - job.start_step),
-        )
-        done = await self._engine.run(work)
-        # In a thread of its own: the event loop and the model go on meanwhile.
-        return await asyncio.to_thread(self._write, job, done)
+        try:
+            done = await self._engine.run(self._work(job))
+            # In a thread of its own: the event loop and the model go on meanwhile.
+            return await asyncio.to_thread(self._write, job, done)
+        except ValueError as error:  # of a picture that the pipeline does not take
+            if attempt.operator != "edit":
+                raise
+            raise ModelError(f"{self.model} cannot edit {attempt.source!r}: {error}") from error
+        finally:
+            job.wanted = False
 
     def close(self) -> None:
         """End the work in flight with ``ModelError`` and take no more; it need not be called."""
         self._engine.close()
+
+    @staticmethod
+    def check_class(name: str) -> object:
+        """Raises ``ModelError`` if a pipeline of the class of that name is not for this role."""
+        raise NotImplementedError
+
+    def _usual(self, model: str, options: DrawingOptions) -> tuple[tuple[int, float], DrawingOptions]:
+        """The model's own steps and guidance under these options, and the options with what follows from them."""
+        raise NotImplementedError
+
+    def _set_up(self, max_tokens: int | None) -> None:
+        """Make the engine and what it needs."""
+        raise NotImplementedError
+
+    def _work(self, job: Job) -> Work[Any, Image.Image]:
+        raise NotImplementedError
+
+    def _write(self, job: Job, done: Work[Any, Image.Image]) -> ImageRecord:
+        raise NotImplementedError
+
+
+class LocalDiffusion(ModelDiffusion):
+    """Draws with an SD3-class pipeline, step by step (``engine``).
+
+    Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun, and the
+    last embeddings of prompts.
+    """
+
+    check_class = staticmethod(check_sd3)
+
+    def _usual(self, model: str, options: DrawingOptions) -> tuple[tuple[int, float], DrawingOptions]:
+        """As the publisher of SD3.5 draws with Turbo, Medium (40 and 4.5), and Large."""
+        config = self.denoiser.config
+        medium = config.num_layers == 24 and config.dual_attention_layers
+        steps, guidance = (4, 0.0) if "turbo" in model.lower() else (40 if medium else 28, 4.5)
+        if options.distilled_steps is not None:
+            steps, guidance = options.distilled_steps, options.distilled_guidance(guidance)
+        return (steps, guidance), options
+
+    def _set_up(self, max_tokens: int | None) -> None:
+        pipe, options, config = self.pipe, self.options, self.denoiser.config
+        guided = ("negative_prompt", "guidance_interval", "skip_layers")
+        if self.guidance <= 1 and (idle := [name for name in guided if getattr(options, name)]):
+            raise SettingsError(f"{idle[0]} has no effect at guidance {self.guidance:g}: leave one of them out")
+        if options.skip_layers and max(options.skip_layers) >= config.num_layers:
+            last = config.num_layers - 1
+            raise SettingsError(f"skip_layers names block {max(options.skip_layers)}; there are 0 to {last}")
+        scale, unit = pipe.vae_scale_factor, pipe.vae_scale_factor * config.patch_size
+        width, height = picture_size(options, config.sample_size * scale, unit, config.pos_embed_max_size * unit)
+        self._shape = (config.in_channels, height // scale, width // scale)
+        scheduler, tokens = shifted(pipe.scheduler, options), width * height // unit**2
+        self._device: torch.device = pipe._execution_device  # knows of offloading
+        self._dtype: torch.dtype = pipe.text_encoder.dtype
+        self._any_length = mix_lengths(self.denoiser) and self._attention is None
+        self._encode = lru_cache(PROMPTS)(partial(encode, pipe, max_tokens=max_tokens or 256))
+        self._schedule = lru_cache(partial(make_schedule, scheduler, tokens=tokens, device=self._device))
+        if self._compiled:
+            pipe.vae.to(memory_format=torch.channels_last)
+            for part in (*self.denoiser.transformer_blocks, pipe.vae.decoder):
+                compile_rows(part)
+        step = partial(advance, self.denoiser)
+        if options.block_cache is not None:
+            step = partial(step, around=BlockCache(self.denoiser, options.block_cache).sparing)
+        # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
+        # the time, and alone they gain it a tenth.
+        small = self._device.type == "cpu" and self.denoiser.num_parameters() < SMALL
+        around = one_thread if small else nullcontext
+        self._engine = Engine(step, self._max_batch, pipe.maybe_free_model_hooks, self._in_turns, around)
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of an image whose attempt names no number of steps."""
+        return self._schedule(self.steps)
+
+    @property
+    def evaluations_per_drawing(self) -> int:
+        """Forward passes of the denoiser for one full drawing, at most; a guided step counts two, and three if it
+        skips layers."""
+        guided = guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL)
+        return self.steps + sum(guided) + sum(guided[step] for step in self._skip_steps(self.steps))
+
+    def _work(self, job: Job) -> Work[Sample, Image.Image]:
+        return Work(
+            begin=partial(self._begin, job),
+            # One by one, so that the pixels follow from the latent alone.
+            finish=lambda sample: decode(self.pipe, sample.final[None])[0],
+            on_step=lambda sample: job.report(sample.step - job.start_step, sample.end - job.start_step),
+        )
 
     def _begin(self, job: Job) -> Sample:
         """The image as it starts, in the engine's thread."""
@@ -278,7 +321,7 @@ class LocalDiffusion:
         noise = draw_noise(job.seed, self._shape, self._dtype, self._device)
         return noise if latent is None else inject(latent, noise, schedule, job.start_step)
 
-    def _write(self, job: Job, done: Done[Image.Image]) -> ImageRecord:
+    def _write(self, job: Job, done: Work[Sample, Image.Image]) -> ImageRecord:
         sample, steps = done.sample, done.sample.schedule.steps
         return job.write(
             done.result,
@@ -293,11 +336,3 @@ class LocalDiffusion:
             seconds=done.seconds,
             waited=done.waited,
         )
-
-
-def usual(pipe: StableDiffusion3Pipeline, model: str) -> tuple[int, float]:
-    """Steps and guidance as the publisher of SD3.5 draws with Turbo, Medium (40 and 4.5), and Large."""
-    if "turbo" in model.lower():
-        return 4, 0.0
-    medium: Any = pipe.transformer.config
-    return (40 if medium.num_layers == 24 and medium.dual_attention_layers else 28), 4.5

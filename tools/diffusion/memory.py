@@ -264,18 +264,28 @@ def _bytes(precision: Precision) -> int:
     return 4 if precision == "fp32" else 2
 
 
-def model_size(model: Path | str, options: DrawingOptions | None = None) -> ModelSize:
-    """The size of a diffusers folder, of a downloaded model, or of a known one; see ``remote_size`` for others.
+def model_size(model: Path | str, options: DrawingOptions | None = None, *, ask: bool = False) -> ModelSize:
+    """The size of a diffusers folder, of a downloaded model, or of a known one, with the weights and the pixels of the
+    options; of another model of the hub, which is asked, only with ``ask``.
 
     Raises:
         ModelError: it is none of these, or a file is not what it should be, or not downloaded.
     """
     options = options or DrawingOptions()
-    return drawn_size(_own_size(model, whole=options.weights is None), options)
-
-
-def drawn_size(size: ModelSize, options: DrawingOptions) -> ModelSize:
-    """A model's size with the weights and the pixels of the options; ``ModelError`` as of ``model_size``."""
+    whole = options.weights is None
+    if (folder := local_folder(model, whole=whole)) is not None:
+        names = [part for part in _networks(folder) if whole or part != DENOISER]
+        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in names}
+        config = folder / ("unet" if "unet" in sizes else DENOISER) / "config.json"
+        side = _read_json(config).get("sample_size") or 128
+        blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
+        size = ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
+    elif str(model) in KNOWN:
+        size = KNOWN[str(model)]
+    elif ask:
+        size = remote_size(str(model), whole=whole)[0]
+    else:
+        raise ModelError(f"the size of {model} is not known before it is here: download it, or give a diffusers folder")
     side = isqrt(size.pixels)
     size = replace(size, pixels=(options.width or side) * (options.height or side))
     if options.weights is None:
@@ -288,25 +298,6 @@ def drawn_size(size: ModelSize, options: DrawingOptions) -> ModelSize:
     weights = read_header(file)
     own = {name: entry for name, entry in weights.items() if "diffusion_model." in name} or weights
     return replace(size, parts={**size.parts, DENOISER: _part_size([own])})
-
-
-def _own_size(model: Path | str, whole: bool) -> ModelSize:
-    """Without the denoiser unless ``whole`` or it is known."""
-    if (folder := local_folder(model, whole=whole)) is not None:
-        names = [part for part in _networks(folder) if whole or part != DENOISER]
-        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in names}
-        config = folder / ("unet" if "unet" in sizes else DENOISER) / "config.json"
-        side = _read_json(config).get("sample_size") or 128
-        blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
-        return ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
-    if str(model) in KNOWN:
-        return KNOWN[str(model)]
-    raise ModelError(f"the size of {model} is not known before it is here: download it, or give a diffusers folder")
-
-
-def is_downloaded(hub_id: str, *, whole: bool = True) -> bool:
-    """Whether a model of the hub is in the local cache with its weights; the network is not asked."""
-    return local_folder(hub_id, whole=whole) is not None
 
 
 def local_file(file: str) -> Path | None:
@@ -346,11 +337,10 @@ def local_folder(model: Path | str, *, whole: bool = True) -> Path | None:
     if not isinstance(index, str):
         return None
     folder = Path(index).parent
-    try:
+    with suppress(ModelError):
         parts = [part for part in _networks(folder) if whole or part != DENOISER]
         return folder if all(_weight_files(folder / part) for part in parts) else None
-    except ModelError:
-        return None
+    return None
 
 
 def _networks(folder: Path) -> list[str]:

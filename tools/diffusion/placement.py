@@ -11,13 +11,12 @@ from diffusers import DiffusionPipeline
 
 from ..errors import ModelError, SettingsError
 from .engine import is_out_of_memory
-from .memory import T5, ModelSize, Offload, Precision, large_parts, quantized_parts
+from .memory import T5, Offload, Precision, large_parts
 
 _log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=DiffusionPipeline)
 
-_FOUR_BIT: dict[str, Any] = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -91,29 +90,17 @@ def choose_placement(
     return chosen
 
 
-def loading_arguments(part: str, library: str, placement: Placement) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` of one part."""
-    if part not in quantized_parts({}, placement.precision):
+def loading_arguments(library: str, placement: Placement, narrow: bool) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` of one part of that library, in 4 bits where it is to be ``narrow``."""
+    if not narrow:
         return {"dtype": placement.dtype}
     if library == "transformers":
         from transformers import BitsAndBytesConfig
     else:
         from diffusers import BitsAndBytesConfig
-    four_bit = BitsAndBytesConfig(**_FOUR_BIT, bnb_4bit_compute_dtype=placement.dtype)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=placement.dtype)
     # bitsandbytes quantizes on the GPU, so the weights go there at once and never fill the RAM.
     return {"dtype": placement.dtype, "quantization_config": four_bit, "device_map": {"": str(placement.device)}}
-
-
-def pipeline_arguments(size: ModelSize, placement: Placement) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` of a whole pipeline."""
-    if not placement.is_nf4:
-        return {"dtype": placement.dtype}
-    from diffusers import PipelineQuantizationConfig
-
-    narrow = [part for part in quantized_parts(size.parts, placement.precision) if part in size.parts]
-    settings: dict[str, Any] = _FOUR_BIT | {"bnb_4bit_compute_dtype": placement.dtype}
-    four_bit = PipelineQuantizationConfig("bitsandbytes_4bit", settings, narrow)
-    return {"dtype": placement.dtype, "quantization_config": four_bit}
 
 
 def put(pipe: P, placement: Placement) -> P:

@@ -2,19 +2,25 @@
 
 import logging
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from ..roles import LOADING
 
 
-@contextmanager
-def quiet_importing() -> Generator[None]:
+def quiet_importing() -> AbstractContextManager[None]:
     """Import diffusers inside: nothing asks for torchvision or kernels, which are not needed here."""
-    with (
-        _without("transformers.utils.import_utils", "requires torchvision"),
-        _without("bitsandbytes.backends.cpu.ops", "pip install kernels"),
-    ):
-        yield
+    return _without(
+        ("transformers.utils.import_utils", "requires torchvision"),
+        ("bitsandbytes.backends.cpu.ops", "pip install kernels"),
+    )
+
+
+def quiet_encoding(pipe: object) -> AbstractContextManager[None]:
+    """Let a pipeline encode a prompt inside: nothing reports that CLIP does not read all of it, which is known."""
+    return _without(
+        (type(pipe).__module__, "truncated because CLIP"),
+        ("transformers.tokenization_utils_base", "longer than the specified maximum"),
+    )
 
 
 @contextmanager
@@ -27,12 +33,12 @@ def quiet_loading() -> Generator[None]:
     with_bars = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
     for library in with_bars:
         library.disable_progress_bar()
+    known = (
+        ("diffusers.pipelines.pipeline_utils", "Expected types for vae"),
+        ("diffusers.loaders.lora_base", "No LoRA keys associated"),
+    )
     try:
-        with (
-            LOADING,
-            _without("diffusers.pipelines.pipeline_utils", "Expected types for vae"),
-            _without("diffusers.loaders.lora_base", "No LoRA keys associated"),
-        ):
+        with LOADING, _without(*known):
             yield
     finally:
         for library in with_bars:
@@ -40,24 +46,16 @@ def quiet_loading() -> Generator[None]:
 
 
 @contextmanager
-def quiet_encoding(pipe: object) -> Generator[None]:
-    """Let a pipeline encode a prompt inside: nothing reports that CLIP does not read all of it, which is known."""
-    with (
-        _without(type(pipe).__module__, "truncated because CLIP"),
-        _without("transformers.tokenization_utils_base", "longer than the specified maximum"),
-    ):
-        yield
-
-
-@contextmanager
-def _without(logger: str, words: str) -> Generator[None]:
-    """Drop the logger's messages that contain ``words``."""
+def _without(*dropped: tuple[str, str]) -> Generator[None]:
+    """Drop what these loggers say with these words."""
 
     def is_another(record: logging.LogRecord) -> bool:
-        return words not in record.getMessage()
+        return not any(record.name == name and words in record.getMessage() for name, words in dropped)
 
-    logging.getLogger(logger).addFilter(is_another)
+    for name, _ in dropped:
+        logging.getLogger(name).addFilter(is_another)
     try:
         yield
     finally:
-        logging.getLogger(logger).removeFilter(is_another)
+        for name, _ in dropped:
+            logging.getLogger(name).removeFilter(is_another)

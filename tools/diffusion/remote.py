@@ -4,11 +4,10 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ...state import Attempt, ImageRecord
@@ -19,6 +18,8 @@ from ..roles import Diffusion, Progress, model_name
 
 RETRIES = 2
 """How often an image is drawn again whose engine crashed."""
+IN_FLIGHT = 32
+"""Images on one engine, at most; others wait."""
 
 Files = dict[str, bytes]
 """Contents by reference."""
@@ -50,25 +51,25 @@ class EngineActor:
     async def draw(self, attempt: Attempt, source: ImageRecord | None, given: Files) -> AsyncGenerator[Step | Drawn]:
         """Each step, then the image; ``given`` are the files of the source that the attempt can need."""
         diffusion, loop = await self._loaded(), asyncio.get_running_loop()
-        steps: asyncio.Queue[Step] = asyncio.Queue()
+        steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
         def report(*step: Any) -> None:
             loop.call_soon_threadsafe(steps.put_nowait, step)
 
-        with TemporaryDirectory(prefix="detailscribe-") as folder:
-            store = Store(folder)
-            await asyncio.to_thread(_write, given, store)
-            drawing = asyncio.ensure_future(diffusion.draw(attempt, store, source=source, progress=report))
+        async def carry_out(store: Store) -> Drawn:
             try:
-                while not drawing.done() or not steps.empty():
-                    step = asyncio.ensure_future(steps.get())
-                    await asyncio.wait({step, drawing}, return_when=asyncio.FIRST_COMPLETED)
-                    if step.done():
-                        yield step.result()
-                    else:
-                        step.cancel()
-                record = await drawing
-                drawn = Drawn(record, await asyncio.to_thread(_written, store, given))
+                record = await diffusion.draw(attempt, store, source=source, progress=report)
+            finally:
+                steps.put_nowait(None)
+            return Drawn(record, await asyncio.to_thread(_written, store, given))
+
+        with TemporaryDirectory(prefix="detailscribe-") as folder:
+            await asyncio.to_thread(_write, given, Store(folder))
+            drawing = asyncio.create_task(carry_out(Store(folder)))
+            try:
+                while (step := await steps.get()) is not None:
+                    yield step
+                drawn = await drawing
             finally:
                 drawing.cancel()
         yield drawn  # when the folder is gone, since the caller may end this process as soon as it has the image
@@ -80,7 +81,7 @@ class EngineActor:
             return self._diffusion
 
 
-class RemoteDiffusion:
+class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
     """Draws on engines of a Ray cluster, each of which owns a model; images and records end up in the caller's store.
 
     Each image goes to the engine that has the fewest; each engine batches what it has. What a local model would
@@ -105,8 +106,6 @@ class RemoteDiffusion:
         engines: int = 1,
         gpus: float = 0,
         cpus: float = 1,
-        in_flight: int = 32,
-        news: Callable[[str], object] = lambda line: None,
     ) -> None:
         """Start the engines and wait for the first model.
 
@@ -116,19 +115,15 @@ class RemoteDiffusion:
             engines: How many.
             gpus: Of each.
             cpus: Of each; also the threads that it computes with.
-            in_flight: Images on one engine, at most; others wait.
-            news: Called with a line that says where the engines are.
 
         Raises:
             ModelError: the model cannot be loaded.
             SettingsError: the cluster cannot be joined.
         """
-        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": in_flight}
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": IN_FLIGHT}
         options |= {"max_restarts": -1, "max_task_retries": RETRIES}
         with ExitStack() as opened:
-            ray = self._ray = opened.enter_context(
-                joined(address, max(round(engines * cpus), os.cpu_count() or 1), news)
-            )
+            ray = self._ray = opened.enter_context(joined(address, max(round(engines * cpus), os.cpu_count() or 1)))
             actor = ray.remote(**options)(EngineActor)
             self._engines = [actor.remote(make, max(1, int(cpus))) for _ in range(engines)]
             for engine in self._engines:
@@ -184,10 +179,7 @@ class RemoteDiffusion:
         """End the engines; what is in flight fails."""
         self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -199,9 +191,8 @@ def _needed(attempt: Attempt, source: ImageRecord, store: Store) -> Files:
 
 def _written(store: Store, given: Files) -> Files:
     """The files of a store but for those that were given."""
-    paths = [path for path in store.root.rglob("*") if path.is_file()]
-    names = {path.relative_to(store.root).as_posix(): path for path in paths}
-    return {name: path.read_bytes() for name, path in names.items() if name not in given}
+    paths = {path.relative_to(store.root).as_posix(): path for path in store.root.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in paths.items() if name not in given}
 
 
 def _write(files: Files, store: Store) -> None:

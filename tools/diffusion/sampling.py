@@ -25,6 +25,7 @@ from ...state import DrawingOptions, Region
 from ..errors import SettingsError
 from .attention import pad
 from .embeddings import Embedding
+from .engine import Kind
 
 ALL = (0.0, 1.0)
 """Least and greatest noise level."""
@@ -200,6 +201,11 @@ class Sample:
     def skips(self) -> bool:
         """Whether the next step has skip-layer guidance."""
         return self.is_guided and self.step in self.skip_steps
+
+    @property
+    def kind(self) -> Kind:
+        """What else fits in its next pass."""
+        return Kind(tuple(self.latent.shape), len(self.prompt.tokens), self.any_length)
 
     @property
     def rows(self) -> int:

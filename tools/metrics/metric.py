@@ -13,10 +13,10 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from ...state import ConceptGraph, Critique, Exchange, Frozen, ImageRecord, OwnQuestion, Verdict
+from ..blocking import gather_or_cancel
 from ..errors import PromptError, ReplyError
 from ..files import DiskCache, Store, content_hash
 from ..roles import Decomposer, Metric
-from ..tasks import gather_or_cancel
 
 _VERSION = 1
 """Raised whenever kept scores no longer mean what they did."""

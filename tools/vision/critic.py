@@ -20,13 +20,13 @@ from ...state import (
     derive_seed,
     fail_dependents,
 )
+from ..blocking import gather_or_cancel
 from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store
 from ..language.chat import ChatModel
 from ..language.question import Picture, Question
 from ..roles import BoxForm, Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
-from ..tasks import gather_or_cancel
 from ..text import one_line
 from .questions import (
     MOST_ANSWERS,

@@ -20,10 +20,10 @@ from ...state import (
     derive_seed,
     fail_dependents,
 )
+from ..blocking import gather_or_cancel
 from ..errors import SettingsError, first_problem
 from ..files import Store
 from ..roles import Critic
-from ..tasks import gather_or_cancel
 from .verdicts import elect, failures, issues
 
 Rate = float | Mapping[Aspect, float]

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from ..blocking import one_thread
 from ..errors import ModelError
-from ..one_thread import one_thread
 from ..roles import LOADING
 from .reading import Sighting, Sights
 from .scene import Thing
