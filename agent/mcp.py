@@ -18,7 +18,7 @@ from mcp.types import ContentBlock
 from pydantic import Field, ValidationError
 
 from ..state import Attempt, Budget, ConceptGraph, Critique, ImageRecord, Seed, Spend, change, spend_of
-from ..tools.diffusion.png import read_record
+from ..tools.diffusion.job import read_record
 from ..tools.errors import SettingsError, first_problem, mended
 from ..tools.files import Store, leads_inside
 from ..tools.roles import ready

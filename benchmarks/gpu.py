@@ -37,9 +37,9 @@ from detailscribe.state import Attempt, DrawingOptions, ImageRecord
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.blocks import compile_rows
 from detailscribe.tools.diffusion.embeddings import decode, encode
+from detailscribe.tools.diffusion.job import pixel_digest, png_bytes
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, put, tile
-from detailscribe.tools.diffusion.png import pixel_digest, png_bytes
 from detailscribe.tools.diffusion.sampling import Sample, advance, draw_noise
 from detailscribe.tools.files import Store
 

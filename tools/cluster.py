@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,34 +72,28 @@ def _connect(ray: Any, address: str, cpus: int) -> str:
     new = common | {"num_cpus": max(cpus, 1), "object_store_memory": _OBJECTS, "include_dashboard": False}
     if address.startswith("ray://"):
         raise SettingsError(f"{address} is the address of a proxy: start on a machine of the cluster, with --ray auto")
-    if address not in ("auto", "local"):
-        _require_listener(address)
-    if address == "local":
-        ray.init(address="local", **new)
-        return "started a Ray cluster on this machine"
     try:
-        found = ray.init(address=address, **common)
-    except ConnectionError as error:
-        if address != "auto":
-            raise SettingsError(f"there is no Ray cluster at {address}: `ray start --head` starts one") from error
-        ray.init(address="local", **new)
-        return "no Ray cluster runs here: started one on this machine"
-    except (RuntimeError, ValueError) as error:
-        raise SettingsError(f"cannot join the Ray cluster at {address}: {error}") from error
-    return f"joined the Ray cluster at {found.address_info['gcs_address']}"
-
-
-def _require_listener(address: str) -> None:
-    """Refuse at once an address where nothing listens, to which Ray would try to connect for a minute."""
-    try:
-        host, port = urlsplit(f"//{address}").hostname, urlsplit(f"//{address}").port
-        if not (host and port):
-            raise ValueError("it should read host:port")
-        socket.create_connection((host, port), timeout=10).close()
+        if address not in ("auto", "local"):  # where nothing listens, Ray would try to connect for a minute
+            place = urlsplit(f"//{address}")
+            if not (place.hostname and place.port):
+                raise ValueError("it should read host:port")
+            socket.create_connection((place.hostname, place.port), timeout=10).close()
     except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"there is no Ray cluster at {address!r} ({error}): `ray start --head` starts one"
-        ) from error
+        start = "`ray start --head` starts one"
+        raise SettingsError(f"there is no Ray cluster at {address!r} ({error}): {start}") from error
+    started = "started a Ray cluster on this machine"
+    if address != "local":
+        try:
+            found = ray.init(address=address, **common)
+            return f"joined the Ray cluster at {found.address_info['gcs_address']}"
+        except ConnectionError as error:
+            if address != "auto":
+                raise SettingsError(f"there is no Ray cluster at {address}: `ray start --head` starts one") from error
+            started = "no Ray cluster runs here: started one on this machine"
+        except (RuntimeError, ValueError) as error:
+            raise SettingsError(f"cannot join the Ray cluster at {address}: {error}") from error
+    ray.init(address="local", **new)
+    return started
 
 
 class Turns:
@@ -116,26 +109,21 @@ class Turns:
         await asyncio.sleep(turn - time.monotonic())
 
 
-@dataclass(frozen=True)
 class SharedLimiter:
-    """Waits for turns of an actor, in place of a limiter of this process."""
+    """Waits for turns of the actor of a name, in place of a limiter of this process."""
 
-    turns: Any
-    """The actor."""
-    name: str
-    """Of server and model."""
-    rate: float
-    """Calls a second."""
+    def __init__(self, actor: str, model: str, requests_per_minute: float) -> None:
+        self._turns, self._model, self._rate = ray_library().get_actor(actor), model, requests_per_minute / 60
 
     async def aacquire(self) -> None:
         """Return when the caller may go."""
-        await self.turns.take.remote(self.name, self.rate)
+        await self._turns.take.remote(self._model, self._rate)
 
 
 def shared_limiter(actor: str, settings: ChatSettings) -> SharedLimiter | None:
     """The limiter of a model on its server, with turns of the actor of a name; None where no rate is set."""
     rate = settings.requests_per_minute
-    return None if rate is None else SharedLimiter(ray_library().get_actor(actor), settings.name, rate / 60)
+    return None if rate is None else SharedLimiter(actor, settings.name, rate)
 
 
 @contextmanager

@@ -160,29 +160,21 @@ _ROLES = ("decomposer", "diffusion", "critic", "policy")
 def typed(function: Callable[P, R]) -> Callable[P, R]:
     """The same function, which refuses arguments of another type than it declares, before it does anything.
 
-    The call raises ``SettingsError`` with the name of the argument, and so does awaiting it where it is async.
+    The call raises ``SettingsError`` with the name of the argument.
     """
     declared = inspect.signature(function)
 
-    def check(*args: P.args, **kwargs: P.kwargs) -> None:
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         for name, value in declared.bind(*args, **kwargs).arguments.items():
             parameter = declared.parameters[name]
             if value is parameter.default or name in _ROLES or _fits(value, parameter.annotation):
                 continue
             kinds = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(parameter.annotation))
             raise SettingsError(f"{function.__name__}: {name} should be {kinds:.100}, not {type(value).__name__}")
-
-    @wraps(function)
-    async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
-        check(*args, **kwargs)
-        return await cast("Any", function)(*args, **kwargs)
-
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        check(*args, **kwargs)
         return function(*args, **kwargs)
 
-    return cast("Callable[P, R]", awaited if inspect.iscoroutinefunction(function) else called)
+    return checked
 
 
 def _fits(value: object, kind: Any) -> bool:

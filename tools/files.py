@@ -5,13 +5,14 @@ import hashlib
 import io
 import json
 import logging
+import mmap
 import os
 import secrets
 import shutil
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
@@ -269,16 +270,10 @@ def mend_lines(path: Path, model: type[BaseModel]) -> None:
 
 def _whole_length(path: Path) -> int:
     """Bytes up to the end of the last whole line; searched from the end, since the file may be long."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - 2**16)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-    return 0
+    if not path.stat().st_size:
+        return 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines:
+        return lines.rfind(b"\n") + 1
 
 
 class DiskCache:
@@ -294,10 +289,8 @@ class DiskCache:
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what
-        try:
+        with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
 
     def get(self, key: str, kind: type[M]) -> M | None:
         """The object that is kept under the key; None where there is none that can be read."""
@@ -308,16 +301,19 @@ class DiskCache:
 
     def put(self, key: str, value: BaseModel) -> None:
         """Keep an object; ``SettingsError`` if the folder cannot be written."""
-        try:
+        with self._writing():
             write_whole(self._path(key), value.model_dump_json().encode())
-        except OSError as error:
-            raise self._unusable(error) from error
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.json"
 
-    def _unusable(self, error: OSError) -> SettingsError:
-        return SettingsError(f"the cache of {self._what} in {self._folder} cannot be written: {error.strerror}")
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = f"the cache of {self._what} in {self._folder}"
+            raise SettingsError(f"{where} cannot be written: {error.strerror}") from error
 
 
 def content_hash(*parts: object) -> str:

@@ -120,7 +120,7 @@ def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store)
         return None
     from PIL import Image
 
-    from ...tools.diffusion.png import pixel_digest, png_bytes
+    from ...tools.diffusion.job import pixel_digest, png_bytes
 
     with Image.open(origin.path(record.path)) as picture:
         if record.digest and pixel_digest(picture) != record.digest:  # a run that began anew drew another one

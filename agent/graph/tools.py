@@ -6,7 +6,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import BaseModel, Field
 
 from ...state import Critique, ImageRecord, RunState, Seed
-from ...tools.diffusion.png import read_record
+from ...tools.diffusion.job import read_record
 from ...tools.diffusion.tools import Answer, tool, with_image
 from ...tools.errors import DetailScribeError
 from ...tools.roles import ready

@@ -22,7 +22,7 @@ from detailscribe.state import (
     Population,
     Verdict,
 )
-from detailscribe.tools.diffusion.png import png_bytes
+from detailscribe.tools.diffusion.job import png_bytes
 from detailscribe.tools.errors import MissingLatentError, PromptError
 from detailscribe.tools.files import Store
 

@@ -10,7 +10,7 @@ from detailscribe.agent.policies import BestOfN, stop
 from detailscribe.agent.records.events import Decided
 from detailscribe.agent.views.live import row_in_words, tally_in_words
 from detailscribe.state import Budget, Critique, Verdict
-from detailscribe.tools.diffusion.png import pixel_digest
+from detailscribe.tools.diffusion.job import pixel_digest
 from detailscribe.tools.errors import NoAnswerError
 
 from .fakes import CHECKS, PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, critique, roles, stand_in

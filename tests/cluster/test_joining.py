@@ -31,7 +31,7 @@ class FakeRay:
 def join(monkeypatch, ray, address):
     """The news of joining it and of its end."""
     monkeypatch.setattr(cluster, "ray_library", lambda: ray)
-    monkeypatch.setattr(cluster, "_require_listener", lambda address: None)
+    monkeypatch.setattr(cluster.socket, "create_connection", lambda *where, **how: SimpleNamespace(close=lambda: None))
     news = []
     with cluster.joined(address, 2, news.append) as found:
         assert found is ray

@@ -19,8 +19,8 @@ from PIL import Image
 
 from detailscribe.state import Attempt, Region
 from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
+from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.png import read_record
 from detailscribe.tools.errors import MissingLatentError, ModelError, ReplyError, SettingsError
 from detailscribe.tools.files import picture_in
 from detailscribe.tools.language.settings import ChatSettings

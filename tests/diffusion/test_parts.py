@@ -5,8 +5,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from detailscribe.tools.diffusion.embeddings import Embedding, decode, encode
+from detailscribe.tools.diffusion.job import pixel_digest
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.png import pixel_digest
 from detailscribe.tools.diffusion.sampling import Sample, denoise, draw_noise, inject, make_schedule
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from detailscribe.tools.diffusion.png import pixel_digest, read_record
+from detailscribe.tools.diffusion.job import pixel_digest, read_record
 
 HOSTILE = 'a "cat"\n<script>, 猫 — Steps: 3'
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.png import read_record
 from detailscribe.tools.errors import MissingLatentError, SettingsError
 
 STEPS = 6

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from detailscribe.tools.diffusion.png import png_bytes
+from detailscribe.tools.diffusion.job import png_bytes
 from detailscribe.tools.vision.questions import read_picture
 
 

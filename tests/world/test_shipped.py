@@ -14,8 +14,8 @@ from detailscribe.agent import read_events, run
 from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, EMBEDDED_GUIDANCE, EMBEDDED_STEPS
 from detailscribe.state import Attempt, RunResult
 from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.png import read_record
 from detailscribe.tools.files import Store
 from detailscribe.tools.world.eyes import WEIGHTS, Eyes
 from detailscribe.tools.world.vocabulary import SIZE

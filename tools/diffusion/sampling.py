@@ -241,12 +241,8 @@ class Sample:
             self.kept[self.step] = self.latent
 
 
-Around = Callable[[Sequence[Sample]], AbstractContextManager[None]]
+Around = Callable[[Sequence[Sample]], AbstractContextManager[object]]
 """What a forward pass, whose rows are of these images, runs inside of."""
-
-
-def _plainly(rows: Sequence[Sample]) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 def guided_steps(schedule: Schedule, guidance: float, interval: tuple[float, float]) -> list[bool]:
@@ -262,7 +258,7 @@ def denoise(transformer: SD3Transformer2DModel, sample: Sample) -> torch.Tensor:
     return sample.final
 
 
-def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = _plainly) -> None:
+def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = nullcontext) -> None:
     """Take one step of each sample, wherever in its schedule it is, in one forward pass; on failure none moves."""
     for sample, velocity in zip(samples, predict(transformer, samples, around), strict=True):
         sample.take_step(velocity)
@@ -270,7 +266,7 @@ def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample], aroun
 
 @torch.no_grad()
 def predict(
-    transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = _plainly
+    transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = nullcontext
 ) -> list[torch.Tensor]:
     """Guided velocity (channels, height, width) at the latent of each sample.
 

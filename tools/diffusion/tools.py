@@ -17,7 +17,7 @@ from ..blocking import blocking
 from ..errors import DetailScribeError
 from ..files import Store
 from ..roles import Diffusion
-from .png import read_record
+from .job import read_record
 
 
 class GenerateImage(BaseModel):
