@@ -8,7 +8,7 @@ import typer
 
 from ...tools.errors import SettingsError
 from .common import console, print_tables
-from .options import SHOWS, Json, Markdown, SettingsFile, argument, option, with_options
+from .options import SHOWS, Json, LpipsWeights, Markdown, SettingsFile, argument, option, with_options
 
 if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
@@ -32,7 +32,6 @@ PHRASES = (
     " chat model's own."
 )
 KEPT = "Also what refinements keep: passing checks, and pixels outside of what was wrong."
-LPIPS = "That too, and LPIPS to the source, by AlexNet weights of the package lpips, as safetensors."
 WIDE = "A row for each method, a column for each metric: mean ± standard error, win rate."
 KEY = "Which method made which picture, not for raters. By default beside the page, ending in .key.json."
 Runs = Annotated[
@@ -59,7 +58,7 @@ def evaluate(
     ] = None,
     phrases: Annotated[Literal["concepts", "chat"], option(PHRASES, panel=MEASURES)] = "concepts",
     preservation: Annotated[bool, option(KEPT, "--preservation", panel=MEASURES)] = False,
-    lpips: Annotated[Path | None, option(LPIPS, panel=MEASURES, metavar="FILE")] = None,
+    lpips: LpipsWeights = None,
     settings: SettingsFile = None,
     json: Json = False,
     markdown: Markdown = False,

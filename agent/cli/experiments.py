@@ -9,7 +9,7 @@ import typer
 
 from ...tools.errors import SettingsError, first_problem
 from .common import console, print_line, print_tables
-from .options import Markdown, PolicyArgs, argument, option, parsed_arguments
+from .options import LpipsWeights, Markdown, PolicyArgs, argument, option, parsed_arguments
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,7 @@ def experiment(
     prompts: Annotated[int | None, option("Only so many of its prompts, to try it out.", min=1)] = None,
     concurrency: Annotated[int, option("Runs in flight.", min=1)] = 16,
     keep_all: Annotated[bool, option("Keep latents and reports of every run; they take most of the room.")] = False,
+    lpips: LpipsWeights = None,
     exhaustive: Annotated[
         bool,
         option(
@@ -65,6 +66,7 @@ def experiment(
                 prompts=prompts,
                 concurrency=concurrency,
                 keep_all=keep_all,
+                lpips=lpips,
                 on_plan=bars.begin,
                 on_row=bars.step,
             )

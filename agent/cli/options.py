@@ -36,6 +36,15 @@ PolicyArgs = Annotated[
     list[str] | None, option("A parameter of the policy.", "--policy-arg", "-p", metavar="KEY=VALUE")
 ]
 ChatUrl = Annotated[str | None, option("The server of the chat model. By default the run's own.", metavar="URL")]
+LpipsWeights = Annotated[
+    Path | None,
+    option(
+        "Measure LPIPS of refinements to their sources: AlexNet weights of the package lpips, as safetensors.",
+        "--lpips",
+        panel=FILES,
+        metavar="FILE",
+    ),
+]
 Json = Annotated[bool, option("Print JSON.", "--json", panel=SHOWS)]
 Markdown = Annotated[bool, option("Print Markdown.", "--markdown", panel=SHOWS)]
 

@@ -108,7 +108,7 @@ def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurem
         ModelError: the file holds other weights.
     """
     from ...tools.metrics.lpips import Lpips
-    from .preservation import changed_outside, kept
+    from .preservation import changes, kept
 
     network, found = None if lpips is None else Lpips(lpips), list[Measurement]()
     for shot in shots:
@@ -117,14 +117,11 @@ def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurem
         (source, looked), store = shot.before, shot.sample.store
         values = {"kept": kept(looked.answers(), shot.critique.answers())}
         try:
-            before, after = (store.picture(one.path) for one in (source, shot.sample.image))
+            values |= changes(source, looked, shot.sample.image, store, network)
         except (OSError, ValueError) as error:
             found.append(_measurement(shot, metric="outside_changed", reason=f"no picture to compare with: {error}"))
-        else:
-            values["outside_changed"] = changed_outside(before, after, looked.faults)
-            if network is not None and before.size == after.size:
-                values["lpips"] = network.distance(before, after)
         missing = {"kept": "nothing passed before", "outside_changed": "the critic said of nothing where it is wrong"}
+        missing["lpips"] = "the pictures are of different sizes, or smaller than AlexNet can read"
         for metric, value in values.items():
             found.append(
                 _measurement(shot, metric=metric, value=value, reason=missing[metric] if value is None else None)

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...state import Answer, Box, Region
+from ...state import Answer, Box, Critique, ImageRecord, Region
 from ...tools.diffusion.job import mask_of
+from ...tools.files import Store
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ...tools.metrics.lpips import Lpips
 
 
 def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | None:
@@ -28,3 +31,16 @@ def changed_outside(before: "Image", after: "Image", faults: Sequence[Box]) -> f
     outside = np.asarray(mask_of(Region(boxes=tuple(faults)), before.size)) == 0
     apart = np.abs(np.asarray(before.convert("RGB"), float) - np.asarray(after.convert("RGB"), float)) / 255
     return float(apart[outside].mean()) if outside.any() else None
+
+
+def changes(
+    source: ImageRecord, looked: Critique, image: ImageRecord, store: Store, network: "Lpips | None" = None
+) -> dict[str, float | None]:
+    """What a refinement changes: ``outside_changed`` and, where there is a network, ``lpips``.
+
+    Raises:
+        OSError, ValueError: there is no picture to compare with.
+    """
+    before, after = (store.picture(one.path) for one in (source, image))
+    found = {"outside_changed": changed_outside(before, after, looked.faults)}
+    return found if network is None else found | {"lpips": network.distance(before, after)}

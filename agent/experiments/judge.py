@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ...state import Budget, ConceptGraph, Critique, ImageRecord, RunResult
 from ...tools.files import JsonLines, Store, content_hash, mend_lines
@@ -19,6 +19,9 @@ from ..records.reader import RESULT
 from ..settings.settings import Settings
 from .rows import Row, read_rows, with_result
 from .spec import JudgeSettings
+
+if TYPE_CHECKING:
+    from ...tools.metrics.lpips import Lpips
 
 JUDGED = "judged.jsonl"
 """The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""
@@ -64,6 +67,7 @@ class Judging:
         keep_all: Whether latents and reports stay; else they are removed when all runs of a prompt and seed are
             judged, since until then these may take images from each other.
         on_row: Called with each new row.
+        network: Measures LPIPS of each refinement to its source; rows without it are made again.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Judging:
         cache: TaskCache,
         keep_all: bool = False,
         on_row: Callable[[Row], object] | None = None,
+        network: "Lpips | None" = None,
     ) -> None:
         self._folder = folder
         self._judge = judge
@@ -82,6 +87,7 @@ class Judging:
         self._judge_name = None if judge is None else model_name(judge)
         self._keep_all = keep_all
         self._on_row = on_row
+        self._network = network
         self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._budgets = budgets
@@ -94,7 +100,8 @@ class Judging:
         self._lines = JsonLines(folder / JUDGED)
         ended = {row.id for row in batch.read_rows(folder)}  # others are run again
         kept = (row for row in read_rows(folder / JUDGED) if row.judge == self._judge_name and row.error is None)
-        self._rows = {row.job: row for row in kept if row.job in self._planned and row.job in ended}
+        measured = (row for row in kept if network is None or row.lpips == network.model)
+        self._rows = {row.job: row for row in measured if row.job in self._planned and row.job in ended}
 
     def rows(self) -> list[Row]:
         """Those of the experiment, in its order and under the labels that its variants have now."""
@@ -140,10 +147,10 @@ class Judging:
         result = RunResult.model_validate_json(store.read(RESULT))
         images = [image for image in result.images if image.is_whole] or list(result.images)
         if self._judge is None:
-            return with_result(row, result, {}, store)
+            return await asyncio.to_thread(with_result, row, result, {}, store, self._network)
         seen = [await self._seen(self._judge, image, result.concepts, store) for image in images]
         judged = {image.id: critique for image, critique in zip(images, seen, strict=True)}
-        return with_result(row, result, judged, store)
+        return await asyncio.to_thread(with_result, row, result, judged, store, self._network)
 
     async def _seen(self, judge: Critic, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         key = content_hash("judge", *about(image, concepts, judge, store))

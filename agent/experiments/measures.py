@@ -65,9 +65,9 @@ def kept(row: Row) -> float:
     return sum(passed) / len(passed) if passed else nan
 
 
-def outside_changed(row: Row) -> float:
-    """How much refinements change, in the mean, outside of what was wrong; nan where nobody said where that is."""
-    found = [image.outside_changed for image in whole(row) if image.outside_changed is not None]
+def changed(row: Row, name: Literal["outside_changed", "lpips"]) -> float:
+    """How much refinements change, in the mean, outside of what was wrong or by LPIPS; nan where it is not known."""
+    found = [value for image in whole(row) if (value := getattr(image, name)) is not None]
     return sum(found) / len(found) if found else nan
 
 
@@ -82,7 +82,8 @@ MEASURES: dict[str, Measure] = {
     "retention": retention,
     "efficiency": efficiency,
     "kept": kept,
-    "outside_changed": outside_changed,
+    "outside_changed": lambda row: changed(row, "outside_changed"),
+    "lpips": lambda row: changed(row, "lpips"),
     "evaluations": lambda row: row.spend.evaluations,
     "images": lambda row: sum(image.is_whole for image in row.images),
     "previews": lambda row: sum(image.stop_step is not None for image in row.images),

@@ -10,10 +10,12 @@ from pydantic import Field
 from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, RunResult, Spend
 from ...tools.errors import SettingsError
 from ...tools.files import Store, read_lines
-from ..evaluation.preservation import changed_outside
+from ..evaluation.preservation import changes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from ...tools.metrics.lpips import Lpips
 
 
 class ImageRow(Frozen):
@@ -41,6 +43,8 @@ class ImageRow(Frozen):
     outside_changed: float | None = None
     """Of a refinement, the mean difference of pixels, 0 to 1, outside of what the critic found wrong with its source;
     None where it did not say where."""
+    lpips: float | None = None
+    """LPIPS of a refinement to its source, where it was measured."""
     judge: dict[str, Answer] | None = None
     """The independent judge's answer by check; None without one."""
 
@@ -67,6 +71,8 @@ class Row(Frozen):
     """Why the run came to nothing; then the rest is empty."""
     judge: str | None = None
     """Name and hash of the independent judge; None without one."""
+    lpips: str | None = None
+    """Name and hash of the weights of LPIPS; None where it was not measured."""
     folder: str | None = None
     """Of the run, relative to the results; None where nothing was left there."""
     stop: str = ""
@@ -90,7 +96,9 @@ class Row(Frozen):
         return self.judge is not None
 
 
-def with_result(row: Row, result: RunResult, judged: Mapping[str, Critique], store: Store) -> Row:
+def with_result(
+    row: Row, result: RunResult, judged: Mapping[str, Critique], store: Store, network: "Lpips | None" = None
+) -> Row:
     """The row with the outcome of its run in ``store``; ``judged`` holds the judge's critiques by image id."""
     images: list[ImageRow] = []
     sources = {image.id: (image, seen) for image, seen in zip(result.images, result.critiques, strict=True)}
@@ -102,10 +110,15 @@ def with_result(row: Row, result: RunResult, judged: Mapping[str, Critique], sto
         if image.origin == "refine" and image.parent in sources:
             source, looked = sources[image.parent]
             with suppress(OSError, ValueError):  # a picture may have been moved away since
-                before, after = (store.picture(one.path) for one in (source, image))
-                known["outside_changed"] = changed_outside(before, after, looked.faults)
+                known |= changes(source, looked, image, store, network)
         images.append(ImageRow(**known))
-    found = {"stop": result.stop, "best": result.best.id, "spend": result.spend, "images": tuple(images)}
+    found = {
+        "lpips": network and network.model,
+        "stop": result.stop,
+        "best": result.best.id,
+        "spend": result.spend,
+        "images": tuple(images),
+    }
     return row.model_copy(update=found | {"checks": {check.id: check.aspect for check in result.concepts.checks}})
 
 

@@ -56,6 +56,7 @@ async def arun_experiment(
     prompts: int | None = None,
     concurrency: int = 16,
     keep_all: bool = False,
+    lpips: Path | None = None,
     on_plan: OnPlan | None = None,
     on_row: Callable[[Row], object] | None = None,
 ) -> list[Row]:
@@ -73,14 +74,18 @@ async def arun_experiment(
         prompts: Only so many of its prompts.
         concurrency: Runs in flight.
         keep_all: Whether the run folders keep latents and reports, which take most of the room.
+        lpips: Weights of LPIPS; refinements then have their distance to what they were refined from.
         on_plan: Called once with all runs and the rows of those that are done.
         on_row: Called with each new row.
 
     Raises:
         SettingsError: the folder is in use, or holds something else.
-        ModelError: a model cannot be used by any run.
+        ModelError: a model cannot be used by any run, or the weights of LPIPS are others.
     """
+    from ...tools.metrics.lpips import Lpips
+
     check_concurrency(concurrency)
+    network = None if lpips is None else Lpips(lpips)
     models = models or await load_models(experiment)
     by_variant = await _models_of_variants(experiment, models.models)
     planned = plan(experiment, by_variant, prompts)
@@ -100,7 +105,7 @@ async def arun_experiment(
             return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
 
         try:
-            async with Judging(folder, planned, budgets, models.judge, cache, keep_all, on_row) as judging:
+            async with Judging(folder, planned, budgets, models.judge, cache, keep_all, on_row, network) as judging:
                 if on_plan is not None:
                     on_plan(planned, judging.rows())
                 for ended in read_batch_rows(folder):

@@ -34,7 +34,8 @@ _SURVIVES = (
 _TRAJECTORY = (
     "peak: the best image's share of checks; retention: what the chosen image keeps of it; efficiency: share of the "
     "images that were made up to the peak; kept: share of the checks passed before a refinement that pass after it; "
-    "outside_changed: mean difference of pixels that it makes outside of what was wrong."
+    "outside_changed: mean difference of pixels that it makes outside of what was wrong; lpips: its LPIPS to the "
+    "source, where that was measured."
 )
 _ROUNDS = (
     "chosen: the image that the run would have chosen had it ended after that round; newest: the last one made, as "
@@ -140,6 +141,7 @@ def trajectories(rows: Sequence[Row]) -> Table:
     """Peak, retention, efficiency and what refinements keep, and what survives the change of judge."""
     lines: list[dict[str, Cell]] = []
     shares = ("peak", "retention", "efficiency", "kept", "outside_changed")
+    shares += ("lpips",) if any(row.lpips for row in rows) else ()
     for label, group in by_label(rows).items():
         runs = frame(group)
         line: dict[str, Cell] = {"variant": label, **{name: estimate(runs, name) for name in shares}}

@@ -122,6 +122,7 @@ class FakeDiffusion:
     requests: list[Attempt] = field(default_factory=list)
     breaks_at: str | None = None
     writes_latents: bool = False
+    side: int = 8
 
     async def draw(self, attempt, store: Store, *, source=None, progress=None) -> ImageRecord:
         if attempt.operator == "resume" and attempt.start_step not in source.trajectory:
@@ -139,7 +140,7 @@ class FakeDiffusion:
         if self.writes_latents:
             for reference in (made.latent, *kept.values()):
                 store.write(reference, b"a latent")
-        store.write(made.path, png_bytes(Image.new("RGB", (8, 8), (attempt.seed % 256, 99, 20)), made))
+        store.write(made.path, png_bytes(Image.new("RGB", (self.side,) * 2, (attempt.seed % 256, 99, 20)), made))
         if progress:
             progress(attempt.id, STEPS, STEPS)
         return made

@@ -1,16 +1,19 @@
 """What refinements keep is measured: checks, pixels outside of what was wrong, and LPIPS by given weights."""
 
 import io
+from collections import OrderedDict
+from math import nan
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save_model
+from torch import nn
 
 from detailscribe.agent.evaluation.collect import Shot
 from detailscribe.agent.evaluation.measure import preserved
 from detailscribe.agent.evaluation.preservation import changed_outside, kept
-from detailscribe.agent.experiments.measures import outside_changed
+from detailscribe.agent.experiments.measures import MEASURES
 from detailscribe.agent.experiments.rows import Row, with_result
 from detailscribe.state import Budget, RunResult, Spend
 from detailscribe.tools.errors import ModelError
@@ -51,12 +54,20 @@ def store(tmp_path):
 
 @pytest.fixture
 def lpips(tmp_path):
+    """The modules of ``lpips.LPIPS(net="alex")`` that have weights, smaller and random; it shares them under two
+    names, so that only ``save_model`` takes it."""
     torch.manual_seed(0)
-    found = {}
+    module, lins = nn.Module(), []
+    module.net = nn.Module()
     for n, (inputs, outputs, side, name) in enumerate(WEIGHTS):
-        found |= {f"{name}.weight": torch.randn(outputs, inputs, side, side), f"{name}.bias": torch.randn(outputs)}
-        found[f"lin{n}.model.1.weight"] = torch.rand(1, outputs, 1, 1)
-    save_file(found, tmp_path / "lpips.safetensors")
+        _, part, place = name.split(".")
+        module.net.add_module(part, nn.Sequential(OrderedDict({place: nn.Conv2d(inputs, outputs, side)})))
+        lins.append(nn.Module())
+        lins[n].model = nn.Sequential(nn.Dropout(), nn.Conv2d(outputs, 1, 1, bias=False))
+        nn.init.uniform_(lins[n].model[1].weight)
+        module.add_module(f"lin{n}", lins[n])
+    module.lins = nn.ModuleList(lins)
+    save_model(module, str(tmp_path / "lpips.safetensors"))
     return tmp_path / "lpips.safetensors"
 
 
@@ -97,7 +108,10 @@ def test_the_same_picture_is_at_no_distance(lpips):
     assert network.distance(half(9, 80), half(9, 80)) == 0
     near, far = (network.distance(half(0, 0), other) for other in (half(0, 20), half(255, 200)))
     assert 0 < near < far
-    with pytest.raises(ModelError, match=r"\A.*has no weights of LPIPS.*as safetensors\Z"):
+    assert network.distance(half(0, 0), half(0, 0).resize((80, 72))) is None
+    small = Image.new("RGB", (62, 80))
+    assert network.distance(small, small) is None
+    with pytest.raises(ModelError, match=r"\A.*has no weights of LPIPS.*save_model.*\Z"):
         Lpips(lpips.with_name("other.safetensors"))
 
 
@@ -110,6 +124,7 @@ def test_an_experiments_row_has_it_for_each_refinement(store):
     )  # fmt: skip
     row = with_result(Row(job="a", label="a", prompt=PROMPT, seed=1, budget=Budget()), result, {}, store)
     assert [image.outside_changed for image in row.images] == [None, pytest.approx(0.2)]
-    assert outside_changed(row) == pytest.approx(0.2)
+    assert MEASURES["outside_changed"](row) == pytest.approx(0.2)
+    assert (row.lpips, MEASURES["lpips"](row)) == (None, pytest.approx(nan, nan_ok=True))
     store.path(OLD.path).unlink()
     assert with_result(row, result, {}, store).images[1].outside_changed is None

@@ -8,9 +8,11 @@ import pytest
 from detailscribe.agent.experiments.judge import JUDGED
 from detailscribe.agent.experiments.learn import learn
 from detailscribe.agent.experiments.run import ExperimentModels, arun_experiment
+from detailscribe.agent.experiments.summary import trajectories
 from detailscribe.tools.errors import SettingsError
 
 from ..agent.fakes import FakeDiffusion, ScriptedCritic
+from ..evaluation.test_preservation import lpips as lpips
 from .small import PROMPTS, Fakes, small
 
 
@@ -140,6 +142,21 @@ async def test_a_template_that_was_edited_does_all_anew(tmp_path, fakes):
     (tmp_path / "edit.txt").write_text("$prompt: $failures $kept")
     await carried_out(made, tmp_path / "out", fakes, keep_all=True)
     assert fakes.drawn == 2 * drawn
+
+
+async def test_lpips_is_measured_where_its_weights_are_given_also_later(tmp_path, fakes, lpips):
+    """Of a finished experiment the pictures are there still, so that nothing is drawn and looked at again."""
+    fakes.diffusion.side, policies = 72, [{"policy": "multi_round", "args": {"rounds": 1}}]
+    fakes.critic.script = lambda image: "red"
+    before = await carried_out(small(policies=policies, seeds=[1]), tmp_path / "out", fakes)
+    drawn = fakes.drawn
+    after = await carried_out(small(policies=policies, seeds=[1]), tmp_path / "out", fakes, lpips=lpips)
+    refined = [image for row in after for image in row.images if image.origin == "refine"]
+    assert refined
+    assert all(image.lpips is not None for image in refined)
+    assert (fakes.drawn, {row.lpips is None for row in before}) == (drawn, {True})
+    columns = [[column.name for column in trajectories(rows).columns] for rows in (before, after)]
+    assert ["lpips" in names for names in columns] == [False, True]
 
 
 async def test_another_name_for_a_policy_runs_nothing(tmp_path, fakes):
