@@ -1,6 +1,9 @@
 """Small words of English that templates are filled with."""
 
+import re
 from collections.abc import Sequence
+
+from ..state import ConceptGraph
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _IRREGULAR = {
@@ -45,6 +48,22 @@ def spellings(word: str) -> tuple[str, ...]:
 def listed(phrases: Sequence[str]) -> str:
     """``fox``, ``fox and bear``, ``fox, bear and cat``."""
     return " and ".join(part for part in (", ".join(phrases[:-1]), *phrases[-1:]) if part)
+
+
+def noun_phrases(concepts: ConceptGraph) -> tuple[str, ...]:
+    """``a red umbrella``, ``two foxes``, ``the beach``: the entities with attributes and number, then the place."""
+    phrases: list[str] = []
+    for entity in concepts.entities:
+        words = " ".join((*entity.attributes, entity.name))
+        phrases.append(counted(entity.count, words) if entity.count > 1 else with_article(words))
+    if concepts.scene is not None:
+        phrases.append(re.sub(r"^(?i:in|on|at|under|inside|by|near|over)\s+", "", concepts.scene.strip()))
+    return tuple(dict.fromkeys(phrases))
+
+
+def with_article(words: str) -> str:
+    """``a cat``, ``an otter``."""
+    return f"{'an' if words[:1].lower() in tuple('aeiou') else 'a'} {words}"
 
 
 def _plural(noun: str) -> str:

@@ -13,7 +13,7 @@ from ...state import OWN, Critique, ImageRecord, Spend
 from ...tools.data import PromptRecord, questions_in
 from ...tools.errors import SettingsError, typed
 from ...tools.files import Store, read_lines
-from ...tools.language.wrapping import is_whole
+from ...tools.language.rewriting import is_whole
 from ...tools.metrics import Sample
 from ..records.reader import EVENTS, RecordedRun, is_run, read_run
 from ..records.rows import RESULTS, Row

@@ -30,7 +30,7 @@ from ...tools.blocking import gather_or_cancel
 from ...tools.data import read_rows
 from ...tools.errors import PromptError, ReplyError, SettingsError
 from ...tools.files import Store, write_whole
-from ...tools.language.wrapping import is_whole
+from ...tools.language.rewriting import is_whole
 from ...tools.metrics import Sample
 from ...tools.roles import Critic, Decomposer, Diffusion
 from ...tools.vision.wrapping import Errors, Profile

@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, InstanceOf
 
-from ...prompts import load
 from ...state import Advice, Choice, ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Step
 from ...tools.errors import ModelError, ReplyError
-from ...tools.language.question import Question
+from ...tools.language.question import Question, Wording
 from ...tools.roles import Asker
 from .guards import first_stop, nothing_failed, success
 from .lineage import promising, refine_anew
@@ -107,19 +106,14 @@ def _settled(population: Population, image: ImageRecord) -> Decision | None:
 
 def decision_question(population: Population, waiting: Sequence[ImageRecord]) -> Question:
     """What should become of these images, given everything so far?"""
-    system, text = load("decision_system"), load("decision")
     images = sorted(population.images.values(), key=lambda i: (i.round, i.id))
-    return Question(
-        name="decision",
-        system=system.render(),
-        text=text.render(
-            prompt=population.concepts.prompt,
-            checks="\n".join(f"{check.id}: {check.question}" for check in population.concepts.checks),
-            pictures="\n".join(_line(population, image) for image in images),
-            left=_left(population),
-            waiting="\n".join(image.id for image in waiting),
-        ),
-        template=" ".join(f"{t.name}@{t.sha256[:12]}" for t in (system, text)),
+    return Wording.load("decision", "decision_system").question(
+        "decision",
+        prompt=population.concepts.prompt,
+        checks="\n".join(f"{check.id}: {check.question}" for check in population.concepts.checks),
+        pictures="\n".join(_line(population, image) for image in images),
+        left=_left(population),
+        waiting="\n".join(image.id for image in waiting),
     )
 
 

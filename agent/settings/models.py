@@ -177,7 +177,7 @@ class Models:
             return OwnChecklist(self.settings.run.checklist)
         if baseline is None or (baseline.replaces == "undecomposed" and not self.settings.chats):
             return make_decomposer(self.settings, self.language)
-        from ...tools.language.wrapping import RewritingDecomposer, WholeDecomposer
+        from ...tools.language.rewriting import ChatRewriter, RewritingDecomposer, WholeDecomposer
 
         if baseline.replaces != "rewritten":
             return WholeDecomposer()
@@ -185,8 +185,6 @@ class Models:
             from ...tools.world.decomposer import EmbeddedRewriter
 
             return RewritingDecomposer(WholeDecomposer(), EmbeddedRewriter())
-        from ...tools.language.rewriter import ChatRewriter
-
         templates, words = self.settings.chat.templates, self.settings.vision.words
         return RewritingDecomposer(WholeDecomposer(), ChatRewriter(self.language, templates, words=words))
 

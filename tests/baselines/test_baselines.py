@@ -13,7 +13,7 @@ from detailscribe.agent.settings.presets import BASELINES, PRESETS, baseline_nam
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import derive_seed
 from detailscribe.tools.errors import PromptError, SettingsError
-from detailscribe.tools.language.wrapping import WholeDecomposer
+from detailscribe.tools.language.rewriting import WholeDecomposer
 from detailscribe.tools.metrics.metric import MetricCritic, OneByOne, squashed
 from detailscribe.tools.vision.wrapping import NoCritic
 from detailscribe.tools.world.decomposer import EmbeddedRewriter

@@ -11,7 +11,7 @@ from detailscribe.agent.settings.models import Models
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.tools.errors import ReplyError, SettingsError
 from detailscribe.tools.language import ChatModel, ChatSettings
-from detailscribe.tools.language.rewriter import ChatRewriter
+from detailscribe.tools.language.rewriting import ChatRewriter
 from detailscribe.tools.roles import ready
 
 from ..agent.fakes import PROMPT, FakeDiffusion

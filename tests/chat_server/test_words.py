@@ -9,7 +9,7 @@ from detailscribe.tools.files import Store
 from detailscribe.tools.language.demo_server import sentence
 from detailscribe.tools.metrics import Sample
 from detailscribe.tools.metrics.asking import Rubric, VqaScore
-from detailscribe.tools.metrics.blip_vqa import ChatPhrases
+from detailscribe.tools.metrics.local import ChatPhrases
 
 from ..agent.fakes import record
 from .clients import chat

@@ -21,7 +21,7 @@ from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Attempt, Critique, ImageRecord, Verdict
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.language.wrapping import WholeDecomposer
+from detailscribe.tools.language.rewriting import WholeDecomposer
 
 STEPS, GUIDANCE, TOKENS = 7, 4.5, 512
 SWEEP = {0: 0, 1: 2, 2: 3, 4: 5}

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from detailscribe.state import Entity
-from detailscribe.tools.metrics.blip_vqa import BlipVqa
+from detailscribe.tools.metrics.local import BlipVqa
 
 from .conftest import SIDE, WORDS, concepts_of, noise
 

@@ -11,8 +11,7 @@ from detailscribe.agent import run
 from detailscribe.agent.cli import app
 from detailscribe.tools.files import Store
 from detailscribe.tools.metrics import Sample
-from detailscribe.tools.metrics.blip_vqa import BlipVqa
-from detailscribe.tools.metrics.clipscore import ClipScore
+from detailscribe.tools.metrics.local import BlipVqa, ClipScore
 
 from ..agent.fakes import FakeDiffusion
 from ..chat_server.protocol import MODEL

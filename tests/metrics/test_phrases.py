@@ -1,7 +1,8 @@
+from detailscribe.prompts import noun_phrases
 from detailscribe.state import Entity
 from detailscribe.tools.errors import ReplyError
 from detailscribe.tools.metrics import Sample
-from detailscribe.tools.metrics.blip_vqa import MOST, ChatPhrases, noun_phrases
+from detailscribe.tools.metrics.local import MOST, ChatPhrases, phrases_of_concepts
 
 from ..vision.fakes import FakeChat, no_reply
 from .conftest import concepts_of
@@ -18,8 +19,9 @@ def test_entities_are_named_with_article_number_and_attributes():
     assert found == ("an umbrella", "a red old cat", "an orange cat", "two foxes", "the snow")
 
 
-def test_at_most_eight_are_asked_for():
-    found = noun_phrases(concepts_of("x", *(Entity(id=f"e{n}", name=f"thing {n}") for n in range(12))))
+async def test_at_most_eight_are_asked_for(store):
+    many = concepts_of("x", *(Entity(id=f"e{n}", name=f"thing {n}") for n in range(12)))
+    found = await phrases_of_concepts(Sample(None, "x", store, many))
     assert len(found) == MOST == 8
 
 

@@ -10,7 +10,7 @@ from detailscribe.state import OwnQuestion
 from detailscribe.tools.language import ChatModel, ChatSettings
 from detailscribe.tools.language.question import Likelihood
 from detailscribe.tools.language.structured import probability_of
-from detailscribe.tools.metrics.questions import OwnQuestions
+from detailscribe.tools.metrics.asking import OwnQuestions
 
 from ..language.scripted import Server
 from ..vision.fakes import exchange

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from ...prompts import load
 from ..errors import ReplyError
 from ..language.chat import ChatModel
-from ..language.question import Question
+from ..language.question import Wording
 from ..sentences import gist
 from .records import PromptRecord, ScenarioName
 
@@ -144,13 +143,9 @@ class Builder:
 
     async def _ask(self, chunk: Sequence[Combination], wrong: dict[int, str]) -> dict[int, str]:
         """Prompts by index in the chunk; none where no answer could be read."""
-        system, text = load("build_prompts_system"), load(f"build_prompts_{self.scenario}")
         lines = [f"{n + 1}: {chunk[n].brief()}{f' - {why}' if why else ''}" for n, why in wrong.items()]
-        question = Question(
-            name="new_prompts",
-            system=system.render(shortest=SHORTEST, longest=LONGEST),
-            text=text.render(combinations="\n".join(lines)),
-            template=f"{system.label} {text.label}",
+        question = Wording.load(f"build_prompts_{self.scenario}", "build_prompts_system").question(
+            "new_prompts", shortest=SHORTEST, longest=LONGEST, combinations="\n".join(lines)
         )
         try:
             reply = await self.chat.ask(question, PromptsAnswer)

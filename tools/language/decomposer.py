@@ -13,11 +13,11 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
-from ...prompts import TemplateError, load, render
+from ...prompts import render
 from ...state import Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks, parse_concepts
-from ..errors import PromptError, SettingsError
+from ..errors import PromptError
 from .chat import ChatModel
-from .question import Question
+from .question import Question, Wording
 from .structured import portable_schema, read_last, validated, without_thoughts
 
 LONGEST_ID = 28
@@ -139,11 +139,7 @@ class ChatDecomposer:
         Raises:
             SettingsError: a template there cannot be read, or has other variables than the one it replaces.
         """
-        self._chat = chat
-        try:
-            self._system, self._user = load("decompose_system", templates), load("decompose", templates)
-        except TemplateError as error:
-            raise SettingsError(str(error)) from error
+        self._chat, self._wording = chat, Wording.load("decompose", "decompose_system", templates)
 
     @property
     def model(self) -> str:
@@ -174,12 +170,7 @@ class ChatDecomposer:
         """What is asked about a prompt; ``PromptError`` for an empty one."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; say what the picture should show")
-        return Question(
-            name="concept_graph",
-            system=self._system.render(),
-            text=self._user.render(prompt=prompt),
-            template=" ".join(template.label for template in (self._system, self._user)),
-        )
+        return self._wording.question("concept_graph", prompt=prompt)
 
 
 def read_concepts(text: str, prompt: str, notes: list[str] | None = None) -> ConceptGraph:

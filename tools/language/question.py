@@ -3,11 +3,15 @@
 import hashlib
 import io
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Generic, Self, TypeVar
 
+from ...prompts import Template, TemplateError, load
 from ...state import Exchange
+from ..errors import SettingsError
 
 M = TypeVar("M", covariant=True)
 
@@ -56,6 +60,41 @@ class Question:
     """``name@hash`` of the templates that the texts were rendered from, for the trace."""
     vote: int = 0
     """Number of the vote where one question is put several times; each has its own place in the cache."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The templates of a question: that of the user's message and, where there is one, that of the system's."""
+
+    text: Template
+    system: Template | None = None
+
+    @classmethod
+    def load(cls, text: str, system: str | None = None, folder: Path | None = None) -> Self:
+        """The templates of these names; those in ``folder`` replace the ones that ship.
+
+        Raises:
+            SettingsError: one there cannot be read, or has other variables than the one it replaces.
+        """
+        try:
+            return cls(load(text, folder), None if system is None else load(system, folder))
+        except TemplateError as error:
+            raise SettingsError(str(error)) from error
+
+    @property
+    def label(self) -> str:
+        """Names and hashes of the templates, for the trace."""
+        return " ".join(template.label for template in (self.system, self.text) if template is not None)
+
+    def question(
+        self, name: str, pictures: Sequence[Picture] = (), vote: int = 0, /, **variables: str | int
+    ) -> Question:
+        """The question of that name; each template takes those of the variables that it declares."""
+        system, text = (
+            template and template.render(**{k: v for k, v in variables.items() if k in template.variables})
+            for template in (self.system, self.text)
+        )
+        return Question(name, system or "", text or "", tuple(pictures), self.label, vote)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,10 @@ from typing import Literal
 
 from ..language.chat import ChatModel
 from ..roles import Critic, Decomposer
-from . import blip_vqa, clipscore
-from .asking import Rubric, VqaScore
-from .blip_vqa import BlipVqa, ChatPhrases
+from .asking import OwnQuestions, Rubric, VqaScore
 from .checklist import Checklist, JudgeMetric
-from .clipscore import ClipScore
 from .image_reward import ImageReward
+from .local import BlipVqa, ChatPhrases, ClipScore
 from .metric import (
     AskingMetric,
     BatchMetric,
@@ -25,7 +23,6 @@ from .metric import (
     batched,
     missing,
 )
-from .questions import OwnQuestions
 
 PhrasesName = Literal["concepts", "chat"]
 """Where the noun phrases of BLIP-VQA come from: the prompt's entities, or a list of the chat model's own."""
@@ -52,16 +49,19 @@ class Parts:
         """The metric with its scores kept in ``cache``."""
         return CachedMetric(metric, self.cache / "scores")
 
+    def model(self, metric: str) -> tuple[str, ...]:
+        """The first argument of a metric, where it is not the metric's own."""
+        return (self.models[metric],) if metric in self.models else ()
+
 
 def _blip_vqa(parts: Parts) -> BatchMetric:
-    model = parts.models.get("blip_vqa", blip_vqa.MODEL)
     if parts.phrases == "chat":
-        return parts.cached(BlipVqa(model, phrases=ChatPhrases(parts.chat())))
-    return WithConcepts(parts.cached(BlipVqa(model)), parts.decomposer)
+        return parts.cached(BlipVqa(*parts.model("blip_vqa"), phrases=ChatPhrases(parts.chat())))
+    return WithConcepts(parts.cached(BlipVqa(*parts.model("blip_vqa"))), parts.decomposer)
 
 
 METRICS: dict[str, Callable[[Parts], BatchMetric]] = {
-    "clipscore": lambda parts: parts.cached(ClipScore(parts.models.get("clipscore", clipscore.MODEL))),
+    "clipscore": lambda parts: parts.cached(ClipScore(*parts.model("clipscore"))),
     "image_reward": lambda parts: ImageReward(parts.cache / "image_reward", parts.models.get("image_reward")),
     "blip_vqa": _blip_vqa,
     "vqascore": lambda parts: VqaScore(parts.chat()),
@@ -77,16 +77,5 @@ METRICS: dict[str, Callable[[Parts], BatchMetric]] = {
 }
 """How to make each metric, by name; making one loads nothing."""
 
-__all__ = [
-    "METRICS",
-    "AskingMetric",
-    "BatchMetric",
-    "LocalMetric",
-    "MetricCritic",
-    "Parts",
-    "PhrasesName",
-    "Sample",
-    "Score",
-    "batched",
-    "missing",
-]
+__all__ = ["METRICS", "AskingMetric", "BatchMetric", "LocalMetric", "MetricCritic", "Parts", "PhrasesName", "Sample"]
+__all__ += ["Score", "batched", "missing"]

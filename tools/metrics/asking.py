@@ -1,20 +1,27 @@
-"""Metrics that ask a chat model that sees: ratings by a rubric, and VQAScore."""
+"""Metrics that ask a chat model that sees: ratings by a rubric, VQAScore, and a benchmark's own questions."""
 
 import asyncio
-from pathlib import Path
+from math import prod
+from statistics import mean
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from ...prompts import Template, load
+from ...prompts import spellings
+from ...state import Exchange, OwnQuestion
 from ..errors import ReplyError
 from ..language.chat import ChatModel
-from ..language.question import Question
-from ..vision.questions import Remark, read_picture
+from ..language.question import Picture, Wording
+from ..blocking import gather_or_cancel
+from ..vision.questions import Remark, YesNo, read_picture
 from .metric import AskingMetric, Sample, Score, missing
 
 RubricName = Literal["interactions", "layout"]
 """interactions: who does what with what, and how they touch; layout: where things stand, and what they form."""
+How = Literal["mean", "geometric", "gated"]
+"""mean: arithmetic, over questions (Soft-TIFA AM, arXiv 2512.16853); geometric: over questions, which one failure
+brings near to 0 (Soft-TIFA GM); gated: arithmetic, where a question about entities of which one fails counts 0, as in
+EGIP."""
 
 
 def _number(value: object) -> object:
@@ -33,36 +40,25 @@ class RatingAnswer(BaseModel):
     """1 to 5."""
 
 
-async def _question(name: str, sample: Sample, system: Template | None, text: Template) -> Question:
-    """What is asked about the picture of a sample and its prompt."""
-    return Question(
-        name=name,
-        system="" if system is None else system.render(),
-        text=text.render(prompt=sample.prompt),
-        pictures=(await asyncio.to_thread(read_picture, sample.store, sample.image),),
-        template=text.label if system is None else f"{system.label} {text.label}",
-    )
+class OwnAnswer(BaseModel):
+    """The answer to a question whose expected one is yes."""
+
+    answer: YesNo
+
+
+async def _picture(sample: Sample) -> Picture:
+    return await asyncio.to_thread(read_picture, sample.store, sample.image)
 
 
 class Rubric(AskingMetric):
-    """The rating of a chat model, 1 to 5. A reply that holds none is missing, whatever it may have meant.
+    """The rating of a chat model that sees, 1 to 5, with its reason as the note. A reply that holds none is missing,
+    whatever it may have meant."""
 
-    Args:
-        chat: the model; it must take pictures.
-        rubric: what is rated.
-        templates: folder of the user's own templates.
-
-    Raises:
-        TemplateError: a template there has other variables than the one it stands in for.
-    """
-
-    def __init__(self, chat: ChatModel, rubric: RubricName, templates: Path | None = None) -> None:
-        self._chat = chat
-        self._system, self._text = load(f"rate_{rubric}_system", templates), load("rate_picture", templates)
+    def __init__(self, chat: ChatModel, rubric: RubricName) -> None:
+        self._chat, self._wording = chat, Wording.load("rate_picture", f"rate_{rubric}_system")
 
     async def rate(self, sample: Sample) -> Score:
-        """The rating of one sample, with the model's reason as its note."""
-        question = await _question("rating", sample, self._system, self._text)
+        question = self._wording.question("rating", [await _picture(sample)], prompt=sample.prompt)
         try:
             reply = await self._chat.ask(question, RatingAnswer)
         except ReplyError as error:
@@ -74,18 +70,75 @@ class VqaScore(AskingMetric):
     """VQAScore (arXiv 2404.01291): P(yes) to "Does this figure show the prompt?", in [0, 1], by a chat model.
 
     The source takes P(yes) over all words; servers report only the likeliest, so here it is P(yes) / (P(yes) + P(no)).
+    Missing where the server reports no probabilities, or no answer came.
     """
 
     def __init__(self, chat: ChatModel) -> None:
-        self._chat = chat
-        self._template = load("rate_vqascore")
+        self._chat, self._wording = chat, Wording.load("rate_vqascore")
 
     async def rate(self, sample: Sample) -> Score:
-        """The score of one sample; missing where the server reports no probabilities, or no answer came."""
+        question = self._wording.question("vqascore", [await _picture(sample)], prompt=sample.prompt)
         try:
-            found = await self._chat.likelihood(await _question("vqascore", sample, None, self._template))
+            found = await self._chat.likelihood(question)
         except ReplyError as error:
             return missing(error.reason, error.exchanges)
         if found.probability is None:
             return missing(found.reason or "the server gives no probability", (found.exchange,))
         return Score(value=found.probability, exchanges=(found.exchange,))
+
+
+class OwnQuestions(AskingMetric):
+    """The score of a prompt's own questions, in [0, 1]; missing for a prompt without.
+
+    Each is asked by itself and without the prompt: P(expected answer) where the server gives probabilities, else 1 or
+    0 by a yes/no verdict. What gets no answer counts neither way; the geometric mean is then missing, the others where
+    fewer than half are answered.
+    """
+
+    def __init__(self, chat: ChatModel, how: How = "mean") -> None:
+        self._chat, self._how, self._wording = chat, how, Wording.load("own_question")
+
+    async def rate(self, sample: Sample) -> Score:
+        asked = sample.questions
+        if not asked:
+            return missing("no question of a benchmark is known for the prompt: give its file with --prompts")
+        picture = await _picture(sample)
+        answers = await gather_or_cancel(self._answer(question, picture) for question in asked)
+        likely, exchanges = [value for value, _, _ in answers], tuple(e for _, made, _ in answers for e in made)
+        if self._how == "gated":
+            likely = [gated(n, asked, likely) for n in range(len(asked))]
+        known = [value for value in likely if value is not None]
+        if 2 * len(known) < len(asked) or (self._how == "geometric" and len(known) < len(asked)):
+            reasons = "; ".join(dict.fromkeys(why for _, _, why in answers if why))
+            return missing(f"{len(asked) - len(known)} of {len(asked)} questions have no answer ({reasons})", exchanges)
+        value = prod(known) ** (1 / len(known)) if self._how == "geometric" else mean(known)
+        shown = (f"{q.kind or q.aspect} {'-' if v is None else f'{v:.2f}'}" for q, v in zip(asked, likely, strict=True))
+        return Score(value=value, note=", ".join(shown), exchanges=exchanges)
+
+    async def _answer(self, asked: OwnQuestion, picture: Picture) -> tuple[float | None, tuple[Exchange, ...], str]:
+        """P(expected answer), what was asked for it, and why there is none."""
+        is_no = asked.answer == "no"
+        wanted = ("yes",) if is_no else spellings(asked.answer)
+        bare, check = (
+            self._wording.question("own_question", [picture], question=q) for q in (asked.question, asked.as_check)
+        )
+        try:
+            found = await self._chat.likelihood(bare, wanted)
+            if found.probability is not None:
+                return 1 - found.probability if is_no else found.probability, (found.exchange,), ""
+            reply = await self._chat.ask(check, OwnAnswer)
+        except ReplyError as error:
+            return None, error.exchanges, error.reason
+        said, exchanges = reply.value.answer, (found.exchange, *reply.exchanges)
+        if said == "unclear":
+            return None, exchanges, "the model cannot tell"
+        return float(said == "yes"), exchanges, ""
+
+
+def gated(place: int, asked: tuple[OwnQuestion, ...], likely: list[float | None]) -> float | None:
+    """The value of one question, 0 where an entity that it speaks of fails, with 0.5 or less; None where one of them is
+    not known."""
+    entities = [likely[parent] for parent in asked[place].depends_on]
+    if any(value is not None and value <= 0.5 for value in entities):
+        return 0.0
+    return None if None in entities else likely[place]

@@ -22,7 +22,6 @@ class Checklist(AskingMetric):
         self._critic, self._whole = critic, whole
 
     async def rate(self, sample: Sample) -> Score:
-        """The score of one sample."""
         if sample.concepts is None or not sample.concepts.checks:
             return missing("there is no checklist for the prompt")
         critique = await self._critic.critique(sample.image, sample.concepts, sample.store)
@@ -45,11 +44,9 @@ class JudgeMetric(LocalMetric):
 
     @property
     def identity(self) -> str:
-        """The network with its hash, and what is asked."""
         return f"{self._judge.model} {'all' if self._whole else 'share'}"
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order."""
         from ..world import EmbeddedDecomposer
 
         measure = WithConcepts(Checklist(self._judge, whole=self._whole), EmbeddedDecomposer)

@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import ModelError
 from ..files import JsonLines, content_hash, read_lines
+from .local import locate
 from .metric import LocalMetric, Sample, Score, missing, pixel_hash
-from .weights import locate
 
 PROGRAM = Path(__file__).with_name("image_reward_program.py")
 """Run by users, or by this metric where it finds an environment."""
@@ -51,11 +51,7 @@ class ImageReward(LocalMetric):
         return "image-reward" if self._checkpoint is None else f"image-reward {locate(self._checkpoint)[1]}"
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order.
-
-        Raises:
-            ModelError: the program fails in the environment that is there.
-        """
+        """Raises ``ModelError`` where the program fails in the environment that is there."""
         return await asyncio.to_thread(self._scores, samples)
 
     def _scores(self, samples: Sequence[Sample]) -> list[Score]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 from PIL import Image
 from pydantic import Field, model_validator
@@ -20,7 +20,6 @@ from ..roles import Decomposer, Metric
 
 _VERSION = 1
 """Raised whenever kept scores no longer mean what they did."""
-RANKS_ONLY = "a metric ranks images and answers no question"
 
 
 @dataclass(frozen=True)
@@ -71,21 +70,12 @@ def missing(reason: str, exchanges: tuple[Exchange, ...] = ()) -> Score:
     return Score(value=None, reason=reason, exchanges=exchanges)
 
 
-@runtime_checkable
-class BatchMetric(Metric, Protocol):
+class BatchMetric(ABC):
     """A metric that takes many samples at once, and says why a score is missing."""
-
-    async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order; ``ModelError`` if the model cannot be used at all."""
-        ...
-
-
-class _Scoring(ABC):
-    """Scores a single image as it scores many."""
 
     @abstractmethod
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order."""
+        """One score for each sample, in order; ``ModelError`` if the model cannot be used at all."""
 
     async def score(self, image: ImageRecord, prompt: str, store: Store) -> float | None:
         """The score of one image; None where there is none."""
@@ -93,7 +83,7 @@ class _Scoring(ABC):
         return score.value
 
 
-class LocalMetric(_Scoring):
+class LocalMetric(BatchMetric):
     """A metric whose scores follow from a model here, the picture and the words, and so can be kept on disk."""
 
     uses_concepts = False
@@ -105,7 +95,7 @@ class LocalMetric(_Scoring):
         """Everything but the sample that a score depends on: model with content hash, parameters; may load nothing."""
 
 
-class AskingMetric(_Scoring):
+class AskingMetric(BatchMetric):
     """A metric that asks a model about each sample by itself; the model's own cache keeps what it said."""
 
     @abstractmethod
@@ -113,7 +103,7 @@ class AskingMetric(_Scoring):
         """The score of one sample."""
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order; all are under way at once, within the model's own bounds."""
+        """All are under way at once, within the model's own bounds."""
         return await gather_or_cancel(self.rate(sample) for sample in samples)
 
 
@@ -125,17 +115,16 @@ class OneByOne(AskingMetric):
     """The user's."""
 
     async def rate(self, sample: Sample) -> Score:
-        """What the metric says of one sample."""
         value = await self.metric.score(sample.image, sample.prompt, sample.store)
         return missing("the metric gives none") if value is None else Score(value=value)
 
 
-def batched(metric: Metric) -> BatchMetric:
+def batched(metric: Any) -> BatchMetric:
     """The metric itself where it takes many samples at once, else a ``OneByOne`` around it."""
-    return metric if isinstance(metric, BatchMetric) else OneByOne(metric)
+    return metric if hasattr(metric, "score_all") else OneByOne(metric)
 
 
-class CachedMetric(_Scoring):
+class CachedMetric(BatchMetric):
     """Another metric's scores on disk, each measured once; missing ones are measured again.
 
     Args:
@@ -147,7 +136,7 @@ class CachedMetric(_Scoring):
         self._metric, self._folder = metric, folder
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order; samples with one picture and one prompt are measured once."""
+        """Samples with one picture and one prompt are measured once."""
         cache = DiskCache(self._folder, "scores")
         keys = [await asyncio.to_thread(self._key, sample) for sample in samples]
         known = {key: kept for key in set(keys) if (kept := cache.get(key, Score)) is not None}
@@ -165,7 +154,7 @@ class CachedMetric(_Scoring):
         return content_hash(_VERSION, self._metric.identity, pixel_hash(sample.pixels()), sample.prompt, plain)
 
 
-class WithConcepts(_Scoring):
+class WithConcepts(BatchMetric):
     """Another metric, whose every sample has concepts; missing where a prompt cannot be decomposed.
 
     Args:
@@ -179,7 +168,7 @@ class WithConcepts(_Scoring):
         self._known: dict[str, ConceptGraph | str] = {}
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score for each sample, in order; each prompt is decomposed once."""
+        """Each prompt is decomposed once."""
         new = sorted({s.prompt for s in samples if s.concepts is None} - self._known.keys())
         if new:
             self._decomposer = self._decomposer or self._make()
@@ -234,12 +223,11 @@ class MetricCritic:
             # Of a metric that asks, the time is that of its own exchanges.
             seconds=0 if score.exchanges else time.perf_counter() - started,
         )
-        verdict = Verdict(
-            check="all", answer="unknown", reason=score.reason or RANKS_ONLY, heard=score.value is not None
-        )
+        said: dict[str, Any] = {"answer": "unknown", "reason": score.reason, "heard": False}
         if score.value is not None:
-            verdict = verdict.model_copy(update={"evidence": shown, "probability": squashed(score.value)})
-        verdicts = tuple(verdict.model_copy(update={"check": check.id}) for check in concepts.checks)
+            reason = "a metric ranks images and answers no question"
+            said |= {"reason": reason, "heard": True, "evidence": shown, "probability": squashed(score.value)}
+        verdicts = tuple(Verdict(check=check.id, **said) for check in concepts.checks)
         return Critique(image=image.id, verdicts=verdicts, exchanges=(*score.exchanges, exchange))
 
 

@@ -1,0 +1,85 @@
+"""What is drawn from, before anything is seen: a prompt that is not decomposed, and one that a chat model rewrites."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from ...prompts import render
+from ...state import Check, ConceptGraph, Entity
+from ..roles import Decomposer, Rewriter, Rewritten, model_name
+from ..sentences import count_words, opening, repaired
+from ..text import one_line
+from .chat import ChatModel
+from .question import Wording
+
+WHOLE = "whole"
+"""Id of the one check of a prompt that is not decomposed."""
+
+
+class WholeDecomposer:
+    """Does not decompose: one check asks for all of the prompt."""
+
+    model = "no decomposition"
+
+    async def decompose(self, prompt: str) -> ConceptGraph:
+        """A graph of the picture alone, with the prompt's whole meaning in one check."""
+        check = Check(id=WHOLE, question=render("check_whole"), aspect="scene")
+        return ConceptGraph(prompt=prompt, entities=(Entity(id="picture", name="picture"),), checks=(check,))
+
+
+def is_whole(concepts: ConceptGraph | None) -> bool:
+    """Whether the prompt was not decomposed, so that a checklist of it would be no measure."""
+    return concepts is not None and [check.id for check in concepts.checks] == [WHOLE]
+
+
+class RewritingDecomposer:
+    """Another decomposer, whose concepts also say what to draw from; the checks stay those of the user's prompt."""
+
+    def __init__(self, decomposer: Decomposer, rewriter: Rewriter) -> None:
+        self._decomposer, self._rewriter = decomposer, rewriter
+        self.model = f"{model_name(decomposer)}, rewritten by {model_name(rewriter)}"
+
+    async def decompose(self, prompt: str) -> ConceptGraph:
+        """Raises as the two do; what both asked is in the exchanges, and so in what the run cost."""
+        concepts, rewritten = await asyncio.gather(self._decomposer.decompose(prompt), self._rewriter.rewrite(prompt))
+        exchanges = (*concepts.exchanges, *rewritten.exchanges)
+        return concepts.model_copy(update={"drawn_from": rewritten.prompt, "exchanges": exchanges})
+
+
+class PromptAnswer(BaseModel):
+    """What a chat model answers where it is asked for a prompt to draw from."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class ChatRewriter:
+    """Has a chat model that sees nothing write a more detailed prompt, once; an answer that breaks the rules is
+    repaired as a corrected prompt is.
+
+    Args:
+        chat: the model.
+        templates: folder of the user's own templates, which replace those that ship.
+        words: length of the prompt at most; a user's prompt that fills it is left alone.
+
+    Raises:
+        SettingsError: a template there cannot be read or has other variables than the one it replaces.
+    """
+
+    def __init__(self, chat: ChatModel, templates: Path | None = None, *, words: int = 70) -> None:
+        self._chat, self._words, self.model = chat, words, chat.name
+        self._wording = Wording.load("rewrite", "rewrite_system", templates)
+
+    async def rewrite(self, prompt: str) -> Rewritten:
+        """The prompt and what the model says beyond it, in whole sentences.
+
+        Raises:
+            ModelError: the model or its server cannot be used.
+            ReplyError: no answer of the model is a prompt.
+        """
+        if count_words(opening(prompt)) >= self._words:
+            return Rewritten(opening(prompt))
+        question = self._wording.question("rewritten_prompt", words=self._words, prompt=prompt)
+        reply = await self._chat.ask(question, PromptAnswer)
+        return Rewritten(repaired(prompt, one_line(reply.value.prompt), self._words), reply.exchanges)

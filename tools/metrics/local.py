@@ -1,0 +1,242 @@
+"""Metrics by models that run here, CLIPScore and BLIP-VQA, and how their weights are found and loaded."""
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from ...prompts import noun_phrases
+from ..errors import ModelError, ReplyError
+from ..language.chat import ChatModel
+from ..language.question import Wording
+from ..text import HUB_ID, brief
+from .metric import LocalMetric, Sample, Score, missing
+
+_SMALL = ("*.json", "*.txt")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""In the order of preference; the second is read as weights alone, which runs no code."""
+
+
+@dataclass
+class Weights:
+    """A model with its tokenizer and image processor, each loaded at its first use."""
+
+    source: str
+    """Folder or hub id."""
+    kinds: tuple[str, str, str]
+    """Names of the classes in transformers: model, tokenizer, image processor."""
+
+    @cached_property
+    def located(self) -> tuple[Path, str]:
+        """The folder, and the model's name with a short content hash; raises as ``locate`` does."""
+        return locate(self.source)
+
+    @cached_property
+    def loaded(self) -> tuple[Any, Any, Any]:
+        """Model in single precision on the GPU if there is one, tokenizer, image processor.
+
+        Raises:
+            ModelError: the folder does not hold one of them.
+        """
+        import torch
+        import transformers
+
+        from ..diffusion.quiet import quiet_loading
+
+        folder = self.located[0]
+        parts: list[Any] = []
+        for kind in self.kinds:
+            options = {} if parts else {"dtype": torch.float32}
+            try:
+                with quiet_loading():
+                    parts.append(getattr(transformers, kind).from_pretrained(folder, local_files_only=True, **options))
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+                raise ModelError(f"{folder} holds no usable {kind}: {brief(str(error))}") from error
+        return parts[0].eval().to("cuda" if torch.cuda.is_available() else "cpu"), parts[1], parts[2]
+
+
+def locate(source: str) -> tuple[Path, str]:
+    """The folder of a model and its name with a short content hash; a hub id is downloaded.
+
+    Raises:
+        ModelError: it is neither a folder nor a model of the hub that can be fetched.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        total = hashlib.sha256()
+        for path in sorted(path for kind in (*_SMALL, *_WEIGHTS, "*.pt") for path in folder.glob(kind)):
+            total.update(f"{path.name}\0".encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return folder, f"{folder.resolve().name}@{total.hexdigest()[:12]}"
+    if not HUB_ID.fullmatch(source):
+        raise ModelError(f"there is no model folder {source}; give a folder or a hub id such as owner/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        for weights in _WEIGHTS:
+            snapshot = Path(snapshot_download(source, allow_patterns=[*_SMALL, weights]))
+            if any(snapshot.glob(weights)):
+                return snapshot, f"{source}@{snapshot.name[:12]}"
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{source} is no folder here, and the hub did not give it ({brief(str(error))}):"
+            " download it elsewhere and name its folder with --weights METRIC=FOLDER"
+        ) from error
+    raise ModelError(f"{source} on the hub holds no weights that can be read")
+
+
+class ClipScore(LocalMetric):
+    """2.5 * max(cos(image, "A photo depicts " + prompt), 0), in [0, 2.5]: equation 1 of "CLIPScore: A Reference-free
+    Evaluation Metric for Image Captioning" (arXiv 2104.08718).
+
+    In single precision, on a GPU too, where the source takes half; the scores differ by about 1e-3. Prompts are cut at
+    the 77 tokens that CLIP reads, in the source as here.
+
+    Args:
+        model: folder or hub id of a CLIP model; by default the ViT-B/32 of the source.
+    """
+
+    BATCH = 32
+
+    def __init__(self, model: str = "openai/clip-vit-base-patch32") -> None:
+        self._weights = Weights(model, ("CLIPModel", "CLIPTokenizer", "CLIPImageProcessorPil"))
+
+    @property
+    def identity(self) -> str:
+        return f"clipscore {self._weights.located[1]} w=2.5 prefix='A photo depicts '"
+
+    async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
+        chunks = [samples[start : start + self.BATCH] for start in range(0, len(samples), self.BATCH)]
+        values = await asyncio.to_thread(lambda: [value for chunk in chunks for value in self._values(chunk)])
+        return [Score(value=value) for value in values]
+
+    def _values(self, samples: Sequence[Sample]) -> list[float]:
+        import torch
+
+        model, tokenizer, processor = self._weights.loaded
+        words = [f"A photo depicts {sample.prompt}" for sample in samples]
+        texts = tokenizer(words, padding=True, truncation=True, max_length=77, return_tensors="pt")
+        pictures = processor(images=[sample.pixels() for sample in samples], return_tensors="pt")
+        with torch.inference_mode():
+            words_of = model.get_text_features(**texts.to(model.device)).pooler_output
+            seen = model.get_image_features(**pictures.to(model.device)).pooler_output
+            words_of, seen = (features / features.norm(dim=-1, keepdim=True) for features in (words_of, seen))
+            return (2.5 * (words_of * seen).sum(-1).clamp(min=0)).tolist()
+
+
+MOST = 8
+"""Phrases of one prompt that are asked for, the first; as many as the published evaluation takes."""
+
+Phrases = Callable[[Sample], Awaitable[tuple[str, ...] | str]]
+"""The noun phrases of a sample's prompt, or the reason why there are none."""
+
+
+async def phrases_of_concepts(sample: Sample) -> tuple[str, ...] | str:
+    """Those of the sample's concepts: every entity with its attributes and its number, then the place."""
+    if sample.concepts is None:
+        return "the prompt was not decomposed, so its noun phrases are not known"
+    return noun_phrases(sample.concepts)[:MOST]
+
+
+class PhrasesAnswer(BaseModel):
+    """Noun phrases, in the order of the prompt."""
+
+    phrases: Annotated[list[Annotated[str, Field(min_length=1, max_length=80)]], Field(min_length=1, max_length=16)]
+
+
+class ChatPhrases:
+    """Has a chat model name the noun phrases of a prompt."""
+
+    def __init__(self, chat: ChatModel) -> None:
+        self._chat = chat
+        self._wording = Wording.load("rate_phrases", "rate_phrases_system")
+
+    @property
+    def identity(self) -> str:
+        """Model and templates, which scores depend on."""
+        return f"{self._chat.name} {self._wording.label}"
+
+    async def __call__(self, sample: Sample) -> tuple[str, ...] | str:
+        question = self._wording.question("noun_phrases", prompt=sample.prompt, most=MOST)
+        try:
+            reply = await self._chat.ask(question, PhrasesAnswer)
+        except ReplyError as error:
+            return f"no noun phrases: {error.reason}"
+        return tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in reply.value.phrases))[:MOST]
+
+
+class BlipVqa(LocalMetric):
+    """BLIP-VQA of T2I-CompBench (arXiv 2307.06350, section 4.1): the product over the prompt's noun phrases of
+    P(yes) / (P(yes) + P(no)) for the question ``PHRASE?``, in [0, 1].
+
+    Args:
+        model: folder or hub id of a BLIP model for visual question answering; by default the source's.
+        phrases: where the noun phrases come from; by default the sample's concepts.
+        size: pixels of a side that pictures are scaled to, 480 in the source; the model's positions are interpolated.
+    """
+
+    uses_concepts = True
+
+    def __init__(
+        self,
+        model: str = "Salesforce/blip-vqa-capfilt-large",
+        *,
+        phrases: Phrases = phrases_of_concepts,
+        size: int = 480,
+    ) -> None:
+        self._weights = Weights(model, ("BlipForQuestionAnswering", "BertTokenizer", "BlipImageProcessorPil"))
+        self._phrases = phrases
+        self._size = size
+
+    @property
+    def identity(self) -> str:
+        source = getattr(self._phrases, "identity", None) or getattr(self._phrases, "__name__", repr(self._phrases))
+        return f"blip-vqa {self._weights.located[1]} size={self._size} phrases={source}"
+
+    async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
+        found = await asyncio.gather(*(self._phrases(sample) for sample in samples))
+        return await asyncio.to_thread(lambda: list(map(self._score, samples, found)))
+
+    def _score(self, sample: Sample, phrases: tuple[str, ...] | str) -> Score:
+        if isinstance(phrases, str) or not phrases:
+            return missing(phrases if isinstance(phrases, str) else "the prompt names no thing")
+        likely = self.probabilities(sample, phrases)
+        note = ", ".join(f"{phrase} {p:.2f}" for phrase, p in zip(phrases, likely, strict=True))
+        return Score(value=math.prod(likely), note=note)
+
+    def probabilities(self, sample: Sample, phrases: Sequence[str]) -> list[float]:
+        """P(yes) / (P(yes) + P(no)) for each phrase; the picture is encoded once.
+
+        Questions of one length go together, since the decoder of transformers 5 minds padding whatever the mask says.
+        They are cut at 35 tokens, as in the source.
+        """
+        import torch
+
+        model, tokenizer, processor = self._weights.loaded
+        size = {"height": self._size, "width": self._size}
+        pixels = processor(images=[sample.pixels()], size=size, return_tensors="pt")["pixel_values"].to(model.device)
+        questions = [f"{phrase}?" for phrase in phrases]
+        asked: list[list[int]] = tokenizer(questions, truncation=True, max_length=35)["input_ids"]
+        yes_no, start = tokenizer.convert_tokens_to_ids(["yes", "no"]), model.decoder_start_token_id
+        likely: dict[int, float] = {}
+        with torch.inference_mode():
+            interpolated = self._size != model.config.vision_config.image_size
+            seen = model.vision_model(pixels, interpolate_pos_encoding=interpolated).last_hidden_state
+            for length in {len(ids) for ids in asked}:
+                places = [n for n, ids in enumerate(asked) if len(ids) == length]
+                ids = torch.tensor([asked[n] for n in places], device=model.device)
+                # The encoder's own first token stands behind the decoder's in BLIP's vocabulary.
+                ids[:, 0] = start + 1
+                read = model.text_encoder(ids, encoder_hidden_states=seen.expand(len(ids), -1, -1)).last_hidden_state
+                starts = torch.full((len(ids), 1), start, device=model.device)
+                logits = model.text_decoder(starts, encoder_hidden_states=read).logits[:, 0]
+                likely |= zip(places, logits[:, yes_no].softmax(-1)[:, 0].tolist(), strict=True)
+        return [likely[n] for n in range(len(phrases))]
