@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ...state import Aspect, Budget, Frozen, InteractionKind, Seed, Words
+from ...state import Budget, Frozen, InteractionKind, Seed, Words
 from ...tools.data.reader import read_rows
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic, Explicitness
@@ -16,6 +16,7 @@ from ...tools.vision.wrapping import (
     Correlated,
     NoCritic,
     Profile,
+    Rate,
     UngatedCritic,
     UnreliableCritic,
     VotingCritic,
@@ -120,8 +121,6 @@ class PolicyEntry(Frozen):
 Checklist = Literal["gated", "ungated", "whole"]
 """How the critic is asked. gated: what depends on a failed check fails unasked; ungated: every check is asked
 for itself; whole: one answer for the whole picture, as without decomposition."""
-Rate = float | dict[Aspect, float]
-"""For every check, or by its aspect."""
 
 
 class CriticSettings(Frozen):
@@ -134,7 +133,7 @@ class CriticSettings(Frozen):
     profile: Words | Profile | None = None
     """How often it misses and invents, by aspect: ``published``, a JSON file, or a table such as
     ``{ relation = { miss = 0.4, invent = 0.1 } }``; None for no such errors."""
-    strength: float = 1.0
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Multiplies the rates of the profile."""
     correlated: Correlated = "no"
     """Which errors come together: ``no``, ``image``, ``check`` or ``alike``."""

@@ -69,7 +69,10 @@ def test_prompts_have_the_complexity_that_is_asked_for(tmp_path):
             "policies: hybrid: it refines 7 times, and the budget has 6 rounds: give",
         ),
         (('"single"', '"single"\n[[policies]]\npolicy = "single"'), "policies: two are called 'single'"),
-        (('"single"', '"single"\n[[critics]]\nflip = 1.5'), "critics.0: flip is a rate from 0 to 1, not 1.5"),
+        (
+            ('"single"', '"single"\n[[critics]]\nflip = 1.5'),
+            "critics.0.flip: a rate is from 0 to 1",
+        ),
         (
             ('"single"', '"single"\n[[critics]]\ngrid = {flip = []}'),
             "critics.0.grid.flip: Tuple should have at least 1",

@@ -11,8 +11,9 @@ from detailscribe.state import Critique, Verdict, format_concepts
 from detailscribe.tools.errors import PromptError, ReplyError, SettingsError
 from detailscribe.tools.language import ChatDecomposer, ChatSettings
 from detailscribe.tools.language.decomposer import ConceptAnswer, read_concepts
+from detailscribe.tools.language.question import PromptAnswer
 from detailscribe.tools.language.structured import portable_schema
-from detailscribe.tools.vision.questions import ComparisonAnswer, CritiqueAnswer, RefinedAnswer
+from detailscribe.tools.vision.questions import ComparisonAnswer, CritiqueAnswer
 
 from ..agent.fakes import FakeDiffusion
 from .scripted import KEY, Said
@@ -315,7 +316,7 @@ def largest(schema: dict) -> object:
             return schema["maximum"] if kind == "integer" else None
 
 
-@pytest.mark.parametrize("answer_type", [ConceptAnswer, CritiqueAnswer, RefinedAnswer, ComparisonAnswer])
+@pytest.mark.parametrize("answer_type", [ConceptAnswer, CritiqueAnswer, PromptAnswer, ComparisonAnswer])
 def test_the_largest_answer_fits_into_one_reply(answer_type):
     """At three characters a token, which is few for English words in JSON, and with a tenth to spare."""
     value = largest(portable_schema(answer_type, strict=False))

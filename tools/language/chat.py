@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, Field
 from tenacity import retry, retry_if_exception, stop_after_attempt
 
-from ...prompts import render
 from ...state import Exchange, Frozen
 from ..errors import ReplyError
 from ..files import DiskCache, content_hash
@@ -29,8 +28,6 @@ M = TypeVar("M", bound=BaseModel)
 
 _CACHE_VERSION = 2
 """Raised whenever cached answers no longer mean what they did."""
-_QUOTED = 4000
-"""Characters of an unusable answer that are shown to the model again."""
 _WORD = 4
 """Tokens within which yes or no must come; a tokenizer may begin with a blank."""
 _NO_LOGPROBS = "the server gives no logprobs"
@@ -156,8 +153,7 @@ class ChatModel:
                 answered = await self._call(exchanges, call)
                 return answered.text, _value(answered, read)
             except NoAnswer as none:
-                again = render("ask_again", text=question.text, answer=none.raw[:_QUOTED], reason=none.reason)
-                call = replace(call, text=again)
+                call = replace(call, text=question.again(none.raw, none.reason).text)
                 raise
 
         with self._naming_failures(question, exchanges):

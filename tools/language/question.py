@@ -4,17 +4,21 @@ import hashlib
 import io
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
-from ...prompts import Template, TemplateError, load
+from pydantic import BaseModel, Field
+
+from ...prompts import Template, TemplateError, load, render
 from ...state import Exchange
 from ..errors import SettingsError
 
 M = TypeVar("M", covariant=True)
 
+_LONGEST_QUOTE = 4000
+"""Characters of an unusable answer that are shown to the model again."""
 NUMBER = "7315"
 """In the picture that tests a model's sight; no model guesses it."""
 _SMALL = 64 * 1024
@@ -61,6 +65,10 @@ class Question:
     vote: int = 0
     """Number of the vote where one question is put several times; each has its own place in the cache."""
 
+    def again(self, answer: str, reason: str) -> Self:
+        """The same once more, with what is wrong with the answer."""
+        return replace(self, text=render("ask_again", text=self.text, answer=answer[:_LONGEST_QUOTE], reason=reason))
+
 
 @dataclass(frozen=True)
 class Wording:
@@ -95,6 +103,12 @@ class Wording:
             for template in (self.system, self.text)
         )
         return Question(name, system or "", text or "", tuple(pictures), self.label, vote)
+
+
+class PromptAnswer(BaseModel):
+    """What a model answers that is asked for words to draw from."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 @dataclass(frozen=True)

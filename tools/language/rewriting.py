@@ -2,9 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, Field
 
 from ...prompts import render
 from ...state import Check, ConceptGraph, Entity
@@ -12,7 +9,7 @@ from ..roles import Decomposer, Rewriter, Rewritten, model_name
 from ..sentences import count_words, opening, repaired
 from ..text import one_line
 from .chat import ChatModel
-from .question import Wording
+from .question import PromptAnswer, Wording
 
 WHOLE = "whole"
 """Id of the one check of a prompt that is not decomposed."""
@@ -46,12 +43,6 @@ class RewritingDecomposer:
         concepts, rewritten = await asyncio.gather(self._decomposer.decompose(prompt), self._rewriter.rewrite(prompt))
         exchanges = (*concepts.exchanges, *rewritten.exchanges)
         return concepts.model_copy(update={"drawn_from": rewritten.prompt, "exchanges": exchanges})
-
-
-class PromptAnswer(BaseModel):
-    """What a chat model answers where it is asked for a prompt to draw from."""
-
-    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class ChatRewriter:

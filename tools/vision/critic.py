@@ -5,10 +5,10 @@ import itertools
 import math
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...prompts import TemplateError
 from ...state import (
     Check,
     Comparison,
@@ -24,19 +24,22 @@ from ..blocking import gather_or_cancel
 from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store
 from ..language.chat import ChatModel
-from ..language.question import Picture, Question
+from ..language.question import Picture, PromptAnswer, Question, Wording
 from ..roles import BoxForm, Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
 from ..text import one_line
 from .questions import (
     MOST_ANSWERS,
+    UNSEEN,
     BoxedCritiqueAnswer,
     ComparisonAnswer,
     CritiqueAnswer,
-    Questions,
-    RefinedAnswer,
     answers_in,
+    boxes_asked_for,
     read_picture,
+    wire_id,
+    wire_line,
+    wire_lines,
 )
 from .verdicts import Likelihood, elect, failures, issues, levels, read_answers, unheard, weigh
 
@@ -87,10 +90,11 @@ class ChatCritic:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
             raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
         self._chat = chat
-        try:
-            self._questions = Questions(templates, boxes)
-        except TemplateError as error:
-            raise SettingsError(str(error)) from error
+        names = ("critique", "likelihood", "refine", "compare")
+        self._wordings = {name: Wording.load(name, f"{name}_system", templates) for name in names}
+        self._again = Wording.load("refine_again", folder=templates).text
+        if boxes is not None:
+            self._wordings["critique"] = boxes_asked_for(self._wordings["critique"], boxes, templates)
         self._votes, self._probabilities, self._together = votes, probabilities, together
         self._checks_per_call, self._words, self._second = checks_per_call, words, second
         self._boxes: BoxForm | None = boxes
@@ -164,7 +168,12 @@ class ChatCritic:
         if self._cannot_compare is not None:
             return None, self._cannot_compare, ()
         places = " before ".join(order)
-        question = self._questions.comparison(concepts.prompt, concepts.checks, [pictures[id] for id in order])
+        question = self._wordings["compare"].question(
+            "comparison",
+            [pictures[id] for id in order],
+            prompt=concepts.prompt,
+            checks=wire_lines(concepts.checks),
+        )
         try:
             reply = await self._chat.ask(question, ComparisonAnswer)
         except ReplyError as error:
@@ -204,7 +213,12 @@ class ChatCritic:
         if vote:  # in another order than that of the list, which the first vote has
             shuffled = random.Random(derive_seed(vote, *(check.id for check in checks)))
             missing = shuffled.sample(checks, len(checks))
-        question = self._questions.critique(prompt, missing, picture, vote)
+
+        def about(asked: Sequence[Check]) -> Question:
+            how = {"prompt": prompt, "checks": wire_lines(asked)}
+            return self._wordings["critique"].question("critique", [picture], vote, **how)
+
+        question = about(missing)
         found: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
         for _ in range(2):
@@ -221,13 +235,15 @@ class ChatCritic:
             missing = [check for check in missing if not found[check.id].heard]
             if not missing or (lost and not answers):
                 break
-            again = self._questions.critique(prompt, missing, picture, vote)
-            question = self._questions.missing(again, reply.exchanges[-1].reply, missing)
+            reason = f"it gives no readable answer to {', '.join(map(wire_id, missing))}."
+            reason += " Copy each id exactly, and say yes, no or unclear."
+            question = about(missing).again(reply.exchanges[-1].reply, reason)
         return found, tuple(exchanges)
 
     async def _likelihood(self, prompt: str, check: Check, picture: Picture) -> tuple[Likelihood, Exchanges]:
         """P(yes) of one check, or why there is none."""
-        question = self._questions.likelihood(prompt, check, picture)
+        how = {"prompt": prompt, "checks": wire_line(check)}
+        question = self._wordings["likelihood"].question("likelihood", [picture], **how)
         try:
             found = await self._chat.likelihood(question)
         except ReplyError as error:
@@ -247,11 +263,13 @@ class ChatCritic:
         """
         if count_words(opening(prompt)) >= self._words:
             return opening(prompt), None, ()
-        question = self._questions.refined(prompt, failed, self._words)
+        lines = "\n".join(f"{wire_line(c)} - {one_line(v.evidence) or UNSEEN}" for c, v in failed)
+        how: dict[str, str | int] = {"prompt": prompt, "failures": lines, "words": self._words}
+        question = self._wordings["refine"].question("refined_prompt", **how)
         answer, exchanges = "", ()
         for _ in range(2):
             try:
-                reply = await self._chat.ask(question, RefinedAnswer)
+                reply = await self._chat.ask(question, PromptAnswer)
             except (ReplyError, ModelError) as error:
                 made = error.exchanges if isinstance(error, ReplyError) else self._declined(question, error)
                 exchanges = (*exchanges, *made)
@@ -264,7 +282,8 @@ class ChatCritic:
             wrong = problem(prompt, answer, self._words)
             if wrong is None:
                 break
-            question = self._questions.refined_again(question, answer, wrong)
+            again = f"{question.text}\n\n{self._again.render(answer=answer, problem=wrong)}"
+            question = replace(question, text=again, template=f"{question.template} {self._again.label}")
         return repaired(prompt, answer, self._words), None, exchanges
 
     def _declined(self, question: Question, error: ModelError) -> Exchanges:

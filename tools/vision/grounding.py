@@ -13,8 +13,7 @@ from PIL import Image
 from ...state import Box, Check, ConceptGraph, Critique, Entity, ImageRecord
 from ..errors import ModelError
 from ..files import Store
-from ..roles import LOADING, Critic
-from .wrapping import name_of
+from ..roles import LOADING, Critic, model_name
 
 
 class Grounder:
@@ -74,7 +73,7 @@ class GroundedCritic:
     @property
     def model(self) -> str:
         """The other critic's name, and that of the grounding model."""
-        return f"{name_of(self.critic)}, boxes by {self.grounder.model}"
+        return f"{model_name(self.critic)}, boxes by {self.grounder.model}"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """The other critic's critique, with the boxes of what each check is about that was asked."""

@@ -16,10 +16,9 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from ...prompts import Template, load, render
-from ...state import Check, ImageRecord, Verdict
+from ...state import Check, ImageRecord
 from ..files import Store, picture_in
-from ..language.question import Picture, Question
+from ..language.question import Picture, Wording
 from ..language.structured import read_last
 from ..roles import BoxForm
 from ..text import one_line
@@ -33,16 +32,6 @@ MOST_ANSWERS = 20
 ``ChatSettings.max_tokens``; where more come all the same, they are read."""
 UNSEEN = "no evidence given"
 """Stands for evidence where there is none."""
-_LONGEST_QUOTE = 4000
-"""Characters of an incomplete answer that the model is shown again."""
-
-UNITS = {
-    "pixels": "pixels of the picture as you see it",
-    "thousandths": "whole numbers from 0 to 1000, where 1000 is the whole width or height of the picture",
-    "shares": "numbers from 0 to 1, where 1 is the whole width or height of the picture",
-}
-"""Of each form, as a model is asked for it."""
-
 _MARKS = " \t\r\n.!*_\"'`#()[]{}<>"
 """What small models put around a word."""
 _WORDS = {
@@ -176,12 +165,6 @@ def answers_in(reply: str, kind: type[CritiqueAnswer] = CritiqueAnswer) -> tuple
         return ()
 
 
-class RefinedAnswer(BaseModel):
-    """The corrected prompt."""
-
-    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
-
-
 class ComparisonAnswer(BaseModel):
     """Which of two pictures is better."""
 
@@ -205,67 +188,18 @@ def read_picture(store: Store, image: ImageRecord) -> Picture:
     return Picture(png=buffer.getvalue(), reference=image.path)
 
 
-class Questions:
-    """The critic's questions, from the templates that ship or a user's own.
-
-    Raises:
-        TemplateError: a template of ``folder`` has other variables than the one it stands in for.
-    """
-
-    def __init__(self, folder: Path | None = None, boxes: BoxForm | None = None) -> None:
-        names = ("critique", "likelihood", "refine", "compare")
-        self._systems = {name: load(f"{name}_system", folder) for name in names}
-        self._texts = {name: load(name, folder) for name in names}
-        self._again = load("refine_again", folder)
-        if boxes is not None:
-            order = "upper, left, lower, right" if boxes.endswith("-yx") else "left, upper, right, lower"
-            more = load("critique_boxes", folder).render(order=order, unit=UNITS[boxes.removesuffix("-yx")])
-            system = self._systems["critique"]
-            self._systems["critique"] = Template(system.name, f"{system.text}\n\n{more.replace('$', '$$')}")
-
-    def critique(self, prompt: str, checks: Iterable[Check], picture: Picture, vote: int) -> Question:
-        """Answer these checks, each with evidence."""
-        text = self._texts["critique"].render(prompt=prompt, checks="\n".join(map(wire_line, checks)))
-        return self._question("critique", "critique", text, (picture,), vote=vote)
-
-    def missing(self, asked: Question, answer: str, checks: Sequence[Check]) -> Question:
-        """The same question again, about the checks that the answer leaves out."""
-        ids = ", ".join(map(wire_id, checks))
-        reason = f"it gives no readable answer to {ids}. Copy each id exactly, and say yes, no or unclear."
-        return replace(asked, text=render("ask_again", text=asked.text, answer=answer[:_LONGEST_QUOTE], reason=reason))
-
-    def likelihood(self, prompt: str, check: Check, picture: Picture) -> Question:
-        """Answer one check in one word."""
-        text = self._texts["likelihood"].render(prompt=prompt, checks=wire_line(check))
-        return self._question("likelihood", "likelihood", text, (picture,))
-
-    def comparison(self, prompt: str, checks: Iterable[Check], pictures: Sequence[Picture]) -> Question:
-        """Which of two pictures shows more of what is asked for?"""
-        text = self._texts["compare"].render(prompt=prompt, checks="\n".join(map(wire_line, checks)))
-        return self._question("compare", "comparison", text, pictures)
-
-    def refined(self, prompt: str, failures: Sequence[tuple[Check, Verdict]], words: int) -> Question:
-        """Write a prompt that mends these failures; the worst comes first."""
-        lines = "\n".join(f"{wire_line(c)} - {one_line(v.evidence) or UNSEEN}" for c, v in failures)
-        text = self._texts["refine"].render(prompt=prompt, failures=lines, words=words)
-        return self._question("refine", "refined_prompt", text, words=words)
-
-    def refined_again(self, asked: Question, answer: str, problem: str) -> Question:
-        """The same once more, with what is wrong with the answer."""
-        again = self._again.render(answer=answer, problem=problem)
-        return replace(asked, text=f"{asked.text}\n\n{again}", template=f"{asked.template} {self._again.label}")
-
-    def _question(
-        self, template: str, name: str, text: str, pictures: Sequence[Picture] = (), vote: int = 0, **system: int
-    ) -> Question:
-        return Question(
-            name=name,
-            system=self._systems[template].render(**system),
-            text=text,
-            pictures=tuple(pictures),
-            template=f"{self._systems[template].label} {self._texts[template].label}",
-            vote=vote,
-        )
+def boxes_asked_for(wording: Wording, form: BoxForm, folder: Path | None) -> Wording:
+    """The same question that also asks where the model looked; ``SettingsError`` for a wrong template in ``folder``."""
+    more = Wording.load("critique_boxes", folder=folder).text.render(
+        order="upper, left, lower, right" if form.endswith("-yx") else "left, upper, right, lower",
+        unit={
+            "pixels": "pixels of the picture as you see it",
+            "thousandths": "whole numbers from 0 to 1000, where 1000 is the whole width or height of the picture",
+            "shares": "numbers from 0 to 1, where 1 is the whole width or height of the picture",
+        }[form.removesuffix("-yx")],
+    )
+    system = wording.system and replace(wording.system, text=f"{wording.system.text}\n\n{more.replace('$', '$$')}")
+    return replace(wording, system=system)
 
 
 def wire_id(check: Check) -> str:
@@ -276,3 +210,8 @@ def wire_id(check: Check) -> str:
 def wire_line(check: Check) -> str:
     """The check as it is asked, on one line."""
     return f"{wire_id(check)}: {one_line(check.question)}"
+
+
+def wire_lines(checks: Iterable[Check]) -> str:
+    """The checks as they are asked."""
+    return "\n".join(map(wire_line, checks))

@@ -1,12 +1,12 @@
 """Critics around other critics, and the one that does not look: made worse at known rates, voting, asked otherwise."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ...state import (
     SEED_LIMIT,
@@ -20,13 +20,21 @@ from ...state import (
     derive_seed,
     fail_dependents,
 )
+from ...state.base import Share
 from ..blocking import gather_or_cancel
 from ..errors import SettingsError, first_problem
 from ..files import Store
-from ..roles import Critic
+from ..roles import Critic, model_name
 from .verdicts import elect, failures, issues
 
-Rate = float | Mapping[Aspect, float]
+
+def _a_share(rate: float | dict[Aspect, float]) -> float | dict[Aspect, float]:
+    if any(not 0 <= value <= 1 for value in (rate.values() if isinstance(rate, dict) else (rate,))):
+        raise ValueError("a rate is from 0 to 1")
+    return rate
+
+
+Rate = Annotated[float | dict[Aspect, float], AfterValidator(_a_share)]
 """For every check, or by its aspect; an aspect that is not named has 0."""
 
 Correlated = Literal["no", "image", "check", "alike"]
@@ -40,9 +48,9 @@ until the picture changes there."""
 class Errors(Frozen):
     """How often a critic errs on checks of one aspect."""
 
-    miss: float = Field(default=0.0, ge=0, le=1)
+    miss: Share = 0.0
     """How often it passes a check that fails."""
-    invent: float = Field(default=0.0, ge=0, le=1)
+    invent: Share = 0.0
     """How often it fails a check that passes."""
 
 
@@ -94,11 +102,6 @@ class Corrector(Protocol):
         ...
 
 
-def name_of(critic: Critic) -> str:
-    """The critic's model, or the name of its class."""
-    return str(getattr(critic, "model", type(critic).__name__))
-
-
 def ungated(concepts: ConceptGraph) -> ConceptGraph:
     """The same checklist with every check asked for itself, whether others fail or not."""
     checks = tuple(check.model_copy(update={"depends_on": ()}) for check in concepts.checks)
@@ -126,8 +129,7 @@ class UngatedCritic:
 
     @property
     def model(self) -> str:
-        """The other critic's name, and what was done to it."""
-        return f"{name_of(self.critic)} (ungated)"
+        return f"{model_name(self.critic)} (ungated)"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """The critique of a checklist without dependencies."""
@@ -147,8 +149,7 @@ class WholeCritic:
 
     @property
     def model(self) -> str:
-        """The other critic's name, and what was done to it."""
-        return f"{name_of(self.critic)} (whole)"
+        return f"{model_name(self.critic)} (whole)"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """The same verdict on every check."""
@@ -193,8 +194,7 @@ class VotingCritic:
 
     @property
     def model(self) -> str:
-        """Names of all of them."""
-        return "vote of " + ", ".join(map(name_of, self.critics))
+        return "vote of " + ", ".join(map(model_name, self.critics))
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """The elected verdicts, with the exchanges of every critic."""
@@ -221,7 +221,7 @@ class VotingCritic:
         )
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True))
 class UnreliableCritic:
     """Another critic whose verdicts are turned, then blanked, at known rates.
 
@@ -233,10 +233,10 @@ class UnreliableCritic:
     nothing remains that fails or is unknown.
 
     Raises:
-        SettingsError: a rate is out of range or for an aspect that there is not.
+        pydantic.ValidationError: a rate is out of range or for an aspect that there is not.
     """
 
-    critic: Critic
+    critic: SkipValidation[Critic]
     """Takes the look."""
     flip: Rate = 0.0
     """How often a pass becomes a fail or a fail a pass, in [0, 1]; an unknown stays."""
@@ -244,7 +244,7 @@ class UnreliableCritic:
     """How often a verdict becomes unknown, in [0, 1]."""
     profile: Profile = field(default_factory=dict[Aspect, Errors])
     """How often fails and passes are turned, each at its rate, on top of ``flip``."""
-    strength: float = 1.0
+    strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Multiplies the rates of the profile, at least 0; a rate above 1 is 1. Errors at one strength are also made at
     every greater one."""
     correlated: Correlated = "no"
@@ -252,26 +252,11 @@ class UnreliableCritic:
     seed: int = 0
     """Of the random numbers; critics of other seeds err independently."""
 
-    def __post_init__(self) -> None:
-        aspects = get_args(Aspect)
-        for name in ("flip", "blank"):
-            rate: Rate = getattr(self, name)
-            by_aspect = rate if isinstance(rate, Mapping) else {aspects[0]: rate}
-            if strange := sorted(set(by_aspect) - set(aspects)):
-                raise SettingsError(f"{name}: no aspect {', '.join(strange)}; there are {', '.join(aspects)}")
-            if wrong := [value for value in by_aspect.values() if not 0 <= value <= 1]:
-                raise SettingsError(f"{name} is a rate from 0 to 1, not {wrong[0]}")
-        if not 0 <= self.strength < float("inf"):
-            raise SettingsError(f"strength is a number from 0 on, not {self.strength}")
-        if self.correlated not in get_args(Correlated):
-            raise SettingsError(f"correlated is one of {', '.join(get_args(Correlated))}, not {self.correlated!r}")
-
     @property
     def model(self) -> str:
-        """The other critic's name, and what was done to it."""
         rates = ", ".join(f"{name}={getattr(self, name)}" for name in ("flip", "blank", "correlated", "seed"))
         of_profile = ", ".join(f"{a}={e.miss:g}/{e.invent:g}" for a, e in sorted(self.profile.items()))
-        return f"{name_of(self.critic)} ({rates}{f', {self.strength:g} x {of_profile}' if of_profile else ''})"
+        return f"{model_name(self.critic)} ({rates}{f', {self.strength:g} x {of_profile}' if of_profile else ''})"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """The other critic's critique with errors; a check that was not heard stays so."""
@@ -326,4 +311,4 @@ def _turned(verdict: Verdict, answer: Literal["pass", "fail"]) -> Verdict:
 
 
 def _rate(rate: Rate, check: Check) -> float:
-    return rate.get(check.aspect, 0.0) if isinstance(rate, Mapping) else rate
+    return rate.get(check.aspect, 0.0) if isinstance(rate, dict) else rate
