@@ -22,27 +22,10 @@ from .population import Population, pair_name, spend_of
 from .result import ModelSpend, RunResult, spend_by_model
 from .run_state import STATE_VERSION, RunInput, RunState, merge_by_id
 
-__all__ = ["OWN", "SEED_LIMIT", "STATE_VERSION", "Action", "Advice", "Answer", "Aspect", "Attempt", "Box", "Budget"]
-__all__ += ["Change", "Check", "Choice", "Comparison", "ConceptGraph", "Critique", "Decision", "DrawingOptions"]
-__all__ += [
-    "Entity",
-    "Exchange",
-    "Frozen",
-    "ImageRecord",
-    "Interaction",
-    "InteractionKind",
-    "ModelSpend",
-    "NotationError",
-]
-__all__ += ["Operator", "Origin", "OwnQuestion", "Plan", "Population", "Region", "Ruling", "RunInput", "RunResult"]
-__all__ += ["RunState", "Seed", "Spend", "Step", "Verdict", "Words", "change", "default_checks", "derive_seed"]
-__all__ += [
-    "fail_dependents",
-    "format_concepts",
-    "merge_by_id",
-    "own_concepts",
-    "pair_name",
-    "parse_concepts",
-    "spend_by_model",
-    "spend_of",
-]
+__all__ = ["Action", "Advice", "Answer", "Aspect", "Attempt", "Box", "Budget", "Change", "Check", "Choice"]
+__all__ += ["Comparison", "ConceptGraph", "Critique", "Decision", "DrawingOptions", "Entity", "Exchange", "Frozen"]
+__all__ += ["OWN", "ImageRecord", "Interaction", "InteractionKind", "ModelSpend", "NotationError", "Operator", "Origin"]
+__all__ += ["SEED_LIMIT", "OwnQuestion", "Plan", "Population", "Region", "Ruling", "RunInput", "RunResult", "RunState"]
+__all__ += ["STATE_VERSION", "Seed", "Spend", "Step", "Verdict", "Words", "change", "default_checks", "derive_seed"]
+__all__ += ["fail_dependents", "format_concepts", "merge_by_id", "own_concepts", "pair_name", "parse_concepts"]
+__all__ += ["spend_by_model", "spend_of"]

@@ -306,18 +306,6 @@ class ImageRecord(Frozen):
 
     def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
         """The attempt that makes this image again, with x_k kept at these steps."""
-        return Attempt(
-            prompt=self.prompt,
-            seed=self.seed,
-            source=self.source,
-            operator=self.operator,
-            start_step=self.start_step,
-            stop_step=self.stop_step,
-            keep_steps=tuple(keep_steps),
-            steps=self.steps,
-            guidance=self.guidance,
-            region=self.region,
-            id=self.id,
-            round=self.round,
-            parent=self.parent,
-        )
+        same = {name: getattr(self, name) for name in Attempt.model_fields if name in type(self).model_fields}
+        source = self.parent if self.operator is not None else None
+        return Attempt(**same, source=source, keep_steps=tuple(keep_steps))

@@ -24,7 +24,7 @@ no place for checks: a parsed graph has the ``default_checks``.
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, get_args
 
 from pydantic import ValidationError
@@ -61,39 +61,24 @@ class Token(NamedTuple):
     text: str
     """Of a quoted word, what the quotes hold."""
     kind: str | None
-    """quoted, word or mark; None at the end of the text."""
+    """quoted, word, or the mark that it is; None at the end of the text."""
     position: int
     """Where it starts, from 0."""
 
-    @property
-    def mark(self) -> str | None:
-        """The mark that it is."""
-        return self.text if self.kind == "mark" else None
-
 
 class Term(NamedTuple):
-    """The parts of one term."""
+    """An interaction; or, where there is no relation, what is said of one entity."""
 
     kind: InteractionKind | None
     """Where it is named."""
     id: str | None
     """Where it is named."""
-    subjects: list[Token]
+    subjects: list[str]
     """At least one."""
-    words: list[Token]
-    """What follows the subjects: a relation and its object, if any; keyword and value; or nothing."""
-    is_interaction: bool
-    """Whether it is not about one entity alone."""
-
-    @property
-    def object(self) -> Token | None:
-        """Of an interaction that has one."""
-        return self.words[-1] if self.is_interaction and len(self.words) > 1 else None
-
-    @property
-    def relation(self) -> str:
-        """Of an interaction."""
-        return " ".join(word.text for word in self.words[:-1] or self.words)
+    relation: str = ""
+    object: str | None = None
+    declared: Sequence[Token] = ()
+    """Keyword and value; none where the entity is only said to be there."""
 
 
 class Reader:
@@ -105,7 +90,7 @@ class Reader:
             kind, position = str(match.lastgroup), match.end()
             start = match.start(kind)
             word = unquoted(match[kind], text, start) if kind == "quoted" else match[kind]
-            self._tokens.append(Token(word, kind, start))
+            self._tokens.append(Token(word, word if kind == "mark" else kind, start))
         start = len(text) - len(text[position:].lstrip())
         self._tokens.append(Token("", None, start))
         self._end = None if start == len(text) else NotationError("a quote that is never closed", text, start)
@@ -120,7 +105,7 @@ class Reader:
 
     def expect(self, mark: str) -> Token:
         """Pass over the next token, which must be this mark."""
-        if self.next.mark != mark:
+        if self.next.kind != mark:
             raise self.error(f"expected {mark!r}", self.next)
         return self._tokens.pop()
 
@@ -139,7 +124,7 @@ class Reader:
         self.expect("(")
         kind: InteractionKind | None = None
         id, subjects, words = None, list[Token](), self._words()
-        if self.next.mark == ":":
+        if self.next.kind == ":":
             kind = next((kind for kind in KINDS if words and words[0].text == kind), None)
             if kind is None or len(words) > 2:
                 place = (*words, self.next)[0]
@@ -147,7 +132,7 @@ class Reader:
             id = words[1].text if len(words) == 2 else None
             self.expect(":")
             words = self._words()
-        while self.next.mark == ",":
+        while self.next.kind == ",":
             if len(words) != 1:
                 place = (*words, self.next)[0]
                 raise self.error("before ',' stands one entity; quote it if it has several words", place)
@@ -158,11 +143,14 @@ class Reader:
         if not words:
             raise self.error("an entity is missing", end)
         subjects.append(words.pop(0))
+        names = [subject.text for subject in subjects]
         declares = not words or (len(words) == 2 and words[0].kind == "word" and words[0].text in KEYWORDS)
-        is_interaction = not (declares and kind is None and len(subjects) == 1)
-        if is_interaction and not words:
+        if declares and kind is None and len(subjects) == 1:
+            return Term(None, None, names, declared=words)
+        if not words:
             raise self.error("a relation is missing", end)
-        return Term(kind, id, subjects, words, is_interaction)
+        object = words.pop().text if len(words) > 1 else None
+        return Term(kind, id, names, " ".join(word.text for word in words), object)
 
     def _words(self) -> list[Token]:
         words: list[Token] = []
@@ -189,11 +177,11 @@ def parse_concepts(text: str) -> ConceptGraph:
     said: dict[str, dict[str, list[str]]] = {}
     """What each entity is said to be, by keyword, in the order of their first mention."""
     for term in terms:
-        for member in (*term.subjects, *filter(None, [term.object])):
-            said.setdefault(member.text, {keyword: [] for keyword in KEYWORDS})
-        if term.words and not term.is_interaction:
-            keyword, value = term.words
-            values = said[term.subjects[0].text][keyword.text]
+        for member in (*term.subjects, *([] if term.object is None else [term.object])):
+            said.setdefault(member, {keyword: [] for keyword in KEYWORDS})
+        if term.declared:
+            keyword, value = term.declared
+            values = said[term.subjects[0]][keyword.text]
             if keyword.text != "is" and values:
                 raise reader.error(f"{keyword.text!r} is said twice of one entity", keyword)
             if keyword.text == "number" and not re.fullmatch("[1-9][0-9]{0,8}", value.text):
@@ -209,11 +197,11 @@ def parse_concepts(text: str) -> ConceptGraph:
             Interaction(
                 id=term.id or _default_id(number, said),
                 kind=term.kind or _default_kind(len(term.subjects), term.relation),
-                subjects=tuple(subject.text for subject in term.subjects),
+                subjects=tuple(term.subjects),
                 relation=term.relation,
-                object=None if term.object is None else term.object.text,
+                object=term.object,
             )
-            for number, term in enumerate((term for term in terms if term.is_interaction), 1)
+            for number, term in enumerate((term for term in terms if term.relation), 1)
         )
         checks = default_checks(entities, interactions)
         return ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, checks=checks)

@@ -5,17 +5,5 @@ from .reader import PromptRow, read_prompts, read_rows
 from .records import PromptRecord, distinct, with_own_ids, write_prompts
 from .sets import read_interacting, world_prompts
 
-__all__ = [
-    "BenchmarkName",
-    "PromptRecord",
-    "PromptRow",
-    "distinct",
-    "questions_in",
-    "read_benchmark",
-    "read_interacting",
-    "read_prompts",
-    "read_rows",
-    "with_own_ids",
-    "world_prompts",
-    "write_prompts",
-]
+__all__ = ["BenchmarkName", "PromptRecord", "PromptRow", "distinct", "questions_in", "read_benchmark"]
+__all__ += ["read_interacting", "read_prompts", "read_rows", "with_own_ids", "world_prompts", "write_prompts"]

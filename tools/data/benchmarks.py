@@ -5,7 +5,7 @@ None of the files comes with this package; docs/metrics.md names where they are 
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Literal, get_args
 
@@ -35,6 +35,8 @@ _ASPECTS: tuple[tuple[str, Aspect], ...] = (
 """Aspect by a word in the benchmark's name of the kind; any other kind is asked of the whole picture."""
 _FRAME = gist("are there any is in the image picture does do contain one or more show this of") | gist("there")
 """What a question about presence says beside the name of the entity."""
+_Part = tuple[str, str, str, str]
+"""Question, answer, kind and, where the benchmark gives it, the name of the entity."""
 _STORED: TypeAdapter[tuple[OwnQuestion, ...]] = TypeAdapter(tuple[OwnQuestion, ...])
 
 
@@ -62,12 +64,13 @@ def _records(name: BenchmarkName, source: str) -> Iterator[PromptRecord]:
         rows = list(group)
         said = rows[0].others
         try:
-            found = _READERS[name](rows if name == "tifa" else said)
+            read, scenario = _READERS[name]
+            found = _questions(part for row in rows for part in read(row.others))
             own = next((str(said[field]) for field in ("id", "index") if said.get(field) is not None), None)
             yield PromptRecord(
                 id=own or f"{name}-{number:05}",
                 prompt=" ".join(rows[0].prompt.split()),
-                scenario=_scenario(name, said),
+                scenario=str(scenario(said)) or None,
                 extra={"benchmark": name, QUESTIONS: [one.model_dump(exclude_defaults=True) for one in found]},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -75,22 +78,7 @@ def _records(name: BenchmarkName, source: str) -> Iterator[PromptRecord]:
             raise SettingsError(f"{rows[0].where} is no record of {name} as published ({why})") from error
 
 
-def _scenario(name: BenchmarkName, said: Columns) -> str | None:
-    match name:
-        case "geneval2":
-            return f"{said['atom_count']} atoms"
-        case "unigenbench":
-            return str(_dimensions(said)["Primary Categories"])
-        case "corebench":
-            return str(said["Sub Class"])
-        case "conceptmix":
-            return f"k={len(said['categories']) - 1}"
-        case _:
-            return str(said.get("id", "")).partition("_")[0] or None
-
-
-def _questions(parts: Iterable[tuple[str, str, str, str]]) -> list[OwnQuestion]:
-    """Questions from question, answer, kind and, where the benchmark gives it, the name of the entity."""
+def _questions(parts: Iterable[_Part]) -> list[OwnQuestion]:
     asked, names = list[OwnQuestion](), list[frozenset[str]]()
     for text, answer, kind, entity in parts:
         question = " ".join(text.split())
@@ -110,33 +98,34 @@ def _dimensions(said: Columns) -> Mapping[str, Any]:
     return json.loads(next(value for name, value in said.items() if name.startswith("sub_dims")))
 
 
-def _unigenbench(said: Columns) -> list[OwnQuestion]:
+def _unigenbench(said: Columns) -> Iterator[_Part]:
     found = _dimensions(said)
-    points = zip(found["Testpoints"], found["Testpoint Description"], strict=True)
-    return _questions((f"Does the picture show this ({kind}): {words}?", "yes", kind, "") for kind, words in points)
+    for kind, words in zip(found["Testpoints"], found["Testpoint Description"], strict=True):
+        yield f"Does the picture show this ({kind}): {words}?", "yes", kind, ""
 
 
-def _conceptmix(said: Columns) -> list[OwnQuestion]:
-    parts = zip(said["question"], said["categories"], said["skills"], strict=True)
-    return _questions((text, "yes", kind, str(skill) if kind == "object" else "") for text, kind, skill in parts)
+def _conceptmix(said: Columns) -> Iterator[_Part]:
+    for text, kind, skill in zip(said["question"], said["categories"], said["skills"], strict=True):
+        yield text, "yes", kind, str(skill) if kind == "object" else ""
 
 
-def _tifa(rows: Sequence[PromptRow]) -> list[OwnQuestion]:
-    said = [row.others for row in rows]
-    return _questions((str(o["question"]), str(o["answer"]), str(o["element_type"]), str(o["element"])) for o in said)
-
-
-_READERS: dict[BenchmarkName, Callable[[Any], list[OwnQuestion]]] = {
-    "geneval2": lambda said: _questions(
-        (*pair, kind, "") for pair, kind in zip(said["vqa_list"], said["skills"], strict=True)
+_READERS: dict[BenchmarkName, tuple[Callable[[Columns], Iterable[_Part]], Callable[[Columns], object]]] = {
+    "geneval2": (
+        lambda said: ((*pair, kind, "") for pair, kind in zip(said["vqa_list"], said["skills"], strict=True)),
+        lambda said: f"{said['atom_count']} atoms",
     ),
-    "unigenbench": _unigenbench,
-    "corebench": lambda said: _questions(
-        (one["question"], "yes", ", ".join(one.get("tags") or ()), "") for one in said["Checklist"]
+    "unigenbench": (_unigenbench, lambda said: _dimensions(said)["Primary Categories"]),
+    "corebench": (
+        lambda said: ((one["question"], "yes", ", ".join(one.get("tags") or ()), "") for one in said["Checklist"]),
+        lambda said: said["Sub Class"],
     ),
-    "conceptmix": _conceptmix,
-    "tifa": _tifa,
+    "conceptmix": (_conceptmix, lambda said: f"k={len(said['categories']) - 1}"),
+    "tifa": (
+        lambda said: [(str(said["question"]), str(said["answer"]), str(said["element_type"]), str(said["element"]))],
+        lambda said: str(said.get("id", "")).partition("_")[0],
+    ),
 }
+"""Questions and scenario of each row; a prompt of TIFA has a row for each question."""
 
 
 def questions_in(fields: Mapping[str, Any]) -> tuple[OwnQuestion, ...]:

@@ -6,7 +6,6 @@
 import csv
 import io
 import json
-import math
 import posixpath
 import re
 import sys
@@ -129,7 +128,7 @@ def read_rows(source: str | Path, *, column: str | None = None, format: str | No
         prompt = columns[held]
         if not isinstance(prompt, str | None) or _SURROGATE.search(prompt or ""):
             raise SettingsError(f"{where} holds no text in {held}")
-        others = {k: _plain(v) for k, v in columns.items() if k != held and not _INDEX.fullmatch(k)}
+        others = _plain({k: v for k, v in columns.items() if k != held and not _INDEX.fullmatch(k)})
         yield PromptRow(prompt or "", others, where, number)
     if not number:
         raise SettingsError(f"there is no prompt in {shown(name)}")
@@ -349,20 +348,11 @@ def _named(columns: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
     return next((names[name.casefold()] for name in wanted if name.casefold() in names), None)
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold; what it cannot (dates, pictures) in words."""
-    match value:
-        case str():
-            return value.encode(errors="replace").decode()
-        case None | bool() | int():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case bytes():
-            return f"<{len(value)} bytes>"
-        case Mapping():
-            return {str(k): _plain(v) for k, v in cast(Columns, value).items()}
-        case Sequence():
-            return [_plain(item) for item in cast(Sequence[Any], value)]
-        case _:
-            return str(value)
+def _plain(columns: Columns) -> Columns:
+    """Values that JSON can hold; what it cannot (dates, pictures) in words, and no number for one that is none."""
+
+    def in_words(value: Any) -> str:
+        return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+
+    text = json.dumps(columns, default=in_words, ensure_ascii=False).encode(errors="replace")
+    return json.loads(text, parse_constant=lambda name: None)
