@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from PIL import Image, ImageChops, ImageStat
 
-from ...prompts import counted
+from ...prompts import noun_phrases, with_article
 from ...state import Check, ConceptGraph, Critique, default_checks
 from ..errors import PromptError
 from ..world.corrections import corrected_prompt
@@ -198,12 +198,12 @@ class Subject:
         words = re.findall(r"\w+", question.lower())
         colour = next((word for word in words if word in COLOURS), None)
         things = tuple(Wanted(noun, colour) for noun in dict.fromkeys(words) if noun in NOUNS)
-        fits = (name for name in sorted(RELATIONS, key=len, reverse=True) if f" {name} " in question)
-        links = tuple(Link(name, tuple(range(len(things)))) for name in fits if len(things) > 1)[:1]
         if not things:
             raise PromptError(f"the embedded world knows nothing of {question!r}")
-        concepts = concepts_of(Spec(things, links), question)
-        return cls(Spec(things, links), concepts, {check.question: check for check in concepts.checks})
+        fits = (name for name in sorted(RELATIONS, key=len, reverse=True) if f" {name} " in question)
+        spec = Spec(things, tuple(Link(name, tuple(range(len(things)))) for name in fits if len(things) > 1)[:1])
+        concepts = concepts_of(spec, question)
+        return cls(spec, concepts, {check.question: check for check in concepts.checks})
 
 
 class Mind:
@@ -228,7 +228,10 @@ class Mind:
             BadRequestError: a picture is missing, or cannot be opened.
         """
         if request.about == "vision_check":
-            return Answer(json.dumps({"number": number_in(request.shown()[0])}))
+            # The one number that this model can read is that of the picture that tests a model's sight.
+            shown, wanted = opened(request.shown()[0]), opened(picture_of_number())
+            far = shown.size != wanted.size or max(ImageStat.Stat(ImageChops.difference(shown, wanted)).mean) >= 16
+            return Answer(json.dumps({"number": "none" if far else NUMBER}))
         if request.about == "new_prompts":
             return Answer(json.dumps(new_prompts(request.section("combinations"))))
         figure = _FIGURE.search(request.text)
@@ -262,7 +265,10 @@ class Mind:
                 reason = f"{first[0]:.0%} of the checks pass on the first, {second[0]:.0%} on the second"
                 return {"better": better, "reason": reason}
             case "decision":
-                return decisions(request)
+                ahead = {"reason": "it is ahead", "action": "refine", "strength": "light"}
+                behind = {"reason": "others are ahead of it", "action": "stop", "strength": "light"}
+                waiting = enumerate(request.section("waiting").split())
+                return {"decisions": [{"image": id} | (behind if n else ahead) for n, id in waiting]}
             case "own_question":
                 check = next((check for question, check in subject.known.items() if question in request.text), None)
                 return {"answer": verdict_on(check, subject, self._show(request)[1])[0]}
@@ -311,9 +317,8 @@ class Mind:
         return self._shown[mark]
 
     def _rank(self, picture: bytes, subject: Subject) -> tuple[float, float]:
-        verdicts = settle(subject.concepts, subject.spec, self.look(picture))
-        critique = Critique(image="a picture", verdicts=verdicts)
-        return critique.score, critique.confidence
+        seen = Critique(image="a picture", verdicts=settle(subject.concepts, subject.spec, self.look(picture)))
+        return seen.score, seen.confidence
 
     def _seen(self, picture: bytes) -> Sights:
         with self._lock:
@@ -330,23 +335,6 @@ def verdict_on(check: Check | None, subject: Subject, seen: Sights) -> tuple[str
     return answer, evidence(check, subject.concepts, subject.spec, seen)
 
 
-def decisions(request: Request) -> dict[str, object]:
-    """A light refinement of the picture named first, and an end to the others."""
-    waiting = request.section("waiting").split()
-    ahead = {"reason": "it is ahead", "action": "refine", "strength": "light"}
-    behind = {"reason": "others are ahead of it", "action": "stop", "strength": "light"}
-    return {"decisions": [{"image": id} | (behind if n else ahead) for n, id in enumerate(waiting)]}
-
-
-def number_in(picture: bytes) -> str:
-    """The number in the picture that tests a model's sight, which is all that this model can read."""
-    shown, wanted = opened(picture), opened(picture_of_number())
-    if shown.size != wanted.size:
-        return "none"
-    apart = max(ImageStat.Stat(ImageChops.difference(shown, wanted)).mean)
-    return NUMBER if apart < 16 else "none"
-
-
 def new_prompts(combinations: str) -> dict[str, object]:
     """One plain sentence for each numbered combination; after a dash stands what was wrong with an earlier one."""
     found = [re.fullmatch(r"(\d+): (.*?)(?: - '.*)?", line) for line in combinations.splitlines()]
@@ -358,21 +346,9 @@ def sentence(brief: str) -> str:
     if form := _FORM.fullmatch(brief):
         return f"{form['parts'].capitalize()} form {form['form']}."
     if does := _DOES.fullmatch(brief):
-        who = [_with_article(name) for name in does["who"].split(" and ")]
+        who = [with_article(name) for name in does["who"].split(" and ")]
         return f"{' and '.join(who).capitalize()} {'are' if len(who) > 1 else 'is'} {does['what']}."
     return brief
-
-
-def noun_phrases(concepts: ConceptGraph) -> list[str]:
-    """The things of a prompt, each with its article or number and its adjectives, and the place."""
-    named = [(entity.count, " ".join((*entity.attributes, entity.name))) for entity in concepts.entities]
-    things = [counted(count, words) if count > 1 else _with_article(words) for count, words in named]
-    place = [] if concepts.scene is None else [concepts.scene.partition(" ")[2] or concepts.scene]
-    return list(dict.fromkeys((*things, *place)))
-
-
-def _with_article(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def opened(picture: bytes) -> Image.Image:
@@ -383,13 +359,6 @@ def opened(picture: bytes) -> Image.Image:
         raise BadRequestError(f"Invalid image: {error}") from error
 
 
-class _QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients may hang up."""
-
-
 class DemoServer:
     """Serves in threads from ``start`` to ``stop``, on a free port unless one is named."""
 
@@ -397,7 +366,8 @@ class DemoServer:
         self.mind = mind or Mind()
         self.key = key
         """The only key that it takes; None takes all."""
-        self._http = _QuietServer(("127.0.0.1", port), self.handler())
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), self.handler())
+        self._http.handle_error = lambda request, client_address: None  # clients may hang up
 
     @property
     def url(self) -> str:
