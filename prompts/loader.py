@@ -89,7 +89,6 @@ def render(name: str, /, **variables: str | int) -> str:
 
 
 def names() -> tuple[str, ...]:
-    """Names of the templates that ship."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
 
 

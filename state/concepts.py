@@ -51,7 +51,6 @@ class Interaction(Frozen):
         return self
 
     def members(self) -> tuple[str, ...]:
-        """Ids of every entity that takes part."""
         return self.subjects if self.object is None else (*self.subjects, self.object)
 
 

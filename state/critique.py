@@ -105,7 +105,6 @@ class Critique(Frozen):
 
     @property
     def passed(self) -> int:
-        """Number of checks that passed."""
         return sum(v.answer == "pass" for v in self.verdicts)
 
     @property
@@ -129,7 +128,6 @@ class Critique(Frozen):
         return sum(given) / len(given) if given else self.score
 
     def answers(self) -> dict[str, Answer]:
-        """Answer by check id."""
         return {v.check: v.answer for v in self.verdicts}
 
 

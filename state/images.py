@@ -306,6 +306,5 @@ class ImageRecord(Frozen):
 
     def attempt(self, keep_steps: Sequence[int] = ()) -> Attempt:
         """The attempt that makes this image again, with x_k kept at these steps."""
-        same = {name: getattr(self, name) for name in Attempt.model_fields if name in type(self).model_fields}
-        source = self.parent if self.operator is not None else None
-        return Attempt(**same, source=source, keep_steps=tuple(keep_steps))
+        same = {name: getattr(self, name) for name in Attempt.model_fields.keys() - {"keep_steps"}}
+        return Attempt(**same, keep_steps=tuple(keep_steps))

@@ -110,7 +110,6 @@ class Reader:
         return self._tokens.pop()
 
     def error(self, problem: str, token: Token) -> NotationError:
-        """An error at a token's place."""
         return NotationError(problem, self._text, token.position)
 
     def terms(self) -> Iterator[Term]:
@@ -255,7 +254,6 @@ def _word(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """One quoted word."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -85,7 +85,6 @@ class Population(Frozen):
 
     @property
     def spend(self) -> Spend:
-        """What the run has used so far."""
         return spend_of(self.concepts, self.images, self.critiques, self.advice.values(), self.comparisons.values())
 
     def pending(self) -> tuple[ImageRecord, ...]:
@@ -108,7 +107,6 @@ class Population(Frozen):
         return None if image.parent is None else self.images[image.parent]
 
     def ancestors(self, image: ImageRecord) -> tuple[ImageRecord, ...]:
-        """Parent, grandparent, and so on."""
         found: list[ImageRecord] = []
         while (above := self.parent(found[-1] if found else image)) is not None:
             found.append(above)
@@ -155,7 +153,6 @@ class Population(Frozen):
         return best
 
     def advice_now(self) -> Advice | None:
-        """What was advised after this round."""
         return self.advice.get(str(self.round))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field
@@ -97,22 +97,14 @@ class ChatModel:
     """
 
     def __init__(self, settings: ChatSettings) -> None:
-        self.settings = settings
+        self.settings, self.name = settings, settings.name
         self._server = Server(settings, CHAT)
+        self.is_openai = self._server.is_openai
+        """Whether the server is OpenAI's own, whose strict schemas take fewer keywords."""
         self._cache = None if settings.cache is None else DiskCache(settings.cache, "answers")
         limits = ("max_completion_tokens", "max_tokens") if self.is_openai else Dialect.limits
         self._dialect = Dialect("text" if settings.is_local else Dialect.form, limits=limits)
         self._warned = False
-
-    @property
-    def name(self) -> str:
-        """Model and server, as traces show them."""
-        return self.settings.name
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether the server is OpenAI's own, whose strict schemas take fewer keywords."""
-        return self._server.is_openai
 
     async def ask(self, question: Question, answer: type[M]) -> Reply[M]:
         """Ask until the reply is an ``answer``; raises as ``ask_for`` does."""
@@ -230,8 +222,7 @@ class ChatModel:
                 other = dialect.after(declined.complaint, call, self.settings)
                 if other is None:
                     raise
-                names = [field.name for field in fields(Dialect)]
-                learned |= {n: getattr(other, n) for n in names if getattr(other, n) != getattr(dialect, n)}
+                learned |= {n: value for n, value in vars(other).items() if value != getattr(dialect, n)}
             except NoAnswer as none:
                 exchanges.append(self._exchange(call.question, text, none.reason, none.seconds))
                 raise

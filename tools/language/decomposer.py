@@ -7,7 +7,6 @@ else is an error that the model is shown.
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -139,12 +138,8 @@ class ChatDecomposer:
         Raises:
             SettingsError: a template there cannot be read, or has other variables than the one it replaces.
         """
-        self._chat, self._wording = chat, Wording.load("decompose", "decompose_system", templates)
-
-    @property
-    def model(self) -> str:
-        """Model and server."""
-        return self._chat.name
+        self._chat, self.model = chat, chat.name
+        self._wording = Wording.load("decompose", "decompose_system", templates)
 
     async def decompose(self, prompt: str) -> ConceptGraph:
         """The prompt's concepts with the default checklist, and what was asked to get them.
@@ -207,15 +202,46 @@ def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGrap
     said once, interactions that share an id are told apart, and those with an entity that was over the cap are
     left out.
     """
-    finder = _Finder(answer.entities)
-    entities = tuple(dict.fromkeys(map(_entity, answer.entities)))
-    interactions = list(dict.fromkeys(_interaction(interaction, finder) for interaction in answer.interactions))
+    ids, called = {_plain(e.id) for e in answer.entities}, dict[str, set[str]]()
+    for entity in answer.entities:
+        for name in (entity.name, " ".join((*entity.attributes, entity.name))):
+            called.setdefault(_plain(name), set()).add(_plain(entity.id))
+
+    def id_of(reference: str) -> str:
+        """The entity's id, for its id or for a name that only it has; else the reference as it is."""
+        plain, lower = _plain(reference), reference.strip().casefold()
+        if plain in ids:
+            return plain
+        bare = _plain(next((lower.removeprefix(a) for a in _ARTICLES if lower.startswith(a)), lower))
+        named = called.get(plain) or called.get(bare) or ({bare} & ids)
+        return next(iter(named)) if len(named) == 1 else plain
+
+    def interaction_of(said: InteractionAnswer) -> Interaction:
+        object = None if said.object is None else id_of(said.object)
+        return Interaction(
+            id=_plain(said.id),
+            kind=said.kind,
+            subjects=tuple(dict.fromkeys(map(id_of, said.subjects))),
+            relation=said.relation,
+            object=object if object in ids else _something(object),
+        )
+
+    entities = tuple(
+        Entity(
+            id=_plain(e.id),
+            name=e.name,
+            attributes=tuple(a for a in dict.fromkeys(e.attributes) if a.casefold() not in _NOTHING),
+            count=e.count or 1,
+        )
+        for e in answer.entities
+    )
+    interactions = list(dict.fromkeys(map(interaction_of, answer.interactions)))
     if any(note.startswith("entities:") for note in notes):
-        whole = [i for i in interactions if all(map(finder.knows, i.members()))]
+        whole = [i for i in interactions if ids.issuperset(i.members())]
         if len(whole) < len(interactions):
             notes.append(f"interactions: {len(interactions) - len(whole)} with entities that were left out")
         interactions = whole
-    taken = {e.id for e in entities}
+    taken = set(ids)
     for n, interaction in enumerate(interactions):
         id, number = interaction.id, 2
         while id in taken:
@@ -223,7 +249,7 @@ def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGrap
         taken.add(id)
         interactions[n] = interaction.model_copy(update={"id": id})
     counted = frozenset(_plain(e.id) for e in answer.entities if e.count is not None)
-    return _graph(prompt, entities, tuple(interactions), _something(answer.scene), counted)
+    return _graph(prompt, tuple(dict.fromkeys(entities)), tuple(interactions), _something(answer.scene), counted)
 
 
 def _graph(
@@ -242,45 +268,6 @@ def _graph(
     if scene is not None:
         checks += (Check(id="scene", question=render("check_scene", scene=scene), aspect="scene"),)
     return ConceptGraph.model_validate({**dict(bare), "checks": checks})
-
-
-def _entity(answer: EntityAnswer) -> Entity:
-    attributes = [a for a in dict.fromkeys(answer.attributes) if a.casefold() not in _NOTHING]
-    return Entity(id=_plain(answer.id), name=answer.name, attributes=tuple(attributes), count=answer.count or 1)
-
-
-def _interaction(answer: InteractionAnswer, finder: "_Finder") -> Interaction:
-    object = None if answer.object is None else finder.id_of(answer.object)
-    return Interaction(
-        id=_plain(answer.id),
-        kind=answer.kind,
-        subjects=tuple(dict.fromkeys(finder.id_of(subject) for subject in answer.subjects)),
-        relation=answer.relation,
-        object=object if finder.knows(object) else _something(object),
-    )
-
-
-class _Finder:
-    """Entities by whatever an interaction may call them."""
-
-    def __init__(self, entities: Sequence[EntityAnswer]) -> None:
-        self._ids = {_plain(e.id) for e in entities}
-        self._called: dict[str, set[str]] = {}
-        for entity in entities:
-            for name in (entity.name, " ".join((*entity.attributes, entity.name))):
-                self._called.setdefault(_plain(name), set()).add(_plain(entity.id))
-
-    def knows(self, id: str | None) -> bool:
-        return id in self._ids
-
-    def id_of(self, reference: str) -> str:
-        """The entity's id, for its id or for a name that only it has; else the reference as it is."""
-        plain, lower = _plain(reference), reference.strip().casefold()
-        if plain in self._ids:
-            return plain
-        bare = _plain(next((lower.removeprefix(a) for a in _ARTICLES if lower.startswith(a)), lower))
-        named = self._called.get(plain) or self._called.get(bare) or ({bare} & self._ids)
-        return next(iter(named)) if len(named) == 1 else plain
 
 
 def _something(text: str | None) -> str | None:

@@ -327,7 +327,6 @@ class Mind:
 
 
 def verdict_on(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
-    """Answer and evidence."""
     if check is None:
         return "unclear", "I do not understand the question"
     likely = probability(check, subject.concepts, subject.spec, seen)
@@ -371,16 +370,13 @@ class DemoServer:
 
     @property
     def url(self) -> str:
-        """What clients take as the base URL."""
         return f"http://127.0.0.1:{self._http.server_port}/v1"
 
     def start(self) -> Self:
-        """Serve from now on."""
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def stop(self) -> None:
-        """Serve no longer."""
         self._http.shutdown()
         self._http.server_close()
 
@@ -411,7 +407,6 @@ class DemoServer:
         return error(404, message, code="model_not_found")
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
-        """What takes the connections."""
         demo = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -437,7 +432,6 @@ class DemoServer:
 
 
 def main() -> None:
-    """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m detailscribe.tools.language.demo_server", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--key", help="the only API key that it takes")

@@ -144,7 +144,6 @@ def _likely(tokenizer: Any, logits: Any, count: int) -> dict[str, Any]:
 
 
 def any_loaded() -> bool:
-    """Whether a chat model is in memory already."""
     return _loaded.cache_info().currsize > 0
 
 

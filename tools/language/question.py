@@ -36,7 +36,6 @@ class Picture:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file, in hexadecimal."""
         return hashlib.sha256(self.png).hexdigest()
 
     def size_within(self, side: int) -> tuple[int, int]:
@@ -106,7 +105,7 @@ class Wording:
 
 
 class PromptAnswer(BaseModel):
-    """What a model answers that is asked for words to draw from."""
+    """The prompt to draw from."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=4000)]
 

@@ -124,7 +124,6 @@ class ChatSettings(ChatOptions):
 
     @property
     def is_local(self) -> bool:
-        """Whether the model runs in this process."""
         return self.base_url == IN_PROCESS
 
     @property
@@ -134,7 +133,6 @@ class ChatSettings(ChatOptions):
 
     @property
     def name(self) -> str:
-        """Model and server, as traces show them."""
         return f"{self.model}@{self.host}"
 
     def clean(self, text: str) -> str:

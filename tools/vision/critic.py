@@ -90,6 +90,7 @@ class ChatCritic:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
             raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
         self._chat = chat
+        self.model = chat.name if second is None else f"{chat.name}, then {model_name(second)}"
         names = ("critique", "likelihood", "refine", "compare")
         self._wordings = {name: Wording.load(name, f"{name}_system", templates) for name in names}
         self._again = Wording.load("refine_again", folder=templates).text
@@ -100,11 +101,6 @@ class ChatCritic:
         self._boxes: BoxForm | None = boxes
         self._answer = CritiqueAnswer if boxes is None else BoxedCritiqueAnswer
         self._cannot_compare: str | None = None
-
-    @property
-    def model(self) -> str:
-        """Name of the chat model and its server, and of that of second opinions."""
-        return self._chat.name if self._second is None else f"{self._chat.name}, then {model_name(self._second)}"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check, in the order of the checklist; what got no usable answer is unknown and unheard.

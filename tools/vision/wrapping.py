@@ -114,7 +114,6 @@ class NoCritic:
     model = "no critic"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """No answer, at no cost."""
         reason = "no critic takes part in this method"
         verdicts = tuple(Verdict(check=check.id, answer="unknown", reason=reason) for check in concepts.checks)
         return Critique(image=image.id, verdicts=verdicts, looks=0)
@@ -132,7 +131,6 @@ class UngatedCritic:
         return f"{model_name(self.critic)} (ungated)"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """The critique of a checklist without dependencies."""
         return await self.critic.critique(image, ungated(concepts), store)
 
 
@@ -152,7 +150,6 @@ class WholeCritic:
         return f"{model_name(self.critic)} (whole)"
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """The same verdict on every check."""
         seen = await self.critic.critique(image, concepts, store)
         if not seen.verdicts:
             return seen
@@ -197,7 +194,6 @@ class VotingCritic:
         return "vote of " + ", ".join(map(model_name, self.critics))
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """The elected verdicts, with the exchanges of every critic."""
         seen = await gather_or_cancel(critic.critique(image, concepts, store) for critic in self.critics)
         own: dict[str, Verdict] = {}
         for check in concepts.checks:
