@@ -6,24 +6,13 @@ from collections.abc import Sequence
 from ..state import ConceptGraph
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_IRREGULAR = {
-    "child": "children",
-    "deer": "deer",
-    "fish": "fish",
-    "foot": "feet",
-    "goose": "geese",
-    "leaf": "leaves",
-    "loaf": "loaves",
-    "man": "men",
-    "mouse": "mice",
-    "person": "people",
-    "scarf": "scarves",
-    "sheep": "sheep",
-    "shelf": "shelves",
-    "tooth": "teeth",
-    "wolf": "wolves",
-    "woman": "women",
-}
+_IRREGULAR = dict(
+    re.findall(
+        r"(\w+)/(\w+)",
+        "child/children deer/deer fish/fish foot/feet goose/geese leaf/leaves loaf/loaves man/men mouse/mice"
+        " person/people scarf/scarves sheep/sheep shelf/shelves tooth/teeth wolf/wolves woman/women",
+    )
+)
 
 
 def plural(noun: str) -> str:

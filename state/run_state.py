@@ -41,12 +41,9 @@ def _read(adapter: TypeAdapter[Any], update: object, what: str) -> Any:
         raise RuntimeError(f"the state takes no such update as {what}: {place}{problem['msg']}") from error
 
 
-_CONCEPTS = TypeAdapter(ConceptGraph)
-
-
 def replace_concepts(_: ConceptGraph, new: object) -> ConceptGraph:
     """A reducer: the new ones, which may be plain data; see ``merge_by_id``."""
-    return _read(_CONCEPTS, new, "ConceptGraph")
+    return _read(TypeAdapter(ConceptGraph), new, "ConceptGraph")
 
 
 class RunInput(TypedDict):
