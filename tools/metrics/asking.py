@@ -9,10 +9,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from ...prompts import spellings
 from ...state import Exchange, OwnQuestion
+from ..blocking import gather_or_cancel
 from ..errors import ReplyError
 from ..language.chat import ChatModel
 from ..language.question import Picture, Wording
-from ..blocking import gather_or_cancel
 from ..vision.questions import Remark, YesNo, read_picture
 from .metric import AskingMetric, Sample, Score, missing
 
