@@ -3,13 +3,15 @@
 import asyncio
 import json
 import secrets
+import shutil
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from os.path import relpath
 from pathlib import Path
 from threading import Lock
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -17,7 +19,7 @@ from pydantic import ValidationError
 
 from ..state import ImageRecord
 from ..tools.errors import SettingsError, first_problem
-from ..tools.files import Store, leads_inside, read_lines
+from ..tools.files import PREVIEWS, Store, leads_inside, read_lines
 from .records.events import TraceError, read_events
 from .records.notes import NOTES, Note, add_note, read_notes
 from .records.reader import EVENTS, RecordedRun, is_run, read_run, runs_in
@@ -97,8 +99,8 @@ class Index:
 
 
 def stamp_of(run: Path) -> tuple[int, ...]:
-    """Other whenever the trace or the notes of a run have changed."""
-    stats = [path.stat() for path in (run / EVENTS, run / NOTES) if path.exists()]
+    """Other whenever the trace, the notes or the previews of a run have changed."""
+    stats = [path.stat() for path in (run / EVENTS, run / NOTES, run / PREVIEWS) if path.exists()]
     return tuple(number for one in stats for number in (one.st_mtime_ns, one.st_size))
 
 
@@ -221,9 +223,14 @@ class Viewer:
     def _run_page(self, place: str) -> str:
         run = self._run(place)
         up = "../" * (place.count("/") + 1)
-        live = {"token": self.token, "place": quote(place), "up": up, "status": live_status(run)}
-        live |= {"notes": read_notes(run.folder), "budget": run.budget, "spend": run.spend}
+        live: dict[str, Any] = {"token": self.token, "place": quote(place), "up": up, "status": live_status(run)}
+        live |= {"notes": read_notes(run.folder), "bounds": bounds_of(run)}
         live["doing"] = next((words for event in reversed(run.events) if (words := sentence(event))), "")
+        live["previews"] = {
+            path.stem: f"{up}file/{quote(place)}/{PREVIEWS}/{quote(path.name)}?at={time_ns()}"
+            for path in sorted((run.folder / PREVIEWS).glob("[!.]*.png"))
+            if path.stem not in run.images
+        }
         if run.concepts is None or not run.images:
             return filled("waiting", live, run=run)
 
@@ -260,18 +267,19 @@ class Viewer:
 
         async def stream() -> AsyncGenerator[str]:
             seen: object = None
-            while not await request.is_disconnected():
-                if folder is None:
-                    await asyncio.to_thread(self.index.look)
-                    now, words = (self.index.version,), f"{len(self.index.rows)} runs"
-                else:
-                    now, words = await asyncio.to_thread(_latest, folder)
-                if seen is not None and now != seen:
-                    yield f"data: {json.dumps(words)}\n\n"
-                elif seen is None:
-                    yield ": open\n\n"
-                seen = now
-                await asyncio.sleep(POLL)
+            with ExitStack() as previews:
+                while not await request.is_disconnected():
+                    if folder is None:
+                        await asyncio.to_thread(self.index.look)
+                        now, words = (self.index.version,), f"{len(self.index.rows)} runs"
+                    else:
+                        now, words = await asyncio.to_thread(_latest, folder, previews)
+                    if seen is not None and now != seen:
+                        yield f"data: {json.dumps(words)}\n\n"
+                    elif seen is None:
+                        yield ": open\n\n"
+                    seen = now
+                    await asyncio.sleep(POLL)
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
@@ -300,8 +308,20 @@ class Viewer:
         return JSONResponse({"done": True})
 
 
-def _latest(folder: Path) -> tuple[object, str]:
-    """What changes with a run, and the last thing that it says."""
+def bounds_of(run: RecordedRun) -> list[tuple[str, float, float | None]]:
+    """Each dimension of a run's budget: its name, what was spent of it, and its bound, if any."""
+    spent = {"rounds": max((image.round for image in run.images.values()), default=0), **run.spend.model_dump()}
+    return [(name, spent[name], bound) for name, bound in run.budget.model_dump().items()]
+
+
+def _latest(folder: Path, previews: ExitStack) -> tuple[object, str]:
+    """What changes with a run, and the last thing that it says; while it goes on it is asked for previews."""
+    if is_at_work(folder):
+        with suppress(OSError):  # another page asks for them, or the folder is not ours to write
+            (folder / PREVIEWS).mkdir()
+            previews.callback(shutil.rmtree, folder / PREVIEWS, ignore_errors=True)
+    else:
+        previews.close()
     stamp = stamp_of(folder)
     events = read_events(folder / EVENTS)
     return stamp, next((words for event in reversed(events) if (words := sentence(event))), "")

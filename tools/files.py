@@ -27,6 +27,8 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 """Of pictures that are decoded; other decoders are not trusted with the files of a stranger."""
 MOST_PIXELS = 2**24
 """Of a picture that is decoded: 4096 by 4096."""
+PREVIEWS = "previews"
+"""Folder of a run that is there while somebody watches: pictures of what images on their way will be like."""
 PARTIAL = ".*.partial"
 """Pattern of files that are being written."""
 

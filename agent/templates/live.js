@@ -24,7 +24,7 @@ async function refresh() {
     for (const one of fresh.querySelectorAll("article details")) one.open = one.open || open.has(pathOf(one));
     for (const name of ["main", "header.page"]) {
       const old = document.querySelector(name);
-      if (old) old.replaceWith(document.importNode(fresh.querySelector(name), true));
+      if (old && !old.querySelector("details.budget[open]")) old.replaceWith(document.importNode(fresh.querySelector(name), true));
     }
   }
   const foot = fresh.querySelector("footer");
@@ -84,11 +84,14 @@ document.addEventListener("click", (event) => {
   const data = { action: steer };
   if (steer === "accept") data.image = image;
   if (steer === "decide") data.decisions = { [image]: action };
-  if (steer === "budget") {
-    const number = Number(prompt("At most so many images:", button.dataset.images));
-    if (!number) return;
-    data.budget = { images: number };
-  }
   if (steer === "cancel" && !confirm("End the run without a result? It can be resumed.")) return;
   send("steer", data);
+});
+
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const inputs = [...event.target.querySelectorAll("input")].filter((one) => one.value && one.value !== one.defaultValue);
+  event.target.closest("details").open = false;
+  if (!inputs.length) return;
+  send("steer", { action: "budget", budget: Object.fromEntries(inputs.map((one) => [one.name, Number(one.value)])) });
 });

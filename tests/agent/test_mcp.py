@@ -161,6 +161,23 @@ async def test_a_client_can_ask_for_less_than_the_owner_allows_and_not_for_more(
         facts(await client.call_tool("show_run"))
 
 
+async def test_calls_that_come_together_spend_no_more_than_the_owner_allows(tmp_path):
+    class Counted(FakeDiffusion):
+        async def draw(self, attempt, store, **more):
+            drawn.append(attempt.id)
+            await asyncio.sleep(0.01)
+            return await super().draw(attempt, store, **more)
+
+    drawn, diffusion = [], Counted()
+    server = made(tmp_path, total={"images": 3}, script=lambda image: "red", diffusion=diffusion)
+    async with connected(server, WAIT) as client:
+        calls = [client.call_tool("draw_and_check", {"prompt": PROMPT, "seed": seed}) for seed in range(3)]
+        first, second, third = await asyncio.gather(*calls)
+    assert (facts(first)["images"], facts(second)["images"]) == (2, 1)
+    assert words(third).startswith("the images that this server may spend")
+    assert (len(drawn), server.spent.images) == (3, 3)
+
+
 async def test_what_a_client_cancels_ends_counts_and_does_not_hold_up_the_next_call(tmp_path):
     class Slow(FakeDiffusion):
         async def draw(self, attempt, store, **more):

@@ -276,6 +276,37 @@ def test_a_run_is_followed_and_steered_from_the_page(served, browser):
     assert read_run(folder / "live").best.id == "00-01"
 
 
+@browsed
+def test_the_page_shows_an_image_on_its_way_and_raises_any_bound(served, browser):
+    folder, base = served
+    going = Going(folder / "drawn", held="00-00", policy=Adaptive(images=1))
+    previews = folder / "drawn" / "previews"
+    try:
+        browser.open(Address(base + "/run/drawn"))  # of which no image is there yet
+        end = time.monotonic() + WAIT
+        while not previews.is_dir():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        (previews / "00-00.png").write_bytes((folder / "a" / "images" / "00-00.png").read_bytes())
+        until(browser, "document.querySelector('.previews .id')?.textContent === '00-00'")
+        until(browser, "document.querySelector('.previews img').naturalWidth > 0")
+        fill = "document.querySelector('details.budget').open = true;"
+        for name, value in {"evaluations": 4000, "critic_calls": 90, "money": 0.25}.items():
+            fill += f"document.querySelector('.budget [name={name}]').value = '{value}';"
+        browser.value(f"{fill} document.querySelector('.budget form').requestSubmit()")
+        until(browser, "document.getElementById('said').textContent !== ''")
+        browser.value("document.querySelector('.budget [name=images]').value = '0.5'")
+        browser.value("document.querySelector('.budget form').requestSubmit()")
+        until(browser, "document.getElementById('said').textContent.startsWith('budget: images')")
+    finally:
+        going.end()
+    until(browser, "document.querySelector('.status').textContent === 'finished'")
+    assert "of 4000 evaluations" in browser.value("document.querySelector('.steer').textContent")
+    changed = read_run(folder / "drawn").budget
+    assert (changed.evaluations, changed.critic_calls, changed.money, changed.images) == (4000, 90, 0.25, 16)
+    assert not previews.exists()
+
+
 def test_the_gallery_tells_of_a_run_that_comes(served):
     folder, base = served
     with httpx.stream("GET", f"{base}/events", timeout=WAIT) as stream:

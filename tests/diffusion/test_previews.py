@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detailscribe.tools.diffusion import LocalDiffusion
+from detailscribe.tools.diffusion import LocalDiffusion, job
 from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.errors import MissingLatentError, SettingsError
@@ -72,6 +72,24 @@ async def test_previews_and_whole_images_share_the_model(model, part):
     whole, preview = await asyncio.gather(part(model, "a"), part(model, "b", 2))
     assert (whole.evaluations, preview.evaluations) == (12, 4)
     assert model.statistics.passes == STEPS
+
+
+async def test_whoever_watches_sees_an_image_on_its_way_and_the_same_image_in_the_end(folder, store, part, monkeypatch):
+    monkeypatch.setattr(job, "PREVIEW_PAUSE", 0)
+    model, seen = LocalDiffusion.load(folder, steps=STEPS), []
+
+    def look(*_):
+        for path in sorted((store.root / "previews").glob("*.png")):
+            with Image.open(path) as picture:
+                seen.append((path.name, picture.width / picture.height, picture.tobytes()))
+
+    alone = await part(model, "a", progress=look)
+    assert seen == []
+    assert not (store.root / "previews").exists()
+    (store.root / "previews").mkdir()
+    assert (await part(model, "a", progress=look)).digest == alone.digest
+    assert {shown[:2] for shown in seen} == {("a.png", 1)}
+    assert len({pixels for _, _, pixels in seen}) == STEPS - 1
 
 
 async def test_to_stop_at_the_last_step_is_to_go_to_the_end(model, part):

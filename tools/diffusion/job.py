@@ -3,15 +3,18 @@
 import contextvars
 import hashlib
 import io
+from collections.abc import Callable
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
 from ...state import Attempt, ImageRecord, Region
 from ..errors import SettingsError
-from ..files import Store, picture_in
+from ..files import PREVIEWS, Store, picture_in
 from ..roles import Progress
 
 RECORD = "detailscribe"
@@ -20,6 +23,9 @@ PARAMETERS = "parameters"
 """Chunk in the form that AUTOMATIC1111's web UI began and many viewers show."""
 SAME_SHAPE = 0.02
 """Relative difference of the ratio of width and height up to which an edit is scaled to the size of its source."""
+
+PREVIEW_PAUSE = 1.0
+"""Seconds between two pictures of an image on its way, and before the first."""
 
 
 def mask_of(region: Region, size: tuple[int, int]) -> Image.Image:
@@ -94,11 +100,20 @@ class Job:
         self.wanted = True
         """Whether somebody waits for the image."""
         self._progress, self._context = progress, contextvars.copy_context()
+        self._shown = perf_counter()
 
     def report(self, done: int, steps: int) -> None:
         """Report that ``done`` of ``steps`` steps are done."""
         if self._progress is not None and self.wanted:
             self._context.run(self._progress, self.id, done, steps)
+
+    def preview(self, picture: Callable[[], Image.Image]) -> None:
+        """Show what the image will be like, where somebody watches and saw none of late."""
+        if perf_counter() - self._shown > PREVIEW_PAUSE and self.store.path(PREVIEWS).is_dir():
+            with suppress(OSError), io.BytesIO() as file:
+                picture().save(file, "PNG")
+                self.store.write(f"{PREVIEWS}/{self.id}.png", file.getvalue())
+            self._shown = perf_counter()
 
     def read_edited(self) -> Image.Image | None:
         """The picture that is to be edited; None where another operator, or none, is asked for."""

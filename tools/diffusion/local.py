@@ -3,12 +3,14 @@
 import asyncio
 from contextlib import nullcontext
 from functools import lru_cache, partial
+from math import ceil
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from torch.nn.functional import avg_pool2d
 
 from ...state import Attempt, DrawingOptions, ImageRecord
 from ..blocking import one_thread
@@ -40,6 +42,8 @@ from .sampling import (
 
 PROMPTS = 64
 """Encoded prompts remembered."""
+PREVIEW_SIDE = 32
+"""Latent pixels; the longer side of what is decoded of an image on its way, a sixteenth of one of 1024 pixels."""
 SMALL = 10**8
 """Numbers of a denoiser that computes in one thread on a CPU, if it has fewer."""
 
@@ -265,8 +269,15 @@ class LocalDiffusion(ModelDiffusion):
             begin=partial(self._begin, job),
             # One by one, so that the pixels follow from the latent alone.
             finish=lambda sample: decode(self.pipe, sample.final[None])[0],
-            on_step=lambda sample: job.report(sample.step - job.start_step, sample.end - job.start_step),
+            on_step=partial(self._on_step, job),
         )
+
+    def _on_step(self, job: Job, sample: Sample) -> None:
+        job.report(sample.step - job.start_step, sample.end - job.start_step)
+        # A compiled decoder would be compiled anew for their size, and one that takes turns with the denoiser fetched.
+        if (clean := sample.clean) is not None and not (sample.done or self._compiled or self._in_turns):
+            ratio = ceil(max(clean.shape[1:]) / PREVIEW_SIDE)
+            job.preview(lambda: decode(self.pipe, avg_pool2d(clean[None], ratio))[0])
 
     def _begin(self, job: Job) -> Sample:
         """The image as it starts, in the engine's thread."""

@@ -179,7 +179,7 @@ class Sample:
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
     """x_k by step k, (channels, height, width)."""
     clean: torch.Tensor | None = None
-    """(channels, height, width) the prediction of x_0 at a stop before step N."""
+    """(channels, height, width) the prediction of x_0 after the last step; None before the first."""
     blocks: Any = None
     """What the first block and the others added, as ``blocks.BlockCache`` remembers it."""
     evaluations: int = 0
@@ -220,14 +220,13 @@ class Sample:
     @property
     def final(self) -> torch.Tensor:
         """(channels, height, width) the latent of its picture: x_N, or the prediction of it at an earlier stop."""
-        return self.latent if self.clean is None else self.clean
+        return self.latent if self.clean is None or self.end == self.schedule.steps else self.clean
 
     def take_step(self, velocity: torch.Tensor) -> None:
         """Go one Euler step along ``velocity`` (channels, height, width), in float32 as diffusers does."""
         sigmas, k, start = self.schedule.sigmas, self.step, self.latent.float()
-        if k + 1 == self.end < self.schedule.steps:
-            self.clean = (start - sigmas[k] * velocity).to(velocity.dtype)
-            self.clean = self.held.put_back(self.clean, 0) if self.held else self.clean
+        self.clean = (start - sigmas[k] * velocity).to(velocity.dtype)
+        self.clean = self.held.put_back(self.clean, 0) if self.held else self.clean
         self.latent = (start + (sigmas[k + 1] - sigmas[k]) * velocity).to(velocity.dtype)
         self.evaluations += self.rows
         self.step += 1
