@@ -7,12 +7,10 @@ where that is asked for, small JPEGs as data URLs, which viewers show beside the
 
 import json
 import logging
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -24,6 +22,7 @@ from ..tools.text import without_secrets
 from .records import events
 from .records.events import Event
 from .records.reader import RecordedRun, read_run
+from .views.pages import data_url, shrunk
 
 try:
     from opentelemetry import trace
@@ -105,7 +104,7 @@ class Telemetry:
                 span = self._span(name, run.span, event.time, event, {KIND: "CHAIN", **_ours(event, "round", "image")})
                 run.nodes[event.task] = (event, span)
             case events.NodeFinished() if event.task in run.nodes:
-                _end(run.nodes.pop(event.task)[1], event.time)
+                run.nodes.pop(event.task)[1].end(_nanoseconds(event.time))
             case events.Failed():
                 _, node = run.nodes.pop(event.task or "", (None, None))
                 for span in filter(None, (run.span, node)):
@@ -113,7 +112,7 @@ class Telemetry:
                     span.add_event("exception", said, _nanoseconds(event.time))
                     span.set_status(Status(StatusCode.ERROR, f"{event.error}: {event.message}"))
                 if node is not None:
-                    _end(node, event.time)
+                    node.end(_nanoseconds(event.time))
             case events.RunFinished():
                 best = None if event.image is None else run.images.get(event.image, event.image)
                 best = event.image if best is not None and best.startswith("data:") else best
@@ -168,12 +167,12 @@ class Telemetry:
                 return
         if name:
             above = self._span(name, above, start, event, said)
-            _end(above, event.time)
+            above.end(_nanoseconds(event.time))
         end = event.time
         for exchange in reversed(exchanges):
             start = end - timedelta(seconds=exchange.seconds)
             said = of_exchange(exchange, [run.images[i] for i in seen if i in run.images])
-            _end(self._span(f"ask {exchange.model}", above, start, event, said), end)
+            self._span(f"ask {exchange.model}", above, start, event, said).end(_nanoseconds(end))
             end = start
 
     def _span(self, name: str, above: Span | None, start: datetime, event: Event, said: Mapping[str, Any]) -> Span:
@@ -184,12 +183,8 @@ class Telemetry:
     def _end_run(self, name: str, time: datetime) -> None:
         run = self._runs.pop(name)
         for _, node in run.nodes.values():
-            _end(node, time)
-        _end(run.span, time)
-
-
-def _end(span: Span, time: datetime) -> None:
-    span.end(_nanoseconds(time))
+            node.end(_nanoseconds(time))
+        run.span.end(_nanoseconds(time))
 
 
 def _nanoseconds(time: datetime) -> int:
@@ -214,16 +209,7 @@ class _SameEachTime(IdGenerator):
 def data_urls(folder: Path | str, side: int = 512) -> Callable[[str], str]:
     """Makes a data URL of an image of a run folder: a JPEG of at most ``side`` pixels a side."""
     store = Store(folder)
-
-    def url(reference: str) -> str:
-        from PIL import Image
-
-        with Image.open(store.path(reference)) as picture, BytesIO() as file:
-            picture.thumbnail((side, side))
-            picture.convert("RGB").save(file, "JPEG", quality=85)
-            return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
-
-    return url
+    return lambda reference: data_url("image/jpeg", shrunk(store.read(reference), side))
 
 
 def spans_of(run: RecordedRun, *, images: str | Callable[[str], str] = "") -> tuple[ReadableSpan, ...]:
@@ -354,10 +340,10 @@ def _message(place: str, role: str, text: str | None, images: Sequence[str] = ()
     said: dict[str, Any] = {f"{place}.message.role": role}
     if text is not None and not images:
         return said | {f"{place}.message.content": text}
-    contents = [("text", text)] if text is not None else []
-    for number, (kind, value) in enumerate([*contents, *(("image", url) for url in images)]):
+    contents = [("text", "text", text)] * (text is not None) + [("image", "image.image.url", url) for url in images]
+    for number, (kind, name, value) in enumerate(contents):
         content = f"{place}.message.contents.{number}.message_content"
-        said |= {f"{content}.type": kind, f"{content}.{'text' if kind == 'text' else 'image.image.url'}": value}
+        said |= {f"{content}.type": kind, f"{content}.{name}": value}
     return said
 
 

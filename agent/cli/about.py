@@ -43,26 +43,20 @@ def doctor(
 
 
 def _show(diagnosis: "Diagnosis", everything: bool) -> None:
-    from rich.table import Table as Grid
     from rich.text import Text
 
     from ..evaluation.tables import Table, columns
 
-    findings = Grid(box=None, pad_edge=False, show_header=False)
-    for wraps in (False, False, True):
-        findings.add_column(no_wrap=not wraps, overflow="fold")
-    for one in diagnosis.findings:
-        findings.add_row(Text(one.status, style=STYLES[one.status]), Text(one.topic), Text(one.text))
-    shown = [one for one in diagnosis.settings if everything or one.source != "default"]
-    settings = Table("", columns("setting, value, from"), tuple((one.name, one.value, one.source) for one in shown))
-    out = console()
+    out, shown = console(), [one for one in diagnosis.settings if everything or one.source != "default"]
+    settings = tuple((one.name, one.value, one.source) for one in shown)
+    findings = tuple((one.status, one.topic, one.text) for one in diagnosis.findings)
     versions = ", ".join(f"{name} {version}" for name, version in diagnosis.versions.items())
     out.print(Text(f"{versions}\n", style="dim"))
-    print_tables([settings])
+    print_tables(
+        [Table("", columns("setting, value, from"), settings), Table("", columns("status, of, finding"), findings)]
+    )
     if hidden := len(diagnosis.settings) - len(shown):
-        out.print(Text(f"{hidden} settings are at their defaults; --all shows them", style="dim"))
-    out.print()
-    out.print(findings)
+        out.print(Text(f"\n{hidden} settings are at their defaults; --all shows them", style="dim"))
     out.print(Text(f"\n{ENDINGS[diagnosis.status]}", style=STYLES[diagnosis.status]))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from typer.core import TyperGroup
 
-from . import about, batch, data, evaluation, experiments, recorded, runs, viewing
+from . import about, batch, data, evaluation, experiments, runs, viewing
 from .common import PlainStream, reported
 
 
@@ -74,7 +74,7 @@ def root(
 # In the order of ``--help``.
 for command in (
     *(runs.run, runs.resume, runs.history, runs.fork, runs.reproduce, viewing.ctl, batch.batch, viewing.mcp),
-    *(viewing.view, recorded.show, recorded.report, recorded.export),
+    *(viewing.view, viewing.show, viewing.report, viewing.export),
     *(experiments.experiment, experiments.compare, experiments.replay, experiments.learn),
     *(evaluation.evaluate, evaluation.rate, evaluation.ratings, evaluation.critic_test),
 ):

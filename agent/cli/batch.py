@@ -1,6 +1,7 @@
 """``detailscribe batch``: many prompts over one set of models, by one method or several."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,93 +9,46 @@ import typer
 
 from ...tools.errors import DetailScribeError, SettingsError
 from .common import console
-from .options import (
-    DECIDES,
-    FILES,
-    MODELS,
-    RUN_OPTIONS,
-    WHERE,
-    Quiet,
-    SettingsFile,
-    argument,
-    by_section,
-    option,
-    with_options,
-)
+from .options import RUN_OPTIONS, Quiet, SettingsFile, argument, by_section, option, with_options
 
 if TYPE_CHECKING:
-    from ..batch.cluster import Cluster
     from ..settings.loading import Loaded
 
 WHOLE = "detailscribe"
 """The method that is the preset itself."""
+PROMPTS = (
+    "JSONL with `prompt` and, where they differ, `id`, `seed`, `policy`, `policy_args`, `budget`; CSV with a column"
+    " prompt; text with a prompt a line; a URL of one of these; or - for standard input."
+)
+RAY = "Run on a Ray cluster: auto for one that runs here, or else of this machine; local for this machine; host:port."
+STORE = "Where finished run folders go, such as s3://bucket/name; by default beside the rows, in a shared folder."
+METHODS = (
+    "Several methods, one after another, each into a folder of its own: detailscribe (the preset itself), base,"
+    " rewrite, refine, best-by-METRIC, best-of-N-by-METRIC, or another preset (dall-e-3+base)."
+)
+CHECKLIST = "What guides the loop: the decomposer's checks, or the benchmark's own questions in PROMPTS."
+OUT = "The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on with."
+RETRY = "Run the prompts again that failed, or had checks without an answer."
 
 
 @with_options(RUN_OPTIONS)
 def batch(
-    prompts: Annotated[
-        str,
-        argument(
-            "JSONL with `prompt` and, where they differ, `id`, `seed`, `policy`, `policy_args`, `budget`; CSV with"
-            " a column prompt; text with a prompt a line; a URL of one of these; or - for standard input."
-        ),
-    ],
+    prompts: Annotated[str, argument(PROMPTS)],
     given: dict[str, Any],
     concurrency: Annotated[int, option("Prompts in flight; with --ray, on each replica.", min=1)] = 16,
-    ray: Annotated[
-        str | None,
-        option(
-            "Run on a Ray cluster: auto for the one that runs here, or else one of this machine; local for one of"
-            " this machine; host:port.",
-            panel=WHERE,
-            metavar="auto|local|ADDRESS",
-        ),
-    ] = None,
-    replicas: Annotated[int, option("Processes on the cluster, each with models of its own.", panel=WHERE, min=1)] = 1,
-    gpus_per_replica: Annotated[
-        float | None, option("By default 1 if the cluster has GPUs.", panel=WHERE, min=0)
-    ] = None,
-    cpus_per_replica: Annotated[
-        float | None, option("Also its threads. By default an equal share of all.", panel=WHERE, min=0)
-    ] = None,
-    store: Annotated[
-        str | None,
-        option(
-            "Where run folders go when they are finished, such as s3://bucket/name. By default they lie beside the"
-            " rows, in a folder that all machines share.",
-            panel=WHERE,
-            metavar="URL",
-        ),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        option(
-            "Several methods, one after another, each into a folder of its own: detailscribe (the preset itself),"
-            " base, rewrite, refine, best-by-METRIC, best-of-N-by-METRIC, or another preset (dall-e-3+base).",
-            panel=MODELS,
-            metavar="A,B",
-        ),
-    ] = None,
-    checklist: Annotated[
-        Literal["decomposed", "own"],
-        option(
-            "What guides the loop: the decomposer's checks, or the benchmark's own questions in PROMPTS.", panel=DECIDES
-        ),
-    ] = "decomposed",
+    ray: Annotated[str | None, option(RAY, panel="where", metavar="auto|local|ADDRESS")] = None,
+    replicas: Annotated[
+        int, option("Processes on the cluster, each with models of its own.", panel="where", min=1)
+    ] = 1,
+    gpus_per_replica: Annotated[float | None, option("1 if the cluster has GPUs.", panel="where", min=0)] = None,
+    cpus_per_replica: Annotated[float | None, option("Also its threads; an equal share.", panel="where", min=0)] = None,
+    store: Annotated[str | None, option(STORE, panel="where", metavar="URL")] = None,
+    methods: Annotated[str | None, option(METHODS, panel="models", metavar="A,B")] = None,
+    checklist: Annotated[Literal["decomposed", "own"], option(CHECKLIST, panel="decides")] = "decomposed",
     settings: SettingsFile = None,
-    out: Annotated[
-        Path | None,
-        option(
-            "The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on"
-            " with.",
-            panel=FILES,
-        ),
-    ] = None,
-    runs: Annotated[bool, option("Keep run folders, or rows alone.", "--runs/--no-runs", panel=FILES)] = True,
-    retry_failed: Annotated[
-        bool,
-        option("Run the prompts again that failed, or had checks without an answer.", "--retry-failed", panel=FILES),
-    ] = False,
+    out: Annotated[Path | None, option(OUT, panel="files")] = None,
+    runs: Annotated[bool, option("Keep run folders, or rows alone.", "--runs/--no-runs", panel="files")] = True,
+    retry_failed: Annotated[bool, option(RETRY, "--retry-failed", panel="files")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run every prompt of PROMPTS over one set of models; exit status 1 if some failed."""
@@ -104,21 +58,32 @@ def batch(
     from ..views.live import BatchLive, tally_in_words
     from ..views.words import duration
 
+    if prompts == STDIN and (checklist == "own" or methods is not None):
+        raise SettingsError("standard input can be read once: name a file for --methods or --checklist own")
     if checklist == "own":
-        if prompts == STDIN:
-            raise SettingsError("--checklist own reads the prompts twice, which standard input cannot be: name a file")
         given.setdefault("run", {})["checklist"] = prompts if "://" in prompts else str(Path(prompts).absolute())
-    cluster = _cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, quiet)
+    cluster = None
+    if ray is not None:
+        from ..batch.cluster import Cluster
+
+        def tell(line: str) -> None:
+            if not quiet:
+                typer.echo(line, err=True)
+
+        cluster = Cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, news=tell)
+    elif (replicas, gpus_per_replica, cpus_per_replica, store) != (1, None, None, None):
+        raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
     if methods is None:
         chosen = {"": load(given, by_section({"run.out": out}), file=settings)}
-    elif prompts == STDIN:
-        raise SettingsError("standard input can be read once, and every method reads the prompts: name a file")
     else:
         chosen = load_methods(methods.split(","), given, out or default_folder(prompts), settings)
     failed, shown = 0, console(quiet)
     for name, loaded in chosen.items():
         if name and not quiet:
             typer.echo(name)
+        place = cluster
+        if cluster is not None and cluster.store is not None and name:
+            place = replace(cluster, store=f"{cluster.store.rstrip('/')}/{name}")
         live = BatchLive(shown)
         try:
             with live:
@@ -126,7 +91,7 @@ def batch(
                     prompts,
                     settings=loaded,
                     concurrency=concurrency,
-                    cluster=_place_of(cluster, name),
+                    cluster=place,
                     keep_runs=runs,
                     retry_failed=retry_failed,
                     on_event=live.on_event,
@@ -143,32 +108,6 @@ def batch(
             typer.echo(f"{tally_in_words(done.tally)}; {duration(live.seconds, rough=True)}")
             typer.echo(f"results  {done.results}")
     raise typer.Exit(1 if failed else 0)
-
-
-def _cluster(
-    address: str | None, replicas: int, gpus: float | None, cpus: float | None, store: str | None, quiet: bool
-) -> "Cluster | None":
-    """The cluster that these options name; None where the batch runs here."""
-    if address is None:
-        if (replicas, gpus, cpus, store) != (1, None, None, None):
-            raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
-        return None
-    from ..batch.cluster import Cluster
-
-    def tell(line: str) -> None:
-        if not quiet:
-            typer.echo(line, err=True)
-
-    return Cluster(address, replicas, gpus, cpus, store, news=tell)
-
-
-def _place_of(cluster: "Cluster | None", method: str) -> "Cluster | None":
-    """The cluster, with a store of its own for each of several methods."""
-    if cluster is None or cluster.store is None or not method:
-        return cluster
-    from dataclasses import replace
-
-    return replace(cluster, store=f"{cluster.store.rstrip('/')}/{method}")
 
 
 def load_methods(

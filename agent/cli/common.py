@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -132,21 +132,41 @@ def console(quiet: bool = False, *, stderr: bool = False) -> "Console":
     return PlainConsole(file=file, quiet=quiet, highlight=False, width=None if file.isatty() else PIPED_WIDTH)
 
 
-def print_tables(tables: "Sequence[Table]", form: Literal["terminal", "markdown", "latex"] = "terminal") -> None:
-    """Prints tables with a blank line between them, each with its note below."""
+def print_tables(
+    tables: "Sequence[Table]",
+    *,
+    markdown: bool = False,
+    latex: bool = False,
+    json: bool = False,
+    data: object = None,
+) -> None:
+    """Prints the tables that hold a row, with a blank line between them, each with its note below.
+
+    Args:
+        tables: What to print.
+        markdown: Prints Markdown.
+        latex: Prints LaTeX.
+        json: Prints ``data`` instead, as JSON.
+        data: By default the tables by their titles.
+    """
+    from json import dumps
+
     from rich.text import Text
 
-    from ..evaluation.tables import for_terminal, latex, markdown
+    from ..evaluation import tables as forms
 
-    if form != "terminal":
-        typer.echo(plain("\n\n".join(map(markdown if form == "markdown" else latex, tables))))
-        return
-    out = console()
-    if not out.is_terminal:
-        out.width = WIDEST_TABLE
-    for n, table in enumerate(tables):
-        if n:
-            out.print()
-        out.print(for_terminal(table))
-        if table.note:
-            out.print(Text(table.note, style="dim"), soft_wrap=True)
+    tables = [table for table in tables if table.rows]
+    if json:
+        typer.echo(dumps(data or {table.title: table.records for table in tables}, indent=2))
+    elif markdown or latex:
+        typer.echo(plain("\n\n".join(map(forms.markdown if markdown else forms.latex, tables))))
+    else:
+        out = console()
+        if not out.is_terminal:
+            out.width = WIDEST_TABLE
+        for n, table in enumerate(tables):
+            if n:
+                out.print()
+            out.print(forms.for_terminal(table))
+            if table.note:
+                out.print(Text(table.note, style="dim"), soft_wrap=True)

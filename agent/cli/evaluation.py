@@ -8,17 +8,13 @@ import typer
 
 from ...tools.errors import SettingsError
 from .common import console, print_tables
-from .options import SHOWS, Json, LpipsWeights, Markdown, SettingsFile, argument, option, with_options
+from .options import Json, LpipsWeights, Markdown, SettingsFile, argument, option, split_arguments, with_options
 
 if TYPE_CHECKING:
     from ...tools.metrics import BatchMetric
     from ...tools.roles import Critic
     from ..evaluation.collect import Collected
     from ..evaluation.measure import Measurement
-
-MEASURES = "What is measured"
-ASKS = "What raters are asked"
-WRITES = "What it writes"
 
 KNOWN = (
     "clipscore, image_reward, blip_vqa: local models; vqascore, interactions, layout: a chat model with vision;"
@@ -31,47 +27,50 @@ PHRASES = (
     "Noun phrases of blip_vqa: concepts of the run, or of the settings' decomposer where it has none; or a list of the"
     " chat model's own."
 )
+AGAINST = "Win rates are against this one; the first."
+PROMPTS = "Prompts with scenario and questions, for runs of no batch."
+WEIGHTS = "A local folder, or a hub id."
+VALUES = "Every single value: .parquet, .csv or .jsonl."
 KEPT = "Also what refinements keep: passing checks, and pixels outside of what was wrong."
 WIDE = "A row for each method, a column for each metric: mean ± standard error, win rate."
+EXPORTED = "What raters exported; or folders of runs that have notes."
+SCORES = "What `detailscribe evaluate --out` measured, to compare with people."
+WRITTEN_KEY = "The key that `detailscribe rate` wrote."
 KEY = "Which method made which picture, not for raters. By default beside the page, ending in .key.json."
-Runs = Annotated[
-    list[str],
-    argument("Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it.", metavar="RUNS..."),
-]
+SOURCE = (
+    "world:N for pictures of the embedded world; a folder with runs that people left notes on; with --key, what raters"
+    " exported, as a file or a folder; R3-Bench's JSONL; genai_image.json; or a table with prompt, image, and answer or"
+    " rating."
+)
+PICTURES = "Where the pictures are, or rated runs; beside SOURCE, or the key."
+SECOND = "A second critic: judge (the embedded world's), or a model of the same server."
+REPAIR = "So many wrong pictures are edited by the editor of the settings, or drawn anew, and judged."
+RUNS = "Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it."
+Runs = Annotated[list[str], argument(RUNS, metavar="RUNS...")]
 
 
 @with_options(("preset", "chat_url", "chat_model", "vision_url", "vision_model"))
 def evaluate(
     runs: Runs,
-    metrics: Annotated[str, option(KNOWN, panel=MEASURES, metavar="A,B", show_default=False)],
+    metrics: Annotated[str, option(KNOWN, panel="measures", metavar="A,B", show_default=False)],
     given: dict[str, Any],
-    images: Annotated[str, option(IMAGES, panel=MEASURES, metavar="A,B")] = "best",
-    by: Annotated[Literal["folder", "policy"], option("What makes a method.", panel=MEASURES)] = "folder",
-    against: Annotated[
-        str | None, option("Win rates are against this one; the first.", panel=MEASURES, metavar="METHOD")
-    ] = None,
-    prompts: Annotated[
-        str | None, option("Prompts with scenario and questions, for runs of no batch.", panel=MEASURES, metavar="FILE")
-    ] = None,
-    weights: Annotated[
-        list[str] | None, option("A local folder, or a hub id.", panel=MEASURES, metavar="METRIC=FOLDER")
-    ] = None,
-    phrases: Annotated[Literal["concepts", "chat"], option(PHRASES, panel=MEASURES)] = "concepts",
-    preservation: Annotated[bool, option(KEPT, "--preservation", panel=MEASURES)] = False,
+    images: Annotated[str, option(IMAGES, panel="measures", metavar="A,B")] = "best",
+    by: Annotated[Literal["folder", "policy"], option("What makes a method.", panel="measures")] = "folder",
+    against: Annotated[str | None, option(AGAINST, panel="measures", metavar="METHOD")] = None,
+    prompts: Annotated[str | None, option(PROMPTS, panel="measures", metavar="FILE")] = None,
+    weights: Annotated[list[str] | None, option(WEIGHTS, panel="measures", metavar="METRIC=FOLDER")] = None,
+    phrases: Annotated[Literal["concepts", "chat"], option(PHRASES, panel="measures")] = "concepts",
+    preservation: Annotated[bool, option(KEPT, "--preservation", panel="measures")] = False,
     lpips: LpipsWeights = None,
     settings: SettingsFile = None,
     json: Json = False,
     markdown: Markdown = False,
-    latex: Annotated[bool, option("Print LaTeX.", "--latex", panel=SHOWS)] = False,
-    wide: Annotated[bool, option(WIDE, "--wide", panel=SHOWS)] = False,
-    cost: Annotated[bool, option("Also what each method spent on a prompt.", "--cost", panel=SHOWS)] = False,
-    out: Annotated[
-        Path | None, option("Every single value: .parquet, .csv or .jsonl.", panel=SHOWS, metavar="FILE")
-    ] = None,
+    latex: Annotated[bool, option("Print LaTeX.", "--latex", panel="shows")] = False,
+    wide: Annotated[bool, option(WIDE, "--wide", panel="shows")] = False,
+    cost: Annotated[bool, option("Also what each method spent on a prompt.", "--cost", panel="shows")] = False,
+    out: Annotated[Path | None, option(VALUES, panel="shows", metavar="FILE")] = None,
 ) -> None:
     """Measure the images of RUNS: means, deviations, standard errors and win rates by method and scenario."""
-    from json import dumps
-
     from ...tools.data import read_prompts
     from ..evaluation import figures
     from ..evaluation.collect import collect, listed, picks_named
@@ -81,12 +80,7 @@ def evaluate(
 
     if out is not None:
         require_output(out)
-    folders: dict[str, str] = {}
-    for one in weights or ():
-        name, _, folder = one.partition("=")
-        if not (name and folder):
-            raise SettingsError(f"--weights {one!r} should read metric=folder")
-        folders[name] = folder
+    folders = split_arguments(weights, "--weights", "metric=folder")
     made = Models(load(given, file=settings).settings).metrics(listed(metrics), folders, phrases)
     records = {} if prompts is None else {record.prompt: record for record in read_prompts(prompts)}
     collected = collect(runs, by=by, picks=picks_named(images), prompts=records)
@@ -100,19 +94,14 @@ def evaluate(
         write_measurements(measured, out)
     found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)
     missing = figures.reasons(measured)
-    if json:
-        data: dict[str, Any] = {"figures": [figure.data for figure in found], "costs": costs.records}
-        data |= {"checklists": collected.checklists, "missing": missing}
-        typer.echo(dumps(data, indent=2))
-        return
     guided = "; ".join(f"{method}: {what}" for method, what in collected.checklists.items())
     benchmark = any(shot.sample.questions for shot in collected.shots)
     note = f"Checklist that the loop saw (own: the benchmark's questions): {guided}." if benchmark else ""
-    tables = [figures.wide_table(found, note) if wide else figures.long_table(found, note)]
-    if cost:
-        tables.append(costs)
-    print_tables(tables, "markdown" if markdown else "latex" if latex else "terminal")
-    for line in missing:
+    tables = [figures.wide_table(found, note) if wide else figures.long_table(found, note), *([costs] if cost else [])]
+    data: dict[str, Any] = {"figures": [figure.data for figure in found], "costs": costs.records}
+    data |= {"checklists": collected.checklists, "missing": missing}
+    print_tables(tables, markdown=markdown, latex=latex, json=json, data=data)
+    for line in () if json else missing:
         typer.echo(line, err=True)
 
 
@@ -134,14 +123,14 @@ async def _measured(collected: "Collected", metrics: "dict[str, BatchMetric]") -
 
 def rate(
     runs: Runs,
-    criteria: Annotated[str, option("Rated from 1 to 5.", panel=ASKS, metavar="A,B")] = "interactions,layout",
-    checks: Annotated[bool, option("Ask every check of the prompt too, yes or no.", "--checks", panel=ASKS)] = False,
-    images: Annotated[str, option("Of each run: best, first, last, all.", panel=ASKS, metavar="A,B")] = "best",
-    prompts: Annotated[int | None, option("Prompts at most, evenly from each scenario.", panel=ASKS, min=1)] = None,
-    seed: Annotated[int, option("Of the order of the pictures.", panel=ASKS, min=0)] = 0,
-    out: Annotated[Path, option("The page, for raters.", panel=WRITES, metavar="FILE")] = Path("rating.html"),
-    key: Annotated[Path | None, option(KEY, panel=WRITES, metavar="FILE")] = None,
-    beside: Annotated[bool, option("Pictures in a folder beside the page.", "--beside", panel=WRITES)] = False,
+    criteria: Annotated[str, option("Rated from 1 to 5.", panel="asks", metavar="A,B")] = "interactions,layout",
+    checks: Annotated[bool, option("Ask every check of the prompt too, yes or no.", "--checks", panel="asks")] = False,
+    images: Annotated[str, option("Of each run: best, first, last, all.", panel="asks", metavar="A,B")] = "best",
+    prompts: Annotated[int | None, option("Prompts at most, evenly from each scenario.", panel="asks", min=1)] = None,
+    seed: Annotated[int, option("Of the order of the pictures.", panel="asks", min=0)] = 0,
+    out: Annotated[Path, option("The page, for raters.", panel="files", metavar="FILE")] = Path("rating.html"),
+    key: Annotated[Path | None, option(KEY, panel="files", metavar="FILE")] = None,
+    beside: Annotated[bool, option("Pictures in a folder beside the page.", "--beside", panel="files")] = False,
 ) -> None:
     """Write one page on which people rate the images of RUNS without knowing which method made them."""
     from ..evaluation.collect import collect, listed, picks_named
@@ -162,81 +151,48 @@ def rate(
 
 
 def ratings(
-    files: Annotated[
-        list[Path],
-        argument("What raters exported; or folders of runs that have notes.", metavar="FILES..."),
-    ],
-    key: Annotated[
-        Path | None, option("The key that `detailscribe rate` wrote.", metavar="FILE", show_default=False)
-    ] = None,
-    scores: Annotated[
-        list[Path] | None,
-        option("What `detailscribe evaluate --out` measured, to compare with people.", metavar="FILE"),
-    ] = None,
+    files: Annotated[list[Path], argument(EXPORTED, metavar="FILES...")],
+    key: Annotated[Path | None, option(WRITTEN_KEY, metavar="FILE", show_default=False)] = None,
+    scores: Annotated[list[Path] | None, option(SCORES, metavar="FILE")] = None,
     against: Annotated[str | None, option("Gains are over this one. By default the first.", metavar="METHOD")] = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
     """Report what people think of methods, how far they agree, and how far metrics and the critic agree with them."""
-    from json import dumps
-
     from ..evaluation.answers import read_answers
     from ..evaluation.measure import read_measurements
     from ..evaluation.ratings import noted, results
     from ..evaluation.survey import read_key
 
-    form: Any = "markdown" if markdown else "terminal"
     if key is None:
         if not all(file.is_dir() for file in files):
             raise SettingsError("give --key, the file that `detailscribe rate` wrote, or folders of runs alone")
         tables = noted(files)
-        if json:
-            typer.echo(dumps({name: table.records for name, table in tables.items()}, indent=2))
-        else:
-            print_tables([table for table in tables.values() if table.rows], form)
+        data = {name: table.records for name, table in tables.items()}
+        print_tables(list(tables.values()), markdown=markdown, json=json, data=data)
         return
     known = read_key(key)
     measured = [one for path in scores or [] for one in read_measurements(path)]
     found = results(read_answers(files, known), known, measured, against)
-    if json:
-        typer.echo(dumps(found.data, indent=2))
-    else:
-        if not markdown:
-            who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
-            typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
-        print_tables([table for table in found.tables.values() if table.rows], form)
+    if not (json or markdown):
+        who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
+        typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
+    print_tables(list(found.tables.values()), markdown=markdown, json=json, data=found.data)
     for line in found.problems:
         typer.echo(line, err=True)
 
 
 @with_options(("preset", "chat_url", "chat_model", "vision_url", "vision_model", "set"))
 def critic_test(
-    source: Annotated[
-        str,
-        argument(
-            "world:N for pictures of the embedded world; a folder with runs that people left notes on; with --key,"
-            " what raters exported, as a file or a folder; R3-Bench's JSONL; genai_image.json; or a table with prompt,"
-            " image, and answer or rating.",
-        ),
-    ],
+    source: Annotated[str, argument(SOURCE)],
     given: dict[str, Any],
-    images: Annotated[
-        Path | None, option("Where the pictures are, or rated runs; beside SOURCE, or the key.", metavar="FOLDER")
-    ] = None,
-    key: Annotated[
-        Path | None, option("The key that `detailscribe rate` wrote.", metavar="FILE", show_default=False)
-    ] = None,
-    against: Annotated[
-        str | None,
-        option("A second critic: judge (the embedded world's), or a model of the same server.", metavar="NAME"),
-    ] = None,
+    images: Annotated[Path | None, option(PICTURES, metavar="FOLDER")] = None,
+    key: Annotated[Path | None, option(WRITTEN_KEY, metavar="FILE")] = None,
+    against: Annotated[str | None, option(SECOND, metavar="NAME")] = None,
     passes: Annotated[float, option("Mean rating from which a picture counts as right.")] = 4.0,
     limit: Annotated[int | None, option("Pictures at most.", min=1)] = None,
     votes: Annotated[int, option("Looks at each picture, to see how far they agree.", min=1)] = 1,
-    repair: Annotated[
-        int,
-        option("So many wrong pictures are edited by the editor of the settings, or drawn anew, and judged.", min=0),
-    ] = 0,
+    repair: Annotated[int, option(REPAIR, min=0)] = 0,
     seed: Annotated[int, option("Of the embedded world's pictures.", min=0)] = 0,
     settings: SettingsFile = None,
     json: Json = False,
@@ -244,8 +200,6 @@ def critic_test(
     out: Annotated[Path, option("For the profiles and the plot.", metavar="FOLDER")] = Path("critic-test"),
 ) -> None:
     """Hold the critic of the settings, and a second one, against what is known of pictures."""
-    from json import dumps
-
     from ...tools.files import Store
     from ...tools.world.critic import EmbeddedJudge
     from ..evaluation import critic_test as test
@@ -280,9 +234,6 @@ def critic_test(
         by = judge or critics[against or "critic"][0]
         tables.append(asyncio.run(test.repair_table(first, drawer, by, repairs, repair, edits=edits)))
     written = test.write_files(by_critic, out)
-    if json:
-        typer.echo(dumps({table.title: table.records for table in tables}, indent=2))
-    else:
-        print_tables([table for table in tables if table.rows], "markdown" if markdown else "terminal")
+    print_tables(tables, markdown=markdown, json=json)
     for line in (*written, *(f"{name}: no answer about {line}" for name, (_, lost) in found.items() for line in lost)):
         typer.echo(line, err=True)

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ..experiments.load import Experiment
     from ..experiments.rows import Row
 
+EXHAUSTIVE = "Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on."
+BOUND = "Another bound than the recorded: evaluations=112."
+PAGE = "Write runs side by side, with their images, as one page."
 _TREE_RUNS = 8
 """Runs that recording a tree counts for: it has that many images in flight."""
 
@@ -29,13 +33,7 @@ def experiment(
     concurrency: Annotated[int, option("Runs in flight.", min=1)] = 16,
     keep_all: Annotated[bool, option("Keep latents and reports of every run; they take most of the room.")] = False,
     lpips: LpipsWeights = None,
-    exhaustive: Annotated[
-        bool,
-        option(
-            "Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on.",
-            "--exhaustive",
-        ),
-    ] = False,
+    exhaustive: Annotated[bool, option(EXHAUSTIVE, "--exhaustive")] = False,
     check: Annotated[bool, option("Print what it would run, and stop.", "--check")] = False,
 ) -> None:
     """Run the experiment in FILE, judge every image, and write tables and plots; exit status 1 if some runs failed.
@@ -43,8 +41,10 @@ def experiment(
     To start it again goes on, and runs again what failed.
     """
     from ..experiments.load import ExperimentError, load_experiment
+    from ..experiments.plots import NEEDS, can_plot
     from ..experiments.run import exhaustive as recording
     from ..experiments.run import run_experiment
+    from ..experiments.write import write_results
 
     try:
         experiment = load_experiment(file)
@@ -58,53 +58,36 @@ def experiment(
     folder = out or Path("runs") / (f"{experiment.name}-trees" if exhaustive else experiment.name)
     if exhaustive:
         experiment, concurrency = recording(experiment), -(-concurrency // _TREE_RUNS)
+    how: dict[str, Any] = {"prompts": prompts, "concurrency": concurrency, "keep_all": keep_all, "lpips": lpips}
     try:
-        with Bars(console()) as bars:
-            rows = run_experiment(
-                experiment,
-                folder,
-                prompts=prompts,
-                concurrency=concurrency,
-                keep_all=keep_all,
-                lpips=lpips,
-                on_plan=bars.begin,
-                on_row=bars.step,
-            )
+        bars = Bars(console())
+        with bars.progress:
+            rows = run_experiment(experiment, folder, **how, on_plan=bars.begin, on_row=bars.step)
         if exhaustive:
             images = sum(len(row.images) for row in rows)
             typer.echo(f"{len(rows)} trees of {images} images; decide about them with")
             typer.echo(f"  detailscribe replay {folder} --policy NAME")
         else:
-            _print_results(experiment, rows, folder)
+            typer.echo()
+            print_tables(list(write_results(experiment, rows, folder).values())[:3])
+            typer.echo("" if can_plot() else f"\n{NEEDS}")
+            typer.echo(f"results  {folder / 'summary.md'}\npage     {folder / 'page.html'}")
     except KeyboardInterrupt as interrupt:
         typer.echo("interrupted; start it again to go on", err=True)
         raise typer.Exit(130) from interrupt
     raise typer.Exit(1 if any(row.error for row in rows) else 0)
 
 
-def _print_results(experiment: "Experiment", rows: "list[Row]", folder: Path) -> None:
-    from ..experiments.plots import NEEDS, can_plot
-    from ..experiments.write import write_results
-
-    typer.echo()
-    print_tables(list(write_results(experiment, rows, folder).values())[:3])
-    typer.echo()
-    if not can_plot():
-        typer.echo(NEEDS)
-    for name, path in (("results", folder / "summary.md"), ("page", folder / "page.html")):
-        typer.echo(f"{name:<8} {path}")
-
-
 def _print_plan(experiment: "Experiment", prompts: int | None, exhaustive: bool) -> None:
     count, seeds = len(experiment.prompts[:prompts]), len(experiment.spec.seeds)
-    lines = [experiment.spec.question]
+    lines, asked = [experiment.spec.question], f"{count} prompts, {seeds} seed(s)"
     if exhaustive:
         most = experiment.spec.tree.budget.images
-        lines.append(f"{count} prompts, {seeds} seed(s): {count * seeds} trees of at most {most} images")
+        lines.append(f"{asked}: {count * seeds} trees of at most {most} images")
     else:
-        lines.append(f"{count} prompts, {seeds} seed(s), {len(experiment.variants)} variants:")
-        lines += [f"  {variant.label}" for variant in experiment.variants]
-        lines.append(f"{count * seeds * len(experiment.variants)} runs")
+        labels = [variant.label for variant in experiment.variants]
+        lines += [f"{asked}, {len(labels)} variants:", *(f"  {label}" for label in labels)]
+        lines.append(f"{count * seeds * len(labels)} runs")
     typer.echo("\n".join(lines))
 
 
@@ -114,34 +97,21 @@ class Bars:
     def __init__(self, out: "Console") -> None:
         from rich import progress
 
-        self._out = out
         self._drawn = out.is_terminal and not out.is_dumb_terminal
-        self._progress = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[note]}", markup=False),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            console=out,
-            disable=not self._drawn,
-        )
+        self._print = partial(out.print, markup=False, soft_wrap=True)  # above the bars
+        text = partial(progress.TextColumn, markup=False)
+        columns = (text("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
+        times = (text("{task.fields[note]}"), progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
+        self.progress = progress.Progress(*columns, *times, console=out, disable=not self._drawn)
         self._bars = dict[str, progress.TaskID]()
         self._correct, self._done, self._total = Counter[str](), Counter[str](), 0
-
-    def __enter__(self) -> "Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
     def begin(self, planned: "Sequence[Job]", done: "Sequence[Row]") -> None:
         """All runs, and the rows of those that are done."""
         self._total = len(planned)
         runs = Counter(str(job.tags["label"]) for job in planned)
         for label, total in {"all": self._total, **runs}.items():
-            self._bars[label] = self._progress.add_task(label, total=total, note="")
+            self._bars[label] = self.progress.add_task(label, total=total, note="")
         for row in done:
             self._count(row)
         if done:
@@ -149,27 +119,23 @@ class Bars:
 
     def step(self, row: "Row") -> None:
         """One more row."""
-        self._count(row)
+        share = self._count(row)
         if row.error is not None:
             self._print(f"failed: {row.label}: {row.prompt}: {row.error}")
         done = self._done["all"]
         if not self._drawn and done * 10 // self._total != (done - 1) * 10 // self._total:
-            self._print(f"{done} of {self._total} runs, {self._share('all')}")
+            self._print(f"{done} of {self._total} runs, {share}")
 
-    def _print(self, line: str) -> None:
-        """Prints above the bars."""
-        self._out.print(line, markup=False, soft_wrap=True)
-
-    def _count(self, row: "Row") -> None:
+    def _count(self, row: "Row") -> str:
         from ..experiments.measures import correct
 
-        for label in ("all", row.label):
+        share = ""
+        for label in (row.label, "all"):
             self._done[label] += 1
             self._correct[label] += row.error is None and correct(row.chosen) == 1
-            self._progress.update(self._bars[label], completed=self._done[label], note=self._share(label))
-
-    def _share(self, label: str) -> str:
-        return f"{100 * self._correct[label] / self._done[label]:.0f}% all correct"
+            share = f"{100 * self._correct[label] / self._done[label]:.0f}% all correct"
+            self.progress.update(self._bars[label], completed=self._done[label], note=share)
+        return share
 
 
 def compare(
@@ -179,17 +145,14 @@ def compare(
     only_b: Annotated[str | None, option("Of B, this variant alone.", "--b", metavar="VARIANT")] = None,
     prompts: Annotated[int, option("List the prompts that differ most, at most so many.", min=0)] = 20,
     markdown: Markdown = False,
-    page: Annotated[
-        Path | None, option("Write runs side by side, with their images, as one page.", "--page", metavar="FILE")
-    ] = None,
+    page: Annotated[Path | None, option(PAGE, "--page", metavar="FILE")] = None,
     opened: Annotated[bool, option("Open that page in the browser.", "--open")] = False,
 ) -> None:
     """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
     from ..experiments.compare import compare, run_pairs
 
     if page is None and not opened:
-        tables = [table for table in compare(a, b, only_a, only_b, prompts) if table.rows]
-        print_tables(tables, "markdown" if markdown else "terminal")
+        print_tables(compare(a, b, only_a, only_b, prompts), markdown=markdown)
         return
     import webbrowser
 
@@ -220,10 +183,7 @@ def replay(
     folder: Annotated[Path, argument("A run, a folder of runs, or one of exhaustive trees.")],
     policy: Annotated[str, option("A known name, or your own as module:Name.", show_default=False)],
     policy_arg: PolicyArgs = None,
-    bound: Annotated[
-        list[str] | None,
-        option("Another bound than the recorded: evaluations=112.", "--bound", "-b", metavar="KEY=VALUE"),
-    ] = None,
+    bound: Annotated[list[str] | None, option(BOUND, "--bound", "-b", metavar="KEY=VALUE")] = None,
     most: Annotated[int, option("List at most so many runs or trees.", "--list", min=0)] = 20,
 ) -> None:
     """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score.
@@ -242,8 +202,7 @@ def replay(
         raise SettingsError(f"--bound {first_problem(error)}") from error
     found = replay(folder, resolve_policy(policy, **parsed_arguments(policy_arg)), bounds)
     are_runs = found[0].recorded is not None
-    tables = [each(found, most)] if are_runs else [each(found, most), totals(found)]
-    print_tables([table for table in tables if table.rows])
+    print_tables([each(found, most)] if are_runs else [each(found, most), totals(found)])
     if are_runs:
         typer.echo(in_words(found))
 

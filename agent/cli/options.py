@@ -10,16 +10,21 @@ import typer
 
 from ...tools.errors import SettingsError
 
-MODELS = "Which models take part"
-DECIDES = "How the run decides"
-FILES = "What it reads and writes"
-SHOWS = "How it is shown"
-WHERE = "Where it runs"
+PANELS = {
+    "models": "Which models take part",
+    "decides": "How the run decides",
+    "files": "What it reads and writes",
+    "shows": "How it is shown",
+    "where": "Where it runs",
+    "measures": "What is measured",
+    "asks": "What raters are asked",
+}
+"""Headings of ``--help``."""
 
 
 def option(help: str, *flags: str, panel: str | None = None, **more: Any) -> Any:
-    """A ``typer.Option``; without ``flags`` its name is that of the parameter. ``panel`` is a heading of ``--help``."""
-    return typer.Option(*flags, help=help, rich_help_panel=panel, **more)
+    """A ``typer.Option``; without ``flags`` its name is that of the parameter. ``panel`` is one of ``PANELS``."""
+    return typer.Option(*flags, help=help, rich_help_panel=panel and PANELS[panel], **more)
 
 
 def argument(help: str, **more: Any) -> Any:
@@ -27,26 +32,15 @@ def argument(help: str, **more: Any) -> Any:
     return typer.Argument(help=help, show_default=False, **more)
 
 
-SettingsFile = Annotated[
-    Path | None, option("TOML. By default detailscribe.toml, if it is here.", panel=FILES, metavar="FILE")
-]
-Quiet = Annotated[bool, option("Print nothing but the folder.", "--quiet", "-q", panel=SHOWS)]
+_TOML = "TOML. By default detailscribe.toml, if it is here."
+SettingsFile = Annotated[Path | None, option(_TOML, panel="files", metavar="FILE")]
+Quiet = Annotated[bool, option("Print nothing but the folder.", "--quiet", "-q", panel="shows")]
 RunFolder = Annotated[Path, argument("A run folder.", metavar="RUN")]
-PolicyArgs = Annotated[
-    list[str] | None, option("A parameter of the policy.", "--policy-arg", "-p", metavar="KEY=VALUE")
-]
 ChatUrl = Annotated[str | None, option("The server of the chat model. By default the run's own.", metavar="URL")]
-LpipsWeights = Annotated[
-    Path | None,
-    option(
-        "Measure LPIPS of refinements to their sources: AlexNet weights of the package lpips, as safetensors.",
-        "--lpips",
-        panel=FILES,
-        metavar="FILE",
-    ),
-]
-Json = Annotated[bool, option("Print JSON.", "--json", panel=SHOWS)]
-Markdown = Annotated[bool, option("Print Markdown.", "--markdown", panel=SHOWS)]
+_LPIPS = "Measure LPIPS of refinements to their sources: AlexNet weights of the package lpips, as safetensors."
+LpipsWeights = Annotated[Path | None, option(_LPIPS, "--lpips", panel="files", metavar="FILE")]
+Json = Annotated[bool, option("Print JSON.", "--json", panel="shows")]
+Markdown = Annotated[bool, option("Print Markdown.", "--markdown", panel="shows")]
 
 _PRESETS = (
     "embedded (the default), sd35-large, paper ..., or one of them as a baseline (NAME+base); `detailscribe presets`"
@@ -56,33 +50,34 @@ _POLICIES = "adaptive, single, best_of_n, paper ..., or your own as module:Name.
 _WEIGHTS = "The denoiser's weights in one .safetensors or .gguf file, in place of the model's own."
 _LORA = "A LoRA, and how strong it is (1 by default)."
 _SETTING = "Any setting, such as diffusion.shift=3."
-_PARAMETER = "A parameter of the policy."
+_POLICY_ARG = option("A parameter of the policy.", "--policy-arg", "-p", metavar="KEY=VALUE", panel="decides")
+PolicyArgs = Annotated[list[str] | None, _POLICY_ARG]
 _SERVER = "An OpenAI-compatible server, such as http://localhost:8000/v1; or local: in this process."
 _DRAWS = "A diffusers folder or hub id that draws."
 _SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
-    "preset": ("run.preset", str, option(_PRESETS, panel=MODELS)),
-    "chat_url": ("chat.url", str, option(_SERVER, metavar="URL", panel=MODELS)),
-    "chat_model": ("chat.model", str, option("Its model, for decomposing and looking.", metavar="NAME", panel=MODELS)),
-    "vision_url": ("vision.url", str, option("Another server for looking.", metavar="URL", panel=MODELS)),
-    "vision_model": ("vision.model", str, option("Another model for looking.", metavar="NAME", panel=MODELS)),
-    "diffusion": ("diffusion.model", str, option(_DRAWS, metavar="MODEL", panel=MODELS)),
-    "steps": ("run.steps", int, option("Denoising steps of an image.", panel=MODELS)),
-    "guidance": ("run.guidance", float, option("Scale of classifier-free guidance.", panel=MODELS)),
-    "width": ("diffusion.width", int, option("Of an image, in pixels.", panel=MODELS)),
-    "height": ("diffusion.height", int, option("Of an image, in pixels.", panel=MODELS)),
-    "negative_prompt": ("diffusion.negative_prompt", str, option("What guidance leads away from.", panel=MODELS)),
-    "weights": ("diffusion.weights", str, option(_WEIGHTS, metavar="FILE", panel=MODELS)),
-    "lora": ("diffusion.loras", list[str], option(_LORA, "--lora", metavar="FILE[=SCALE]", panel=MODELS)),
-    "set": ("set", list[str], option(_SETTING, "--set", metavar="SECTION.NAME=VALUE", panel=MODELS)),
-    "policy": ("run.policy", str, option(_POLICIES, panel=DECIDES)),
-    "policy_arg": (
-        "run.policy_args",
-        list[str],
-        option(_PARAMETER, "--policy-arg", "-p", metavar="KEY=VALUE", panel=DECIDES),
+    "preset": ("run.preset", str, option(_PRESETS, panel="models")),
+    "chat_url": ("chat.url", str, option(_SERVER, metavar="URL", panel="models")),
+    "chat_model": (
+        "chat.model",
+        str,
+        option("Its model, for decomposing and looking.", metavar="NAME", panel="models"),
     ),
-    "seed": ("run.seed", int, option("Every image's seed follows from it. By default 0.", panel=DECIDES)),
-    "rounds": ("run.budget.rounds", int, option("At most so many rounds after the first drawings.", panel=DECIDES)),
-    "images": ("run.budget.images", int, option("At most so many images.", panel=DECIDES)),
+    "vision_url": ("vision.url", str, option("Another server for looking.", metavar="URL", panel="models")),
+    "vision_model": ("vision.model", str, option("Another model for looking.", metavar="NAME", panel="models")),
+    "diffusion": ("diffusion.model", str, option(_DRAWS, metavar="MODEL", panel="models")),
+    "steps": ("run.steps", int, option("Denoising steps of an image.", panel="models")),
+    "guidance": ("run.guidance", float, option("Scale of classifier-free guidance.", panel="models")),
+    "width": ("diffusion.width", int, option("Of an image, in pixels.", panel="models")),
+    "height": ("diffusion.height", int, option("Of an image, in pixels.", panel="models")),
+    "negative_prompt": ("diffusion.negative_prompt", str, option("What guidance leads away from.", panel="models")),
+    "weights": ("diffusion.weights", str, option(_WEIGHTS, metavar="FILE", panel="models")),
+    "lora": ("diffusion.loras", list[str], option(_LORA, "--lora", metavar="FILE[=SCALE]", panel="models")),
+    "set": ("set", list[str], option(_SETTING, "--set", metavar="SECTION.NAME=VALUE", panel="models")),
+    "policy": ("run.policy", str, option(_POLICIES, panel="decides")),
+    "policy_arg": ("run.policy_args", list[str], _POLICY_ARG),
+    "seed": ("run.seed", int, option("Every image's seed follows from it. By default 0.", panel="decides")),
+    "rounds": ("run.budget.rounds", int, option("At most so many rounds after the first drawings.", panel="decides")),
+    "images": ("run.budget.images", int, option("At most so many images.", panel="decides")),
 }
 """By name of the parameter: the setting, the type and the option."""
 MODEL_OPTIONS = ("preset", "chat_url", "chat_model", "vision_url", "vision_model", "diffusion", "set")
@@ -97,10 +92,9 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
         def called(**values: Any) -> None:
             chosen = {_SETTINGS[name][0]: values.pop(name) for name in names}
             chosen |= parsed_arguments(chosen.pop("set", None), "--set")
-            if "diffusion.loras" in chosen:
-                chosen["diffusion.loras"] = parsed_arguments(chosen["diffusion.loras"], "--lora", 1.0) or None
-            if "run.policy_args" in chosen:
-                chosen["run.policy_args"] = parsed_arguments(chosen["run.policy_args"]) or None
+            loras, arguments = chosen.get("diffusion.loras"), chosen.get("run.policy_args")
+            chosen["diffusion.loras"] = parsed_arguments(loras, "--lora", "1.0") or None
+            chosen["run.policy_args"] = parsed_arguments(arguments) or None
             command(given=by_section(chosen), **values)
 
         parameters, annotated = list[Parameter](), cast(Any, Annotated)
@@ -134,21 +128,28 @@ def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
     return tables
 
 
+def split_arguments(
+    arguments: Sequence[str] | None, option: str, form: str = "key=value", alone: str | None = None
+) -> dict[str, str]:
+    """Each ``key=value``; of a key without a value it is ``alone``, or a ``SettingsError`` that shows the ``form``."""
+    found: dict[str, str] = {}
+    for argument in arguments or ():
+        key, equals, value = argument.partition("=")
+        text = value if equals else alone
+        if not key or text is None:
+            raise SettingsError(f"{option} {argument!r} should read {form}")
+        found[key] = text
+    return found
+
+
 def parsed_arguments(
-    arguments: Sequence[str] | None, option: str = "--policy-arg", alone: object = None
+    arguments: Sequence[str] | None, option: str = "--policy-arg", alone: str | None = None
 ) -> dict[str, object]:
-    """Each ``key=value``, the value read as TOML where it is any, else as text; for a key without one it is ``alone``,
-    or a ``SettingsError``."""
+    """``split_arguments``, each value read as TOML where it is any, else as text."""
     import tomllib
 
     parsed: dict[str, object] = {}
-    for argument in arguments or ():
-        key, equals, value = argument.partition("=")
-        if key and not equals and alone is not None:
-            parsed[key] = alone
-            continue
-        if not (key and equals):
-            raise SettingsError(f"{option} {argument!r} should read key=value")
+    for key, value in split_arguments(arguments, option, alone=alone).items():
         try:
             parsed[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -1,16 +1,14 @@
 """``detailscribe run``, ``resume``, ``history``, ``fork`` and ``reproduce``: a single run, and what follows it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...tools.errors import SettingsError
 from .common import console, print_tables, terminal_asker
 from .options import (
-    DECIDES,
-    FILES,
     RUN_OPTIONS,
     ChatUrl,
     PolicyArgs,
@@ -21,13 +19,15 @@ from .options import (
     by_section,
     option,
     parsed_arguments,
+    split_arguments,
     with_options,
 )
 
 if TYPE_CHECKING:
     from ..records.reader import Run
-    from ..views.live import Live
 
+INTERACTIVE = "Ask you after each round; the policy proposes."
+EDIT = "Change what was known: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass."
 EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-size ones, see detailscribe doctor"
 
 
@@ -35,23 +35,16 @@ EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-
 def run(
     prompt: Annotated[str, argument("What the picture should show.")],
     given: dict[str, Any],
-    interactive: Annotated[
-        bool, option("Ask you after each round; the policy proposes.", "--interactive", "-i", panel=DECIDES)
-    ] = False,
+    interactive: Annotated[bool, option(INTERACTIVE, "--interactive", "-i", panel="decides")] = False,
     settings: SettingsFile = None,
-    out: Annotated[Path | None, option("The run folder. By default a new one in runs.", panel=FILES)] = None,
+    out: Annotated[Path | None, option("The run folder. By default a new one in runs.", panel="files")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw PROMPT, check the drawing, and work on it until it is right or the budget is spent."""
     from ..runs.run import run
     from ..settings.loading import load
 
-    loaded = load(given, by_section({"run.out": out}), file=settings)
-
-    def start(live: "Live") -> "Run":
-        return run(prompt, settings=loaded, on_event=live, ask=terminal_asker(live) if interactive else None)
-
-    _show(start, quiet)
+    _show(partial(run, prompt, settings=load(given, by_section({"run.out": out}), file=settings)), quiet, interactive)
 
 
 def resume(
@@ -63,21 +56,18 @@ def resume(
     """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
     from ..runs.run import resume
 
-    def start(live: "Live") -> "Run":
-        return resume(folder, policy=policy, chat_url=chat_url, on_event=live, ask=terminal_asker(live))
-
-    _show(start, quiet)
+    _show(partial(resume, folder, policy=policy, chat_url=chat_url), quiet, asks=True)
 
 
-def _show(start: "Callable[[Live], Run]", quiet: bool) -> None:
-    """Shows a run while it goes on, and what came of it."""
+def _show(start: "Callable[..., Run]", quiet: bool, asks: bool = False) -> None:
+    """Shows a run while it goes on, and what came of it; ``asks`` for one that may ask a person."""
     from ..records.manifest import read_manifest
     from ..views.live import Live, summary
     from ..views.words import shares
 
     out = console(quiet)
     with Live(out) as live:
-        done = start(live)
+        done = start(on_event=live, **({"ask": terminal_asker(live)} if asks else {}))
     if quiet:
         typer.echo(done.folder)
         return
@@ -111,13 +101,7 @@ def fork(
     at: Annotated[int, option("The step to go on from; `detailscribe history RUN` lists them.", metavar="STEP")],
     policy: Annotated[str | None, option("Another policy; by default the run's own.")] = None,
     policy_arg: PolicyArgs = None,
-    edit: Annotated[
-        list[str] | None,
-        option(
-            "Change what was known: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass.",
-            metavar="[IMAGE.]NAME=VALUE",
-        ),
-    ] = None,
+    edit: Annotated[list[str] | None, option(EDIT, metavar="[IMAGE.]NAME=VALUE")] = None,
     rounds: Annotated[int | None, option("At most so many rounds after the first drawings.")] = None,
     images: Annotated[int | None, option("At most so many images, with those taken over.")] = None,
     chat_url: ChatUrl = None,
@@ -128,38 +112,17 @@ def fork(
     from ..records.manifest import read_manifest
     from ..runs.fork import fork
 
-    edits: dict[str, str] = {}
-    for text in edit or ():
-        place, equals, value = text.partition("=")
-        if not (place and equals):
-            raise SettingsError(f"--edit {text!r} should read [IMAGE.]NAME=VALUE")
-        edits[place] = value
-    policy_args = parsed_arguments(policy_arg)
     bounds = by_section({"rounds": rounds, "images": images})
     budget = read_manifest(folder).settings.run.budget.model_copy(update=bounds) if bounds else None
-
-    def start(live: "Live") -> "Run":
-        return fork(
-            folder,
-            at,
-            policy=policy,
-            policy_args=policy_args,
-            budget=budget,
-            chat_url=chat_url,
-            edits=edits,
-            out=out,
-            on_event=live,
-        )
-
-    _show(start, quiet)
+    edits, policy_args = split_arguments(edit, "--edit", "[IMAGE.]NAME=VALUE"), parsed_arguments(policy_arg)
+    otherwise: dict[str, Any] = {"policy": policy, "policy_args": policy_args, "budget": budget, "edits": edits}
+    _show(partial(fork, folder, at, **otherwise, chat_url=chat_url, out=out), quiet)
 
 
 def reproduce(
     folder: RunFolder,
     image: Annotated[str, argument("Id of an image, such as 01-00.")],
-    out: Annotated[
-        Path | None, option("Folder for the new picture and its latents. By default nothing is kept.")
-    ] = None,
+    out: Annotated[Path | None, option("For the new picture and its latents. By default nothing is kept.")] = None,
 ) -> None:
     """Make an image of a run again from its record, and report how it differs from what it was."""
     from ..runs.reproduce import reproduce

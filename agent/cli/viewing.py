@@ -1,14 +1,18 @@
-"""``detailscribe view``, ``ctl`` and ``mcp``: runs in a browser, steered from elsewhere, and made by other programs."""
+"""``detailscribe show``, ``report``, ``export``, ``view``, ``ctl`` and ``mcp``: runs in a terminal, in pages and in a
+browser, steered from elsewhere, and made by other programs."""
 
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ...tools.errors import SettingsError, first_problem
+from .common import console
 from .options import (
-    DECIDES,
     MODEL_OPTIONS,
-    SHOWS,
     Json,
     RunFolder,
     SettingsFile,
@@ -18,6 +22,106 @@ from .options import (
     parsed_arguments,
     with_options,
 )
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+DRAW = "Draw the images in the terminal; by default where it speaks kitty's or iTerm2's protocol."
+ENDPOINT = (
+    "URL of the collector, such as http://localhost:4318/v1/traces; by default what OTEL_EXPORTER_OTLP_ENDPOINT says,"
+    " or this machine."
+)
+IMAGES = (
+    "inline, to send small JPEGs; else put before references, such as https://host/runs/fox/. With --layout: which"
+    " images of each run; best,first by default."
+)
+LAYOUT = "Copy images under the names that this benchmark's evaluator reads, with a manifest."
+ACTION = "What to do after the step that is at work; `status` only looks."
+WHAT = "accept IMAGE; decide IMAGE=refine, reseed or stop; budget images=20."
+Action = Literal["status", "pause", "go", "accept", "decide", "budget", "cancel"]
+BOUND = "A bound of each call, such as images=8."
+TOTAL = "A bound of all calls together, such as money=5."
+HTTP = "Serve http://127.0.0.1:PORT/mcp instead of stdio."
+
+
+def show(
+    folder: RunFolder,
+    images: Annotated[bool | None, option(DRAW, "--images/--no-images", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Print what happened in a run: its images, what was fixed and broken, each decision and its reason, the cost."""
+    from json import dumps
+
+    from rich.columns import Columns
+    from rich.console import Group
+    from rich.text import Text
+
+    from ...tools.files import Store
+    from ...tools.text import plain
+    from ..records.reader import read_run
+    from ..views.terminal import as_data, escape, half_blocks, protocol_of, story
+
+    run, out = read_run(folder), console()
+    if json:
+        text = dumps(as_data(run), ensure_ascii=False, indent=2)
+        readable = sys.stdout.encoding.lower() == "utf-8" and plain(text) == text
+        typer.echo(text if readable else dumps(as_data(run), indent=2))
+        return
+    out.print(story(run))
+    protocol = protocol_of(os.environ) if out.is_terminal else None
+    if images is False or (images is None and protocol is None):
+        return
+    store, drawn = Store(run.folder), list["RenderableType"]()
+    out.print()
+    for id, image in run.images.items():
+        with suppress(OSError, ValueError):  # a picture that is missing or leads out of the folder is passed over
+            png = store.read(image.path)
+            if protocol is None:
+                drawn.append(Group(half_blocks(png), Text(id)))
+            else:
+                out.print(Text(id))
+                out.file.write(f"{escape(png, protocol)}\n")
+    out.print(Columns(drawn, padding=(1, 2)))
+
+
+def report(
+    folder: Annotated[Path, argument("A run folder, or a folder of them.")],
+    out: Annotated[Path | None, option("The page to write. By default report.html in FOLDER.")] = None,
+) -> None:
+    """Write a run as one HTML page, or a folder of runs as a table and gallery of them."""
+    from ..records.reader import is_run
+    from ..views.gallery import write_collection
+    from ..views.report import write_report
+
+    typer.echo(write_report(folder, out=out) if is_run(folder) else write_collection(folder, out))
+
+
+def export(
+    runs: Annotated[list[str], argument("A run; with --layout also batches or folders of runs.", metavar="RUNS...")],
+    endpoint: Annotated[str | None, option(ENDPOINT, show_default=False)] = None,
+    images: Annotated[str, option(IMAGES)] = "",
+    layout: Annotated[Literal["geneval2", "unigenbench", "folder"] | None, option(LAYOUT)] = None,
+    out: Annotated[Path, option("Where --layout copies to.", metavar="FOLDER")] = Path("export"),
+) -> None:
+    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; or copy the images of RUNS for
+    an evaluator."""
+    if layout is not None:
+        from ..evaluation.collect import collect, picks_named
+        from ..evaluation.layouts import write_layout
+
+        found = collect(runs, picks=picks_named(images or "best,first"))
+        notes = write_layout(found, layout, out)
+        typer.echo(f"{len(found.shots)} images in {out}")
+        for line in (*notes, *(f"no image of {lost.place}: {lost.reason}" for lost in found.skipped)):
+            typer.echo(line, err=True)
+        return
+    if len(runs) > 1:
+        raise SettingsError("a collector takes one run at a time; to copy images of several, give --layout")
+    from ..telemetry import data_urls, export_run
+
+    folder = Path(runs[0])
+    urls = data_urls(folder) if images == "inline" else images
+    typer.echo(f"{export_run(folder, endpoint, images=urls)} spans sent")
 
 
 def view(
@@ -33,14 +137,8 @@ def view(
 
 def ctl(
     folder: RunFolder,
-    action: Annotated[
-        Literal["status", "pause", "go", "accept", "decide", "budget", "cancel"],
-        argument("What to do after the step that is at work; `status` only looks."),
-    ] = "status",
-    what: Annotated[
-        list[str] | None,
-        argument("accept IMAGE; decide IMAGE=refine, reseed or stop; budget images=20.", metavar="[WHAT...]"),
-    ] = None,
+    action: Annotated[Action, argument(ACTION)] = "status",
+    what: Annotated[list[str] | None, argument(WHAT, metavar="[WHAT...]")] = None,
     by: Annotated[str, option("Who asks, for the trace.", metavar="NAME")] = "",
     json: Json = False,
 ) -> None:
@@ -49,7 +147,6 @@ def ctl(
 
     from pydantic import ValidationError
 
-    from ...tools.errors import SettingsError, first_problem
     from ..records.reader import read_run
     from ..runs.steering import Instruction, instruct, live_status
 
@@ -79,22 +176,12 @@ def ctl(
 def mcp(
     given: dict[str, Any],
     folder: Annotated[Path, argument("Runs are made in it, and nothing outside it is read.")] = Path("runs"),
-    budget: Annotated[
-        list[str] | None,
-        option("A bound of each call, such as images=8.", "--budget", "-b", metavar="NAME=VALUE", panel=DECIDES),
-    ] = None,
-    total: Annotated[
-        list[str] | None,
-        option("A bound of all calls together, such as money=5.", metavar="NAME=VALUE", panel=DECIDES),
-    ] = None,
-    http: Annotated[
-        int | None,
-        option("Serve http://127.0.0.1:PORT/mcp instead of stdio.", min=1, max=65535, metavar="PORT", panel=SHOWS),
-    ] = None,
+    budget: Annotated[list[str] | None, option(BOUND, "--budget", "-b", metavar="NAME=VALUE", panel="decides")] = None,
+    total: Annotated[list[str] | None, option(TOTAL, metavar="NAME=VALUE", panel="decides")] = None,
+    http: Annotated[int | None, option(HTTP, min=1, max=65535, metavar="PORT", panel="shows")] = None,
     settings: SettingsFile = None,
 ) -> None:
     """Offer drawing, checking and refining as tools of the Model Context Protocol, to the program that starts this."""
-    from ...tools.errors import SettingsError
     from ..settings.loading import load
 
     bounds = by_section({"run.budget": parsed_arguments(budget, "--budget") or None})

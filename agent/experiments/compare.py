@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from operator import attrgetter
 from pathlib import Path
 
@@ -10,13 +11,11 @@ from ...tools.files import Store
 from ..evaluation.tables import Cell, Table, written
 from ..policies import CODE
 from ..records.manifest import MANIFEST, read_manifest
-from ..records.reader import EVENTS, RESULT, read_run
+from ..records.reader import RESULT, read_run, runs_in
 from ..settings.loading import known_names
-from .judge import JUDGED
-from .measures import MEASURES, by_label, difference, difference_p, differences, estimate, finished, frame, pairs, score
-from .rows import Row, read_rows, with_result
+from .measures import MEASURES, Frame, by_label, difference, difference_p, estimate, finished, frame, pairs, score
+from .rows import JUDGED, ROWS, Row, read_rows, with_result
 from .summary import NO_JUDGE, differences_table, table_of
-from .write import ROWS
 
 Side = dict[str, list[Row]]
 """Rows by variant; of a batch or runs, one variant by the folder's name."""
@@ -38,14 +37,17 @@ def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = No
         SettingsError: a folder holds nothing to compare, a variant is unknown, or no prompt is shared.
     """
     compared = pair_variants(read_side(a), read_side(b), only_a, only_b)
-    if all(pairs(frame(second), frame(first)).empty for first, second in compared.values()):
+    paired = {label: pairs(frame(second), frame(first)) for label, (first, second) in compared.items()}
+    if all(found.empty for found in paired.values()):
         raise SettingsError(f"{a} and {b} share no prompt that both brought to an end")
     tables = [_what_differs(a, b, compared)]
-    tables += [_measures(label, *both) for label, both in compared.items()] if len(compared) == 1 else []
-    tables.append(
-        differences_table("B less A", {label: (second, first) for label, (first, second) in compared.items()})
-    )
-    return [*tables, _by_prompt(compared, prompts)]
+    if len(compared) == 1:
+        [(label, (first, second))], [found] = compared.items(), paired.values()
+        tables.append(
+            _measures(label, found, "" if all(r.is_judged for r in finished([*first, *second])) else NO_JUDGE)
+        )
+    tables.append(differences_table("B less A", {label: (ours, theirs) for label, (theirs, ours) in compared.items()}))
+    return [*tables, _by_prompt(paired, prompts)]
 
 
 def run_pairs(
@@ -76,13 +78,9 @@ def read_side(folder: Path) -> Side:
     Raises:
         SettingsError: it is none of these folders, or nothing in it came to an end.
     """
-    if (folder / ROWS).is_file():
-        rows = read_rows(folder / ROWS)
-    elif (folder / JUDGED).is_file():
-        rows = read_rows(folder / JUDGED)
-    else:
-        ended = (found.parent for found in sorted(folder.glob(f"**/{EVENTS}")) if (found.parent / RESULT).is_file())
-        rows = [_row_of_run(run, folder.resolve().name) for run in ended]
+    file = next((folder / name for name in (ROWS, JUDGED) if (folder / name).is_file()), None)
+    ended = (run for run in runs_in(folder) if (run / RESULT).is_file())
+    rows = read_rows(file) if file else [_row_of_run(run, folder.resolve().name) for run in ended]
     if not finished(rows):
         raise SettingsError(f"{folder} holds no experiment, batch or run that came to its end")
     last = {(row.label, row.prompt, row.seed): row for row in rows}
@@ -93,7 +91,11 @@ def pair_variants(
     a: Side, b: Side, only_a: str | None = None, only_b: str | None = None
 ) -> dict[str, tuple[list[Row], list[Row]]]:
     """Rows of A and of B, by variant: those of the same label; or the two that are named; or the only one of each."""
-    a, b = _only(a, only_a, "A"), _only(b, only_b, "B")
+    for side, label, name in ((a, only_a, "A"), (b, only_b, "B")):
+        if label is not None and label not in side:
+            raise SettingsError(f"{name} has no variant {label!r}; it has {'; '.join(side)}")
+    a = a if only_a is None else {only_a: a[only_a]}
+    b = b if only_b is None else {only_b: b[only_b]}
     if len(a) == len(b) == 1:
         [(first, ours)], [(second, theirs)] = a.items(), b.items()
         return {first if first == second else f"{second} against {first}": _aligned(ours, theirs)}
@@ -105,14 +107,6 @@ def pair_variants(
     return {label: _aligned(a[label], b[label]) for label in shared}
 
 
-def _only(side: Side, label: str | None, name: str) -> Side:
-    if label is None:
-        return side
-    if label not in side:
-        raise SettingsError(f"{name} has no variant {label!r}; it has {'; '.join(side)}")
-    return {label: side[label]}
-
-
 def _aligned(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]:
     """Both as they are where they share a seed of a prompt; else with seeds counted from 0 within each prompt."""
     if {(row.prompt, row.seed) for row in first} & {(row.prompt, row.seed) for row in second}:
@@ -121,11 +115,8 @@ def _aligned(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]
 
 
 def _counted(rows: Iterable[Row]) -> list[Row]:
-    counts, found = defaultdict[str, int](int), list[Row]()
-    for row in sorted(rows, key=lambda row: row.seed):
-        found.append(row.model_copy(update={"seed": counts[row.prompt]}))
-        counts[row.prompt] += 1
-    return found
+    seeds = defaultdict[str, "count[int]"](count)
+    return [row.model_copy(update={"seed": next(seeds[row.prompt])}) for row in sorted(rows, key=lambda r: r.seed)]
 
 
 def _row_of_run(folder: Path, label: str) -> Row:
@@ -154,15 +145,16 @@ def _made_of(folder: Path, rows: Sequence[Row]) -> dict[str, str]:
         return {}
     manifest = read_manifest(place)
     policy, _, code = manifest.policy.partition(CODE)
-    settings = {name: str(attrgetter(name)(manifest.settings)) for name in known_names()}
-    settings = {name: value for name, value in settings.items() if name not in _NAMED_ELSEWHERE}
+    settings = {
+        name: str(attrgetter(name)(manifest.settings)) for name in known_names() if name not in _NAMED_ELSEWHERE
+    }
     own = {"policy": policy, "code of the policy": code}
     return own | manifest.models | settings | {f"package {name}": number for name, number in manifest.packages.items()}
 
 
-def _measures(label: str, first: list[Row], second: list[Row]) -> Table:
+def _measures(label: str, found: Frame, note: str) -> Table:
     """Every measure of one pair of variants, over the runs that both finished."""
-    lines, found = list[dict[str, Cell]](), pairs(frame(second), frame(first))
+    lines = list[dict[str, Cell]]()
     for name in MEASURES:
         gap = difference(found, name)
         if gap is None or (name in ("previews", "tokens", "money") and not gap.value):
@@ -171,23 +163,20 @@ def _measures(label: str, first: list[Row], second: list[Row]) -> Table:
         line: dict[str, Cell] = {"measure": name.replace("_", " ")}
         line |= {side: written(estimate(found, f"{name}{end}"), style) for side, end in (("A", "_other"), ("B", ""))}
         lines.append(line | {"B less A": written(gap, gap_style), "sign": gap.sign, "p": difference_p(found, name)})
-    note = "" if all(row.is_judged for row in finished([*first, *second])) else NO_JUDGE
     return table_of(f"{label}: {len(found)} pairs of runs", lines, {"p": "p"}, note)
 
 
-def _by_prompt(compared: dict[str, tuple[list[Row], list[Row]]], most: int) -> Table:
+def _by_prompt(paired: Mapping[str, Frame], most: int) -> Table:
     """The prompts that differ most, by share of checks."""
     lines, won = list[tuple[float, dict[str, Cell]]](), Counter[str]()
-    for label, (first, second) in compared.items():
-        found = pairs(frame(second), frame(first))
-        means = found.groupby("prompt", sort=False)[["checks_other", "checks"]].mean()
-        for prompt, gap in differences(found, "checks").items():
+    for label, found in paired.items():
+        for prompt, mean in found.groupby("prompt", sort=False)[["checks_other", "checks"]].mean().iterrows():
+            gap = round(mean["checks"] - mean["checks_other"], 12)
             winner = "B" if gap > 0 else "A" if gap < 0 else "neither"
             won[winner] += 1
-            shares = {"A, checks": means["checks_other"][prompt], "B, checks": means["checks"][prompt]}
-            line = {"variant": label, "prompt": prompt, **shares, "won by": winner}
-            lines += [(abs(gap), line)] if gap else []
-    lines.sort(key=lambda line: -line[0])
+            shares = {"A, checks": mean["checks_other"], "B, checks": mean["checks"]}
+            lines += [(-abs(gap), {"variant": label, "prompt": prompt, **shares, "won by": winner})] if gap else []
+    lines.sort(key=lambda line: line[0])
     title = f"By prompt: B wins {won['B']}, A wins {won['A']}, {won['neither']} tied"
     note = f"The {most} that differ most." if len(lines) > most else ""
     return table_of(title, [line for _, line in lines[:most]], {"A, checks": "share", "B, checks": "share"}, note)

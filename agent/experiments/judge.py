@@ -4,11 +4,11 @@ import asyncio
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from ...state import Budget, ConceptGraph, Critique, ImageRecord, RunResult
+from ...state import Budget, Critique, RunResult
 from ...tools.files import JsonLines, Store, content_hash, mend_lines
 from ...tools.roles import Critic, model_name
 from ..batch.jobs import Job
@@ -16,15 +16,14 @@ from ..graph.checkpoints import TaskCache
 from ..graph.tasks import about
 from ..records import rows as batch
 from ..records.reader import RESULT
+from ..settings.models import Models, make_critic
 from ..settings.settings import Settings
-from .rows import Row, read_rows, with_result
+from .rows import JUDGED, Row, read_rows, with_result
 from .spec import JudgeSettings
 
 if TYPE_CHECKING:
     from ...tools.metrics.lpips import Lpips
 
-JUDGED = "judged.jsonl"
-"""The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""
 AT_ONCE = 4
 """Runs whose images are judged side by side."""
 
@@ -41,8 +40,6 @@ def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
         from ...tools.world.critic import EmbeddedJudge
 
         return EmbeddedJudge()
-    from ..settings.models import Models, make_critic
-
     # A critic over the named model, with the limits of ``chat``; the settings' key goes only to their own server.
     server: dict[str, object] = {"model": chosen.model}
     if chosen.url is not None:
@@ -81,16 +78,10 @@ class Judging:
         on_row: Callable[[Row], object] | None = None,
         network: "Lpips | None" = None,
     ) -> None:
-        self._folder = folder
-        self._judge = judge
-        self._cache = cache
+        self._store, self._budgets, self._judge, self._cache = Store(folder), budgets, judge, cache
         self._judge_name = None if judge is None else model_name(judge)
-        self._keep_all = keep_all
-        self._on_row = on_row
-        self._network = network
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._budgets = budgets
+        self._keep_all, self._on_row, self._network = keep_all, on_row, network
+        self._places, self._tasks = asyncio.Semaphore(AT_ONCE), list[asyncio.Task[None]]()
         self._planned: dict[str, list[Job]] = defaultdict(list)
         self._groups: dict[tuple[str, int], set[str]] = defaultdict(set)
         for job in planned:
@@ -105,69 +96,53 @@ class Judging:
 
     def rows(self) -> list[Row]:
         """Those of the experiment, in its order and under the labels that its variants have now."""
-        wanted = (job for jobs in self._planned.values() for job in jobs if job.id in self._rows)
-        return [_relabelled(self._rows[job.id], job) for job in wanted]
+        return [row for id in self._planned if id in self._rows for row in self._shared(self._rows[id])]
 
     def take(self, ended: batch.Row) -> None:
         """Begin to judge a run that ended, unless that was done before."""
         if ended.id in self._planned and ended.id not in self._rows:
-            self._tasks.add(asyncio.create_task(self._finish(ended)))
+            self._tasks.append(asyncio.create_task(self._finish(ended)))
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    async def end(self) -> None:
         """Wait until everything taken is judged; the first error is raised."""
-        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._lines.close()
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        for task in self._tasks:
+            task.result()
+
+    def _shared(self, row: Row) -> list[Row]:
+        """The row of a run under the label of each variant that comes to it."""
+        return [row.model_copy(update=dict(job.tags)) for job in self._planned[row.job]]
 
     async def _finish(self, ended: batch.Row) -> None:
-        planned = self._planned[ended.id]
-        first, *_ = planned
-        about = {"job": ended.id, "prompt": ended.prompt, "judge": self._judge_name, "folder": ended.run}
-        about |= {"error": f"{ended.error}: {ended.message}" if ended.status == "failed" else None}
-        row = Row.model_validate(about | dict(first.tags) | {"budget": self._budgets[str(first.tags["label"])]})
+        job, *_ = self._planned[ended.id]
+        known = {"job": ended.id, "prompt": ended.prompt, "judge": self._judge_name, "folder": ended.run}
+        known |= {"error": f"{ended.error}: {ended.message}" if ended.status == "failed" else None}
+        row = Row.model_validate(known | dict(job.tags) | {"budget": self._budgets[str(job.tags["label"])]})
         if row.error is None:
             async with self._places:
                 row = await self._judged(row)
         self._rows[row.job] = row
-        self._clean(self._groups[first.prompt, first.seed])  # before the row, which says that nothing is left to do
+        self._clean(self._groups[job.prompt, job.seed])  # before the row, which says that nothing is left to do
         self._lines.append(row.model_dump_json())
         if self._on_row is not None:
-            for job in planned:
-                self._on_row(_relabelled(row, job))
+            for shared in self._shared(row):
+                self._on_row(shared)
 
     async def _judged(self, row: Row) -> Row:
-        store = Store(Store(self._folder).path(row.folder or ""))
+        store, judge, judged = Store(self._store.path(row.folder or "")), self._judge, dict[str, Critique]()
         result = RunResult.model_validate_json(store.read(RESULT))
-        images = [image for image in result.images if image.is_whole] or list(result.images)
-        if self._judge is None:
-            return await asyncio.to_thread(with_result, row, result, {}, store, self._network)
-        seen = [await self._seen(self._judge, image, result.concepts, store) for image in images]
-        judged = {image.id: critique for image, critique in zip(images, seen, strict=True)}
+        if judge is not None:
+            for image in [i for i in result.images if i.is_whole] or result.images:
+                key = content_hash("judge", *about(image, result.concepts, judge, store))
+                judged[image.id] = await self._cache.once(key, partial(judge.critique, image, result.concepts, store))
         return await asyncio.to_thread(with_result, row, result, judged, store, self._network)
-
-    async def _seen(self, judge: Critic, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        key = content_hash("judge", *about(image, concepts, judge, store))
-        seen = await self._cache.once(key, lambda: judge.critique(image, concepts, store))
-        return seen.model_copy(update={"image": image.id})
 
     def _clean(self, ids: set[str]) -> None:
         """Remove what is not kept of the runs of a prompt and seed, if this was the last of them."""
         if self._keep_all or not ids <= self._rows.keys():
             return
-        store = Store(self._folder)
         for folder in (self._rows[id].folder for id in ids):
             if folder is not None:
-                shutil.rmtree(store.path(f"{folder}/latents"), ignore_errors=True)
-                store.path(f"{folder}/report.html").unlink(missing_ok=True)
-
-
-def _relabelled(row: Row, job: Job) -> Row:
-    """The row of its run, under its own label; several variants can come to one run."""
-    return row.model_copy(update=dict(job.tags))
+                shutil.rmtree(self._store.path(f"{folder}/latents"), ignore_errors=True)
+                self._store.path(f"{folder}/report.html").unlink(missing_ok=True)

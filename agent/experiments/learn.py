@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+from scipy.stats import mannwhitneyu
 
 from ...tools.errors import SettingsError
 from ..policies.value import Values, known_of, worth
-from ..records.reader import EVENTS, RecordedRun, read_run
-from .judge import JUDGED
-from .rows import Row, read_rows
+from ..records.reader import RecordedRun, read_run, runs_in
+from .rows import JUDGED, Row, read_rows
 
 LEAST = 40
 """Attempts, without which nothing is learned."""
@@ -45,7 +45,7 @@ def learn(folder: Path) -> Values:
     Raises:
         SettingsError: the runs hold fewer than ``LEAST`` attempts after the first drawings, or none that gained.
     """
-    runs = [read_run(trace.parent) for trace in sorted(folder.glob(f"**/{EVENTS}"))]
+    runs = [read_run(run) for run in runs_in(folder)]
     results = {run.folder.parent.parent for run in runs}
     judged = {path / str(row.folder): row for path in results for row in read_rows(path / JUDGED) if row.is_judged}
     examples = [example for run in runs for example in _examples(run, judged.get(run.folder))]
@@ -110,8 +110,6 @@ def _logistic(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> list[floa
 
 def _area(found: Sequence[tuple[float, bool]]) -> float:
     """How often more was expected of an attempt that gained than of one that did not; 0.5 is none the wiser."""
-    from scipy.stats import rankdata
-
-    ranks, gained = rankdata([expected for expected, _ in found]), np.array([did for _, did in found], dtype=bool)
-    good, bad = int(gained.sum()), int((~gained).sum())
-    return float((ranks[gained].sum() - good * (good + 1) / 2) / (good * bad)) if good and bad else 0.5
+    good, bad = ([expected for expected, gained in found if gained is wanted] for wanted in (True, False))
+    pairs = len(good) * len(bad)
+    return float(mannwhitneyu(good, bad).statistic) / pairs if pairs else 0.5

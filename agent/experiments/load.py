@@ -3,7 +3,7 @@
 import itertools
 import math
 import tomllib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -59,6 +59,16 @@ class Variant:
     """The label without the values of the grids."""
     parameters: Values = field(default_factory=dict[str, Any])
     """The values of the grids, by ``policy.`` or ``critic.`` and the parameter's name."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Those of the values that are numbers."""
+        return {k: v for k, v in self.parameters.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+    def said(self, name: str, wanted: Callable[[str], bool]) -> str:
+        """``name rounds=2``, with each wanted value."""
+        values = ({key.partition(".")[2]: value} for key, value in self.parameters.items() if wanted(key))
+        return " ".join(filter(None, (name, *(labelled("", value) for value in values))))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """The plots of an experiment: curves of points with intervals, drawn by matplotlib where it is installed."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal
 
 from .load import Variant
 from .measures import Frame, average, by_label, finished, frame, proportion
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 NEEDS = "plots need matplotlib: pip install 'detailscribe[plots]'"
 MOST_CURVES = 8
 """In one panel; of more, every group has a panel of its own."""
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
-"""Colour-blind readers can tell them apart too; after Okabe and Ito."""
 _MARKS = "osD^vP*X"
 _ACROSS = 3
 """Panels side by side."""
@@ -49,10 +47,9 @@ def figures_of(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]
 
 def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     """Quality against each cost: a point for each variant, joined along a grid."""
-    runs, found = _runs(rows, variants), list[Figure]()
+    found = list[Figure]()
     for cost in COSTS:
-        spent = {label: average(own, cost) for label, own in runs.items()}
-        points = _points(runs, variants, lambda variant, spent=spent: spent[variant.label], _family)
+        points = _points(rows, variants, lambda _, runs, cost=cost: average(runs, cost), _family)
         if points["x"].nunique() > 1:
             words = cost.replace("_", " ")
             title, label = f"Quality against {words}", f"{words} a prompt"
@@ -62,17 +59,14 @@ def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
 
 def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     """Quality against each number that a grid varies, the other values of the grid held."""
-    runs, found = _runs(rows, variants), list[Figure]()
-    for name in dict.fromkeys(name for v in variants for name, value in v.parameters.items() if _is_number(value)):
-
-        def value(variant: Variant, name: str = name) -> float | None:
-            value = variant.parameters.get(name)
-            return float(value) if _is_number(value) else None
-
-        def held(variant: Variant, name: str = name) -> str:
-            return " ".join([variant.group, *_said(variant, lambda key, _: key != name)])
-
-        points = _points(runs, variants, value, held)
+    found = list[Figure]()
+    for name in dict.fromkeys(name for variant in variants for name in variant.numbers):
+        points = _points(
+            rows,
+            variants,
+            lambda variant, _, name=name: variant.numbers.get(name),
+            lambda variant, name=name: variant.said(variant.group, lambda key: key != name),
+        )
         if points["name"].duplicated().any():
             side, _, parameter = name.partition(".")
             title = f"Quality against {parameter} of the {side}"
@@ -90,13 +84,10 @@ def round_by_round(rows: Sequence[Row], variants: Sequence[Variant] = ()) -> lis
     last = max((image.round for row in finished(rows) for image in row.images), default=0)
     if last == 0:
         return []
-    known = {variant.label: variant for variant in variants}
+    curves = {v.label: {"group": _family(v), "name": v.said("", v.numbers.__contains__)} for v in variants}
     points: dict[str, list[dict[str, Any]]] = {"chosen": [], "newest": []}
     for label, group in by_label(finished(rows)).items():
-        curve = {"group": "", "name": label}
-        if label in known:
-            name = " ".join(_said(known[label], lambda _, value: _is_number(value)))
-            curve = {"group": _family(known[label]), "name": name}
+        curve = curves.get(label, {"group": "", "name": label})
         for kind, after in by_round(group, last).items():
             points[kind] += [curve | {"x": round, **asdict(y)} for round, y in enumerate(after) if y is not None]
     return [
@@ -126,44 +117,29 @@ def draw(figure: Figure, format: Literal["svg", "png"] = "svg") -> bytes:
     return out.getvalue()
 
 
-def _runs(rows: Sequence[Row], variants: Sequence[Variant]) -> dict[str, Frame]:
-    groups = by_label(rows)
-    return {variant.label: frame(groups.get(variant.label, ())) for variant in variants}
-
-
 def _points(
-    runs: Mapping[str, Frame],
+    rows: Sequence[Row],
     variants: Sequence[Variant],
-    x: Callable[[Variant], float | None],
+    x: Callable[[Variant, Frame], float | None],
     line: Callable[[Variant], str],
 ) -> Frame:
     """A point for each variant that has an x and a finished run, joined where ``line`` is the same."""
     from pandas import DataFrame
 
+    runs = {label: frame(group) for label, group in by_label(finished(rows)).items()}
     found = [
         {"group": "", "name": line(variant), "x": place, **asdict(quality)}
         for variant in variants
-        if (place := x(variant)) is not None and (quality := proportion(runs[variant.label])) is not None
+        if variant.label in runs
+        and (place := x(variant, runs[variant.label])) is not None
+        and (quality := proportion(runs[variant.label])) is not None
     ]
     return DataFrame(found, columns=["group", "name", "x", "value", "low", "high"])
 
 
 def _family(variant: Variant) -> str:
     """What is joined by one curve: all that differs by numbers alone."""
-    return " ".join([variant.group, *_said(variant, lambda _, value: not _is_number(value))])
-
-
-def _said(variant: Variant, wanted: Callable[[str, object], bool]) -> list[str]:
-    """``rounds=2`` for each wanted value of the grids."""
-    return [
-        f"{name.partition('.')[2]}={f'{value:g}' if isinstance(value, float) else value}"
-        for name, value in variant.parameters.items()
-        if wanted(name, value)
-    ]
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return variant.said(variant.group, lambda name: name not in variant.numbers)
 
 
 def _panels(canvas: "Canvas", figure: Figure) -> None:
@@ -181,8 +157,7 @@ def _panels(canvas: "Canvas", figure: Figure) -> None:
     for axes, group in zip(panels, groups, strict=False):
         for name, line in points[points["group"] == group].groupby("name", sort=False):
             place = names.index(name)
-            beside = 0.008 * width * (place - (len(names) - 1) / 2)
-            _draw(axes, line.sort_values("x"), str(name), place, len(names), beside)
+            _draw(axes, line.sort_values("x"), str(name), place, 0.008 * width * (place - (len(names) - 1) / 2))
         axes.set_title(group, fontsize="medium")
         _finish(axes, figure)
     for axes in panels[len(groups) :]:
@@ -197,23 +172,18 @@ def _panels(canvas: "Canvas", figure: Figure) -> None:
         canvas.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _draw(axes: "Axes", line: Frame, label: str, place: int, count: int, beside: float) -> None:
-    """One curve, in the colour of its place among ``count``, moved ``beside`` the others."""
-    from matplotlib import colormaps
+def _draw(axes: "Axes", line: Frame, label: str, place: int, beside: float) -> None:
+    """One curve, in the colour and with the mark of its place, moved ``beside`` the others."""
+    from matplotlib import color_sequences
 
-    colour = _COLOURS[place] if count <= len(_COLOURS) else colormaps["viridis"](place / (count - 1) * 0.9)
-    below, above = line["value"] - line["low"], line["high"] - line["value"]
-    axes.errorbar(
-        line["x"] + beside,
-        100 * line["value"],
-        yerr=[100 * below.clip(lower=0), 100 * above.clip(lower=0)],
-        label=label,
-        marker=_MARKS[place % len(_MARKS)],
-        markersize=5,
-        color=colour,
-        capsize=3,
-        linewidth=1.4,
-    )
+    colours = color_sequences["petroff10"]  # which colour-blind readers can tell apart too
+    ends = [100 * (line["value"] - line["low"]).clip(lower=0), 100 * (line["high"] - line["value"]).clip(lower=0)]
+    look: dict[str, Any] = {
+        "color": colours[place % len(colours)],
+        "marker": _MARKS[place % len(_MARKS)],
+        "label": label,
+    }
+    axes.errorbar(line["x"] + beside, 100 * line["value"], ends, markersize=5, capsize=3, linewidth=1.4, **look)
 
 
 def _finish(axes: "Axes", figure: Figure) -> None:

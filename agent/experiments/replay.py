@@ -1,7 +1,7 @@
 """What another policy would have done with recorded runs: its own run, with roles that only answer from the record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from typing import cast
@@ -18,10 +18,9 @@ from ..graph.graph import build_graph, recursion_limit
 from ..graph.judge import decide
 from ..policies import Advised, Exhaustive, Policy
 from ..policies.lineage import Identity, identities_of, identity
-from ..records.reader import EVENTS, RecordedRun, read_run
-from .judge import JUDGED
+from ..records.reader import RecordedRun, read_run, runs_in
 from .measures import Frame
-from .rows import Row, read_rows
+from .rows import JUDGED, Row, read_rows
 from .spec import changed_budget
 from .summary import table_of
 
@@ -79,7 +78,9 @@ async def areplay(folder: Path, policy: Policy, budget: Budget | None = None) ->
     Raises:
         SettingsError: there is no run of which a round was looked at.
     """
-    found = _runs_in(folder)
+    found = [run for run in map(read_run, runs_in(folder)) if run.rounds]
+    if not found:
+        raise SettingsError(f"{folder} holds no run of which a round was looked at")
     trees = list(filter(is_exhaustive, found))
     results = {run.folder.parent.parent for run in trees}
     rows = {path / row.folder: row for path in results for row in read_rows(path / JUDGED) if row.folder is not None}
@@ -87,14 +88,6 @@ async def areplay(folder: Path, policy: Policy, budget: Budget | None = None) ->
 
 
 replay = blocking(areplay)
-
-
-def _runs_in(folder: Path) -> list[RecordedRun]:
-    traces = [folder / EVENTS] if (folder / EVENTS).is_file() else sorted(folder.glob(f"**/{EVENTS}"))
-    found = [run for trace in traces if (run := read_run(trace.parent)).rounds]
-    if not found:
-        raise SettingsError(f"{folder} holds no run of which a round was looked at")
-    return found
 
 
 def is_exhaustive(run: RecordedRun) -> bool:
@@ -209,25 +202,19 @@ class _Record:
         return self._images.get(identity(attempt.model_copy(update={"source": source}), like))
 
 
-@dataclass(frozen=True)
 class _RecordedAdvice:
     """A policy that asks a chat model, with the answers that the record holds."""
 
-    policy: Policy
-    run: RecordedRun
-    chat: Asker | None = field(default=None, init=False)
+    chat: Asker | None = None
 
-    def plan(self, concepts: ConceptGraph) -> Sequence[Attempt]:
-        return self.policy.plan(concepts)
-
-    def judge(self, population: Population) -> Sequence[Decision]:
-        return self.policy.judge(population)
+    def __init__(self, policy: Policy, run: RecordedRun) -> None:
+        self.plan, self.judge = policy.plan, policy.judge
+        self._advice = {advice.round: advice for advice in run.advice}
 
     async def advise(self, population: Population, chat: Asker) -> Advice:
-        for advice in self.run.advice:
-            if advice.round == population.round:
-                return advice
-        raise NotRecorded("an answer of a chat model")
+        if population.round not in self._advice:
+            raise NotRecorded("an answer of a chat model")
+        return self._advice[population.round]
 
 
 def _named(attempt: Attempt) -> str:
@@ -270,15 +257,14 @@ def each(found: Sequence[Replayed], most: int) -> Table:
     """Every run by itself, those first on which the policy asks for what is not recorded."""
     lines: list[dict[str, Cell]] = []
     for one in sorted(found, key=lambda one: not one.missing)[:most]:
-        place = "-" if one.differs is None else "at first" if one.differs < 0 else f"round {one.differs}"
         line: dict[str, Cell] = {"tree": one.name, "its best": one.best}
         if one.recorded is not None:
+            place = "-" if one.differs is None else "at first" if one.differs < 0 else f"round {one.differs}"
             line = {"run": one.name, "differs": place, "it would": one.reason or "the same", "its best": one.best}
             line["recorded"] = one.recorded.critic
         line["critic"] = one.score and one.score.critic
-        if one.recorded is None:
-            line["judge"] = one.score and one.score.judge
-        line["evaluations"] = one.score and str(one.score.evaluations)
+        line |= {} if one.recorded is not None else {"judge": one.score and one.score.judge}
+        line |= {"evaluations": one.score and str(one.score.evaluations)}
         lines.append(line | {"asks for what is not recorded": one.missing or "-"})
     rest = f"{len(found) - most} more are not listed." if len(found) > most else ""
     return table_of("Judged again", lines, dict.fromkeys(("recorded", "critic", "judge"), "share"), rest)
@@ -288,22 +274,21 @@ def totals(found: Sequence[Replayed]) -> Table:
     """The policy over all exhaustive runs that it can be scored on; prompts are the unit."""
     from pandas import DataFrame
 
-    scores: Frame = DataFrame(
-        [{"prompt": one.prompt, **asdict(one.score)} for one in found if one.score is not None],
-        columns=["prompt", "critic", "judge", "evaluations", "images"],
-    ).astype({"judge": float})
-    right = scores[["critic", "judge"]].eq(1).where(scores[["critic", "judge"]].notna()).astype(float)
-    means = scores.join(right.add_suffix(" right")).groupby("prompt", sort=False).mean()
-    line: dict[str, Cell] = {"scored": str(len(scores)), "left": str(len(found) - len(scores))}
+    scored = [{"prompt": one.prompt, **asdict(one.score)} for one in found if one.score is not None]
+    scores: Frame = DataFrame(scored, columns=["prompt", "critic", "judge", "evaluations", "images"])
+    count, left = len(found), len(found) - len(scores)
+    line: dict[str, Cell] = {"scored": str(len(scores)), "left": str(left)}
+    known = list[int]()
     for eyes in ("judge", "critic"):
-        line[f"all correct, {eyes}"] = proportion_interval(means[f"{eyes} right"].dropna().tolist())
-    for eyes in ("judge", "critic"):
-        line[f"checks, {eyes}"] = mean_interval(means[eyes].dropna().tolist())
+        seen = scores[["prompt", eyes]].dropna().astype({eyes: float})
+        known += [int(seen[eyes].eq(1).sum())] if len(seen) else []
+        right = seen[eyes].eq(1).astype(float).groupby(seen["prompt"], sort=False)
+        line[f"all correct, {eyes}"] = proportion_interval(right.mean().tolist())
+        line[f"checks, {eyes}"] = mean_interval(seen.groupby("prompt", sort=False)[eyes].mean().tolist())
     styles = dict.fromkeys(line, "share") | dict.fromkeys(("scored", "left"), "text")
     for name in ("evaluations", "images"):
-        line[name], styles[name] = float(means[name].mean()) if len(means) else None, "number"
-    count, left = len(found), len(found) - len(scores)
-    known = float(right["judge" if right["judge"].notna().any() else "critic"].sum())
+        line[name] = float(scores.groupby("prompt")[name].mean().mean()) if len(scores) else None
+        styles[name] = "number"
     if not left:
         reach = "It never left a tree: these are the figures of its own runs."
     elif left == count:
@@ -311,7 +296,7 @@ def totals(found: Sequence[Replayed]) -> Table:
     else:
         reach = (
             f"Of {left} trees it asked for what they do not hold, as a rule the hard ones: over all, between "
-            f"{100 * known / count:.1f}% and {100 * (known + left) / count:.1f}% come out all correct. "
+            f"{100 * known[0] / count:.1f}% and {100 * (known[0] + left) / count:.1f}% come out all correct. "
             "Record them with wider bounds to know."
         )
     return table_of(f"On {count} trees", [line], styles, reach)

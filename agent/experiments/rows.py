@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from ...tools.metrics.lpips import Lpips
 
+JUDGED = "judged.jsonl"
+"""The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""
+ROWS = "rows.jsonl"
+"""The rows of the whole experiment, one a run, in its order."""
+
 
 class ImageRow(Frozen):
     """One image of a run."""

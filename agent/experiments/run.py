@@ -4,6 +4,7 @@ import asyncio
 import copy
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ..settings.models import Models
 from .judge import Judging, make_judge
 from .load import Experiment, Variant
 from .rows import Row
-from .spec import CriticSettings, ExperimentPrompt
+from .spec import CriticSettings
 
 OnPlan = Callable[[list[Job], list[Row]], object]
 
@@ -98,21 +99,24 @@ async def arun_experiment(
         raise SettingsError(f"cannot write to the folder {folder}: {error.strerror}") from error
     if {*os.listdir(folder)} - {LOCK} and RESULTS not in os.listdir(folder):
         raise SettingsError(f"{folder} is not empty and holds no experiment: name another --out")
-    with Ledger(folder, forget_failed=True) as ledger:
-        cache, shared = TaskCache(folder / CACHE, _settings(experiment)), folder / RUNS
+    with (
+        Ledger(folder, forget_failed=True) as ledger,
+        closing(TaskCache(folder / CACHE, _settings(experiment))) as cache,
+    ):
 
         async def perform(job: Job, run_folder: Path) -> Run:
-            return await run_job(job, run_folder, experiment.settings, by_job[job.id], cache=cache, shared=shared)
+            models = by_job[job.id]
+            return await run_job(job, run_folder, experiment.settings, models, cache=cache, shared=folder / RUNS)
 
+        judging = Judging(folder, planned, budgets, models.judge, cache, keep_all, on_row, network)
         try:
-            async with Judging(folder, planned, budgets, models.judge, cache, keep_all, on_row, network) as judging:
-                if on_plan is not None:
-                    on_plan(planned, judging.rows())
-                for ended in read_batch_rows(folder):
-                    judging.take(ended)
-                await perform_jobs(jobs.values(), perform, ledger, concurrency=concurrency, on_row=judging.take)
+            if on_plan is not None:
+                on_plan(planned, judging.rows())
+            for ended in read_batch_rows(folder):
+                judging.take(ended)
+            await perform_jobs(jobs.values(), perform, ledger, concurrency=concurrency, on_row=judging.take)
         finally:
-            cache.close()
+            await judging.end()
     return judging.rows()
 
 
@@ -136,23 +140,19 @@ def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | No
     """
     names = {v.label: _fingerprint(v, experiment, models[v.label]) for v in experiment.variants}
     return [
-        _job(variant, prompt, seed, names[variant.label])
+        Job(
+            id=f"{slug(variant.policy)}-{slug(text)}-{digest(text)[:4]}-s{seed}-{names[variant.label]}",
+            prompt=text,
+            seed=derive_seed(seed, "experiment", text),  # the same for all variants, another for every prompt
+            policy=policy,
+            budget=policy.budget if isinstance(policy, Exhaustive) else variant.budget,
+            tags={"label": variant.label, "scenario": prompt.scenario, "seed": seed},
+        )
         for prompt in experiment.prompts[:prompts]
         for seed in experiment.spec.seeds
         for variant in experiment.variants
+        for text, policy in [(prompt.text, variant.resolved)]
     ]
-
-
-def _job(variant: Variant, prompt: ExperimentPrompt, seed: int, fingerprint: str) -> Job:
-    policy = variant.resolved
-    return Job(
-        id=f"{slug(variant.policy)}-{slug(prompt.text)}-{digest(prompt.text)[:4]}-s{seed}-{fingerprint}",
-        prompt=prompt.text,
-        seed=derive_seed(seed, "experiment", prompt.text),  # the same for all variants, another for every prompt
-        policy=policy,
-        budget=policy.budget if isinstance(policy, Exhaustive) else variant.budget,
-        tags={"label": variant.label, "scenario": prompt.scenario, "seed": seed},
-    )
 
 
 def _fingerprint(variant: Variant, experiment: Experiment, models: Models) -> str:

@@ -2,15 +2,17 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from math import nan
 
 from ..evaluation.statistics import Interval, holm, mean_interval
 from ..evaluation.tables import Cell, Column, Style, Table
 from . import measures
 from .load import Variant
-from .measures import Frame, Measure, average, by_label, difference, estimate, finished, frame, pairs, proportion
+from .measures import Measure, average, by_label, difference, estimate, finished, frame, pairs, proportion
 from .rows import ImageRow, Row
 
+Line = dict[str, Cell]
 COSTS = ("evaluations", "images", "critic_calls", "seconds")
 """What quality is drawn against."""
 EFFECTS = ("fixed", "broken", "both", "unchanged")
@@ -63,38 +65,44 @@ def tables_of(rows: Sequence[Row], baseline: str, variants: Sequence[Variant] = 
 def table_of(title: str, lines: Iterable[Mapping[str, Cell]], styles: Mapping[str, Style], note: str = "") -> Table:
     """A table of lines with the same columns; a column whose style is not named holds text."""
     lines = list(lines)
-    names = list(lines[0]) if lines else []
-    columns = tuple(Column(name, styles.get(name, "text")) for name in names)
+    columns = tuple(Column(name, styles.get(name, "text")) for name in (lines[0] if lines else ()))
     return Table(title, columns, tuple(tuple(line.values()) for line in lines), note)
+
+
+def _table(title: str, rows: Sequence[Row], lines: Iterable[Line], styles: Mapping[str, Style], *notes: str) -> Table:
+    """A table of runs, whose title says how many of them failed and are therefore missing."""
+    failed = len(rows) - len(finished(rows))
+    title = f"{title}: {failed} of {len(rows)} runs are missing" if failed else title
+    return table_of(title, lines, styles, " ".join(filter(None, notes)))
 
 
 def summary(rows: Sequence[Row]) -> Table:
     """Quality and cost of each variant."""
-    costs, lines = _costs(rows), list[dict[str, Cell]]()
+    costs, lines = _costs(rows), list[Line]()
     for label, group in by_label(rows).items():
         runs = frame(group)
-        line: dict[str, Cell] = {"variant": label, "runs": str(len(runs)), "failed": str(len(group) - len(runs))}
+        line: Line = {"variant": label, "runs": str(len(runs)), "failed": str(len(group) - len(runs))}
         line |= {"all correct": proportion(runs), "checks": estimate(runs, "checks")}
         lines.append(line | {words: average(runs, name) for words, name in costs.items()})
     styles = dict.fromkeys(("runs", "failed", *costs), "number")
     styles |= {"all correct": "share", "checks": "share", "seconds": "fine"}
-    note = (*_alike(rows), _eyes(rows), _INTERVALS, _PREVIEWS if "previews" in costs else "")
-    return table_of(_titled("Quality and cost", rows), lines, styles, " ".join(filter(None, note)))
+    notes = (*_alike(rows), _eyes(rows), _INTERVALS, _PREVIEWS if "previews" in costs else "")
+    return _table("Quality and cost", rows, lines, styles, *notes)
 
 
 def _alike(rows: Sequence[Row]) -> Iterable[str]:
     """A sentence for each set of variants whose policies did the same in all of their runs."""
-    groups = defaultdict[tuple[object, ...], list[str]](list)
+    fields = {"id", "parent", "operator", "start_step", "stop_step", "evaluations", "action"}
+    groups = defaultdict[tuple[str, ...], list[str]](list)
     for label, group in by_label(finished(rows)).items():
-        steps = ((row.prompt, row.seed, row.best, *map(_step, row.images)) for row in group)
-        groups[tuple(sorted(steps, key=repr))].append(label)
+        steps = (
+            repr((row.prompt, row.seed, row.best, *(image.model_dump(include=fields) for image in row.images)))
+            for row in group
+        )
+        groups[tuple(sorted(steps))].append(label)
     for runs, labels in groups.items():
         if len(labels) > 1:
             yield f"{' and '.join(labels)} decided alike in all {len(runs)} runs: nothing here tells them apart."
-
-
-def _step(image: ImageRow) -> tuple[object, ...]:
-    return image.id, image.parent, image.operator, image.start_step, image.stop_step, image.evaluations, image.action
 
 
 def against_baseline(rows: Sequence[Row], baseline: str) -> Table:
@@ -106,68 +114,66 @@ def against_baseline(rows: Sequence[Row], baseline: str) -> Table:
 
 def on_equal_terms(rows: Sequence[Row], baseline: str, variants: Sequence[Variant]) -> Table:
     """Paired differences of every variant from that of the baseline's policy with the same value of every grid."""
-    groups, chosen = by_label(rows), [v for v in variants if v.label == baseline]
-    theirs = [v for v in variants if chosen and v.group == chosen[0].group]
+    groups, chosen = by_label(rows), next((v for v in variants if v.label == baseline), None)
+    theirs = [v for v in variants if chosen is not None and v.group == chosen.group]
+    if chosen is None or len(theirs) < 2:
+        return table_of("", (), {})
     compared = {
         ours.label: (groups.get(ours.label, []), groups.get(other.label, []))
-        for ours in variants
-        for other in theirs
+        for ours, other in product(variants, theirs)
         if ours not in theirs and ours.parameters == other.parameters and other.parameters
     }
     names = dict.fromkeys(name.partition(".")[2] for v in theirs for name in v.parameters)
-    title = f"Against {chosen[0].group} at the same {' and '.join(names)}" if compared else ""
-    return differences_table(title, compared if len(theirs) > 1 else {})
+    return differences_table(f"Against {chosen.group} at the same {' and '.join(names)}", compared)
 
 
 def differences_table(title: str, compared: Mapping[str, tuple[Sequence[Row], Sequence[Row]]]) -> Table:
     """Paired differences, ours less theirs, by name."""
     both = list({id(row): row for sides in compared.values() for side in sides for row in side}.values())
-    costs, lines = _costs(both), list[dict[str, Cell]]()
+    costs, lines = _costs(both), list[Line]()
     paired = {name: pairs(frame(ours), frame(theirs)) for name, (ours, theirs) in compared.items()}
     p_values = holm([measures.difference_p(found) for found in paired.values()])
     for (name, found), p in zip(paired.items(), p_values, strict=True):
         gap, checks = difference(found, "all_correct"), measures.differences(found, "checks")
-        line: dict[str, Cell] = {"variant": name, "all correct": gap}
-        line |= {"sign": gap and gap.sign, "p": gap and p, "checks": difference(found, "checks")}
+        line: Line = {"variant": name, "all correct": gap, "sign": gap and gap.sign, "p": gap and p}
+        line["checks"] = difference(found, "checks")
         outcomes = ((checks > 0).sum(), (checks == 0).sum(), (checks < 0).sum())
         line["prompts won / tied / lost"] = " / ".join(map(str, outcomes))
         means = {words: float(measures.differences(found, cost).mean()) for words, cost in costs.items()}
         lines.append(line | (means if len(found) else dict.fromkeys(costs)))
     styles = dict.fromkeys(costs, "number") | {"all correct": "points", "p": "p", "checks": "points"}
-    return table_of(_titled(title, both), lines, styles, " ".join(filter(None, (_eyes(both), _PAIRED))))
+    return _table(title, both, lines, styles, _eyes(both), _PAIRED)
 
 
 def trajectories(rows: Sequence[Row]) -> Table:
     """Peak, retention, efficiency and what refinements keep, and what survives the change of judge."""
-    lines: list[dict[str, Cell]] = []
-    shares = ("peak", "retention", "efficiency", "kept", "outside_changed")
+    lines, shares = list[Line](), ("peak", "retention", "efficiency", "kept", "outside_changed")
     shares += ("lpips",) if any(row.lpips for row in rows) else ()
     for label, group in by_label(rows).items():
         runs = frame(group)
-        line: dict[str, Cell] = {"variant": label, **{name: estimate(runs, name) for name in shares}}
-        for eyes in ("critic", "judge"):
-            line[f"{eyes}'s gain"] = mean_interval(measures.gain(runs, eyes).tolist())
+        line: Line = {"variant": label, **{name: estimate(runs, name) for name in shares}}
+        line |= {f"{eyes}'s gain": mean_interval(measures.gain(runs, eyes).tolist()) for eyes in ("critic", "judge")}
         line["survives"] = measures.surviving(runs) if any(row.is_judged for row in group) else None
         lines.append(line)
     styles = dict.fromkeys((*shares, "survives"), "share") | {"critic's gain": "points", "judge's gain": "points"}
-    title = _titled("Trajectories, and what survives the change of judge", rows)
-    return table_of(title, lines, styles, f"{_TRAJECTORY} {_SURVIVES}")
+    title = "Trajectories, and what survives the change of judge"
+    return _table(title, rows, lines, styles, _TRAJECTORY, _SURVIVES)
 
 
 def rounds(rows: Sequence[Row]) -> Table:
     """What each round brought."""
-    lines: list[dict[str, Cell]] = []
+    lines = list[Line]()
     for label, group in by_label(rows).items():
         after, changed = by_round(group), measures.effects(group)
         for round, (chosen, last) in enumerate(zip(after["chosen"], after["newest"], strict=True)):
             counts = changed.get(round, Counter[str]())
             made = counts.total()
-            line: dict[str, Cell] = {"variant": label, "round": str(round), "images with a parent": str(made)}
+            line: Line = {"variant": label, "round": str(round), "images with a parent": str(made)}
             line |= {"chosen, all correct": chosen, "newest, all correct": last}
             lines.append(line | {kind: counts[kind] / made if made else None for kind in EFFECTS})
     styles: dict[str, Style] = {"round": "number", "images with a parent": "number"}
     styles |= dict.fromkeys(("chosen, all correct", "newest, all correct", *EFFECTS), "share")
-    return table_of(_titled("Round by round", rows), lines, styles, _ROUNDS)
+    return _table("Round by round", rows, lines, styles, _ROUNDS)
 
 
 def by_round(rows: Iterable[Row], last: int | None = None) -> dict[str, list[Interval | None]]:
@@ -188,42 +194,24 @@ def by_round(rows: Iterable[Row], last: int | None = None) -> dict[str, list[Int
 
 def by_scenario(rows: Sequence[Row]) -> Table:
     """Share all correct of each variant, by scenario."""
-    found = sorted({row.scenario for row in rows if row.scenario})
-
-    def share(runs: Frame, scenario: str) -> Interval | None:
-        return proportion(runs[runs["scenario"] == scenario])
-
-    return _grouped("All correct, by scenario", rows, found, share)
+    found, lines = sorted({row.scenario for row in rows if row.scenario}), list[Line]()
+    for label, group in by_label(rows).items():
+        runs = frame(group)
+        shares = {name.replace("_", " "): proportion(runs[runs["scenario"] == name]) for name in found}
+        lines.append({"variant": label, **shares})
+    styles = dict.fromkeys((name.replace("_", " ") for name in found), "share")
+    return _table("All correct, by scenario", rows, lines, styles, _eyes(rows))
 
 
 def by_kind_of_check(rows: Sequence[Row]) -> Table:
     """Share of checks passed of each variant, by aspect."""
-    found = sorted({aspect for row in rows for aspect in row.checks.values()})
-
-    def share(aspect: str) -> Measure:
-        return lambda row: measures.by_aspect(row).get(aspect, nan)
-
-    shares = {aspect: share(aspect) for aspect in found}
-    return _grouped("Checks passed, by kind of check", rows, found, estimate, shares)
-
-
-def _grouped(
-    title: str,
-    rows: Sequence[Row],
-    names: Sequence[str],
-    cell: Callable[[Frame, str], Interval | None],
-    *columns_of: Mapping[str, Measure],
-) -> Table:
-    runs = {label: frame(group, *columns_of) for label, group in by_label(rows).items()}
-    words = {name: name.replace("_", " ") for name in names}
-    lines = [{"variant": label, **{words[name]: cell(own, name) for name in names}} for label, own in runs.items()]
-    return table_of(_titled(title, rows), lines, dict.fromkeys(words.values(), "share"), _eyes(rows))
-
-
-def _titled(title: str, rows: Sequence[Row]) -> str:
-    """The title, and how many of the runs failed and are therefore missing."""
-    failed = len(rows) - len(finished(rows))
-    return f"{title}: {failed} of {len(rows)} runs are missing" if failed else title
+    found, lines = sorted({aspect for row in rows for aspect in row.checks.values()}), list[Line]()
+    shares: dict[str, Measure] = {name: lambda row, name=name: measures.by_aspect(row).get(name, nan) for name in found}
+    for label, group in by_label(rows).items():
+        runs = frame(group, shares)
+        lines.append({"variant": label, **{name.replace("_", " "): estimate(runs, name) for name in found}})
+    styles = dict.fromkeys((name.replace("_", " ") for name in found), "share")
+    return _table("Checks passed, by kind of check", rows, lines, styles, _eyes(rows))
 
 
 def _costs(rows: Iterable[Row]) -> dict[str, str]:

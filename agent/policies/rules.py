@@ -1,6 +1,6 @@
 """Every rule of the policies that ship, with its meaning; documentation and report read it here."""
 
-STOPS = {
+RULES = {
     "all_pass": "Every check passes on this image.",
     "another_passes": "Every check passes on another image, so the run is over.",
     "nothing_failed": "Some checks are unknown, none failed: there is nothing to correct.",
@@ -26,10 +26,6 @@ STOPS = {
     "budget_tokens": "The budget has too few tokens left, at the rate of the run so far.",
     "budget_seconds": "The budget has too few seconds left, at the rate of the run so far.",
     "budget_money": "The budget has too little money left, at the rate of the run so far.",
-}
-"""Rules that end the work on an image."""
-
-REFINEMENTS = {
     "first_critique": "The one refinement of the paper's procedure.",
     "always_refined": "The published procedure refines its drawing from several steps at once, whatever the picture.",
     "few_checks_fail": "The failure is local, so the image is corrected.",
@@ -38,25 +34,14 @@ REFINEMENTS = {
     "next_round": "Some checks fail, and the line goes on.",
     "advised_refine": "The chat model said so.",
     "by_lot_refine": "The control policy drew a lot.",
-}
-"""Rules that ask for a refinement."""
-
-RESEEDS = {
     "subject_missing": "An entity is not in the picture, which a refinement seldom mends.",
     "most_checks_fail": "Too much is wrong to correct it.",
     "refinement_stalls": "Refinements in a row gained nothing, so another seed is tried.",
     "advised_reseed": "The chat model said so.",
     "by_lot_reseed": "The control policy drew a lot.",
-}
-"""Rules that ask for another seed."""
-
-OTHERS = {
     "best_index": "This attempt has the best learned gain for its cost.",
     "by_lot": "The lot chose the attempt, for a run to learn from.",
     "exhaustive": "Everything that other policies could ask for is made, and this image is not worked on by itself.",
     "person": "A person decided otherwise than the policy proposed.",
 }
-"""Rules of whatever action."""
-
-RULES = STOPS | REFINEMENTS | RESEEDS | OTHERS
-"""Meaning by rule; a user's own policy names its own rules."""
+"""Meaning by rule: of stops, then of refinements, reseeds and decisions of any action; those of users are their own."""

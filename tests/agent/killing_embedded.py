@@ -23,7 +23,7 @@ import transformers  # noqa: F401
 
 from detailscribe.agent import read_events, read_run, resume, run
 from detailscribe.agent.cli import app
-from detailscribe.agent.experiments.judge import JUDGED
+from detailscribe.agent.experiments.rows import JUDGED
 from detailscribe.agent.experiments.rows import read_rows as read_judged
 from detailscribe.agent.records.events import Critiqued, Decided, ImageMade
 from detailscribe.agent.records.rows import RESULTS, read_rows

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import pandas  # noqa: F401  # before the processes are forked, once for all
 
-from detailscribe.agent.experiments.judge import JUDGED
-from detailscribe.agent.experiments.rows import read_rows
+from detailscribe.agent.experiments.rows import JUDGED, read_rows
 from detailscribe.agent.experiments.run import run_experiment
 from detailscribe.agent.experiments.write import ROWS, write_results
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from detailscribe.agent.experiments.judge import JUDGED
 from detailscribe.agent.experiments.learn import learn
+from detailscribe.agent.experiments.rows import JUDGED
 from detailscribe.agent.experiments.run import ExperimentModels, arun_experiment
 from detailscribe.agent.experiments.summary import trajectories
 from detailscribe.tools.errors import SettingsError
