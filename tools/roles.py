@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -108,13 +108,17 @@ class Critic(Protocol):
         ...
 
 
-@runtime_checkable
 class Comparer(Protocol):
     """A critic that can also say which of two images is better; asked only where several lead together."""
 
     async def compare(
         self, first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, store: Store
     ) -> Comparison: ...
+
+
+def compares(critic: object) -> TypeGuard[Comparer]:
+    """Whether a critic can compare, be it by another one that it wraps, which ``isinstance`` may not see."""
+    return callable(getattr(critic, "compare", None))
 
 
 @runtime_checkable

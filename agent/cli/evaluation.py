@@ -44,6 +44,7 @@ SOURCE = (
 )
 PICTURES = "Where the pictures are, or rated runs; beside SOURCE, or the key."
 SECOND = "A second critic: judge (the embedded world's), or a model of the same server."
+PAIRS = "So many pairs of one prompt are shown to each critic that can compare two pictures."
 REPAIR = "So many wrong pictures are edited by the editor of the settings, or drawn anew, and judged."
 RUNS = "Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it."
 Runs = Annotated[list[str], argument(RUNS, metavar="RUNS...")]
@@ -192,6 +193,7 @@ def critic_test(
     passes: Annotated[float, option("Mean rating from which a picture counts as right.")] = 4.0,
     limit: Annotated[int | None, option("Pictures at most.", min=1)] = None,
     votes: Annotated[int, option("Looks at each picture, to see how far they agree.", min=1)] = 1,
+    pairs: Annotated[int, option(PAIRS, min=0)] = 0,
     repair: Annotated[int, option(REPAIR, min=0)] = 0,
     seed: Annotated[int, option("Of the embedded world's pictures.", min=0)] = 0,
     settings: SettingsFile = None,
@@ -223,10 +225,11 @@ def critic_test(
         other = chosen.model_copy(update={"vision": vision})
         critics[against] = [make_critic(other, Models(other).vision)]
     decomposer = make_decomposer(chosen, models.language)
-    found = asyncio.run(test.look_with(cases, critics, decomposer))
-    by_critic = {name: looks for name, (looks, _) in found.items()}
+    found = asyncio.run(test.look_with(cases, critics, decomposer, pairs))
+    by_critic = {name: looks for name, (looks, _, _) in found.items()}
+    ordered = {name: pairs for name, (_, pairs, _) in found.items()}
     tables = [test.accuracy_table(by_critic), test.calibration_table(by_critic), test.agreement_table(by_critic)]
-    tables.append(test.cost_table(by_critic))
+    tables += [test.pairs_table(ordered), test.cost_table(by_critic, ordered)]
     if repair:
         first = {"critic": by_critic["critic"]}
         drawer, repairs = make_diffusion(chosen), Store(out / "repaired")
@@ -235,5 +238,6 @@ def critic_test(
         tables.append(asyncio.run(test.repair_table(first, drawer, by, repairs, repair, edits=edits)))
     written = test.write_files(by_critic, out)
     print_tables(tables, markdown=markdown, json=json)
-    for line in (*written, *(f"{name}: no answer about {line}" for name, (_, lost) in found.items() for line in lost)):
+    silent = [f"{name}: no answer about {line}" for name, (_, _, lost) in found.items() for line in lost]
+    for line in (*written, *silent):
         typer.echo(line, err=True)

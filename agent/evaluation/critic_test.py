@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from ...state import (
     Budget,
     ConceptGraph,
     Critique,
+    Exchange,
     ImageRecord,
     OwnQuestion,
     Population,
@@ -32,16 +34,16 @@ from ...tools.errors import PromptError, ReplyError, SettingsError
 from ...tools.files import Store, write_whole
 from ...tools.language.rewriting import is_whole
 from ...tools.metrics import Sample
-from ...tools.roles import Critic, Decomposer, Diffusion
+from ...tools.roles import Comparer, Critic, Decomposer, Diffusion, compares
 from ...tools.vision.wrapping import Errors, Profile
 from ..policies.policy import instruction
 from ..records.notes import corrections, read_notes
 from ..records.reader import read_run, runs_in
 from ..runs.folder import slug
 from .answers import read_answers
-from .figures import EVERY, with_every
+from .figures import EVERY, means_of, with_every
 from .ratings import majorities
-from .statistics import Floats, Interval, alpha_interval, grouped_interval, mean_interval, proportion_interval
+from .statistics import Interval, alpha_interval, mean_interval, proportion_interval
 from .survey import read_key
 from .tables import Cell, Table, columns
 
@@ -74,7 +76,7 @@ class Case:
     kind: str = WHOLE
     """Of the verdict on the whole, by the source's own names."""
     rating: float | None = None
-    """How good people find it; None where nobody rated it."""
+    """How good people find it, or how much of what is asked for it shows; None where nobody rated it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,28 @@ class Look:
             answers = set(self.critique.answers().values())
             said = False if "fail" in answers else None if "unknown" in answers else True
             yield self.case.kind, self.case.whole, said, None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of one prompt."""
+
+    first: Look
+    second: Look
+    better: int
+    """0 where people, or the source, find the first one better, 1 where the second."""
+    compared: bool = False
+    """Whether the critic was shown both together."""
+    chosen: int | None = None
+    """The one that it then prefers, as in ``better``; None for neither."""
+    exchanges: tuple[Exchange, ...] = ()
+    """What was asked and answered."""
+
+    @property
+    def higher(self) -> int | None:
+        """The one that a run would rank higher by the critic's verdicts; None where it would compare them."""
+        first, second = ((c.score, c.confidence) for c in (self.first.critique, self.second.critique))
+        return None if first == second else int(first < second)
 
 
 def read_cases(
@@ -133,7 +157,7 @@ def read_cases(
 
 
 def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
-    """Scenes as asked for or, mostly, with a thing missing, moved, recoloured, drawn twice, or not asked for."""
+    """Each scene twice, as asked for or, mostly, with a thing missing, moved, recoloured, twice, or not asked for."""
     from ...tools.world.decomposer import concepts_of
     from ...tools.world.language import short_caption
     from ...tools.world.layout import laid_out_specs
@@ -143,7 +167,8 @@ def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
     from ...tools.world.vocabulary import COLOURS, GRID, NOUNS
 
     rng, store = random.Random(seed), Store(folder)
-    for number, (spec, scene) in enumerate(laid_out_specs(rng, lambda spec: spec.held_out)):
+    scenes = (one for one in laid_out_specs(rng, lambda spec: spec.held_out) for _ in range(2))
+    for number, (spec, scene) in enumerate(scenes):
         things = list(scene.things)
         spoilt = rng.randrange(len(things))
         thing, fault = things[spoilt], rng.choice(("none", "missing", "moved", "colour", "twice", "stranger"))
@@ -159,12 +184,13 @@ def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
             colour = (thing.colour or rng.choice(list(COLOURS))) if noun.coloured else None
             places = [Thing(noun.name, colour, x, GRID - noun.height) for x in range(GRID - noun.width + 1)]
             things += [one for one in rng.sample(places, len(places)) if not any(overlap(one, t) for t in things)][:1]
-        shown = Scene(scene.place, tuple(things))
+        drawn = Scene(scene.place, tuple(things))
         concepts = concepts_of(spec, short_caption(spec))
-        image = _record(store, f"{number:05}.png", render(shown), concepts.prompt)
-        verdicts = settle(concepts, spec, exact_sights(shown, strange=False))
+        image = _record(store, f"{number:05}.png", render(drawn), concepts.prompt)
+        verdicts = settle(concepts, spec, exact_sights(drawn, strange=False))
         truth = {v.check: v.answer == "pass" for v in verdicts if v.settled_by is None}
-        yield Case(Sample(image, concepts.prompt, store, concepts), truth)
+        shown = mean(v.answer == "pass" for v in verdicts)
+        yield Case(Sample(image, concepts.prompt, store, concepts), truth, rating=shown)
 
 
 def _noted(folder: Path) -> Iterator[Case]:
@@ -293,38 +319,38 @@ def accuracy_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
         said = [(kind, true, answer, str(n)) for n, look in enumerate(looks) for kind, true, answer, _ in look.judged()]
         for kind in with_every(sorted({one[0] for one in said})):
             own = [one for one in said if kind in (EVERY, one[0])]
-            pairs = [(float(not true), float(not answer), of) for _, true, answer, of in own if answer is not None]
-            x, y, groups = ([pair[part] for pair in pairs] for part in range(3))
-            figures = [
-                grouped_interval(cast(Any, x), cast(Any, y), cast(Any, groups), one) if pairs else None
-                for one in (_precision, _recall, _balanced)
-            ]
-            rows.append((critic, kind, *figures, sum(cast(Any, x)), len(pairs), len(own) - len(pairs)))
+            known = [(float(not true), float(not answer), of) for _, true, answer, of in own if answer is not None]
+            precision = _right([(true, of) for true, reported, of in known if reported])
+            recall = _right([(reported, of) for true, reported, of in known if true])
+            kept = _right([(1 - reported, of) for true, reported, of in known if not true])
+            faults = int(sum(true for true, _, _ in known))
+            figures = precision, recall, _halfway(recall, kept), faults, len(known), len(own) - len(known)
+            rows.append((critic, kind, *figures))
     return Table(
         "Faults found, by kind of check",
         columns("critic, kind, precision: .1%, recall: .1%, balanced accuracy: .1%, faults: d, answers: d, unknown: d"),
-        tuple((*row[:5], int(cast(float, row[5])), *row[6:]) for row in rows),
+        tuple(rows),
         "precision: of the faults that it reports, those that are there; recall: of the faults that are there, those"
         " that it reports; balanced: the mean of its shares right on faults and on what is right, 50% by chance. 95%"
-        " intervals by bootstrap over pictures.",
+        " intervals by bootstrap over pictures, exact where none or all are right; that of balanced has the mean ends"
+        " of its two parts, so it is rather too wide.",
     )
 
 
-def _precision(true: Floats, said: Floats) -> float | None:
-    return float(true[said > 0].mean()) if said.any() else None
+def _right(answers: Sequence[tuple[float, str]]) -> Interval | None:
+    """The share that is 1, of answers with their pictures."""
+    return proportion_interval([right for right, _ in answers], [of for _, of in answers])
 
 
-def _recall(true: Floats, said: Floats) -> float | None:
-    return float(said[true > 0].mean()) if true.any() else None
-
-
-def _balanced(true: Floats, said: Floats) -> float | None:
-    recall, kept = _recall(true, said), _recall(1 - true, 1 - said)
-    return None if recall is None or kept is None else (recall + kept) / 2
+def _halfway(one: Interval | None, other: Interval | None) -> Interval | None:
+    """The mean of two shares; its interval has the mean ends of theirs, and so is rather too wide."""
+    if one is None or other is None:
+        return None
+    return Interval((one.value + other.value) / 2, (one.low + other.low) / 2, (one.high + other.high) / 2)
 
 
 def agreement_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
-    """How far looks of one critic agree, critics among each other, and their order of pairs with people's."""
+    """How far looks of one critic agree, and critics among each other."""
     rows = list[tuple[Cell, ...]]()
     for critic, looks in by_critic.items():
         units = [
@@ -335,17 +361,6 @@ def agreement_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
         ]
         if any(look.again for look in looks):
             rows.append((f"{critic}: its own looks", alpha_interval(units, "nominal"), len(units)))
-        marks, by_prompt = list[float](), defaultdict[str, list[Look]](list)
-        for look in looks:
-            by_prompt[look.case.sample.prompt].append(look)
-        for first, second in (pair for group in by_prompt.values() for pair in combinations(group, 2)):
-            people = _worth(first.case), _worth(second.case)
-            critics = first.critique.confidence, second.critique.confidence
-            if None not in people and people[0] != people[1]:
-                order = cast(float, people[0]) > cast(float, people[1])
-                marks.append(0.5 if critics[0] == critics[1] else float((critics[0] > critics[1]) == order))
-        if marks:
-            rows.append((f"{critic}: pairs of one prompt, ordered as people do", mean_interval(marks), len(marks)))
     for (one, looks), (other, others) in combinations(by_critic.items(), 2):
         there = {look.case.sample.image.path: look.critique.answers() for look in others}
         units = [
@@ -356,26 +371,87 @@ def agreement_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
             if "unknown" not in (v.answer, said.get(v.check, "unknown"))
         ]
         rows.append((f"{one} and {other}", alpha_interval(units, "nominal"), len(units)))
-    note = "Krippendorff's alpha of answers: 1 is perfect agreement, 0 chance; of pairs the share, 50% by chance."
+    note = "Krippendorff's alpha of answers: 1 is perfect agreement, 0 chance."
     return Table("Agreement", columns("of, agreement: .3f, number: d"), tuple(rows), note)
 
 
-def _worth(case: Case) -> float | None:
-    return case.rating if case.rating is not None else None if case.whole is None else float(case.whole)
+def pairs_of(looks: Sequence[Look], most: int | None = None) -> list[Pair]:
+    """Every two pictures of one prompt of which one is known to be better; ``most`` of them at random."""
+    by_prompt = defaultdict[str, list[Look]](list)
+    for look in looks:
+        by_prompt[look.case.sample.prompt].append(look)
+    two = (both for group in by_prompt.values() for both in combinations(group, 2))
+    found = [Pair(*both, better) for both in two if (better := _better(both[0].case, both[1].case)) is not None]
+    return found if most is None or len(found) <= most else random.Random(0).sample(found, most)
 
 
-def cost_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
-    """What a look at one picture costs."""
+def _better(first: Case, second: Case) -> int | None:
+    """0 or 1 for the place of the better one, by rating, else by verdict, else by the checks known of both."""
+    shared = first.truth.keys() & second.truth.keys() if first.sample.concepts == second.sample.concepts else ()
+    shown, other = (sum(case.truth[check] for check in shared) for case in (first, second))
+    said = ((first.rating, second.rating), (first.whole, second.whole), (shown, other))
+    one, two = next((one, two) for one, two in said if one is not None and two is not None)
+    return None if one == two else int(one < two)
+
+
+async def compare_pairs(pairs: Sequence[Pair], critic: Comparer) -> list[Pair]:
+    """The same pairs with what the critic says of each two pictures, which it sees in either order."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def compared(pair: Pair) -> Pair:
+        places = [look.case.sample.store.path(look.case.sample.image.path) for look in (pair.first, pair.second)]
+        root = Path(os.path.commonpath([place.parent for place in places]))  # pictures of two runs may have one name
+        names = [place.relative_to(root).as_posix() for place in places]
+        first, second = (
+            look.case.sample.image.model_copy(update={"id": name, "path": name})
+            for look, name in zip((pair.first, pair.second), names, strict=True)
+        )
+        async with slots:
+            made = await critic.compare(first, second, cast(Any, pair.first.case.sample.concepts), Store(root))
+        chosen = None if made.better is None else names.index(made.better)
+        return replace(pair, compared=True, chosen=chosen, exchanges=made.exchanges)
+
+    return await gather_or_cancel(map(compared, pairs))
+
+
+def pairs_table(by_critic: Mapping[str, Sequence[Pair]]) -> Table:
+    """How often a critic prefers the picture that is known to be better."""
+    rows = list[tuple[Cell, ...]]()
+    for critic, pairs in by_critic.items():
+        ways: dict[str, list[int | None]] = {"score": [pair.higher for pair in pairs]}
+        if pairs and pairs[0].compared:
+            ways["comparison"] = [pair.chosen for pair in pairs]
+            ways["score, then comparison"] = [p.chosen if p.higher is None else p.higher for p in pairs]
+        for way, chosen in ways.items() if pairs else ():
+            marks = [0.5 if c is None else float(c == p.better) for c, p in zip(chosen, pairs, strict=True)]
+            prompts = [pair.first.case.sample.prompt for pair in pairs]
+            right = proportion_interval(list(means_of(zip(prompts, marks, strict=True)).values()))
+            decided = sum(mark != 0.5 for mark in marks)
+            rows.append((critic, way, right, marks.count(1.0) / decided if decided else None, decided, len(pairs)))
+    return Table(
+        "Pairs of one prompt",
+        columns("critic, by, as people: .1%, of decided: .1%, decided: d, pairs: d"),
+        tuple(rows),
+        "as people: the share of pairs of which it prefers the picture that is known to be better, undecided ones"
+        " counting half, over prompts; 50% by chance. score: checks passed, then the mean probability; comparison: both"
+        " pictures at once, decided only where either order gives the same; together they are what a run does.",
+    )
+
+
+def cost_table(by_critic: Mapping[str, Sequence[Look]], pairs: Mapping[str, Sequence[Pair]]) -> Table:
+    """What a look at one picture costs, and a comparison of two."""
     rows = list[tuple[Cell, ...]]()
     for critic, looks in by_critic.items():
-        made = [e for look in looks for c in (look.critique, *look.again) for e in c.exchanges]
-        number = max(1, sum(1 + len(look.again) for look in looks))
-        tokens = sum(e.prompt_tokens + e.reply_tokens for e in made)
-        parts = (len(made), tokens, sum(e.money for e in made), sum(e.seconds for e in made))
-        rows.append((critic, number, *(part / number for part in parts)))
+        seen = [c.exchanges for look in looks for c in (look.critique, *look.again)]
+        for what, made in (("look", seen), ("comparison", [p.exchanges for p in pairs.get(critic, ()) if p.compared])):
+            all_of = [exchange for exchanges in made for exchange in exchanges]
+            tokens = sum(e.prompt_tokens + e.reply_tokens for e in all_of)
+            parts = (len(all_of), tokens, sum(e.money for e in all_of), sum(e.seconds for e in all_of))
+            if made:
+                rows.append((critic, what, len(made), *(part / len(made) for part in parts)))
     return Table(
-        "Cost of a look",
-        columns("critic, looks: d, calls: .2f, tokens: .0f, money: .4f, seconds: .3f"),
+        "Cost",
+        columns("critic, of a, number: d, calls: .2f, tokens: .0f, money: .4f, seconds: .3f"),
         tuple(rows),
         "Answers from the cache cost nothing. money: US dollars, where a price is configured.",
     )
@@ -505,10 +581,16 @@ def calibration_plot(by_critic: Mapping[str, Sequence[Look]]) -> "Canvas":
 
 
 async def look_with(
-    cases: Sequence[Case], critics: Mapping[str, Sequence[Critic]], decomposer: Decomposer
-) -> dict[str, tuple[list[Look], list[str]]]:
-    """The looks of every critic, each given with those that look again, and what was lost."""
-    return {name: await look_at(cases, first, decomposer, again) for name, (first, *again) in critics.items()}
+    cases: Sequence[Case], critics: Mapping[str, Sequence[Critic]], decomposer: Decomposer, pairs: int = 0
+) -> dict[str, tuple[list[Look], list[Pair], list[str]]]:
+    """The looks of every critic, each given with those that look again; its pairs, so many of which are compared by
+    critics that can; and what was lost."""
+    found = dict[str, tuple[list[Look], list[Pair], list[str]]]()
+    for name, (critic, *again) in critics.items():
+        looks, lost = await look_at(cases, critic, decomposer, again)
+        two = pairs_of(looks, pairs or None)
+        found[name] = looks, await compare_pairs(two, critic) if pairs and compares(critic) else two, lost
+    return found
 
 
 def write_files(by_critic: Mapping[str, Sequence[Look]], out: Path) -> list[str]:

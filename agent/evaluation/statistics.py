@@ -44,16 +44,20 @@ def mean_interval(samples: Sequence[float]) -> Interval | None:
     return _interval(float(values.mean()), _resampled_means(values[:, None])[:, 0])
 
 
-def proportion_interval(samples: Sequence[float]) -> Interval | None:
-    """``mean_interval`` of samples that are 0 or 1, or shares of such.
+def proportion_interval(samples: Sequence[float], groups: Sequence[str] | None = None) -> Interval | None:
+    """``mean_interval`` of samples that are 0 or 1, or shares of such; those of one of ``groups`` are drawn together.
 
     If all are 0, or all are 1, resampling shows no spread at all, and the exact interval of Clopper and Pearson takes
     its place.
     """
-    if not samples or set(samples) not in ({0.0}, {1.0}):
+    from scipy.stats import binomtest
+
+    if samples and set(samples) in ({0.0}, {1.0}):
+        exact = binomtest(round(sum(samples)), len(samples)).proportion_ci(LEVEL)
+        return Interval(samples[0], float(exact.low), float(exact.high))
+    if groups is None or not samples:
         return mean_interval(samples)
-    bound = _TAILS[0] ** (1 / len(samples))
-    return Interval(1.0, bound, 1.0) if samples[0] else Interval(0.0, 0.0, 1 - bound)
+    return grouped_interval(samples, samples, groups, lambda x, _: float(x.mean()))
 
 
 def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:

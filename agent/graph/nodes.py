@@ -24,7 +24,7 @@ from ...state import (
     pair_name,
 )
 from ...tools.errors import NoAnswerError, SettingsError
-from ...tools.roles import Comparer, Progress, ready
+from ...tools.roles import Progress, compares, ready
 from ...tools.text import check_prompt
 from ..policies.policy import Advised
 from . import tasks
@@ -176,7 +176,7 @@ async def _compared(population: Population, context: Context) -> tuple[str, dict
     best, *others = population.leaders()
     critic = await ready(context.critic) if others else None
     for other in others[: MOST_COMPARED - 1]:
-        if not isinstance(critic, Comparer) or population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
+        if not compares(critic) or population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
             break
         made = await tasks.compare(best, other, population.concepts, critic, context)
         known = {**population.comparisons, pair_name(best, other): made}

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,9 +14,13 @@ from detailscribe.agent.cli import app
 from detailscribe.agent.evaluation.collect import collect
 from detailscribe.agent.evaluation.critic_test import (
     Case,
+    Look,
     accuracy_table,
-    agreement_table,
+    compare_pairs,
+    cost_table,
     look_at,
+    pairs_of,
+    pairs_table,
     profile_of_looks,
     read_cases,
     repair_table,
@@ -26,12 +32,16 @@ from detailscribe.state import Attempt, Critique, Verdict
 from detailscribe.tools.diffusion.editing import FunctionEditor
 from detailscribe.tools.errors import PromptError, ReplyError, SettingsError
 from detailscribe.tools.files import Store
+from detailscribe.tools.language.question import Reply
 from detailscribe.tools.metrics import Sample
+from detailscribe.tools.vision import ChatCritic
 from detailscribe.tools.vision.wrapping import UnreliableCritic, profile_of
 from detailscribe.tools.world.critic import EmbeddedCritic, EmbeddedJudge
 from detailscribe.tools.world.painter import EmbeddedPainter
 
 from ..agent.fakes import PROMPT, concepts, record, roles
+from ..chat_server.protocol import MODEL
+from ..vision.fakes import exchange
 from .ratings.world import export as exported
 
 FIRST = tuple(CRITERIA.values())[:1]
@@ -130,6 +140,22 @@ def test_the_command_prints_tables_and_writes_profile_and_plot(tmp_path, monkeyp
     assert other.exit_code == 2
 
 
+def test_a_chat_critic_is_shown_pairs_by_the_command(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    chat = ["--chat-url", server.url, "--chat-model", MODEL]
+    done = CliRunner().invoke(app, ["critic-test", "world:10", *chat, "--against", "judge", "--pairs", "3", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    rows = {(row["critic"], row["by"]): row for row in found["Pairs of one prompt"]}
+    assert {row["pairs"] for row in rows.values()} == {3}
+    assert [by for critic, by in rows if critic == "critic"] == ["score", "comparison", "score, then comparison"]
+    assert [by for critic, by in rows if critic == "judge"] == ["score"]  # which cannot compare
+    assert rows["critic", "comparison"]["as_people"]["value"] > 0.8
+    served = [one for one in server.served if one.request.about == "comparison"]
+    assert len(served) == 6  # each pair in either order
+
+
 def test_ratings_of_a_page_say_it_check_by_check_and_order_pictures(put, tmp_path):
     rates = {"good": "", "bad": "red"}
     for n, (name, fails) in enumerate(rates.items()):
@@ -160,8 +186,72 @@ def test_marks_on_runs_are_a_choice_between_pictures(tmp_path):
     cases = read_cases(str(tmp_path))
     assert [(case.rating, case.truth) for case in cases] == [(0.0, {}), (1.0, {})]
     looks, _ = asyncio.run(look_at(cases, Sure({"00-00": 0.2, "00-01": 0.9}), None))
-    [row] = agreement_table({"c": looks}).rows
-    assert (row[0], row[1].value, row[2]) == ("c: pairs of one prompt, ordered as people do", 1.0, 1)
+    [row] = pairs_table({"c": pairs_of(looks)}).rows
+    assert (row[:2], row[2].value, row[3:]) == (("c", "score"), 1.0, (1.0, 1, 1))
+
+
+def looks_at(folder, *known, concepts=None):
+    """Looks at pictures of one prompt, of which this is known, with the same critique of each."""
+    cases = [
+        Case(
+            Sample(record("00-00", path="p.png"), "a fox", Store(folder / str(n)), concepts and concepts("a fox")),
+            **one,
+        )
+        for n, one in enumerate(known)
+    ]
+    return [Look(case, Critique(image="00-00", verdicts=())) for case in cases]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "better"),
+    [
+        ({"rating": 3.0}, {"rating": 2.0}, 0),
+        ({"rating": 2.0, "whole": True}, {"rating": 3.0, "whole": False}, 1),
+        ({"rating": 2.0}, {"rating": 2.0}, None),
+        ({"whole": False}, {"whole": True}, 1),
+        ({"whole": True}, {"rating": 5.0}, None),
+        ({"truth": {"a": True, "b": False}}, {"truth": {"a": False, "c": True}}, 0),
+        ({"truth": {"a": True}}, {"truth": {"b": True}}, None),
+    ],
+)
+def test_of_two_pictures_the_better_is_what_the_source_says_of_both(tmp_path, first, second, better):
+    found = [pair.better for pair in pairs_of(looks_at(tmp_path, first, second))]
+    assert found == ([] if better is None else [better])
+
+
+@pytest.mark.parametrize(
+    ("places", "right", "decided"),
+    [
+        ({"good": "good", "bad": "good"}, 1.0, 1),
+        ({"good": "bad", "bad": "bad"}, 0.0, 1),
+        ({"good": "good", "bad": "bad"}, 0.5, 0),  # whatever comes first
+        ({"good": "good", "bad": None}, 0.5, 0),
+    ],
+)
+async def test_a_preference_counts_only_if_it_stays_when_the_pictures_swap_places(tmp_path, places, right, decided):
+    """``places``: what the critic prefers where this picture comes first; both have one name in two folders."""
+
+    class Chat:
+        name, picture_side = "m", None
+
+        async def ask(self, question, answer):
+            names = [Path(picture.reference).parent.name for picture in question.pictures]
+            chosen = places[names[0]]
+            said = "equal" if chosen is None else ("first", "second")[names.index(chosen)]
+            return Reply(answer(better=said, reason=""), (exchange(question),))
+
+    looks = looks_at(tmp_path, {"rating": 1.0}, {"rating": 4.0}, concepts=concepts)
+    for n, name in enumerate(("bad", "good")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), ("red", "blue")[n]).save(tmp_path / name / "p.png")
+        sample = replace(looks[n].case.sample, store=Store(tmp_path / name))
+        looks[n] = replace(looks[n], case=replace(looks[n].case, sample=sample))
+    pairs = await compare_pairs(pairs_of(looks), ChatCritic(Chat()))
+    by = {row[1]: row[2:] for row in pairs_table({"c": pairs}).rows}
+    assert (by["score"][0].value, by["score"][2]) == (0.5, 0)  # as sure of both
+    for way in ("comparison", "score, then comparison"):
+        assert (by[way][0].value, by[way][2]) == (right, decided)
+    assert {row[1]: row[2] for row in cost_table({"c": looks}, {"c": pairs}).rows} == {"look": 2, "comparison": 1}
 
 
 class Sure:
@@ -202,7 +292,7 @@ def test_pictures_are_looked_at_eight_at_a_time_and_stay_in_order(tmp_path):
 
 
 def test_the_world_shows_faults_of_every_kind(tmp_path):
-    cases = read_cases("world:60", tmp_path)
+    cases = read_cases("world:100", tmp_path)
     aspects = [(case.sample.concepts.check(id).aspect, true) for case in cases for id, true in case.truth.items()]
     for aspect in ("presence", "attribute", "relation", "count", "nothing_else"):
         assert aspects.count((aspect, True)) > aspects.count((aspect, False)) >= 3, aspect

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from detailscribe.tools.errors import ModelError
-from detailscribe.tools.roles import Comparer
+from detailscribe.tools.roles import compares
 from detailscribe.tools.vision import ChatCritic
 from detailscribe.tools.vision.grounding import GroundedCritic, Grounder
 
@@ -73,7 +73,7 @@ async def test_what_was_asked_has_the_boxes_of_its_things(folder, store):
     assert all(0 <= a < c <= 1 and 0 <= b < d <= 1 for v in seen.verdicts for a, b, c, d in v.boxes)
     assert seen.faults == next(v.boxes for v in seen.verdicts if v.check == "umbrella")
     assert grounded.model == f"fake@host, boxes by {folder.name}"
-    assert isinstance(grounded, Comparer)
+    assert compares(grounded)
 
 
 def test_the_surest_box_comes_first_and_lies_where_the_pixels_are(folder, monkeypatch):
