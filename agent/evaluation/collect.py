@@ -73,12 +73,12 @@ class Collected:
 
     @property
     def checklists(self) -> dict[str, str]:
-        """By method, what guided its loops: ``own``, the benchmark's questions, ``decomposed``, or both."""
+        """By method, what guided its loops: ``own``, the benchmark's questions, ``decomposed``, none, or several."""
         found = defaultdict[str, set[str]](set)
         for shot in self.shots:
             concepts = shot.sample.concepts
             is_own = concepts is not None and all(check.id.startswith(OWN) for check in concepts.checks)
-            found[shot.method].add("own" if is_own else "decomposed")
+            found[shot.method].add("none" if concepts is None else "own" if is_own else "decomposed")
         return {method: " and ".join(sorted(kinds)) for method, kinds in found.items()}
 
 

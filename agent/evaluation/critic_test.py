@@ -233,7 +233,7 @@ def _rated(source: Path, key: Path, folder: Path, passes: float) -> Iterator[Cas
 
 
 def _table(source: str, images: Path, passes: float) -> Iterator[Case]:
-    for row in read_rows(source, column="original_prompt" if _is_r3(source) else None):
+    for row in read_rows(source):
         said, questions = row.others, list[OwnQuestion]()
         try:
             for text in (said.get("generated_qa") or {}).get("yn_question_list") or ():
@@ -257,11 +257,6 @@ def _table(source: str, images: Path, passes: float) -> Iterator[Case]:
                 yield Case(Sample(image, row.prompt, Store(images), concepts), {}, whole, kind, rating)
         except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             raise SettingsError(f"{row.where} is no verdict on a picture ({type(error).__name__}: {error})") from error
-
-
-def _is_r3(source: str) -> bool:
-    with open(source, "rb") as file:
-        return b'"original_prompt"' in file.read(1 << 16)
 
 
 def _record(store: Store, path: str, picture: Image.Image, prompt: str) -> ImageRecord:

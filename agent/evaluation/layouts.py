@@ -54,7 +54,7 @@ def write_layout(collected: Collected, layout: Layout, out: Path) -> list[str]:
         write_whole(out / MANIFEST, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise SettingsError(f"cannot write {out}: {error}") from error
-    short = sum(count < WANTED for count in counts.values())
+    short = sorted({method for (method, _), count in counts.items() if count < WANTED})
     if layout == "unigenbench" and short:
-        notes.append(f"{short} prompt(s) have fewer than the {WANTED} pictures that its evaluator reads")
+        notes.append(f"of {', '.join(short)}: prompts have fewer than the {WANTED} pictures that its evaluator reads")
     return notes

@@ -129,7 +129,7 @@ def latex(table: Table) -> str:
         for n in reversed(range(1, len(names))):
             if names[n] != names[n - 1]:
                 lines.insert(first + n, r"\midrule")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([f"% {table.note}"] if table.note else [])])
 
 
 def for_terminal(table: Table) -> "RichTable":

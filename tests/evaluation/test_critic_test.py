@@ -25,7 +25,7 @@ from detailscribe.agent.evaluation.critic_test import (
     read_cases,
     repair_table,
 )
-from detailscribe.agent.evaluation.survey import CRITERIA, make_survey
+from detailscribe.agent.evaluation.survey import CRITERIA, make_survey, read_key
 from detailscribe.agent.policies import BestOfN
 from detailscribe.agent.records.notes import Note, add_note
 from detailscribe.state import Attempt, Critique, Verdict
@@ -37,12 +37,15 @@ from detailscribe.tools.metrics import Sample
 from detailscribe.tools.vision import ChatCritic
 from detailscribe.tools.vision.wrapping import UnreliableCritic, profile_of
 from detailscribe.tools.world.critic import EmbeddedCritic, EmbeddedJudge
+from detailscribe.tools.world.decomposer import EmbeddedDecomposer
 from detailscribe.tools.world.painter import EmbeddedPainter
 
 from ..agent.fakes import PROMPT, concepts, record, roles
 from ..chat_server.protocol import MODEL
 from ..vision.fakes import exchange
 from .ratings.world import export as exported
+from .test_evaluate_command import PROMPTS as EMBEDDED
+from .test_evaluate_command import Complains, Paints
 
 FIRST = tuple(CRITERIA.values())[:1]
 
@@ -154,6 +157,92 @@ def test_a_chat_critic_is_shown_pairs_by_the_command(server, tmp_path, monkeypat
     assert rows["critic", "comparison"]["as_people"]["value"] > 0.8
     served = [one for one in server.served if one.request.about == "comparison"]
     assert len(served) == 6  # each pair in either order
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Standard output of a command that works, or the one line of one that does not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def invoke(*arguments, fails=False):
+        done = CliRunner().invoke(app, [str(a) for a in arguments])
+        assert done.exit_code == (2 if fails else 0), done.output
+        assert not fails or done.stderr.count("\n") == 1
+        return done.stderr if fails else done.stdout
+
+    return invoke
+
+
+def test_the_command_reads_what_raters_exported_with_its_key(cli, tmp_path):
+    parts = {"decomposer": EmbeddedDecomposer(), "diffusion": Paints(), "critic": Complains({})}
+    run(EMBEDDED[0], out=tmp_path / "ours" / "a", policy=Adaptive(images=1), **parts)
+    cli("rate", "ours", "--images", "first,best", "--checks", "--out", "page.html", "--key", "keys/page.json")
+    key, said = read_key(tmp_path / "keys/page.json"), {}
+    for id, item in key.items.items():
+        good = item.sources[0].image == "01-00"  # there the car is red, as asked
+        answers = {n: "yes" if good or "red" not in c.question else "no" for n, c in enumerate(item.checks)}
+        said[id] = {"scores": {"interactions": 5 if good else 2}, "checks": answers}
+    (tmp_path / "ann.json").write_text(json.dumps(exported(key, "ann", said)))
+    found = json.loads(cli("critic-test", "ann.json", "--key", "keys/page.json", "--images", "ours", "--json"))
+    attribute = next(row for row in found["Faults found, by kind of check"] if row["kind"] == "attribute")
+    assert (attribute["faults"], attribute["recall"]["value"], attribute["precision"]["value"]) == (1, 1.0, 1.0)
+    [pair] = found["Pairs of one prompt"]
+    assert (pair["as_people"]["value"], pair["pairs"]) == (1.0, 1)
+    assert "keys/page.json names, is not in keys: name --images" in cli(
+        "critic-test", "ann.json", "--key", "keys/page.json", fails=True
+    )
+    assert "is no key of a rating page" in cli("critic-test", "ann.json", "--key", "ann.json", fails=True)
+
+
+def test_settings_name_the_editor_that_repairs(cli, tmp_path):
+    (tmp_path / "edits.toml").write_text('[edit]\nkind = "embedded"\n')
+    (tmp_path / "detailscribe.toml").write_text("[run]\nsteps = 2\n")
+    for given, way in (
+        (["--settings", "edits.toml"], "edit"),
+        (["--set", "edit.kind=embedded"], "edit"),
+        ([], "drawn anew"),
+    ):
+        found = json.loads(cli("critic-test", "world:4", "--repair", 1, *given, "--json"))
+        [row] = found["What corrections repair"]
+        assert (row["way"], row["pictures"]) == (way, 1)
+    assert "edit" in cli("critic-test", "world:4", "--repair", 1, "--set", "edit.kind=scissors", fails=True)
+
+
+def test_what_a_critic_is_found_to_do_wrong_is_done_wrong_in_an_experiment(server, cli, tmp_path):
+    server.always("another_picture")  # every answer the opposite
+    cli("critic-test", "world:6", "--chat-url", server.url, "--chat-model", MODEL, "--out", "measured")
+    profile = json.loads((tmp_path / "measured/critic.profile.json").read_text())
+    assert profile["presence"]["invent"] > 0.9
+    (tmp_path / "cost.toml").write_text(COST)
+    cli("experiment", "cost.toml")
+    rows = [json.loads(line) for line in (tmp_path / "runs/cost/rows.jsonl").read_text().splitlines()]
+    answers = {row["label"]: row["images"][0]["critic"] for row in rows}
+    presence = [check for check, aspect in rows[0]["checks"].items() if aspect == "presence"]
+    assert len(answers) == 2
+    right, wrong = answers["single, right"], answers["single, measured"]
+    assert [{"pass": "fail", "fail": "pass"}[right[check]] for check in presence] == [wrong[c] for c in presence]
+
+
+COST = """
+question = "What does a critic with these errors cost?"
+seeds = 1
+settings.run.steps = 4
+
+[prompts]
+texts = ["a cat holding a red balloon"]
+
+[[policies]]
+policy = "single"
+
+[[critics]]
+label = "right"
+
+[[critics]]
+label = "measured"
+profile = "measured/critic.profile.json"
+strength = 1.2
+"""
 
 
 def test_ratings_of_a_page_say_it_check_by_check_and_order_pictures(put, tmp_path):

@@ -27,7 +27,7 @@ from .records import PromptRecord, with_own_ids
 STDIN = "-"
 """As a source: standard input."""
 _TEXTS = ("text_prompt", "caption", "text", "sentence", "description")
-PROMPT_COLUMNS = ("prompt", "prompts", "prompt_en", "prompt_zh", *_TEXTS)
+PROMPT_COLUMNS = ("prompt", "prompts", "prompt_en", "prompt_zh", "original_prompt", *_TEXTS)
 """Names of the column that holds the prompt, in the order of preference; case and blanks around them do not matter."""
 _SCENARIO = ("scenario", "category", "tag")
 _SUBCLASS = ("subclass", "subcategory", "challenge")
@@ -177,7 +177,8 @@ def _file(source: str, format: str | None) -> Iterator[Located]:
             place, what = error.args
             raise SettingsError(f"{place} of {shown(source)} {what}") from error
         finally:
-            file.detach()  # who opened it closes it
+            if not file.closed:  # as it may be where the interpreter ends
+                file.detach()  # who opened it closes it
 
 
 @contextmanager
