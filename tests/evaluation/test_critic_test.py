@@ -16,6 +16,7 @@ from detailscribe.agent.evaluation.critic_test import (
     Case,
     Look,
     accuracy_table,
+    calibration,
     compare_pairs,
     cost_table,
     look_at,
@@ -122,6 +123,36 @@ def test_a_critic_with_known_errors_is_found_to_make_them(tmp_path):
     assert 0.3 < found["presence"].miss < 0.7
     assert found["presence"].invent == 0
     assert 0.04 < found["count"].invent < 0.18
+
+
+def test_every_figure_of_answers_counted_by_hand(tmp_path):
+    """Of each check: whether the picture shows it, what the critic answers, and P(yes)."""
+    known = [
+        "cat yes fail 0.2, umbrella no fail 0.1, red no pass 0.9, holding yes fail 0.3, alone yes pass 0.9",
+        "cat yes pass 0.9, umbrella yes fail 0.3, red no pass 0.9, holding yes unknown -",
+    ]
+    looks = list[Look]()
+    for text in known:
+        parts = [one.split() for one in text.split(", ")]
+        said = [
+            Verdict(check=c, answer=answer, **({"reason": "dark"} if p == "-" else {"probability": float(p)}))
+            for c, _, answer, p in parts
+        ]
+        truth = {c: shown == "yes" for c, shown, _, _ in parts}
+        sample = Sample(record("00-00"), PROMPT, Store(tmp_path), concepts(PROMPT))
+        looks.append(Look(Case(sample, truth), Critique(image="00-00", verdicts=tuple(said))))
+    every = accuracy_table({"c": looks}).rows[-1]
+    assert [one.value for one in every[2:5]] == pytest.approx([1 / 4, 1 / 3, (1 / 3 + 2 / 5) / 2])
+    assert every[5:] == (3, 8, 1)
+    profile = profile_of_looks(looks)
+    assert {aspect: (e.miss, e.invent) for aspect, e in profile.items()} == {
+        "presence": (0.0, pytest.approx(2 / 3)),
+        "attribute": (1.0, 0.0),
+        "relation": (0.0, 1.0),
+        "nothing_else": (0.0, 0.0),
+    }
+    points = [(round(likely, 6), true.value, n) for likely, true, n in calibration(looks)]
+    assert points == [(0.1, 0.0, 1), (0.2, 1.0, 1), (0.3, 1.0, 2), (0.9, 0.5, 4)]
 
 
 def written(folder):
