@@ -14,16 +14,13 @@ from ...state import Frozen, Words
 from ...tools.errors import SettingsError, first_problem
 from .survey import Key
 
-Score = Annotated[int, Field(ge=1, le=5)]
-YesNo = Literal["yes", "no", "unclear"]
-
 
 class Rating(Frozen):
     """One rater's answers about one picture; what was left open is absent."""
 
-    scores: dict[str, Score] = Field(default_factory=dict)
+    scores: dict[str, Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=dict)
     """By criterion."""
-    checks: dict[int, YesNo] = Field(default_factory=dict)
+    checks: dict[int, Literal["yes", "no", "unclear"]] = Field(default_factory=dict)
     """By number of the check."""
 
 
@@ -81,7 +78,7 @@ def read_answers(paths: Iterable[Path], key: Key) -> Answers:
         columns=["rater", "item", "question", "value"],
     )
     if said.empty:
-        raise SettingsError("\n".join(["there is no rating of this survey in these files", *problems]))
+        raise SettingsError("; ".join(["there is no rating of this survey in these files", *problems]))
     is_score = np.array([isinstance(value, int) for value in said["value"]])
     return Answers(said[is_score].astype({"value": float}), said[~is_score], tuple(problems))
 

@@ -32,7 +32,6 @@ from ...tools.blocking import gather_or_cancel
 from ...tools.data import read_rows
 from ...tools.errors import PromptError, ReplyError, SettingsError
 from ...tools.files import Store, write_whole
-from ...tools.language.rewriting import is_whole
 from ...tools.metrics import Sample
 from ...tools.roles import Comparer, Critic, Decomposer, Diffusion, compares
 from ...tools.vision.wrapping import Errors, Profile
@@ -41,10 +40,11 @@ from ..records.notes import corrections, read_notes
 from ..records.reader import read_run, runs_in
 from ..runs.folder import slug
 from .answers import read_answers
+from .collect import collect
 from .figures import EVERY, means_of, with_every
 from .ratings import majorities
 from .statistics import Interval, alpha_interval, mean_interval, proportion_interval
-from .survey import read_key
+from .survey import longest_checklist, read_key
 from .tables import Cell, Table, columns
 
 if TYPE_CHECKING:
@@ -186,10 +186,13 @@ def _world_cases(folder: Path, seed: int) -> Iterator[Case]:
             things += [one for one in rng.sample(places, len(places)) if not any(overlap(one, t) for t in things)][:1]
         drawn = Scene(scene.place, tuple(things))
         concepts = concepts_of(spec, short_caption(spec))
-        image = _record(store, f"{number:05}.png", render(drawn), concepts.prompt)
+        picture, path = render(drawn), f"{number:05}.png"
+        store.path(path).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(store.path(path))
         verdicts = settle(concepts, spec, exact_sights(drawn, strange=False))
         truth = {v.check: v.answer == "pass" for v in verdicts if v.settled_by is None}
         shown = mean(v.answer == "pass" for v in verdicts)
+        image = _described(path, picture.size, concepts.prompt)
         yield Case(Sample(image, concepts.prompt, store, concepts), truth, rating=shown)
 
 
@@ -210,26 +213,20 @@ def _rated(source: Path, key: Path, folder: Path, passes: float) -> Iterator[Cas
     known = read_key(key)
     answers = read_answers(sorted(source.glob("*.json")) if source.is_dir() else [source], known)
     ratings, said = answers.scores.groupby("item")["value"].mean().to_dict(), majorities(answers)
-    runs = {run.run: run for run in map(read_run, runs_in(folder))}
-    asked = dict[str, ConceptGraph]()  # the longest checklist of each prompt, which the page asked of all its pictures
-    for run in runs.values():
-        if run.concepts and not is_whole(run.concepts):
-            asked[run.prompt] = max(run.concepts, asked.get(run.prompt, run.concepts), key=lambda c: len(c.checks))
+    samples, asked = dict[tuple[str, str], Sample](), defaultdict[str, list[Sample]](list)
+    for shot in collect([str(folder)], picks=["all"]).shots if runs_in(folder) else ():
+        samples[shot.run, shot.sample.image.id] = shot.sample
+        asked[shot.sample.prompt].append(shot.sample)
     for id, item in known.items.items():
-        where, concepts = item.sources[0], asked.get(item.prompt)
-        by_question = {item.checks[n].question: people for (of, n), people in said.items() if of == id}
-        found = {c.id: by_question.get(c.question, "split") for c in (concepts.checks if concepts else ())}
-        truth, rating = (
-            {check: people == "yes" for check, people in found.items() if people != "split"},
-            ratings.get(id),
-        )
+        where, concepts, rating = item.sources[0], longest_checklist(asked[item.prompt]), ratings.get(id)
+        people = {item.checks[n].question: answer for (of, n), answer in said.items() if of == id and answer != "split"}
+        truth = {c.id: people[c.question] == "yes" for c in concepts.checks if c.question in people} if concepts else {}
         if not truth and rating is None:
             continue
-        if where.run not in runs:
+        if (sample := samples.get((where.run, where.image))) is None:
             raise SettingsError(f"the run {where.run}, which {key} names, is not in {folder}: name --images FOLDER")
-        run, whole = runs[where.run], None if rating is None else rating >= passes
-        sample = Sample(run.images[where.image], item.prompt, Store(run.folder), concepts)
-        yield Case(sample, truth, whole, rating=rating)
+        whole = None if rating is None else rating >= passes
+        yield Case(replace(sample, concepts=concepts), truth, whole, rating=rating)
 
 
 def _table(source: str, images: Path, passes: float) -> Iterator[Case]:
@@ -257,12 +254,6 @@ def _table(source: str, images: Path, passes: float) -> Iterator[Case]:
                 yield Case(Sample(image, row.prompt, Store(images), concepts), {}, whole, kind, rating)
         except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             raise SettingsError(f"{row.where} is no verdict on a picture ({type(error).__name__}: {error})") from error
-
-
-def _record(store: Store, path: str, picture: Image.Image, prompt: str) -> ImageRecord:
-    store.path(path).parent.mkdir(parents=True, exist_ok=True)
-    picture.save(store.path(path))
-    return _described(path, picture.size, prompt)
 
 
 def _described(path: str, size: tuple[int, int], prompt: str) -> ImageRecord:
@@ -346,27 +337,21 @@ def _halfway(one: Interval | None, other: Interval | None) -> Interval | None:
 
 def agreement_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
     """How far looks of one critic agree, and critics among each other."""
-    rows = list[tuple[Cell, ...]]()
+    groups = dict[str, list[tuple[Critique, ...]]]()
     for critic, looks in by_critic.items():
-        units = [
-            [float(c.answers().get(v.check) == "pass") for c in (look.critique, *look.again)]
-            for look in looks
-            for v in look.critique.verdicts
-            if v.answer != "unknown"
-        ]
-        if any(look.again for look in looks):
-            rows.append((f"{critic}: its own looks", alpha_interval(units, "nominal"), len(units)))
+        if again := [(look.critique, *look.again) for look in looks if look.again]:
+            groups[f"{critic}: its own looks"] = again
     for (one, looks), (other, others) in combinations(by_critic.items(), 2):
-        there = {look.case.sample.image.path: look.critique.answers() for look in others}
-        units = [
-            [float(v.answer == "pass"), float(said[v.check] == "pass")]
-            for look in looks
-            if (said := there.get(look.case.sample.image.path)) is not None
-            for v in look.critique.verdicts
-            if "unknown" not in (v.answer, said.get(v.check, "unknown"))
-        ]
-        rows.append((f"{one} and {other}", alpha_interval(units, "nominal"), len(units)))
-    note = "Krippendorff's alpha of answers: 1 is perfect agreement, 0 chance."
+        there = {look.case.sample.image.path: look.critique for look in others}
+        both = [(look, there.get(look.case.sample.image.path)) for look in looks]
+        groups[f"{one} and {other}"] = [(look.critique, second) for look, second in both if second is not None]
+    rows = list[tuple[Cell, ...]]()
+    for name, seen in groups.items():
+        answers = [[said.answers() for said in critiques] for critiques in seen]
+        asked = [[said.get(check, "unknown") for said in all_of] for all_of in answers for check in all_of[0]]
+        units = [[float(answer == "pass") for answer in unit] for unit in asked if "unknown" not in unit]
+        rows.append((name, alpha_interval(units, "nominal"), len(units)))
+    note = "Krippendorff's alpha of answers: 1 is perfect agreement, 0 chance; unknown ones are left out."
     return Table("Agreement", columns("of, agreement: .3f, number: d"), tuple(rows), note)
 
 

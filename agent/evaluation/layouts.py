@@ -1,6 +1,7 @@
 """Pictures of runs under the names that evaluators of benchmarks read."""
 
 import json
+import re
 import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -32,29 +33,30 @@ def write_layout(collected: Collected, layout: Layout, out: Path) -> list[str]:
     """
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty: name another --out")
-    counts, notes, lines = Counter[tuple[str, str]](), list[str](), list[str]()
-    paths: dict[str, dict[str, str]] = defaultdict(dict)
+    counts, lines, folders = Counter[tuple[str, str]](), list[str](), dict[str, str]()
+    paths, checklists = defaultdict[str, dict[str, str]](dict), collected.checklists
     try:
         for shot in collected.shots:
-            id = shot.id or shot.run
-            folder, number = slug(shot.method) or "method", counts[shot.method, id]
-            counts[shot.method, id] += 1
-            ending = f"_{number}" if layout == "unigenbench" or number else ""
-            file = out / folder / f"{slug(id) or 'prompt'}{ending}.png"
+            if shot.method not in folders:
+                name = slug(shot.method) or "method"
+                folders[shot.method] = f"{name}-{len(folders)}" if name in folders.values() else name
+            folder, name = folders[shot.method], re.sub(r"[^\w.-]+", "_", shot.id or shot.run)
+            number = counts[folder, name]
+            counts[folder, name] += 1
+            file = out / folder / f"{name}{f'_{number}' if layout == 'unigenbench' or number else ''}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shot.sample.store.path(shot.sample.image.path), file)
-            if layout != "geneval2" or shot.sample.prompt not in paths[folder]:
-                paths[folder][shot.sample.prompt] = str(file.resolve())
-            about = {"file": file.relative_to(out).as_posix(), "id": id, "prompt": shot.sample.prompt}
+            paths[folder].setdefault(shot.sample.prompt, str(file.resolve()))
+            about = {"file": file.relative_to(out).as_posix(), "id": shot.id or shot.run, "prompt": shot.sample.prompt}
             about |= {"method": shot.method, "run": shot.run, "image": shot.sample.image.id, "seed": shot.seed}
-            lines.append(json.dumps(about | {"checklist": collected.checklists[shot.method]}, ensure_ascii=False))
+            lines.append(json.dumps(about | {"checklist": checklists[shot.method]}, ensure_ascii=False))
         if layout == "geneval2":
             for folder, by_prompt in paths.items():
                 write_whole(out / f"{folder}.json", json.dumps(by_prompt, ensure_ascii=False, indent=1).encode())
         write_whole(out / MANIFEST, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise SettingsError(f"cannot write {out}: {error}") from error
-    short = sorted({method for (method, _), count in counts.items() if count < WANTED})
-    if layout == "unigenbench" and short:
-        notes.append(f"of {', '.join(short)}: prompts have fewer than the {WANTED} pictures that its evaluator reads")
-    return notes
+    short = sorted({folder for (folder, _), count in counts.items() if count < WANTED})
+    if layout != "unigenbench" or not short:
+        return []
+    return [f"of {', '.join(short)}: prompts have fewer than the {WANTED} pictures that its evaluator reads"]

@@ -18,10 +18,10 @@ from urllib.parse import quote
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ...state import Answer, Aspect, Frozen, ImageRecord
+from ...state import Answer, Aspect, ConceptGraph, Frozen, ImageRecord
 from ...tools.errors import SettingsError
 from ...tools.files import require_writable, write_whole
-from ...tools.metrics.metric import pixel_hash
+from ...tools.metrics.metric import Sample, pixel_hash
 from ..views.pages import SMALL, data_url, filled
 from .collect import Shot
 
@@ -165,7 +165,11 @@ def make_survey(
     by_prompt: dict[str, list[Shot]] = defaultdict(list)
     for shot in shots:
         by_prompt[shot.sample.prompt].append(shot)
-    asked = {prompt: _checklist(group) if checks else () for prompt, group in by_prompt.items()}
+    asked = dict[str, tuple[AskedCheck, ...]]()
+    for prompt, group in by_prompt.items():
+        longest = longest_checklist(shot.sample for shot in group) if checks else None
+        shown = longest.checks_in_order() if longest else ()
+        asked[prompt] = tuple(AskedCheck(question=c.question, aspect=c.aspect) for c in shown)
     pictures: dict[str, list[Shot]] = defaultdict(list)
     chosen = _chosen(by_prompt, prompts)
     for shot in filter(lambda shot: shot.sample.prompt in chosen, shots):
@@ -210,13 +214,10 @@ def _chosen(by_prompt: dict[str, list[Shot]], most: int | None) -> set[str]:
     return set([prompt for prompt in in_turn if prompt is not None][:most])
 
 
-def _checklist(shots: Sequence[Shot]) -> tuple[AskedCheck, ...]:
-    """The longest checklist that any run made of the prompt, so that all pictures of it are asked the same."""
-    known = [shot.sample.concepts for shot in shots if shot.sample.concepts is not None]
-    longest = max(known, key=lambda concepts: len(concepts.checks), default=None)
-    if longest is None:
-        return ()
-    return tuple(AskedCheck(question=c.question, aspect=c.aspect) for c in longest.checks_in_order())
+def longest_checklist(samples: Iterable[Sample]) -> ConceptGraph | None:
+    """The longest that any run made of a prompt, so that all pictures of it are asked the same."""
+    known = (sample.concepts for sample in samples if sample.concepts is not None)
+    return max(known, key=lambda concepts: len(concepts.checks), default=None)
 
 
 def _source(shot: Shot, checks: tuple[AskedCheck, ...]) -> Source:
