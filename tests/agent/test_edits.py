@@ -3,9 +3,11 @@
 import base64
 import io
 import re
+import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from detailscribe.agent import Adaptive, resume, run
 from detailscribe.agent.batch.prompts import Ask, Defaults
@@ -16,11 +18,14 @@ from detailscribe.agent.settings.checks import look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.views.terminal import PlainConsole, story
 from detailscribe.state import Budget, Verdict
+from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
+from detailscribe.tools.diffusion.editing import WithEditor
 from detailscribe.tools.errors import ReplyError, SettingsError
+from detailscribe.tools.language.settings import ChatSettings
 
 from ..diffusion.test_endpoint import endpoint as endpoint
-from ..diffusion.test_endpoint import painted, reply
-from .fakes import critique, population, record
+from ..diffusion.test_endpoint import painted, refusal, reply, sending
+from .fakes import FakeDiffusion, critique, population, record, roles
 
 FIRST = record("00-00")
 HOW = {"operator": "edit", "start_step": 0, "latent": None}
@@ -165,6 +170,42 @@ def test_a_run_keeps_everything_when_an_edit_fails_and_goes_on_later(tmp_path, e
     again = resume(tmp_path / "a", critic=Blind())
     assert [image.operator for image in again.result.images] == [None, "edit"]
     assert (again.result.images[1].width, "Change this picture" in endpoint.asked[-1]["prompt"]) == (144, True)
+
+
+FAULTS = {
+    "another shape": (sending(painted(64, 32)), "came back as one of another shape, 64 by 32"),
+    "a URL of another server": (lambda asked: reply(url="http://127.0.0.1:9/x.png"), "lies on another server"),
+    "a refusal": (refusal(400, "rejected by our safety system"), "rejected by our safety system"),
+    "animated": (sending(painted(8, 8, "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 8))])), "animated"),
+    "enormous": (sending(painted(6000, 4000)), "pixels are more than"),
+    "no picture": (sending(b"<html>not here</html>"), "no picture of PNG, JPEG, WEBP"),
+    "no base64": (lambda asked: reply(b64_json="!"), "none of an images endpoint"),
+    "no JSON": (lambda asked: (200, b"<html>not here</html>"), "none of an images endpoint"),
+    "a list": (lambda asked: (200, []), "no picture"),
+    "500": (refusal(500, "oops"), "answered 500"),
+    "a hang": (lambda asked: (time.sleep(1), reply(b64_json=""))[1], "timed out after 0.3 s"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_an_edit_server_sends_is_one_line_and_the_run_goes_on_later(tmp_path, endpoint, fault):
+    server = {"model": "edit-1", "base_url": f"{endpoint.url}/v1", "transport_retries": 0, "timeout": 0.3}
+    edits, draws = (
+        EndpointDiffusion(EndpointSettings(server=ChatSettings(**server))),
+        FakeDiffusion(writes_latents=True),
+    )
+    models = roles({"00-00": "red"}, diffusion=WithEditor(draws, edits))
+    endpoint.answer, reason = FAULTS[fault]
+    with pytest.raises(ReplyError, match=r"\Aedit-1@.* edited no picture: ") as caught:
+        run(PROMPT, policy=Adaptive(images=1, operator="edit"), out=tmp_path / "a", **models)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [*read_run(tmp_path / "a").images] == ["00-00"]
+    assert [path.name for path in (tmp_path / "a/images").iterdir()] == ["00-00.png"]
+    endpoint.answer = sending(painted(8, 8))
+    found = resume(tmp_path / "a", policy=Adaptive(images=1, operator="edit"), **models).result
+    assert [(image.id, image.operator) for image in found.images] == [("00-00", None), ("01-00", "edit")]
+    assert (len(draws.requests), found.stop) == (1, "all_pass")
 
 
 def test_report_and_terminal_say_where(tmp_path):
