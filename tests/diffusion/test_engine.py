@@ -111,7 +111,7 @@ def test_every_image_gets_all_its_steps_in_full_passes(images, most):
     left = [steps for _, steps in images]
     while flight := [i for i, steps in enumerate(left) if steps]:
         here = [images[i][0] for i in flight]
-        taken = next_pass(here, lambda kind: most)
+        taken = next_pass(here, most)
         padding = {i: abs(kind.tokens - here[0].tokens) for i, kind in enumerate(here) if kind.fits(here[0])}
         waiting = [(padding[i], i) for i in padding if i not in taken]
         assert taken[0] == 0

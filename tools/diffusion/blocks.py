@@ -1,7 +1,7 @@
 """The blocks of SD3's denoiser: compiled, or spared where they would add what they added before."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +10,19 @@ import torch
 from diffusers import SD3Transformer2DModel
 
 from .sampling import Sample
+
+
+@contextmanager
+def replaced(owner: Any, **methods: Any) -> Generator[None]:
+    """Replace methods of one object, as long as it lasts."""
+    own = {name: vars(owner)[name] for name in methods if name in vars(owner)}
+    vars(owner).update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            del vars(owner)[name]
+        vars(owner).update(own)
 
 
 def compile_rows(module: torch.nn.Module) -> None:
@@ -65,7 +78,7 @@ class BlockCache:
     @contextmanager
     def sparing(self, rows: Sequence[Sample]) -> Generator[None]:
         """A forward pass inside, whose rows are of these images, spares what it can."""
-        own, forwards = [vars(block).get("forward") for block in self._blocks], [b.forward for b in self._blocks]
+        forwards: list[Callable[..., Any]] = [block.forward for block in self._blocks]
         entered, noted = list[torch.Tensor](), list[Callable[[], None]]()
 
         def run_first(**given: Any) -> Any:
@@ -78,17 +91,11 @@ class BlockCache:
         def skip(**given: Any) -> Any:
             return given["encoder_hidden_states"], given["hidden_states"]
 
-        replaced = [run_first, run_others, *(skip for _ in forwards[2:])]
-        for block, forward in zip(self._blocks, replaced, strict=True):
-            vars(block)["forward"] = forward
-        try:
+        with ExitStack() as changed:
+            new = [run_first, run_others, *(skip for _ in forwards[2:])]
+            for block, forward in zip(self._blocks, new, strict=True):
+                changed.enter_context(replaced(block, forward=forward))
             yield
-        finally:
-            for block, forward in zip(self._blocks, own, strict=True):
-                if forward is None:
-                    del vars(block)["forward"]
-                else:
-                    vars(block)["forward"] = forward
         for note in noted:  # Only now is it known that the pass did not fail, after which it is tried again.
             note()
 
@@ -127,12 +134,10 @@ class BlockCache:
                 own = places[key]
                 added = Added(_pick(first, own), torch.stack([after[p] - state[p] for p in own]))
                 noted.append(partial(setattr, samples[key], "blocks", added))
-        noted.extend(partial(_uncount, samples[key], len(places[key])) for key in spared)
+        for key in spared:
+            left = samples[key].evaluations - len(places[key])
+            noted.append(partial(setattr, samples[key], "evaluations", left))
         return torch.stack(after)
-
-
-def _uncount(sample: Sample, rows: int) -> None:
-    sample.evaluations -= rows
 
 
 def _pick(value: Any, rows: Sequence[int]) -> Any:

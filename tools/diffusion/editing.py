@@ -1,8 +1,9 @@
 """The diffusion role where one model draws and refines, and another one edits; also a function that edits."""
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -13,22 +14,12 @@ from ..roles import Diffusion, Progress, model_name
 from .job import Job
 
 
-class Edit(Protocol):
-    """A function that edits."""
-
-    model: str
-    """Its name, for the records."""
-
-    def __call__(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
-        """The picture as the instruction asks for it, in the same shape."""
-        ...
-
-
 class FunctionEditor:
     """Edits by a function of this process, in a thread; it draws nothing."""
 
-    def __init__(self, edit: Edit) -> None:
-        self.edit, self.model = edit, edit.model
+    def __init__(self, edit: Callable[[Image.Image, str, int], Image.Image]) -> None:
+        """``edit`` makes of a picture, instruction and seed a picture of the same shape; its ``model`` names it."""
+        self.edit, self.model = edit, model_name(edit)
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None

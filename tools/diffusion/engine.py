@@ -62,10 +62,10 @@ S = TypeVar("S", bound=Moving)
 R = TypeVar("R")
 
 
-def next_pass(kinds: Sequence[Kind], limit: Callable[[Kind], int]) -> list[int]:
+def next_pass(kinds: Sequence[Kind], most: int) -> list[int]:
     """Indices of the images, given by their kinds from the oldest on, that take the next step.
 
-    The oldest one leads, and those that fit fill the pass up to ``limit``: first the nearest in length of prompt, for
+    The oldest one leads, and those that fit fill the pass up to ``most``: first the nearest in length of prompt, for
     which least is padded, and of these the oldest. So images end about in the order in which they came; every pass is
     as full as it can be; and the oldest waits for no other.
     """
@@ -73,7 +73,7 @@ def next_pass(kinds: Sequence[Kind], limit: Callable[[Kind], int]) -> list[int]:
         return []
     leader = kinds[0]
     fitting = [i for i, kind in enumerate(kinds) if kind.fits(leader)]
-    return sorted(fitting, key=lambda i: abs(kinds[i].tokens - leader.tokens))[: limit(leader)]
+    return sorted(fitting, key=lambda i: abs(kinds[i].tokens - leader.tokens))[:most]
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class Work(Generic[S, R]):
 class Engine(Generic[S]):
     """Denoises samples in one thread, which lives only as long as there is work.
 
-    ``advance`` takes one step of samples that fit together, or raises and moves none. Out of memory halves the
-    batch for images of that shape from then on; any other error reaches all in the pass, and the engine goes on.
+    ``advance`` takes one step of samples that fit together, or raises and moves none. Out of memory halves
+    ``max_batch`` from then on; any other error reaches all in the pass, and the engine goes on.
     ``on_idle`` is called in the thread whenever no work is left; all work is done inside ``around``. With ``in_turns``
     new work begins only when no image is in flight: for a model whose text encoder and denoiser take turns on the
     device.
@@ -191,7 +191,6 @@ class Engine(Generic[S]):
     ) -> None:
         self.statistics = Statistics()
         self._advance, self._max_batch, self._on_idle, self._in_turns = advance, max_batch, on_idle, in_turns
-        self._limits: dict[tuple[object, ...], int] = {}
         self._around = around
         self._lock = threading.Lock()
         self._waiting: deque[Work[S, Any]] = deque()
@@ -269,8 +268,7 @@ class Engine(Generic[S]):
 
     def _take_step(self) -> None:
         moving = [work for work in self._flight if not work.sample.done]
-        kinds = [work.sample.kind for work in moving]
-        taken = [moving[i] for i in next_pass(kinds, lambda kind: self._limits.get(kind.shape, self._max_batch))]
+        taken = [moving[i] for i in next_pass([work.sample.kind for work in moving], self._max_batch)]
         if not taken:
             return
         began, rows = perf_counter(), [work.sample.rows for work in taken]
@@ -295,7 +293,7 @@ class Engine(Generic[S]):
         if len(taken) == 1:
             taken[0].fail(torch.OutOfMemoryError())
         else:
-            self._limits[kinds[0].shape] = max(1, len(taken) // 2)
+            self._max_batch = max(1, len(taken) // 2)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

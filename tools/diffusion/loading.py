@@ -23,6 +23,7 @@ from ..errors import ModelError, SettingsError
 from ..text import HUB_ID
 from .memory import (
     DENOISER,
+    INDEX,
     KNOWN,
     T5,
     T5_PART,
@@ -35,6 +36,7 @@ from .memory import (
     model_size,
     quantized_parts,
     read_header,
+    read_index,
     split_hub_file,
 )
 from .placement import Placement, TransientEncoder, loading_arguments, put
@@ -42,8 +44,6 @@ from .quiet import quiet_loading
 
 NETWORKS = (DENOISER, "unet", "vae", "text_encoder", "text_encoder_2", T5_PART)
 """Parts that have weights, whatever lies in their folders."""
-INDEX = "model_index.json"
-"""Names the parts of a pipeline."""
 _SMALL = 2**26
 """Bytes of a file that is hashed whole."""
 _SAMPLE = 1024
@@ -107,8 +107,7 @@ def _load_parts(
 ) -> DiffusionPipeline:
     """The pipeline, each of its networks whole, and those that are ``narrow`` in 4 bits."""
     check_t5(folder, placement.t5)
-    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
-    named: dict[str, Any] = {part: names for part, names in index.items() if isinstance(names, list)}
+    named = read_index(folder)
     reads_once = placement.t5 == "once" and named.get(T5_PART, [None])[0] is not None
     absent = {"keep": (), "once": (T5_PART,), "drop": (T5_PART, "tokenizer_3")}[placement.t5]
     parts: dict[str, Any] = {}
@@ -138,8 +137,7 @@ def _fetch_file(file: str) -> Path:
 
 def _from_file(file: Path, folder: Path, placement: Placement) -> torch.nn.Module:
     """The denoiser of the model in ``folder``, with the weights of a single file."""
-    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
-    kind: Any = _class_of(*index[DENOISER])
+    kind: Any = _class_of(*read_index(folder)[DENOISER])
     how: dict[str, Any] = {"config": str(folder), "subfolder": DENOISER, "local_files_only": True}
     how["dtype"] = placement.dtype
     weights: Any = str(file)
@@ -279,8 +277,7 @@ def check_sd3(name: str) -> None:
 
 def check_t5(folder: Path, t5: T5) -> None:
     """Refuse a folder whose index names a T5 that was left out, unless prompts are to be read without it."""
-    index: dict[str, Any] = json.loads((folder / INDEX).read_text())
-    if (index.get(T5_PART) or [None])[0] is not None and t5 != "drop" and not (folder / T5_PART).is_dir():
+    if read_index(folder).get(T5_PART, [None])[0] is not None and t5 != "drop" and not (folder / T5_PART).is_dir():
         raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
 
 

@@ -201,6 +201,12 @@ class ModelDiffusion:
         raise NotImplementedError
 
     def _write(self, job: Job, done: Work[Any, Image.Image]) -> ImageRecord:
+        picture, made = self._made(job, done)
+        made |= {"options": self.options.chosen, "model": self.model, "seconds": done.seconds, "waited": done.waited}
+        return job.write(picture, **made)
+
+    def _made(self, job: Job, done: Work[Any, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
+        """The picture, and the fields of its record that say how it was made; its latents are written."""
         raise NotImplementedError
 
 
@@ -332,18 +338,9 @@ class LocalDiffusion(ModelDiffusion):
         noise = draw_noise(job.seed, self._shape, self._dtype, self._device)
         return noise if latent is None else inject(latent, noise, schedule, job.start_step)
 
-    def _write(self, job: Job, done: Work[Sample, Image.Image]) -> ImageRecord:
+    def _made(self, job: Job, done: Work[Sample, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
         sample, steps = done.sample, done.sample.schedule.steps
-        return job.write(
-            done.result,
-            **write_latents(job, sample.final, sample.kept),
-            steps=steps,
-            start_sigma=sample.schedule.sigma(job.start_step),
-            stop_step=sample.end if sample.end < steps else None,
-            guidance=sample.guidance,
-            options=self.options.chosen,
-            model=self.model,
-            evaluations=sample.evaluations,
-            seconds=done.seconds,
-            waited=done.waited,
-        )
+        made = {"steps": steps, "guidance": sample.guidance, "evaluations": sample.evaluations}
+        made |= {"start_sigma": sample.schedule.sigma(job.start_step)}
+        made |= {"stop_step": sample.end if sample.end < steps else None}
+        return done.result, made | write_latents(job, sample.final, sample.kept)

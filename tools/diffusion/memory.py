@@ -30,6 +30,8 @@ drop: prompts are read without it, as SD3 allows."""
 
 DENOISER = "transformer"
 T5_PART = "text_encoder_3"
+INDEX = "model_index.json"
+"""Names the parts of a pipeline."""
 _LARGE = 10**9
 """Numbers of a text encoder that is quantized as T5 is."""
 _TURN_SHARE = 4
@@ -274,8 +276,7 @@ def model_size(model: Path | str, options: DrawingOptions | None = None, *, ask:
     options = options or DrawingOptions()
     whole = options.weights is None
     if (folder := local_folder(model, whole=whole)) is not None:
-        names = [part for part in _networks(folder) if whole or part != DENOISER]
-        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in names}
+        sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in _networks(folder, whole)}
         config = folder / ("unet" if "unet" in sizes else DENOISER) / "config.json"
         side = _read_json(config).get("sample_size") or 128
         blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
@@ -333,21 +334,25 @@ def local_folder(model: Path | str, *, whole: bool = True) -> Path | None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    index = try_to_load_from_cache(model, "model_index.json")
+    index = try_to_load_from_cache(model, INDEX)
     if not isinstance(index, str):
         return None
     folder = Path(index).parent
     with suppress(ModelError):
-        parts = [part for part in _networks(folder) if whole or part != DENOISER]
-        return folder if all(_weight_files(folder / part) for part in parts) else None
+        return folder if all(_weight_files(folder / part) for part in _networks(folder, whole)) else None
     return None
 
 
-def _networks(folder: Path) -> list[str]:
-    """Names of the parts that have weights; those that the index marks as absent do not count."""
-    index = _read_json(folder / "model_index.json")
-    present = [part for part, named in index.items() if isinstance(named, list) and named and named[0] is not None]
-    return [part for part in present if (folder / part / "config.json").exists()]
+def read_index(folder: Path) -> dict[str, list[Any]]:
+    """Library and class by part, as a model's index names them; None for both of a part that is absent."""
+    index = _read_json(folder / INDEX)
+    return {part: named for part, named in index.items() if isinstance(named, list) and named}
+
+
+def _networks(folder: Path, whole: bool) -> list[str]:
+    """Names of the parts that are there with weights, the denoiser aside unless ``whole``."""
+    present = [part for part, named in read_index(folder).items() if named[0] is not None]
+    return [part for part in present if (folder / part / "config.json").exists() and (whole or part != DENOISER)]
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from diffusers import FirstBlockCacheConfig
 from PIL import Image
 
-from ...state import DrawingOptions, ImageRecord
+from ...state import DrawingOptions
 from ..errors import ModelError, SettingsError
 from ..files import picture_in
+from .blocks import replaced
 from .embeddings import corrections_first
 from .engine import Engine, Kind, Work
 from .job import Job
@@ -219,8 +220,8 @@ class PipelineDiffusion(ModelDiffusion):
         try:
             with (
                 quiet_encoding(self.pipe),
-                _replaced(self.pipe, prepare_latents=prepare_latents),
-                _replaced(scheduler, set_timesteps=set_timesteps),
+                replaced(self.pipe, prepare_latents=prepare_latents),
+                replaced(scheduler, set_timesteps=set_timesteps),
             ):
                 return self.pipe(num_inference_steps=steps, **(how | given)).images
         finally:
@@ -236,23 +237,14 @@ class PipelineDiffusion(ModelDiffusion):
             return guidance > 1
         return bool(rule.fget(SimpleNamespace(_guidance_scale=guidance, config=self.pipe.config, unet=self.denoiser)))
 
-    def _write(self, job: Job, done: "Work[Drawing, Image.Image]") -> ImageRecord:
+    def _made(self, job: Job, done: "Work[Drawing, Image.Image]") -> tuple[Image.Image, dict[str, Any]]:
         drawing, start = done.sample, job.start_step
         sigma = 1.0 if drawing.edited or self.unsteered else self.schedule(drawing.steps).sigma(start)
         picture = job.fitted(done.result, drawing.edited) if drawing.edited else done.result
         has_latent = not self.unsteered and picture is done.result
-        return job.write(
-            picture,
-            **(write_latents(job, drawing.latent, drawing.kept) if has_latent else {"latent": None}),
-            steps=drawing.steps,
-            start_sigma=sigma,
-            guidance=drawing.guidance,
-            options=self.options.chosen,
-            model=self.model,
-            evaluations=drawing.evaluations,
-            seconds=done.seconds,
-            waited=done.waited,
-        )
+        latents = write_latents(job, drawing.latent, drawing.kept) if has_latent else {"latent": None}
+        made = {"steps": drawing.steps, "guidance": drawing.guidance, "evaluations": drawing.evaluations}
+        return picture, made | latents | {"start_sigma": sigma}
 
 
 class Drawing:
@@ -331,17 +323,6 @@ class Drawing:
 
 class Ended(Exception):
     """A call of a pipeline was to end early."""
-
-
-@contextmanager
-def _replaced(owner: Any, **methods: Any) -> Generator[None]:
-    """Replace methods of one object, as long as it lasts."""
-    vars(owner).update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            del vars(owner)[name]
 
 
 def _reads_guidance(pipe: Any) -> bool:

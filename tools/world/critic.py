@@ -37,9 +37,9 @@ class EmbeddedCritic:
     @classmethod
     def load(cls, folder: Path | None = None, corrections: Explicitness = "oracle") -> "EmbeddedCritic":
         """The critic inside the package, or of ``folder``; ``ModelError`` if its weights cannot be read."""
-        from .eyes import Eyes
+        from .eyes import WEIGHTS, Eyes
 
-        return cls(Eyes.load("critic", folder), corrections)
+        return cls(Eyes.load("critic", folder or WEIGHTS), corrections)
 
     @property
     def model(self) -> str:
