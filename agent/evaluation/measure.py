@@ -107,7 +107,7 @@ def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurem
     Raises:
         ModelError: the file holds other weights.
     """
-    from ...tools.metrics.lpips import Lpips
+    from ...tools.metrics.local import Lpips
     from .preservation import changes, kept
 
     network, found = None if lpips is None else Lpips(lpips), list[Measurement]()

@@ -10,7 +10,7 @@ from ...tools.files import Store
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ...tools.metrics.lpips import Lpips
+    from ...tools.metrics.local import Lpips
 
 
 def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | None:

@@ -22,7 +22,7 @@ from .rows import JUDGED, Row, read_rows, with_result
 from .spec import JudgeSettings
 
 if TYPE_CHECKING:
-    from ...tools.metrics.lpips import Lpips
+    from ...tools.metrics.local import Lpips
 
 AT_ONCE = 4
 """Runs whose images are judged side by side."""

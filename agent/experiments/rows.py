@@ -15,7 +15,7 @@ from ..evaluation.preservation import changes
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from ...tools.metrics.lpips import Lpips
+    from ...tools.metrics.local import Lpips
 
 JUDGED = "judged.jsonl"
 """The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""

@@ -83,7 +83,7 @@ async def arun_experiment(
         SettingsError: the folder is in use, or holds something else.
         ModelError: a model cannot be used by any run, or the weights of LPIPS are others.
     """
-    from ...tools.metrics.lpips import Lpips
+    from ...tools.metrics.local import Lpips
 
     check_concurrency(concurrency)
     network = None if lpips is None else Lpips(lpips)

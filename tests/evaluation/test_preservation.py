@@ -102,7 +102,7 @@ def test_refinements_are_measured_and_first_drawings_are_not(store, lpips):
 
 
 def test_the_same_picture_is_at_no_distance(lpips):
-    from detailscribe.tools.metrics.lpips import Lpips
+    from detailscribe.tools.metrics.local import Lpips
 
     network = Lpips(lpips)
     assert network.distance(half(9, 80), half(9, 80)) == 0

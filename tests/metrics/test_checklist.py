@@ -3,7 +3,7 @@
 import pytest
 
 from detailscribe.state import Verdict
-from detailscribe.tools.metrics.checklist import Checklist, JudgeMetric, checklist_score
+from detailscribe.tools.metrics.asking import Checklist, JudgeMetric, checklist_score
 from detailscribe.tools.metrics.metric import WithConcepts
 from detailscribe.tools.world.scene import Scene, render
 

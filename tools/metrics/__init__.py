@@ -7,8 +7,7 @@ from typing import Literal
 
 from ..language.chat import ChatModel
 from ..roles import Critic, Decomposer
-from .asking import OwnQuestions, Rubric, VqaScore
-from .checklist import Checklist, JudgeMetric
+from .asking import Checklist, JudgeMetric, OwnQuestions, Rubric, VqaScore
 from .image_reward import ImageReward
 from .local import BlipVqa, ChatPhrases, ClipScore
 from .metric import (
@@ -77,5 +76,14 @@ METRICS: dict[str, Callable[[Parts], BatchMetric]] = {
 }
 """How to make each metric, by name; making one loads nothing."""
 
-__all__ = ["METRICS", "AskingMetric", "BatchMetric", "LocalMetric", "MetricCritic", "Parts", "PhrasesName", "Sample"]
-__all__ += ["Score", "batched", "missing"]
+__all__ = [
+    "METRICS",
+    "AskingMetric",
+    "BatchMetric",
+    "JudgeMetric",
+    "LocalMetric",
+    "MetricCritic",
+    "Parts",
+    "PhrasesName",
+]
+__all__ += ["Sample", "Score", "batched", "missing"]
