@@ -5,8 +5,12 @@ import pytest
 import torch
 from diffusers import FluxKontextPipeline, QwenImageEditPlusPipeline
 from PIL import Image, ImageDraw
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-from transformers.feature_extraction_utils import BatchFeature
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
+)
 
 from detailscribe.state import Attempt, ImageRecord, Region
 from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion
@@ -17,26 +21,14 @@ from detailscribe.tools.errors import ModelError, SettingsError
 from .test_families import OTHER, WIDTH, flux, klein, made, qwen, same_pixels
 
 STEPS, SEED, SIZE = 2, 3, (96, 64)
-PAD = 35
-"""Token that stands for a quarter of a picture."""
+MARKS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 
 
-class Reader:
-    """In place of Qwen's processor, which needs torchvision: the prompt's tokens, with those of each picture among
-    them."""
+class Still(Qwen2VLProcessor):
+    """Qwen's own processor without its part for videos, which needs torchvision."""
 
-    def __init__(self, tokenizer) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, text, images, **_):
-        ids, count = self.tokenizer(text, return_tensors="pt").input_ids, len(images)
-        ids = torch.cat([ids[:, :70], torch.full((1, 4 * count), PAD), ids[:, 70:]], 1)
-        mean = torch.tensor(sum(sum(image.convert("L").tobytes()) for image in images) / 1e6)
-        pixels = {
-            "pixel_values": mean.expand(16 * count, 6 * 14**2),
-            "image_grid_thw": torch.tensor([[1, 4, 4]] * count),
-        }
-        return BatchFeature({"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels})
+    def __init__(self, image_processor=None, tokenizer=None, **more) -> None:
+        super().__init__(image_processor=image_processor, tokenizer=tokenizer, **more)
 
 
 def kontext() -> FluxKontextPipeline:
@@ -45,24 +37,22 @@ def kontext() -> FluxKontextPipeline:
 
 def qwen_edit() -> QwenImageEditPlusPipeline:
     parts = qwen().components
+    words = parts["tokenizer"]
+    words.add_special_tokens({"additional_special_tokens": MARKS})
+    start, end, still, video = words.convert_tokens_to_ids(MARKS)
     sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
-    ids = {"vocab_size": 40, "bos_token_id": 1, "eos_token_id": 2}
+    ids = {"vocab_size": len(words), "bos_token_id": 1, "eos_token_id": 2}
     text = ids | sizes | {"hidden_size": WIDTH, "intermediate_size": 32, "rope_parameters": rope}
     shape = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": WIDTH}
     vision = shape | {"window_size": 56, "fullatt_block_indexes": [0]}
-    config = Qwen2_5_VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=PAD,
-        vision_start_token_id=36,
-        vision_end_token_id=37,
-        video_token_id=38,
+    marks = {"vision_start_token_id": start, "vision_end_token_id": end}
+    marks |= {"image_token_id": still, "video_token_id": video}
+    reads = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, min_pixels=28 * 28, max_pixels=96 * 64)
+    parts["text_encoder"] = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text, vision_config=vision, **marks)
     )
-    reads = {"text_encoder": Qwen2_5_VLForConditionalGeneration(config), "processor": None}
-    pipe = QwenImageEditPlusPipeline(**parts | reads)
-    pipe.processor = Reader(parts["tokenizer"])
-    return pipe
+    return QwenImageEditPlusPipeline(**parts, processor=Still(reads, words))
 
 
 EDITORS = {"kontext": kontext, "qwen": qwen_edit, "klein": klein}
