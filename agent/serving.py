@@ -54,7 +54,6 @@ class Chosen(Frozen):
 NEEDED: dict[str, dict[str, type[Any]]] = {
     "plan": {"concepts": ConceptGraph},
     "generate": {"attempt": Attempt},
-    "refine": {"attempt": Attempt},
     "critique": {"concepts": ConceptGraph, "images": dict},
     "person": {"concepts": ConceptGraph, "images": dict},
     "finish": {"population": Population},
@@ -96,13 +95,11 @@ class Roles:
         if name not in POLICIES and (chosen.policy is not None or chosen.policy_args):
             raise SettingsError(f"a client can choose, and give parameters to, these policies: {', '.join(POLICIES)}")
         return Context(
-            decomposer=models.decomposer,
-            diffusion=models.diffusion,
-            critic=models.critic,
+            **models.roles,
             policy=resolve_policy(name, **models.settings.policy_parameters(name, parameters)),
             store=Store(self._folder / thread),
             budget=own.budget if chosen.budget is None else own.budget.lowered(chosen.budget),
-            chat=models.chat,
+            chat=models.language,
         )
 
     def bound(self, work: Callable[..., Any]) -> Callable[..., Any]:

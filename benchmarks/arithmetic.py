@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from detailscribe.agent import Single
-from detailscribe.agent.batch.jobs import Ledger
-from detailscribe.agent.batch.prompts import Ask, Defaults, spooled
+from detailscribe.agent.batch.folder import Ledger
+from detailscribe.agent.batch.jobs import Ask, Defaults, Spool
 from detailscribe.agent.records.rows import Row
 from detailscribe.state import Budget, Spend
 
@@ -127,8 +127,8 @@ def bytes_held(count: int) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         tracemalloc.start()
-        with spooled(asks(), defaults) as jobs, Ledger(Path(folder)) as ledger:
-            for job in jobs:
+        with tempfile.TemporaryFile() as file, Ledger(Path(folder)) as ledger:
+            for job in Spool(file, asks(), defaults):
                 ledger._note(  # pyright: ignore[reportPrivateUsage] - without waiting for the disk
                     Row(
                         id=job.id,

@@ -5,10 +5,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol, runtime_checkable
 
 from ...state import Budget
@@ -20,7 +22,7 @@ from ...tools.roles import Critic, Decomposer, Diffusion, ready
 from ...tools.text import check_prompt
 from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import PolicySpec, policy_name
-from ..records.events import Event, TraceError, read_events
+from ..records.events import Event, read_events
 from ..records.manifest import Manifest, read_manifest
 from ..records.reader import EVENTS, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
@@ -29,17 +31,13 @@ from ..runs.run import policy_of, resolve_settings
 from ..runs.session import finished_run, manifest_of, session_of
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
-from .folder import BatchManifest, batch_folder, note_models, require_models
-from .jobs import Job, Ledger, folder_name
-from .prompts import Defaults, given_asks, read_asks, spooled
+from .folder import BatchManifest, Ledger, batch_folder, note_models, require_models
+from .jobs import Defaults, Job, Prompts, Spool, folder_name, read_asks
 
 MOST_AT_ONCE = 10_000
 """Runs in flight, at most."""
 RUNS = "runs"
 """Folder of the run folders, beside the rows."""
-
-Prompts = Path | str | Iterable[str | Mapping[str, Any]]
-"""A file, a URL or ``-``; or prompts themselves, each a text or a table with ``prompt`` and what else is to differ."""
 
 OnRow = Callable[[Row], object]
 """Called with each row once the disk has it."""
@@ -67,18 +65,8 @@ class Batch:
 class Elsewhere(Protocol):
     """Runs jobs on other processes or machines, such as ``Cluster``."""
 
-    async def run_jobs(
-        self,
-        jobs: Iterable[Job],
-        loaded: Loaded,
-        ledger: Ledger,
-        *,
-        concurrency: int,
-        keep_runs: bool,
-        note_models: Callable[[Mapping[str, str]], None],
-        on_row: OnRow,
-    ) -> None:
-        """Run every job whose row is not there yet; see ``run_jobs``."""
+    async def run_jobs(self, *given: Any, **how: Any) -> None:
+        """As ``Cluster.run_jobs``."""
         ...
 
 
@@ -141,47 +129,27 @@ async def arun_batch(
     manifest = BatchManifest(
         source=source and shown(source), settings=loaded.settings, policy=policy_name(defaults.policy)
     )
-    asks = read_asks(prompts) if isinstance(prompts, (str, Path)) else given_asks(prompts)
-    with spooled(asks, defaults) as jobs:
-        folder = chosen.out or default_folder(source)
+    with TemporaryFile() as file:
+        jobs, folder = Spool(file, read_asks(prompts), defaults), chosen.out or default_folder(source)
         with batch_folder(folder, manifest, forget_failed=retry_failed) as ledger:
             progress = Progress(folder, len(jobs), sum(not ledger.has(job) for job in jobs), ledger.tally)
+            models = None
 
             def report(row: Row | None) -> None:
+                if models is not None and row is not None and row.status == "done":
+                    note_models(folder, models.names)
                 if on_progress is not None:
                     on_progress(progress, row)
 
             report(None)
+            how: dict[str, Any] = {"concurrency": concurrency, "keep_runs": keep_runs, "on_row": report}
             if progress.left and cluster is not None:
-                await cluster.run_jobs(
-                    jobs,
-                    loaded,
-                    ledger,
-                    concurrency=concurrency,
-                    keep_runs=keep_runs,
-                    note_models=lambda names: note_models(folder, names),
-                    on_row=report,
-                )
+                await cluster.run_jobs(jobs, loaded, ledger, note_models=partial(note_models, folder), **how)
             elif progress.left:
                 models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
                 await models.check()
                 await require_models(folder, models)
-
-                def report_with_models(row: Row) -> None:
-                    if row.status == "done":
-                        note_models(folder, models.names)
-                    report(row)
-
-                await run_jobs(
-                    jobs,
-                    loaded,
-                    models,
-                    ledger,
-                    concurrency=concurrency,
-                    keep_runs=keep_runs,
-                    on_event=on_event,
-                    on_row=report_with_models,
-                )
+                await run_jobs(jobs, loaded, models, ledger, on_event=on_event, **how)
     return Batch(folder, ledger.tally)
 
 
@@ -275,7 +243,11 @@ async def run_job(
 
 async def _job_folder(folder: Path, manifest: Manifest, models: Models) -> AbstractContextManager[Store]:
     """The run folder with what the same job and the same models wrote there; anything else in it is removed."""
-    before = _begun(folder)
+    before = None
+    with suppress(SettingsError):  # of what cannot be read
+        if (folder / EVENTS).exists():
+            read_events(folder / EVENTS)
+        before = read_manifest(folder)
     if before is not None:
         for role in before.models:
             await ready(getattr(models, role))
@@ -283,16 +255,6 @@ async def _job_folder(folder: Path, manifest: Manifest, models: Models) -> Abstr
             return old_folder(folder)
     shutil.rmtree(folder, ignore_errors=True)
     return new_folder(folder)
-
-
-def _begun(folder: Path) -> Manifest | None:
-    """The manifest of the run in a folder; None where there is none that can be read."""
-    try:
-        if (folder / EVENTS).exists():
-            read_events(folder / EVENTS)
-        return read_manifest(folder)
-    except (SettingsError, TraceError):
-        return None
 
 
 def _identity(manifest: Manifest) -> tuple[object, ...]:
@@ -331,39 +293,30 @@ class Ended:
         """Its row; ``root`` is the folder of the rows."""
         job, outcome = self.job, self.outcome
         there = isinstance(outcome, Run) or self.folder.is_dir()
-        row = Row(
-            id=job.id,
-            status="failed" if isinstance(outcome, BaseException) else "done",
-            prompt=job.prompt,
-            seed=job.seed,
-            policy=policy_name(job.policy),
-            budget=job.budget,
-            tags=dict(job.tags),
-            run=self.folder.relative_to(root).as_posix() if there else None,
-            seconds=self.seconds,
-        )
+        fields: dict[str, Any] = {name: getattr(job, name) for name in ("id", "prompt", "seed", "budget")}
+        fields |= {"policy": policy_name(job.policy), "tags": dict(job.tags), "seconds": self.seconds}
+        fields["run"] = self.folder.relative_to(root).as_posix() if there else None
         if isinstance(outcome, BaseException):
             message = str(outcome).encode(errors="replace").decode()  # it may quote what no file can hold
             kind = outcome.kind if isinstance(outcome, FailedElsewhere) else type(outcome).__name__
-            row = row.model_copy(update={"error": kind, "message": " ".join(message.split())})
             if isinstance(outcome, NoAnswerError):
-                row = row.model_copy(update={"unheard": outcome.unheard, "unknown_because": outcome.reason})
-            return row
+                fields |= {"unheard": outcome.unheard, "unknown_because": outcome.reason}
+            return Row(status="failed", error=kind, message=" ".join(message.split()), **fields)
         best = outcome.best
         unknown = [v for v in best.critique.verdicts if v.answer == "unknown"]
         unheard = [v for critique in outcome.result.critiques for v in critique.unheard]
         reasons = dict.fromkeys(" ".join((v.reason or "").split()) for v in (*unknown, *unheard))
-        return row.model_copy(
-            update={
-                "best": best.path.relative_to(root).as_posix(),
-                "passed": best.critique.passed,
-                "checks": len(best.critique.verdicts),
-                "unknown": len(unknown),
-                "unheard": len(unheard),
-                "unknown_because": "; ".join(reasons) or None,
-                "stop": outcome.stop,
-                "spend": outcome.spend,
-            }
+        return Row(
+            status="done",
+            best=best.path.relative_to(root).as_posix(),
+            passed=best.critique.passed,
+            checks=len(best.critique.verdicts),
+            unknown=len(unknown),
+            unheard=len(unheard),
+            unknown_because="; ".join(reasons) or None,
+            stop=outcome.stop,
+            spend=outcome.spend,
+            **fields,
         )
 
 

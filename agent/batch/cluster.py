@@ -20,10 +20,9 @@ from ..settings.loading import Loaded
 from ..settings.models import Models
 from ..settings.settings import Settings
 from .batch import MOST_AT_ONCE, FailedElsewhere, OnRow, perform_jobs
-from .folder import read_manifest
-from .jobs import Job, Ledger
-from .replica import Origin, Replica
-from .run_store import RunStore
+from .folder import Ledger, read_manifest
+from .jobs import Job
+from .replica import Origin, Replica, RunStore
 
 TRIES = 3
 """Replicas that one prompt may crash; the last one it has to itself, so that it does not fail for another's crash."""
@@ -141,9 +140,8 @@ class Cluster:
             return None
         if not keep_runs:
             raise SettingsError("--store keeps run folders, and --no-runs keeps none: leave out one of them")
-        store, manifest = RunStore(self.store), read_manifest(root)
-        if manifest is not None:
-            store.begin(manifest)
+        store = RunStore(self.store)
+        store.begin(read_manifest(root))
         return store
 
 

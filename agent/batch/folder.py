@@ -1,21 +1,22 @@
-"""The folder of a batch: what it is made with, and that it goes on with nothing else."""
+"""The folder of a batch: what it is made with, its rows, and that it goes on with nothing else."""
 
 import os
 import shutil
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
 from ...tools.errors import SettingsError
-from ...tools.files import Store, require_own
+from ...tools.files import JsonLines, Store, mend_lines, require_own, write_whole
 from ...tools.roles import ready
 from ..records.manifest import Provenance
-from ..runs.folder import remove_empty
+from ..records.rows import PLAN, RESULTS, Plan, Row, Tally, read_rows
+from ..runs.folder import locked, remove_empty
 from ..settings.models import Models
-from .jobs import Ledger
+from .jobs import Job
 
 MANIFEST = "batch.json"
 
@@ -27,9 +28,80 @@ class BatchManifest(Provenance):
     source: str | None
     """Where the prompts came from, without secrets; None where the caller gave them."""
 
-    def facts(self) -> dict[str, Any]:
-        """What must be alike for a batch to go on, by dotted name."""
-        return self.settings.facts() | {"policy": self.policy}
+    def refuse_other(self, place: str, now: "BatchManifest") -> None:
+        """``SettingsError`` where the batch in a place, which began with this, is to go on with something else."""
+        _refuse_difference(place, *(one.settings.facts() | {"policy": one.policy} for one in (self, now)))
+
+
+def _refuse_difference(place: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    others = [f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in now if then.get(name) != now[name]]
+    if others:
+        raise SettingsError(f"the batch in {place} began otherwise ({'; '.join(others)}): name another --out")
+
+
+class Ledger:
+    """Appends rows to ``results.jsonl`` in a folder, which it locks; each one is on the disk when ``append`` returns.
+
+    It holds the id of every job and a hash of what it asked for, and no row.
+
+    Args:
+        folder: Of the rows and of all they refer to.
+        forget_failed: Drops the rows of jobs that failed or whose critic was not heard, so that these are run again.
+
+    Raises:
+        SettingsError: another process writes to the folder, or a whole line of the file is no row.
+    """
+
+    def __init__(self, folder: Path, *, forget_failed: bool = False) -> None:
+        self.root = folder
+        """Of the rows and of all they refer to."""
+        self.tally = Tally()
+        """Of all rows."""
+        self._keys: dict[str, str] = {}
+        with ExitStack() as held:
+            held.enter_context(locked(folder))
+            mend_lines(folder / RESULTS, Row)
+            if forget_failed:
+                kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done" and not row.unheard]
+                write_whole(folder / RESULTS, "".join(f"{line}\n" for line in kept).encode())
+            for row in read_rows(folder):
+                self._note(row)
+            self._lines = held.enter_context(JsonLines(folder / RESULTS, sync=True))
+            self._held = held.pop_all()
+
+    def has(self, job: Job) -> bool:
+        """Whether its row is there.
+
+        Raises:
+            SettingsError: it is, but what was asked for under this id was something else.
+        """
+        key = self._keys.get(job.id)
+        if key not in (None, job.key):
+            raise SettingsError(
+                f"{job.id!r} has a row in {self.root} already, for another prompt, seed, policy or budget:"
+                " give it another id, or name another --out"
+            )
+        return key is not None
+
+    def plan(self, jobs: Iterable[Job]) -> None:
+        """Write down how many rows there are to be, for whoever watches."""
+        left, rows = sum(not self.has(job) for job in jobs), self.tally.rows
+        write_whole(self.root / PLAN, Plan(jobs=rows + left, rows=rows).model_dump_json().encode())
+
+    def append(self, row: Row) -> None:
+        """Write one line, whole, and wait until the disk has it."""
+        self._lines.append(row.model_dump_json())
+        self._note(row)
+
+    def _note(self, row: Row) -> None:
+        self._keys[row.id] = row.key
+        self.tally.add(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
@@ -39,37 +111,26 @@ def note_models(folder: Path, models: Mapping[str, str]) -> None:
         SettingsError: the folder's batch began with others.
     """
     manifest = read_manifest(folder)
-    if manifest is None:
-        raise SettingsError(f"{folder / MANIFEST} is missing: start again")
     if manifest.models:
-        refuse_difference(str(folder), manifest.models, models)
+        _refuse_difference(str(folder), manifest.models, models)
     else:
-        write_manifest(folder, manifest.model_copy(update={"models": dict(models)}))
+        _write_manifest(folder, manifest.model_copy(update={"models": dict(models)}))
 
 
 async def require_models(folder: Path, models: Models) -> None:
     """Load the models that an earlier start of the batch used; ``SettingsError`` where they are others now."""
-    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
-    if manifest is not None and manifest.models:
-        for role in manifest.models:
+    if before := read_manifest(folder).models:
+        for role in before:
             await ready(getattr(models, role))
-        refuse_difference(str(folder), manifest.models, models.names)
+        _refuse_difference(str(folder), before, models.names)
 
 
-def write_manifest(folder: Path, manifest: BatchManifest) -> None:
-    """Write it into the folder."""
+def _write_manifest(folder: Path, manifest: BatchManifest) -> None:
     Store(folder).write(MANIFEST, manifest.model_dump_json(indent=2).encode())
 
 
-def refuse_difference(place: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """``SettingsError`` where what a batch in a place began with is not what it is to go on with."""
-    others = [f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in now if then.get(name) != now[name]]
-    if others:
-        raise SettingsError(f"the batch in {place} began otherwise ({'; '.join(others)}): name another --out")
-
-
-def read_manifest(folder: Path) -> BatchManifest | None:
-    """That of the folder; None where the folder is empty or absent.
+def read_manifest(folder: Path) -> BatchManifest:
+    """That of the folder.
 
     Raises:
         SettingsError: it holds something that is no batch, one of another version, or links that lead out of it.
@@ -80,9 +141,7 @@ def read_manifest(folder: Path) -> BatchManifest | None:
     except ValidationError as error:
         raise SettingsError(f"{folder / MANIFEST} is of another version of DetailScribe: name another --out") from error
     except FileNotFoundError as error:
-        if os.path.isdir(folder) and any(folder.iterdir()):
-            raise SettingsError(f"{folder} is not empty and holds no batch: name another --out") from error
-        return None
+        raise SettingsError(f"{folder} is not empty and holds no batch: name another --out") from error
     except (OSError, ValueError) as error:
         raise _unusable(folder, error) from error
 
@@ -94,9 +153,9 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
     Raises:
         SettingsError: it cannot be written, is in use, or holds the batch of other settings.
     """
-    if (before := read_manifest(folder)) is not None:
-        refuse_difference(str(folder), before.facts(), manifest.facts())
-    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        read_manifest(folder).refuse_other(str(folder), manifest)
+    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(folder, forget_failed=forget_failed)
@@ -105,7 +164,7 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
         raise _unusable(folder, error) from error
     with ledger:
         if not (folder / MANIFEST).exists():
-            write_manifest(folder, manifest)
+            _write_manifest(folder, manifest)
         try:
             yield ledger
         except BaseException:

@@ -1,24 +1,29 @@
-"""The jobs of a batch, and the file that their rows are written to, one whole line for each job that ended."""
+"""The jobs of a batch: prompts as a user gives them, checked, and kept on the disk until their turn."""
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import IO, Annotated, Any
 
-from pydantic import JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from ...state import Budget
-from ...tools.errors import SettingsError
-from ...tools.files import JsonLines, mend_lines, write_whole
-from ..policies import Policy, policy_name
-from ..records.rows import PLAN, RESULTS, Plan, Row, Tally, digest, key_of, read_rows
-from ..runs.folder import locked, slug
+from ...state import Budget, Seed
+from ...tools.data import read_rows
+from ...tools.errors import SettingsError, first_problem, no_such
+from ..policies import POLICIES, Policy, policy_name, resolve_policy
+from ..records.rows import digest, key_of
+from ..runs.folder import slug
+from ..runs.steering import budget_with
+from ..settings.settings import Settings
 
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?")
 """Names that every file system takes as they are and keeps apart."""
+_TAGS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+
+Prompts = Path | str | Iterable[str | Mapping[str, Any]]
+"""A file, a URL or ``-``; or prompts themselves, each a text or a table with ``prompt`` and what else is to differ."""
 
 
 @dataclass(frozen=True)
@@ -51,66 +56,116 @@ def folder_name(id: str) -> str:
     return id if _PLAIN.fullmatch(id) else f"{slug(id) or 'run'}-{digest(id)}"
 
 
-class Ledger:
-    """Appends rows to ``results.jsonl`` in a folder, which it locks; each one is on the disk when ``append`` returns.
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
 
-    It holds the id of every job and a hash of what it asked for, and no row.
 
-    Args:
-        folder: Of the rows and of all they refer to.
-        forget_failed: Drops the rows of jobs that failed or whose critic was not heard, so that these are run again.
+class Ask(BaseModel):
+    """One prompt as a user gives it; keys that are not named here are handed on to its row."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    prompt: str
+    """Read when its turn comes: one that cannot be read is a failed row."""
+    id: Annotated[str | None, BeforeValidator(_text), Field(min_length=1)] = None
+    """Unique in the file; made from the prompt unless given."""
+    seed: Seed | None = None
+    """That of all unless given."""
+    policy: str | None = None
+    """A known name; that of all unless given."""
+    policy_args: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Parameters of its class."""
+    budget: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Bounds that are other than those of all."""
+
+
+def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
+    """The asks of a source, see ``tools.data``, or of a caller, one by one, each with the place where it was read.
 
     Raises:
-        SettingsError: another process writes to the folder, or a whole line of the file is no row.
+        SettingsError: the source cannot be read, or a line of it is no prompt; the message names the line.
+    """
+    if isinstance(prompts, Mapping):
+        raise SettingsError("the prompts are one table: give a list of them")
+    found: Iterable[tuple[Any, str]]
+    if isinstance(prompts, (str, Path)):
+        found = (
+            ({"prompt": row.prompt} | {k: v for k, v in row.others.items() if v not in (None, "")}, row.where)
+            for row in read_rows(prompts)
+        )
+    else:
+        found = (({"prompt": p} if isinstance(p, str) else p, f"prompt {n}") for n, p in enumerate(prompts, 1))
+    for given, where in found:
+        try:
+            yield Ask.model_validate(_TAGS.validate_python(given)), where
+        except ValidationError as error:
+            raise SettingsError(f"{where}: {first_problem(error)}") from error
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What holds for a prompt that says nothing else."""
+
+    seed: int
+    policy: Policy
+    budget: Budget
+    settings: Settings = field(default_factory=Settings)
+    """Say whether a model edits."""
+
+    def job(self, ask: Ask) -> Job:
+        """What the ask comes to; ``SettingsError`` says what is wrong with it."""
+        policy, seed, name = self.policy, self.seed if ask.seed is None else ask.seed, ask.policy
+        if name is None and ask.policy_args:
+            raise SettingsError("policy_args belong to a policy: name it too")
+        if name is not None:
+            if name not in POLICIES:  # a file of prompts, which may come from anywhere, must not import code
+                raise no_such("policy", name, sorted(POLICIES))
+            policy = resolve_policy(name, **self.settings.policy_parameters(name, ask.policy_args))
+        budget, tags = budget_with(self.budget, ask.budget) if ask.budget else self.budget, dict(ask.model_extra or {})
+        return Job(ask.id or "", ask.prompt, seed, policy, budget, tags)
+
+
+class Spool:
+    """The jobs of asks, all of them checked; they can be gone through again and again.
+
+    The asks lie in a file of this process. What is held for each is the name of its run folder.
+
+    Raises:
+        SettingsError: what one asks for cannot be, two have the same id, or there is none.
     """
 
-    def __init__(self, folder: Path, *, forget_failed: bool = False) -> None:
-        self.root = folder
-        """Of the rows and of all they refer to."""
-        self.tally = Tally()
-        """Of all rows."""
-        self._keys: dict[str, str] = {}
-        with ExitStack() as held:
-            held.enter_context(locked(folder))
-            mend_lines(folder / RESULTS, Row)
-            if forget_failed:
-                kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done" and not row.unheard]
-                write_whole(folder / RESULTS, "".join(f"{line}\n" for line in kept).encode())
-            for row in read_rows(folder):
-                self._note(row)
-            self._lines = held.enter_context(JsonLines(folder / RESULTS, sync=True))
-            self._held = held.pop_all()
+    def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], defaults: Defaults) -> None:
+        self._file, self._defaults = file, defaults
+        self._places: dict[str, str] = {}
+        self._again: dict[str, int] = {}
+        for ask, where in asks:
+            self._add(ask, where)
+        if not self._places:
+            raise SettingsError("there is no prompt")
 
-    def has(self, job: Job) -> bool:
-        """Whether its row is there.
+    def __len__(self) -> int:
+        return len(self._places)
 
-        Raises:
-            SettingsError: it is, but what was asked for under this id was something else.
-        """
-        key = self._keys.get(job.id)
-        if key not in (None, job.key):
-            raise SettingsError(
-                f"{job.id!r} has a row in {self.root} already, for another prompt, seed, policy or budget:"
-                " give it another id, or name another --out"
-            )
-        return key is not None
+    def __iter__(self) -> Iterator[Job]:
+        """The jobs, in the order of their prompts; only one pass at a time."""
+        self._file.seek(0)
+        return (self._defaults.job(Ask.model_validate_json(line)) for line in self._file)
 
-    def plan(self, jobs: Iterable[Job]) -> None:
-        """Write down how many rows there are to be, for whoever watches."""
-        left, rows = sum(not self.has(job) for job in jobs), self.tally.rows
-        write_whole(self.root / PLAN, Plan(jobs=rows + left, rows=rows).model_dump_json().encode())
+    def _add(self, ask: Ask, where: str) -> None:
+        try:
+            job = self._defaults.job(ask)
+            if ask.id is None:
+                job = replace(job, id=self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
+            line = ask.model_copy(update={"id": job.id}).model_dump_json()
+        except (SettingsError, ValueError) as error:
+            raise SettingsError(f"{where}: {error}") from error
+        if job.folder in self._places:
+            raise SettingsError(f"{where} has the id {job.id!r}, which {self._places[job.folder]} has already")
+        self._places[job.folder] = where
+        self._file.write(line.encode() + b"\n")
 
-    def append(self, row: Row) -> None:
-        """Write one line, whole, and wait until the disk has it."""
-        self._lines.append(row.model_dump_json())
-        self._note(row)
-
-    def _note(self, row: Row) -> None:
-        self._keys[row.id] = row.key
-        self.tally.add(row)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
+    def _free(self, id: str) -> str:
+        """The id, or with a number behind it where the same is asked for again."""
+        while (candidate := f"{id}-{self._again[id]}" if id in self._again else id) in self._places:
+            self._again[id] = self._again.get(id, 1) + 1
+        return candidate

@@ -1,36 +1,167 @@
-"""One replica: a process of a Ray cluster with one set of models, in which runs go side by side."""
+"""One replica: a process of a Ray cluster with one set of models, in which runs go side by side, and the store of
+finished runs on any file system of fsspec."""
 
 import asyncio
 import os
 import platform
+import posixpath
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_fixed,
+    wait_random_exponential,
+)
 
 from ...state import RunResult
 from ...tools.cluster import shared_limiter
+from ...tools.data.reader import shown
 from ...tools.errors import ModelError, SettingsError
+from ...tools.files import PARTIAL, Store
 from ...tools.language.wire import limited_by
 from ...tools.roles import ready
+from ...tools.text import said_by
 from ..graph.checkpoints import CACHE
+from ..records.manifest import MANIFEST
+from ..records.reader import EVENTS, RESULT
 from ..records.rows import digest
-from ..runs.folder import FolderInUse
+from ..runs.folder import LOCK, FolderInUse
 from ..settings.loading import Loaded
 from ..settings.models import Models
 from ..settings.settings import Settings
 from .batch import RUNS, FailedElsewhere, run_job
-from .folder import MANIFEST
+from .folder import MANIFEST as BATCH
+from .folder import BatchManifest
 from .jobs import Job
-from .run_store import RunStore, private_folder
 
+T = TypeVar("T")
+ATTEMPTS = 5
+"""To read or write one file of a store, where that fails."""
 PATIENCE = 600.0
 """Seconds to wait for a run folder that a replica which is believed lost still works in."""
+
+
+class RunStore:
+    """A folder of run folders under a URL: one that holds ``result.json`` is complete, and any other does not count.
+
+    Raises:
+        SettingsError: nothing can be stored there.
+    """
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.name, self._url = shown(url), url
+        try:
+            self._files, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError, OSError) as error:
+            raise SettingsError(f"cannot store runs at {self.name}: {said_by(error, url)}") from error
+        self._root = str(root).rstrip("/")
+
+    def begin(self, manifest: BatchManifest) -> None:
+        """Write what the batch is made with, unless it is there.
+
+        Raises:
+            SettingsError: the store holds another batch, or cannot be used.
+        """
+        there = self.read(BATCH)
+        if there is None:
+            self.put(BATCH, manifest.model_dump_json(indent=2).encode())
+            return
+        try:
+            before = BatchManifest.model_validate_json(there)
+        except ValueError as error:
+            raise SettingsError(f"the {BATCH} in {self.name} is of another version: name another --store") from error
+        before.refuse_other(self.name, manifest)
+
+    def publish(self, folder: Path, name: str) -> None:
+        """Store a finished run under a name; an earlier one there is removed first, and ``result.json`` comes last.
+
+        Raises:
+            SettingsError: the store does not take it.
+        """
+        self._tried(lambda: self._remove(name))
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        for path in sorted(paths, key=lambda path: path == folder / RESULT):
+            if path.name != LOCK and not path.match(PARTIAL):
+                self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def fetch(self, name: str, folder: Path) -> bytes | None:
+        """The ``result.json`` of a finished run, whose records are copied into ``folder``; None if none is finished.
+
+        Raises:
+            SettingsError: the store cannot be read.
+        """
+        result = self.read(f"{name}/{RESULT}")
+        if result is not None:
+            for record in (MANIFEST, EVENTS, RESULT):
+                if (data := self.read(f"{name}/{record}")) is not None:
+                    Store(folder).write(record, data)
+        return result
+
+    def put(self, reference: str, data: bytes) -> None:
+        """Write one file; ``SettingsError`` if that is not possible."""
+        path = f"{self._root}/{reference}"
+
+        def put() -> None:
+            self._files.makedirs(posixpath.dirname(path), exist_ok=True)
+            self._files.pipe_file(path, data)
+
+        self._tried(put)
+
+    def read(self, reference: str) -> bytes | None:
+        """The bytes of a file; None if there is none; ``SettingsError`` if the store cannot be read."""
+
+        def read() -> bytes | None:
+            with suppress(FileNotFoundError):
+                return self._files.cat_file(f"{self._root}/{reference}")
+
+        return self._tried(read)
+
+    def _remove(self, name: str) -> None:
+        for path in (f"{self._root}/{name}/{RESULT}", f"{self._root}/{name}"):  # without the first, none of it counts
+            if self._files.exists(path):
+                self._files.rm(path, recursive=True)
+
+    def _tried(self, work: Callable[[], T]) -> T:
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            retry=retry_if_exception_type(OSError),
+            reraise=True,
+        )
+        try:
+            return retrying(work)
+        except Exception as error:  # each file system of fsspec has errors of its own
+            raise SettingsError(f"cannot use the store {self.name}: {said_by(error, self._url)}") from error
+
+
+def private_folder(name: str) -> Path:
+    """A folder for temporary files that no other user of this machine can read, write, or have made.
+
+    It is the same for the same name, unless another user has taken the name; then it is a new one.
+    """
+    folder = Path(tempfile.gettempdir()) / name
+    with suppress(FileExistsError):
+        folder.mkdir(mode=stat.S_IRWXU)
+    found = folder.lstat()  # of a link itself, which another user may have made
+    owner: int = getattr(os, "getuid", lambda: -1)()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return folder
+    return Path(tempfile.mkdtemp(prefix="detailscribe-"))
 
 
 @dataclass(frozen=True)
@@ -75,7 +206,7 @@ class Replica:
             DetailScribeError: they cannot be used, or the folder of the batch is not there.
         """
         root = self._origin.root
-        if self._origin.store is None and not (root / MANIFEST).is_file():
+        if self._origin.store is None and not (root / BATCH).is_file():
             raise SettingsError(
                 f"{platform.node()} does not see the folder {root}: name one that all machines share, or --store"
             )

@@ -14,7 +14,8 @@ from ...tools.errors import SettingsError, typed
 from ...tools.files import content_hash
 from ...tools.roles import Critic, ready
 from ..batch.batch import RUNS, check_concurrency, perform_jobs, run_job
-from ..batch.jobs import Job, Ledger
+from ..batch.folder import Ledger
+from ..batch.jobs import Job
 from ..graph.checkpoints import CACHE, TaskCache
 from ..policies import Exhaustive, policy_name
 from ..records.reader import Run

@@ -14,7 +14,7 @@ from ...tools.errors import SettingsError
 from .checkpoints import Checkpointer
 from .context import Context
 from .judge import judge, plan
-from .nodes import critique, decompose, finish, generate, refine
+from .nodes import critique, decompose, finish, generate
 from .person import person
 
 Graph = CompiledStateGraph[RunState, Context, RunInput, RunState]
@@ -63,7 +63,7 @@ def build_graph(
     for name, node in {
         "decompose": decompose,
         "generate": generate,
-        "refine": refine,
+        "refine": generate,
         "critique": critique,
         "finish": finish,
     }.items():

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from textwrap import shorten
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite
@@ -19,6 +19,7 @@ from ...state import (
     Decision,
     ImageRecord,
     Population,
+    Ruling,
     RunState,
     Spend,
     pair_name,
@@ -59,39 +60,24 @@ class FinishWork(TypedDict):
     """The best image by a person's choice; None: by its checks."""
 
 
-class Decomposed(TypedDict):
-    """What ``decompose`` adds to the state."""
+class Update(TypedDict, total=False):
+    """What a node adds to the state: some channels of ``RunState``, with what is new in each."""
 
-    concepts: ConceptGraph
     seed: int
     version: int
-
-
-class Drawn(TypedDict):
-    """What ``generate`` and ``refine`` add to the state."""
-
-    images: dict[str, ImageRecord]
-    decisions: dict[str, Decision]
-
-
-class Criticized(TypedDict):
-    """What ``critique`` adds to the state."""
-
-    critiques: dict[str, Critique]
+    concepts: ConceptGraph
     round: int
-    advice: NotRequired[dict[str, Advice]]
-
-
-class Finished(TypedDict):
-    """What ``finish`` adds to the state."""
-
+    images: dict[str, ImageRecord]
+    critiques: dict[str, Critique]
     decisions: dict[str, Decision]
+    advice: dict[str, Advice]
     comparisons: dict[str, Comparison]
+    rulings: dict[str, Ruling]
     best: str
     stop: str
 
 
-async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
+async def decompose(state: RunState, runtime: Runtime[Context]) -> Update:
     """Read the prompt, unless it was read and the outcome edited; a thread's earlier run stays in its history alone."""
     context = context_of(runtime)
     check_prompt(state.get("prompt", ""))
@@ -100,23 +86,18 @@ async def decompose(state: RunState, runtime: Runtime[Context]) -> Decomposed:
     concepts = cast(object, state.get("concepts"))
     if not isinstance(concepts, ConceptGraph) or concepts.prompt != state["prompt"] or state.get("images"):
         concepts = await tasks.decompose(state["prompt"], context)
-    made: Decomposed = {"concepts": concepts, "seed": seed, "version": STATE_VERSION}
-    return cast(Decomposed, {**made, **_BEFORE}) if state.get("images") else made
+    before = cast(Update, _BEFORE if state.get("images") else {})
+    return {**before, "concepts": concepts, "seed": seed, "version": STATE_VERSION}
 
 
-async def generate(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
-    """Draw one image from pure noise."""
+async def generate(work: ImageWork, runtime: Runtime[Context]) -> Update:
+    """Draw one image from pure noise or from its source, or hand that on for a second opinion."""
     image = await tasks.draw(work["attempt"], work["source"], context_of(runtime), _progress(runtime))
     decision = work["decision"]
     return {"images": {image.id: image}, "decisions": {} if decision is None else {decision.image: decision}}
 
 
-async def refine(work: ImageWork, runtime: Runtime[Context]) -> Drawn:
-    """Re-denoise one image, or hand it on for a second opinion."""
-    return await generate(work, runtime)
-
-
-async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
+async def critique(state: RunState, runtime: Runtime[Context]) -> Update:
     """Look at every image that was not looked at, all at once; then ask the policy's chat model, if it has one."""
     context, known = context_of(runtime), state.get("critiques", {})
     if not state.get("images") or not state.get("concepts"):
@@ -129,30 +110,29 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Criticized:
         return found
 
     critiques = await asyncio.gather(*map(look, images))
-    made: Criticized = {
-        "critiques": {image.id: found for image, found in zip(images, critiques, strict=True)},
-        "round": max(image.round for image in state["images"].values()),
-    }
+    new = {image.id: found for image, found in zip(images, critiques, strict=True)}
+    round = max(image.round for image in state["images"].values())
     reasons = [found.silence for found in critiques if found.silence]
     if images and len(reasons) == len(images):
         reason, unheard = " ".join(reasons[0].split()), sum(len(found.unheard) for found in critiques)
         raise NoAnswerError(
-            f"the critic was not heard about any image of round {made['round']} ({unheard} checks unknown): {reason};"
+            f"the critic was not heard about any image of round {round} ({unheard} checks unknown): {reason};"
             " what was drawn is kept, and resume or --retry-failed asks again",
             reason=reason,
             unheard=unheard,
         )
+    made: Update = {"critiques": new, "round": round}
     if not isinstance(context.policy, Advised):
         return made
-    everything: RunState = {**state, "critiques": known | made["critiques"], "round": made["round"]}
+    everything: RunState = {**state, "critiques": known | new, "round": round}
     population = population_of(everything, context.budget).heard()
     one_more = population.spend + Spend(images=1, critic_calls=1)
     if population.round < context.budget.rounds and not context.budget.exceeded_by(one_more):
-        made["advice"] = {str(made["round"]): await tasks.advise(population, context.policy, context)}
+        made["advice"] = {str(round): await tasks.advise(population, context.policy, context)}
     return made
 
 
-async def finish(work: FinishWork, runtime: Runtime[Context]) -> Finished:
+async def finish(work: FinishWork, runtime: Runtime[Context]) -> Update:
     """Keep the best image over all rounds, equals compared, and the reason why work ended."""
     stops, population, best = work["stops"], work["population"], work["chosen"]
     comparisons = dict(population.comparisons)

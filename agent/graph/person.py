@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
@@ -14,15 +14,10 @@ from ...tools.errors import SettingsError, first_problem
 from ..policies import PolicyError, refine_anew, reseed, stop
 from .context import Context, context_of, population_of
 from .judge import allowed, decide
+from .nodes import Update
 
 RULE = "person"
 """Of decisions that a person made otherwise than proposed."""
-
-
-class Ruled(TypedDict):
-    """What ``person`` adds to the state."""
-
-    rulings: dict[str, Ruling]
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ Ask = Callable[[Question], "Sequence[Decision] | Awaitable[Sequence[Decision] | 
 ``refine`` and ``reseed`` of ``detailscribe.agent.policies`` make decisions."""
 
 
-async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
+async def person(state: RunState, runtime: Runtime[Context]) -> Update:
     """Wait until a person has decided about this round, unless they have; an answer that does not fit is refused and
     asked for again.
 
@@ -55,9 +50,22 @@ async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
         return {"rulings": {}}
     context = context_of(runtime)
     population, refused = population_of(state, context.budget), None
-    proposed = decide(population, context.policy)
+    proposed, questions = decide(population, context.policy), {c.id: c.question for c in population.concepts.checks}
+    # Plain data but for the decisions that are proposed.
+    images = [
+        {
+            "id": image.id,
+            "path": str(context.store.path(image.path)),
+            "reference": image.path,
+            "prompt": image.prompt,
+            "waits": image in population.pending(),
+            "checks": {questions[v.check]: v.answer for v in population.critiques[image.id].verdicts},
+        }
+        for image in population.images.values()
+    ]
+    shown = {"round": population.round, "proposed": proposed, "images": images}
     while True:
-        answer = interrupt({**_payload(population, context, proposed), "refused": refused})
+        answer = interrupt({**shown, "refused": refused})
         try:
             ruling = _ruling(answer, population, proposed)
             allowed(ruling.decisions, population)
@@ -65,26 +73,6 @@ async def person(state: RunState, runtime: Runtime[Context]) -> Ruled:
             refused = first_problem(error) if isinstance(error, ValidationError) else str(error)
         else:
             return {"rulings": {str(ruling.round): ruling}}
-
-
-def _payload(population: Population, context: Context, proposed: Sequence[Decision]) -> dict[str, Any]:
-    """What a person is shown: plain data but for the decisions that are proposed."""
-    questions = {check.id: check.question for check in population.concepts.checks}
-    return {
-        "round": population.round,
-        "proposed": proposed,
-        "images": [
-            {
-                "id": image.id,
-                "path": str(context.store.path(image.path)),
-                "reference": image.path,
-                "prompt": image.prompt,
-                "waits": image in population.pending(),
-                "checks": {questions[v.check]: v.answer for v in population.critiques[image.id].verdicts},
-            }
-            for image in population.images.values()
-        ],
-    }
 
 
 def _ruling(answer: object, population: Population, proposed: Sequence[Decision]) -> Ruling:

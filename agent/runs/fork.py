@@ -147,24 +147,16 @@ async def afork(
     """Go on from a step of the run in ``folder`` as a new run, in a folder of its own; the old one stays as it is.
 
     The new run has the images and critiques up to the step. What comes after is decided anew: images that were looked
-    at are judged again.
+    at are judged again. The arguments that are not named below are those of ``run``; what is not given is as the run
+    had it, but for roles that were given as objects, which are given again.
 
     Args:
         folder: Of a run that is finished or not.
         at: Number of the step, as ``history`` gives it.
-        policy: As in ``run``; the run's own unless given.
-        policy_args: Parameters of a policy that is given by its name.
-        budget: Of the whole run, with the images that it has already; the run's own unless given.
-        chat_url: The server of the chat model; the run's own unless given.
+        budget: Of the whole run, with the images that it has already.
+        chat_url: The server of the chat model.
         edits: ``IMAGE.refined_prompt`` or ``IMAGE.CHECK`` to its new value; see ``edited``.
-        decomposer: As the run had it, where it was given.
-        diffusion: As the run had it, where it was given, or another one.
-        critic: As the run had it, where it was given, or another one.
-        out: The new run folder, absent or empty; a new one under ``runs/`` unless given.
-        on_event: As in ``run``.
         checkpointer: As the run had it, where it was given; it takes the new run too.
-        control: As in ``run``.
-        ask: As in ``run``.
 
     Raises:
         Interrupted: it was asked to stop.

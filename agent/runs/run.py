@@ -116,19 +116,13 @@ async def aresume(
     """Go on with the run in ``folder``, with the settings of its manifest; secrets come from the environment.
 
     What was drawn is not drawn again, and what was answered is not asked again. A run that is at its end is returned
-    as it is.
+    as it is. What ``run`` was given as an object is given again: roles, checkpointer and ``ask``. The arguments that
+    are not named below are those of ``run``.
 
     Args:
         folder: The run folder.
         policy: The one that the run began with, where it was given as an object or as ``module:Name``.
         chat_url: The server of the chat model, where the run names another than the key was set for.
-        decomposer: As the run had it, where it was given.
-        diffusion: As the run had it, where it was given.
-        critic: As the run had it, where it was given.
-        on_event: As in ``run``.
-        checkpointer: As the run had it, where it was given.
-        control: As in ``run``.
-        ask: As in ``run``; a run that began with one needs one.
 
     Raises:
         Interrupted: it was asked to stop.
@@ -175,19 +169,9 @@ def context(
     ``await build_graph().ainvoke({"prompt": "a cat"}, context=context(out="runs/cat"))``.
 
     Models load at their first use, once a process, and are shared by all contexts whose settings load the same. The
-    arguments are those of ``run``; the seed is part of the graph's input.
+    arguments that are not named below are those of ``run``; the seed is part of the graph's input.
 
     Args:
-        settings: A table by section, or a ``Settings`` object.
-        policy: A known name, ``module:Name``, a policy, its class, or a function ``judge(population)``.
-        policy_args: Parameters of a policy that is given by its name.
-        budget: Bounds that the policy cannot exceed.
-        preset: Which models take part.
-        steps: Length of the denoising schedule.
-        guidance: Scale of classifier-free guidance.
-        decomposer: In place of the preset's.
-        diffusion: In place of the preset's; it brings its own steps and guidance.
-        critic: In place of the preset's.
         out: The folder for images and latents, a new one under ``runs/`` unless given. Ids of images repeat from run
             to run, so each run, and each thread, needs a folder of its own.
 
@@ -199,13 +183,11 @@ def context(
     chosen = loaded.settings.run
     models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
     return Context(
-        decomposer=models.decomposer,
-        diffusion=models.diffusion,
-        critic=models.critic,
+        **models.roles,
         policy=policy_of(policy, chosen),
         store=Store(chosen.out or Path("runs") / f"graph-{secrets.token_hex(4)}"),
         budget=chosen.budget,
-        chat=models.chat,
+        chat=models.language,
     )
 
 

@@ -274,13 +274,11 @@ async def session_of(
     """
     own = TaskCache(store.path(CACHE)) if cache is None else None
     context = Context(
-        decomposer=models.decomposer,
-        diffusion=models.diffusion,
-        critic=models.critic,
+        **models.roles,
         policy=policy,
         store=store,
         budget=manifest.settings.run.budget,
-        chat=models.chat,
+        chat=models.language,
         owns_store=True,
         cache=cache or own,
         shared=shared,

@@ -87,7 +87,7 @@ def budget_with(budget: Budget, changes: Mapping[str, float]) -> Budget:
     try:
         return Budget.model_validate(budget.model_dump() | dict(changes))
     except ValidationError as error:
-        raise SettingsError(f"budget: {first_problem(error)}") from error
+        raise SettingsError(f"budget.{first_problem(error)}") from error
 
 
 class Steerable(Protocol):

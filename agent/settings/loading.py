@@ -5,7 +5,7 @@ defaults; pydantic-settings reads and merges them.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -162,19 +162,19 @@ def _sources_of(given: Given) -> list[Source]:
         return [source for source in given.sources if source.kind != "preset"]
     if not isinstance(given, (Settings, Mapping)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SettingsError(f"settings are a table by section or a Settings object, not {type(given).__name__}")
-    return [_checked(Source("argument", "", _plain_table(given)))]
+    return [Source("argument", "", _plain_table(given))]
 
 
 def _environment() -> Source:
     for variable in os.environ:
         name = variable.upper().removeprefix(PREFIX).lower().replace(NESTED, ".")
         if variable.upper().startswith(PREFIX) and name.partition(".")[0] not in Settings.model_fields:
-            _refuse_unknown(name, f"{variable}: ")
+            raise SettingsError(f"{variable}: {_unknown(name)}")
     try:
         values = EnvSettingsSource(_Merged)()
     except (EnvironmentSyntaxError, RecursionError) as error:
         raise SettingsError(f"the environment variables {PREFIX}*: {error}") from None  # its cause holds the value
-    return _checked(Source("environment", "", values))
+    return Source("environment", "", values)
 
 
 def _file(path: Path | None) -> Source:
@@ -185,7 +185,7 @@ def _file(path: Path | None) -> Source:
     try:
         place.open("rb").close()  # pydantic-settings takes a missing file for an empty one
         values = TomlConfigSettingsSource(_Merged, place)()
-        return _checked(Source("file", str(place), values, foreign=path is None))
+        return Source("file", str(place), values, foreign=path is None)
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {place}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -209,8 +209,9 @@ def _with_own_parameters(sources: Sequence[Source]) -> list[Source]:
         named = _found([source], "run.policy")[1]
         if policy and named and named != policy:
             for i, weaker in enumerate(kept):
-                run = {name: value for name, value in weaker.values.get("run", {}).items() if name != "policy_args"}
-                kept[i] = replace(weaker, values=weaker.values | {"run": run})
+                if isinstance(run := weaker.values.get("run"), Mapping):
+                    run = {name: value for name, value in cast(Table, run).items() if name != "policy_args"}
+                    kept[i] = replace(weaker, values=weaker.values | {"run": run})
         policy = named or policy
         kept.insert(0, source)
     return kept
@@ -256,10 +257,12 @@ def _merged(sources: Sequence[Source]) -> Settings:
     try:
         merged = cast(Any, _Merged)(sources=sources)
     except ValidationError as error:
-        name = ".".join(str(part) for part in error.errors()[0]["loc"])
+        detail = error.errors()[0]
+        name = ".".join(str(part) for part in detail["loc"])
+        problem = _unknown(name) if detail["type"] == "extra_forbidden" else first_problem(error)
         source, _ = _found(sources, name)
         origin = "" if source is None or source.kind == "argument" else f" ({source.name(name)})"
-        raise SettingsError(first_problem(error) + origin) from None  # its inputs may be secret
+        raise SettingsError(problem + origin) from None  # its inputs may be secret
     settings = Settings(**{name: getattr(merged, name) for name in merged.model_fields_set})
     edit, run = settings.edit, settings.run
     if edit.kind in ("pipeline", "endpoint") and edit.model is None:
@@ -305,30 +308,11 @@ def _plain_table(value: Any) -> Any:
     return value
 
 
-def _checked(source: Source) -> Source:
-    for name in _leaves(source.values):
-        _refuse_unknown(name, source.place and f"settings file {source.place}: ")
-    return source
-
-
-def _leaves(values: Table, prefix: str = "") -> Iterator[str]:
-    """Dotted names of everything that a table sets."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(cast(Table, value), f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def _refuse_unknown(name: str, place: str) -> None:
-    """Refuse what is no setting, with the nearest known name by all of it or by its last part."""
+def _unknown(name: str) -> str:
+    """Says that a name is no setting, with the nearest known one by all of it or by its last part."""
     known = known_names()
-    if any(f"{name}.".startswith(f"{one}.") for one in known):
-        return
-    if any(one.startswith(f"{name}.") for one in known):
-        raise SettingsError(f"{place}{name}: this should be a table of settings")
     by_end = {one.rpartition(".")[2]: one for one in reversed(known)}
-    near = get_close_matches(name, known, n=1) or [
+    near = get_close_matches(name, [*known, *Settings.model_fields], n=1) or [
         by_end[end] for end in get_close_matches(name.rpartition(".")[2], by_end, n=1)
     ]
-    raise SettingsError(f"{place}no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return f"no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
-from ...tools.roles import Asker, Critic, Decomposer, Diffusion, Lazy, model_name, ready, require_role
+from ...tools.roles import Critic, Decomposer, Diffusion, Lazy, model_name, ready, require_role
 from .checks import SD3_ALONE, check_effect, editing_endpoint_of, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
 from .presets import EMBEDDED_DIFFUSION, preset_named
 from .settings import ChatSection, Settings
@@ -77,20 +77,19 @@ class Models:
         )
 
     @property
-    def chat(self) -> Asker | None:
-        """The chat model that policies may ask; None where the settings name none."""
-        return self.language
+    def roles(self) -> dict[str, Any]:
+        """The roles by name."""
+        return {"decomposer": self.decomposer, "diffusion": self.diffusion, "critic": self.critic}
 
     @property
     def names(self) -> dict[str, str]:
         """Name and content hash by role, of the models that are loaded."""
-        roles = {"decomposer": self.decomposer, "diffusion": self.diffusion, "critic": self.critic}
-        made = {name: role.made if isinstance(role, Lazy) else role for name, role in roles.items()}
+        made = {name: role.made if isinstance(role, Lazy) else role for name, role in self.roles.items()}
         return {name: model_name(role) for name, role in made.items() if role is not None}
 
     @cached_property
     def language(self) -> "ChatModel | None":
-        """The chat model that decomposes; None where the settings name none."""
+        """The chat model that decomposes, and that policies may ask; None where the settings name none."""
         if not self.settings.chats:
             return None
         from ...tools.language.chat import ChatModel

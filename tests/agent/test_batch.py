@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from detailscribe.agent import BestOfN, arun_batch, read_run, run_batch
-from detailscribe.agent.batch.jobs import read_rows
 from detailscribe.agent.policies import stop
+from detailscribe.agent.records.rows import read_rows
 from detailscribe.state import Budget
 from detailscribe.tools.errors import ModelError, ReplyError, SettingsError
 

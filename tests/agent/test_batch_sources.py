@@ -5,12 +5,13 @@ import gzip
 import io
 import json
 import sys
+import tempfile
 
 import fsspec
 import pytest
 
 from detailscribe.agent import Single
-from detailscribe.agent.batch.prompts import Defaults, given_asks, read_asks, spooled
+from detailscribe.agent.batch.jobs import Defaults, Spool, read_asks
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 
@@ -18,7 +19,8 @@ DEFAULTS = Defaults(seed=7, policy=Single(), budget=Budget(images=9))
 
 
 def jobs(asks):
-    with spooled(asks, DEFAULTS) as spool:
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(file, asks, DEFAULTS)
         assert list(spool) == list(spool), "it can be gone through again"
         return list(spool)
 
@@ -87,24 +89,24 @@ def test_standard_input_is_read_and_left_open(monkeypatch):
 
 
 def test_a_caller_gives_texts_and_tables():
-    first, second = jobs(given_asks(["a cat", {"prompt": "a dog", "seed": 1}]))
+    first, second = jobs(read_asks(["a cat", {"prompt": "a dog", "seed": 1}]))
     assert (first.prompt, first.seed, second.prompt, second.seed) == ("a cat", 7, "a dog", 1)
 
 
 def test_an_id_is_made_of_the_prompt_and_does_not_depend_on_its_place():
-    first, again = jobs(given_asks(["A cat, holding the umbrella!", "A cat, holding the umbrella!"]))
+    first, again = jobs(read_asks(["A cat, holding the umbrella!", "A cat, holding the umbrella!"]))
     assert first.id.startswith("cat-holding-umbrella-")
     assert again.id == f"{first.id}-2"
-    _, moved = jobs(given_asks(["a dog", "A cat, holding the umbrella!"]))
+    _, moved = jobs(read_asks(["a dog", "A cat, holding the umbrella!"]))
     assert moved == first
-    [other_seed] = jobs(given_asks([{"prompt": "A cat, holding the umbrella!", "seed": 8}]))
+    [other_seed] = jobs(read_asks([{"prompt": "A cat, holding the umbrella!", "seed": 8}]))
     assert other_seed.id != first.id
-    [other_letters] = jobs(given_asks(["猫が傘を持つ"]))
+    [other_letters] = jobs(read_asks(["猫が傘を持つ"]))
     assert other_letters.id.startswith("prompt-")
 
 
 def test_many_of_the_same_prompt_have_ids_of_their_own():
-    found = jobs(given_asks(["a cat"] * 3000))
+    found = jobs(read_asks(["a cat"] * 3000))
     assert len({job.id for job in found}) == len({job.folder for job in found}) == 3000
 
 
@@ -130,7 +132,11 @@ def test_numbers_that_no_json_has_are_tags_of_nothing(tmp_path):
         ("p.jsonl", '{"prompt": "\\udc80"}', "line 1 of "),
         ("p.jsonl", '{"prompt": "a cat", "seed": -1}', "line 1 of .*: seed: Input should be greater"),
         ("p.jsonl", '{"prompt": "a cat", "seed": 1.5}', "line 1 of .*: seed"),
-        ("p.jsonl", '{"prompt": "a cat", "policy": "sngle"}', "line 1 of .*: no policy 'sngle': known are adaptive"),
+        (
+            "p.jsonl",
+            '{"prompt": "a cat", "policy": "sngle"}',
+            "line 1 of .*: no policy 'sngle'.* known are adaptive",
+        ),
         ("p.jsonl", '{"prompt": "a cat", "policy": "os:system"}', "line 1 of .*: no policy 'os:system'"),
         ("p.jsonl", '{"prompt": "a", "policy": "single", "policy_args": {"n": 1}}', "line 1 of .*: policy Single"),
         ("p.jsonl", '{"prompt": "a", "policy_args": {"n": 1}}', "line 1 of .*: policy_args belong to a policy"),

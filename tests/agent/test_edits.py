@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent import Adaptive, resume, run
-from detailscribe.agent.batch.prompts import Ask, Defaults
+from detailscribe.agent.batch.jobs import Ask, Defaults
 from detailscribe.agent.experiments.load import make_experiment
 from detailscribe.agent.policies import instruction, refine_anew
 from detailscribe.agent.records.reader import read_run
@@ -110,7 +110,7 @@ def test_adaptive_edits_in_experiments_and_rows_of_a_batch_too():
     ask = Ask(prompt=PROMPT, policy="adaptive")
     for settings, operator in (({}, "inject"), (EDITS, "edit")):
         defaults = Defaults(1, Adaptive(), Budget(), load_settings(settings))
-        assert defaults.job(ask, "a").policy.operator == operator
+        assert defaults.job(ask).policy.operator == operator
 
 
 @pytest.mark.parametrize(

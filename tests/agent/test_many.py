@@ -10,7 +10,8 @@ import pytest
 
 from detailscribe.agent import BestOfN, Run, Single, read_run
 from detailscribe.agent.batch.batch import run_jobs
-from detailscribe.agent.batch.jobs import Job, Ledger, folder_name
+from detailscribe.agent.batch.folder import Ledger
+from detailscribe.agent.batch.jobs import Job, folder_name
 from detailscribe.agent.records.events import NodeStarted
 from detailscribe.agent.records.rows import RESULTS, read_rows
 from detailscribe.agent.settings.loading import load

@@ -275,13 +275,13 @@ def test_the_file_in_the_docs_can_be_used(here):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("seed = 3", r"settings file detailscribe.toml: no setting 'seed'; did you mean 'run.seed'"),
+        ("seed = 3", r"no setting 'seed'; did you mean 'run.seed'\? \(file detailscribe.toml\)"),
         ("[run]\nsed = 3", "no setting 'run.sed'; did you mean 'run.seed'"),
         ("[run.budget]\nimage = 3", "no setting 'run.budget.image'; did you mean 'run.budget.images'"),
-        ("[chatt]\nmodel = 'm'", "no setting 'chatt.model'; did you mean 'chat.model'"),
+        ("[chatt]\nmodel = 'm'", "no setting 'chatt'; did you mean 'chat'"),
         ("[run]\nsteps = 0", r"run.steps: Input should be greater .* \(file detailscribe.toml\)"),
-        ("run = 3", "run: this should be a table"),
-        ("[run]\nbudget = 3", "run.budget: this should be a table"),
+        ("run = 3", "run: Input should be a valid dictionary"),
+        ("[run]\nbudget = 3", "run.budget: Input should be a valid dictionary"),
         ("[vision]\nvotes = 'x'", "vision.votes"),
         ("[chat]\nurl = 'localhost:8000'", "chat.url: .*should read like http://localhost:8000/v1"),
         ("[chat]\nurl = 'http://localhost:8000/v1'", "no chat model is named for http://localhost:8000/v1"),

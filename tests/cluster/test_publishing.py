@@ -13,7 +13,7 @@ from detailscribe.agent import Cluster, Single, run, run_batch
 from detailscribe.agent.batch import replica as replicas
 from detailscribe.agent.batch.batch import FailedElsewhere
 from detailscribe.agent.batch.jobs import Job
-from detailscribe.agent.batch.run_store import RunStore, private_folder
+from detailscribe.agent.batch.replica import RunStore, private_folder
 from detailscribe.agent.settings.loading import load
 from detailscribe.agent.settings.models import Models
 from detailscribe.tools.errors import SettingsError

@@ -290,7 +290,7 @@ def test_what_is_written_is_read_again(put, tmp_path):
 
 def test_a_batch_reads_it_and_keeps_all_that_is_said_of_it(put, tmp_path):
     """A source's own ``seed`` or ``policy`` must not steer a run."""
-    from detailscribe.agent.batch.prompts import read_asks
+    from detailscribe.agent.batch.jobs import read_asks
 
     row = {"id": "a", "prompt": "A cat", "tag": "two", "include": [1], "seed": 3, "policy": "none"}
     write_prompts(read_prompts(put("a.jsonl", lines(row))), tmp_path / "b.jsonl")

@@ -257,7 +257,7 @@ async def test_pictures_and_traces_stay_and_latents_go(tmp_path, fakes):
 
 
 async def test_a_folder_that_another_process_uses_is_refused(tmp_path, fakes):
-    from detailscribe.agent.batch.jobs import Ledger
+    from detailscribe.agent.batch.folder import Ledger
 
     (tmp_path / "out").mkdir()
     with Ledger(tmp_path / "out"), pytest.raises(SettingsError, match="another process"):
