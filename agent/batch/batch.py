@@ -228,9 +228,9 @@ async def run_job(
         DetailScribeError: the user can mend it.
     """
     check_prompt(job.prompt)
-    manifest = manifest_of(job.folder, job.prompt, job.seed, job.policy, loaded)
-    own = manifest.settings.run.model_copy(update={"seed": job.seed, "budget": job.budget, "checkpoints": "off"})
-    manifest = manifest.model_copy(update={"settings": manifest.settings.model_copy(update={"run": own})})
+    own = loaded.settings.run.model_copy(update={"seed": job.seed, "budget": job.budget, "checkpoints": "off"})
+    settings = loaded.settings.model_copy(update={"run": own})
+    manifest = manifest_of(job.folder, job.prompt, job.seed, job.policy, loaded, settings=settings)
     with await _job_folder(folder, manifest, models) as store:
         finished = finished_run(folder)
         if finished is not None and not any(critique.unheard for critique in finished.result.critiques):

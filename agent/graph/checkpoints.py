@@ -48,17 +48,7 @@ CACHE = "cache.sqlite"
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, sqlite3.DatabaseError)
 """What langgraph raises for a checkpoint or a result of noise."""
 
-STATE_TYPES = (
-    Advice,
-    Attempt,
-    Comparison,
-    ConceptGraph,
-    Critique,
-    Decision,
-    ImageRecord,
-    Population,
-    Ruling,
-)
+STATE_TYPES = (Advice, Attempt, Comparison, ConceptGraph, Critique, Decision, ImageRecord, Population, Ruling)
 """Everything that a checkpoint or a cache of ours holds beside plain data. Nothing else is made from one, so that a
 file of unknown origin cannot run code."""
 

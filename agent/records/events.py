@@ -1,16 +1,20 @@
 """The trace of a run as typed records, one JSON object a line."""
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from ...state import Advice, Budget, Change, Comparison, ConceptGraph, Critique, Decision, Frozen, ImageRecord, Spend
 from ...tools.errors import SettingsError, first_problem
 from ...tools.files import read_lines
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 3
 """Raised whenever a reader of the last version could misunderstand a line; every earlier one can still be read."""
@@ -33,7 +37,7 @@ def _in_utc(time: datetime) -> datetime:
 class EventBase(Frozen):
     """What every event has."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     """``SCHEMA_VERSION`` of the code that wrote the line."""
     time: Annotated[datetime, AfterValidator(_in_utc)] = Field(default_factory=lambda: datetime.now(UTC))
     """When it was seen, UTC; one without a zone is taken as that."""
@@ -198,13 +202,8 @@ Event = Annotated[
 """Any event; ``type`` says which."""
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
-
-
-class _Version(BaseModel):
-    """What a line of any schema, a later one too, says first of all."""
-
-    model_config = ConfigDict(extra="ignore")
-    schema_version: int = SCHEMA_VERSION
+_VERSION = re.compile(rb'"schema_version": ?(\d{1,9})')
+"""In a line of any schema, a later one too."""
 
 
 def read_events(path: Path | str) -> list[Event]:
@@ -215,27 +214,34 @@ def read_events(path: Path | str) -> list[Event]:
         TraceError: it cannot be read, or a whole line is not an event.
         LaterVersion: a line is of a later schema than this code knows.
     """
-    path = Path(path)
-    events: list[Event] = []
-    number = 0
-    if not path.exists():
+    if not os.path.exists(path):
         raise FileNotFoundError(path)
     try:
-        for number, line in enumerate(read_lines(path), 1):
-            version = _Version.model_validate_json(line).schema_version
-            if version > SCHEMA_VERSION:
-                raise LaterVersion(
-                    f"line {number} of {path} was written by a later DetailScribe (events of schema {version}, this"
-                    f" one reads up to {SCHEMA_VERSION}): update with pip install -U detailscribe"
-                )
-            events.append(_ADAPTER.validate_json(line))
-    except ValidationError as error:
-        raise TraceError(f"line {number} of {path} is no event: {first_problem(error)}") from error
+        return list(records_in(Path(path), _ADAPTER.validate_json, "event"))
     except TraceError:
         raise
     except SettingsError as error:
         raise TraceError(str(error)) from error
-    return events
+
+
+def records_in(path: Path, read: Callable[[bytes], T], what: str) -> Iterator[T]:
+    """Every whole line of a file of JSON lines, as ``read`` reads it; a torn last line is left out.
+
+    Raises:
+        TraceError: a whole line is not ``what`` the file should hold.
+        LaterVersion: a line is of a later schema than this code knows.
+        SettingsError: the file cannot be read.
+    """
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            yield read(line)
+        except ValidationError as error:
+            if (found := _VERSION.search(line)) and int(found[1]) > SCHEMA_VERSION:
+                raise LaterVersion(
+                    f"line {number} of {path} was written by a later DetailScribe (schema {int(found[1])}, this one"
+                    f" reads up to {SCHEMA_VERSION}): update with pip install -U detailscribe"
+                ) from error
+            raise TraceError(f"line {number} of {path} is no {what} of this version: {first_problem(error)}") from error
 
 
 def processes(events: Sequence[Event]) -> list[Sequence[Event]]:

@@ -4,12 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ...state import Answer, Check, Frozen
-from ...tools.errors import first_problem
-from ...tools.files import JsonLines, Store, read_lines
-from .events import TraceError
+from ...tools.files import JsonLines, Store
+from .events import TraceError, records_in
 from .reader import RecordedRun
 
 NOTES = "notes.jsonl"
@@ -51,11 +50,7 @@ def read_notes(folder: Path) -> dict[str, Note]:
         TraceError: a whole line is no note.
     """
     found, path = dict[str, Note](), Store(folder).path(NOTES)
-    for number, line in enumerate(read_lines(path), 1):
-        try:
-            note = Note.model_validate_json(line)
-        except ValidationError as error:
-            raise TraceError(f"line {number} of {path} is no note: {first_problem(error)}") from error
+    for note in records_in(path, Note.model_validate_json, "note"):
         before = found.get(note.image, Note())
         said = {name: value for name in ("mark", "text") if (value := getattr(before, name)) is not None}
         said |= note.model_dump(exclude_none=True) | {"verdicts": before.verdicts | note.verdicts}

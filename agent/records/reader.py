@@ -1,8 +1,8 @@
 """A run as its folder holds it: what ``run`` returns, and what can be read of one that failed or was cut off."""
 
 from base64 import b64encode
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -43,7 +43,6 @@ from .events import (
     EventBase,
     Failed,
     ImageMade,
-    NodeFinished,
     NodeStarted,
     PromptDecomposed,
     Resumed,
@@ -248,22 +247,18 @@ class RecordedRun:
         """Settings, versions and models; ``TraceError`` if ``manifest.json`` is absent or of another version."""
         return read_manifest(self.folder)
 
-    @property
+    @cached_property
     def parent(self) -> Parent | None:
         """The run that it was forked from, and where; None where it began with its prompt, or without a manifest."""
-        return self._known_manifest.parent if self._known_manifest else None
-
-    @property
-    def interactive(self) -> bool:
-        """Whether a person decides, as far as there is a manifest."""
-        return self._known_manifest is not None and self._known_manifest.interactive
+        with suppress(TraceError):
+            return self.manifest.parent
 
     @cached_property
-    def _known_manifest(self) -> Manifest | None:
-        try:
-            return self.manifest
-        except TraceError:
-            return None
+    def interactive(self) -> bool:
+        """Whether a person decides, as far as there is a manifest."""
+        with suppress(TraceError):
+            return self.manifest.interactive
+        return False
 
     @cached_property
     def concepts(self) -> ConceptGraph | None:
@@ -372,21 +367,14 @@ class RecordedRun:
         """The PNG of the image of that id; ``KeyError`` if there is none, ``OutsideError`` if it leads out."""
         return Store(self.folder).path(self.images[image].path)
 
-    def node_seconds(self) -> dict[str, float]:
-        """Wall time by node, summed over its tasks, which may have run side by side."""
-        seconds: defaultdict[str, float] = defaultdict(float)
-        for event in self.events:
-            if isinstance(event, NodeFinished):
-                seconds[event.node or ""] += event.seconds
-        return dict(seconds)
-
     def _last(self, kind: type[E]) -> E | None:
         return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
 
     def rows(self, of: Table = "images") -> list[dict[str, Any]]:
         """Plain dicts, every one with the same keys; None where nothing is known."""
-        rows_of = _image_rows if of == "images" else _check_rows
-        return [row for image in self.images.values() for row in rows_of(self, image)]
+        if of == "images":
+            return [_image_row(self, image) for image in self.images.values()]
+        return [row for image in self.images.values() for row in _check_rows(self, image)]
 
     def to_frame(self, of: Table = "images") -> Any:
         """``rows`` as a ``pandas.DataFrame``."""
@@ -395,10 +383,10 @@ class RecordedRun:
         return pandas.DataFrame(self.rows(of))
 
 
-def _image_rows(run: RecordedRun, image: ImageRecord) -> Iterable[dict[str, Any]]:
+def _image_row(run: RecordedRun, image: ImageRecord) -> dict[str, Any]:
     look, decision, changed = run.critiques.get(image.id), run.decisions.get(image.id), run.change(image.id)
     made = ("round", "origin", "parent", "prompt", "seed", "operator", "start_step", "stop_step")
-    yield {
+    return {
         "run": run.run,
         "image": image.id,
         **{name: getattr(image, name) for name in made},
@@ -414,7 +402,7 @@ def _image_rows(run: RecordedRun, image: ImageRecord) -> Iterable[dict[str, Any]
     }
 
 
-def _check_rows(run: RecordedRun, image: ImageRecord) -> Iterable[dict[str, Any]]:
+def _check_rows(run: RecordedRun, image: ImageRecord) -> Iterator[dict[str, Any]]:
     look, changed, concepts = run.critiques.get(image.id), run.change(image.id), run.concepts
     if look is None or concepts is None:
         return

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from ...state import Budget, Frozen, Spend
-from ...tools.errors import SettingsError, first_problem
-from ...tools.files import read_lines
+from .events import records_in
 
 RESULTS = "results.jsonl"
 PLAN = "plan.json"
@@ -144,11 +143,4 @@ def read_rows(folder: Path | str) -> Iterator[Row]:
     Raises:
         SettingsError: a whole line is no row.
     """
-    path = Path(folder) / RESULTS
-    for number, line in enumerate(read_lines(path), 1):
-        try:
-            yield Row.model_validate_json(line)
-        except ValidationError as error:
-            raise SettingsError(
-                f"line {number} of {path} is no row of this version: {first_problem(error)}; name another --out"
-            ) from error
+    return records_in(Path(folder) / RESULTS, Row.model_validate_json, "row")

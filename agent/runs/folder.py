@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -118,17 +118,14 @@ def is_at_work(folder: Path) -> bool:
 
 @contextmanager
 def _made_and_locked(folder: Path) -> Generator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(folder)
-        lock.__enter__()
-    except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"cannot write to the run folder {str(folder)!r}: {cause}") from error
-    try:
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder))
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"cannot write to the run folder {str(folder)!r}: {cause}") from error
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def remove_empty(folders: list[Path]) -> None:

@@ -195,7 +195,10 @@ async def afork(
     with new_folder(out) as store:
         await models.check()
         for image in state.get("images", {}).values():
-            _copy_files(image.path, image.files, Store(folder), store)
+            if not (picture := Store(folder).path(image.path)).is_file():
+                raise SettingsError(f"{picture} is missing, so the run cannot be forked with it")
+            for file in filter(Path.is_file, map(Store(folder).path, image.files)):
+                copy_file(file, store.path(file.relative_to(folder).as_posix()))
         _copy_database(Store(folder), CACHE, store.root)
         async with session_of(
             store, new, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
@@ -219,14 +222,6 @@ def _open_again(step: Step) -> RunState:
         for name in ("advice", "rulings"):
             kept[name] = {round: made for round, made in step.state.get(name, {}).items() if round != now}
     return cast(RunState, kept)
-
-
-def _copy_files(picture: str, references: tuple[str, ...], source: Store, target: Store) -> None:
-    if not source.path(picture).is_file():
-        raise SettingsError(f"{source.path(picture)} is missing, so the run cannot be forked with it")
-    for reference in references:
-        if source.path(reference).is_file():
-            copy_file(source.path(reference), target.path(reference))
 
 
 def edited(state: RunState, edits: Mapping[str, str]) -> RunState:

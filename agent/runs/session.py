@@ -100,7 +100,9 @@ class Session:
                     if self.on_event is not None:
                         self.on_event(event)
 
-            emit([Resumed(run=manifest.run) if known else self._started()])
+            bounds = self.context.budget
+            began = {name: getattr(manifest, name) for name in ("run", "prompt", "seed", "policy")}
+            emit([Resumed(run=manifest.run) if known else RunStarted(budget=bounds, **began)])
             state = await self._drive(Tracer(manifest.run, known), emit)
             result = result_of(manifest.run, state)
             self._note_models()
@@ -108,16 +110,6 @@ class Session:
             await asyncio.to_thread(write_report, store.root, result)
             emit([RunFinished(run=manifest.run, image=result.best.id, stop=result.stop, spend=result.spend)])
         return Run(result, store.root)
-
-    def _started(self) -> Event:
-        manifest = self.manifest
-        return RunStarted(
-            run=manifest.run,
-            prompt=manifest.prompt,
-            seed=manifest.seed,
-            policy=manifest.policy,
-            budget=self.context.budget,
-        )
 
     async def _drive(self, tracer: Tracer, emit: Callable[[Iterable[Event]], None]) -> RunState:
         """The final state; every part of the graph's stream becomes events."""
@@ -296,16 +288,9 @@ async def session_of(
 
 def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded, **more: object) -> Manifest:
     """What the run is made of; ``more`` are further fields."""
-    fields = {
-        "run": run,
-        "prompt": prompt,
-        "seed": seed,
-        "policy": policy_name(policy),
-        "settings": loaded.settings,
-        "sources": {name: source for name in known_names() if (source := loaded.source(name)) != "default"},
-        "models": {},
-    }
-    return Manifest.model_validate(fields | more)
+    sources = {name: source for name in known_names() if (source := loaded.source(name)) != "default"}
+    fields: dict[str, Any] = {"settings": loaded.settings, **more}
+    return Manifest(run=run, prompt=prompt, seed=seed, policy=policy_name(policy), sources=sources, **fields)
 
 
 def finished_run(folder: Path) -> Run | None:

@@ -93,7 +93,7 @@ async def test_a_line_that_is_no_event_is_not_passed_over(tmp_path):
     _, _, _ = await traced(tmp_path)
     path = tmp_path / "run" / "events.jsonl"
     path.write_bytes(b'{"type": "rumour"}\n' + path.read_bytes())
-    with pytest.raises(TraceError, match=r"line 1 of .*events\.jsonl is no event: .*rumour"):
+    with pytest.raises(TraceError, match=r"line 1 of .*events\.jsonl is no event of this version: .*rumour"):
         read_events(path)
 
 
