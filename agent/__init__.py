@@ -1,6 +1,6 @@
 """What decides: graph, nodes, policies, runs, traces, command line.
 
-Names are looked up on first use, so that ``detailscribe --help`` need not import LangGraph; ``__init__.pyi`` lists them.
+Names are looked up on first use, so that ``--help`` need not import LangGraph; ``__init__.pyi`` lists them.
 """
 
 import re

@@ -104,7 +104,7 @@ class Cluster:
                 options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": concurrency + beside}
                 actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
                 start = partial(actor.remote, origin)
-                workers = Workers(ray, self.replicas, start, concurrency, note_models, self.news)
+                workers = Workers(ray, self, start, concurrency, note_models)
                 await workers.serve(
                     perform_jobs(
                         jobs,
@@ -164,29 +164,27 @@ class Worker:
 
 
 class Workers:
-    """The replicas of a batch: Ray restarts those that crash, and runs go to those that are up.
+    """The replicas of ``cluster``: Ray restarts those that crash, and runs go to those that are up.
 
     Args:
         ray: Connected.
-        count: How many.
+        cluster: Says how many there are, and hears of each change.
         start: Starts a replica.
         places: Runs side by side on one replica.
         note_models: Called with the models of each replica that is ready.
-        news: Called with a line about each change.
     """
 
     def __init__(
         self,
         ray: Any,
-        count: int,
+        cluster: Cluster,
         start: Callable[[], Any],
         places: int,
         note_models: Callable[[Mapping[str, str]], None],
-        news: Callable[[str], object] = lambda line: None,
     ) -> None:
         self._ray, self._start, self._places = ray, start, places
-        self._note_models, self._news = note_models, news
-        self.workers = [Worker(number, start()) for number in range(1, count + 1)]
+        self._note_models, self._news = note_models, cluster.news
+        self.workers = [Worker(number, start()) for number in range(1, cluster.replicas + 1)]
         self._changed = asyncio.Condition()
         self._first_in_line = asyncio.Lock()
 

@@ -43,12 +43,8 @@ class Context:
     run uses it."""
 
     def __post_init__(self) -> None:
-        for name, role in (
-            ("decomposer", Decomposer),
-            ("diffusion", Diffusion),
-            ("critic", Critic),
-            ("policy", Policy),
-        ):
+        roles = {"decomposer": Decomposer, "diffusion": Diffusion, "critic": Critic, "policy": Policy}
+        for name, role in roles.items():
             require_role(getattr(self, name), role)
         for name, kind in (("store", Store), ("budget", Budget)):
             if not isinstance(own := getattr(self, name), kind):

@@ -146,16 +146,14 @@ def checked(answer: Sequence[Decision], population: Population) -> list[Decision
             if a.operator == "look" and a.source in population.images and population.images[a.source].stop_step
         ],
         "wants to start after the last step for": [
-            id for id, a in attempts if a.source in population.images and _starts_late(a, population)
+            id
+            for id, a in attempts
+            if a.source in population.images and a.start_step > (a.steps or population.images[a.source or ""].steps)
         ],
     }.items():
         if images:
             raise PolicyError(f"the policy {complaint} {', '.join(images)}")
     return list(answer)
-
-
-def _starts_late(attempt: Attempt, population: Population) -> bool:
-    return attempt.start_step > (attempt.steps or population.images[attempt.source or ""].steps)
 
 
 def without_repeats(decisions: Sequence[Decision], population: Population) -> list[Decision]:
@@ -174,7 +172,7 @@ def without_repeats(decisions: Sequence[Decision], population: Population) -> li
             image = population.images[decision.image]
             kept.append(stop(image, "repeated_attempt", f"{decision.rule} asks for what was tried before"))
         else:
-            kept.append(_limited(decision, fresh))
+            kept.append(decision.model_copy(update={"attempts": tuple(fresh)}))
     return kept
 
 
@@ -192,19 +190,11 @@ def within_budget(decisions: Sequence[Decision], population: Population) -> list
             spend = after
             fitting.append(attempt)
         if bound is None or fitting:
-            kept.append(_limited(decision, fitting))
+            kept.append(decision.model_copy(update={"attempts": tuple(fitting)}))
         else:
             image = population.images[decision.image]
             kept.append(stop(image, f"budget_{bound}", f"the budget of {bound} leaves no room for: {decision.rule}"))
     return kept
-
-
-def _limited(decision: Decision, attempts: list[Attempt]) -> Decision:
-    return (
-        decision
-        if len(attempts) == len(decision.attempts)
-        else decision.model_copy(update={"attempts": tuple(attempts)})
-    )
 
 
 def costs(population: Population) -> Callable[[Attempt, str], Spend]:

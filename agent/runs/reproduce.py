@@ -2,8 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,7 +78,8 @@ async def areproduce(
         record = run.images[record.parent or ""]
     before = _pixels(run.path(image))
     drawer = diffusion or await ready(Models(recorded_settings(run.manifest).settings).diffusion)
-    async with _place(out) as store:
+    with TemporaryDirectory(prefix="detailscribe-") if out is None else nullcontext(out) as place:
+        store = Store(place)
         lineage = Lineage(run, drawer, store)
         again = await lineage.make(record)
         return Reproduction(
@@ -150,12 +150,3 @@ def _difference(first: "Image", second: "Image") -> Difference:
     apart = np.asarray(first, float) - np.asarray(second, float)
     error = float(np.square(apart).mean())
     return Difference(int(np.abs(apart).max()), 10 * math.log10(255**2 / error) if error else math.inf)
-
-
-@asynccontextmanager
-async def _place(out: Path | str | None) -> AsyncGenerator[Store]:
-    if out is not None:
-        yield Store(out)
-        return
-    with TemporaryDirectory(prefix="detailscribe-") as folder:
-        yield Store(folder)

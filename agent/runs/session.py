@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -264,26 +264,21 @@ async def session_of(
         control: Stops the run after a step.
         ask: Decides in place of the policy.
     """
-    own = TaskCache(store.path(CACHE)) if cache is None else None
-    context = Context(
-        **models.roles,
-        policy=policy,
-        store=store,
-        budget=manifest.settings.run.budget,
-        chat=models.language,
-        owns_store=True,
-        cache=cache or own,
-        shared=shared,
-    )
-    try:
-        if checkpointer is not None:
-            yield Session(store, manifest, models, context, checkpointer, on_event, control, ask)
-            return
-        async with checkpoints_of(manifest.settings.run.checkpoints, store) as saver:
+    named = manifest.settings.run.checkpoints
+    states = checkpoints_of(named, store) if checkpointer is None else nullcontext(checkpointer)
+    with nullcontext(cache) if cache is not None else closing(TaskCache(store.path(CACHE))) as results:
+        context = Context(
+            **models.roles,
+            policy=policy,
+            store=store,
+            budget=manifest.settings.run.budget,
+            chat=models.language,
+            owns_store=True,
+            cache=results,
+            shared=shared,
+        )
+        async with states as saver:
             yield Session(store, manifest, models, context, saver, on_event, control, ask)
-    finally:
-        if own is not None:
-            own.close()
 
 
 def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded, **more: object) -> Manifest:

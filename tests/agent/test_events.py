@@ -122,7 +122,7 @@ async def test_every_line_is_json_of_one_schema_version(tmp_path):
 def test_a_line_of_a_later_schema_is_one_clear_error(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1, "type": "dreamt", "colour": "blue"}) + "\n")
-    with pytest.raises(TraceError, match=rf"later DetailScribe \(events of schema {SCHEMA_VERSION + 1}.*update"):
+    with pytest.raises(TraceError, match=rf"later DetailScribe \(schema {SCHEMA_VERSION + 1}.*update"):
         read_events(path)
 
 
