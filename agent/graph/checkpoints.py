@@ -127,11 +127,8 @@ def problem_of(path: Path, query: str) -> str | None:
     except UnicodeDecodeError as error:  # of SQLite's words about what it found
         found = str(error)
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 1) not in (
-            sqlite3.SQLITE_ERROR,
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-        ):
+        damage = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if getattr(error, "sqlite_errorcode", 1) not in damage:
             raise SettingsError(f"{path} cannot be used: {error}") from error
         found = None if "no such table" in str(error) else str(error)
     return found and f"{path} is damaged ({found})"
@@ -154,16 +151,11 @@ async def checkpoints_of(where: str, store: Store) -> AsyncGenerator[Checkpointe
     """
     if where == "off":
         yield None
-    elif where == "sqlite":
-        async with _sqlite(store) as saver:
-            yield saver
-    else:
+        return
+    if where != "sqlite":
         async with _postgres(where) as saver:
             yield saver
-
-
-@asynccontextmanager
-async def _sqlite(store: Store) -> AsyncGenerator[Checkpointer]:
+        return
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -185,14 +177,8 @@ async def _postgres(url: str) -> AsyncGenerator[Checkpointer]:
     try:
         async with postgres.AsyncPostgresSaver.from_conn_string(url, serde=serializer()) as saver:
             # Of two processes that make the tables at once, one fails, and finds them made when it tries again.
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(driver.Error),
-                stop=stop_after_attempt(5),
-                wait=wait_random(0, 0.5),
-                reraise=True,
-            ):
-                with attempt:
-                    await saver.setup()
+            retried, some = retry_if_exception_type(driver.Error), stop_after_attempt(5)
+            await AsyncRetrying(retry=retried, stop=some, wait=wait_random(0, 0.5), reraise=True)(saver.setup)
             yield saver
     except driver.OperationalError as error:
         raise SettingsError(f"the checkpoints on {url} cannot be used: {error}") from error

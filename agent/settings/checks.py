@@ -163,19 +163,26 @@ def _held(chat: ChatSettings, size: int) -> int:
     return int(size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING)
 
 
-def _beside(settings: Settings, there: "MemoryThere") -> tuple["MemoryThere", int]:
-    """What chat models of this process that are still to be loaded leave of the memory there, and what they take."""
-    chats = [settings.chat_settings(), settings.vision_settings()] if settings.chats else []
-    if not (own := {chat.model: chat for chat in chats if chat.is_local}):
-        return there, 0
-    from ...tools.language.local import any_loaded, look_at
+def _beside(settings: Settings, placement: "Placement", there: "MemoryThere") -> Iterator[tuple[str, str, int]]:
+    """The other models of this process that are still to be loaded, each with the memory that it takes, by the name of
+    its field in ``MemoryThere``, and its bytes; nothing of one whose size is not known."""
+    from ...tools.diffusion.memory import memory_needed
 
-    if any_loaded():  # they are not in what is free
-        return there, 0
-    taken = sum(_held(chat, look_at(name)[2]) for name, chat in own.items())
-    on_cpu = there.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
-    place = "ram_bytes" if on_cpu else "gpu_bytes"
-    return replace(there, **{place: max(0, getattr(there, place) - taken)}), taken
+    chats = [settings.chat_settings(), settings.vision_settings()] if settings.chats else []
+    if own := {chat.model: chat for chat in chats if chat.is_local}:
+        from ...tools.language.local import any_loaded, look_at
+
+        with suppress(ModelError):  # it is looked at by itself
+            if not any_loaded():  # else it is not in what is free
+                on_cpu = there.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
+                taken = sum(_held(chat, look_at(name)[2]) for name, chat in own.items())
+                yield "a chat model", "ram_bytes" if on_cpu else "gpu_bytes", taken
+    if settings.edit.kind == "pipeline":
+        with suppress(ModelError):
+            gpu, model = placement.on_gpu, settings.edit.model or ""
+            need = memory_needed(model, placement.precision, placement.offload, gpu=gpu)
+            place = "gpu_bytes" if gpu else "ram_bytes"
+            yield "a model that edits", place, getattr(need, place)
 
 
 def look_at_diffusion(settings: Settings, *, loaded: bool = False) -> Iterator[Finding]:
@@ -324,17 +331,6 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
     return place + missing
 
 
-def _editor_beside(settings: Settings, placement: "Placement") -> int:
-    """Bytes that a local model that edits holds beside the one that draws; ``ModelError`` where its size is unknown."""
-    from ...tools.diffusion.memory import memory_needed
-
-    if settings.edit.kind != "pipeline":
-        return 0
-    gpu, model = placement.on_gpu, settings.edit.model or ""
-    need = memory_needed(model, placement.precision, placement.offload, gpu=gpu)
-    return need.gpu_bytes if gpu else need.ram_bytes
-
-
 def _device(chosen: DiffusionSection) -> str:
     placement = _placement(chosen)
     import torch
@@ -364,15 +360,11 @@ def _memory(settings: Settings) -> Finding:
     if placement is None:
         return Finding(topic="memory", status="warning", text=f"{needs}; not here")
     there = memory_there(str(placement.device))
-    beside = 0
-    with suppress(ModelError):  # of the chat model, which is looked at by itself
-        there, beside = _beside(settings, there)
-    others = f" beside a chat model of {_gb(beside)}" if beside else ""
-    with suppress(ModelError):  # an editor that is not here yet is of no known size
-        if edits := _editor_beside(settings, placement):
-            place = "gpu_bytes" if gpu else "ram_bytes"
-            there = replace(there, **{place: max(0, (getattr(there, place) or 0) - edits)})
-            others += f"{' and' if others else ' beside'} a model that edits of {_gb(edits)}"
+    beside: list[str] = []
+    for what, place, taken in _beside(settings, placement, there):
+        there = replace(there, **{place: max(0, (getattr(there, place) or 0) - taken)})
+        beside.append(f"{what} of {_gb(taken)}")
+    others = " beside " * bool(beside) + " and ".join(beside)
     try:
         check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu, size=size)
     except ModelError as error:
