@@ -26,9 +26,9 @@ from ..records.events import Event, read_events
 from ..records.manifest import Manifest, read_manifest
 from ..records.reader import EVENTS, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
-from ..runs.folder import new_folder, new_run_id, old_folder
+from ..runs.folder import finished_run, manifest_of, new_folder, new_run_id, old_folder
 from ..runs.run import policy_of, resolve_settings
-from ..runs.session import finished_run, manifest_of, session_of
+from ..runs.session import session_of
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
 from .folder import BatchManifest, Ledger, batch_folder, note_models, require_models
@@ -185,19 +185,7 @@ async def run_jobs(
     To cancel this cancels the runs in flight, which write no row. To call it again with the same folder goes on;
     what a run that was cut off had drawn and asked is not drawn and asked again.
 
-    Args:
-        jobs: Taken one by one, as places become free; their ids and folders differ.
-        loaded: The settings, for the manifests.
-        models: The roles, shared by all.
-        ledger: Of the folder that rows and run folders go to.
-        concurrency: Runs in flight, at least 1.
-        keep_runs: Whether run folders stay; else each is removed once its row is there.
-        on_event: Called with each event of each run, on the loop's thread.
-        on_row: Called with each row once the disk has it.
-
-    Raises:
-        ModelError: a model cannot be used, by any job as far as can be told; see ``Suspects``.
-        SettingsError: a row is there under the id of another job.
+    The arguments are those of ``arun_batch``, and of ``perform_jobs``, whose errors it raises.
     """
     cache, shared = TaskCache(ledger.root / CACHE), ledger.root / RUNS
 
@@ -372,7 +360,20 @@ async def perform_jobs(
     keep_runs: bool = True,
     on_row: OnRow | None = None,
 ) -> None:
-    """As ``run_jobs``, wherever the jobs are run: ``perform`` is given each and its run folder."""
+    """As ``run_jobs``, wherever the jobs are run.
+
+    Args:
+        jobs: Taken one by one, as places become free; their ids and folders differ.
+        perform: Is given each and its run folder.
+        ledger: Of the folder that rows and run folders go to.
+        concurrency: Runs in flight, at least 1.
+        keep_runs: Whether run folders stay; else each is removed once its row is there.
+        on_row: Called with each row once the disk has it.
+
+    Raises:
+        ModelError: a model cannot be used, by any job as far as can be told; see ``Suspects``.
+        SettingsError: a row is there under the id of another job.
+    """
     ledger.plan(jobs)
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}

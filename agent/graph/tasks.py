@@ -7,6 +7,7 @@ runs with one cache do the same work once.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from langgraph.config import get_config
@@ -29,15 +30,11 @@ Drawn = tuple[ImageRecord, str]
 shared."""
 
 
-def _task(name: str) -> Callable[[Work], Awaitable[Any]]:
-    async def call(work: Work) -> Any:
-        return await work()
-
-    decorate: Any = task(name=name)
-    return decorate(call)
+async def _done(work: Work) -> Any:
+    return await work()
 
 
-_TASKS = {name: _task(name) for name in get_args(Name)}
+_TASKS: dict[str, Any] = {name: cast(Any, task)(name=name)(partial(_done)) for name in get_args(Name)}
 
 
 async def _once(

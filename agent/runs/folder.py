@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its lock, and its removal if nothing comes of the run."""
+"""The folder of a run: its name, its lock, what is written into it, and its removal if nothing comes of the run."""
 
 import os
 import re
@@ -8,11 +8,18 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ...state import RunResult, RunState, spend_of
 from ...tools.errors import SettingsError
-from ...tools.files import PARTIAL, Store, require_own
+from ...tools.files import PARTIAL, Store, require_own, set_aside
+from ..policies import Policy, policy_name
+from ..records.events import Event, LaterVersion, RunFinished, TraceError, read_events
+from ..records.manifest import Manifest, read_json
+from ..records.reader import EVENTS, RESULT, Run
+from ..settings.loading import Loaded, known_names
 
 LOCK = ".lock"
 """Held by the process that works on the folder; a kill releases it."""
@@ -135,3 +142,56 @@ def remove_empty(folders: list[Path]) -> None:
             if any(folder.iterdir()):
                 return
             folder.rmdir()
+
+
+def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded, **more: object) -> Manifest:
+    """What the run is made of; ``more`` are further fields."""
+    sources = {name: source for name in known_names() if (source := loaded.source(name)) != "default"}
+    fields: dict[str, Any] = {"settings": loaded.settings, **more}
+    return Manifest(run=run, prompt=prompt, seed=seed, policy=policy_name(policy), sources=sources, **fields)
+
+
+def finished_run(folder: Path) -> Run | None:
+    """The run in a folder that is locked, if it came to its end.
+
+    A trace or a result that cannot be read is set aside, since both are made again where the run goes on.
+
+    Raises:
+        LaterVersion: the trace is of a later version.
+    """
+    events: list[Event] = []
+    try:
+        events = read_events(folder / EVENTS)
+    except FileNotFoundError:
+        if os.path.lexists(folder / EVENTS):
+            set_aside(folder / EVENTS, f"{folder / EVENTS} leads nowhere")
+    except LaterVersion:
+        raise
+    except TraceError as error:
+        set_aside(folder / EVENTS, error)
+    if not events or not isinstance(events[-1], RunFinished):
+        return None
+    try:
+        return Run(read_json(folder / RESULT, RunResult), folder)
+    except TraceError as error:
+        set_aside(folder / RESULT, error)
+        return None
+
+
+def result_of(run: str, state: RunState) -> RunResult:
+    """The outcome of a state that ``finish`` has written."""
+    ids = sorted(state["images"])
+    advice, comparisons = state.get("advice", {}).values(), state.get("comparisons", {}).values()
+    return RunResult(
+        run=run,
+        prompt=state["prompt"],
+        concepts=state["concepts"],
+        best=state["images"][state["best"]],
+        images=tuple(state["images"][id] for id in ids),
+        critiques=tuple(state["critiques"][id] for id in ids),
+        decisions=tuple(state["decisions"][id] for id in ids),
+        advice=tuple(advice),
+        comparisons=tuple(comparisons),
+        stop=state["stop"],
+        spend=spend_of(state["concepts"], state["images"], state["critiques"], advice, comparisons),
+    )

@@ -26,9 +26,9 @@ from ..records.events import Event
 from ..records.manifest import Manifest, Parent, read_manifest
 from ..records.reader import Run
 from ..settings.models import Models
-from .folder import new_folder, new_run_id
+from .folder import manifest_of, new_folder, new_run_id
 from .run import policy_of, recorded_policy, recorded_settings, require_same_policy, resolve_settings
-from .session import manifest_of, session_of
+from .session import session_of
 
 PROMPT = "refined_prompt"
 """The name under which an image's corrected prompt is changed; every other one is that of a check."""

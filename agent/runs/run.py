@@ -23,8 +23,8 @@ from ..records.reader import Run
 from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
 from ..settings.settings import RunSettings
-from .folder import new_folder, new_run_id, old_folder
-from .session import finished_run, manifest_of, session_of
+from .folder import finished_run, manifest_of, new_folder, new_run_id, old_folder
+from .session import session_of
 
 
 @typed

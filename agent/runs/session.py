@@ -1,10 +1,9 @@
 """A run at work in its folder: it goes on from wherever it stands to its end, and its stream becomes the trace."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,33 +12,29 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
+from pydantic import ValidationError
 
-from ...state import STATE_VERSION, ImageRecord, RunInput, RunResult, RunState, spend_of
+from ...state import STATE_VERSION, ImageRecord, Ruling, RunInput, RunState
 from ...tools.errors import Interrupted, SettingsError, disk_is_full
-from ...tools.files import JsonLines, Store, set_aside
+from ...tools.files import JsonLines, Store
 from ...tools.roles import model_name, ready
 from ..graph.checkpoints import CACHE, FILE, UNREADABLE, TaskCache, check_version, checkpoints_of
-from ..graph.context import Context
+from ..graph.context import Context, population_of
 from ..graph.graph import Checkpointer, Graph, build_graph, recursion_limit
-from ..graph.person import Ask, answer_of
-from ..policies import Policy, policy_name
-from ..records.events import (
-    Denoising,
-    Event,
-    LaterVersion,
-    Resumed,
-    RunFinished,
-    RunStarted,
-    TraceError,
-    read_events,
-)
-from ..records.manifest import Manifest, read_json, write_manifest
+from ..graph.judge import allowed, decide
+from ..graph.person import RULE, Ask, answer_of, meant
+from ..policies import Policy, PolicyError, stop
+from ..records.events import Denoising, Event, Resumed, RunFinished, RunStarted, Steered, read_events
+from ..records.manifest import Manifest, write_manifest
 from ..records.reader import EVENTS, RESULT, Run
 from ..records.trace import Tracer, failure
-from ..settings.loading import Loaded, known_names
 from ..settings.models import Models
 from ..views.report import write_report
-from .steering import STEERING, Drain, Inbox, steer
+from .folder import result_of
+from .steering import STEERING, Drain, Inbox, Instruction, budget_with
+
+POLL = 0.2
+"""Seconds between two looks of a run that is paused."""
 
 OnEvent = Callable[[Event], object]
 """Called with each event of the trace, and with every denoising step."""
@@ -230,6 +225,81 @@ class Session:
             write_manifest(self.store, self.manifest)
 
 
+async def steer(session: Session, inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
+    """Do what was asked of a run that was drained, and wait while it is paused.
+
+    Returns:
+        Steps that the graph has to take before it can be drained again.
+
+    Raises:
+        Interrupted: a person cancelled it, or the caller stops it.
+    """
+    paused = False
+    while True:
+        instructions = inbox.take()
+        for n, one in enumerate(instructions):
+            state = cast(RunState, (await session.graph.aget_state(session.config)).values)
+            images = state.get("images", {})
+            if one.action == "decide" and any(id not in state.get("critiques", {}) for id in images):
+                inbox.held = instructions[n:]  # after the critic has looked
+                return 1
+            known: dict[str, Any] = {"action": one.action, "image": one.image or None, "by": one.by}
+            known |= {"run": session.manifest.run, "round": max((i.round for i in images.values()), default=None)}
+            try:
+                update = _steered(session, one, state)
+            except (PolicyError, SettingsError, ValidationError) as error:
+                emit([Steered(refused=" ".join(str(error).split()), **known)])
+                continue
+            emit([Steered(budget=session.context.budget if one.action == "budget" else None, **known)])
+            if one.action == "cancel":
+                raise Interrupted(f"cancelled by a person; go on with: detailscribe resume {session.store.root}")
+            if update is not None and images:
+                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
+                await session.graph.aupdate_state(session.config, update, as_node="generate")
+            paused = one.action == "pause" or (paused and one.action == "budget")
+        if not paused:
+            return 0
+        await asyncio.sleep(POLL)
+        if session.control is not None and session.control.drain_requested:
+            raise Interrupted(f"stopped while it was paused; go on with: detailscribe resume {session.store.root}")
+
+
+def _steered(session: Session, one: Instruction, state: RunState) -> dict[str, Any] | None:
+    """What an instruction changes in the state; None for nothing."""
+    images = state.get("images", {})
+    if one.action == "budget":
+        budget = budget_with(session.context.budget, one.budget)
+        session.context = replace(session.context, budget=budget)
+        settings = session.manifest.settings
+        settings = settings.model_copy(update={"run": settings.run.model_copy(update={"budget": budget})})
+        session.manifest = session.manifest.model_copy(update={"settings": settings})
+        write_manifest(session.store, session.manifest)
+        return {}
+    if one.action == "accept":
+        if one.image not in images:
+            raise SettingsError(f"there is no image {one.image!r:.40}")
+        waiting = [image for id, image in images.items() if id not in state.get("decisions", {})]
+        stops = tuple(stop(image, RULE, f"{one.image} was accepted") for image in waiting)
+        ruling = Ruling(round=max(i.round for i in images.values()), decisions=stops, chosen=one.image)
+    elif one.action == "decide":
+        if not images:
+            raise PolicyError("there is no image yet to decide about")
+        population = population_of(state, session.context.budget)
+        proposed = decide(population, session.context.policy)
+        if strange := one.decisions.keys() - {decision.image for decision in proposed}:
+            raise PolicyError(f"{min(strange)!r:.40} waits for no decision")
+        decisions = [
+            meant(one.decisions[d.image], population, population.images[d.image], one.words.get(d.image, ""))
+            if d.image in one.decisions
+            else d
+            for d in proposed
+        ]
+        ruling = Ruling(round=population.round, decisions=tuple(allowed(decisions, population)))
+    else:
+        return None
+    return {"rulings": {str(ruling.round): ruling}}
+
+
 @cache
 def _compiled(interactive: bool) -> Graph:
     """Compiled once a process, since that takes longer than all else that a run costs beside its models."""
@@ -250,20 +320,8 @@ async def session_of(
     control: RunControl | None = None,
     ask: Ask | None = None,
 ) -> AsyncGenerator[Session]:
-    """A session in a folder that is locked, with the checkpointer and the cache that the settings name.
-
-    Args:
-        store: The run folder.
-        manifest: Of the run.
-        models: Its roles.
-        policy: Its policy.
-        checkpointer: In place of the settings'.
-        cache: In place of one in the run folder.
-        shared: Holds the folders of all runs with the same cache.
-        on_event: Called with each event.
-        control: Stops the run after a step.
-        ask: Decides in place of the policy.
-    """
+    """A session in a folder that is locked, with the checkpointer that the settings name and a cache in the folder,
+    unless they are given; see ``Session`` and ``Context``."""
     named = manifest.settings.run.checkpoints
     states = checkpoints_of(named, store) if checkpointer is None else nullcontext(checkpointer)
     with nullcontext(cache) if cache is not None else closing(TaskCache(store.path(CACHE))) as results:
@@ -279,56 +337,3 @@ async def session_of(
         )
         async with states as saver:
             yield Session(store, manifest, models, context, saver, on_event, control, ask)
-
-
-def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded, **more: object) -> Manifest:
-    """What the run is made of; ``more`` are further fields."""
-    sources = {name: source for name in known_names() if (source := loaded.source(name)) != "default"}
-    fields: dict[str, Any] = {"settings": loaded.settings, **more}
-    return Manifest(run=run, prompt=prompt, seed=seed, policy=policy_name(policy), sources=sources, **fields)
-
-
-def finished_run(folder: Path) -> Run | None:
-    """The run in a folder that is locked, if it came to its end.
-
-    A trace or a result that cannot be read is set aside, since both are made again where the run goes on.
-
-    Raises:
-        LaterVersion: the trace is of a later version.
-    """
-    events: list[Event] = []
-    try:
-        events = read_events(folder / EVENTS)
-    except FileNotFoundError:
-        if os.path.lexists(folder / EVENTS):
-            set_aside(folder / EVENTS, f"{folder / EVENTS} leads nowhere")
-    except LaterVersion:
-        raise
-    except TraceError as error:
-        set_aside(folder / EVENTS, error)
-    if not events or not isinstance(events[-1], RunFinished):
-        return None
-    try:
-        return Run(read_json(folder / RESULT, RunResult), folder)
-    except TraceError as error:
-        set_aside(folder / RESULT, error)
-        return None
-
-
-def result_of(run: str, state: RunState) -> RunResult:
-    """The outcome of a state that ``finish`` has written."""
-    ids = sorted(state["images"])
-    advice, comparisons = state.get("advice", {}).values(), state.get("comparisons", {}).values()
-    return RunResult(
-        run=run,
-        prompt=state["prompt"],
-        concepts=state["concepts"],
-        best=state["images"][state["best"]],
-        images=tuple(state["images"][id] for id in ids),
-        critiques=tuple(state["critiques"][id] for id in ids),
-        decisions=tuple(state["decisions"][id] for id in ids),
-        advice=tuple(advice),
-        comparisons=tuple(comparisons),
-        stop=state["stop"],
-        spend=spend_of(state["concepts"], state["images"], state["critiques"], advice, comparisons),
-    )

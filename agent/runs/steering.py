@@ -1,31 +1,20 @@
 """Steers a run in progress: instructions are appended to a file in its folder and carried out after a step."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Literal
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 from pydantic import Field, ValidationError
 
-from ...state import Action, Budget, Frozen, Ruling, RunState
-from ...tools.errors import Interrupted, SettingsError, first_problem
+from ...state import Action, Budget, Frozen
+from ...tools.errors import SettingsError, first_problem
 from ...tools.files import JsonLines, Store
-from ..graph.context import Context, population_of
-from ..graph.graph import Graph
-from ..graph.judge import allowed, decide
-from ..graph.person import RULE, meant
-from ..policies import PolicyError, stop
-from ..records.events import Event, Steered
-from ..records.manifest import Manifest, read_manifest, write_manifest
+from ..records.manifest import read_manifest
 from ..records.reader import RecordedRun
 from .folder import is_at_work
 
 STEERING = "steering.jsonl"
-POLL = 0.2
-"""Seconds between two looks of a run that is paused."""
 
 Steer = Literal["pause", "go", "accept", "decide", "budget", "cancel"]
 """pause: wait after this step; go: no longer; accept: end now, with an image; decide: what becomes of images, in place
@@ -90,20 +79,6 @@ def budget_with(budget: Budget, changes: Mapping[str, float]) -> Budget:
         raise SettingsError(f"budget.{first_problem(error)}") from error
 
 
-class Steerable(Protocol):
-    """What ``steer`` needs of a ``Session``."""
-
-    store: Store
-    manifest: Manifest
-    context: Context
-    control: RunControl | None
-
-    @property
-    def graph(self) -> Graph: ...
-    @property
-    def config(self) -> RunnableConfig: ...
-
-
 class Inbox:
     """The instructions that come from now on."""
 
@@ -157,78 +132,3 @@ class Drain(RunControl):
             return True
         self._steps -= 1
         return self._steps < 0 and self._inbox is not None and self._inbox.is_waiting
-
-
-async def steer(session: Steerable, inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
-    """Do what was asked of a run that was drained, and wait while it is paused.
-
-    Returns:
-        Steps that the graph has to take before it can be drained again.
-
-    Raises:
-        Interrupted: a person cancelled it, or the caller stops it.
-    """
-    paused = False
-    while True:
-        instructions = inbox.take()
-        for n, one in enumerate(instructions):
-            state = cast(RunState, (await session.graph.aget_state(session.config)).values)
-            images = state.get("images", {})
-            if one.action == "decide" and any(id not in state.get("critiques", {}) for id in images):
-                inbox.held = instructions[n:]  # after the critic has looked
-                return 1
-            known: dict[str, Any] = {"action": one.action, "image": one.image or None, "by": one.by}
-            known |= {"run": session.manifest.run, "round": max((i.round for i in images.values()), default=None)}
-            try:
-                update = _update(session, one, state)
-            except (PolicyError, SettingsError, ValidationError) as error:
-                emit([Steered(refused=" ".join(str(error).split()), **known)])
-                continue
-            emit([Steered(budget=session.context.budget if one.action == "budget" else None, **known)])
-            if one.action == "cancel":
-                raise Interrupted(f"cancelled by a person; go on with: detailscribe resume {session.store.root}")
-            if update is not None and images:
-                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
-                await session.graph.aupdate_state(session.config, update, as_node="generate")
-            paused = one.action == "pause" or (paused and one.action == "budget")
-        if not paused:
-            return 0
-        await asyncio.sleep(POLL)
-        if session.control is not None and session.control.drain_requested:
-            raise Interrupted(f"stopped while it was paused; go on with: detailscribe resume {session.store.root}")
-
-
-def _update(session: Steerable, one: Instruction, state: RunState) -> dict[str, Any] | None:
-    """What an instruction changes in the state; None for nothing."""
-    images = state.get("images", {})
-    if one.action == "budget":
-        budget = budget_with(session.context.budget, one.budget)
-        session.context = replace(session.context, budget=budget)
-        settings = session.manifest.settings
-        settings = settings.model_copy(update={"run": settings.run.model_copy(update={"budget": budget})})
-        session.manifest = session.manifest.model_copy(update={"settings": settings})
-        write_manifest(session.store, session.manifest)
-        return {}
-    if one.action == "accept":
-        if one.image not in images:
-            raise SettingsError(f"there is no image {one.image!r:.40}")
-        waiting = [image for id, image in images.items() if id not in state.get("decisions", {})]
-        stops = tuple(stop(image, RULE, f"{one.image} was accepted") for image in waiting)
-        ruling = Ruling(round=max(i.round for i in images.values()), decisions=stops, chosen=one.image)
-    elif one.action == "decide":
-        if not images:
-            raise PolicyError("there is no image yet to decide about")
-        population = population_of(state, session.context.budget)
-        proposed = decide(population, session.context.policy)
-        if strange := one.decisions.keys() - {decision.image for decision in proposed}:
-            raise PolicyError(f"{min(strange)!r:.40} waits for no decision")
-        decisions = [
-            meant(one.decisions[d.image], population, population.images[d.image], one.words.get(d.image, ""))
-            if d.image in one.decisions
-            else d
-            for d in proposed
-        ]
-        ruling = Ruling(round=population.round, decisions=tuple(allowed(decisions, population)))
-    else:
-        return None
-    return {"rulings": {str(ruling.round): ruling}}

@@ -32,11 +32,7 @@ class Models:
     Local models are loaded once a process and shared by all runs whose settings load the same; the one that was used
     last stays in memory, others only as long as something uses them.
 
-    Args:
-        settings: What to load.
-        decomposer: In place of the one that the settings name.
-        diffusion: In place of the one that the settings name.
-        critic: In place of the one that the settings name.
+    Roles that are given take the place of those that the settings name.
 
     Raises:
         SettingsError: the preset is unknown, or the folder of templates is missing.

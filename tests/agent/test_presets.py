@@ -89,14 +89,14 @@ async def test_the_embedded_models_need_no_settings(monkeypatch):
     )
     models = Models(settings_of("embedded"))
     assert type(await ready(models.decomposer)).__name__ == "EmbeddedDecomposer"
-    assert models.chat is None
+    assert models.language is None
     make_diffusion(models.settings)
     assert asked == [EMBEDDED_DIFFUSION]
 
 
 async def test_one_chat_model_is_shared_by_the_roles_that_ask_it():
     alike = Models(settings_of("embedded", chat=CHAT))
-    assert alike.vision is alike.language is alike.chat
+    assert alike.vision is alike.language
     apart = Models(settings_of("embedded", chat=CHAT, vision={"model": "v"}))
     assert apart.vision is not apart.language
     assert model_name(await ready(apart.critic)) == "v@localhost:1"
