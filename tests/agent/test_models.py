@@ -122,7 +122,7 @@ async def test_given_roles_stand_in_for_those_of_the_settings():
     models = Models(settings_of(), decomposer=decomposer, diffusion=diffusion, critic=critic)
     await models.check()
     assert await ready(models.decomposer) is decomposer
-    assert (models.diffusion, models.critic, models.chat) == (diffusion, critic, None)
+    assert (models.diffusion, models.critic, models.language) == (diffusion, critic, None)
     assert model_name(models.diffusion) == "fake@0"
 
 
