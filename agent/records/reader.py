@@ -43,6 +43,7 @@ from .events import (
     EventBase,
     Failed,
     ImageMade,
+    NodeFinished,
     NodeStarted,
     PromptDecomposed,
     Resumed,
@@ -366,6 +367,14 @@ class RecordedRun:
     def path(self, image: str) -> Path:
         """The PNG of the image of that id; ``KeyError`` if there is none, ``OutsideError`` if it leads out."""
         return Store(self.folder).path(self.images[image].path)
+
+    def node_seconds(self) -> dict[str, float]:
+        """Wall time by node, summed over its tasks, which may have run side by side."""
+        seconds: dict[str, float] = {}
+        for event in self.events:
+            if isinstance(event, NodeFinished):
+                seconds[event.node or ""] = seconds.get(event.node or "", 0.0) + event.seconds
+        return seconds
 
     def _last(self, kind: type[E]) -> E | None:
         return next((e for e in reversed(self.events) if isinstance(e, kind)), None)
