@@ -73,12 +73,13 @@ class RunSettings(Section):
 
 
 class ServerSection(Section):
-    """A server that another section than ``chat`` may name."""
+    """The server of a section, which may be that of ``chat``."""
 
     url: ServerUrl | None = None
-    """None for that of ``chat``."""
+    """None for that of ``chat``; in ``chat``, for OpenAI's own, and ``OPENAI_BASE_URL`` is read too."""
     key: Annotated[SecretStr | None, Field(exclude=True), BeforeValidator(_off)] = None
-    """None for that of ``chat`` where the server is the same; a key is never sent to another."""
+    """None where the server needs none, and for that of ``chat`` where the server is the same; a key is never sent to
+    another. In ``chat``, ``OPENAI_API_KEY`` is read too."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
     """As for ``chat``, whose headers are sent where the server is the same."""
     query: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
@@ -90,10 +91,6 @@ class ChatSection(ChatOptions, ServerSection):
 
     model: Words | None = None
     """As the server names it; None leaves both roles to the embedded models."""
-    url: ServerUrl | None = None
-    """None for OpenAI's own; ``OPENAI_BASE_URL`` is read too."""
-    key: Annotated[SecretStr | None, Field(exclude=True), BeforeValidator(_off)] = None
-    """None where the server needs none; ``OPENAI_API_KEY`` is read too."""
     cache: Annotated[Path | None, BeforeValidator(_off)] = Field(
         default_factory=lambda: user_cache_path("detailscribe", appauthor=False) / "answers"
     )
