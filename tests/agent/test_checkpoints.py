@@ -31,7 +31,7 @@ CHANNELS = {"images": ImageRecord, "critiques": Critique, "decisions": Decision,
             "comparisons": Comparison}
 
 class Asks(Adaptive):
-    chat = "a chat model"
+    chat = property(lambda self: "a chat model")
     async def advise(self, population, chat):
         return Advice(round=population.round, silence="it has nothing to say")
 
