@@ -85,22 +85,21 @@ def read_answers(paths: Iterable[Path], key: Key) -> Answers:
 
 def _export(path: Path, key: Key, problems: list[str]) -> Export | None:
     """The export in a file, if it is of the survey; a key among the files, as ``*.json`` brings it, is no problem."""
+    data = b""
     try:
         data = path.read_bytes()
-    except OSError as error:
-        problems.append(f"{path} cannot be read: {error.strerror}")
-        return None
-    try:
         export = Export.model_validate_json(data)
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
     except ValidationError as error:
-        try:
-            Key.model_validate_json(data)
-        except ValidationError:
-            problems.append(f"{path} is no export of a rating page: {first_problem(error)}")
-        return None
-    if export.survey == key.survey:
-        return export
-    problems.append(f"{path} is of another survey ({export.survey}, not {key.survey}): left out")
+        if b'"detailscribe-rating-key"' in data:
+            return None
+        why = f"is no export of a rating page: {first_problem(error)}"
+    else:
+        if export.survey == key.survey:
+            return export
+        why = f"is of another survey ({export.survey}, not {key.survey}): left out"
+    problems.append(f"{path} {why}")
     return None
 
 

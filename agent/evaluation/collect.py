@@ -169,10 +169,7 @@ def _methods(argument: str) -> list[tuple[str | None, Path]]:
     folder = Path(argument)
     if is_run(folder):
         return [(None, folder)]
-    is_batch = os.path.isfile(folder / RESULTS)
-    inside = (
-        [] if is_batch or not os.path.isdir(folder) else sorted(p for p in folder.iterdir() if (p / RESULTS).is_file())
-    )
+    inside = [] if (folder / RESULTS).is_file() else sorted(path.parent for path in folder.glob(f"*/{RESULTS}"))
     return [(Path(os.path.abspath(one)).name, one) for one in inside or [folder]]
 
 

@@ -20,9 +20,9 @@ from ...state import (
     Aspect,
     Attempt,
     Budget,
+    Comparison,
     ConceptGraph,
     Critique,
-    Exchange,
     ImageRecord,
     OwnQuestion,
     Population,
@@ -110,12 +110,14 @@ class Pair:
     second: Look
     better: int
     """0 where people, or the source, find the first one better, 1 where the second."""
-    compared: bool = False
-    """Whether the critic was shown both together."""
-    chosen: int | None = None
-    """The one that it then prefers, as in ``better``; None for neither."""
-    exchanges: tuple[Exchange, ...] = ()
-    """What was asked and answered."""
+    comparison: Comparison | None = None
+    """What the critic says of both together; None where it was not asked."""
+
+    @property
+    def chosen(self) -> int | None:
+        """The one that the comparison prefers; None for neither."""
+        said = self.comparison
+        return None if said is None or said.better is None else int(said.better == said.second)
 
     @property
     def higher(self) -> int | None:
@@ -387,9 +389,8 @@ async def compare_pairs(pairs: Sequence[Pair], critic: Comparer) -> list[Pair]:
             for look, name in zip((pair.first, pair.second), names, strict=True)
         )
         async with slots:
-            made = await critic.compare(first, second, cast(Any, pair.first.case.sample.concepts), Store(root))
-        chosen = None if made.better is None else names.index(made.better)
-        return replace(pair, compared=True, chosen=chosen, exchanges=made.exchanges)
+            concepts = cast(ConceptGraph, pair.first.case.sample.concepts)
+            return replace(pair, comparison=await critic.compare(first, second, concepts, Store(root)))
 
     return await gather_or_cancel(map(compared, pairs))
 
@@ -399,7 +400,7 @@ def pairs_table(by_critic: Mapping[str, Sequence[Pair]]) -> Table:
     rows = list[tuple[Cell, ...]]()
     for critic, pairs in by_critic.items():
         ways: dict[str, list[int | None]] = {"score": [pair.higher for pair in pairs]}
-        if pairs and pairs[0].compared:
+        if pairs and pairs[0].comparison:
             ways["comparison"] = [pair.chosen for pair in pairs]
             ways["score, then comparison"] = [p.chosen if p.higher is None else p.higher for p in pairs]
         for way, chosen in ways.items() if pairs else ():
@@ -423,7 +424,8 @@ def cost_table(by_critic: Mapping[str, Sequence[Look]], pairs: Mapping[str, Sequ
     rows = list[tuple[Cell, ...]]()
     for critic, looks in by_critic.items():
         seen = [c.exchanges for look in looks for c in (look.critique, *look.again)]
-        for what, made in (("look", seen), ("comparison", [p.exchanges for p in pairs.get(critic, ()) if p.compared])):
+        both = [pair.comparison.exchanges for pair in pairs.get(critic, ()) if pair.comparison]
+        for what, made in (("look", seen), ("comparison", both)):
             all_of = [exchange for exchanges in made for exchange in exchanges]
             tokens = sum(e.prompt_tokens + e.reply_tokens for e in all_of)
             parts = (len(all_of), tokens, sum(e.money for e in all_of), sum(e.seconds for e in all_of))
