@@ -1,9 +1,9 @@
 """The whole loop, and its critic, as LangChain tools for any agent."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, ToolException
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...state import Critique, ImageRecord, RunState, Seed
 from ...tools.diffusion.job import read_record
@@ -12,20 +12,6 @@ from ...tools.errors import DetailScribeError
 from ...tools.roles import ready
 from .context import Context
 from .graph import build_graph
-
-
-class DrawAndCheck(BaseModel):
-    """Arguments of ``draw_and_check``."""
-
-    prompt: str = Field(min_length=1, description="What the picture should show.")
-    seed: Seed = Field(default=0, description="Another seed gives other pictures of the same prompt.")
-
-
-class CritiqueImage(BaseModel):
-    """Arguments of ``critique_image``."""
-
-    path: str = Field(min_length=1, description="Path of the image's PNG, as a tool returned it.")
-    prompt: str | None = Field(default=None, description="What it should show; by default what it was drawn from.")
 
 
 def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
@@ -42,7 +28,11 @@ def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
         checks = {questions[verdict.check]: verdict.answer for verdict in critique.verdicts}
         return with_image({"image": image.id, "checks": checks, **facts}, store.path(image.path), show)
 
-    async def draw_and_check(prompt: str, seed: int) -> tuple[Answer, RunState]:
+    async def draw_and_check(
+        prompt: Annotated[str, Field(min_length=1, description="What the picture should show.")],
+        seed: Annotated[Seed, Field(description="Another seed gives other pictures of the same prompt.")] = 0,
+    ) -> tuple[Answer, RunState]:
+        """Draw a prompt, check the drawing item by item, and refine it. Returns JSON with the best image's path."""
         try:
             state: Any = await graph.ainvoke({"prompt": prompt, "seed": seed}, context=context)
         except DetailScribeError as error:
@@ -51,7 +41,13 @@ def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
         facts = {"stop": state["stop"], "images": len(state["images"])}
         return answer(best, state, state["critiques"][best.id], **facts), state
 
-    async def critique_image(path: str, prompt: str | None) -> tuple[Answer, Critique]:
+    async def critique_image(
+        path: Annotated[str, Field(min_length=1, description="Path of the image's PNG, as a tool returned it.")],
+        prompt: Annotated[
+            str | None, Field(description="What it should show; by default what it was drawn from.")
+        ] = None,
+    ) -> tuple[Answer, Critique]:
+        """Check an image item by item. Returns JSON with each check's answer and a corrected prompt."""
         try:
             file = store.path(path).resolve()
             here = file.relative_to(store.root.resolve()).as_posix()
@@ -65,6 +61,4 @@ def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
             raise ToolException(str(error)) from error
         return answer(image, {"concepts": concepts}, found, correction=found.refined_prompt), found
 
-    drawn = "Draw a prompt, check the drawing item by item, and refine it. Returns JSON with the best image's path."
-    checked = "Check an image item by item. Returns JSON with each check's answer and a corrected prompt."
-    return [tool(draw_and_check, drawn, DrawAndCheck), tool(critique_image, checked, CritiqueImage)]
+    return [tool(draw_and_check), tool(critique_image)]

@@ -39,16 +39,14 @@ class EndpointDiffusion:
     Its records have no latent, count a drawing as one step, and say with ``seeded`` whether the seed had any effect.
     """
 
+    evaluations_per_drawing = 0
+    """No denoiser runs here, and the server does not report its own."""
+
     def __init__(self, settings: EndpointSettings) -> None:
         """Raises ``ModelError`` if OpenAI's own server is to be used and no key is there."""
         self.settings = settings
         self.model: str = settings.server.name
         self._server, self._editor = Server(settings.server, IMAGES), Server(settings.server, EDITS)
-
-    @property
-    def evaluations_per_drawing(self) -> int:
-        """0: no denoiser runs here, and the server does not report its own."""
-        return 0
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None

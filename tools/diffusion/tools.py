@@ -1,16 +1,17 @@
 """Diffusion as LangChain tools, for any agent that can bind them."""
 
+import inspect
 import json
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...state import Attempt, ImageRecord, Seed
 from ..blocking import blocking
@@ -19,52 +20,20 @@ from ..files import Store
 from ..roles import Diffusion
 from .job import read_record
 
-
-class GenerateImage(BaseModel):
-    """Arguments of ``generate_image``."""
-
-    prompt: str = Field(min_length=1, description="What the picture should show.")
-    seed: Seed = Field(default=0, description="Another seed gives another picture of the same prompt.")
-    keep_steps: tuple[int, ...] = Field(
-        default=(1, 2, 4),
-        description="Denoising steps to keep, so that redenoise_image can resume from one of them.",
-    )
-
-
-class RedenoiseImage(BaseModel):
-    """Arguments of ``redenoise_image``."""
-
-    image: str = Field(min_length=1, description="Id of the image to start from, as the tools returned it.")
-    prompt: str = Field(min_length=1, description="The corrected prompt: what the new picture should show.")
-    operator: Literal["inject", "resume"] = Field(
-        default="inject",
-        description=(
-            "inject: add noise to the finished image and denoise it again; works at every step. "
-            "resume: go on from a kept step of the image's own denoising."
-        ),
-    )
-    start_step: int = Field(
-        default=4,
-        ge=0,
-        description=(
-            "Denoising step to start at. Low steps (1 to 4 of 28) change the layout, high ones only details; "
-            "at the last step nothing changes."
-        ),
-    )
-    seed: Seed | None = Field(default=None, description="Of the noise that inject adds; the image's own by default.")
-
-
 Answer = str | list[str | dict[str, str]]
 """Content of a tool message."""
 
 
-def tool(coroutine: Callable[..., Coroutine[Any, Any, Any]], description: str, arguments: type[BaseModel]) -> BaseTool:
-    """A tool, sync and async, whose message has an artifact; a ``ToolException`` is its answer."""
+def tool(coroutine: Callable[..., Coroutine[Any, Any, Any]]) -> BaseTool:
+    """A tool, sync and async, whose message has an artifact; a ``ToolException`` is its answer.
+
+    Its docstring says what it does, and the ``Field`` of each argument what that means.
+    """
+    words = " ".join((inspect.getdoc(coroutine) or "").split())
     return StructuredTool.from_function(
         blocking(coroutine),
         coroutine,
-        description=description,
-        args_schema=arguments,
+        description=words,
         response_format="content_and_artifact",
         handle_tool_error=True,
     )
@@ -97,12 +66,45 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
         facts = record.model_dump(include={"parent", "seed", "steps", "start_step", "width", "height"})
         return with_image({"image": record.id, **facts}, store.path(record.path), show), record
 
-    async def generate_image(prompt: str, seed: int, keep_steps: tuple[int, ...]) -> tuple[Answer, ImageRecord]:
+    async def generate_image(
+        prompt: Annotated[str, Field(min_length=1, description="What the picture should show.")],
+        seed: Annotated[Seed, Field(description="Another seed gives another picture of the same prompt.")] = 0,
+        keep_steps: Annotated[
+            tuple[int, ...],
+            Field(description="Denoising steps to keep, so that redenoise_image can resume from one of them."),
+        ] = (1, 2, 4),
+    ) -> tuple[Answer, ImageRecord]:
+        """Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG."""
         return await draw(Attempt(id=f"image-{uuid4().hex[:12]}", prompt=prompt, seed=seed, keep_steps=keep_steps))
 
     async def redenoise_image(
-        image: str, prompt: str, operator: Literal["inject", "resume"], start_step: int, seed: int | None
+        image: Annotated[
+            str, Field(min_length=1, description="Id of the image to start from, as the tools returned it.")
+        ],
+        prompt: Annotated[
+            str, Field(min_length=1, description="The corrected prompt: what the new picture should show.")
+        ],
+        operator: Annotated[
+            Literal["inject", "resume"],
+            Field(
+                description="inject: add noise to the finished image and denoise it again; works at every step. "
+                "resume: go on from a kept step of the image's own denoising."
+            ),
+        ] = "inject",
+        start_step: Annotated[
+            int,
+            Field(
+                ge=0,
+                description="Denoising step to start at. Low steps (1 to 4 of 28) change the layout, high ones only "
+                "details; at the last step nothing changes.",
+            ),
+        ] = 4,
+        seed: Annotated[
+            Seed | None, Field(description="Of the noise that inject adds; the image's own by default.")
+        ] = None,
     ) -> tuple[Answer, ImageRecord]:
+        """Correct an image: denoise it again from an early step with another prompt and keep what is right.
+        Returns JSON with the new image's id and the path of its PNG; the old image stays."""
         try:
             # The record in the image's own PNG, so that images of earlier sessions can be refined, too.
             source = read_record(store.path(f"images/{image}.png"))
@@ -121,9 +123,4 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
         )
         return await draw(attempt, source)
 
-    generate = "Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG."
-    redenoise = (
-        "Correct an image: denoise it again from an early step with another prompt and keep what is right. "
-        "Returns JSON with the new image's id and the path of its PNG; the old image stays."
-    )
-    return [tool(generate_image, generate, GenerateImage), tool(redenoise_image, redenoise, RedenoiseImage)]
+    return [tool(generate_image), tool(redenoise_image)]
