@@ -207,7 +207,7 @@ def _editor(settings: Settings) -> str:
     """What edits; ``ModelError`` or ``SettingsError`` if it cannot be that."""
     chosen = settings.edit
     if chosen.kind == "endpoint":
-        return f"{editing_endpoint_of(settings).model}, an images endpoint"
+        return f"{endpoint_at(settings.edit_settings(), chosen).model}, an images endpoint"
     model = settings.diffusion.model if chosen.kind == "self" else chosen.model
     if chosen.kind == "embedded" or (chosen.kind == "self" and settings.diffusion.kind == "endpoint"):
         return "a painter that is no trained model" if chosen.kind == "embedded" else f"{model}, which also draws"
@@ -219,12 +219,12 @@ def _editor(settings: Settings) -> str:
     return f"{model}, a {kind}"
 
 
-def editing_endpoint_of(settings: Settings) -> "EndpointDiffusion":
-    """The images endpoint that edits; ``ModelError`` if it needs a key and has none."""
+def endpoint_at(server: ChatSettings, options: ImageOptions) -> "EndpointDiffusion":
+    """An images endpoint; ``ModelError`` if it needs a key and has none."""
     from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
 
-    own: dict[str, Any] = {name: getattr(settings.edit, name) for name in ImageOptions.model_fields}
-    return EndpointDiffusion(EndpointSettings(server=settings.edit_settings(), **own))
+    own: dict[str, Any] = {name: getattr(options, name) for name in ImageOptions.model_fields}
+    return EndpointDiffusion(EndpointSettings(server=server, **own))
 
 
 def _remote(settings: Settings, policy: str) -> str:
@@ -244,10 +244,7 @@ def endpoint_of(settings: Settings) -> "EndpointDiffusion":
     check_effect(settings.diffusion, "an images endpoint", LOCAL_ALONE)
     if settings.images_settings().is_local:
         raise SettingsError("images.url names the server that draws, since the chat model is in this process")
-    from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
-
-    own: dict[str, Any] = {name: getattr(settings.images, name) for name in ImageOptions.model_fields}
-    return EndpointDiffusion(EndpointSettings(server=settings.images_settings(), **own))
+    return endpoint_at(settings.images_settings(), settings.images)
 
 
 def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) -> None:

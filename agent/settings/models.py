@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
 from ...tools.roles import Critic, Decomposer, Diffusion, Lazy, model_name, ready, require_role
-from .checks import SD3_ALONE, check_effect, editing_endpoint_of, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
+from .checks import SD3_ALONE, check_effect, endpoint_at, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
 from .presets import EMBEDDED_DIFFUSION, preset_named
 from .settings import ChatSection, Settings
 
@@ -243,7 +243,7 @@ def make_diffusion(settings: Settings) -> Diffusion:
     from ...tools.diffusion.editing import FunctionEditor, WithEditor
 
     if chosen.kind == "endpoint":
-        return WithEditor(drawer, editing_endpoint_of(settings))
+        return WithEditor(drawer, endpoint_at(settings.edit_settings(), chosen))
     if chosen.kind == "embedded":
         from ...tools.world.painter import EmbeddedPainter
 
