@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Out = Annotated[Path | None, option("JSONL, for `detailscribe batch`; by default printed.", "--out", metavar="FILE")]
 Scenario = Literal["functional", "compositional", "multi_subject"]
 OnlyScenario = Annotated[Scenario | None, option("Only this one.", "--scenario")]
+FILES = "Where its three JSONL files are."
 Count = Annotated[int, option("Prompts to make.", min=1)]
 SeedOption = Annotated[int, option("Another seed, other prompts.", "--seed", min=0)]
 
@@ -26,9 +27,7 @@ commands = typer.Typer(help="Read sets of prompts, or make new ones.", no_args_i
 
 @commands.command()
 def interacting(
-    source: Annotated[
-        str, option("Where its three JSONL files are.", "--from", metavar="FOLDER|URL", show_default=False)
-    ],
+    source: Annotated[str, option(FILES, "--from", metavar="FOLDER|URL", show_default=False)],
     scenario: OnlyScenario = None,
     out: Out = None,
 ) -> None:
@@ -41,18 +40,12 @@ def interacting(
 @commands.command()
 def read(
     source: Annotated[str, argument("A file, a URL, - or dataset:owner/name#split.")],
-    column: Annotated[
-        str | None, option("The column of prompts: prompt, caption, text or the like.", metavar="NAME")
-    ] = None,
+    column: Annotated[str | None, option("That of prompts: prompt, caption, text or the like.", metavar="NAME")] = None,
     scenario: Annotated[str | None, option("That of scenarios: scenario, category or tag.", metavar="NAME")] = None,
-    format: Annotated[
-        str | None, option("jsonl, json, csv, tsv, parquet or txt; by default found out.", metavar="NAME")
-    ] = None,
+    format: Annotated[str | None, option("jsonl, json, csv, tsv, parquet, txt; or found out.", metavar="NAME")] = None,
     limit: Annotated[int | None, option("Prompts at most.", min=1)] = None,
     unique: Annotated[bool, option("Each prompt once.", "--distinct")] = False,
-    skip_empty: Annotated[
-        bool, option("Leave out records whose prompt is empty, rather than stop.", "--skip-empty")
-    ] = False,
+    skip_empty: Annotated[bool, option("Leave out empty prompts, rather than stop.", "--skip-empty")] = False,
     out: Out = None,
 ) -> None:
     """Any set of prompts as clean JSONL: JSONL, COCO captions, CSV, TSV, parquet, plain text; also compressed."""
@@ -82,9 +75,7 @@ def world(
     count: Count = 100,
     seed: SeedOption = 0,
     scenario: OnlyScenario = None,
-    complexity: Annotated[
-        int | None, option("Relations in each prompt; by default one to three.", min=1, max=5)
-    ] = None,
+    complexity: Annotated[int | None, option("Relations in each; by default one to three.", min=1, max=5)] = None,
     out: Out = None,
 ) -> None:
     """New prompts of the embedded world that its models were never trained on; offline."""

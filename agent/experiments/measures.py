@@ -41,14 +41,9 @@ def whole(row: Row) -> list[ImageRow]:
     return [image for image in row.images if image.is_whole] or list(row.images)
 
 
-def peak(row: Row) -> float:
-    """Highest share of checks that any of its images passes."""
-    return max(map(score, whole(row)))
-
-
 def retention(row: Row) -> float:
     """What the chosen image keeps of the peak: its share of checks divided by the highest one."""
-    return score(row.chosen) / peak(row) if peak(row) else 1.0
+    return score(row.chosen) / peak if (peak := max(map(score, whole(row)))) else 1.0
 
 
 def efficiency(row: Row) -> float:
@@ -78,7 +73,7 @@ MEASURES: dict[str, Measure] = {
     "critic_checks": lambda row: score(row.chosen, "critic"),
     "first_all_correct": lambda row: correct(whole(row)[0]),
     "critic_first_all_correct": lambda row: correct(whole(row)[0], "critic"),
-    "peak": peak,
+    "peak": lambda row: max(map(score, whole(row))),
     "retention": retention,
     "efficiency": efficiency,
     "kept": kept,

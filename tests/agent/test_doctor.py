@@ -96,7 +96,7 @@ def test_a_server_that_answers_and_sees_is_well(cli, at, server):
 
 
 def test_a_model_that_reads_something_else_may_be_blind(cli, at, monkeypatch):
-    monkeypatch.setattr(demo_server, "number_in", lambda picture: "42")
+    monkeypatch.setattr(demo_server, "NUMBER", "42")
     done = cli("doctor", "--json", *at)
     assert done.exit_code == 0
     assert told(done)["vision"][0] == "warning"
