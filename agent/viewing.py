@@ -12,10 +12,15 @@ from os.path import relpath
 from pathlib import Path
 from threading import Lock
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+import uvicorn
 from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from ..state import ImageRecord
 from ..tools.errors import SettingsError, first_problem
@@ -27,16 +32,11 @@ from .records.rows import PLAN, RESULTS, Plan
 from .runs.folder import is_at_work
 from .runs.steering import Instruction, instruct, live_status
 from .views.comparison import compare_page
-from .views.gallery import row_of
+from .views.gallery import collection_page, row_of
 from .views.live import sentence
-from .views.pages import CARD, SMALL, THUMBNAIL, Picture, filled, shrunk
+from .views.pages import CARD, THUMBNAIL, Picture, filled, is_small, shrunk
 from .views.report import page_of
 from .views.words import duration
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
 
 POLL = 0.5
 """Seconds between two looks at the files."""
@@ -82,20 +82,18 @@ class Index:
 
     def _row(self, folder: Path) -> dict[str, Any]:
         place = relpath(folder, self.folder)
-        row = row_of(folder, place, lambda run: self._thumbnail(run, place))
+        row = row_of(folder, place, lambda image: picture_url(place, image, 2 * THUMBNAIL))
         row["link"] = f"run/{quote(place)}"
         if row["state"] == "unfinished":
             with suppress(SettingsError):
                 row["state"] = live_status(read_run(folder))
         return row
 
-    def _thumbnail(self, run: RecordedRun, place: str) -> dict[str, Any] | None:
-        image = run.best or next(iter(run.images.values()), None)
-        if image is None:
-            return None
-        crisp = max(image.width, image.height) <= SMALL
-        source = f"file/{quote(place)}/{quote(image.path)}" + ("" if crisp else f"?side={2 * THUMBNAIL}")
-        return {"source": source, "width": image.width, "height": image.height, "crisp": crisp}
+
+def picture_url(place: str, image: ImageRecord, side: int) -> str:
+    """Where a picture of the run at a place is, no larger than it is shown; relative to the gallery."""
+    url = f"file/{quote(place)}/{quote(image.path)}"
+    return url if is_small(image) else f"{url}?side={side}"
 
 
 def stamp_of(run: Path) -> tuple[int, ...]:
@@ -140,11 +138,8 @@ class Viewer:
         self.index = Index(self.folder)
 
     @property
-    def app(self) -> "Starlette":
+    def app(self) -> Starlette:
         """The server."""
-        from starlette.applications import Starlette
-        from starlette.routing import Route
-
         pages = {
             "/": self.gallery,
             "/events": self.events,
@@ -153,18 +148,12 @@ class Viewer:
             "/file/{place:path}": self.file,
         }
         routes = [Route(path, self._guarded(work)) for path, work in pages.items()]
-        routes += [
-            Route("/note/{place:path}", self._guarded(self.note), methods=["POST"]),
-            Route("/steer/{place:path}", self._guarded(self.steer), methods=["POST"]),
-        ]
-        return Starlette(routes=routes)
+        return Starlette(routes=[*routes, Route("/{kind}/{place:path}", self._guarded(self.change), methods=["POST"])])
 
     def _guarded(self, work: Any) -> Any:
         """Answers requests of our own pages alone: a foreign page that a browser shows can neither read nor write."""
-        from starlette.requests import Request
-        from starlette.responses import JSONResponse, PlainTextResponse
 
-        async def answer(request: Request) -> "Response":
+        async def answer(request: Request) -> Response:
             host, origin = request.headers.get("host", ""), request.headers.get("origin")
             if self.hosts and host not in self.hosts:
                 return PlainTextResponse("this server answers to its own name alone", 403, HEADERS)
@@ -195,30 +184,18 @@ class Viewer:
             raise TraceError(f"there is no run {place!r:.80}")
         return read_run(folder)
 
-    async def gallery(self, request: "Request") -> "Response":
+    async def gallery(self, request: Request) -> Response:
         """Every run, as a table and a gallery."""
-        from starlette.responses import HTMLResponse
-
         look = asyncio.create_task(asyncio.to_thread(self.index.look))
         await asyncio.wait([look], timeout=FIRST_ROWS)
         rows = [row for _, row in sorted(self.index.rows.items())]
         note = "" if self.index.is_whole else f"Reading further runs; {len(rows)} so far"
         batches = await asyncio.to_thread(batches_in, self.folder)
-        html = filled(
-            "collection",
-            {"note": note, "batches": batches},
-            title=self.folder.name,
-            rows=rows,
-            money=any(row["money"] for row in rows),
-        )
-        return HTMLResponse(html)
+        return HTMLResponse(collection_page(self.folder.name, rows, {"note": note, "batches": batches}))
 
-    async def run(self, request: "Request") -> "Response":
+    async def run(self, request: Request) -> Response:
         """One run, as it is now."""
-        from starlette.responses import HTMLResponse
-
-        place = request.path_params["place"]
-        return HTMLResponse(await asyncio.to_thread(self._run_page, place))
+        return HTMLResponse(await asyncio.to_thread(self._run_page, request.path_params["place"]))
 
     def _run_page(self, place: str) -> str:
         run = self._run(place)
@@ -235,17 +212,13 @@ class Viewer:
             return filled("waiting", live, run=run)
 
         def show(image: ImageRecord) -> Picture:
-            full = f"{up}file/{quote(place)}/{quote(image.path)}"
-            crisp = max(image.width, image.height) <= SMALL
-            card, small = (full if crisp else f"{full}?side={side}" for side in (CARD, THUMBNAIL))
-            return Picture(full, card, small, crisp)
+            card, small = (up + picture_url(place, image, side) for side in (CARD, THUMBNAIL))
+            return Picture(card.partition("?")[0], card, small, is_small(image))
 
         return filled("report", live, page=page_of(run, show))
 
-    async def file(self, request: "Request") -> "Response":
+    async def file(self, request: Request) -> Response:
         """A picture of a run; with ``side``, a small one."""
-        from starlette.responses import FileResponse, Response
-
         path = Store(self.folder).path(request.path_params["place"])
         side = request.query_params.get("side")
         own = next((above for above in path.parents if is_run(above)), None)
@@ -258,10 +231,8 @@ class Viewer:
         data = await asyncio.to_thread(small_picture, path, path.stat().st_mtime_ns, wanted)
         return Response(data, media_type="image/jpeg", headers=keep)
 
-    async def events(self, request: "Request") -> "Response":
+    async def events(self, request: Request) -> Response:
         """What happens, as server-sent events: the last line of a run's trace in words, or that the gallery changed."""
-        from starlette.responses import StreamingResponse
-
         place = request.query_params.get("run")
         folder = self._run(place).folder if place is not None else None
 
@@ -283,28 +254,21 @@ class Viewer:
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
-    async def compare(self, request: "Request") -> "Response":
+    async def compare(self, request: Request) -> Response:
         """Two runs, or two images, side by side."""
-        from starlette.responses import HTMLResponse
-
         places = [request.query_params.get(name, "") for name in ("a", "b")]
         first, second = ((self._run(run), image) for run, _, image in (place.partition("@") for place in places))
         return HTMLResponse(await asyncio.to_thread(compare_page, [(first, second)]))
 
-    async def note(self, request: "Request") -> "Response":
-        """Keep what a person says of a run."""
-        return await self._change(request, lambda run, data: add_note(run, Note.model_validate_json(data)))
-
-    async def steer(self, request: "Request") -> "Response":
-        """Ask something of a run that goes on."""
-        return await self._change(request, lambda run, data: instruct(run, Instruction.model_validate_json(data)))
-
-    async def _change(self, request: "Request", work: Callable[[RecordedRun, bytes], None]) -> "Response":
-        from starlette.responses import JSONResponse
-
-        data = await request.body()
-        run = self._run(request.path_params["place"])
-        await asyncio.to_thread(work, run, data)
+    async def change(self, request: Request) -> Response:
+        """Keep a note about a run, or ask something of one that goes on."""
+        kind, place, data = request.path_params["kind"], request.path_params["place"], await request.body()
+        if kind == "note":
+            await asyncio.to_thread(add_note, self._run(place), Note.model_validate_json(data))
+        elif kind == "steer":
+            await asyncio.to_thread(instruct, self._run(place), Instruction.model_validate_json(data))
+        else:
+            raise SettingsError(f"nothing here is called {kind!r:.40}")
         return JSONResponse({"done": True})
 
 
@@ -337,14 +301,10 @@ def serve(folder: Path, host: str, port: int, ready: Callable[[], None]) -> None
     """Serve the pages of a folder until Ctrl-C; ``ready`` is called just before it starts.
 
     Raises:
-        SettingsError: uvicorn is missing, or there is no such folder.
+        SettingsError: there is no such folder.
     """
     if not folder.is_dir():
         raise SettingsError(f"there is no folder {folder}")
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise SettingsError('detailscribe view needs pip install "detailscribe[view]"') from error
     own = host in ("127.0.0.1", "::1", "localhost")
     hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")) if own else frozenset[str]()
     viewer = Viewer(folder, secrets.token_urlsafe(24), hosts)

@@ -3,7 +3,8 @@ browser, steered from elsewhere, and made by other programs."""
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -124,14 +125,25 @@ def export(
     typer.echo(f"{export_run(folder, endpoint, images=urls)} spans sent")
 
 
+@contextmanager
+def _extra(name: str, *packages: str) -> Generator[None]:
+    """Says what to install where one of the packages is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in packages:
+            raise
+        raise SettingsError(f'detailscribe {name} needs pip install "detailscribe[{name}]"') from error
+
+
 def view(
     folder: Annotated[Path, argument("A folder of runs, or a run.")] = Path("runs"),
     host: Annotated[str, option("Where it listens; another than this machine's own lets others in.")] = "127.0.0.1",
     port: Annotated[int, option("Of the page.", min=1, max=65535)] = 7575,
 ) -> None:
     """Show FOLDER in a browser: runs as they go on, side by side, with what you note on them, and steered by hand."""
-    from ..viewing import serve
-
+    with _extra("view", "starlette", "uvicorn"):
+        from ..viewing import serve
     serve(folder, host, port, lambda: typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)"))
 
 
@@ -186,10 +198,6 @@ def mcp(
 
     bounds = by_section({"run.budget": parsed_arguments(budget, "--budget") or None})
     loaded = load(given, bounds, file=settings)
-    try:
+    with _extra("mcp", "mcp"):
         from ..mcp import Server, serve
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("mcp"):
-            raise
-        raise SettingsError('detailscribe mcp needs pip install "detailscribe[mcp]"') from error
     serve(Server(folder, loaded, parsed_arguments(total, "--total")), http)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from os.path import relpath
 from pathlib import Path
@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from ...state import ImageRecord
 from ...tools.errors import SettingsError
 from ...tools.files import Store, read_lines
 from ..records.events import TraceError
-from ..records.reader import REPORT, RecordedRun, read_run, runs_in
+from ..records.reader import REPORT, read_run, runs_in
 from ..records.rows import RESULTS, Row
-from .pages import SMALL, THUMBNAIL, filled, shrunk
+from .pages import THUMBNAIL, filled, is_small, shrunk
 from .words import duration, marks
 
 PICTURES = "thumbnails"
@@ -46,26 +47,27 @@ def write_collection(folder: Path, out: Path | None = None) -> Path:
     page = out or folder / REPORT
     beside = Store(page.parent)
     try:
-        rows = [row_of(run, relpath(run, beside.root), lambda one: _thumbnail(one, beside)) for run in found]
-        html = filled(
-            "collection",
-            title=folder.resolve().name,
-            rows=rows,
-            money=any(r["money"] for r in rows),
-        )
+        rows = [row_of(run, relpath(run, beside.root), partial(_thumbnail, Store(run), beside)) for run in found]
+        html = collection_page(folder.resolve().name, rows)
         return beside.path(beside.write(page.name, html.encode()))
     except (OSError, ValueError) as error:
         raise TraceError(f"the page {page} cannot be written: {error}") from error
 
 
-def row_of(folder: Path, place: str, thumbnail: Callable[[RecordedRun], dict[str, Any] | None]) -> dict[str, Any]:
+def collection_page(title: str, rows: list[dict[str, Any]], live: dict[str, Any] | None = None) -> str:
+    """The page of rows; ``live`` as ``filled`` takes it."""
+    return filled("collection", live, title=title, rows=rows, money=any(row["money"] for row in rows))
+
+
+def row_of(folder: Path, place: str, thumbnail: Callable[[ImageRecord], str | None]) -> dict[str, Any]:
     """What the template shows of one run, which lies at ``place``; ``share`` is what it sorts by, -1 where nothing was
     looked at."""
     try:
         run = read_run(folder)
     except SettingsError as error:
         return UNREADABLE | {"folder": place, "link": quote(place), "prompt": str(error)}
-    look = run.best_critique
+    look, image = run.best_critique, run.best or next(iter(run.images.values()), None)
+    source = thumbnail(image) if image else None
     passes = look is not None and look.all_pass
     found = marks(run.concepts, look, None) if run.concepts else ()
     return {
@@ -87,7 +89,7 @@ def row_of(folder: Path, place: str, thumbnail: Callable[[RecordedRun], dict[str
         "seconds": run.spend.seconds,
         "time": duration(run.spend.seconds),
         "money": run.spend.money,
-        "thumbnail": thumbnail(run),
+        "thumbnail": source and image and {"source": source, "image": image, "crisp": is_small(image)},
         "tags": _tags(folder),
     }
 
@@ -115,17 +117,14 @@ def _tags_in(path: Path, stamp: int) -> dict[Path, str]:
     return found
 
 
-def _thumbnail(run: RecordedRun, beside: Store) -> dict[str, Any] | None:
+def _thumbnail(store: Store, beside: Store, image: ImageRecord) -> str | None:
     """The best image, small, written under the hash of what it shows, so that a second report writes none again.
 
     None where it is missing or damaged, or its path leads outside the run folder.
     """
-    image = run.best or next(iter(run.images.values()), None)
-    if image is None:
-        return None
-    crisp = max(image.width, image.height) <= SMALL
+    crisp = is_small(image)
     try:
-        png = Store(run.folder).read(image.path)
+        png = store.read(image.path)
     except (OSError, ValueError):
         return None
     source = f"{PICTURES}/{sha256(png).hexdigest()[:24]}.{'png' if crisp else 'jpg'}"
@@ -135,4 +134,4 @@ def _thumbnail(run: RecordedRun, beside: Store) -> dict[str, Any] | None:
         except ValueError:
             return None
         beside.write(source, small)
-    return {"source": source, "width": image.width, "height": image.height, "crisp": crisp}
+    return source

@@ -65,6 +65,11 @@ class Picture:
     """Whether it is so small that enlarging it should keep its pixels visible."""
 
 
+def is_small(image: ImageRecord) -> bool:
+    """Whether it is shown as it is everywhere, enlarged with hard edges."""
+    return max(image.width, image.height) <= SMALL
+
+
 def picture(image: ImageRecord, store: Store) -> Picture:
     """The picture of an image.
 
@@ -74,7 +79,7 @@ def picture(image: ImageRecord, store: Store) -> Picture:
     """
     png = store.read(image.path)
     full = data_url("image/png", png)
-    if max(image.width, image.height) <= SMALL:
+    if is_small(image):
         return Picture(full=full, card=full, thumbnail=full, crisp=True)
     card, thumbnail = (data_url("image/jpeg", shrunk(png, side)) for side in (CARD, THUMBNAIL))
     return Picture(full=full, card=card, thumbnail=thumbnail, crisp=False)
