@@ -69,13 +69,12 @@ class Index:
                 self.version += 1
             for run in found:
                 with suppress(OSError):
-                    stamp = (stamp_of(run), self.rows.get(run, {}).get("state") in ("running", "paused"))
-                    if self._stamps.get(run) != stamp or stamp[1]:
-                        row = self._row(run)
-                        if row != self.rows.get(run):
-                            self.rows[run] = row
-                            self.version += 1
-                        self._stamps[run] = (stamp[0], row["state"] in ("running", "paused"))
+                    stamp, known = stamp_of(run), self.rows.get(run)
+                    if known and known["state"] not in ("running", "paused") and self._stamps[run] == stamp:
+                        continue
+                    row = self._row(run)
+                    self.version += row != known
+                    self.rows[run], self._stamps[run] = row, stamp
             self.is_whole = True
         finally:
             self._busy.release()

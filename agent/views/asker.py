@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...state import Action, Decision, ImageRecord, Population
+from ...state import Action, Decision
 from ...tools.blocking import on_ctrl_c
 from ...tools.errors import Interrupted
 from ...tools.files import Store
@@ -13,6 +13,7 @@ from ..graph.person import Question, meant
 
 KEYS = "Enter as proposed, r refine, n new seed, s stop, w own words"
 """What may be answered about an image."""
+ACTIONS: dict[str, Action] = {"r": "refine", "n": "reseed", "s": "stop"}
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,10 @@ class TerminalAsker:
         self.say(f"  proposed: {proposed.action} ({proposed.rule}): {proposed.reason}")
         while True:
             key = self.read(f"{image.id} > ").strip().lower()
-            decision = self._meant(key, proposed, population, image)
-            if decision is not None:
-                return decision
-            self.say(f"  {key!r} is none of: {KEYS}")
-
-    def _meant(self, key: str, proposed: Decision, population: Population, image: ImageRecord) -> Decision | None:
-        match key:
-            case "":
+            if not key:
                 return proposed
-            case "r" | "n" | "s":
-                actions: dict[str, Action] = {"r": "refine", "n": "reseed", "s": "stop"}
-                return meant(actions[key], population, image)
-            case "w":
+            if key == "w":
                 return meant("refine", population, image, self.read("  words to draw from > ").strip())
-            case _:
-                return None
+            if key in ACTIONS:
+                return meant(ACTIONS[key], population, image)
+            self.say(f"  {key!r} is none of: {KEYS}")
