@@ -204,11 +204,14 @@ def test_a_wrong_bound_is_refused_at_the_start(tmp_path):
         made(tmp_path, total={"images": "many"})
 
 
-def test_the_command_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mcp.server.fastmcp", None)
-    monkeypatch.delitem(sys.modules, "detailscribe.agent.mcp")
-    said = CliRunner().invoke(app, ["mcp", str(tmp_path)])
-    assert (said.exit_code, "pip install" in said.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("command", "package", "module"), [("mcp", "mcp.server.fastmcp", "mcp"), ("view", "uvicorn", "viewing")]
+)
+def test_the_commands_say_what_to_install(tmp_path, monkeypatch, command, package, module):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"detailscribe.agent.{module}", raising=False)
+    said = CliRunner().invoke(app, [command, str(tmp_path)])
+    assert (said.exit_code, f'pip install "detailscribe[{command}]"' in said.stderr) == (2, True)
 
 
 async def test_over_stdio_whatever_else_is_printed_goes_to_stderr(tmp_path):
