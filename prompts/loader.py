@@ -38,15 +38,10 @@ class Template:
         """Names that ``render`` needs, no more and no less."""
         return frozenset(string.Template(self.text).get_identifiers())
 
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the text, in hexadecimal; a trace carries it beside the name."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
     @property
     def label(self) -> str:
-        """Name and the first 12 digits of the hash, as traces show a template: ``decompose@0123456789ab``."""
-        return f"{self.name}@{self.sha256[:12]}"
+        """Name and the first 12 digits of its text's SHA-256, as traces show a template: ``decompose@0123456789ab``."""
+        return f"{self.name}@{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     def render(self, /, **variables: str | int) -> str:
         """The text with its variables filled in.

@@ -76,12 +76,10 @@ class Population(Frozen):
             if [v.check for v in critique.verdicts] != checklist:
                 raise ValueError(f"the critique of {critique.image!r} does not answer the checklist in its order")
         for image in self.images.values():
-            if image.parent is not None and not self._is_earlier(image.parent, image):
+            parent = self.images.get(image.parent or "")
+            if image.parent is not None and (parent is None or parent.round >= image.round):
                 raise ValueError(f"parent {image.parent!r} of {image.id!r} is not an image of an earlier round")
         return self
-
-    def _is_earlier(self, id: str, image: ImageRecord) -> bool:
-        return id in self.images and self.images[id].round < image.round
 
     @property
     def spend(self) -> Spend:

@@ -28,7 +28,7 @@ from ..world.corrections import corrected_prompt
 from ..world.decomposer import concepts_of, laid_out
 from ..world.eyes import Eyes
 from ..world.grammar import parse
-from ..world.reading import Sights, evidence, probability, settle
+from ..world.reading import Sights, probability, settle
 from ..world.relations import RELATIONS
 from ..world.spec import Link, Spec, Wanted
 from ..world.vocabulary import COLOURS, NOUNS
@@ -36,8 +36,6 @@ from .question import NUMBER, picture_of_number
 
 MODEL = "embedded-world"
 """The one model that the server has."""
-UNSURE = 0.05
-"""Likelihoods nearer to one half than this are answered with unclear, as the embedded critic does."""
 YES = {"Yes": 0.6, " yes": 0.3, "YES": 0.1}
 NO = {"No": 0.7, " no": 0.3}
 """How yes and no are spelt, and how often so."""
@@ -329,9 +327,9 @@ class Mind:
 def verdict_on(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
     if check is None:
         return "unclear", "I do not understand the question"
-    likely = probability(check, subject.concepts, subject.spec, seen)
-    answer = "unclear" if abs(likely - 0.5) < UNSURE else "yes" if likely > 0.5 else "no"
-    return answer, evidence(check, subject.concepts, subject.spec, seen)
+    alone = subject.concepts.model_copy(update={"checks": (check.model_copy(update={"depends_on": ()}),)})
+    [verdict] = settle(alone, subject.spec, seen)
+    return {"pass": "yes", "fail": "no", "unknown": "unclear"}[verdict.answer], verdict.evidence
 
 
 def new_prompts(combinations: str) -> dict[str, object]:

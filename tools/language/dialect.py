@@ -81,7 +81,9 @@ class Dialect:
         if question.system and not self.system:
             text = f"{question.system}\n\n{text}"
         side = self.side(settings)
-        pictures = [_data_url(*encoded(picture, side, settings.picture_quality)) for picture in question.pictures]
+        files = (encoded(picture, side, settings.picture_quality) for picture in question.pictures)
+        urls = [f"data:{mime};base64,{base64.b64encode(data).decode()}" for mime, data in files]
+        pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         # Some servers of text models take no list, not even of one text.
         said = HumanMessage([{"type": "text", "text": text}, *pictures] if pictures else text)
         return [SystemMessage(question.system), said] if question.system and self.system else [said]
@@ -149,7 +151,3 @@ def _fewer(top_logprobs: int, text: str) -> int:
         return 0
     numbers = [int(number) for number in re.findall(r"\b\d{1,2}\b", text)]
     return max((number for number in numbers if 0 < number < top_logprobs), default=5 if top_logprobs > 5 else 0)
-
-
-def _data_url(mime: str, data: bytes) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{base64.b64encode(data).decode()}"}}
