@@ -329,15 +329,18 @@ def _where(chosen: DiffusionSection, policy: str) -> str:
 
 
 def _device(chosen: DiffusionSection) -> str:
-    placement = _placement(chosen)
     import torch
 
+    from ...tools.diffusion import choose_placement
+
+    placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
     name = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else "no GPU is used"
     return f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
 
 
 def _memory(settings: Settings) -> Finding:
     """Needed against free; where the device cannot be used, what a machine that can would need."""
+    from ...tools.diffusion import choose_placement
     from ...tools.diffusion.memory import check_memory, memory_needed, memory_there, model_size
 
     chosen = settings.diffusion
@@ -347,7 +350,7 @@ def _memory(settings: Settings) -> Finding:
     except ModelError as error:
         return Finding(topic="memory", status="problem" if os.path.isdir(source) else "warning", text=str(error))
     try:
-        placement = _placement(chosen)
+        placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
     except DetailScribeError:
         placement = None
     gpu = placement is None or placement.on_gpu
@@ -388,21 +391,3 @@ def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:
 
 def _gb(number: int) -> str:
     return f"{number / 1e9:.1f} GB"
-
-
-def _placement(chosen: DiffusionSection) -> "Placement":
-    """Where the model would go; ``ModelError`` or ``SettingsError`` if that cannot be here."""
-    import torch
-
-    from ...tools.diffusion import choose_placement
-
-    try:
-        placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
-    except DetailScribeError:
-        raise
-    except RuntimeError as error:
-        raise ModelError(f"there is no kind of device {chosen.device!r}: use cuda, mps or cpu") from error
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if not available.get(placement.device.type, lambda: True)():
-        raise ModelError(f"the device {chosen.device!r} is not there: leave diffusion.device out, or use cpu")
-    return placement

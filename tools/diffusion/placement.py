@@ -64,13 +64,16 @@ def choose_placement(
         t5: Has no effect on a model without T5.
 
     Raises:
-        ModelError: 4-bit weights are asked for where a GPU or bitsandbytes is lacking.
+        ModelError: there is no such device, or 4-bit weights are asked for where a GPU or bitsandbytes is lacking.
         SettingsError: the choices do not go together.
     """
     if device is None:
         mps = "mps" if torch.backends.mps.is_available() else "cpu"
         device = "cuda" if torch.cuda.is_available() else mps
-    place = torch.device(device)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"there is no kind of device {device!r}: use cuda, mps or cpu") from error
     chosen = Placement(place, precision or ("fp32" if place.type == "cpu" else "bf16"), offload, t5)
     if chosen.is_nf4 and not (place.type == "cuda" and torch.cuda.is_available()):
         raise ModelError(
@@ -87,6 +90,9 @@ def choose_placement(
             f'offload "{offload}" moves weights between a GPU and RAM, and there is no GPU: set'
             ' diffusion.offload = "none"'
         )
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not available.get(place.type, lambda: True)():
+        raise ModelError(f"the device {device!r} is not there: leave diffusion.device out, or use cpu")
     return chosen
 
 
