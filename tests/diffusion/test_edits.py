@@ -1,5 +1,7 @@
 """Pipelines that take a picture and an instruction edit, each by its own signature, with tiny random weights."""
 
+from importlib.util import find_spec
+
 import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as qwen_edit_plus
 import pytest
 import torch
@@ -135,3 +137,15 @@ async def test_one_model_draws_and_another_edits(store, model):
     assert (source.model, image.model) == (model.model, "tiny@0")
     assert source.latent
     assert (image.latent, image.trajectory) == (None, {})  # which the model that draws could not read
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="the processor for videos is there")
+async def test_a_folder_of_qwens_is_read_without_torchvision(store, tmp_path):
+    qwen_edit().save_pretrained(tmp_path)
+    for file in (tmp_path / "model_index.json", *(tmp_path / "processor").glob("*.json")):  # as its publishers write it
+        text = file.read_text().replace("tests.diffusion.test_edits", "transformers")
+        file.write_text(text.replace('"Still"', '"Qwen2VLProcessor"'))
+    source = drawn(store)
+    model = PipelineDiffusion.load(tmp_path, steps=1, precision="fp32")
+    image = await model.draw(edit(source), store, source=source)
+    assert (image.width, image.height, image.operator) == (*SIZE, "edit")

@@ -118,6 +118,10 @@ def _load_parts(
             parts[part] = denoiser
         elif (folder / part / "config.json").exists() or part in NETWORKS:
             parts[part] = _load_network(folder, part, (library, kind), placement, part in narrow)
+        elif kind.endswith("VLProcessor") and find_spec("torchvision") is None:
+            from ..language.local import still_processor
+
+            parts[part] = still_processor(_class_of(library, kind), folder / part)
     pipe: Any = DiffusionPipeline.from_pretrained(str(folder), **parts, local_files_only=True)
     if reads_once:
         reader = partial(_load_t5, folder, named[T5_PART], placement, T5_PART in narrow)

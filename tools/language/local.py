@@ -191,13 +191,17 @@ def _processor(name: str, config: Any) -> Any:
     try:
         return AutoProcessor.from_pretrained(name)
     except ImportError:
-        kind: Any = cast(Any, PROCESSOR_MAPPING)[type(config)]
+        return still_processor(cast(Any, PROCESSOR_MAPPING)[type(config)], name)
+
+
+def still_processor(kind: Any, source: str | Path) -> Any:
+    """A processor of that class without its part for videos, which needs torchvision."""
 
     class Still(kind):
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, **more: Any) -> None:
             super().__init__(image_processor=image_processor, tokenizer=tokenizer, **more)
 
-    return Still.from_pretrained(name)
+    return Still.from_pretrained(source)
 
 
 def look_at(name: str) -> tuple[bool, bool, int]:
