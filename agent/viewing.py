@@ -19,7 +19,7 @@ import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ..state import ImageRecord
@@ -225,7 +225,11 @@ class Viewer:
             raise TraceError("there is no such picture")
         keep = {"Cache-Control": "private, max-age=3600"}
         if side is None:
-            return FileResponse(path, media_type="image/png", headers=keep)
+            try:
+                data = await asyncio.to_thread(path.read_bytes)  # at once: a preview may be replaced meanwhile
+            except FileNotFoundError as error:
+                raise TraceError("there is no such picture") from error
+            return Response(data, media_type="image/png", headers=keep)
         wanted = min((CARD, 2 * THUMBNAIL, THUMBNAIL), key=lambda known: abs(known - int(side)))
         data = await asyncio.to_thread(small_picture, path, path.stat().st_mtime_ns, wanted)
         return Response(data, media_type="image/jpeg", headers=keep)
