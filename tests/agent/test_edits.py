@@ -69,12 +69,15 @@ def test_adaptive_chooses_by_failure(images, script, expected):
 def test_an_instruction_says_what_to_change_where_and_what_to_keep():
     people = population([FIRST], {"00-00": "red"})
     wrong = Verdict(check="red", answer="fail", evidence="it is\nblue", boxes=((0, 0.7, 0.3, 1),))
-    verdicts = tuple(wrong if v.check == "red" else v for v in people.critiques["00-00"].verdicts)
+    settled = Verdict(check="holding", answer="fail", settled_by="cat")  # with which its parent is mended
+    mine = {"red": wrong, "holding": settled}
+    verdicts = tuple(mine.get(v.check, v) for v in people.critiques["00-00"].verdicts)
     seen = people.critiques["00-00"].model_copy(update={"verdicts": verdicts})
     text = instruction(people.model_copy(update={"critiques": {"00-00": seen}}), FIRST)
     assert "It should show: a corrected prompt" in text
     assert "- Is the umbrella red? it is blue (lower left of the picture)" in text.partition("To keep")[0]
     assert "- Is there a cat?" in text.partition("To keep")[2]
+    assert "Does the cat hold it?" not in text
 
 
 def test_an_edit_that_was_tried_is_tried_with_another_seed():
