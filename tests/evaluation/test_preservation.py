@@ -7,7 +7,7 @@ from math import nan
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_model
+from safetensors.torch import load_file, save_model
 from torch import nn
 
 from detailscribe.agent.evaluation.collect import Shot
@@ -101,6 +101,20 @@ def test_refinements_are_measured_and_first_drawings_are_not(store, lpips):
     assert "lpips" not in nowhere
 
 
+def as_published(weights, first, second):
+    """Equation 1 of the paper over the layers of AlexNet."""
+    pixels = torch.tensor([[*one.tobytes()] for one in (first, second)]).reshape(2, 72, 72, 3) / 127.5 - 1
+    x = (pixels - torch.tensor([-0.030, -0.088, -0.188])) / torch.tensor([0.458, 0.448, 0.450])
+    x, total = x.permute(0, 3, 1, 2), 0.0
+    for n, (*_, name) in enumerate(WEIGHTS):
+        x = nn.MaxPool2d(3, 2)(x) if n in (1, 2) else x
+        how = {"stride": 4 if n == 0 else 1, "padding": 2 if n < 2 else 1}
+        x = nn.functional.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **how).relu()
+        unit = x / x.norm(dim=1, keepdim=True)
+        total += ((unit[0] - unit[1]) ** 2 * weights[f"lin{n}.model.1.weight"][0]).sum(0).mean().item()
+    return total
+
+
 def test_the_same_picture_is_at_no_distance(lpips):
     from detailscribe.tools.metrics.local import Lpips
 
@@ -108,6 +122,7 @@ def test_the_same_picture_is_at_no_distance(lpips):
     assert network.distance(half(9, 80), half(9, 80)) == 0
     near, far = (network.distance(half(0, 0), other) for other in (half(0, 20), half(255, 200)))
     assert 0 < near < far
+    assert near == pytest.approx(as_published(load_file(lpips), half(0, 0), half(0, 20)), rel=1e-4)
     assert network.distance(half(0, 0), half(0, 0).resize((80, 72))) is None
     small = Image.new("RGB", (62, 80))
     assert network.distance(small, small) is None
