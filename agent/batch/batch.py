@@ -142,6 +142,8 @@ async def arun_batch(
                     on_progress(progress, row)
 
             report(None)
+            if progress.left:
+                ledger.plan(jobs)
             how: dict[str, Any] = {"concurrency": concurrency, "keep_runs": keep_runs, "on_row": report}
             if progress.left and cluster is not None:
                 await cluster.run_jobs(jobs, loaded, ledger, note_models=partial(note_models, folder), **how)
@@ -374,7 +376,6 @@ async def perform_jobs(
         ModelError: a model cannot be used, by any job as far as can be told; see ``Suspects``.
         SettingsError: a row is there under the id of another job.
     """
-    ledger.plan(jobs)
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
     done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow
