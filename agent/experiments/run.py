@@ -115,6 +115,7 @@ async def arun_experiment(
                 on_plan(planned, judging.rows())
             for ended in read_batch_rows(folder):
                 judging.take(ended)
+            ledger.plan(jobs.values())
             await perform_jobs(jobs.values(), perform, ledger, concurrency=concurrency, on_row=judging.take)
         finally:
             await judging.end()
