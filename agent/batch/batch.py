@@ -142,15 +142,15 @@ async def arun_batch(
                     on_progress(progress, row)
 
             report(None)
-            if progress.left:
-                ledger.plan(jobs)
             how: dict[str, Any] = {"concurrency": concurrency, "keep_runs": keep_runs, "on_row": report}
             if progress.left and cluster is not None:
+                ledger.plan(jobs)
                 await cluster.run_jobs(jobs, loaded, ledger, note_models=partial(note_models, folder), **how)
             elif progress.left:
                 models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
                 await models.check()
                 await require_models(folder, models)
+                ledger.plan(jobs)
                 await run_jobs(jobs, loaded, models, ledger, on_event=on_event, **how)
     return Batch(folder, ledger.tally)
 

@@ -254,6 +254,14 @@ def _server(sources: Sequence[Source], section: str) -> tuple[Source | None, str
 
 
 def _merged(sources: Sequence[Source]) -> Settings:
+    for source in sources:
+        for name, section in cast(Mapping[Any, Any], source.values).items():
+            if not isinstance(section, Mapping) or not isinstance(name, str):  # pydantic-settings takes it for nothing
+                problem = f"{name}: this should be a table of settings"
+                raise SettingsError(
+                    (problem if name in Settings.model_fields else _unknown(str(name)))
+                    + (f" ({source.name(str(name))})" if source.place else "")
+                )
     try:
         merged = cast(Any, _Merged)(sources=sources)
     except ValidationError as error:

@@ -280,7 +280,7 @@ def test_the_file_in_the_docs_can_be_used(here):
         ("[run.budget]\nimage = 3", "no setting 'run.budget.image'; did you mean 'run.budget.images'"),
         ("[chatt]\nmodel = 'm'", "no setting 'chatt'; did you mean 'chat'"),
         ("[run]\nsteps = 0", r"run.steps: Input should be greater .* \(file detailscribe.toml\)"),
-        ("run = 3", "run: Input should be a valid dictionary"),
+        ("run = 3", "run: this should be a table of settings"),
         ("[run]\nbudget = 3", "run.budget: Input should be a valid dictionary"),
         ("[vision]\nvotes = 'x'", "vision.votes"),
         ("[chat]\nurl = 'localhost:8000'", "chat.url: .*should read like http://localhost:8000/v1"),

@@ -295,7 +295,7 @@ def test_the_page_shows_an_image_on_its_way_and_raises_any_bound(served, browser
             fill += f"document.querySelector('.budget [name={name}]').value = '{value}';"
         browser.value(f"{fill} document.querySelector('.budget form').requestSubmit()")
         until(browser, "document.getElementById('said').textContent !== ''")
-        refused = "document.getElementById('said').textContent.startsWith('budget: images')"
+        refused = "document.getElementById('said').textContent.startsWith('budget.images')"
         wrong = "document.querySelector('.budget [name=images]').value = '0.5'"
         again = f"({wrong}, document.querySelector('.budget form').requestSubmit(), false)"
         until(browser, f"{refused} || {again}")  # again, since the page may be brought up to date between
