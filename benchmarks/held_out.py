@@ -89,6 +89,8 @@ def _swap(scene: Scene, rng: random.Random) -> Scene:
     kind = NOUNS[old.noun]
     there = {t.noun for t in scene.things}
     same = [n for n in NOUNS.values() if n.name not in there and (n.width, n.height) == (kind.width, kind.height)]
+    if not same:
+        return scene
     new = rng.choice(same)
     colour = rng.choice(list(COLOURS)) if new.coloured else None
     return replace(scene, things=tuple(Thing(new.name, colour, t.x, t.y) if t is old else t for t in scene.things))

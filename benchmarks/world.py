@@ -177,14 +177,14 @@ async def _tally(
         agreement.add(world, concepts, outcome.images)
 
 
-def balanced_accuracy(eyes: Eyes, count: int) -> dict[str, float]:
+def balanced_accuracy(eyes: Eyes, count: int, complexity: int | None = None) -> dict[str, float]:
     """Mean of the accuracies on yes and on no, by aspect, on rendered scenes with planted errors.
 
     Children of failed parents are left out: they are settled without being asked. So are aspects that too few
     exams show both ways.
     """
     hits: dict[tuple[str, bool], list[float]] = defaultdict(list)
-    for exam in exams(count):
+    for exam in exams(count, complexity=complexity):
         concepts = concepts_of(exam.spec, "an exam")
         [seen] = eyes.look([exam.picture])
         truth = settle(concepts, exam.spec, exact_sights(exam.scene, exam.strange))

@@ -103,7 +103,7 @@ def scenes_for_training(rng: random.Random) -> Iterator[tuple[Spec, Scene]]:
 
 
 def random_scene(rng: random.Random, most: int = 5) -> Scene:
-    """Things anywhere, apart or not, some of them twice, without any meaning."""
+    """Things anywhere, apart or not, some of them twice and some animals under a hat, without any meaning."""
     things: list[Thing] = []
     for _ in range(rng.randint(0, most)):
         noun = NOUNS[rng.choice(things).noun] if things and rng.random() < 0.25 else rng.choice(list(NOUNS.values()))
@@ -111,7 +111,9 @@ def random_scene(rng: random.Random, most: int = 5) -> Scene:
         thing = Thing(noun.name, colour, rng.randint(0, GRID - noun.width), rng.randint(0, GRID - noun.height))
         if rng.random() < 0.2 or not any(overlap(thing, other) for other in things):
             things.append(thing)
-    return Scene(rng.choice(list(PLACES)), tuple(things))
+    for animal in [t for t in things if NOUNS[t.noun].group == "animal" and rng.random() < 0.4]:
+        things.append(Thing("hat", rng.choice(list(COLOURS)), animal.x, animal.y))
+    return Scene(rng.choice(list(PLACES)), tuple(things[:6]))
 
 
 def pixels(scenes: list[Scene]) -> torch.Tensor:

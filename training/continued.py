@@ -30,9 +30,10 @@ from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
 from detailscribe.tools.world.autoencoder import CellAutoencoder
+from detailscribe.tools.world.corrections import said
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, ConvolutionalDetector, sights
-from detailscribe.tools.world.language import detailed_caption, short_caption
+from detailscribe.tools.world.language import corrected, detailed_caption, short_caption
 from detailscribe.tools.world.layout import laid_out_specs
 from detailscribe.tools.world.reading import settle
 from detailscribe.tools.world.scene import _DEPTH, Scene, Thing, sprite
@@ -47,8 +48,10 @@ from .denoiser import _BUCKET, _DROP, _TIME_SHIFT, Drawer, _learn_positions, sav
 from .planted import Truths, _ink, cells
 from .text import BEGIN, END, MAX_TOKENS, PAD, build_tokenizer
 
-_MIX: dict[int | None, float] = {None: 0.35, 1: 0.12, 2: 0.15, 3: 0.16, 4: 0.13, 5: 0.09}
+_MIX: dict[int | None, float] = {None: 0.25, 1: 0.2, 2: 0.18, 3: 0.17, 4: 0.12, 5: 0.08}
 """How often each complexity is laid out."""
+_NEW = {"behind", "between", "wearing", "jumping over", "giving"}
+"""Relations that are shown more often than prompts have them, since the weights to go on from do not know them."""
 _SKINS = 8
 """Scenes of one layout: other nouns of the same groups and other colours stand as well in the same places."""
 _THINGS, _FRAGMENTS = 6, 3
@@ -57,6 +60,8 @@ _SPRITES = [(n.name, c) for n in NOUNS.values() for c in (COLOURS if n.coloured 
 _SPRITE_INDEX = {key: i for i, key in enumerate(_SPRITES)}
 _ALL_CELLS = 63
 """Bits of the six cells of a sprite, row by row of two."""
+_SHARES = {"autoencoder": 0.07, "critic": 0.12, "judge": 0.16, "denoiser": 0.65}
+"""What learns, in turn, and the share of the time that it is given."""
 _CHUNK = 256
 """Scenes that a worker hands over at once."""
 
@@ -70,13 +75,13 @@ class Chunk:
     places: np.ndarray
     """(n,)."""
     ids: np.ndarray
-    """(n, 2, MAX_TOKENS): tokens of the short and the detailed caption; both empty where a scene has no meaning."""
+    """(n, 2, MAX_TOKENS): tokens of the short and of a longer caption; both empty where a scene has no meaning."""
 
 
-def work(seed: int, meaningful: float, chunks: "multiprocessing.Queue[Chunk]") -> None:
+def work(seed: int, meaningful: float, passed_over: float, chunks: "multiprocessing.Queue[Chunk]") -> None:
     """Lay scenes out without end."""
     rng, tokenizer = random.Random(seed), build_tokenizer()
-    skins = _skins(rng)
+    skins = _skins(rng, passed_over)
     while True:
         slots = np.zeros((_CHUNK, _SLOTS, 4), np.int16)
         places, texts = np.zeros(_CHUNK, np.int64), list[str]()
@@ -88,9 +93,22 @@ def work(seed: int, meaningful: float, chunks: "multiprocessing.Queue[Chunk]") -
             if spec is None:
                 texts += ["", ""]
             else:
-                texts += [short_caption(spec, rng), detailed_caption(short_caption(spec, rng), scene)]
+                longer = _corrected if rng.random() < 0.5 else _detailed
+                texts += [short_caption(spec, rng), longer(spec, scene, rng)]
         ids = tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, truncation=True).input_ids
         chunks.put(Chunk(slots, places, np.asarray(ids, np.uint8).reshape(_CHUNK, 2, MAX_TOKENS)))
+
+
+def _detailed(spec: Spec, scene: Scene, rng: random.Random) -> str:
+    return detailed_caption(short_caption(spec, rng), scene)
+
+
+def _corrected(spec: Spec, scene: Scene, rng: random.Random) -> str:
+    """What a correction of some checks says, the rest of the scene being as it was before."""
+    caption, explicitness = short_caption(spec, rng), rng.choice(("place", "place", "pose", "words"))
+    concepts = concepts_of(spec, caption)
+    wrong = rng.sample(concepts.checks, rng.randint(1, min(4, len(concepts.checks))))
+    return corrected(caption, dict.fromkeys(s for c in wrong for s in said(c, concepts, spec, scene, explicitness)))
 
 
 def _arranged(scene: Scene) -> np.ndarray:
@@ -101,11 +119,14 @@ def _arranged(scene: Scene) -> np.ndarray:
     return slots
 
 
-def _skins(rng: random.Random) -> Iterator[tuple[Spec, Scene]]:
+def _skins(rng: random.Random, passed_over: float) -> Iterator[tuple[Spec, Scene]]:
     """Specs that are not held out, each with a layout, several of each layout."""
     sources = {k: laid_out_specs(rng, lambda spec: not spec.held_out, k) for k in _MIX}
     while True:
-        spec, scene = next(sources[rng.choices(list(_MIX), list(_MIX.values()))[0]])
+        complexity = rng.choices(list(_MIX), list(_MIX.values()))[0]
+        spec, scene = next(sources[complexity])
+        if complexity and rng.random() < passed_over and not _NEW & {link.relation for link in spec.links}:
+            continue
         yield spec, scene
         for _ in range(_SKINS - 1):
             other = _reskinned(spec, scene, rng)
@@ -299,6 +320,8 @@ def autoencoder(training: Training, seconds: float, batch: int) -> CellAutoencod
             (drawn,) = model.decode(latents + 0.05 * torch.randn_like(latents), return_dict=False)
         return _distance(drawn.float(), truth) + 1e-3 * latents.float().pow(2).mean()
 
+    if not seconds:
+        return model.eval().requires_grad_(False)
     training.fit("autoencoder", seconds, 1e-3, list(model.parameters()), loss_of, decay=0.8)
     with torch.no_grad():
         rows = pool.pick(512)
@@ -324,6 +347,8 @@ def detector(
         grown[:old], grown[len(NOUNS) :] = state[key][:old], state[key][old:]
         state[key] = grown
     model.load_state_dict(state)
+    if not seconds:
+        return model.eval()
     pool, painter = training.pool, training.painter
 
     def loss_of() -> torch.Tensor:
@@ -392,7 +417,10 @@ def drawer(resume: Path) -> Drawer:
     """The shipped denoiser and text encoder, with rows for new words and places for longer captions."""
     model = Drawer.__new__(Drawer)
     torch.nn.Module.__init__(model)
-    model.denoiser = SD3Transformer2DModel.from_pretrained(resume / "diffusion" / "transformer").float()
+    folder = resume / "diffusion" / "transformer"
+    model.denoiser = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(folder))
+    model.denoiser.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    model.denoiser.float()
     _learn_positions(model.denoiser)
     old = CLIPTextModelWithProjection.from_pretrained(resume / "diffusion" / "text_encoder").float()
     tokenizer = build_tokenizer()
@@ -531,9 +559,11 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, default=WEIGHTS, help="the weights to go on from")
     parser.add_argument("--seconds", type=float, default=180.0, help="of training, after the first scenes have come")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    parser.add_argument("--stages", nargs="+", choices=_SHARES, default=list(_SHARES), help="what learns")
     parser.add_argument("--batch", type=int, default=1024, help="of the denoiser; a quarter of it for the others")
     parser.add_argument("--first", type=int, default=16_384, help="scenes to wait for")
     parser.add_argument("--most", type=int, default=1_000_000, help="scenes to keep")
+    parser.add_argument("--passed-over", type=float, default=0.5, help="share of what shows no new relation")
     parser.add_argument("--exams", type=int, default=128, help="held-out prompts of each complexity")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()
@@ -541,7 +571,11 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     chunks: multiprocessing.Queue[Chunk] = multiprocessing.Queue(256)
     started = time.monotonic()
-    workers = [multiprocessing.Process(target=work, args=(n, 0.8, chunks), daemon=True) for n in range(chosen.workers)]
+    meaningful = 0.8 if "denoiser" in chosen.stages else 0.5
+    workers = [
+        multiprocessing.Process(target=work, args=(n, meaningful, chosen.passed_over, chunks), daemon=True)
+        for n in range(chosen.workers)
+    ]
     for worker in workers:
         worker.start()
     try:
@@ -551,18 +585,22 @@ def main() -> None:
         training = Training(chosen.out, chosen.resume, chosen.device, Painter(chosen.device), pool)
         pool.refill(at_least=chosen.first)
         print(f"{pool.count} scenes after {time.monotonic() - started:.0f} s", flush=True)
-        share, small = chosen.seconds, max(2, chosen.batch // 4)
-        vae = autoencoder(training, 0.07 * share, small)
+        given = sum(_SHARES[stage] for stage in chosen.stages)
+        seconds = {stage: chosen.seconds * _SHARES[stage] / given for stage in chosen.stages}
+        small = max(32, chosen.batch // 4)
+        vae = autoencoder(training, seconds.get("autoencoder", 0.0), small)
         config: Any = vae.config
 
         @torch.no_grad()
         def encode(slots: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
             return (vae.encode(training.painter(slots, places)).latents - config.shift_factor) * config.scaling_factor
 
-        detector(training, "critic", vae, 0.12 * share, small, worse=False)
-        judge = detector(training, "judge", vae, 0.16 * share, small, worse=True)
-        pool.encode_all(encode)
-        denoiser(training, vae, judge, 0.65 * share, chosen.batch, chosen.exams)
+        if "critic" in seconds:
+            detector(training, "critic", vae, seconds["critic"], small, worse=False)
+        judge = detector(training, "judge", vae, seconds.get("judge", 0.0), small, worse=True)
+        if "denoiser" in seconds:
+            pool.encode_all(encode)
+            denoiser(training, vae, judge, seconds["denoiser"], chosen.batch, chosen.exams)
     finally:
         for worker in workers:
             worker.terminate()

@@ -199,6 +199,13 @@ def _ball(pen: _Pen, colour: RGB) -> None:
     pen.ellipse(8, 29.5, 2.6, 2, _shade(colour, 1.6))
 
 
+def _hat(pen: _Pen, colour: RGB) -> None:
+    pen.box(13, 1, 35, 18, colour, 6)
+    pen.box(13, 11, 35, 17, _shade(colour, 0.66))
+    pen.box(4, 16, 44, 21, _shade(colour, 0.84), 2.5)
+    pen.ellipse(18.5, 6, 2.4, 2.6, _shade(colour, 1.6))
+
+
 def _tree(pen: _Pen) -> None:
     pen.box(20, 46, 28, 71, _WOOD, 2)
     for x, y, r in ((24, 15, 13), (14, 31, 13), (34, 31, 13), (24, 38, 15)):
@@ -219,6 +226,7 @@ _COLOURED: dict[str, Callable[[_Pen, RGB], None]] = {
     "flag": _flag,
     "cup": _cup,
     "ball": _ball,
+    "hat": _hat,
 }
 
 

@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from detailscribe.tools.world.language import SPELLINGS, WORDS
 
-MAX_TOKENS = 48
+MAX_TOKENS = 64
 """Longest prompt the text encoder reads; more is cut off."""
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 

@@ -75,7 +75,7 @@ async def test_the_decomposer_finds_what_the_embedded_one_finds(server, prompt):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("prompt", "seed"), [(TWO_ACTS, 7), (TOGETHER, 2)])
+@pytest.mark.parametrize(("prompt", "seed"), [(TWO_ACTS, 7), (TOGETHER, 4)])
 def test_both_roles_decide_as_the_embedded_critic_does_on_their_checklist(server, tmp_path, diffusion, prompt, seed):
     how = {"seed": seed, "budget": Budget(rounds=3), "diffusion": diffusion}
     server.mind.album = tmp_path / "chat"

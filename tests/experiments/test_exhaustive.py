@@ -225,7 +225,9 @@ async def test_the_embedded_world_scores_the_same_replayed_and_run(tmp_path):
     from detailscribe.tools.diffusion import LocalDiffusion
 
     tree = {"drawings": 1, "rounds": 2, "start_steps": [4], "operators": ["inject"], "reseeds": False}
-    prompts = {"texts": ["a fox and a bear sharing a green flag at night"]}
+    prompts = {
+        "texts": ["a rabbit on top of a tree and holding a yellow balloon, next to a frog inside a box wearing a hat"]
+    }
     experiment = small(tree=tree, prompts=prompts, seeds=1, settings={"run": {"steps": 10}}, budget={"rounds": 2})
     settings = experiment.settings.settings
     diffusion = LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=10, max_batch=1)

@@ -1,5 +1,7 @@
 """Prompts of the embedded world become concept graphs, and back."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 
@@ -41,7 +43,8 @@ def test_everything_in_a_spec_is_asked_for(seed):
     made, _ = spec_and_scene(seed)
     aspects = [check.aspect for check in concepts_of(made, "a prompt").checks]
     assert aspects.count("presence") == aspects.count("count") == len(made.things)
-    assert aspects.count("attribute") == sum(w.colour is not None for w in made.things)
+    nouns = Counter(w.noun for w in made.things)
+    assert aspects.count("attribute") == sum(w.colour is not None and nouns[w.noun] == 1 for w in made.things)
     assert aspects.count("relation") == len(made.links)
     assert aspects.count("scene") == (made.place is not None)
     assert aspects.count("nothing_else") == 1
@@ -56,6 +59,37 @@ async def test_a_prompt_becomes_its_checklist():
     ]
     assert concepts.check("attribute:car").question.endswith("?")
     assert concepts.interaction("fox riding car").kind == "functional"
+
+
+async def test_two_of_a_kind_are_told_apart_by_their_colours():
+    prompt = "a fox holding a red ball, next to a bear holding a blue ball"
+    concepts = await EmbeddedDecomposer().decompose(prompt)
+    assert [(e.id, e.name, e.attributes) for e in concepts.entities[1:4:2]] == [
+        ("red ball", "ball", ("red",)),
+        ("blue ball", "ball", ("blue",)),
+    ]
+    assert [check.question for check in concepts.checks if check.about == "red ball"] == [
+        "Is there any red ball in the picture?",
+        "Does the picture show exactly one red ball?",
+    ]
+    assert concepts.check("relation:bear holding blue ball").question == "Is the bear holding the blue ball?"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        ("a fox giving a red ball to a bear", "Is the fox giving the ball to the bear?"),
+        ("a fox between a bear and a tree", "Is the fox between the bear and the tree?"),
+        ("a fox wearing a red hat", "Is the fox wearing the hat?"),
+        ("a fox behind a red car", "Is the fox behind the car?"),
+        ("a fox leaping over a red car", "Is the fox jumping over the car?"),
+    ],
+)
+async def test_what_relates_three_things_is_asked_in_one_sentence(prompt, question):
+    concepts = await EmbeddedDecomposer().decompose(prompt)
+    [check] = [check for check in concepts.checks if check.aspect == "relation"]
+    assert check.question == question
+    assert len(check.depends_on) == len(concepts.entities)
 
 
 async def test_together_is_one_interaction_of_several_subjects():

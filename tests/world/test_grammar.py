@@ -106,6 +106,21 @@ CLAUSES = [
         id="twice said is once said",
     ),
     pytest.param("a red car", spec("red car"), id="a thing may be alone"),
+    pytest.param(
+        "a fox giving a cup to a bear and wearing a hat",
+        spec("fox, cup, bear, hat", ("giving", (0, 1, 2)), ("wearing", (0, 3))),
+        id="what is given and who gets it both follow",
+    ),
+    pytest.param(
+        "a fox and a cat between a bear and a tree",
+        spec("fox, cat, bear, tree", ("between", (0, 2, 3)), ("between", (1, 2, 3))),
+        id="between takes two, whoever is there",
+    ),
+    pytest.param(
+        "a fox holding a red ball, next to a blue ball, the blue ball left of the red ball",
+        spec("fox, red ball, blue ball", ("holding", (0, 1)), ("next to", (0, 2)), ("left of", (2, 1))),
+        id="two of a kind differ in their colours",
+    ),
 ]
 REFUSED = [
     ("", "names no thing"),
@@ -115,7 +130,10 @@ REFUSED = [
     ("two cats", "does not know 'two'"),
     ("a cat and a cat in the snow", "two cats"),
     ("a fox next to a fox", "two foxes"),
-    ("a red ball left of a blue ball", "two balls"),
+    ("a ball left of a blue ball", "two balls"),
+    ("a red ball left of a blue ball, a fox holding the ball", "two balls"),
+    ("a fox between a bear", "'between' is followed by nothing"),
+    ("a fox giving a cup to a fox", "two foxes"),
     ("a fox and a fox lifting a box", "two foxes"),
     ("a red fox", "natural colour"),
     ("a green tree", "natural colour"),

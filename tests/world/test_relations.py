@@ -33,6 +33,15 @@ TRUE = [
     ("lifting", thing("bear", 3), thing("fox", 1), thing("red box", 2, 3)),
     ("sharing", thing("fox", 0), thing("bear", 3), thing("red ball", 2, 5)),
     ("sharing", thing("bear", 3), thing("fox", 0), thing("red ball", 2, 5)),
+    ("behind", thing("fox", 1, 5), thing("red car", 2)),
+    ("behind", thing("tree", 3, 5), thing("fox", 2)),
+    ("between", thing("fox", 2), thing("bear", 0), thing("tree", 4)),
+    ("between", thing("red ball", 2), thing("tree", 4), thing("bear", 0)),
+    ("wearing", thing("fox", 2), thing("red hat", 2, 4)),
+    ("jumping over", thing("fox", 2, 3), thing("red car", 2)),
+    ("jumping over", thing("fox", 2, 3), thing("red ball", 3)),
+    ("giving", thing("fox", 0, 5), thing("red ball", 2, 4), thing("bear", 3)),
+    ("giving", thing("fox", 3, 5), thing("red ball", 2, 4), thing("bear", 0)),
 ]
 
 FALSE = [
@@ -78,6 +87,22 @@ FALSE = [
     pytest.param("lifting", thing("fox", 1), thing("bear", 3), thing("red cup", 2, 3), id="lifting: a trifle"),
     pytest.param("sharing", thing("fox", 0), thing("bear", 4), thing("red ball", 2, 5), id="sharing: one out of reach"),
     pytest.param("sharing", thing("fox", 0), thing("bear", 3, 5), thing("red ball", 2, 5), id="sharing: uneven"),
+    pytest.param("behind", thing("red car", 2), thing("fox", 1, 5), id="behind: the other way round"),
+    pytest.param("behind", thing("fox", 2, 5), thing("red car", 2), id="behind: riding it"),
+    pytest.param("behind", thing("fox", 1), thing("red car", 2), id="behind: on the same row"),
+    pytest.param("behind", thing("fox", 0, 5), thing("red car", 2), id="behind: beside it"),
+    pytest.param("between", thing("bear", 0), thing("fox", 2), thing("tree", 4), id="between: an outer one"),
+    pytest.param("between", thing("fox", 1), thing("bear", 0), thing("tree", 4), id="between: one hides another"),
+    pytest.param("between", thing("fox", 2), thing("red ball", 0, 2), thing("tree", 4), id="between: one flies"),
+    pytest.param("wearing", thing("red hat", 2, 4), thing("fox", 2), id="wearing: the other way round"),
+    pytest.param("wearing", thing("fox", 2), thing("red hat", 2, 3), id="wearing: over the head"),
+    pytest.param("wearing", thing("fox", 2), thing("red hat", 3, 4), id="wearing: awry"),
+    pytest.param("jumping over", thing("fox", 2, 4), thing("red car", 2), id="jumping over: standing on it"),
+    pytest.param("jumping over", thing("fox", 0, 3), thing("red car", 2), id="jumping over: beside it"),
+    pytest.param("jumping over", thing("red car", 2), thing("fox", 2, 3), id="jumping over: the other way round"),
+    pytest.param("giving", thing("bear", 3), thing("red ball", 2, 4), thing("fox", 0, 5), id="giving: it is given"),
+    pytest.param("giving", thing("fox", 0), thing("red ball", 2, 5), thing("bear", 3), id="giving: both hold it"),
+    pytest.param("giving", thing("fox", 0, 5), thing("red ball", 2, 4), thing("bear", 4), id="giving: out of reach"),
 ]
 
 
@@ -124,10 +149,21 @@ def test_no_two_ways_of_being_on_or_at_a_box_hold_at_once():
         assert sum(holds(r, pair) for r in ("riding", "on top of", "under", "pushing")) <= 1
 
 
-def test_only_riding_and_inside_let_boxes_overlap():
-    for pair in [*everywhere("fox", "car"), *everywhere("fox", "basket"), *everywhere("fox", "cup")]:
+def test_only_some_relations_let_boxes_overlap_and_no_two_of_them_hold_at_once():
+    entwined = {name for name, relation in RELATIONS.items() if relation.overlaps}
+    assert entwined == {"riding", "inside", "behind", "wearing"}
+    pairs = [pair for noun in ("car", "basket", "cup", "hat", "bear") for pair in everywhere("fox", noun)]
+    for pair in pairs:
         if overlap(*pair):
-            assert {r for r in RELATIONS if len(RELATIONS[r].takes) == 2 and holds(r, pair)} <= {"riding", "inside"}
+            found = {r for r in RELATIONS if len(RELATIONS[r].takes) == 2 and holds(r, pair)}
+            assert found <= entwined
+            assert len(found) <= 1
+
+
+def test_who_gives_a_thing_holds_it_and_who_gets_it_does_not():
+    given = [(a, b, c) for a, b, c in everywhere("fox", "cup", "bear") if holds("giving", (a, b, c))]
+    assert given
+    assert all(holds("holding", (a, b)) and not holds("holding", (c, b)) for a, b, c in given)
 
 
 def test_who_shares_a_thing_holds_it():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...state import Check, ConceptGraph, derive_seed
 from ..roles import Explicitness
-from .decomposer import spec_of
+from .decomposer import entities_of, spec_of
 from .language import across, corrected, describe, detailed_caption, height, short_caption, whereabouts
 from .layout import lay_out
 from .reading import Sights
@@ -36,22 +36,18 @@ def corrected_prompt(
         explicitness: How much is said.
     """
     spec, prompt = spec_of(concepts), concepts.prompt
-    stands = {noun: found[0].thing for noun, found in seen.things.items() if found and found[0].probability > _SURE}
-    seen_colours = {noun: thing.colour for noun, thing in stands.items()}
-    things = tuple(Wanted(w.noun, w.colour or seen_colours.get(w.noun)) for w in spec.things)
-    rng = random.Random(derive_seed(0, prompt, name))
-    scene = least_moved(Spec(things, spec.links, spec.place), stands, rng)
+    scene = least_moved(spec, seen, random.Random(derive_seed(0, prompt, name)))
     if scene is None:
         return prompt
     if explicitness == "oracle":
         place = spec.place or max(seen.places, key=lambda p: seen.places[p])
         return detailed_caption(prompt, Scene(place, scene.things))
     return corrected(
-        prompt, dict.fromkeys(said for check in wrong for said in _said(check, concepts, spec, scene, explicitness))
+        prompt, dict.fromkeys(words for check in wrong for words in said(check, concepts, spec, scene, explicitness))
     )
 
 
-def _said(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, explicitness: Explicitness) -> list[str]:
+def said(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, explicitness: Explicitness) -> list[str]:
     """What a person says of a failed check, knowing a scene that would pass it."""
     if check.aspect == "scene":
         return [PLACES[scene.place].phrase]
@@ -75,27 +71,33 @@ def _said(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, explic
             return [f"{only} {describe(things[0])}"]
 
 
-def least_moved(spec: Spec, stands: dict[str, Thing], rng: random.Random) -> Scene | None:
+def least_moved(spec: Spec, seen: Sights, rng: random.Random) -> Scene | None:
     """Of one layout for each order of placing the things, the one that moves the fewest seen ones, and least.
 
-    A single order would not do: a missing rider that is placed first takes its bicycle along.
+    Things whose colour is free keep the one that is seen. A single order would not do: a missing rider that is placed
+    first takes its bicycle along.
     """
+    found = (seen.of(entity) for entity in entities_of(spec))
+    stands = {i: some[0].thing for i, some in enumerate(found) if some and some[0].probability > _SURE}
+    wanted = [
+        Wanted(w.noun, w.colour or (stands[i].colour if i in stands else None)) for i, w in enumerate(spec.things)
+    ]
 
-    def moved(thing: Thing) -> int:
+    def moved(index: int, thing: Thing) -> int:
         """Cells between where a thing is seen and where it would stand."""
-        seen = stands.get(thing.noun, thing)
-        return abs(seen.x - thing.x) + abs(seen.y - thing.y)
+        now = stands.get(index, thing)
+        return abs(now.x - thing.x) + abs(now.y - thing.y)
 
     def cost(scene: Scene) -> tuple[int, int]:
-        moves = [moved(thing) for thing in scene.things]
+        moves = [moved(*placed) for placed in enumerate(scene.things)]
         return sum(m > 0 for m in moves), sum(moves)
 
     def laid_out(order: tuple[int, ...]) -> Scene | None:
         """A scene with the things of the spec in their own order, though placed in another."""
         place_of = {thing: place for place, thing in enumerate(order)}
         links = tuple(Link(link.relation, tuple(place_of[i] for i in link.members)) for link in spec.links)
-        things = tuple(spec.things[i] for i in order)
-        scene = lay_out(Spec(things, links, spec.place), rng, lambda _, thing: moved(thing))
+        things = tuple(wanted[i] for i in order)
+        scene = lay_out(Spec(things, links, spec.place), rng, lambda place, thing: moved(order[place], thing))
         return None if scene is None else Scene(scene.place, tuple(scene.things[place_of[i]] for i in sorted(order)))
 
     orders = list(itertools.permutations(range(len(spec.things))))

@@ -1,6 +1,7 @@
 """The decomposer and the rewriter of the embedded world, and the way between its specs and concept graphs."""
 
 import random
+from collections import Counter
 
 from ...prompts import counted, listed, render
 from ...state import Aspect, Check, ConceptGraph, Entity, Interaction, derive_seed
@@ -53,16 +54,14 @@ def laid_out(prompt: str) -> str:
 
 def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
     """The spec as a concept graph with every question that can be asked of it."""
-    entities = tuple(
-        Entity(id=w.noun, name=w.noun, attributes=() if w.colour is None else (w.colour,)) for w in spec.things
-    )
+    entities = entities_of(spec)
     interactions: list[Interaction] = []
     for link in spec.links:
-        relation, nouns = RELATIONS[link.relation], [spec.things[i].noun for i in link.members]
+        relation, nouns = RELATIONS[link.relation], [entities[i].id for i in link.members]
         subjects, target = nouns[: relation.subjects], nouns[-1] if relation.has_object else None
         interactions.append(
             Interaction(
-                id=f"{'+'.join(subjects)} {relation.name}{'' if target is None else f' {target}'}",
+                id=f"{'+'.join(subjects[: relation.before])} {' '.join((relation.name, *nouns[relation.before :]))}",
                 kind=relation.kind,
                 subjects=tuple(subjects),
                 relation=relation.name,
@@ -76,9 +75,9 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
         checks.append(Check(id=id, question=question, aspect=aspect, about=about, depends_on=parents))
 
     for entity in entities:
-        noun, presence = entity.name, f"presence:{entity.id}"
+        noun, presence = entity.id, f"presence:{entity.id}"
         ask("presence", entity.id, render("check_presence", noun=noun))
-        for colour in entity.attributes:
+        for colour in entity.attributes if noun == entity.name else ():
             ask("attribute", entity.id, render("check_attribute", noun=noun, attribute=colour), presence)
         ask("count", entity.id, render("check_count", counted=counted(entity.count, noun)), presence)
     for interaction in interactions:
@@ -91,6 +90,20 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
     return ConceptGraph(
         prompt=prompt, entities=entities, interactions=tuple(interactions), scene=scene, checks=tuple(checks)
     )
+
+
+def entities_of(spec: Spec) -> tuple[Entity, ...]:
+    """An entity for each thing, in their order."""
+    return tuple(
+        Entity(id=name, name=w.noun, attributes=() if w.colour is None else (w.colour,))
+        for w, name in zip(spec.things, names_of(spec), strict=True)
+    )
+
+
+def names_of(spec: Spec) -> list[str]:
+    """What each thing is called: its noun, after its colour where another thing has the same noun."""
+    nouns = Counter(thing.noun for thing in spec.things)
+    return [f"{w.colour} {w.noun}" if nouns[w.noun] > 1 else w.noun for w in spec.things]
 
 
 def spec_of(concepts: ConceptGraph) -> Spec:
@@ -115,6 +128,9 @@ def spec_of(concepts: ConceptGraph) -> Spec:
 
 def _relation_question(interaction: Interaction) -> str:
     subjects, relation, target = listed(interaction.subjects), interaction.relation, interaction.object
+    if joint := RELATIONS[relation].joint:
+        first, second, target = interaction.subjects
+        return render("check_relation", subject=first, relation=f"{relation} the {second} {joint}", object=target)
     if target is None:
         return render("check_arranged", subjects=subjects, relation=relation)
     if len(interaction.subjects) > 1:

@@ -68,7 +68,9 @@ class _Reader:
         self._actors: list[int] = []
         """What a relation would take as its subjects now."""
         self._relation: Relation | None = None
-        """Waits for its object."""
+        """Waits for what follows it."""
+        self._targets: list[int] = []
+        """What has followed it."""
         self._after_break = True
         self._complete = False
         """Whether the clause has a relation, so that a new thing begins another."""
@@ -107,7 +109,9 @@ class _Reader:
     def _name(self, noun: str) -> None:
         index = self._index(noun)
         if self._relation is not None:
-            self._link(self._relation, index)
+            self._targets.append(index)
+            if len(self._targets) == self._relation.after:
+                self._link(self._relation, self._targets)
         elif self._complete or not self._after_break:
             self._subjects = self._actors = [index]
             self._complete = False
@@ -122,38 +126,39 @@ class _Reader:
         colour, self._colour = self._colour, None
         if colour is not None and not NOUNS[noun].coloured:
             raise _unclear(f"a {noun} has its natural colour here, it cannot be {colour}")
-        for index, known in enumerate(self._things):
-            if known.noun == noun:
-                if colour not in (None, known.colour):
-                    raise _twice(noun)
-                return index
+        known = [(i, thing.colour) for i, thing in enumerate(self._things) if thing.noun == noun]
+        meant = [i for i, own in known if colour in (None, own)]
+        if len(meant) > 1 or (known and not meant and None in (own for _, own in known)):
+            raise _twice(noun)
+        if meant:
+            return meant[0]
         self._things.append(Wanted(noun, colour))
         return len(self._things) - 1
 
     def _relate(self, relation: Relation) -> None:
         if self._relation is not None or not self._actors:
             raise _unclear(f"'{relation.name}' has no subject")
-        if relation.has_object:
-            self._relation = relation
+        if relation.after:
+            self._relation, self._targets = relation, []
         else:
             self._act_together(relation)
             self._complete = True
 
-    def _link(self, relation: Relation, target: int) -> None:
-        if target in self._actors:
-            raise _twice(self._things[target].noun)
-        if relation.subjects > 1:
-            self._act_together(relation, target)
+    def _link(self, relation: Relation, targets: list[int]) -> None:
+        if twice := [i for n, i in enumerate(targets) if i in self._actors or i in targets[:n]]:
+            raise _twice(self._things[twice[0]].noun)
+        if relation.before > 1:
+            self._act_together(relation, *targets)
         else:
-            self._links |= dict.fromkeys(Link(relation.name, (actor, target)) for actor in self._actors)
+            self._links |= dict.fromkeys(Link(relation.name, (actor, *targets)) for actor in self._actors)
         if relation.passes_on:
-            self._actors = [target]
+            self._actors = [targets[-1]]
         self._relation, self._complete = None, True
 
-    def _act_together(self, relation: Relation, *target: int) -> None:
-        if len(self._actors) != relation.subjects:
-            raise _unclear(f"'{relation.name}' takes {relation.subjects} subjects, not {len(self._actors)}")
-        self._links[Link(relation.name, (*self._actors, *target))] = None
+    def _act_together(self, relation: Relation, *targets: int) -> None:
+        if len(self._actors) != relation.before:
+            raise _unclear(f"'{relation.name}' takes {relation.before} subjects, not {len(self._actors)}")
+        self._links[Link(relation.name, (*self._actors, *targets))] = None
 
 
 def _unclear(why: str) -> PromptError:
@@ -161,4 +166,4 @@ def _unclear(why: str) -> PromptError:
 
 
 def _twice(noun: str) -> PromptError:
-    return _unclear(f"it names two {plural(noun)}, and a picture has one of each thing")
+    return _unclear(f"it names two {plural(noun)}, and those of a picture differ in their colours")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ...prompts import listed
 from .relations import RELATIONS
 from .scene import Scene, Thing
-from .spec import SIDES, Spec
+from .spec import ASIDE, Spec
 from .vocabulary import COLOURS, NOUNS, PLACES
 
 LEFT_TO_RIGHT = ("leftmost", "left", "middle", "right", "rightmost")
@@ -19,7 +19,7 @@ LEFT_TO_RIGHT = ("leftmost", "left", "middle", "right", "rightmost")
 TOP_TO_BOTTOM = ("top", "high", "halfway", "low", "bottom")
 """Canonical words for the row of a thing's lower edge."""
 _SILENT = (
-    "a|an|the|is|are|there|together|both|each|one|only|nothing else|which|that|who|while|being|placed|some"
+    "a|an|the|is|are|there|together|both|each|one|only|nothing else|which|that|who|while|being|placed|some|to"
     "|picture of|image of"
 )
 
@@ -57,7 +57,8 @@ def short_caption(spec: Spec, rng: random.Random | None = None) -> str:
     def name(index: int) -> str:
         wanted = spec.things[index]
         if index in named:
-            return f"the {wanted.noun}"
+            alike = sum(thing.noun == wanted.noun for thing in spec.things) > 1
+            return f"the {wanted.colour} {wanted.noun}" if alike else f"the {wanted.noun}"
         named.add(index)
         words = f"{wanted.colour or ''} {wanted.noun}".lstrip()
         return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
@@ -65,18 +66,19 @@ def short_caption(spec: Spec, rng: random.Random | None = None) -> str:
     text, head, actor = "", -1, -1
     for link in spec.links:
         relation, first = RELATIONS[link.relation], link.members[0]
-        if relation.subjects > 1 or first not in (head, actor):
+        if relation.before > 1 or first not in (head, actor):
             text += ", " if text else ""
-            text += listed([name(i) for i in link.members[: relation.subjects]]) + " "
-            head = actor = first if relation.subjects == 1 else -1
+            text += listed([name(i) for i in link.members[: relation.before]]) + " "
+            head = actor = first if relation.before == 1 else -1
         elif first == head:
-            text += ", " if link.relation in SIDES else " and "
+            text += ", " if link.relation in ASIDE else " and "
             actor = head
         else:
             text += " "
         phrases = relation.phrases or (relation.name,)
         text += phrases[0] if rng is None else rng.choice(phrases)
-        text += f" {name(link.members[-1])}" if relation.has_object else ""
+        after = f" {relation.joint} ".join(name(i) for i in link.members[relation.before :])
+        text += f" {after}".rstrip()
         actor = link.members[-1] if relation.passes_on else actor
     return text if spec.place is None else f"{text}, {PLACES[spec.place].phrase}"
 

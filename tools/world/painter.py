@@ -10,9 +10,8 @@ from ..errors import PromptError, SettingsError
 from .corrections import least_moved
 from .eyes import Eyes
 from .grammar import parse
-from .reading import Sights
 from .scene import Scene, Thing, render
-from .spec import Spec, Wanted
+from .spec import Spec
 from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES
 
 _SURE = 0.5
@@ -39,22 +38,25 @@ class EmbeddedPainter:
         """The picture after the edit; the same for the same picture, instruction and seed.
 
         Raises:
-            PromptError: the instruction names no prompt of the embedded world.
+            PromptError: the instruction names no prompt of the embedded world, or one that no picture can show.
         """
         [seen] = Eyes.load("critic").look([picture])
         spec, asked = _read(instruction)
         rng = random.Random(derive_seed(seed, "edit", instruction))
-        things = {noun: [s.thing for s in found if s.probability > _SURE] for noun, found in seen.things.items()}
-        target = _target(spec, things, seen, rng)
+        now = {noun: [s.thing for s in found if s.probability > _SURE] for noun, found in seen.things.items()}
+        target = least_moved(spec, seen, rng)
+        if target is None:
+            raise PromptError("no picture of the embedded world can show what the instruction asks for")
         place = max(seen.places, key=lambda name: seen.places[name])
-        now, dirty, goal = dict(things), list[Thing](), {thing.noun: [thing] for thing in target.things}
+        dirty = list[Thing]()
+        goal = {noun: [thing for thing in target.things if thing.noun == noun] for noun in NOUNS}
         for noun in sorted(asked & NOUNS.keys()):
-            if now[noun] == goal.get(noun, []):
+            if now[noun] == goal[noun]:
                 continue
-            for name, then in self._carried_out(noun, goal.get(noun, []), now, rng).items():
+            for name, then in self._carried_out(noun, goal[noun], now, rng).items():
                 dirty += [*now[name], *then]
                 now[name] = then
-        backdrop = target.place if PLACES.keys() & asked else place
+        backdrop = spec.place if spec.place and PLACES.keys() & asked else place
         whole = render(Scene(backdrop, tuple(thing for found in now.values() for thing in found)))
         after = whole if backdrop != place else picture.copy()
         for thing in dirty:
@@ -92,15 +94,3 @@ def _read(instruction: str) -> tuple[Spec, set[str]]:
         places = {name for name, place in PLACES.items() if place.phrase in mend}
         return spec, {*re.findall(r"[a-z]+", mend.lower())} | places
     raise PromptError("the instruction names no prompt of the embedded world, and its painter reads no other")
-
-
-def _target(spec: Spec, things: dict[str, list[Thing]], seen: Sights, rng: random.Random) -> Scene:
-    """A scene that fulfils the spec and moves as little as possible."""
-    stands = {noun: found[0] for noun, found in things.items() if found}
-    own = {noun: thing.colour for noun, thing in stands.items()}
-    wanted = tuple(Wanted(w.noun, w.colour or own.get(w.noun)) for w in spec.things)
-    place = spec.place or max(seen.places, key=lambda name: seen.places[name])
-    scene = least_moved(Spec(wanted, spec.links, place), stands, rng)
-    if scene is None:
-        raise PromptError("no picture of the embedded world can show what the instruction asks for")
-    return scene

@@ -5,10 +5,10 @@ Critic and judge share this: one geometric definition of each relation, one rule
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from ...state import Check, ConceptGraph, Verdict, fail_dependents
+from ...state import Check, ConceptGraph, Entity, Verdict, fail_dependents
 from .language import describe, whereabouts
 from .relations import holds
 from .scene import Scene, Thing
@@ -46,9 +46,28 @@ class Sights:
     """Probability that some cell shows what belongs to no whole thing."""
 
     def strangers(self, spec: Spec) -> list[Sighting]:
-        """Sightings of nouns that the spec does not name."""
-        wanted = {w.noun for w in spec.things}
-        return [sighting for noun, found in self.things.items() if noun not in wanted for sighting in found]
+        """Sightings of nouns that the spec does not name, or, where it names two of a noun, in no colour of them."""
+        strange: list[Sighting] = []
+        for noun, found in self.things.items():
+            colours = [w.colour for w in spec.things if w.noun == noun]
+            if not colours:
+                strange += found
+            elif len(colours) > 1:
+                other = ((s, s.probability * (1 - sum(s.colours.get(c or "", 0.0) for c in colours))) for s in found)
+                strange += [replace(s, probability=max(0.0, likely)) for s, likely in other]
+        return strange
+
+    def of(self, entity: Entity) -> Sequence[Sighting]:
+        """Sightings of an entity, the likeliest first: of its noun, and of its colour too where that is in its id."""
+        found = self.things[entity.name]
+        own = next((colour for colour in entity.attributes if entity.id == f"{colour} {entity.name}"), None)
+        if own is None:
+            return found
+        of_colour = (
+            replace(s, thing=replace(s.thing, colour=own), probability=s.probability * s.colours.get(own, 0.0))
+            for s in found
+        )
+        return sorted(of_colour, key=lambda s: -s.probability)
 
 
 def settle(concepts: ConceptGraph, spec: Spec, seen: Sights) -> tuple[Verdict, ...]:
@@ -77,12 +96,12 @@ def probability(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) 
             return (1 - seen.strange) * math.prod(1 - s.probability for s in seen.strangers(spec))
         case "relation":
             link = spec.links[[i.id for i in concepts.interactions].index(str(check.about))]
-            likely = (seen.things[spec.things[i].noun][:_MOST_PLACES] for i in link.members)
+            likely = (seen.of(concepts.entities[i])[:_MOST_PLACES] for i in link.members)
             fits = (one for one in itertools.product(*likely) if holds(link.relation, [s.thing for s in one]))
             return max((math.prod(s.probability for s in one) for one in fits), default=0.0)
         case _:
             entity = concepts.entity(str(check.about))
-            found = seen.things[entity.name]
+            found = seen.of(entity)
     if check.aspect == "presence":
         return 1 - math.prod(1 - s.probability for s in found)
     if check.aspect == "attribute":
@@ -99,7 +118,7 @@ def _exactly(count: int, probabilities: list[float]) -> float:
 
 
 def sighted(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> dict[str, list[Sighting]]:
-    """What a check is about and is likelier there than not, by noun."""
+    """What a check is about and is likelier there than not, by the id of its entity, or by noun where it is none."""
     if check.aspect == "scene":
         return {}
     if check.aspect == "nothing_else":
@@ -110,8 +129,7 @@ def sighted(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> d
         return strangers
     about = str(check.about)
     ids = concepts.interaction(about).members() if check.aspect == "relation" else (about,)
-    nouns = [concepts.entity(id).name for id in ids]
-    return {noun: [s for s in seen.things[noun] if s.probability > _HALF] for noun in nouns}
+    return {id: [s for s in seen.of(concepts.entity(id)) if s.probability > _HALF] for id in ids}
 
 
 def evidence(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> str:
@@ -124,7 +142,7 @@ def evidence(check: Check, concepts: ConceptGraph, spec: Spec, seen: Sights) -> 
         others = [*(_where(sightings[0]) for sightings in found.values()), *pieces]
         return f"also seen: {'; '.join(others)}" if others else "nothing else is seen"
     return "; ".join(
-        " and ".join(map(_where, sightings)) if sightings else f"no {noun} is seen" for noun, sightings in found.items()
+        " and ".join(map(_where, sightings)) if sightings else f"no {id} is seen" for id, sightings in found.items()
     )
 
 

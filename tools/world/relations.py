@@ -29,6 +29,8 @@ class Relation:
     """Spellings are replaced in this order, because the words of a later turn occur in phrases of an earlier one."""
     subjects: int = 1
     """How many act together; where it is 1 and a prompt names several, each relates to the object."""
+    joint: str | None = None
+    """The word between the last two things, where a prompt names but the first before the relation."""
     symmetric: bool = False
     """Whether subject and object can change places."""
     passes_on: bool = False
@@ -46,6 +48,16 @@ class Relation:
     @property
     def has_object(self) -> bool:
         return len(self.takes) > self.subjects
+
+    @property
+    def before(self) -> int:
+        """How many things a prompt names before the relation."""
+        return 1 if self.joint else self.subjects
+
+    @property
+    def after(self) -> int:
+        """How many things a prompt names after it."""
+        return len(self.takes) - self.before
 
 
 def overlap(a: Thing, b: Thing) -> bool:
@@ -133,6 +145,34 @@ def _sharing(a: Thing, b: Thing, c: Thing) -> bool:
     return a is not b and a.x != b.x and a.y == b.y and _holding(a, c) and _holding(b, c)
 
 
+def _behind(a: Thing, b: Thing) -> bool:
+    """a stands a row further back than b and a column aside, partly hidden by it."""
+    hidden = _is(a, "animal", "plant", "building") and _is(b, "animal", "vehicle", "container")
+    return hidden and abs(a.x - b.x) == 1 and a.bottom == b.bottom - 1
+
+
+def _between(a: Thing, b: Thing, c: Thing) -> bool:
+    """b and c stand on both sides of a, each at a common height with it."""
+    return (_left_of(b, a) and _left_of(a, c)) or (_left_of(c, a) and _left_of(a, b))
+
+
+def _wearing(a: Thing, b: Thing) -> bool:
+    """An animal has something on the upper row of its head."""
+    return _is(a, "animal") and _is(b, "wearable") and a.x == b.x and b.bottom == a.y + 1
+
+
+def _jumping_over(a: Thing, b: Thing) -> bool:
+    """An animal is in the air, a row above the thing and straight over it."""
+    over = b.x >= a.x and b.right <= a.right
+    return _is(a, "animal") and not _is(b, "animal", "plant") and over and a.bottom == b.y - 1
+
+
+def _giving(a: Thing, b: Thing, c: Thing) -> bool:
+    """One animal holds something out to another, which stands a row lower, on its other side."""
+    given = _holding(a, b) and _is(c, "animal") and c.y == a.y + 1
+    return given and ((a.right == b.x and b.right == c.x) or (c.right == b.x and b.right == a.x))
+
+
 _ANIMAL: tuple[Group, ...] = ("animal",)
 _LARGE: tuple[Group, ...] = ("vehicle", "container", "building")
 _ANY: tuple[Group, ...] = ("animal", *_LARGE, "holdable", "plant")
@@ -189,6 +229,25 @@ RELATIONS: dict[str, Relation] = {
         Relation(
             "sharing", "multi_subject", _sharing, (_ANIMAL, _ANIMAL, ("holdable",)), "sharing|shares|share",
             subjects=2, lifts=2,
+        ),
+        Relation(
+            "behind", "spatial", _behind, (("animal", "plant", "building"), ("animal", "vehicle", "container")),
+            rf"(?:{_POSTURE}|hiding )?behind", passes_on=True, overlaps=True,
+        ),
+        Relation(
+            "between", "spatial", _between, (_ANY, _ANY, _ANY), rf"(?:{_POSTURE})?(?:in )?between", subjects=3,
+            joint="and",
+        ),
+        Relation(
+            "wearing", "functional", _wearing, (_ANIMAL, ("wearable",)), "wearing|wears|wear", overlaps=True, lifts=1,
+        ),
+        Relation(
+            "jumping over", "contact", _jumping_over, (_ANIMAL, _LARGE), "(?:jumping|jumps|leaping|leaps) over",
+            lifts=0,
+        ),
+        Relation(
+            "giving", "multi_subject", _giving, (_ANIMAL, ("holdable",), _ANIMAL), "giving|gives|handing|hands|passing",
+            subjects=3, joint="to", lifts=1,
         ),
     )
 }  # fmt: skip

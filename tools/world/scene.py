@@ -15,8 +15,9 @@ from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
 _ASSETS = Path(__file__).parent / "assets"
 SPRITE_WIDTH, SPRITE_HEIGHT = 2 * CELL, 3 * CELL
 """Pixels of a place in ``things.png``: a row for each noun, a column for each colour."""
-_DEPTH = {"building": 0, "plant": 0, "animal": 1, "vehicle": 2, "container": 2, "holdable": 3}
-"""Far to near: a vehicle hides its rider's feet, a container hides who is inside."""
+_DEPTH = {"building": 0, "plant": 0, "animal": 1, "vehicle": 2, "container": 2, "holdable": 3, "wearable": 3}
+"""Far to near: a vehicle hides its rider's feet, a container hides who is inside; of one depth, what stands lower is
+nearer."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def render(scene: Scene) -> Image.Image:
     """The scene as an RGB picture of ``SIZE`` x ``SIZE`` pixels."""
     left = SIZE * list(PLACES).index(scene.place)
     picture = _sheet("places").crop((left, 0, left + SIZE, SIZE))
-    for thing in sorted(scene.things, key=lambda t: _DEPTH[NOUNS[t.noun].group]):
+    for thing in sorted(scene.things, key=lambda t: (_DEPTH[NOUNS[t.noun].group], t.bottom)):
         image = sprite(thing.noun, thing.colour)
         picture.paste(image, (thing.x * CELL, thing.y * CELL), image)
     return picture

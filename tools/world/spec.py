@@ -30,7 +30,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Spec:
-    """The meaning of one prompt. Every noun occurs once."""
+    """The meaning of one prompt. Things of one noun differ in their colours, each of which is given."""
 
     things: tuple[Wanted, ...]
     links: tuple[Link, ...]
@@ -55,7 +55,7 @@ class Spec:
 def combination(relation: str, nouns: Sequence[str]) -> tuple[str, ...]:
     """Relation and nouns, with the order of the nouns dropped where it has no meaning."""
     entry = RELATIONS[relation]
-    alike = len(nouns) if entry.symmetric else entry.subjects
+    alike = len(nouns) if entry.symmetric else entry.before
     return (relation, *sorted(nouns[:alike]), *nouns[alike:])
 
 
@@ -69,22 +69,36 @@ MOST_THINGS = 6
 MOST_LINKS = 5
 """Relations in a prompt of the highest complexity."""
 SIDES = ("left of", "right of", "next to")
+ASIDE = (*SIDES, "behind", "between")
+"""Relations that captions set off by a comma."""
 _ACTS = ("holding", "riding", "pushing", "inside", "on top of", "under")
+_DEEDS = (*_ACTS, "wearing", "jumping over", "behind")
+_THREES = ("lifting", "sharing", "giving", "between", "in a row")
 _PAIRS = (*SIDES, *_ACTS, "holding", "riding")
 _FORMS = {"pair": 0.36, "act and side": 0.2, "two acts": 0.12, "acts side by side": 0.14, "together": 0.12, "row": 0.06}
 """How often each form of prompt is made up."""
+_ALIKE = 0.12
+"""How often a thing of a prompt of some complexity is of the noun of another."""
 
 
 class _Draft:
     """A spec in the making."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, alike: float = 0.0) -> None:
         self._rng = rng
+        self._alike = alike
+        """How often a thing is of a noun that another has, in another colour."""
         self.things: list[Wanted] = []
         self.links: list[Link] = []
 
     def thing(self, groups: Sequence[Group]) -> int:
-        """Add a thing of one of the groups, each noun at most once; return its index."""
+        """Add a thing of one of the groups; return its index."""
+        if self._alike and self._rng.random() < self._alike:
+            once = [t for t in self.things if t.colour and NOUNS[t.noun].group in groups]
+            if once := [t for t in once if sum(t.noun == other.noun for other in self.things) == 1]:
+                first = self._rng.choice(once)
+                self.things.append(Wanted(first.noun, self._rng.choice([c for c in COLOURS if c != first.colour])))
+                return len(self.things) - 1
         used = {t.noun for t in self.things}
         group = self._rng.choice(groups)
         free = [n for n in NOUNS.values() if n.name not in used]
@@ -101,7 +115,7 @@ class _Draft:
 
     def spec(self, place: str | None) -> Spec:
         """What was drafted, subject by subject, in the order in which a caption names the things."""
-        links = sorted(self.links, key=lambda link: (link.members[0], link.relation in SIDES))
+        links = sorted(self.links, key=lambda link: (link.members[0], link.relation in ASIDE))
         order = list(dict.fromkeys(i for link in links for i in link.members))
         numbered = tuple(Link(link.relation, tuple(map(order.index, link.members))) for link in links)
         return Spec(tuple(self.things[i] for i in order), numbered, place)
@@ -114,7 +128,7 @@ def random_spec(rng: random.Random, complexity: int | None = None) -> Spec:
         rng: Of all choices.
         complexity: How many relations, 1 to ``MOST_LINKS``; None for two to four things in the forms of ``_FORMS``.
     """
-    draft = _Draft(rng)
+    draft = _Draft(rng, 0.0 if complexity is None else _ALIKE)
     if complexity is not None:
         _compose(draft, rng, complexity)
         return draft.spec(rng.choice(list(PLACES)) if rng.random() < 0.5 else None)
@@ -149,15 +163,15 @@ def _compose(draft: _Draft, rng: random.Random, count: int) -> None:
     actor: int | None = None
     while (left := count - len(draft.links)) > 0:
         given = () if actor is None else (actor,)
-        if actor is None and left < MOST_LINKS and rng.random() < 0.1:
-            actor = draft.link(rng.choice(("lifting", "sharing", "in a row")))
+        if actor is None and left < MOST_LINKS and rng.random() < 0.2:
+            actor = draft.link(rng.choice(_THREES))
         elif actor is None and count == 1:
-            draft.link(rng.choice(_PAIRS))
+            draft.link(rng.choice((*SIDES, *_DEEDS)))
         elif left > 1 and rng.random() < 0.4:
             actor = draft.link(rng.choice(("riding", "inside", "on top of")), *(given or (draft.thing(("animal",)),)))
-            draft.link("holding", actor)
+            draft.link(rng.choice(("holding", "wearing")), actor)
         else:
-            actor = draft.link(rng.choice(_ACTS), *(given or (draft.thing(("animal",)),)))
+            actor = draft.link(rng.choice(_DEEDS), *(given or (draft.thing(("animal",)),)))
         if (left := count - len(draft.links)) > 0:
             other = draft.thing(("animal",) if left > 1 else RELATIONS["next to"].takes[1])
             draft.links.append(Link(rng.choice(SIDES), (actor or 0, other)))

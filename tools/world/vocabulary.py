@@ -10,8 +10,8 @@ GRID = 6
 SIZE = CELL * GRID
 """Side of the picture in pixels."""
 
-Group = Literal["animal", "vehicle", "container", "building", "holdable", "plant"]
-"""What a thing can do: animals act; vehicles are ridden; containers hold; holdables are held."""
+Group = Literal["animal", "vehicle", "container", "building", "holdable", "plant", "wearable"]
+"""What a thing can do: animals act; vehicles are ridden; containers hold; holdables are held; wearables are worn."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ NOUNS: dict[str, Noun] = {
         Noun("cup", "holdable", "cups|mug", 1, 2),
         Noun("ball", "holdable", "balls", 1, 2),
         Noun("tree", "plant", "trees", 2, 3),
+        Noun("hat", "wearable", "hats|cap|caps", 2, 1),
     )
 }
 """By name, in a fixed order that the output of the critics' networks follows."""
