@@ -103,7 +103,7 @@ class Work(Generic[S, R]):
     ) -> None:
         """``begin`` makes the sample when there is room, ``finish`` its result; ``on_step`` follows each step."""
         self._begin, self._finish, self._on_step = begin, finish, on_step
-        self.future: Future[Work[S, R]] = Future()
+        self.future: Future[None] = Future()
         self.seconds = 0.0
         """Of the model: its part in each pass by its rows, and its beginning and end."""
         self.waited = 0.0
@@ -156,7 +156,7 @@ class Work(Generic[S, R]):
             self.result = self._finish(self.sample)
         self.waited = perf_counter() - self._arrived - self._attended
         with suppress(InvalidStateError):  # it failed
-            self.future.set_result(self)
+            self.future.set_result(None)
 
     @contextmanager
     def _alone(self) -> Generator[None]:
@@ -207,7 +207,8 @@ class Engine(Generic[S]):
                 await asyncio.sleep(0)
             with self._lock:
                 self._wake()
-            return await asyncio.wrap_future(work.future)
+            await asyncio.wrap_future(work.future)
+            return work
         finally:
             work.abandon()
 
