@@ -270,7 +270,7 @@ def test_a_run_is_followed_and_steered_from_the_page(served, browser):
         until(browser, "document.querySelector('.status').textContent === 'paused'")
         until(browser, "document.querySelectorAll('article.card').length > 2")
         browser.value("document.querySelector('[data-steer=accept][data-image=\"00-01\"]').click()")
-        until(browser, "document.querySelector('.status').textContent === 'finished'")
+        until(browser, "document.querySelector('.status')?.textContent === 'finished'")
     finally:
         going.end()
     assert read_run(folder / "live").best.id == "00-01"
@@ -295,13 +295,13 @@ def test_the_page_shows_an_image_on_its_way_and_raises_any_bound(served, browser
             fill += f"document.querySelector('.budget [name={name}]').value = '{value}';"
         browser.value(f"{fill} document.querySelector('.budget form').requestSubmit()")
         until(browser, "document.getElementById('said').textContent !== ''")
-        refused = "document.getElementById('said').textContent.startsWith('budget.images')"
+        refused = "document.getElementById('said')?.textContent.startsWith('budget.images')"
         wrong = "document.querySelector('.budget [name=images]').value = '0.5'"
         again = f"({wrong}, document.querySelector('.budget form').requestSubmit(), false)"
         until(browser, f"{refused} || {again}")  # again, since the page may be brought up to date between
     finally:
         going.end()
-    until(browser, "document.querySelector('.status').textContent === 'finished'")
+    until(browser, "document.querySelector('.status')?.textContent === 'finished'")
     assert "of 4000 evaluations" in browser.value("document.querySelector('.steer').textContent")
     changed = read_run(folder / "drawn").budget
     assert (changed.evaluations, changed.critic_calls, changed.money, changed.images) == (4000, 90, 0.25, 16)
