@@ -253,13 +253,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=500, help="held-out prompts")
     parser.add_argument("--exams", type=int, default=1000, help="rendered scenes for the critics' accuracy")
+    parser.add_argument("--complexity", type=int, help="relations in each of these scenes; by default one to three")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         tallies, agreement = asyncio.run(measure(world, held_out_prompts(chosen.prompts)))
         eyes = {"critic": Eyes.load("critic"), "judge": world.judge}
-        accuracies = {who: balanced_accuracy(e, chosen.exams) for who, e in eyes.items()}
+        accuracies = {who: balanced_accuracy(e, chosen.exams, chosen.complexity) for who, e in eyes.items()}
     figures = figures_of(tallies, agreement, accuracies)
     if chosen.json:
         print_json(figures)

@@ -1,4 +1,5 @@
-"""Goes on training the shipped models on a GPU: ``python -m training.continued --out FOLDER --seconds 180``.
+"""Trains the shipped models on: ``python -m training.continued --out FOLDER --seconds 180`` on a GPU, or a stage at a
+time on a CPU, ``--stages denoiser --device cpu --batch 64 --seconds 5400``.
 
 Words and things that the shipped models do not know get rows of their own, and everything learns on:
 autoencoder, critic and judge for a few seconds each, the denoiser for the rest. Worker processes lay
@@ -78,10 +79,10 @@ class Chunk:
     """(n, 2, MAX_TOKENS): tokens of the short and of a longer caption; both empty where a scene has no meaning."""
 
 
-def work(seed: int, meaningful: float, passed_over: float, chunks: "multiprocessing.Queue[Chunk]") -> None:
+def work(seed: int, meaningful: float, skip_known: float, chunks: "multiprocessing.Queue[Chunk]") -> None:
     """Lay scenes out without end."""
     rng, tokenizer = random.Random(seed), build_tokenizer()
-    skins = _skins(rng, passed_over)
+    skins = _skins(rng, skip_known)
     while True:
         slots = np.zeros((_CHUNK, _SLOTS, 4), np.int16)
         places, texts = np.zeros(_CHUNK, np.int64), list[str]()
@@ -119,13 +120,13 @@ def _arranged(scene: Scene) -> np.ndarray:
     return slots
 
 
-def _skins(rng: random.Random, passed_over: float) -> Iterator[tuple[Spec, Scene]]:
+def _skins(rng: random.Random, skip_known: float) -> Iterator[tuple[Spec, Scene]]:
     """Specs that are not held out, each with a layout, several of each layout."""
     sources = {k: laid_out_specs(rng, lambda spec: not spec.held_out, k) for k in _MIX}
     while True:
         complexity = rng.choices(list(_MIX), list(_MIX.values()))[0]
         spec, scene = next(sources[complexity])
-        if complexity and rng.random() < passed_over and not _NEW & {link.relation for link in spec.links}:
+        if complexity and rng.random() < skip_known and not _NEW & {link.relation for link in spec.links}:
             continue
         yield spec, scene
         for _ in range(_SKINS - 1):
@@ -563,7 +564,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024, help="of the denoiser; a quarter of it for the others")
     parser.add_argument("--first", type=int, default=16_384, help="scenes to wait for")
     parser.add_argument("--most", type=int, default=1_000_000, help="scenes to keep")
-    parser.add_argument("--passed-over", type=float, default=0.5, help="share of what shows no new relation")
+    parser.add_argument("--skip-known", type=float, default=0.5, help="share of layouts without a new relation that are skipped")
     parser.add_argument("--exams", type=int, default=128, help="held-out prompts of each complexity")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()
@@ -573,7 +574,7 @@ def main() -> None:
     started = time.monotonic()
     meaningful = 0.8 if "denoiser" in chosen.stages else 0.5
     workers = [
-        multiprocessing.Process(target=work, args=(n, meaningful, chosen.passed_over, chunks), daemon=True)
+        multiprocessing.Process(target=work, args=(n, meaningful, chosen.skip_known, chunks), daemon=True)
         for n in range(chosen.workers)
     ]
     for worker in workers:
