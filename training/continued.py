@@ -37,7 +37,7 @@ from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, Convolutio
 from detailscribe.tools.world.language import corrected, detailed_caption, short_caption
 from detailscribe.tools.world.layout import laid_out_specs
 from detailscribe.tools.world.reading import settle
-from detailscribe.tools.world.scene import _DEPTH, Scene, Thing, sprite
+from detailscribe.tools.world.scene import Scene, Thing, far_to_near, sprite
 from detailscribe.tools.world.scene import _sheet as sheet
 from detailscribe.tools.world.spec import Spec, Wanted
 from detailscribe.tools.world.vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
@@ -115,7 +115,7 @@ def _corrected(spec: Spec, scene: Scene, rng: random.Random) -> str:
 def _arranged(scene: Scene) -> np.ndarray:
     """The slots of a scene, far to near."""
     slots = np.full((_SLOTS, 4), -1, np.int16)
-    for slot, thing in enumerate(sorted(scene.things, key=lambda t: _DEPTH[NOUNS[t.noun].group])):
+    for slot, thing in enumerate(far_to_near(scene.things)):
         slots[slot] = (_SPRITE_INDEX[thing.noun, thing.colour], thing.x, thing.y, _ALL_CELLS)
     return slots
 
@@ -564,7 +564,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024, help="of the denoiser; a quarter of it for the others")
     parser.add_argument("--first", type=int, default=16_384, help="scenes to wait for")
     parser.add_argument("--most", type=int, default=1_000_000, help="scenes to keep")
-    parser.add_argument("--skip-known", type=float, default=0.5, help="share of layouts without a new relation that are skipped")
+    parser.add_argument(
+        "--skip-known", type=float, default=0.5, help="share of layouts without a new relation that are skipped"
+    )
     parser.add_argument("--exams", type=int, default=128, help="held-out prompts of each complexity")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()

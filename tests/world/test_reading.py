@@ -6,7 +6,7 @@ import torch
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.eyes import Readings, sights
 from detailscribe.tools.world.reading import Sighting, Sights, evidence, exact_sights, probability, settle
-from detailscribe.tools.world.scene import Scene
+from detailscribe.tools.world.scene import Scene, far_to_near
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
 
 from .worlds import answers, spec, thing
@@ -133,6 +133,18 @@ def test_nothing_else_is_neither_stranger_nor_fragment():
     assert asked(made, look(fox, sighting("fox", 4)))["nothing_else"] == 1
     assert asked(made, look(fox, sighting("bear", 4, likely=0.9)))["nothing_else"] == pytest.approx(0.1)
     assert asked(made, look(fox, strange=0.8))["nothing_else"] == pytest.approx(0.2)
+
+
+def test_a_third_of_a_kind_is_something_else_where_two_differ_in_their_colours():
+    made = spec("red ball, blue ball", ("next to", (0, 1)))
+    two = (thing("red ball", 0), thing("blue ball", 2))
+    assert answers(made, Scene("meadow", two))["nothing_else"] == "pass"
+    assert answers(made, Scene("meadow", (*two, thing("green ball", 4))))["nothing_else"] == "fail"
+
+
+def test_what_stands_lower_hides_what_stands_behind_it():
+    behind, before = thing("fox", 1, 5), thing("bear", 2)
+    assert far_to_near([before, behind]) == far_to_near([behind, before]) == [behind, before]
 
 
 def test_the_place_is_asked_for_where_the_prompt_names_one():

@@ -92,6 +92,7 @@ FALSE = [
     pytest.param("behind", thing("fox", 1), thing("red car", 2), id="behind: on the same row"),
     pytest.param("behind", thing("fox", 0, 5), thing("red car", 2), id="behind: beside it"),
     pytest.param("between", thing("bear", 0), thing("fox", 2), thing("tree", 4), id="between: an outer one"),
+    pytest.param("between", thing("fox", 4), thing("bear", 0), thing("tree", 2), id="between: both on one side"),
     pytest.param("between", thing("fox", 1), thing("bear", 0), thing("tree", 4), id="between: one hides another"),
     pytest.param("between", thing("fox", 2), thing("red ball", 0, 2), thing("tree", 4), id="between: one flies"),
     pytest.param("wearing", thing("red hat", 2, 4), thing("fox", 2), id="wearing: the other way round"),

@@ -3,6 +3,7 @@
 The pictures of things and places were drawn once, by ``training/sprites.py`` at the top of the checkout.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,11 +65,16 @@ class Scene:
     things: tuple[Thing, ...]
 
 
+def far_to_near(things: Iterable[Thing]) -> list[Thing]:
+    """The order in which things are drawn, so that what is nearer hides what is farther."""
+    return sorted(things, key=lambda thing: (_DEPTH[NOUNS[thing.noun].group], thing.bottom))
+
+
 def render(scene: Scene) -> Image.Image:
     """The scene as an RGB picture of ``SIZE`` x ``SIZE`` pixels."""
     left = SIZE * list(PLACES).index(scene.place)
     picture = _sheet("places").crop((left, 0, left + SIZE, SIZE))
-    for thing in sorted(scene.things, key=lambda t: (_DEPTH[NOUNS[t.noun].group], t.bottom)):
+    for thing in far_to_near(scene.things):
         image = sprite(thing.noun, thing.colour)
         picture.paste(image, (thing.x * CELL, thing.y * CELL), image)
     return picture
