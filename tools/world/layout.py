@@ -3,8 +3,10 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import or_
 
-from .relations import RELATIONS, holds, overlap
+from .relations import RELATIONS, holds
 from .scene import Scene, Thing
 from .spec import Link, Spec, random_spec
 from .vocabulary import COLOURS, GRID, NOUNS, PLACES
@@ -30,20 +32,28 @@ def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) ->
         wanted.colour or (rng.choice(list(COLOURS)) if NOUNS[wanted.noun].coloured else None) for wanted in spec.things
     ]
 
+    free = [list(_candidates(spec, index, colour)) for index, colour in enumerate(colours)]
+    costs = [{thing: prefer(index, thing) for thing in some} for index, some in enumerate(free)] if prefer else None
+    relations = [_complete_with(spec, index) for index in range(len(spec.things))]
     trials = itertools.count()
 
     def place(placed: tuple[Thing, ...]) -> tuple[Thing, ...] | None:
         index = len(placed)
         if index == len(spec.things):
             return placed
-        candidates = list(_candidates(spec, index, colours[index]))
+        candidates = free[index].copy()
         rng.shuffle(candidates)
-        candidates.sort(key=lambda thing: 0.0 if prefer is None else prefer(index, thing))
+        if costs:
+            candidates.sort(key=costs[index].__getitem__)
+        partners, complete = relations[index]
+        taken = reduce(or_, (thing.cells for i, thing in enumerate(placed) if i not in partners), 0)
         for thing in candidates:
-            trial = (*placed, thing)
             if next(trials) > _MOST_TRIALS:
                 return None
-            if _fits(spec, trial) and (found := place(trial)) is not None:
+            if thing.cells & taken:
+                continue
+            trial = (*placed, thing)
+            if all(holds(link.relation, members(link, trial)) for link in complete) and (found := place(trial)):
                 return found
         return None
 
@@ -70,13 +80,11 @@ def _candidates(spec: Spec, index: int, colour: str | None) -> Iterator[Thing]:
             yield Thing(noun.name, colour, x, bottom - noun.height)
 
 
-def _fits(spec: Spec, placed: tuple[Thing, ...]) -> bool:
-    """Whether the newest thing keeps to itself and to every relation that is complete now."""
-    new = len(placed) - 1
+def _complete_with(spec: Spec, new: int) -> tuple[set[int], list[Link]]:
+    """The things whose cells that one may share, and the links whose members all stand once it does."""
     links = [link for link in spec.links if new in link.members]
     partners = {i for link in links if RELATIONS[link.relation].overlaps for i in link.members}
-    apart = all(i in partners or not overlap(placed[i], placed[new]) for i in range(new))
-    return apart and all(holds(link.relation, members(link, placed)) for link in links if max(link.members) == new)
+    return partners, [link for link in links if max(link.members) == new]
 
 
 def members(link: Link, things: tuple[Thing, ...]) -> list[Thing]:

@@ -62,7 +62,7 @@ class Relation:
 
 def overlap(a: Thing, b: Thing) -> bool:
     """Whether the boxes share a cell."""
-    return a.x < b.right and b.x < a.right and _share_rows(a, b)
+    return bool(a.cells & b.cells)
 
 
 def holds(relation: str, things: Sequence[Thing]) -> bool:

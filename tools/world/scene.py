@@ -5,7 +5,7 @@ The pictures of things and places were drawn once, by ``training/sprites.py`` at
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -33,23 +33,28 @@ class Thing:
     y: int
     """Upper edge."""
 
-    @property
+    @cached_property
     def width(self) -> int:
         return NOUNS[self.noun].width
 
-    @property
+    @cached_property
     def height(self) -> int:
         return NOUNS[self.noun].height
 
-    @property
+    @cached_property
     def right(self) -> int:
         """One past the last column."""
         return self.x + self.width
 
-    @property
+    @cached_property
     def bottom(self) -> int:
         """One past the last row."""
         return self.y + self.height
+
+    @cached_property
+    def cells(self) -> int:
+        """The cells of its box, a bit for each, row by row."""
+        return sum(1 << y * GRID + x for y in range(self.y, self.bottom) for x in range(self.x, self.right))
 
     @property
     def box(self) -> Box:
