@@ -18,11 +18,7 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True)
 class Template:
-    """A text with ``$variables``; ``$$`` is a dollar sign.
-
-    Raises:
-        TemplateError: the text has a ``$`` that starts no variable.
-    """
+    """A text with ``$variables``; ``$$`` is a dollar sign, and a ``$`` that starts no variable a ``TemplateError``."""
 
     name: str
     """Of its file, without the suffix."""
@@ -44,14 +40,9 @@ class Template:
         return f"{self.name}@{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     def render(self, /, **variables: str | int) -> str:
-        """The text with its variables filled in.
-
-        What is filled in is never read as a template, and cannot close a tag of it: ``</prompt>`` in a prompt becomes
-        ``< /prompt>``.
-
-        Raises:
-            TemplateError: it names every missing and every surplus variable.
-        """
+        """The text with its variables filled in; ``TemplateError`` names every missing and every surplus one. What is
+        filled in is never read as a template, and cannot close a tag of it: ``</prompt>`` in a prompt becomes ``<
+        /prompt>``."""
         _require_alike(f"template {self.name!r} was rendered with", variables.keys(), self.variables)
         tags = "|".join(re.findall(r"</(\w+)>", self.text))
         closing = re.compile(rf"</(?=\s*(?:{tags})\b)", re.IGNORECASE)
@@ -60,12 +51,8 @@ class Template:
 
 
 def load(name: str, folder: Path | str | None = None) -> Template:
-    """The template of that name: the one in ``folder`` if it holds one, else the one that ships.
-
-    Raises:
-        TemplateError: there is none, or the one in ``folder`` has other variables than the one it
-            stands in for.
-    """
+    """The template of that name: the one in ``folder`` if it holds one, which must have the same variables, else the
+    one that ships."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise TemplateError(f"{name!r} is no template name: small letters, digits and underscores")
     shipped = _read(FOLDER, name)

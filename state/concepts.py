@@ -94,12 +94,7 @@ class OwnQuestion(Frozen):
 
 
 class ConceptGraph(Frozen):
-    """The checkable meaning of one prompt, as a directed acyclic graph.
-
-    Raises:
-        pydantic.ValidationError: an id is used twice, a reference dangles, a check is about what
-            its aspect cannot be asked of, or checks depend on each other in a circle.
-    """
+    """The checkable meaning of one prompt, as a directed acyclic graph in which every reference is known."""
 
     prompt: str = Field(min_length=1)
     """The user's own words."""
@@ -188,19 +183,10 @@ def own_concepts(prompt: str, questions: Sequence[OwnQuestion]) -> ConceptGraph:
 def default_checks(
     entities: Sequence[Entity], interactions: Iterable[Interaction], counted: Collection[str] = ()
 ) -> tuple[Check, ...]:
-    """Ask for every entity, its attributes, its number where that matters, and every interaction.
-
-    What is asked of an entity depends on its presence; an interaction depends on the presence of
-    its members. That nothing else is in the picture is not asked: a free prompt leaves its
-    backdrop open.
-
-    Args:
-        entities: In the order of asking.
-        interactions: After the entities.
-        counted: Ids of entities of which there must be so many even where it is one, since
-            doubles are a common failure. Others are counted where several are wanted: "exactly
-            one" means nothing for water, and is wrong for a paw.
-    """
+    """Ask for every entity, its attributes, its number where that matters, and every interaction. What is asked of an
+    entity depends on its presence, an interaction on that of its members. That nothing else is in the picture is not
+    asked: a free prompt leaves its backdrop open. An entity of which several are wanted is counted, and one that is
+    ``counted`` even where it is one: "exactly one" means nothing for water, and is wrong for a paw."""
     names = Counter(e.name for e in entities)
     phrases = {e.id: " ".join((*e.attributes, e.name)) for e in entities}
     found: list[Check] = []

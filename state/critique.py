@@ -119,11 +119,9 @@ class Critique(Frozen):
 
     @property
     def confidence(self) -> float:
-        """Mean certainty of the verdicts that have one, in [0, 1]; the score where none does.
-
-        A settled check counts as the fail it is: left out, a picture without its subject would
-        outrank one that shows it and fails as many checks.
-        """
+        """Mean certainty of the verdicts that have one, in [0, 1]; the score where none does. A settled check counts as
+        the fail it is: left out, a picture without its subject would outrank one that shows it and fails as many
+        checks."""
         given = [c for v in self.verdicts if (c := v.certainty) is not None]
         return sum(given) / len(given) if given else self.score
 
@@ -133,9 +131,7 @@ class Critique(Frozen):
 
 def fail_dependents(concepts: ConceptGraph, own: Mapping[str, Verdict]) -> tuple[Verdict, ...]:
     """Verdicts in the order of the checklist: each check's own, but a fail where a check that it depends on failed.
-
-    Checks that have neither are left out: they are still to be asked.
-    """
+    Checks that have neither are left out: they are still to be asked."""
     found: dict[str, Verdict] = {}
     for check in concepts.checks_in_order():
         failed = next((p for p in check.depends_on if p in found and found[p].answer == "fail"), None)

@@ -107,10 +107,8 @@ class DrawingOptions(Frozen):
         return self if self.model_dump(exclude_defaults=True) else None
 
     def name(self, model: str) -> str:
-        """The name of a model that draws so: what it draws follows from it and the attempt.
-
-        ``model`` is the name of what was loaded, which tells the contents of files.
-        """
+        """The name of a model that draws so, on which and the attempt depends what it draws; ``model`` is the name of
+        what was loaded, which tells the contents of files."""
         how = self.model_dump(exclude_defaults=True, exclude={"weights", "loras"})
         if not how:
             return model
@@ -137,11 +135,8 @@ class Region(Frozen):
 
 
 class Attempt(Frozen):
-    """One image to make: a new drawing, or a refinement of an earlier image.
-
-    A policy fills in what it cares about; the graph adds id, round and parent, and the words and
-    the seed where the policy leaves them open.
-    """
+    """One image to make: a new drawing, or a refinement of an earlier image. A policy fills in what it cares about; the
+    graph adds id, round and parent, and the words and the seed where the policy leaves them open."""
 
     prompt: str | None = Field(default=None, min_length=1)
     """The words to draw from; None: those of the run's prompt."""

@@ -161,11 +161,7 @@ class Reader:
 
 
 def parse_concepts(text: str) -> ConceptGraph:
-    """Read the flat notation; the checks are the default ones.
-
-    Raises:
-        NotationError: it says what is wrong and where.
-    """
+    """Read the flat notation, with the default checks; ``NotationError`` says what is wrong and where."""
     head = _HEAD.match(text)
     if head is None:
         raise NotationError("expected '(concept: PROMPT) =' first", text, 0)

@@ -40,12 +40,8 @@ def pair_name(first: ImageRecord, second: ImageRecord) -> str:
 
 
 class Population(Frozen):
-    """All images of a run with what is known of them; every one of them has a critique.
-
-    Raises:
-        pydantic.ValidationError: a key is not its record's id, an image has no critique or one of
-            another checklist, or a parent is unknown or not of an earlier round.
-    """
+    """All images of a run with what is known of them: every image has one critique of the whole checklist, and its
+    parent is of an earlier round."""
 
     concepts: ConceptGraph
     images: dict[str, ImageRecord] = Field(min_length=1)

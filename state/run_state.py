@@ -16,14 +16,9 @@ STATE_VERSION = 2
 
 
 def merge_by_id(kind: type[Any]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
-    """A reducer: the union of keyed records, sorted by key, in which the later one of a key counts.
-
-    So ``update_state`` can put another critique or decision in the place of one, also as plain data from a server's
-    client, which becomes a ``kind``. The nodes themselves never write a key twice.
-
-    Raises:
-        RuntimeError: of the reducer, where an update holds no records of this kind; a server hands on its words.
-    """
+    """A reducer: the union of keyed records, sorted by key, in which the later one of a key counts. Plain data, as a
+    server's client sends it to ``update_state``, becomes a ``kind``; what cannot is a ``RuntimeError``, whose words a
+    server hands on."""
     records: TypeAdapter[Any] = TypeAdapter(cast(Any, dict)[str, kind])
 
     def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,8 @@ STOPPING = "stopping after this step; Ctrl-C again stops at once"
 
 
 def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-    """The same function for callers that cannot await; where a loop runs already, as in a notebook, in a thread.
-
-    Where it takes a ``control``, the first Ctrl-C asks that to stop after the step; a second one interrupts as ever.
-    """
+    """The same function for callers that cannot await; where a loop runs already, as in a notebook, in a thread. Where
+    it takes a ``control``, the first Ctrl-C asks that to stop after the step; a second one interrupts as ever."""
     stops = "control" in inspect.signature(function).parameters
 
     @functools.wraps(function)
@@ -87,12 +85,10 @@ async def gather_or_cancel(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Compute in the calling Python thread alone; other threads are not touched, unlike by ``torch.set_num_threads``.
-
-    A Python thread that computes with several OpenMP threads keeps them as long as it lives. As soon as those of a
-    process are more than its processors, libgomp stops waiting for them busily, and the passes of a small denoiser
-    take twice as long (``benchmarks/LOG.md``).
-    """
+    """Compute in the calling Python thread alone; other threads are not touched, unlike by ``torch.set_num_threads``. A
+    Python thread that computes with several OpenMP threads keeps them as long as it lives. As soon as those of a
+    process are more than its processors, libgomp stops waiting for them busily, and the passes of a small denoiser take
+    twice as long (``benchmarks/LOG.md``)."""
     import torch
 
     torch.get_num_threads()  # a thread's first use of torch sets its number anew

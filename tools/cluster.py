@@ -43,17 +43,10 @@ def ray_library() -> Any:
 
 @contextmanager
 def joined(address: str, cpus: int, news: Callable[[str], object] = lambda line: None) -> Generator[Any]:
-    """Ray, connected to a cluster; one that is started here ends with the block.
-
-    Args:
-        address: ``auto`` for the cluster that runs here, or else a new one on this machine; ``local`` for a new one;
-            or ``host:port``. A connection that this process has is used, whatever the address.
-        cpus: Of a cluster that is started here, at least.
-        news: Called with a line that says which cluster it is.
-
-    Raises:
-        SettingsError: Ray is not installed, or there is no cluster at the address, or it is of another version.
-    """
+    """Ray, connected to a cluster; one that is started here, with at least so many CPUs, ends with the block.
+    ``address`` is ``auto`` for the cluster that runs here, or else a new one on this machine; ``local`` for a new one;
+    or ``host:port``. A connection that this process has is used, whatever the address. ``news`` is called with a line
+    that says which cluster it is."""
     ray = ray_library()
     if ray.is_initialized():
         news("using the Ray cluster that this process has joined")
@@ -128,17 +121,8 @@ def shared_limiter(actor: str, settings: ChatSettings) -> SharedLimiter | None:
 
 @contextmanager
 def shared_turns(ray: Any, name: str, what: str, patience: float = 20.0) -> Generator[None]:
-    """A ``Turns`` actor under a name that no other process of the cluster can have meanwhile.
-
-    Args:
-        ray: Connected.
-        name: Of the actor.
-        what: What the process with the name works on, for the message.
-        patience: Seconds to wait for the name; after a kill it takes some until it is free.
-
-    Raises:
-        SettingsError: another process has the name.
-    """
+    """A ``Turns`` actor under a name that no other process of the cluster can have meanwhile; ``what`` is what the
+    process with the name works on, for the message. After a kill it takes some seconds until a name is free."""
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 10_000}
     retrying = Retrying(
         stop=stop_after_delay(patience), wait=wait_fixed(0.5), retry=retry_if_exception_type(ValueError), reraise=True

@@ -33,10 +33,8 @@ R = TypeVar("R")
 
 
 class DetailScribeError(RuntimeError):
-    """Base of every error that is the user's to mend; the command line prints it in one line, exit status 2.
-
-    A ``RuntimeError``, since a LangGraph server hands the words of few classes of errors on to its clients.
-    """
+    """Base of every error that is the user's to mend; the command line prints it in one line, exit status 2. A
+    ``RuntimeError``, since a LangGraph server hands the words of few classes of errors on to its clients."""
 
 
 class PromptError(DetailScribeError):
@@ -130,11 +128,9 @@ _PROXY = re.compile(r"SOCKS proxy|proxy URL")
 
 
 def mended(error: Exception) -> DetailScribeError | None:
-    """The same error in words that say what the user can do; None for a fault of this program or of a library.
-
-    The one place that knows which errors of the system and of libraries are the user's to mend, where no room nearer
-    to them did.
-    """
+    """The same error in words that say what the user can do; None for a fault of this program or of a library. The one
+    place that knows which errors of the system and of libraries are the user's to mend, where no room nearer to them
+    did."""
     if disk_is_full(error):
         return SettingsError("the disk is full: make room, and go on with the same command or detailscribe resume")
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
@@ -158,10 +154,8 @@ _ROLES = ("decomposer", "diffusion", "critic", "policy")
 
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, which refuses arguments of another type than it declares, before it does anything.
-
-    The call raises ``SettingsError`` with the name of the argument.
-    """
+    """The same function, which refuses arguments of another type than it declares before it does anything, with a
+    ``SettingsError`` that names the argument."""
     declared = inspect.signature(function)
 
     @wraps(function)

@@ -65,11 +65,8 @@ class Store:
 
 
 def picture_in(data: bytes) -> "Image":
-    """The picture in a file as RGB, on white where it is transparent.
-
-    Raises:
-        ValueError: it is none, is damaged or animated, is of none of ``FORMATS``, or has more than ``MOST_PIXELS``.
-    """
+    """The picture in a file as RGB, on white where it is transparent; ``ValueError`` where it is damaged or animated,
+    of none of ``FORMATS``, or has more than ``MOST_PIXELS``."""
     from PIL import Image  # not needed to import the package
 
     # What decoders raise of damaged files; a warning is an error where the caller has it so.
@@ -102,15 +99,8 @@ def leads_inside(path: Path, folder: Path) -> bool:
 
 
 def require_own(folder: Path, *, deep: bool = True) -> None:
-    """Refuse a folder that may be a stranger's and does not hold plain files and folders alone.
-
-    Args:
-        folder: It may be absent.
-        deep: Whether what is in its folders is looked at too.
-
-    Raises:
-        OutsideError: a link in it leads out of it; or a pipe or a device is in it, which may never end.
-    """
+    """Refuse a folder that may be a stranger's and does not hold plain files and folders alone: a link may lead out of
+    it, and a pipe may never end. What is in its folders is looked at too where it is ``deep``."""
     for place, folders, files in os.walk(folder):
         for path in (Path(place, name) for name in (*folders, *files)):
             try:
@@ -126,11 +116,7 @@ def require_own(folder: Path, *, deep: bool = True) -> None:
 
 
 def set_aside(path: Path, problem: object) -> None:
-    """Rename a damaged file or folder, if it is there, and log a warning that it is made anew.
-
-    Raises:
-        SettingsError: it cannot be renamed.
-    """
+    """Rename a damaged file or folder, if it is there, and log a warning that it is made anew."""
     aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(2)}")
     try:
         path.rename(aside)
@@ -143,10 +129,8 @@ def set_aside(path: Path, problem: object) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it.
-
-    The partial file is created exclusively and never through a link.
-    """
+    """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it. The partial
+    file is created exclusively and never through a link."""
     partial = _partial(path)
     try:
         with partial.open("xb") as file:
@@ -166,11 +150,7 @@ def _partial(path: Path) -> Path:
 
 
 def require_writable(*paths: Path) -> None:
-    """Refuse files that could not be written, before any work is done for them; nothing is left behind.
-
-    Raises:
-        SettingsError: one could not.
-    """
+    """Refuse files that could not be written, before any work is done for them; nothing is left behind."""
     for path in paths:
         absent = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
@@ -187,17 +167,8 @@ def require_writable(*paths: Path) -> None:
 
 
 class JsonLines:
-    """Appends to a file of JSON objects, one a line; each line is written whole or not at all.
-
-    A last line that a kill left without its end is cut off first.
-
-    Args:
-        path: The file; made where it is absent.
-        sync: Whether each line is on the disk when ``append`` returns.
-
-    Raises:
-        SettingsError: it cannot be written.
-    """
+    """Appends to a file of JSON objects, one a line; each line is written whole or not at all, and with ``sync`` on the
+    disk when ``append`` returns. A last line that a kill left without its end is cut off first."""
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
         self._sync = sync
@@ -233,12 +204,7 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none.
-
-    Raises:
-        OutsideError: it is a link that leads out of its folder.
-        SettingsError: it cannot be read.
-    """
+    """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none."""
     try:
         if path.is_symlink() and not leads_inside(path, path.parent):
             raise OutsideError(f"{path} is a link that leads outside its folder: remove it first")
@@ -253,10 +219,8 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def mend_lines(path: Path, model: type[BaseModel]) -> None:
-    """Where some lines of a file are no records, keep the others alone, and set the file aside as it was.
-
-    A file without any record is left to whoever reads it: it may be of another version.
-    """
+    """Where some lines of a file are no records, keep the others alone, and set the file aside as it was. A file
+    without any record is left to whoever reads it: it may be of another version."""
     kept = list[bytes]()
     lost = 0
     for line in read_lines(path):
@@ -279,15 +243,8 @@ def _whole_length(path: Path) -> int:
 
 
 class DiskCache:
-    """One small JSON file for each key; several processes may share the folder, since files appear whole.
-
-    Args:
-        folder: Made where it is absent.
-        what: What is kept, for messages, such as ``answers``.
-
-    Raises:
-        SettingsError: the folder cannot be written.
-    """
+    """One small JSON file for each key; several processes may share the folder, since files appear whole. ``what`` is
+    kept, for messages, such as ``answers``."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what

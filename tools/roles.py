@@ -139,16 +139,8 @@ class Metric(Protocol):
 
 
 def require_role(given: object, role: type[Any], **methods: object) -> None:
-    """Refuse what cannot take a part, before anything is asked of it: each method is there and takes the arguments.
-
-    Args:
-        given: In place of a model or policy of ours; a ``Lazy`` one is not looked at.
-        role: The protocol.
-        methods: In place of those of ``given``, by name.
-
-    Raises:
-        SettingsError: it lacks a method of the protocol, or has one of another form.
-    """
+    """Refuse what cannot take a part, before anything is asked of it: each method of the protocol is there and takes
+    the arguments; ``methods`` stand in for those of ``given``, by name. A ``Lazy`` role is not looked at."""
     if isinstance(given, Lazy):
         return
     what = f"{' '.join(repr(given).split())[:100]} is no {role.__name__.lower()}"
@@ -176,10 +168,8 @@ def require_role(given: object, role: type[Any], **methods: object) -> None:
 
 
 class Lazy(Generic[R]):
-    """A role that is made at its first use, once, in a worker thread.
-
-    It can be awaited from several event loops, one after the other or at once.
-    """
+    """A role that is made at its first use, once, in a worker thread. It can be awaited from several event loops, one
+    after the other or at once."""
 
     def __init__(self, make: Callable[[], R]) -> None:
         self._make = make
@@ -187,11 +177,8 @@ class Lazy(Generic[R]):
         self._made: Future[R] | None = None
 
     async def get(self) -> R:
-        """The role. Callers that come while it is made wait for the same making.
-
-        Raises:
-            Exception: what making it raised, in each caller that waited; the next caller tries again.
-        """
+        """The role. Callers that come while it is made wait for the same making, and get what it raises; the next one
+        tries again."""
         with self._lock:
             made = self._made
             if made is None or (made.done() and made.exception() is not None):
@@ -229,11 +216,8 @@ def model_name(role: object) -> str:
 
 
 async def answered(answer: Awaitable[R], kind: type[R], role: object, method: str) -> R:
-    """What an async method of a role returns.
-
-    Raises:
-        ModelError: the method is not async, or returns something else than its protocol says.
-    """
+    """What an async method of a role returns; ``ModelError`` where it is not async, or returns something else than its
+    protocol says."""
     name = f"{type(role).__name__}.{method}"
     if not inspect.isawaitable(answer):
         raise ModelError(f"{name} is no async function: write async def {method}(...)")

@@ -23,11 +23,7 @@ in names of files that are no Unicode."""
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse what no decomposer could read.
-
-    Raises:
-        PromptError: the prompt is no text, empty, too long or holds control characters.
-    """
+    """Refuse what no decomposer could read: what is no text, empty, too long or holds control characters."""
     if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a client sends what it likes
         raise PromptError(f"the prompt should be a text, not {type(prompt).__name__}")
     if not prompt.strip():
@@ -40,10 +36,8 @@ def check_prompt(prompt: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """With every URL in it without user, password, query and fragment, which can be secret.
-
-    fsspec chains URLs, as in ``zip://a.txt::https://host/b.zip``; each part is treated so.
-    """
+    """With every URL in it without user, password, query and fragment, which can be secret. fsspec chains URLs, as in
+    ``zip://a.txt::https://host/b.zip``; each part is treated so."""
     return _URL.sub(r"\1\2", text)
 
 

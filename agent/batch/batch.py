@@ -182,13 +182,9 @@ async def run_jobs(
     on_event: Callable[[Event], object] | None = None,
     on_row: OnRow | None = None,
 ) -> None:
-    """Run every job whose row is not there yet; a run that fails is a row too.
-
-    To cancel this cancels the runs in flight, which write no row. To call it again with the same folder goes on;
-    what a run that was cut off had drawn and asked is not drawn and asked again.
-
-    The arguments are those of ``arun_batch``, and of ``perform_jobs``, whose errors it raises.
-    """
+    """Run every job whose row is not there yet; a run that fails is a row too. To cancel this cancels the runs in
+    flight, which write no row. To call it again with the same folder goes on; what a run that was cut off had drawn and
+    asked is not drawn and asked again."""
     cache, shared = TaskCache(ledger.root / CACHE), ledger.root / RUNS
 
     async def perform(job: Job, folder: Path) -> Run:
@@ -210,13 +206,8 @@ async def run_job(
     shared: Path | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Run:
-    """Run a job to its end; what an earlier start of the same job left in the folder is not made again.
-
-    The cache stands in for checkpoints: it holds the results of all runs of the batch.
-
-    Raises:
-        DetailScribeError: the user can mend it.
-    """
+    """Run a job to its end; what an earlier start of the same job left in the folder is not made again. The cache
+    stands in for checkpoints: it holds the results of all runs of the batch."""
     check_prompt(job.prompt)
     own = loaded.settings.run.model_copy(update={"seed": job.seed, "budget": job.budget, "checkpoints": "off"})
     settings = loaded.settings.model_copy(update={"run": own})
@@ -362,20 +353,10 @@ async def perform_jobs(
     keep_runs: bool = True,
     on_row: OnRow | None = None,
 ) -> None:
-    """As ``run_jobs``, wherever the jobs are run.
-
-    Args:
-        jobs: Taken one by one, as places become free; their ids and folders differ.
-        perform: Is given each and its run folder.
-        ledger: Of the folder that rows and run folders go to.
-        concurrency: Runs in flight, at least 1.
-        keep_runs: Whether run folders stay; else each is removed once its row is there.
-        on_row: Called with each row once the disk has it.
-
-    Raises:
-        ModelError: a model cannot be used, by any job as far as can be told; see ``Suspects``.
-        SettingsError: a row is there under the id of another job.
-    """
+    """As ``run_jobs``, wherever ``perform`` runs a job in its folder. Jobs are taken one by one, as places become free;
+    their ids and folders differ. ``on_row`` is called once the disk has the row; then, unless ``keep_runs``, the run
+    folder goes. Raises a ``ModelError`` where a model can be used by no job, as far as can be told; see
+    ``Suspects``."""
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
     done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow

@@ -73,13 +73,8 @@ class Cluster:
         note_models: Callable[[Mapping[str, str]], None],
         on_row: OnRow,
     ) -> None:
-        """As ``run_jobs`` of a batch here, with ``concurrency`` runs in flight on each replica.
-
-        ``note_models`` is called with the models of each replica that is ready, and raises where they are others.
-
-        Raises:
-            DetailScribeError: the cluster cannot be joined, the store cannot be used, or no replica can work.
-        """
+        """As ``run_jobs`` of a batch here, with ``concurrency`` runs in flight on each replica. ``note_models`` is
+        called with the models of each replica that is ready, and raises where they are others."""
         store = self._open_store(ledger.root, keep_runs)
         limited = loaded.settings.chat.requests_per_minute is not None
         # Of all drivers in a cluster, only one goes to a store at a time; a folder is locked by the ledger.
@@ -119,11 +114,8 @@ class Cluster:
             store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
 
     def share(self, cpus: float, gpus: float) -> tuple[float, float]:
-        """The CPUs and GPUs of each replica, on a cluster with so many in all.
-
-        Raises:
-            SettingsError: the cluster has no room for one.
-        """
+        """The CPUs and GPUs of each replica, on a cluster with so many in all; ``SettingsError`` where it has no room
+        for one."""
         own_cpus, own_gpus = self.cpus_per_replica, self.gpus_per_replica
         own_cpus = max(1, cpus // self.replicas) if own_cpus is None else own_cpus
         own_gpus = float(gpus > 0) if own_gpus is None else own_gpus
@@ -164,15 +156,8 @@ class Worker:
 
 
 class Workers:
-    """The replicas of ``cluster``: Ray restarts those that crash, and runs go to those that are up.
-
-    Args:
-        ray: Connected.
-        cluster: Says how many there are, and hears of each change.
-        start: Starts a replica.
-        places: Runs side by side on one replica.
-        note_models: Called with the models of each replica that is ready.
-    """
+    """The replicas of ``cluster``, each made by ``start``, with ``places`` runs side by side: Ray restarts those that
+    crash, and runs go to those that are up."""
 
     def __init__(
         self,
@@ -189,11 +174,7 @@ class Workers:
         self._first_in_line = asyncio.Lock()
 
     async def perform(self, job: Job, folder: Path) -> Run:
-        """Run a job on a replica; where that crashes, on another one.
-
-        Raises:
-            Exception: what the run raised, in words.
-        """
+        """Run a job on a replica; where that crashes, on another one."""
         errors = self._ray.exceptions
         for lost in range(TRIES):
             async with self.place(alone=lost == TRIES - 1) as worker:
@@ -231,11 +212,7 @@ class Workers:
 
     async def serve(self, work: Coroutine[Any, Any, None]) -> None:
         """Keep the replicas up until ``work`` is done, then end them; runs in flight put their folders in order first.
-
-        Raises:
-            DetailScribeError: no replica can work, or one has other models than the batch began with.
-            Exception: what the work raised.
-        """
+        Raises what the work raised, or why no replica can work."""
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._keep_up(worker)) for worker in self.workers]

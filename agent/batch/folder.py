@@ -41,16 +41,8 @@ def _refuse_difference(place: str, then: Mapping[str, Any], now: Mapping[str, An
 
 class Ledger:
     """Appends rows to ``results.jsonl`` in a folder, which it locks; each one is on the disk when ``append`` returns.
-
-    It holds the id of every job and a hash of what it asked for, and no row.
-
-    Args:
-        folder: Of the rows and of all they refer to.
-        forget_failed: Drops the rows of jobs that failed or whose critic was not heard, so that these are run again.
-
-    Raises:
-        SettingsError: another process writes to the folder, or a whole line of the file is no row.
-    """
+    It holds the id of every job and a hash of what it asked for, and no row. ``forget_failed`` drops the rows of jobs
+    that failed or whose critic was not heard, so that these are run again."""
 
     def __init__(self, folder: Path, *, forget_failed: bool = False) -> None:
         self.root = folder
@@ -70,11 +62,7 @@ class Ledger:
             self._held = held.pop_all()
 
     def has(self, job: Job) -> bool:
-        """Whether its row is there.
-
-        Raises:
-            SettingsError: it is, but what was asked for under this id was something else.
-        """
+        """Whether its row is there; ``SettingsError`` where what was asked for under this id was something else."""
         key = self._keys.get(job.id)
         if key not in (None, job.key):
             raise SettingsError(
@@ -105,11 +93,8 @@ class Ledger:
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
-    """Write the names of the models into ``batch.json``, when they were loaded for the first time.
-
-    Raises:
-        SettingsError: the folder's batch began with others.
-    """
+    """Write the names of the models into ``batch.json``, when they were loaded for the first time; refuse others
+    later."""
     manifest = read_manifest(folder)
     if manifest.models:
         _refuse_difference(str(folder), manifest.models, models)
@@ -130,11 +115,7 @@ def _write_manifest(folder: Path, manifest: BatchManifest) -> None:
 
 
 def read_manifest(folder: Path) -> BatchManifest:
-    """That of the folder.
-
-    Raises:
-        SettingsError: it holds something that is no batch, one of another version, or links that lead out of it.
-    """
+    """That of the folder; ``SettingsError`` where it holds something else, or links that lead out of it."""
     require_own(folder, deep=False)
     try:
         return BatchManifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -148,11 +129,8 @@ def read_manifest(folder: Path) -> BatchManifest:
 
 @contextmanager
 def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool = False) -> Generator[Ledger]:
-    """The folder with its rows, ours alone; where nothing comes of a new batch, all that was made goes again.
-
-    Raises:
-        SettingsError: it cannot be written, is in use, or holds the batch of other settings.
-    """
+    """The folder with its rows, ours alone, unless it holds the batch of other settings; where nothing comes of a new
+    batch, all that was made goes again."""
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         read_manifest(folder).refuse_other(str(folder), manifest)
     absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]

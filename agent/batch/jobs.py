@@ -80,11 +80,8 @@ class Ask(BaseModel):
 
 
 def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
-    """The asks of a source, see ``tools.data``, or of a caller, one by one, each with the place where it was read.
-
-    Raises:
-        SettingsError: the source cannot be read, or a line of it is no prompt; the message names the line.
-    """
+    """The asks of a source, see ``tools.data``, or of a caller, one by one, each with the place where it was read,
+    which messages name."""
     if isinstance(prompts, Mapping):
         raise SettingsError("the prompts are one table: give a list of them")
     found: Iterable[tuple[Any, str]]
@@ -126,13 +123,8 @@ class Defaults:
 
 
 class Spool:
-    """The jobs of asks, all of them checked; they can be gone through again and again.
-
-    The asks lie in a file of this process. What is held for each is the name of its run folder.
-
-    Raises:
-        SettingsError: what one asks for cannot be, two have the same id, or there is none.
-    """
+    """The jobs of asks, all of them checked; they can be gone through again and again. The asks lie in a file of this
+    process; what is held for each is the name of its run folder."""
 
     def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], defaults: Defaults) -> None:
         self._file, self._defaults = file, defaults

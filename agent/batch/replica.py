@@ -56,10 +56,7 @@ PATIENCE = 600.0
 
 class RunStore:
     """A folder of run folders under a URL: one that holds ``result.json`` is complete, and any other does not count.
-
-    Raises:
-        SettingsError: nothing can be stored there.
-    """
+    What it does not do is a ``SettingsError``."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -72,11 +69,7 @@ class RunStore:
         self._root = str(root).rstrip("/")
 
     def begin(self, manifest: BatchManifest) -> None:
-        """Write what the batch is made with, unless it is there.
-
-        Raises:
-            SettingsError: the store holds another batch, or cannot be used.
-        """
+        """Write what the batch is made with, unless it is there; refuse a store that holds another batch."""
         there = self.read(BATCH)
         if there is None:
             self.put(BATCH, manifest.model_dump_json(indent=2).encode())
@@ -88,11 +81,7 @@ class RunStore:
         before.refuse_other(self.name, manifest)
 
     def publish(self, folder: Path, name: str) -> None:
-        """Store a finished run under a name; an earlier one there is removed first, and ``result.json`` comes last.
-
-        Raises:
-            SettingsError: the store does not take it.
-        """
+        """Store a finished run under a name; an earlier one there is removed first, and ``result.json`` comes last."""
         self._tried(lambda: self._remove(name))
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         for path in sorted(paths, key=lambda path: path == folder / RESULT):
@@ -100,11 +89,7 @@ class RunStore:
                 self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
     def fetch(self, name: str, folder: Path) -> bytes | None:
-        """The ``result.json`` of a finished run, whose records are copied into ``folder``; None if none is finished.
-
-        Raises:
-            SettingsError: the store cannot be read.
-        """
+        """The ``result.json`` of a finished run, whose records are copied into ``folder``; None if none is finished."""
         result = self.read(f"{name}/{RESULT}")
         if result is not None:
             for record in (MANIFEST, EVENTS, RESULT):
@@ -113,7 +98,7 @@ class RunStore:
         return result
 
     def put(self, reference: str, data: bytes) -> None:
-        """Write one file; ``SettingsError`` if that is not possible."""
+        """Write one file."""
         path = f"{self._root}/{reference}"
 
         def put() -> None:
@@ -123,7 +108,7 @@ class RunStore:
         self._tried(put)
 
     def read(self, reference: str) -> bytes | None:
-        """The bytes of a file; None if there is none; ``SettingsError`` if the store cannot be read."""
+        """The bytes of a file; None if there is none."""
 
         def read() -> bytes | None:
             with suppress(FileNotFoundError):
@@ -150,10 +135,8 @@ class RunStore:
 
 
 def private_folder(name: str) -> Path:
-    """A folder for temporary files that no other user of this machine can read, write, or have made.
-
-    It is the same for the same name, unless another user has taken the name; then it is a new one.
-    """
+    """A folder for temporary files that no other user of this machine can read, write, or have made: the same for the
+    same name, unless another user has taken the name."""
     folder = Path(tempfile.gettempdir()) / name
     with suppress(FileExistsError):
         folder.mkdir(mode=stat.S_IRWXU)
@@ -200,11 +183,7 @@ class Replica:
         self._runs: set[asyncio.Task[RunResult]] = set()
 
     async def ready(self) -> tuple[dict[str, str], str]:
-        """Load the models; their names by role, and the place where this process runs.
-
-        Raises:
-            DetailScribeError: they cannot be used, or the folder of the batch is not there.
-        """
+        """Load the models; their names by role, and the place where this process runs."""
         root = self._origin.root
         if self._origin.store is None and not (root / BATCH).is_file():
             raise SettingsError(
@@ -214,12 +193,7 @@ class Replica:
         return models.names, f"{platform.node()}, process {os.getpid()}"
 
     async def run(self, job: Job) -> RunResult:
-        """Run a job to its end.
-
-        Raises:
-            ModelError: a model cannot be used.
-            FailedElsewhere: any other error, in words.
-        """
+        """Run a job to its end; raises ``ModelError``, or any other error in words, as ``FailedElsewhere``."""
         task = asyncio.create_task(self._run(job))
         self._runs.add(task)
         try:
@@ -258,10 +232,8 @@ class Replica:
         return result
 
     async def _run_in(self, folder: Path, job: Job, models: Models) -> RunResult:
-        """Run a job in a folder that this process may have to wait for.
-
-        Its cache of answers and images lies there as well, so that any replica that sees the folder can resume it.
-        """
+        """Run a job in a folder that this process may have to wait for. Its cache of answers and images lies there as
+        well, so that any replica that sees the folder can resume it."""
         waiting = AsyncRetrying(
             retry=retry_if_exception_type(FolderInUse),
             stop=stop_after_delay(PATIENCE),

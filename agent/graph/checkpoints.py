@@ -83,11 +83,9 @@ class TaskCache(SqliteCache[Any]):
         self._namespace = ("results", *about)
 
     async def once(self, key: str, work: Callable[[], Awaitable[R]]) -> R:
-        """What ``work`` gives, or gave before for the same key, to whichever run.
-
-        Callers that come while it is at work wait for its result. That is recorded before anything else on the event
-        loop goes on, so that no kill comes between a result and its record but in that millisecond.
-        """
+        """What ``work`` gives, or gave before for the same key, to whichever run; callers that come while it is at work
+        wait. It is recorded before anything else on the event loop goes on, so that no kill comes between a result and
+        its record but in that millisecond."""
         place: FullKey = (self._namespace, key)
         async with self._asked.setdefault(key, asyncio.Lock()):
             try:
@@ -111,11 +109,8 @@ class TaskCache(SqliteCache[Any]):
 
 
 def problem_of(path: Path, query: str) -> str | None:
-    """What is wrong with a database that is there, if anything; ``query`` reads the columns that it should have.
-
-    Raises:
-        SettingsError: it cannot be opened, for another reason than that it is damaged.
-    """
+    """What is wrong with a database that is there, if anything; ``query`` reads the columns that it should have. One
+    that cannot be opened for another reason than that it is damaged is a ``SettingsError``."""
     if not path.is_file():
         return f"{path} is no file" if os.path.lexists(path) else None
     try:
@@ -144,11 +139,7 @@ def mend_database(path: Path, query: str) -> None:
 
 @asynccontextmanager
 async def checkpoints_of(where: str, store: Store) -> AsyncGenerator[Checkpointer]:
-    """The checkpointer that a setting names: ``sqlite``, ``off``, or the URL of a Postgres server.
-
-    Raises:
-        SettingsError: the server cannot be used, or its driver is not installed.
-    """
+    """The checkpointer that a setting names: ``sqlite``, ``off``, or the URL of a Postgres server."""
     if where == "off":
         yield None
         return

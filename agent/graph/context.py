@@ -71,11 +71,8 @@ def chat_of(policy: Advised, context: Context) -> Asker:
 
 
 def population_of(state: RunState, budget: Budget) -> Population:
-    """The part of a state that policies see, once every image was looked at.
-
-    Raises:
-        SettingsError: parts of it do not fit together, since somebody edited it.
-    """
+    """The part of a state that policies see, once every image was looked at; ``SettingsError`` where somebody edited it
+    so that it does not fit together."""
     try:
         return Population(
             concepts=state["concepts"],

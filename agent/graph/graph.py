@@ -106,9 +106,6 @@ def _route(route: Callable[..., Any], node: str) -> Callable[[RunState], Any]:
 
 
 def recursion_limit(budget: Budget) -> int:
-    """Supersteps that a run within ``budget`` can take.
-
-    Decompose, generate, critique, finish and ``write_output``; two for every further round; and the one in which
-    LangGraph finds nothing left to do.
-    """
+    """Supersteps that a run within ``budget`` can take: decompose, generate, critique, finish and ``write_output``; two
+    for every further round; and the one in which LangGraph finds nothing left to do."""
     return 5 + 2 * budget.rounds + 1

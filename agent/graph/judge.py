@@ -41,10 +41,8 @@ async def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
 
 
 def first_attempts(wanted: Sequence[Attempt], state: RunState, count: int) -> list[Attempt]:
-    """The first ``count`` drawings of a plan, with words, seeds and ids filled in.
-
-    The first drawing without a seed of its own has the run's, and the others' follow from it.
-    """
+    """The first ``count`` drawings of a plan, with words, seeds and ids filled in. The first drawing without a seed of
+    its own has the run's, and the others' follow from it."""
     concepts, seed = state["concepts"], state["seed"]
     made: list[Attempt] = []
     for index, attempt in enumerate(wanted[:count]):
@@ -56,12 +54,7 @@ def first_attempts(wanted: Sequence[Attempt], state: RunState, count: int) -> li
 
 
 def affordable(wanted: int, budget: Budget, evaluations: int | None) -> int:
-    """How many of the wanted first drawings the budget reaches for; ``evaluations`` is the cost of one, where known.
-
-    Raises:
-        PolicyError: none is wanted.
-        SettingsError: it does not reach for one.
-    """
+    """How many of the wanted first drawings the budget reaches for; ``evaluations`` is the cost of one, where known."""
     if not wanted:
         raise PolicyError("the policy plans no first drawing; it needs at least one")
     bounds = [wanted, budget.images, budget.critic_calls]
@@ -76,10 +69,8 @@ def affordable(wanted: int, budget: Budget, evaluations: int | None) -> int:
 
 
 def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
-    """Every decision with the work that it asks for; when none is left but stops, they all go to ``finish``.
-
-    A person's ruling on the round stands in for the policy.
-    """
+    """Every decision with the work that it asks for; when none is left but stops, they all go to ``finish``. A person's
+    ruling on the round stands in for the policy."""
     context = context_of(runtime)
     population = population_of(state, context.budget)
     ruling = state.get("rulings", {}).get(str(state["round"]))
@@ -96,12 +87,8 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
 
 def decide(population: Population, policy: Policy) -> list[Decision]:
     """What the policy decides, checked and within the budget; needs no model, so any record can be judged again.
-
     Nothing is decided on silence: an image about which the critic was not heard is stopped, and no policy sees it.
-
-    Raises:
-        PolicyError: the policy's answer cannot be carried out.
-    """
+    ``PolicyError`` where the answer cannot be carried out."""
     stops = [
         stop(image, "not_heard", f"no usable answer came: {population.critiques[image.id].silence}")
         for image in population.unheard()
@@ -112,20 +99,13 @@ def decide(population: Population, policy: Policy) -> list[Decision]:
 
 
 def allowed(answer: Sequence[Decision], population: Population) -> list[Decision]:
-    """A policy's decisions, checked, without what was tried before, as far as the budget reaches.
-
-    Raises:
-        PolicyError: they cannot be carried out.
-    """
+    """A policy's decisions, checked, without what was tried before, as far as the budget reaches."""
     return within_budget(without_repeats(checked(answer, population), population), population)
 
 
 def checked(answer: Sequence[Decision], population: Population) -> list[Decision]:
-    """The policy's decisions as they are, one for each pending image.
-
-    Raises:
-        PolicyError: a decision is missing, double, or about an image that does not wait for one.
-    """
+    """The policy's decisions as they are, one for each pending image; ``PolicyError`` where they cannot be carried
+    out."""
     for decision in answer:  # a copy with changes may hold what a decision has no place for
         if unknown_fields := sorted(vars(decision).keys() - Decision.model_fields.keys()):
             raise PolicyError(
@@ -157,10 +137,8 @@ def checked(answer: Sequence[Decision], population: Population) -> list[Decision
 
 
 def without_repeats(decisions: Sequence[Decision], population: Population) -> list[Decision]:
-    """The same decisions without the attempts that were made before, or are made by an earlier decision of the round.
-
-    The same model would make the same image of them. A decision that nothing is left of becomes a stop.
-    """
+    """The same decisions without the attempts that were made before, or are made by an earlier decision of the round:
+    the same model would make the same image of them. A decision that nothing is left of becomes a stop."""
     known, kept = identities_made(population), list[Decision]()
     for decision in decisions:
         fresh: list[Attempt] = []
@@ -198,10 +176,8 @@ def within_budget(decisions: Sequence[Decision], population: Population) -> list
 
 
 def costs(population: Population) -> Callable[[Attempt, str], Spend]:
-    """What an attempt on behalf of the image of an id will cost, as far as the images so far tell.
-
-    One image and one look at it, or that alone: the denoiser at its rate so far, all else at the mean so far.
-    """
+    """What an attempt on behalf of the image of an id will cost, as far as the images so far tell: one image and one
+    look at it, or that alone; the denoiser at its rate so far, all else at the mean so far."""
     looks, drawn = spend_of(None, {}, population.critiques), spend_of(None, population.images, {})
     count = len(population.critiques)
     made = sum((image.stop_step or image.steps) - image.start_step for image in population.images.values())
@@ -223,11 +199,9 @@ def costs(population: Population) -> Callable[[Attempt, str], Spend]:
 
 
 def sends(decisions: Sequence[Decision], population: Population, plan: Sequence[Attempt]) -> list[Send]:
-    """The work that decisions ask for, an image each; all carry their decision.
-
-    An attempt that does not say which steps are kept keeps those of the plan's first drawing. A stop among other
-    decisions is not final, so nothing is sent for it.
-    """
+    """The work that decisions ask for, an image each; all carry their decision. An attempt that does not say which
+    steps are kept keeps those of the plan's first drawing. A stop among other decisions is not final, so nothing is
+    sent for it."""
     round = population.round + 1
     wanted = [(decision, attempt) for decision in decisions for attempt in decision.attempts]
     found: list[Send] = []

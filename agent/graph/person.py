@@ -76,12 +76,7 @@ async def person(state: RunState, runtime: Runtime[Context]) -> Update:
 
 
 def _ruling(answer: object, population: Population, proposed: Sequence[Decision]) -> Ruling:
-    """A person's answer as a ruling.
-
-    Raises:
-        PolicyError: it names no image of the run, or is of another form.
-        ValidationError: it holds a decision that is none.
-    """
+    """A person's answer as a ruling; ``PolicyError`` or ``ValidationError`` where it is none."""
     match answer:
         case True:
             return Ruling(round=population.round, decisions=tuple(proposed))
@@ -99,10 +94,8 @@ def _ruling(answer: object, population: Population, proposed: Sequence[Decision]
 
 
 def meant(action: Action, population: Population, image: ImageRecord, words: str = "") -> Decision:
-    """The decision of a person who names no more than an action, and perhaps the prompt to draw from.
-
-    A refinement is one that was not tried before: from a seventh of the schedule on, or from earlier.
-    """
+    """The decision of a person who names no more than an action, and perhaps the prompt to draw from. A refinement is
+    one that was not tried before: from a seventh of the schedule on, or from earlier."""
     reason, start = "a person decided so", round(image.steps / 7)
     if action == "stop":
         return stop(image, RULE, reason)
@@ -115,12 +108,7 @@ def meant(action: Action, population: Population, image: ImageRecord, words: str
 
 
 async def answer_of(ask: Ask | None, state: RunState, context: Context, payload: Any) -> list[Decision]:
-    """What the person answers to an interrupt of ``person``.
-
-    Raises:
-        SettingsError: there is nobody to ask.
-        PolicyError: the last answer did not fit.
-    """
+    """What the person answers to an interrupt of ``person``; an answer that did not fit ends the run."""
     if payload["refused"]:
         raise PolicyError(payload["refused"])
     if ask is None:

@@ -40,10 +40,8 @@ _TASKS: dict[str, Any] = {name: cast(Any, task)(name=name)(partial(_done)) for n
 async def _once(
     name: Name, context: Context, parts: Callable[[], tuple[object, ...]], work: Callable[[], Awaitable[R]]
 ) -> R:
-    """What ``work`` gives, or gave when it was called for the same parts before.
-
-    A run without a thread id cannot be continued, so that no task is made of its calls, and it costs less.
-    """
+    """What ``work`` gives, or gave when it was called for the same parts before. A run without a thread id cannot be
+    continued, so that no task is made of its calls, and it costs less."""
     cache = context.cache
     kept = work if cache is None else lambda: cache.once(content_hash(name, *parts()), work)
     if "thread_id" not in get_config().get("configurable", {}):
@@ -100,19 +98,15 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
 
 
 def _place(context: Context) -> str:
-    """The folder in the store that the drawing of this node writes to; empty where the store belongs to the run.
-
-    Image ids repeat, so that another thread, a loop that comes again, or a fork would replace pictures. LangGraph's
-    checkpoint namespace names the very task, the same when it is carried out again after a kill.
-    """
+    """The folder in the store that the drawing of this node writes to; empty where the store belongs to the run. Image
+    ids repeat, so that another thread, a loop that comes again, or a fork would replace pictures. LangGraph's
+    checkpoint namespace names the very task, the same when it is carried out again after a kill."""
     return "" if context.owns_store else content_hash(get_config().get("configurable", {}).get("checkpoint_ns"))[:12]
 
 
 def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store) -> ImageRecord | None:
-    """A known image of the run in ``origin`` as the one that an attempt asks for.
-
-    None where a file is missing, or the picture is another one.
-    """
+    """A known image of the run in ``origin`` as the one that an attempt asks for; None where a file is missing, or the
+    picture is another one."""
     if not all(origin.path(file).is_file() for file in record.files):
         return None
     from PIL import Image

@@ -72,10 +72,8 @@ Identity = tuple[object, ...]
 
 
 def identity(attempt: Attempt | ImageRecord, like: ImageRecord) -> Identity:
-    """Of an attempt, or of what was made of one; ``like`` gives steps and guidance where it leaves them to the model.
-
-    A resumed trajectory takes its noise from the source, so its seed says nothing. Looks differ by their seeds alone.
-    """
+    """Of an attempt, or of what was made of one; ``like`` gives steps and guidance where it leaves them to the model. A
+    resumed trajectory takes its noise from the source, so its seed says nothing. Looks differ by their seeds alone."""
     if attempt.operator == "look":
         return attempt.operator, attempt.source, attempt.seed
     return (
@@ -118,11 +116,8 @@ def refine_anew(
     operator: Operator,
     start_step: int,
 ) -> Decision:
-    """``refine`` in a way that was not tried before.
-
-    Where it was: ``resume`` goes to the nearest kept step that was not, and when there is none, or
-    for ``inject``, noise of a seed of its own is added.
-    """
+    """``refine`` in a way that was not tried before: ``resume`` goes to the nearest kept step that was not, and when
+    there is none, or for ``inject``, noise of a seed of its own is added."""
 
     def at(step: int, operator: Operator = operator, seed: int | None = None) -> Decision:
         return refine(population, image, rule, reason, source=source, operator=operator, start_step=step, seed=seed)

@@ -96,11 +96,8 @@ def _list_of(kind: type[T], policy: Policy, method: str, given: object) -> Seque
 
 @runtime_checkable
 class Advised(Protocol):
-    """A policy that has a chat model asked after each round.
-
-    The answer is recorded in the state and found in ``population.advice_now()``, so that ``judge``
-    stays pure, and a recorded run can be judged again without asking.
-    """
+    """A policy that has a chat model asked after each round. The answer is recorded in the state and found in
+    ``population.advice_now()``, so that ``judge`` stays pure, and a recorded run can be judged again without asking."""
 
     @property
     def chat(self) -> Asker | None:
@@ -161,10 +158,8 @@ def refinement(
     population: Population, source: ImageRecord, *, operator: Operator, start_step: Step, **given: Unpack[Otherwise]
 ) -> Attempt:
     """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and its own seed.
-
-    ``resume`` needs a kept step: the nearest one is taken, and where the source kept none, noise is
-    injected at ``start_step`` instead. ``start_step`` is brought into [0, N-1].
-    """
+    ``resume`` takes the nearest kept step, and injects noise where the source kept none. ``start_step`` is brought into
+    [0, N-1]."""
     prompt, seed = given.get("prompt"), given.get("seed")
     if operator == "edit":
         start_step, prompt = 0, prompt or instruction(population, source)
@@ -199,12 +194,9 @@ def instruction(population: Population, image: ImageRecord) -> str:
 
 
 def second_opinion(population: Population, image: ImageRecord, *, seed: Seed | None = None) -> Attempt:
-    """Have the critic look at ``image`` once more, at the price of that look.
-
-    After the next round it waits for a decision as an image of its own with the same picture, whose critique is the new
-    one; ``population.opinions`` has all of them, and their mean ranks the picture. Several in one round need seeds that
-    differ.
-    """
+    """Have the critic look at ``image`` once more, at the price of that look. After the next round it waits for a
+    decision as an image of its own with the same picture, whose critique is the new one; ``population.opinions`` has
+    all of them, and their mean ranks the picture. Several in one round need seeds that differ."""
     return Attempt(source=population.drawn(image).id, operator="look", seed=seed)
 
 

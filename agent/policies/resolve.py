@@ -47,11 +47,7 @@ PolicySpec = str | Policy | type[Policy] | JudgeFunction
 
 
 def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
-    """The policy that ``spec`` means; ``parameters`` go to its class.
-
-    Raises:
-        SettingsError: there is no such policy, or it does not take these parameters.
-    """
+    """The policy that ``spec`` means; ``parameters`` go to its class, and ``SettingsError`` says what does not fit."""
     found: object = spec
     if isinstance(spec, str):
         if spec not in POLICIES and ":" not in spec:
@@ -65,11 +61,9 @@ def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
 
 
 def policy_name(policy: Policy) -> str:
-    """Its class with parameters, as Python writes it, alike in every process.
-
-    A policy that does not ship with this package also has a hash of the module that it lies in (in a notebook, of its
-    own source), so that what it decided is not taken for what it decides once it was edited.
-    """
+    """Its class with parameters, as Python writes it, alike in every process. A policy that does not ship with this
+    package also has a hash of the module that it lies in (in a notebook, of its own source), so that what it decided is
+    not taken for what it decides once it was edited."""
     code = policy.function if isinstance(policy, FunctionPolicy) else type(policy)
     name = _ADDRESS.sub("", repr(policy))
     if code.__module__.partition(".")[0] == __name__.partition(".")[0]:

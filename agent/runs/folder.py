@@ -44,11 +44,8 @@ def new_run_id(prompt: str) -> str:
 
 @contextmanager
 def new_folder(folder: Path) -> Generator[Store]:
-    """The folder, made and locked; where the run fails before its first image, all that was made is removed.
-
-    Raises:
-        SettingsError: it cannot be made or written, holds something already, or another process works on it.
-    """
+    """The folder, made and locked, which must be empty; where the run fails before its first image, all that was made
+    is removed."""
     absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         with _made_and_locked(folder):
@@ -74,11 +71,7 @@ def new_folder(folder: Path) -> Generator[Store]:
 
 @contextmanager
 def old_folder(folder: Path) -> Generator[Store]:
-    """The folder of a run that goes on, locked; partial files that a kill left in it are removed.
-
-    Raises:
-        SettingsError: there is no such folder, it cannot be written, or another process works on it.
-    """
+    """The folder of a run that goes on, locked; partial files that a kill left in it are removed."""
     if not folder.is_dir():
         raise SettingsError(f"there is no run folder {folder}")
     require_own(folder)
@@ -90,12 +83,7 @@ def old_folder(folder: Path) -> Generator[Store]:
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """The folder, which is there, for this process alone.
-
-    Raises:
-        FolderInUse: another process works on it.
-        OSError: it cannot be written to.
-    """
+    """The folder, which is there, for this process alone; ``FolderInUse`` where another one works on it."""
     require_own(folder, deep=False)
     lock = FileLock(folder / LOCK)
     try:
@@ -152,13 +140,8 @@ def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded
 
 
 def finished_run(folder: Path) -> Run | None:
-    """The run in a folder that is locked, if it came to its end.
-
-    A trace or a result that cannot be read is set aside, since both are made again where the run goes on.
-
-    Raises:
-        LaterVersion: the trace is of a later version.
-    """
+    """The run in a folder that is locked, if it came to its end. A trace or a result that cannot be read is set aside,
+    since both are made again where the run goes on; one of a later version is refused."""
     events: list[Event] = []
     try:
         events = read_events(folder / EVENTS)

@@ -225,16 +225,9 @@ def _open_again(step: Step) -> RunState:
 
 
 def edited(state: RunState, edits: Mapping[str, str]) -> RunState:
-    """The same state with these changes.
-
-    Args:
-        state: Of a step after which images wait for their decision.
-        edits: ``IMAGE.NAME`` to its new value; without an image, of every one that waits. The name is
-            ``refined_prompt``, or that of a check, whose value is pass, fail or unknown.
-
-    Raises:
-        SettingsError: there is no such image, name or value.
-    """
+    """The same state with these changes, after a step after which images wait for their decision: ``IMAGE.NAME`` to its
+    new value; without an image, of every one that waits. The name is ``refined_prompt``, or that of a check, whose
+    value is pass, fail or unknown."""
     critiques = dict(state.get("critiques", {}))
     waiting = [id for id in critiques if id not in state.get("decisions", {})]
     for place, value in edits.items():

@@ -219,8 +219,7 @@ def policy_of(given: PolicySpec | None, chosen: RunSettings) -> Policy:
 
 def recorded_policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
     """As ``policy_of``, for settings that were read from a folder, which may be a stranger's: no code that it names is
-    imported unless the caller names it too.
-    """
+    imported unless the caller names it too."""
     if given is None and ":" in chosen.policy:
         raise SettingsError(f"the run was decided by {chosen.policy}: name it again, with --policy {chosen.policy}")
     return resolve_policy(given, **chosen.policy_args) if isinstance(given, str) else policy_of(given, chosen)

@@ -74,12 +74,7 @@ class Session:
         }
 
     async def finish(self) -> Run:
-        """Go on to the end, and write result and report.
-
-        Raises:
-            Interrupted: ``control`` asked for it.
-            DetailScribeError: the user can mend it; the message says how.
-        """
+        """Go on to the end, and write result and report; ``Interrupted`` where ``control`` asked for it."""
         manifest, store = self.manifest, self.store
         if manifest.interactive and self.checkpointer is None:
             raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
@@ -158,11 +153,8 @@ class Session:
         return state
 
     async def _draw_missing(self, images: Iterable[ImageRecord]) -> None:
-        """Draw those again of which a file is missing, sources first; files that are there stay as they are.
-
-        Raises:
-            SettingsError: what would be drawn is another picture.
-        """
+        """Draw those again of which a file is missing, sources first; files that are there stay as they are, and
+        another picture than it was is refused."""
         known, store = {image.id: image for image in images}, self.store
         for image in sorted(known.values(), key=lambda image: image.round):
             there = [file for file in image.files if store.path(file).is_file()]
@@ -184,11 +176,9 @@ class Session:
                 raise unlike
 
     async def _standing(self, graph: Graph) -> tuple[RunState | None, bool, list[ImageRecord]]:
-        """What the checkpointer knows of the run, if anything, and whether it knows what to do next.
-
-        It does not at the run's end, nor after a kill between the first input and the first step. The images are those
-        of the state and of a step that was cut off, whose nodes that had ended are not carried out again.
-        """
+        """What the checkpointer knows of the run, if anything, and whether it knows what to do next. It does not at the
+        run's end, nor after a kill between the first input and the first step. The images are those of the state and of
+        a step that was cut off, whose nodes that had ended are not carried out again."""
         if self.checkpointer is None:
             return None, False, []
         try:
@@ -226,14 +216,8 @@ class Session:
 
 
 async def steer(session: Session, inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
-    """Do what was asked of a run that was drained, and wait while it is paused.
-
-    Returns:
-        Steps that the graph has to take before it can be drained again.
-
-    Raises:
-        Interrupted: a person cancelled it, or the caller stops it.
-    """
+    """Do what was asked of a run that was drained, and wait while it is paused; ``Interrupted`` where it is cancelled.
+    Returns the steps that the graph has to take before it can be drained again."""
     paused = False
     while True:
         instructions = inbox.take()

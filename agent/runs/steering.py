@@ -50,11 +50,7 @@ def live_status(run: RecordedRun) -> LiveStatus:
 
 
 def instruct(run: RecordedRun, instruction: Instruction) -> None:
-    """Ask something of a run that goes on.
-
-    Raises:
-        SettingsError: no process works on it, it keeps no checkpoints, or the instruction does not fit it.
-    """
+    """Ask something of a run that goes on; ``SettingsError`` where nothing works on it, or it cannot be done."""
     if (status := live_status(run)) not in ("running", "paused"):
         more = "" if status == "finished" else f": go on with detailscribe resume {run.folder}"
         raise SettingsError(f"no process works on the run {run.run}, which is {status}{more}")
@@ -113,13 +109,8 @@ class Inbox:
 
 
 class Drain(RunControl):
-    """Drains the graph after the step in which an instruction came, or the caller's own control asked for it.
-
-    Args:
-        inbox: None where there is no checkpointer to go on from.
-        own: The caller's.
-        steps: To take before instructions count.
-    """
+    """Drains the graph after the step in which an instruction came to the inbox, once so many ``steps`` were taken, or
+    the caller's ``own`` control asked for it. Without a checkpointer to go on from there is no inbox."""
 
     def __init__(self, inbox: Inbox | None, own: RunControl | None, steps: int = 0) -> None:
         super().__init__()

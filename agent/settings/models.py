@@ -27,16 +27,9 @@ _LATEST: dict[object, "Lazy[Any]"] = {}
 
 
 class Models:
-    """The models that settings name, each loaded at its first use.
-
-    Local models are loaded once a process and shared by all runs whose settings load the same; the one that was used
-    last stays in memory, others only as long as something uses them.
-
-    Roles that are given take the place of those that the settings name.
-
-    Raises:
-        SettingsError: the preset is unknown, or the folder of templates is missing.
-    """
+    """The models that settings name, each loaded at its first use; roles that are given take their place. Local models
+    are loaded once a process and shared by all runs whose settings load the same; the one that was used last stays in
+    memory, others only as long as something uses them."""
 
     def __init__(
         self,
@@ -105,16 +98,8 @@ class Models:
         self, names: Sequence[str], weights: Mapping[str, str] | None = None, phrases: "PhrasesName" = "concepts"
     ) -> "dict[str, BatchMetric]":
         """The metrics of these names, none of them loaded yet; scores are kept beside the answers of chat models.
-
-        Args:
-            names: Of the metrics.
-            weights: Folder or hub id by metric, where it is another than the metric's own.
-            phrases: Where the noun phrases of BLIP-VQA come from.
-
-        Raises:
-            SettingsError: a name is unknown, or a metric needs a chat model and none is configured.
-            ModelError: a critic's model cannot be loaded.
-        """
+        ``weights`` is a folder or hub id by metric, where it is not the metric's own; ``phrases`` says where the noun
+        phrases of BLIP-VQA come from."""
         from ...tools.metrics import METRICS, Parts
 
         unknown = [name for name in (*names, *(weights or {})) if name not in METRICS]
@@ -141,14 +126,8 @@ class Models:
         return {name: METRICS[name](parts) for name in names}
 
     async def check(self) -> None:
-        """Refuse everything that can be refused before anything is spent or loaded, what costs nothing first.
-
-        The server of the decomposer is not asked: the run's first question goes there before anything else is spent.
-
-        Raises:
-            ModelError: a model or its server cannot be used; the message says what to do.
-            SettingsError: a template of the user's cannot be used.
-        """
+        """Refuse everything that can be refused before anything is spent or loaded, what costs nothing first. The
+        server of the decomposer is not asked: the run's first question goes there before anything else is spent."""
         settings = self.settings
         nobody_looks = self._baseline is not None and self._baseline.replaces in ("bare", "rewritten")
         asks = self._looks and settings.chats and not nobody_looks

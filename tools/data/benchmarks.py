@@ -41,15 +41,7 @@ _STORED: TypeAdapter[tuple[OwnQuestion, ...]] = TypeAdapter(tuple[OwnQuestion, .
 
 
 def read_benchmark(name: BenchmarkName | str, source: str) -> Iterator[PromptRecord]:
-    """The prompts of a benchmark with their questions, one by one.
-
-    Args:
-        name: Of the benchmark.
-        source: As for ``read_rows``.
-
-    Raises:
-        SettingsError: it cannot be read, or is no file of this benchmark.
-    """
+    """The prompts of a benchmark with their questions, one by one; ``source`` is read as by ``read_rows``."""
     known: dict[str, BenchmarkName] = {one: one for one in get_args(BenchmarkName)}
     if name not in known:
         raise SettingsError(f"no benchmark {name!r}: known are {', '.join(known)}")
@@ -137,11 +129,7 @@ def questions_in(fields: Mapping[str, Any]) -> tuple[OwnQuestion, ...]:
 
 
 class OwnChecklist:
-    """In the decomposer's place: the questions of a file of prompts are the checklist.
-
-    Raises:
-        SettingsError: the file cannot be read, or none of its prompts has questions.
-    """
+    """In the decomposer's place: the questions of a file of prompts are the checklist."""
 
     def __init__(self, source: str) -> None:
         found = {record.prompt: questions_in(record.extra) for record in read_prompts(source)}

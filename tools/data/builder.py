@@ -96,11 +96,7 @@ class Builder:
     _gists: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
 
     async def build(self, count: int) -> AsyncIterator[PromptRecord]:
-        """At most ``count`` prompts; fewer where combinations run out, or the model words none that can be taken.
-
-        Raises:
-            ModelError: the model or its server cannot be used.
-        """
+        """At most ``count`` prompts; fewer where combinations run out, or the model words none that can be taken."""
         waiting = combinations(self.scenario, random.Random(f"{self.seed} {self.scenario}"))
         made = fruitless = 0
         while made < count and fruitless < _FRUITLESS and (chunk := list(islice(waiting, min(_AT_ONCE, count - made)))):
@@ -169,12 +165,8 @@ _PASSIVE = re.compile(
 
 
 def what_is_wrong(prompt: str, must_name: Iterable[str] = ()) -> str | None:
-    """Why a prompt is not taken, in words a model can act on; None where it is.
-
-    Args:
-        prompt: The new one.
-        must_name: Words of which each must be in it, in any form.
-    """
+    """Why a prompt is not taken, in words a model can act on; None where it is. It must hold each of the words
+    ``must_name``, in any form."""
     words = prompt.split()
     if not SHORTEST <= len(words) <= LONGEST:
         return f"it has {len(words)} words; write {SHORTEST} to {LONGEST}"

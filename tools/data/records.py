@@ -35,10 +35,8 @@ class PromptRecord(Frozen):
     """Whatever else its source says, by the source's names; plain JSON values."""
 
     def line(self) -> str:
-        """It as one JSON object, without what is not known; ``extra`` stands beside the rest.
-
-        A name there that a batch would read as a setting, such as ``seed``, becomes ``source_seed``.
-        """
+        """It as one JSON object with ``extra`` beside the rest, without what is not known. A name in ``extra`` that a
+        batch would read as a setting, such as ``seed``, becomes ``source_seed``."""
         known = {name: value for name in _OWN if (value := getattr(self, name)) is not None}
         extra = {f"source_{k}" if k in (*_OWN, *_SETTINGS) else k: v for k, v in self.extra.items()}
         return json.dumps({**known, **extra}, ensure_ascii=False)
@@ -67,11 +65,8 @@ def distinct(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
 
 
 def write_prompts(records: Iterable[PromptRecord], path: Path) -> int:
-    """Write one record a line, the file whole or not at all; return the number of records.
-
-    Raises:
-        SettingsError: the file cannot be written, or its suffix names another format, as which it would be read.
-    """
+    """Write one record a line, the file whole or not at all, and return their number; a suffix of another format, as
+    which the file would be read, is refused."""
     if path.suffix.lower() in (".json", ".csv", ".tsv", ".parquet", ".txt"):
         raise SettingsError(f"prompts are written as JSON lines: name {path.with_suffix('.jsonl')}")
     lines = [record.line() for record in records]

@@ -30,14 +30,7 @@ _PLACES = ("on", "in", "by", "from", "near", "at", "snow")
 
 
 def read_interacting(folder: str) -> Iterator[PromptRecord]:
-    """The prompts of all three files, in their order.
-
-    Args:
-        folder: Where the files are: a path, or any URL that fsspec opens.
-
-    Raises:
-        SettingsError: a file is missing or cannot be read.
-    """
+    """The prompts of all three files, in their order; ``folder`` is a path, or any URL that fsspec opens."""
     for scenario, count in INTERACTING.items():
         file = f"{folder.rstrip('/')}/{scenario}_{count}.jsonl"
         for number, record in enumerate(read_prompts(file), 1):
@@ -80,16 +73,8 @@ _BY_KIND: dict[str, tuple[ScenarioName, str]] = {
 def world_prompts(
     count: int, seed: int = 0, scenario: ScenarioName | None = None, complexity: int | None = None
 ) -> Iterator[PromptRecord]:
-    """Distinct prompts of the embedded world, which its models never saw in training; needs no model.
-
-    The first ones are the same for any count.
-
-    Args:
-        count: How many.
-        seed: Of all choices.
-        scenario: Only prompts of this one.
-        complexity: How many relations each has, 1 to 5; None for easy ones of one to three.
-    """
+    """Distinct prompts of the embedded world, which its models never saw in training, with 1 to 5 relations each, or
+    easy ones where no ``complexity`` is given; needs no model. The first ones are the same for any count."""
     from ..world.language import short_caption
     from ..world.layout import laid_out_specs
     from ..world.relations import RELATIONS

@@ -72,11 +72,9 @@ class Rubric(AskingMetric):
 
 
 class VqaScore(AskingMetric):
-    """VQAScore (arXiv 2404.01291): P(yes) to "Does this figure show the prompt?", in [0, 1], by a chat model.
-
-    The source takes P(yes) over all words; servers report only the likeliest, so here it is P(yes) / (P(yes) + P(no)).
-    Missing where the server reports no probabilities, or no answer came.
-    """
+    """VQAScore (arXiv 2404.01291): P(yes) to "Does this figure show the prompt?", in [0, 1], by a chat model; missing
+    where its server reports no probabilities. The source takes P(yes) over all words; servers report only the
+    likeliest, so here it is P(yes) / (P(yes) + P(no))."""
 
     def __init__(self, chat: ChatModel) -> None:
         self._chat, self._wording = chat, Wording.load("rate_vqascore")
@@ -93,12 +91,10 @@ class VqaScore(AskingMetric):
 
 
 class OwnQuestions(AskingMetric):
-    """The score of a prompt's own questions, in [0, 1]; missing for a prompt without.
-
-    Each is asked by itself and without the prompt: P(expected answer) where the server gives probabilities, else 1 or
-    0 by a yes/no verdict. What gets no answer counts neither way; the geometric mean is then missing, the others where
-    fewer than half are answered.
-    """
+    """The score of a prompt's own questions, in [0, 1]; missing for a prompt without. Each is asked by itself and
+    without the prompt: P(expected answer) where the server gives probabilities, else 1 or 0 by a yes/no verdict. What
+    gets no answer counts neither way; the geometric mean is then missing, the others where fewer than half are
+    answered."""
 
     def __init__(self, chat: ChatModel, how: How = "mean") -> None:
         self._chat, self._how, self._wording = chat, how, Wording.load("own_question")
@@ -150,12 +146,7 @@ def gated(place: int, asked: tuple[OwnQuestion, ...], likely: list[float | None]
 
 
 class Checklist(AskingMetric):
-    """The share of checks that pass, in [0, 1]; or, with ``whole``, whether all do, 0 or 1.
-
-    Args:
-        critic: Answers the checks; a sample without concepts has none and is missing.
-        whole: Ask whether every check passes.
-    """
+    """The share of checks that pass, in [0, 1], by a critic; or, with ``whole``, whether all do, 0 or 1."""
 
     def __init__(self, critic: Critic, *, whole: bool = False) -> None:
         self._critic, self._whole = critic, whole
@@ -169,14 +160,9 @@ class Checklist(AskingMetric):
 
 
 class JudgeMetric(LocalMetric):
-    """The checklist by the embedded world's independent judge, a network that takes part in no run.
-
-    Always with the world's own reading of the prompt: the concepts of a run may be another decomposer's, or have fewer
-    checks. Prompts from outside the embedded world are missing.
-
-    Args:
-        whole: Ask whether every check passes.
-    """
+    """The checklist by the embedded world's independent judge, a network that takes part in no run. It is always of the
+    world's own reading of the prompt: the concepts of a run may be another decomposer's, or have fewer checks. Prompts
+    from outside the embedded world are missing."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._whole = whole
@@ -199,11 +185,9 @@ class JudgeMetric(LocalMetric):
 
 
 def checklist_score(verdicts: Sequence[Verdict], *, whole: bool) -> Score:
-    """The score that verdicts amount to. What is unknown counts neither as a pass nor as a fail.
-
-    The share is of the checks that were answered, and missing where fewer than half were. Whether all pass is missing
-    where none failed and some are unknown.
-    """
+    """The score that verdicts amount to. What is unknown counts neither as a pass nor as a fail: the share is of the
+    checks that were answered, and missing where fewer than half were; whether all pass is missing where none failed and
+    some are unknown."""
     failed = [v.check for v in verdicts if v.answer == "fail"]
     unknown = [v for v in verdicts if v.answer == "unknown"]
     answered = len(verdicts) - len(unknown)

@@ -32,15 +32,10 @@ class _Line(BaseModel):
 
 
 class ImageReward(LocalMetric):
-    """The reward of an image for its prompt: a real number, about 0 on average over the source's images.
-
-    What has no score yet is listed in ``wanted.jsonl``. Where ``folder`` holds a virtual environment ``venv``, the
-    program is run by it; else the score is missing, and the reason says what to run.
-
-    Args:
-        folder: Holds the list and the scores.
-        checkpoint: Folder of ``ImageReward.pt`` and ``med_config.json``; None for those that the package downloads.
-    """
+    """The reward of an image for its prompt: a real number, about 0 on average over the source's images. What has no
+    score in ``folder`` yet is listed in its ``wanted.jsonl``. Where it holds a virtual environment ``venv``, that runs
+    the program; else the score is missing, and the reason says what to run. ``checkpoint`` is a folder of
+    ``ImageReward.pt`` and ``med_config.json``; None for those that the package downloads."""
 
     def __init__(self, folder: Path, checkpoint: str | None = None) -> None:
         self._folder, self._checkpoint = folder.absolute(), checkpoint

@@ -40,11 +40,7 @@ class Weights:
 
     @cached_property
     def loaded(self) -> tuple[Any, Any, Any]:
-        """Model in single precision on the GPU if there is one, tokenizer, image processor.
-
-        Raises:
-            ModelError: the folder does not hold one of them.
-        """
+        """Model in single precision on the GPU if there is one, tokenizer, image processor."""
         import torch
         import transformers
 
@@ -63,11 +59,7 @@ class Weights:
 
 
 def locate(source: str) -> tuple[Path, str]:
-    """The folder of a model and its name with a short content hash; a hub id is downloaded.
-
-    Raises:
-        ModelError: it is neither a folder nor a model of the hub that can be fetched.
-    """
+    """The folder of a model and its name with a short content hash; a hub id is downloaded."""
     folder = Path(source)
     if folder.is_dir():
         total = hashlib.sha256()
@@ -96,14 +88,9 @@ def locate(source: str) -> tuple[Path, str]:
 
 class ClipScore(LocalMetric):
     """2.5 * max(cos(image, "A photo depicts " + prompt), 0), in [0, 2.5]: equation 1 of "CLIPScore: A Reference-free
-    Evaluation Metric for Image Captioning" (arXiv 2104.08718).
-
-    In single precision, on a GPU too, where the source takes half; the scores differ by about 1e-3. Prompts are cut at
-    the 77 tokens that CLIP reads, in the source as here.
-
-    Args:
-        model: folder or hub id of a CLIP model; by default the ViT-B/32 of the source.
-    """
+    Evaluation Metric for Image Captioning" (arXiv 2104.08718), with a CLIP model of any folder or hub id. In single
+    precision, on a GPU too, where the source takes half; the scores differ by about 1e-3. Prompts are cut at the 77
+    tokens that CLIP reads, in the source as here."""
 
     BATCH = 32
 
@@ -175,14 +162,9 @@ class ChatPhrases:
 
 
 class BlipVqa(LocalMetric):
-    """BLIP-VQA of T2I-CompBench (arXiv 2307.06350, section 4.1): the product over the prompt's noun phrases of
-    P(yes) / (P(yes) + P(no)) for the question ``PHRASE?``, in [0, 1].
-
-    Args:
-        model: folder or hub id of a BLIP model for visual question answering; by default the source's.
-        phrases: where the noun phrases come from; by default the sample's concepts.
-        size: pixels of a side that pictures are scaled to, 480 in the source; the model's positions are interpolated.
-    """
+    """BLIP-VQA of T2I-CompBench (arXiv 2307.06350, section 4.1): the product over the prompt's noun phrases of P(yes) /
+    (P(yes) + P(no)) for the question ``PHRASE?``, in [0, 1]. Pictures are scaled to ``size`` pixels a side, 480 in the
+    source; the model's positions are interpolated."""
 
     uses_concepts = True
 
@@ -214,11 +196,9 @@ class BlipVqa(LocalMetric):
         return Score(value=math.prod(likely), note=note)
 
     def probabilities(self, sample: Sample, phrases: Sequence[str]) -> list[float]:
-        """P(yes) / (P(yes) + P(no)) for each phrase; the picture is encoded once.
-
-        Questions of one length go together, since the decoder of transformers 5 minds padding whatever the mask says.
-        They are cut at 35 tokens, as in the source.
-        """
+        """P(yes) / (P(yes) + P(no)) for each phrase; the picture is encoded once. Questions are cut at 35 tokens, as in
+        the source; those of one length go together, since the decoder of transformers 5 minds padding whatever the mask
+        says."""
         import torch
 
         model, tokenizer, processor = self._weights.loaded
@@ -254,11 +234,7 @@ _SMALLEST = 63
 
 
 class Lpips:
-    """The distance, by the weights of the package ``lpips``, saved with safetensors' ``save_model``.
-
-    Raises:
-        ModelError: the file cannot be read, or holds other weights.
-    """
+    """The distance, by the weights of the package ``lpips``, saved with safetensors' ``save_model``."""
 
     model: str
     """Name and hash of the weights."""

@@ -125,12 +125,8 @@ def batched(metric: Any) -> BatchMetric:
 
 
 class CachedMetric(BatchMetric):
-    """Another metric's scores on disk, each measured once; missing ones are measured again.
-
-    Args:
-        metric: the other one.
-        folder: of the cache; several processes may share it.
-    """
+    """Another metric's scores on disk, each measured once; missing ones are measured again. Processes may share the
+    folder."""
 
     def __init__(self, metric: LocalMetric, folder: Path) -> None:
         self._metric, self._folder = metric, folder
@@ -155,12 +151,8 @@ class CachedMetric(BatchMetric):
 
 
 class WithConcepts(BatchMetric):
-    """Another metric, whose every sample has concepts; missing where a prompt cannot be decomposed.
-
-    Args:
-        metric: the other one.
-        decomposer: makes the decomposer; called when the first sample without concepts comes.
-    """
+    """Another metric, whose every sample has concepts, by a decomposer that is made when it is needed; missing where a
+    prompt cannot be decomposed."""
 
     def __init__(self, metric: BatchMetric, decomposer: Callable[[], Decomposer]) -> None:
         self._metric, self._make = metric, decomposer
@@ -192,15 +184,9 @@ class WithConcepts(BatchMetric):
 
 
 class MetricCritic:
-    """A metric in the critic's place: every check stays unknown, with the metric's value as its probability.
-
-    So nothing passes or fails, and ``Population.rank`` orders images as the metric does; one that it cannot measure
-    comes last.
-
-    Args:
-        name: of the metric.
-        make: makes it, when the first image is looked at.
-    """
+    """A metric, made when the first image is looked at, in the critic's place: every check stays unknown, with the
+    metric's value as its probability. So nothing passes or fails, and ``Population.rank`` orders images as the metric
+    does; one that it cannot measure comes last."""
 
     def __init__(self, name: str, make: Callable[[], BatchMetric]) -> None:
         self.model = f"metric {name}"
