@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from detailscribe.agent.evaluation.statistics import Interval
+from detailscribe.agent.evaluation.statistics import Interval, mean_interval, proportion_interval
 from detailscribe.agent.evaluation.tables import markdown
 from detailscribe.agent.experiments.load import Experiment, load_experiment
-from detailscribe.agent.experiments.measures import by_label, difference, estimate, frame, pairs, proportion
+from detailscribe.agent.experiments.measures import by_label, by_prompt, differences, frame, pairs
 from detailscribe.agent.experiments.rows import Row
 from detailscribe.agent.experiments.run import run_experiment
 from detailscribe.agent.experiments.summary import differences_table, summary
@@ -58,9 +58,9 @@ def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
     for label, group in groups.items():
         name = label.replace(" budget.evaluations=", "_")
         runs = frame(group)
-        figures |= _named(f"{name}.all_correct", proportion(runs))
+        figures |= _named(f"{name}.all_correct", proportion_interval(by_prompt(runs, "all_correct")))
         for measure in ("checks", "critic_all_correct", "evaluations", "images", "critic_calls", "seconds"):
-            found = estimate(runs, measure)
+            found = mean_interval(by_prompt(runs, measure))
             figures[f"{name}.{measure}"] = found.value if found else 0.0
     for bound in BOUNDS:
         figures[f"room_over_{bound}"] = 1 - figures[f"best_of_n_{bound}.all_correct"]
@@ -74,8 +74,8 @@ def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
 
 
 def _gain(groups: dict[str, list[Row]], name: str, ours: int, theirs: int) -> dict[str, float]:
-    found = difference(pairs(frame(groups[adaptive(ours)]), frame(groups[best_of_n(theirs)])), "all_correct")
-    return _named(f"{name}_gain_over_{theirs}", found)
+    paired = pairs(frame(groups[adaptive(ours)]), frame(groups[best_of_n(theirs)]))
+    return _named(f"{name}_gain_over_{theirs}", mean_interval(differences(paired, "all_correct")))
 
 
 def _named(name: str, found: Interval | None) -> dict[str, float]:

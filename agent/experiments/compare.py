@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ...tools.errors import SettingsError
 from ...tools.files import Store
+from ..evaluation.statistics import mean_interval, paired_test
 from ..evaluation.tables import Cell, Table, written
 from ..policies import CODE
 from ..records.manifest import MANIFEST, read_manifest
 from ..records.reader import RESULT, read_run, runs_in
 from ..settings.loading import known_names
-from .measures import MEASURES, Frame, by_label, difference, difference_p, estimate, finished, frame, pairs, score
+from .measures import MEASURES, Frame, by_label, by_prompt, differences, finished, frame, pairs, score
 from .rows import JUDGED, ROWS, Row, read_rows, with_result
 from .summary import NO_JUDGE, differences_table, table_of
 
@@ -156,13 +157,14 @@ def _measures(label: str, found: Frame, note: str) -> Table:
     """Every measure of one pair of variants, over the runs that both finished."""
     lines = list[dict[str, Cell]]()
     for name in MEASURES:
-        gap = difference(found, name)
+        values = differences(found, name)
+        gap = mean_interval(values)
         if gap is None or (name in ("previews", "tokens", "money") and not gap.value):
             continue
         style, gap_style = ("fine", "fine") if name in _COUNTS else ("share", "points")
-        line: dict[str, Cell] = {"measure": name.replace("_", " ")}
-        line |= {side: written(estimate(found, f"{name}{end}"), style) for side, end in (("A", "_other"), ("B", ""))}
-        lines.append(line | {"B less A": written(gap, gap_style), "sign": gap.sign, "p": difference_p(found, name)})
+        a, b = (mean_interval(by_prompt(found, column)) for column in (f"{name}_other", name))
+        line: dict[str, Cell] = {"measure": name.replace("_", " "), "A": written(a, style), "B": written(b, style)}
+        lines.append(line | {"B less A": written(gap, gap_style), "sign": gap.sign, "p": paired_test(values)})
     return table_of(f"{label}: {len(found)} pairs of runs", lines, {"p": "p"}, note)
 
 

@@ -10,7 +10,6 @@ from math import nan
 from typing import Any, Literal
 
 from ...state import Answer
-from ..evaluation.statistics import Interval, mean_interval, paired_test, proportion_interval, ratio_interval
 from .rows import ImageRow, Row
 
 Eyes = Literal["judge", "critic"]
@@ -157,20 +156,9 @@ def frame(rows: Iterable[Row], measures: Mapping[str, Measure] = MEASURES) -> Fr
     return DataFrame(lines, columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
 
 
-def estimate(runs: Frame, measure: str) -> Interval | None:
-    """Mean over prompts with its interval; None without a run."""
-    return mean_interval(_by_prompt(runs, measure))
-
-
-def proportion(runs: Frame, measure: str = "all_correct") -> Interval | None:
-    """``estimate`` of a measure that is 0 or 1."""
-    return proportion_interval(_by_prompt(runs, measure))
-
-
-def average(runs: Frame, measure: str) -> float | None:
-    """Mean over prompts; None without a run."""
-    means = _by_prompt(runs, measure)
-    return sum(means) / len(means) if means else None
+def by_prompt(runs: Frame, measure: str) -> list[float]:
+    """Means of the prompts for which the measure is defined."""
+    return runs.groupby("prompt", sort=False)[measure].mean().dropna().tolist()
 
 
 def pairs(ours: Frame, theirs: Frame) -> Frame:
@@ -178,34 +166,14 @@ def pairs(ours: Frame, theirs: Frame) -> Frame:
     return ours.merge(theirs, on=["prompt", "seed"], suffixes=("", "_other"))
 
 
-def differences(paired: Frame, measure: str) -> Frame:
-    """Ours less theirs, by prompt for which both are defined."""
+def differences(paired: Frame, measure: str) -> list[float]:
+    """Ours less theirs, of each prompt for which both are defined."""
     means = paired.groupby("prompt", sort=False)[[measure, f"{measure}_other"]].mean()
-    return (means[measure] - means[f"{measure}_other"]).round(12).dropna()
+    return (means[measure] - means[f"{measure}_other"]).round(12).dropna().tolist()
 
 
-def difference(paired: Frame, measure: str) -> Interval | None:
-    """Mean of the paired differences with its interval; None without a pair."""
-    return mean_interval(differences(paired, measure).tolist())
-
-
-def difference_p(paired: Frame, measure: str = "all_correct") -> float:
-    """Two-sided p of the paired differences."""
-    return paired_test(differences(paired, measure).tolist())
-
-
-def gain(runs: Frame, eyes: Eyes) -> Frame:
-    """All correct of the chosen image less that of the first drawing, by prompt."""
+def gains(runs: Frame, eyes: Eyes) -> list[float]:
+    """All correct of the chosen image less that of the first drawing, of each prompt."""
     prefix = "critic_" if eyes == "critic" else ""
     means = runs.groupby("prompt", sort=False).mean(numeric_only=True)
-    return (means[f"{prefix}all_correct"] - means[f"{prefix}first_all_correct"]).round(12)
-
-
-def surviving(runs: Frame) -> Interval | None:
-    """The judge's mean gain divided by the critic's; None where the critic's may be zero."""
-    return ratio_interval(gain(runs, "judge").tolist(), gain(runs, "critic").tolist())
-
-
-def _by_prompt(runs: Frame, measure: str) -> list[float]:
-    """Means of the prompts for which the measure is defined."""
-    return runs.groupby("prompt", sort=False)[measure].mean().dropna().tolist()
+    return (means[f"{prefix}all_correct"] - means[f"{prefix}first_all_correct"]).round(12).tolist()

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..evaluation.statistics import proportion_interval
 from .load import Variant
-from .measures import Frame, average, by_label, finished, frame, proportion
+from .measures import Frame, by_label, by_prompt, finished, frame
 from .rows import Row
-from .summary import COSTS, by_round
+from .summary import COSTS, by_round, mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     """Quality against each cost: a point for each variant, joined along a grid."""
     found = list[Figure]()
     for cost in COSTS:
-        points = _points(rows, variants, lambda _, runs, cost=cost: average(runs, cost), _family)
+        points = _points(rows, variants, lambda _, runs, cost=cost: mean_of(by_prompt(runs, cost)), _family)
         if points["x"].nunique() > 1:
             words = cost.replace("_", " ")
             title, label = f"Quality against {words}", f"{words} a prompt"
@@ -132,7 +133,7 @@ def _points(
         for variant in variants
         if variant.label in runs
         and (place := x(variant, runs[variant.label])) is not None
-        and (quality := proportion(runs[variant.label])) is not None
+        and (quality := proportion_interval(by_prompt(runs[variant.label], "all_correct"))) is not None
     ]
     return DataFrame(found, columns=["group", "name", "x", "value", "low", "high"])
 

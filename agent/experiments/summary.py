@@ -4,12 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from math import nan
+from statistics import fmean
 
-from ..evaluation.statistics import Interval, holm, mean_interval
+from ..evaluation.statistics import Interval, holm, mean_interval, paired_test, proportion_interval, ratio_interval
 from ..evaluation.tables import Cell, Column, Style, Table
 from . import measures
 from .load import Variant
-from .measures import Measure, average, by_label, difference, estimate, finished, frame, pairs, proportion
+from .measures import Measure, by_label, by_prompt, correct, differences, finished, frame, gains, pairs
 from .rows import ImageRow, Row
 
 Line = dict[str, Cell]
@@ -82,8 +83,9 @@ def summary(rows: Sequence[Row]) -> Table:
     for label, group in by_label(rows).items():
         runs = frame(group)
         line: Line = {"variant": label, "runs": str(len(runs)), "failed": str(len(group) - len(runs))}
-        line |= {"all correct": proportion(runs), "checks": estimate(runs, "checks")}
-        lines.append(line | {words: average(runs, name) for words, name in costs.items()})
+        line["all correct"] = proportion_interval(by_prompt(runs, "all_correct"))
+        line["checks"] = mean_interval(by_prompt(runs, "checks"))
+        lines.append(line | {words: mean_of(by_prompt(runs, name)) for words, name in costs.items()})
     styles = dict.fromkeys(("runs", "failed", *costs), "number")
     styles |= {"all correct": "share", "checks": "share", "seconds": "fine"}
     notes = (*_alike(rows), _eyes(rows), _INTERVALS, _PREVIEWS if "previews" in costs else "")
@@ -132,15 +134,13 @@ def differences_table(title: str, compared: Mapping[str, tuple[Sequence[Row], Se
     both = list({id(row): row for sides in compared.values() for side in sides for row in side}.values())
     costs, lines = _costs(both), list[Line]()
     paired = {name: pairs(frame(ours), frame(theirs)) for name, (ours, theirs) in compared.items()}
-    p_values = holm([measures.difference_p(found) for found in paired.values()])
+    p_values = holm([paired_test(differences(found, "all_correct")) for found in paired.values()])
     for (name, found), p in zip(paired.items(), p_values, strict=True):
-        gap, checks = difference(found, "all_correct"), measures.differences(found, "checks")
+        gap, checks = mean_interval(differences(found, "all_correct")), differences(found, "checks")
         line: Line = {"variant": name, "all correct": gap, "sign": gap and gap.sign, "p": gap and p}
-        line["checks"] = difference(found, "checks")
-        outcomes = ((checks > 0).sum(), (checks == 0).sum(), (checks < 0).sum())
-        line["prompts won / tied / lost"] = " / ".join(map(str, outcomes))
-        means = {words: float(measures.differences(found, cost).mean()) for words, cost in costs.items()}
-        lines.append(line | (means if len(found) else dict.fromkeys(costs)))
+        outcomes = (sum(d > 0 for d in checks), checks.count(0), sum(d < 0 for d in checks))
+        line |= {"checks": mean_interval(checks), "prompts won / tied / lost": " / ".join(map(str, outcomes))}
+        lines.append(line | {words: mean_of(differences(found, cost)) for words, cost in costs.items()})
     styles = dict.fromkeys(costs, "number") | {"all correct": "points", "p": "p", "checks": "points"}
     return _table(title, both, lines, styles, _eyes(both), _PAIRED)
 
@@ -151,10 +151,10 @@ def trajectories(rows: Sequence[Row]) -> Table:
     shares += ("lpips",) if any(row.lpips for row in rows) else ()
     for label, group in by_label(rows).items():
         runs = frame(group)
-        line: Line = {"variant": label, **{name: estimate(runs, name) for name in shares}}
-        line |= {f"{eyes}'s gain": mean_interval(measures.gain(runs, eyes).tolist()) for eyes in ("critic", "judge")}
-        line["survives"] = measures.surviving(runs) if any(row.is_judged for row in group) else None
-        lines.append(line)
+        critic, judge = gains(runs, "critic"), gains(runs, "judge")
+        line: Line = {"variant": label, **{name: mean_interval(by_prompt(runs, name)) for name in shares}}
+        line |= {"critic's gain": mean_interval(critic), "judge's gain": mean_interval(judge)}
+        lines.append(line | {"survives": ratio_interval(judge, critic) if any(r.is_judged for r in group) else None})
     styles = dict.fromkeys((*shares, "survives"), "share") | {"critic's gain": "points", "judge's gain": "points"}
     title = "Trajectories, and what survives the change of judge"
     return _table(title, rows, lines, styles, _TRAJECTORY, _SURVIVES)
@@ -186,7 +186,8 @@ def by_round(rows: Iterable[Row], last: int | None = None) -> dict[str, list[Int
         last = max((image.round for row in rows for image in row.images), default=-1)
 
     def after(shown: Callable[[Row, int], ImageRow], round: int) -> Interval | None:
-        return proportion(frame(rows, {"all_correct": lambda row: measures.correct(shown(row, round))}))
+        runs = frame(rows, {"all_correct": lambda row: correct(shown(row, round))})
+        return proportion_interval(by_prompt(runs, "all_correct"))
 
     rounds = range(last + 1)
     return {"chosen": [after(measures.until, r) for r in rounds], "newest": [after(measures.newest, r) for r in rounds]}
@@ -194,24 +195,32 @@ def by_round(rows: Iterable[Row], last: int | None = None) -> dict[str, list[Int
 
 def by_scenario(rows: Sequence[Row]) -> Table:
     """Share all correct of each variant, by scenario."""
-    found, lines = sorted({row.scenario for row in rows if row.scenario}), list[Line]()
-    for label, group in by_label(rows).items():
-        runs = frame(group)
-        shares = {name.replace("_", " "): proportion(runs[runs["scenario"] == name]) for name in found}
-        lines.append({"variant": label, **shares})
-    styles = dict.fromkeys((name.replace("_", " ") for name in found), "share")
-    return _table("All correct, by scenario", rows, lines, styles, _eyes(rows))
+    found = sorted({row.scenario for row in rows if row.scenario})
+    shares: dict[str, Measure] = {
+        name: lambda row, name=name: correct(row.chosen) if row.scenario == name else nan for name in found
+    }
+    return _parts("All correct, by scenario", rows, shares, proportion_interval)
 
 
 def by_kind_of_check(rows: Sequence[Row]) -> Table:
     """Share of checks passed of each variant, by aspect."""
-    found, lines = sorted({aspect for row in rows for aspect in row.checks.values()}), list[Line]()
+    found = sorted({aspect for row in rows for aspect in row.checks.values()})
     shares: dict[str, Measure] = {name: lambda row, name=name: measures.by_aspect(row).get(name, nan) for name in found}
+    return _parts("Checks passed, by kind of check", rows, shares, mean_interval)
+
+
+def _parts(
+    title: str,
+    rows: Sequence[Row],
+    shares: Mapping[str, Measure],
+    interval: Callable[[Sequence[float]], Interval | None],
+) -> Table:
+    """A column for each share, which is nan for runs that have none."""
+    names, lines = {name: name.replace("_", " ") for name in shares}, list[Line]()
     for label, group in by_label(rows).items():
         runs = frame(group, shares)
-        lines.append({"variant": label, **{name.replace("_", " "): estimate(runs, name) for name in found}})
-    styles = dict.fromkeys((name.replace("_", " ") for name in found), "share")
-    return _table("Checks passed, by kind of check", rows, lines, styles, _eyes(rows))
+        lines.append({"variant": label, **{words: interval(by_prompt(runs, name)) for name, words in names.items()}})
+    return _table(title, rows, lines, dict.fromkeys(names.values(), "share"), _eyes(rows))
 
 
 def _costs(rows: Iterable[Row]) -> dict[str, str]:
@@ -219,6 +228,11 @@ def _costs(rows: Iterable[Row]) -> dict[str, str]:
     previews = any(image.stop_step is not None for row in rows for image in row.images)
     names = [*COSTS[:2], *(["previews"] if previews else []), *COSTS[2:]]
     return {name.replace("_", " "): name for name in names}
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """The mean; None for no values."""
+    return fmean(values) if values else None
 
 
 def _eyes(rows: Iterable[Row]) -> str:

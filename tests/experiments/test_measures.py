@@ -4,18 +4,18 @@ from math import isnan
 
 import pytest
 
+from detailscribe.agent.evaluation.statistics import mean_interval, ratio_interval
 from detailscribe.agent.experiments.measures import (
     MEASURES,
     by_aspect,
     by_label,
-    difference,
+    by_prompt,
     differences,
     effects,
-    estimate,
     frame,
+    gains,
     newest,
     pairs,
-    surviving,
     until,
 )
 from detailscribe.agent.experiments.spec import CriticSettings
@@ -105,7 +105,7 @@ RIGHT, WRONG = image("00-00"), image("00-00", "red")
 
 def test_seeds_of_a_prompt_are_one_sample():
     rows = [row("x", "p", RIGHT, seed=n) for n in range(9)] + [row("x", "q", WRONG)]
-    found = estimate(frame(rows), "all_correct")
+    found = mean_interval(by_prompt(frame(rows), "all_correct"))
     assert found is not None
     assert found.value == 0.5
     assert (found.low, found.high) == (0.0, 1.0)
@@ -114,19 +114,24 @@ def test_seeds_of_a_prompt_are_one_sample():
 def test_differences_are_paired_by_prompt_and_seed():
     ours = [row("a", "p", RIGHT), row("a", "p", WRONG, seed=1), row("a", "only here", RIGHT)]
     theirs = [row("b", "p", WRONG, seed=1), row("b", "p", WRONG), row("b", "only there", RIGHT)]
-    assert differences(pairs(frame(ours), frame(theirs)), "all_correct").to_dict() == {"p": 0.5}
-    assert difference(pairs(frame(ours), frame([])), "all_correct") is None
+    assert differences(pairs(frame(ours), frame(theirs)), "all_correct") == [0.5]
+    assert differences(pairs(frame(ours), frame([])), "all_correct") == []
 
 
 def test_what_survives_is_the_share_of_the_critics_gain_that_the_judge_sees():
     flattered = (image("00-00", "red"), image("01-00", "red", "00-00", critic=""))
     mended = (image("00-00", "red"), image("01-00", "", "00-00"))
     rows = [row("x", f"p{n}", *(flattered if n % 4 == 0 else mended)) for n in range(40)]
-    found = surviving(frame(rows))
+    found = _surviving(rows)
     assert found is not None
     assert found.value == pytest.approx(0.75)
     assert found.low < 0.75 < found.high < 1
-    assert surviving(frame([row("x", f"p{n}", RIGHT) for n in range(5)])) is None
+    assert _surviving([row("x", f"p{n}", RIGHT) for n in range(5)]) is None
+
+
+def _surviving(rows):
+    runs = frame(rows)
+    return ratio_interval(gains(runs, "judge"), gains(runs, "critic"))
 
 
 def test_failed_runs_are_counted_and_left_out():
