@@ -2,52 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ...state import ImageRecord
 from ..records.events import Event, NodeFinished, NodeStarted, RunStarted, processes
 from .words import WORK, duration
-
-TILE, CAPTION = 96, 44
-"""Pixels; side of a thumbnail, and height of the name below it."""
-COLUMN, LANE, TOP = 158, 166, 32
-"""Pixels from one round to the next, from one lane to the next, and above the first lane for the rounds' names."""
 
 
 class Place(NamedTuple):
     """A cell of the tree."""
 
     column: int
+    """One for each round."""
     lane: int
-
-    @property
-    def left(self) -> int:
-        """Pixels."""
-        return self.column * COLUMN
-
-    @property
-    def top(self) -> int:
-        """Pixels."""
-        return TOP + self.lane * LANE
+    """One for each line of descent."""
 
 
-class Tree(NamedTuple):
-    """The family tree: a column for each round, a lane for each line of descent."""
-
-    places: dict[str, Place]
-    """By image id."""
-    columns: tuple[tuple[int, int], ...]
-    """Round and left edge in pixels."""
-    curves: tuple[str, ...]
-    """SVG path data, from parents to children."""
-    width: int
-    """Pixels."""
-    height: int
-    """Pixels."""
-
-
-def lay_out(images: Sequence[ImageRecord]) -> Tree:
-    """Children keep their parent's lane where they can; no curve runs behind another image's picture."""
+def lay_out(images: Sequence[ImageRecord]) -> dict[str, Place]:
+    """By image id. Children keep their parent's lane where they can; no line of descent runs behind another image."""
     rounds = {number: column for column, number in enumerate(sorted({i.round for i in images}))}
     places: dict[str, Place] = {}
     taken: set[Place] = set()
@@ -60,21 +32,7 @@ def lay_out(images: Sequence[ImageRecord]) -> Tree:
         lane = min(free, key=lambda lane: (abs(lane - wanted), -lane))
         places[image.id] = Place(column, lane)
         taken |= {Place(c, lane) for c in crossed}
-    return Tree(
-        places=places,
-        columns=tuple((number, column * COLUMN) for number, column in rounds.items()),
-        curves=tuple(_curve(places[i.parent], places[i.id]) for i in images if i.parent in places),
-        width=(len(rounds) - 1) * COLUMN + TILE,
-        height=max(p.top for p in places.values()) + TILE + CAPTION,
-    )
-
-
-def _curve(parent: Place, child: Place) -> str:
-    """From the parent's right edge into the child's lane within one gap, then straight to the child."""
-    x, y = parent.left + TILE, parent.top + TILE // 2
-    end_x, end_y = child.left, child.top + TILE // 2
-    bend, middle = x + COLUMN - TILE, x + (COLUMN - TILE) // 2
-    return f"M{x} {y}C{middle} {y} {middle} {end_y} {bend} {end_y}H{end_x}"
+    return places
 
 
 Kind = Literal["denoiser", "critic", "loading", "waiting"]
@@ -82,38 +40,6 @@ Kind = Literal["denoiser", "critic", "loading", "waiting"]
 
 KINDS: dict[str, Kind] = {"generate": "denoiser", "refine": "denoiser", "critique": "critic", "": "loading"}
 """By node; other nodes wait. The one without a name is the loading of models."""
-
-
-class Bar(NamedTuple):
-    """One piece of work on the common axis."""
-
-    work: str
-    """What was done, in words."""
-    image: str | None
-    """Id of the image that it made."""
-    kind: Kind
-    left: float
-    """Where it begins, in percent of the whole."""
-    width: float
-    """In percent of the whole."""
-    words: str
-    """Its seconds, and how many of them it waited for other images."""
-
-
-class Part(NamedTuple):
-    """A share of all seconds."""
-
-    kind: Kind
-    percent: float
-    words: str
-
-
-class Timeline(NamedTuple):
-    """The whole run on one axis, without the time in which no process worked on it."""
-
-    total: str
-    bars: list[Bar]
-    parts: list[Part]
 
 
 class _Span(NamedTuple):
@@ -129,8 +55,11 @@ class _Span(NamedTuple):
         return KINDS.get(self.node, "waiting")
 
 
-def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> Timeline | None:
-    """The timeline of a trace; None where there is none, or no node was begun."""
+def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> dict[str, Any] | None:
+    """What the template shows of a run on one axis, without the time in which no process worked on it.
+
+    Edges, widths and shares are in percent of the whole. None where there is no trace, or no node was begun.
+    """
     began = next((n for n, e in enumerate(events) if isinstance(e, RunStarted)), len(events))
     spans = list(_spans(events[began:]))
     total = max((s.end for s in spans if s.node), default=0.0)
@@ -144,14 +73,15 @@ def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> Timeline
         "loading": sum(s.end - s.start for s in spans if s.kind == "loading"),
     }
     seconds["waiting"] = max(0.0, total - sum(seconds.values()))
-    bars: list[Bar] = []
+    bars: list[dict[str, Any]] = []
     for span in spans:
         length, image = span.end - span.start, made.get(span.image or "")
         waited = "" if image is None or image.waited < 0.01 else f", of which {duration(image.waited)} waiting"
-        work = WORK.get(span.node, span.node) or "loading models"
-        left, width = 100 * span.start / total, 100 * length / total
-        bars.append(Bar(work, span.image, span.kind, left, width, duration(length) + waited))
-    return Timeline(duration(total), bars, [Part(kind, 100 * s / total, duration(s)) for kind, s in seconds.items()])
+        bar = {"work": WORK.get(span.node, span.node) or "loading models", "image": span.image, "kind": span.kind}
+        bar |= {"left": 100 * span.start / total, "width": 100 * length / total, "words": duration(length) + waited}
+        bars.append(bar)
+    parts = [{"kind": kind, "percent": 100 * s / total, "words": duration(s)} for kind, s in seconds.items()]
+    return {"total": duration(total), "bars": bars, "parts": parts}
 
 
 def _spans(events: Sequence[Event]) -> Iterable[_Span]:

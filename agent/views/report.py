@@ -11,7 +11,7 @@ from ..policies.rules import RULES
 from ..records.events import RunFinished, RunStarted, TraceError
 from ..records.reader import REPORT, RecordedRun, is_run, read_run
 from ..records.trace import Tracer
-from .charts import TILE, lay_out, timeline
+from .charts import lay_out, timeline
 from .pages import Picture, filled, picture
 from .words import (
     FOLDED,
@@ -84,12 +84,13 @@ def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[st
     """Everything that the template places; ``show`` gives its pictures."""
     assert run.concepts is not None
     images = tuple(run.images.values())
-    tree = lay_out(images)
+    places = lay_out(images)
     anchors = {image.id: f"image-{number}" for number, image in enumerate(images, 1)}
     pictures = {image.id: show(image) for image in images}
     cards = [_card(run, image, pictures) for image in images]
     for card in cards:
-        card |= {"anchor": anchors[card["image"].id], "place": tree.places[card["image"].id]}
+        card |= {"anchor": anchors[card["image"].id], "place": places[card["image"].id]}
+    rounds = sorted({image.round for image in images})
     look, trouble = run.best_critique, unfinished(run)
     if trouble:
         trouble = f"This run {trouble if run.error else f'is {trouble}. The page shows it as far as its trace goes.'}"
@@ -108,10 +109,9 @@ def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[st
         "shares": shares(run.spend_by_model, images),
         "rules": RULES,
         "cards": cards,
-        "rounds": [_round(run, number, [c for c in cards if c["image"].round == number]) for number, _ in tree.columns],
+        "rounds": [_round(run, number, [c for c in cards if c["image"].round == number]) for number in rounds],
         "folded": len(cards) > FOLDED,
-        "tree": tree,
-        "tile": TILE,
+        "places": places,
         "timeline": timeline(run.events, images),
         "anchors": anchors,
     }

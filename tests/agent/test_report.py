@@ -431,16 +431,16 @@ def test_tokens_and_money_are_shown_only_where_there_were_any() -> None:
 
 def test_images_never_share_a_place_in_the_tree() -> None:
     images = [image("a"), image("b"), image("c", 1, "a"), image("d", 1, "a"), image("e", 2, "b"), image("f", 2, "a")]
-    places = lay_out(images).places
+    places = lay_out(images)
     assert len(set(places.values())) == len(images)
 
 
 def test_a_child_keeps_its_parents_lane_where_it_can() -> None:
-    places = lay_out([image("a"), image("b"), image("c", 1, "a"), image("d", 1, "b")]).places
+    places = lay_out([image("a"), image("b"), image("c", 1, "a"), image("d", 1, "b")])
     assert (places["c"].lane, places["d"].lane) == (places["a"].lane, places["b"].lane)
 
 
 def test_no_curve_runs_behind_the_picture_of_a_later_round() -> None:
     """``late`` descends from ``a`` over ``c``'s head, so it must not lie in ``c``'s lane."""
-    places = lay_out([image("a"), image("c", 1, "a"), image("late", 2, "a")]).places
+    places = lay_out([image("a"), image("c", 1, "a"), image("late", 2, "a")])
     assert places["late"].lane != places["c"].lane
