@@ -83,7 +83,7 @@ def test_one_event_loop_after_the_other_gets_the_same_model():
 
 
 async def test_models_that_are_loaded_by_hand_take_turns_too():
-    from detailscribe.tools.diffusion.quiet import quiet_loading
+    from detailscribe.tools.quiet import quiet_loading
 
     loading, most = 0, 0
 

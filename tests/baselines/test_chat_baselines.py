@@ -10,8 +10,9 @@ from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import Models
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.tools.errors import ReplyError, SettingsError
-from detailscribe.tools.language import ChatModel, ChatSettings
+from detailscribe.tools.language.chat import ChatModel
 from detailscribe.tools.language.rewriting import ChatRewriter
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.roles import ready
 
 from ..agent.fakes import PROMPT, FakeDiffusion

@@ -255,7 +255,7 @@ def hub(folders, monkeypatch):
         return SimpleNamespace(siblings=files)
 
     def header(self, model, name):
-        return SimpleNamespace(tensors={k: SimpleNamespace(**v) for k, v in read_header(folders["sd3"] / name).items()})
+        return SimpleNamespace(tensors=read_header(folders["sd3"] / name))
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
     monkeypatch.setattr("huggingface_hub.HfApi.parse_safetensors_file_metadata", header)

@@ -152,7 +152,8 @@ def test_what_is_wrong_is_one_line(cli, runs, arguments, complaint):
 
 
 def test_every_metric_is_made_without_loading_its_model(tmp_path):
-    from detailscribe.tools.language import ChatModel, ChatSettings
+    from detailscribe.tools.language.chat import ChatModel
+    from detailscribe.tools.language.settings import ChatSettings
     from detailscribe.tools.metrics import BatchMetric, Parts
 
     chat = ChatModel(ChatSettings(model="m", base_url="http://localhost:1/v1"))

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from detailscribe.tools.language import ChatModel, ChatSettings
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.settings import ChatSettings
 
 from .scripted import KEY, Server
 

@@ -6,7 +6,7 @@ import pytest
 
 from detailscribe.state import Critique, spend_of
 from detailscribe.tools.errors import ReplyError, SettingsError
-from detailscribe.tools.language import Picture, Question
+from detailscribe.tools.language.question import Picture, Question
 
 from .scripted import KEY, Colour, Said
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, SecretStr
 
 from detailscribe.state import Exchange
 from detailscribe.tools.errors import ReplyError
-from detailscribe.tools.language import ChatModel, Picture, Question
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.question import Picture, Question
 
 from .scripted import KEY, Colour, Said
 

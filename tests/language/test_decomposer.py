@@ -9,9 +9,9 @@ from detailscribe.agent import run
 from detailscribe.prompts import load
 from detailscribe.state import Critique, Verdict, format_concepts
 from detailscribe.tools.errors import PromptError, ReplyError, SettingsError
-from detailscribe.tools.language import ChatDecomposer, ChatSettings
-from detailscribe.tools.language.decomposer import ConceptAnswer, read_concepts
+from detailscribe.tools.language.decomposer import ChatDecomposer, ConceptAnswer, read_concepts
 from detailscribe.tools.language.question import PromptAnswer
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.language.structured import portable_schema
 from detailscribe.tools.vision.questions import ComparisonAnswer, CritiqueAnswer
 

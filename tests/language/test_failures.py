@@ -6,7 +6,9 @@ import threading
 import pytest
 
 from detailscribe.tools.errors import ModelError, ReplyError
-from detailscribe.tools.language import ChatModel, ChatSettings, Picture, Question
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.question import Picture, Question
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.language.wire import http_library
 
 from .scripted import KEY, Colour, Said

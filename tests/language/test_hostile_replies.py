@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from detailscribe.tools.errors import ModelError, ReplyError
-from detailscribe.tools.language import Question
 from detailscribe.tools.language.failures import CHAT
+from detailscribe.tools.language.question import Question
 
 from .scripted import Colour, Said, Server
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from detailscribe.tools.errors import ModelError, ReplyError
-from detailscribe.tools.language import Picture, Question
+from detailscribe.tools.language.question import Picture, Question
 
 from .scripted import Said
 

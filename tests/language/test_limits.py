@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from detailscribe.tools.language import Question
+from detailscribe.tools.language.question import Question
 
 from .scripted import Colour, Said
 

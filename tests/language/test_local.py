@@ -24,8 +24,10 @@ from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Check, ConceptGraph, Entity
 from detailscribe.tools.errors import ModelError, ReplyError, SettingsError
 from detailscribe.tools.files import Store
-from detailscribe.tools.language import ChatModel, ChatSettings, Picture, Question, local
-from detailscribe.tools.language.question import picture_of_number
+from detailscribe.tools.language import local
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.question import Picture, Question, picture_of_number
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.vision.critic import ChatCritic
 
 from ..agent.fakes import record

@@ -15,8 +15,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from detailscribe.tools.errors import ModelError, ReplyError
-from detailscribe.tools.language import Picture, Question
-from detailscribe.tools.language.question import picture_of_number
+from detailscribe.tools.language.question import Picture, Question, picture_of_number
 from detailscribe.tools.language.structured import read_last, without_thoughts
 from detailscribe.tools.language.wire import proxy_of
 

@@ -3,8 +3,7 @@
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from detailscribe.tools.language import ChatSettings
-from detailscribe.tools.language.settings import cost_of
+from detailscribe.tools.language.settings import ChatSettings, cost_of
 
 from .scripted import KEY
 

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from detailscribe.tools.errors import ModelError
-from detailscribe.tools.language import ChatModel, ChatSettings
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.metrics.asking import Rubric, VqaScore
 
 from ..language.scripted import Said, Server

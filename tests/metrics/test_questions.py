@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from detailscribe.state import OwnQuestion
-from detailscribe.tools.language import ChatModel, ChatSettings
+from detailscribe.tools.language.chat import ChatModel
 from detailscribe.tools.language.question import Likelihood
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.language.structured import probability_of
 from detailscribe.tools.metrics.asking import OwnQuestions
 

@@ -9,7 +9,7 @@ cluster. ``choose_placement`` says where a model would go, ``check_family`` whet
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .quiet import quiet_importing
+from ..quiet import quiet_importing
 from .tools import diffusion_tools
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
 
-from .quiet import quiet_encoding
+from ..quiet import quiet_encoding
 
 BUCKET = 8
 """A model with one encoder reads prompts padded to a multiple of it, in tokens."""

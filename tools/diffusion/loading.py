@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from ...state import DrawingOptions
 from ..errors import ModelError, SettingsError
-from ..text import HUB_ID
+from ..quiet import quiet_loading
+from ..text import HUB_ID, brief
 from .memory import (
     DENOISER,
     INDEX,
@@ -40,7 +41,6 @@ from .memory import (
     split_hub_file,
 )
 from .placement import Placement, TransientEncoder, loading_arguments, put
-from .quiet import quiet_loading
 
 NETWORKS = (DENOISER, "unet", "vae", "text_encoder", "text_encoder_2", T5_PART)
 """Parts that have weights, whatever lies in their folders."""
@@ -76,7 +76,12 @@ def load(
     for package, wanted in (("gguf", str(options.weights).endswith(".gguf")), ("peft", options.loras)):
         if wanted and find_spec(package) is None:
             raise ModelError(f"{options.files[0]} needs {package}: pip install 'detailscribe[weights]'")
-    files = {file: local_file(file) or _fetch_file(file) for file in options.files}
+    files: dict[str, Path] = {}
+    for file in options.files:
+        if (here := local_file(file)) is None:
+            hub_id, name = split_hub_file(file)
+            here = _fetch(hub_id, lambda hub_id, name=name: hf_hub_download(hub_id, name))
+        files[file] = here
     whole = options.weights is None
     if local_folder(source, whole=whole) is None and HUB_ID.fullmatch(str(source)):
         _check_room(source, placement, model_size(source, options, ask=True))
@@ -92,14 +97,14 @@ def load(
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
     except Exception as error:  # tokenizers raises it bare
-        raise ModelError(f"{folder} is not whole: {_one_line(error)}; fetch or save it again") from error
+        raise ModelError(f"{folder} is not whole: {_words(error)}; fetch or save it again") from error
     for file, path in files.items():
         scale = options.loras.get(file)
         model += f"+{path.name}@{file_hash(path).hex()[:12]}" + ("" if scale is None else f"*{scale:g}")
     try:
         return put(pipe, placement), model
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_one_line(error)}") from error
+        raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_words(error)}") from error
 
 
 def _load_parts(
@@ -133,12 +138,6 @@ def _load_parts(
     return pipe
 
 
-def _fetch_file(file: str) -> Path:
-    """A file of the hub, downloaded."""
-    hub_id, name = split_hub_file(file)
-    return _fetch(hub_id, lambda hub_id: hf_hub_download(hub_id, name))
-
-
 def _from_file(file: Path, folder: Path, placement: Placement) -> torch.nn.Module:
     """The denoiser of the model in ``folder``, with the weights of a single file."""
     kind: Any = _class_of(*read_index(folder)[DENOISER])
@@ -152,7 +151,7 @@ def _from_file(file: Path, folder: Path, placement: Placement) -> torch.nn.Modul
     try:
         network = kind.from_single_file(weights, **how)
     except Exception as error:  # of many libraries
-        raise ModelError(f"{file} has no weights of a {kind.__name__}: {_one_line(error)}") from error
+        raise ModelError(f"{file} has no weights of a {kind.__name__}: {_words(error)}") from error
     if missing := [name for name, weight in network.state_dict().items() if weight.is_meta]:
         raise ModelError(f"{file} lacks {len(missing)} of the denoiser's weights, such as {missing[0]}")
     return network
@@ -176,7 +175,7 @@ def _add_loras(pipe: Any, loras: Mapping[str, float]) -> None:
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # of the one before
                 pipe.load_lora_weights(file, adapter_name=name)
         except Exception as error:  # of many libraries
-            raise ModelError(f"the LoRA {file} cannot be added to this model: {_one_line(error)}") from error
+            raise ModelError(f"the LoRA {file} cannot be added to this model: {_words(error)}") from error
         if not any(name in own for own in pipe.get_list_adapters().values()):
             raise ModelError(f"the LoRA {file} cannot be added to this model: it has no weights of its parts")
     if names:
@@ -188,11 +187,7 @@ def _add_loras(pipe: Any, loras: Mapping[str, float]) -> None:
 
 def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
     """The folder of a model and its name with a short content hash; a hub id is downloaded, of its denoiser no weights
-    unless ``whole``.
-
-    Raises:
-        ModelError: it is neither a folder nor a model of the hub that can be fetched.
-    """
+    unless ``whole``. ``ModelError`` if it is neither a folder nor a model of the hub that can be fetched."""
     folder = Path(source)
     if folder.is_dir():
         return folder, f"{folder.resolve().name}@{content_hash(folder)}"
@@ -206,18 +201,14 @@ def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
 
 def class_named(source: Path | str, part: str = "") -> str:
     """The class that a model's index names, of the pipeline or of one part; of a hub model that is not here, the index
-    alone is fetched.
-
-    Raises:
-        ModelError: it is neither a folder with an index nor a model of the hub that can be fetched.
-    """
+    alone is fetched. ``ModelError`` if there is no such model."""
     folder = Path(source)
     index = folder / INDEX if folder.is_dir() else _fetch(source, lambda hub_id: hf_hub_download(hub_id, INDEX))
     try:
         named = json.loads(index.read_text(encoding="utf-8"))
         return str(named[part][1] if part else named["_class_name"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{source} has no {INDEX} that can be read: {_one_line(error)}") from error
+        raise ModelError(f"{source} has no {INDEX} that can be read: {_words(error)}") from error
 
 
 def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -> Path:
@@ -230,7 +221,7 @@ def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -
         for refusal in (error, error.__cause__):
             if isinstance(refusal, HfHubHTTPError):
                 raise hub_refusal(str(source), refusal.response) from error
-        raise ModelError(f"{source} is no folder here, and the hub did not give it: {_one_line(error)}") from error
+        raise ModelError(f"{source} is no folder here, and the hub did not give it: {_words(error)}") from error
 
 
 def content_hash(folder: Path) -> str:
@@ -259,13 +250,17 @@ def file_hash(path: Path) -> bytes:
                 file.seek(begin)
                 found.update(file.read(_SAMPLE))
             return found.digest()
-        tensors = read_header(path)
-        start = 8 + int.from_bytes(file.read(8), "little")
-        found = hashlib.sha256(f"{size} {sorted(tensors.items())}".encode())
-        for begin, end in sorted(entry["data_offsets"] for entry in tensors.values()):
+        start, tensors = 8 + int.from_bytes(file.read(8), "little"), sorted(read_header(path).items())
+        header = [(n, {"dtype": t.dtype, "shape": t.shape, "data_offsets": [*t.data_offsets]}) for n, t in tensors]
+        found = hashlib.sha256(f"{size} {header}".encode())
+        for begin, end in sorted(tensor.data_offsets for _, tensor in tensors):
             file.seek(start + begin)
             found.update(file.read(min(_SAMPLE, end - begin)))
         return found.digest()
+
+
+def _words(error: BaseException) -> str:
+    return brief(str(error), 200) or type(error).__name__
 
 
 def _check_room(model: Path | str, placement: Placement, size: ModelSize) -> None:
@@ -323,9 +318,3 @@ def check_scheduler(scheduler: Any) -> None:
     settings: Any = scheduler.config
     if settings.stochastic_sampling or settings.invert_sigmas:
         raise ModelError("its scheduler samples stochastically or upside down, so no seed would name an image")
-
-
-def _one_line(error: BaseException) -> str:
-    """The first line of an error, at most 200 characters of it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -5,18 +5,19 @@ Sizes are read from the headers of a model's files; no weight is loaded.
 
 import json
 import re
-import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import product
 from math import isqrt, prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...state import DrawingOptions
 from ..errors import ModelError
 from ..text import HUB_ID
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import TensorInfo
 
 Precision = Literal["bf16", "fp32", "fp16", "fp8", "nf4", "nf4-denoiser", "nf4-t5"]
 """bf16, fp16, fp32: every weight in that type. The others have all arithmetic and most weights in bf16; fp8: the
@@ -66,7 +67,7 @@ class ModelSize:
 
     parts: Mapping[str, PartSize]
     """By the part's name, such as ``transformer``."""
-    pixels: int
+    pixels: int = 1024 * 1024
     """Of one image."""
     wide: tuple[str, ...] = ()
     """Parts that are stored in float32; the others are in half of it."""
@@ -101,39 +102,25 @@ _ENCODERS = {
     "text_encoder_3": PartSize(4_762_310_656, 3_623_878_656),
     "vae": PartSize(83_819_683, 2_097_152),
 }
-_LARGE_MODEL = ModelSize({"transformer": PartSize(8_146_280_768, 8_053_694_464), **_ENCODERS}, 1024 * 1024)
-_MEDIUM_MODEL = ModelSize({"transformer": PartSize(2_469_663_936, 2_241_822_720), **_ENCODERS}, 1024 * 1024)
-_QWEN3_4B = PartSize(4_022_468_096, 3_633_315_840)
+_LARGE_MODEL = ModelSize({"transformer": PartSize(8_146_280_768, 8_053_694_464), **_ENCODERS})
+_MEDIUM_MODEL = ModelSize({"transformer": PartSize(2_469_663_936, 2_241_822_720), **_ENCODERS})
+_QWEN3_4B = (4_022_468_096, 3_633_315_840)
+
+
+def _of_three(denoiser: tuple[int, int], reader: tuple[int, int], vae: tuple[int, int], *wide: str) -> ModelSize:
+    parts = {"transformer": denoiser, "text_encoder": reader, "vae": vae}
+    return ModelSize({name: PartSize(*part) for name, part in parts.items()}, wide=wide)
+
 
 KNOWN = {
     "stabilityai/stable-diffusion-3.5-large": _LARGE_MODEL,
     "stabilityai/stable-diffusion-3.5-large-turbo": _LARGE_MODEL,
     "stabilityai/stable-diffusion-3.5-medium": _MEDIUM_MODEL,
-    "Qwen/Qwen-Image": ModelSize(
-        {
-            "transformer": PartSize(20_430_401_088, 20_424_818_688),
-            "text_encoder": PartSize(8_292_166_656, 7_199_817_728),
-            "vae": PartSize(126_892_531, 0),
-        },
-        1024 * 1024,
+    "Qwen/Qwen-Image": _of_three((20_430_401_088, 20_424_818_688), (8_292_166_656, 7_199_817_728), (126_892_531, 0)),
+    "Tongyi-MAI/Z-Image-Turbo": _of_three(
+        (6_154_908_736, 6_153_863_168), _QWEN3_4B, (83_819_683, 2_097_152), "transformer"
     ),
-    "Tongyi-MAI/Z-Image-Turbo": ModelSize(
-        {
-            "transformer": PartSize(6_154_908_736, 6_153_863_168),
-            "text_encoder": _QWEN3_4B,
-            "vae": _ENCODERS["vae"],
-        },
-        1024 * 1024,
-        wide=("transformer",),
-    ),
-    "black-forest-labs/FLUX.2-klein-4B": ModelSize(
-        {
-            "transformer": PartSize(3_875_544_576, 3_875_536_896),
-            "text_encoder": _QWEN3_4B,
-            "vae": PartSize(84_046_372, 2_097_152),
-        },
-        1024 * 1024,
-    ),
+    "black-forest-labs/FLUX.2-klein-4B": _of_three((3_875_544_576, 3_875_536_896), _QWEN3_4B, (84_046_372, 2_097_152)),
 }
 """By hub id, to be known before a download. Counted from the classes of diffusers and transformers, built
 without memory from the models' published configurations; the tests count them again. They agree with the
@@ -148,16 +135,12 @@ def memory_needed(
     *,
     gpu: bool = True,
 ) -> MemoryNeed:
-    """An estimate from file headers alone, for a folder, a downloaded model, a known hub id, or a size.
-
-    Raises:
-        ModelError: nothing is known of the model's size.
-    """
+    """An estimate from file headers alone, for what ``model_size`` knows, or a size."""
     size = model if isinstance(model, ModelSize) else model_size(model)
     working = size.pixels * _WORKING * _bytes(precision)
     parts = {name: _weight_bytes(name, part, precision) for name, part in size.parts.items()}
-    reader = parts.pop(T5_PART, 0) if t5 != "keep" else 0
-    reader = reader if t5 == "once" else 0
+    dropped = parts.pop(T5_PART, 0) if t5 != "keep" else 0
+    reader = dropped if t5 == "once" else 0
     total, largest = sum(parts.values()), max(parts.values(), default=0)
     if precision == "fp8":  # made narrow after it is loaded
         largest = max(part.parameters for part in size.parts.values()) * 2
@@ -195,6 +178,17 @@ def memory_there(device: str | None = None) -> MemoryThere:
     return MemoryThere(torch.cuda.mem_get_info(device)[0] if on_gpu else None, ram)
 
 
+_CPU_WAYS: tuple[tuple[Precision, Offload, T5], ...] = (
+    *(("bf16", "none", "keep"), ("bf16", "none", "once"), ("bf16", "none", "drop")),
+)
+_GPU_WAYS: tuple[tuple[Precision, Offload, T5], ...] = (
+    *(("bf16", "none", "keep"), ("bf16", "model", "keep"), ("bf16", "model", "once"), ("fp8", "none", "keep")),
+    *(("nf4", "none", "keep"), ("nf4", "model", "keep"), ("nf4", "model", "once")),
+    *(("bf16", "group", "once"), ("nf4", "model", "drop"), ("bf16", "group", "drop")),
+)
+"""Ways of loading a model, from the least loss of quality and speed to the most."""
+
+
 def check_memory(
     model: Path | str,
     precision: Precision,
@@ -205,29 +199,11 @@ def check_memory(
     gpu: bool,
     size: ModelSize | None = None,
 ) -> None:
-    """Nothing if the model fits; otherwise one line that names settings with which it would.
-
-    Raises:
-        ModelError: it does not fit.
-    """
+    """Raises ``ModelError`` if the model does not fit, in one line that names settings with which it would."""
     size = size or model_size(model)
     if short := shortage(size, precision, offload, t5, there, gpu=gpu):
-        # From the least loss of quality and speed to the most.
-        ways: Iterable[tuple[Precision, Offload, T5]] = product(("bf16",), ("none",), ("keep", "once", "drop"))
-        if gpu:
-            ways = (
-                ("bf16", "none", "keep"),
-                ("bf16", "model", "keep"),
-                ("bf16", "model", "once"),
-                ("fp8", "none", "keep"),
-                ("nf4", "none", "keep"),
-                ("nf4", "model", "keep"),
-                ("nf4", "model", "once"),
-                ("bf16", "group", "once"),
-                ("nf4", "model", "drop"),
-                ("bf16", "group", "drop"),
-            )
         advice = "nothing here makes it fit: use a smaller model or another machine"
+        ways = _GPU_WAYS if gpu else _CPU_WAYS
         if way := next((way for way in ways if not shortage(size, *way, there, gpu=gpu)), None):
             advice = 'set diffusion.precision = "{}", diffusion.offload = "{}", diffusion.t5 = "{}"'.format(*way)
         raise ModelError(f'{Path(model).name} in {precision} with offload "{offload}" needs about {short}; {advice}')
@@ -302,11 +278,8 @@ def model_size(model: Path | str, options: DrawingOptions | None = None, *, ask:
 
 
 def local_file(file: str) -> Path | None:
-    """A file of ``DrawingOptions`` that is here or in the cache of the hub; None if it is to be downloaded.
-
-    Raises:
-        ModelError: it is neither a file nor ``owner/name/file``.
-    """
+    """A file of ``DrawingOptions`` that is here or in the cache of the hub, None if it is to be downloaded;
+    ``ModelError`` if it is neither a file nor ``owner/name/file``."""
     if Path(file).is_file():
         return Path(file)
     hub_id, name = split_hub_file(file)
@@ -356,11 +329,7 @@ def _networks(folder: Path, whole: bool) -> list[str]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one part in their first variant, all of them there.
-
-    Raises:
-        ModelError: there is none, or one that the list names is missing.
-    """
+    """The safetensors files of one part in their first variant; ``ModelError`` if one or all are missing."""
     if lists := sorted(folder.glob("*.safetensors.index.json")):
         files = [folder / name for name in sorted(set(_read_json(lists[0])["weight_map"].values()))]
     else:
@@ -385,22 +354,19 @@ def _conversion(folder: Path) -> str:
 
 def remote_size(hub_id: str, *, whole: bool = True) -> tuple[ModelSize, int]:
     """The size of a model of the hub, its denoiser aside unless ``whole``, and the bytes of a download of its weights:
-    the hub is asked for a list of files and for their headers.
-
-    Raises:
-        ModelError: the hub does not give them, or it lists no weights.
-    """
+    the hub is asked for a list of files and for their headers. ``ModelError`` if it does not give them, or lists no
+    weights."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError
 
-    hub, parts, fetched = HfApi(), dict[str, list[dict[str, dict[str, Any]]]](), 0
+    hub, fetched = HfApi(), 0
+    parts: dict[str, list[dict[str, TensorInfo]]] = {}
     try:
         for file in hub.model_info(hub_id, files_metadata=True).siblings or []:
             part, _, name = file.rfilename.rpartition("/")
             # A variant, such as fp16, has its name between two dots.
             if part and (whole or part != DENOISER) and name.endswith(".safetensors") and name.count(".") == 1:
-                header = hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors
-                parts.setdefault(part, []).append({name: vars(tensor) for name, tensor in header.items()})
+                parts.setdefault(part, []).append(hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors)
                 fetched += file.size or 0
     except HfHubHTTPError as error:
         raise hub_refusal(hub_id, error.response) from error
@@ -408,7 +374,7 @@ def remote_size(hub_id: str, *, whole: bool = True) -> tuple[ModelSize, int]:
         raise ModelError(f"the hub does not say how large {hub_id} is: {error}") from error
     if not parts:
         raise ModelError(f"{hub_id} on the hub has no weights in folders, so it is no diffusers model")
-    return ModelSize({part: _part_size(headers) for part, headers in parts.items()}, 1024 * 1024), fetched
+    return ModelSize({part: _part_size(headers) for part, headers in parts.items()}), fetched
 
 
 def hub_refusal(model: str, response: Any) -> ModelError:
@@ -427,36 +393,29 @@ def hub_refusal(model: str, response: Any) -> ModelError:
     return ModelError(f"the hub does not give {model} (status {status}): try again later")
 
 
-def _part_size(headers: Iterable[Mapping[str, Mapping[str, Any]]]) -> PartSize:
-    """Of a part, by the entries of its tensors, a mapping for each file."""
+def _part_size(headers: Iterable[Mapping[str, "TensorInfo"]]) -> PartSize:
+    """Of a part, by its tensors, a mapping for each file."""
     parameters = matrices = quantized = 0
-    for name, entry in (item for header in headers for item in header.items()):
-        shape: Sequence[int] = entry["shape"]
-        if entry["dtype"] in ("I8", "U8"):
-            quantized += prod(shape)
+    for name, tensor in (item for header in headers for item in header.items()):
+        numbers = prod(tensor.shape)
+        if tensor.dtype in ("I8", "U8"):
+            quantized += numbers
             continue
-        parameters += prod(shape)
-        if len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in _WIDE):
-            matrices += prod(shape)
+        parameters += numbers
+        if len(tensor.shape) == 2 and name.endswith(".weight") and not any(part in name for part in _WIDE):
+            matrices += numbers
     return PartSize(parameters, matrices, quantized)
 
 
-def read_header(file: Path) -> dict[str, Any]:
-    """``shape``, ``dtype`` and ``data_offsets`` by tensor name: a little-endian length of 8 bytes, then JSON.
+def read_header(file: Path) -> "dict[str, TensorInfo]":
+    """What a safetensors file holds, by the tensor's name; ``ModelError`` if it is none."""
+    from huggingface_hub import parse_local_safetensors_file_metadata
+    from huggingface_hub.errors import SafetensorsParsingError
 
-    Raises:
-        ModelError: it is no safetensors file.
-    """
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            entries: dict[str, Any] = json.loads(stream.read(min(length, file.stat().st_size)))
-        tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
-        if not all({"shape", "data_offsets"} <= entry.keys() for entry in tensors.values()):
-            raise KeyError("shape")
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        return parse_local_safetensors_file_metadata(file).tensors
+    except (OSError, SafetensorsParsingError, TypeError, AttributeError) as error:  # the last two of other JSON
         raise ModelError(f"{file} is no safetensors file; fetch the model again") from error
-    return tensors
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from PIL import Image
 from ...state import DrawingOptions
 from ..errors import ModelError, SettingsError
 from ..files import picture_in
+from ..quiet import quiet_encoding
 from .blocks import replaced
 from .embeddings import corrections_first
 from .engine import Engine, Kind, Work
@@ -22,7 +23,6 @@ from .job import Job
 from .latents import final_latent, read_source, write_latents
 from .loading import check_scheduler
 from .local import ModelDiffusion
-from .quiet import quiet_encoding
 from .sampling import Held, Schedule, hold, inject, picture_size, shifted
 
 _NEEDED = ("prompt", "num_inference_steps", "generator")

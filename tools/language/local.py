@@ -19,7 +19,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from ..errors import ModelError
-from ..roles import LOADING
+from ..quiet import quiet_loading
 from ..text import one_line
 from .failures import Complaint, Declined, NoAnswer
 from .settings import ChatSettings
@@ -57,13 +57,7 @@ def _owner() -> ThreadPoolExecutor:
 
 
 def _reply(settings: ChatSettings, messages: Sequence[BaseMessage], how: dict[str, Any]) -> ChatResult:
-    """The reply, in the owner's thread.
-
-    Raises:
-        ModelError: the model cannot be loaded, or cannot be used so.
-        Declined: it takes no pictures, or no system message.
-        NoAnswer: it was not done in time.
-    """
+    """The reply, in the owner's thread; raises as ``Server.chat`` does."""
     import torch
     from jinja2 import TemplateError
 
@@ -153,7 +147,6 @@ def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, 
     import torch
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
-    from transformers.utils import logging
 
     gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     place = device or gpu
@@ -162,10 +155,8 @@ def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, 
     if precision == "nf4":
         four_bit: Any = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": width}
         how |= {"quantization_config": transformers.BitsAndBytesConfig(**four_bit), "device_map": {"": place}}
-    if bars := logging.is_progress_bar_enabled():
-        logging.disable_progress_bar()
     try:
-        with LOADING:
+        with quiet_loading():
             config = transformers.AutoConfig.from_pretrained(name)
             sees = type(config) in SEEING
             kind: Any = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
@@ -174,9 +165,6 @@ def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, 
             model = model.eval() if precision == "nf4" else model.eval().to(place)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, AssertionError) as error:
         raise ModelError(f"{name} cannot be loaded as a chat model: {one_line(str(error))}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: fetch it again")
     reader.chat_template = reader.chat_template or getattr(reader, "tokenizer", reader).chat_template
@@ -206,11 +194,7 @@ def still_processor(kind: Any, source: str | Path) -> Any:
 
 def look_at(name: str) -> tuple[bool, bool, int]:
     """Whether the model is here, whether it sees, and the bytes of its weight files; of a model of the hub that is not
-    here, the configuration alone is fetched.
-
-    Raises:
-        ModelError: it is neither a folder with a model nor one of the hub, or the hub does not give it.
-    """
+    here, the configuration alone is fetched. ``ModelError`` if there is no such model."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 

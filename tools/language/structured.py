@@ -42,16 +42,11 @@ _LONGEST_TOKEN = 100
 
 
 def portable_schema(model: type[BaseModel], *, strict: bool) -> dict[str, Any]:
-    """The model's JSON schema as OpenAI's strict mode, vLLM, Ollama and llama.cpp all take it.
+    """The model's JSON schema as OpenAI's strict mode, vLLM, Ollama and llama.cpp all take it: references are inlined,
+    every field is required and no other is allowed.
 
-    References are inlined, every field is required and no other is allowed.
-
-    Args:
-        strict: Leave out bounds on the length of strings, which OpenAI's strict mode refuses; the
-            other servers need them, since a small model may never end a string.
-
-    Raises:
-        TypeError: the model refers to itself.
+    ``strict`` leaves out bounds on the length of strings, which OpenAI's strict mode refuses; the other servers need
+    them, since a small model may never end a string. ``TypeError`` for a model that refers to itself.
     """
     schema = model.model_json_schema()
     definitions: dict[str, Any] = schema.pop("$defs", {})
@@ -93,14 +88,8 @@ def read_last(text: str, read: Callable[[Any], T]) -> T:
     """What is read of the last JSON object or list in a reply that can be read, whatever stands around it.
 
     Models write drafts before they answer. Comments, a comma after the last item, line breaks in strings and single
-    quotes are understood where nothing else can be read.
-
-    Args:
-        text: The reply.
-        read: Makes a value of parsed JSON, or raises a ``ValueError`` that tells the model what is wrong.
-
-    Raises:
-        ValueError: there is no JSON, or, as ``read`` raised it, what is wrong with the longest of it.
+    quotes are understood where nothing else can be read. ``read`` makes a value of parsed JSON, or raises a
+    ``ValueError`` that tells the model what is wrong; that of the longest JSON is raised where none can be read.
     """
     text = without_thoughts(text)
     values, whole = _json_values(text)
@@ -199,14 +188,9 @@ def what_is_wrong(error: ValueError) -> str:
 def probability_of(logprobs: Sequence[Any], answers: Collection[str] = ("yes",)) -> tuple[float | None, str | None]:
     """P(answer), summed over spellings, at the first token that holds a letter, or a digit for others than yes.
 
-    That of yes is P(yes) / (P(yes) + P(no)); any other is of all words, as in Soft-TIFA (arXiv 2512.16853).
-
-    Args:
-        logprobs: For each token of the reply, as the chat-completions protocol has it.
-        answers: What is taken as the answer, lower case; a token that begins a longer word stands for it.
-
-    Returns:
-        The probability, or None and the reason.
+    That of yes is P(yes) / (P(yes) + P(no)); any other is of all words, as in Soft-TIFA (arXiv 2512.16853). A token
+    that begins a longer word stands for it. ``logprobs`` are those of the protocol, for each token of the reply; where
+    there is no probability, the reason stands beside None.
     """
     if not logprobs:
         return None, "the server gives no logprobs"
@@ -216,33 +200,26 @@ def probability_of(logprobs: Sequence[Any], answers: Collection[str] = ("yes",))
     first = next(worded, None)
     if first is None:
         return None, "the reply holds no word"
-    if sum(math.exp(logprob) for _, logprob in _candidates(first)) > _ALL:
+    likely = list(_candidates(first))
+    if sum(p for _, p in likely) > _ALL:
         return None, "the logprobs of the server are not those of probabilities: these add up to more than 1"
     if not is_yes:
-        likely = (
-            math.exp(logprob)
-            for spelling, logprob in _candidates(first)
-            if spelling in answers or (len(spelling) > 2 and any(one.startswith(spelling) for one in answers))
-        )
-        return min(1.0, sum(likely)), None
-    yes, no = _mass(first, "yes"), _mass(first, "no")
+        begun = [one for one, _ in likely if len(one) > 2 and any(answer.startswith(one) for answer in answers)]
+        return min(1.0, sum(p for one, p in likely if one in answers or one in begun)), None
+    yes, no = (sum(p for spelling, p in likely if spelling == word) for word in ("yes", "no"))
     if yes + no <= 0:
         return None, f"neither yes nor no is among the likely words, the first of which is {first['token']!r}"
     return yes / (yes + no), None
 
 
-def _mass(token: Mapping[str, Any], word: str) -> float:
-    return sum(math.exp(logprob) for spelling, logprob in _candidates(token) if spelling == word)
-
-
 def _candidates(token: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-    """Spelling and log probability; what is no number is left out."""
+    """Spelling and probability; what is no number is left out."""
     for candidate in _mappings(token.get("top_logprobs") or [token]):
         logprob = candidate.get("logprob")
         # Compared before it is made a float, which a whole number may be too large for; NaN is not equal to itself.
         if isinstance(logprob, int | float) and logprob == logprob:
             spelling = str(candidate.get("token", ""))[:_LONGEST_TOKEN].strip(_AROUND).lower()
-            yield spelling, float(min(max(logprob, _TOO_LITTLE), _TOO_MUCH))
+            yield spelling, math.exp(min(max(logprob, _TOO_LITTLE), _TOO_MUCH))
 
 
 def _mappings(items: Any) -> list[Mapping[str, Any]]:

@@ -69,11 +69,8 @@ def limited_by(choose: Callable[[ChatSettings], Any]) -> Generator[None]:
 
 
 class Server:
-    """Sends requests; holds the rate limit and the cap on calls in flight.
-
-    Raises:
-        ModelError: OpenAI's own server is to be used and no key is there.
-    """
+    """Sends requests; holds the rate limit and the cap on calls in flight. ``ModelError`` without a key for OpenAI's
+    own."""
 
     def __init__(self, settings: ChatSettings, service: Service) -> None:
         self.is_openai = settings.host == OPENAI
@@ -116,10 +113,10 @@ class Server:
         return _values(response.text)[0], seconds
 
     async def fetch(self, url: str, hosts: Collection[str]) -> bytes:
-        """A file that a reply refers to; the key is not sent there.
+        """A file that a reply refers to, without the key; ``NoAnswer`` if it cannot be had.
 
         It must lie on this server, or on one of ``hosts``, given as ``host`` or ``host:port``: another one may be a
-        machine that only this one can reach. ``NoAnswer`` if it cannot be had.
+        machine that only this one can reach.
         """
         http = http_library()
         try:
@@ -278,18 +275,12 @@ def proxy_of(url: str) -> str | None:
 
 
 def _http_client(
-    url: str,
-    seconds: float,
-    url_option: str,
-    most_bytes: int,
-    judge: Callable[[Any, bool], None] = lambda response, is_stream: None,
+    url: str, seconds: float, url_option: str, most_bytes: int, judge: Callable[[Any, bool], None] | None = None
 ) -> Any:
     """An HTTP client for one server, whose calls take at most that long; ``judge`` sees each response.
 
-    Replies are read up to ``most_bytes``, and no redirect leads to another server.
-
-    Connections are not kept for a later call: that call may come from another event loop, where
-    they would fail, and a model's seconds hide the handshake.
+    Replies are read up to ``most_bytes``, and no redirect leads to another server. Connections are not kept for a later
+    call: that may come from another event loop, where they would fail, and a model's seconds hide the handshake.
     """
     sdk, http, proxy = _sdk(), http_library(), proxy_of(url)
 
@@ -320,7 +311,8 @@ def _http_client(
             except http.LocalProtocolError as error:
                 raise ModelError(_UNSENDABLE) from error
             self.reached = True
-            judge(response, is_stream)
+            if judge is not None:
+                judge(response, is_stream)
             return response
 
     limits = http.Limits(max_keepalive_connections=0)
@@ -409,11 +401,11 @@ def _values(text: str) -> list[Any]:
         events = [text]
     try:
         values = [json.loads(event) for event in events if event not in ("", "[DONE]")]
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deeply") from error
-    if is_deep(values):
-        raise ValueError("the JSON is nested too deeply")
-    return values
+        if not is_deep(values):
+            return values
+    except RecursionError:
+        pass
+    raise ValueError("the JSON is nested too deeply")
 
 
 def _sdk() -> Any:

@@ -44,7 +44,7 @@ class Weights:
         import torch
         import transformers
 
-        from ..diffusion.quiet import quiet_loading
+        from ..quiet import quiet_loading
 
         folder = self.located[0]
         parts: list[Any] = []

@@ -1,10 +1,12 @@
 """Keeps libraries quiet while they are imported and while a model loads; at any other time they are heard."""
 
 import logging
+import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 
-from ..roles import LOADING
+from .roles import LOADING
 
 
 def quiet_importing() -> AbstractContextManager[None]:
@@ -27,10 +29,9 @@ def quiet_encoding(pipe: object) -> AbstractContextManager[None]:
 def quiet_loading() -> Generator[None]:
     """Load from disk in here, one at a time in a process: no bars, and no complaint of a VAE other than
     ``AutoencoderKL``, which works as well, nor of a LoRA for the denoiser alone."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    with_bars = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    libraries = ("transformers", "diffusers") if "diffusers" in sys.modules else ("transformers",)
+    loggers = [import_module(f"{library}.utils.logging") for library in libraries]
+    with_bars = [logger for logger in loggers if logger.is_progress_bar_enabled()]
     for library in with_bars:
         library.disable_progress_bar()
     known = (
