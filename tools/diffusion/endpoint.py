@@ -53,10 +53,8 @@ class EndpointDiffusion:
     ) -> ImageRecord:
         """Carry an attempt out; ``keep_steps`` have no effect. An edit comes back in the size of its source.
 
-        Raises:
-            ModelError: the server or the model cannot be used.
-            ReplyError: the server gave no picture.
-            SettingsError: the attempt asks for what only a model of one's own can do.
+        ``ModelError`` if server or model cannot be used, ``ReplyError`` if no picture came, and ``SettingsError`` for
+        what only a model of one's own can do.
         """
         job = Job(attempt, store, source, progress)
         edited = await asyncio.to_thread(job.read_edited)

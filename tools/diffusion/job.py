@@ -66,12 +66,7 @@ def png_bytes(picture: Image.Image, record: ImageRecord) -> bytes:
 
 
 def read_record(path: Path) -> ImageRecord:
-    """The record that a PNG carries.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a picture, or carries no record.
-    """
+    """The record that a PNG carries; ``ValueError`` if it is no picture, or carries none."""
     with Image.open(path) as picture:
         text = picture.info.get(RECORD)
     if text is None:
@@ -87,8 +82,7 @@ class Job:
     ) -> None:
         """Must be called where the caller's context variables are: ``progress`` sees them, from whatever thread.
 
-        Raises:
-            ValueError: the attempt has no id, prompt or seed yet, or ``source`` is not the image that it names.
+        ``ValueError`` if the attempt has no id, prompt or seed yet, or ``source`` is not the image that it names.
         """
         if attempt.id is None or attempt.prompt is None or attempt.seed is None:
             raise ValueError("an attempt needs an id, a prompt and a seed before it can be drawn")
@@ -122,11 +116,8 @@ class Job:
         return picture_in(self.store.read(self.source.path))
 
     def fitted(self, picture: Image.Image, edited: Image.Image) -> Image.Image:
-        """An edit in the size of the picture that was ``edited``, which stays outside the region.
-
-        Raises:
-            ValueError: it has another shape, so that nothing in it is where it was.
-        """
+        """An edit in the size of the picture that was ``edited``, which stays outside the region; ``ValueError`` if it
+        has another shape, so that nothing in it is where it was."""
         if abs(picture.width / picture.height / (edited.width / edited.height) - 1) > SAME_SHAPE:
             raise ValueError(
                 f"a picture of {edited.width} by {edited.height} pixels came back as one of another shape,"

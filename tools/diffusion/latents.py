@@ -31,13 +31,7 @@ def final_latent(job: Job) -> torch.Tensor:
 
 def read_source(job: Job, steps: int) -> torch.Tensor | None:
     """The latent (channels, height, width) that an image of N = ``steps`` is made of, on the CPU; None for a new one.
-
-    To resume it is x_k of the source's own denoising, and to inject noise the source's final latent.
-
-    Raises:
-        SettingsError: the source is to be resumed and was drawn in another number of steps, or to be edited.
-        MissingLatentError: the latent was not kept, or it is missing or broken.
-    """
+    To resume it is x_k of the source's own denoising, and to inject noise the source's final latent."""
     source, step = job.source, job.start_step
     if source is None:
         return None

@@ -244,11 +244,8 @@ def _bytes(precision: Precision) -> int:
 
 def model_size(model: Path | str, options: DrawingOptions | None = None, *, ask: bool = False) -> ModelSize:
     """The size of a diffusers folder, of a downloaded model, or of a known one, with the weights and the pixels of the
-    options; of another model of the hub, which is asked, only with ``ask``.
-
-    Raises:
-        ModelError: it is none of these, or a file is not what it should be, or not downloaded.
-    """
+    options; of another model of the hub, which is asked, only with ``ask``. ``ModelError`` if it is none of these, or a
+    file is not what it should be, or not downloaded."""
     options = options or DrawingOptions()
     whole = options.weights is None
     if (folder := local_folder(model, whole=whole)) is not None:

@@ -339,10 +339,7 @@ def takes_pictures(name: str) -> bool:
 
 def check_family(name: str, kind: type[Any] | None = None) -> str:
     """Why images of pipelines of that class cannot be refined, as far as the class shows; empty if they can.
-
-    Raises:
-        ModelError: they cannot draw from a prompt alone, and why.
-    """
+    ``ModelError`` if they cannot draw from a prompt alone."""
     kind = kind or getattr(diffusers, name, None)
     if not isinstance(kind, type):
         raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")

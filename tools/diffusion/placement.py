@@ -55,17 +55,11 @@ def choose_placement(
     offload: Offload = "none",
     t5: T5 = "keep",
 ) -> Placement:
-    """A placement that can work here.
+    """A placement that can work here; by default on the first that is there of an NVIDIA GPU, Apple's MPS and the CPU,
+    in bf16, and in fp32 on a CPU.
 
-    Args:
-        device: None is the first that is there of an NVIDIA GPU, Apple's MPS and the CPU.
-        precision: None is bf16, and fp32 on a CPU.
-        offload: Needs a GPU with memory of its own.
-        t5: Has no effect on a model without T5.
-
-    Raises:
-        ModelError: there is no such device, or 4-bit weights are asked for where a GPU or bitsandbytes is lacking.
-        SettingsError: the choices do not go together.
+    ``ModelError`` if there is no such device, or 4-bit weights are asked for where a GPU or bitsandbytes is lacking;
+    ``SettingsError`` if the choices do not go together.
     """
     if device is None:
         mps = "mps" if torch.backends.mps.is_available() else "cpu"
@@ -204,13 +198,9 @@ class TransientEncoder:
 
 
 def tile(vae: Any, always: bool) -> None:
-    """Let an autoencoder decode in overlapping tiles, half as wide as pictures usually are where that can be set.
-
-    Unless ``always``, it begins to when a whole picture has no room in memory.
-
-    Raises:
-        SettingsError: it shall always do so, and cannot.
-    """
+    """Let an autoencoder decode in overlapping tiles, half as wide as pictures usually are where that can be set;
+    unless ``always``, from when a whole picture has no room in memory on. ``SettingsError`` if it shall always, and
+    cannot."""
     if not hasattr(vae, "enable_tiling"):
         if always:
             raise SettingsError(f"a {type(vae).__name__} decodes no tiles: leave diffusion.tiled out")

@@ -107,18 +107,11 @@ class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
         gpus: float = 0,
         cpus: float = 1,
     ) -> None:
-        """Start the engines and wait for the first model.
+        """Start the engines and wait for the first model; ``ModelError`` if it cannot be loaded, ``SettingsError`` if
+        the cluster cannot be joined.
 
-        Args:
-            make: Loads the model, in each engine; importable there, or picklable.
-            address: See ``joined``.
-            engines: How many.
-            gpus: Of each.
-            cpus: Of each; also the threads that it computes with.
-
-        Raises:
-            ModelError: the model cannot be loaded.
-            SettingsError: the cluster cannot be joined.
+        ``make`` loads the model in each engine, importable there or picklable; ``address`` is that of ``joined``;
+        ``gpus`` and ``cpus`` are of each engine, which computes with as many threads.
         """
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": IN_FLIGHT}
         options |= {"max_restarts": -1, "max_task_retries": RETRIES}

@@ -126,13 +126,8 @@ def hold(
 ) -> Held | None:
     """What holds the source outside ``region``; None without a region, and at the end of the schedule.
 
-    Args:
-        region: The part that may change.
-        final: Gives the source's final latent.
-        start: x_k, (..., height, width), or (tokens, channels) where the model packs it row by row.
-        schedule: Of the refinement.
-        step: k.
-        ratio: Width of the picture divided by its height, for packed latents.
+    ``final`` gives the source's final latent; ``start`` is x_k for k = ``step``, (..., height, width), or (tokens,
+    channels) where the model packs it row by row, of a picture that is ``ratio`` times as wide as it is high.
     """
     if region is None or step == schedule.steps:
         return None

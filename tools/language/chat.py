@@ -89,12 +89,8 @@ Exchanges = list[Exchange]
 
 
 class ChatModel:
-    """Asks one model on one server, and remembers in which form that server takes questions.
-
-    Raises:
-        ModelError: OpenAI's own server is to be used and no key is there.
-        SettingsError: the folder of the cache cannot be written.
-    """
+    """Asks one model on one server, and remembers in which form that server takes questions. ``ModelError`` without a
+    key for OpenAI's own server, ``SettingsError`` if the folder of the cache cannot be written."""
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings, self.name = settings, settings.name
@@ -114,16 +110,10 @@ class ChatModel:
         )
 
     async def ask_for(self, question: Question, schema: dict[str, Any], read: Callable[[str], T]) -> Reply[T]:
-        """Ask until the reply can be read.
+        """Ask until the reply can be read; ``ModelError`` if the model cannot be used, ``ReplyError`` if no answer can.
 
-        Args:
-            question: What to ask.
-            schema: JSON schema of the answer, in the portable form.
-            read: Makes a value of the raw reply, or raises a ``ValueError`` that tells the model what is wrong.
-
-        Raises:
-            ModelError: the model or its server cannot be used.
-            ReplyError: no answer can be used.
+        ``schema`` is that of the answer, in the portable form; ``read`` makes a value of the raw reply, or raises a
+        ``ValueError`` that tells the model what is wrong.
         """
         key = self._key(question, schema)
         if (cached := await self._cached(key)) is not None:
@@ -154,12 +144,8 @@ class ChatModel:
         return Reply(value, tuple(exchanges))
 
     async def likelihood(self, question: Question, answers: tuple[str, ...] = ("yes",)) -> Likelihood:
-        """P(yes) for a question of yes or no, or P(any of ``answers``), from the probabilities of the first word.
-
-        Raises:
-            ModelError: the model or its server cannot be used.
-            ReplyError: no answer came.
-        """
+        """P(yes) for a question of yes or no, or P(any of ``answers``), from the probabilities of the first word;
+        raises as ``ask_for`` does."""
         key = self._key(question, None if answers == ("yes",) else {"answers": answers}, logprobs=True)
         cached = await self._cached(key)
         if cached is not None and cached.probability is not None:
@@ -202,13 +188,7 @@ class ChatModel:
             raise ReplyError(message, reason=reason, raw=none.raw, exchanges=tuple(exchanges)) from None
 
     async def _call(self, exchanges: Exchanges, call: Call) -> Answered:
-        """The reply to one call, put in a form that the server takes.
-
-        Raises:
-            ModelError: the model or its server cannot be used.
-            Declined: the server takes it in no form.
-            NoAnswer: nothing came.
-        """
+        """The reply to one call, put in a form that the server takes; raises as ``Server.post`` does."""
         learned: dict[str, Any] = {}
         while True:
             dialect = replace(self._dialect, **learned)

@@ -133,22 +133,13 @@ class ChatDecomposer:
     """Asks a chat model for the concepts of a prompt; any prompt that says something can be read."""
 
     def __init__(self, chat: ChatModel, templates: Path | None = None) -> None:
-        """``templates`` is a folder of templates that replace those that ship.
-
-        Raises:
-            SettingsError: a template there cannot be read, or has other variables than the one it replaces.
-        """
+        """``templates`` is a folder of templates that replace those that ship; raises as ``Wording.load`` does."""
         self._chat, self.model = chat, chat.name
         self._wording = Wording.load("decompose", "decompose_system", templates)
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """The prompt's concepts with the default checklist, and what was asked to get them.
-
-        Raises:
-            PromptError: the prompt is empty.
-            ModelError: the model or its server cannot be used.
-            ReplyError: no answer of the model is a concept graph.
-        """
+        """The prompt's concepts with the default checklist, and what was asked to get them; ``PromptError`` for an
+        empty prompt, else it raises as ``ChatModel.ask_for`` does."""
         notes: list[str] = []
 
         def read(text: str) -> ConceptGraph:
@@ -169,16 +160,8 @@ class ChatDecomposer:
 
 
 def read_concepts(text: str, prompt: str, notes: list[str] | None = None) -> ConceptGraph:
-    """The concept graph that a reply stands for: JSON, or the flat notation of the paper.
-
-    Args:
-        text: The reply.
-        prompt: The user's.
-        notes: What was left out is added here, in words.
-
-    Raises:
-        ValueError: what is wrong with it.
-    """
+    """The concept graph that a reply stands for: JSON, or the flat notation of the paper; ``ValueError`` with what is
+    wrong. What was left out is added to ``notes``, in words."""
     plain = without_thoughts(text)
     if (start := _NOTATION.search(plain)) is not None:
         flat = plain[start.start() : plain.rfind(")") + 1]

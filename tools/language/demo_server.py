@@ -220,11 +220,8 @@ class Mind:
         return "a picture"
 
     def answer(self, request: Request) -> Answer:
-        """The answer to one request; a refusal for what is not of the embedded world.
-
-        Raises:
-            BadRequestError: a picture is missing, or cannot be opened.
-        """
+        """The answer to one request; a refusal for what is not of the embedded world. ``BadRequestError`` if a picture
+        is missing, or cannot be opened."""
         if request.about == "vision_check":
             # The one number that this model can read is that of the picture that tests a model's sight.
             shown, wanted = opened(request.shown()[0]), opened(picture_of_number())

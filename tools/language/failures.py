@@ -154,14 +154,8 @@ def error_status(body: Any) -> int | None:
 def failure_of(
     complaint: Complaint, settings: ChatSettings, service: Service, *, reached: bool = False
 ) -> ModelError | NoAnswer | Declined:
-    """What to raise for a complaint.
-
-    Args:
-        complaint: What the server says.
-        settings: Of the server.
-        service: What it was asked for.
-        reached: Whether the same path has answered before, so that it cannot be wrong.
-    """
+    """What to raise for a complaint about a service; one that was ``reached`` has answered before, so that its path
+    cannot be wrong."""
     status, words, text = complaint.status, complaint.words, complaint.text
     host, model = settings.host, settings.model
     if _PLAIN_HTTP.search(text):
@@ -196,13 +190,8 @@ def failure_of(
 
 
 def refused(complaint: Complaint, settings: ChatSettings, pictures: int) -> ModelError | NoAnswer:
-    """What to raise for a chat server that takes a question in no form.
-
-    Args:
-        complaint: What it said of the last form.
-        settings: Of the server.
-        pictures: How many were in the question.
-    """
+    """What to raise for a chat server that takes a question with so many pictures in no form, by what it said of the
+    last."""
     words = complaint.words
     if complaint.speaks_of(TOO_LONG):
         return NoAnswer(f"the question is too long for {settings.model} ({words})")

@@ -78,11 +78,8 @@ class Wording:
 
     @classmethod
     def load(cls, text: str, system: str | None = None, folder: Path | None = None) -> Self:
-        """The templates of these names; those in ``folder`` replace the ones that ship.
-
-        Raises:
-            SettingsError: one there cannot be read, or has other variables than the one it replaces.
-        """
+        """The templates of these names; those in ``folder`` replace the ones that ship. ``SettingsError`` if one there
+        cannot be read, or has other variables than the one it replaces."""
         try:
             return cls(load(text, folder), None if system is None else load(system, folder))
         except TemplateError as error:
@@ -133,13 +130,8 @@ class Likelihood:
 # One picture is sent many times over, with one question after another.
 @lru_cache(maxsize=8)
 def encoded(picture: Picture, side: int, quality: int) -> tuple[str, bytes]:
-    """The MIME type and the file that is sent for a picture.
-
-    Args:
-        picture: Any size.
-        side: Pixels of the longest side at most.
-        quality: Of JPEG, 1 to 100. A photograph of a megapixel weighs a tenth of its PNG at 90.
-    """
+    """The MIME type and the file that is sent for a picture, whose longest side has ``side`` pixels at most.
+    ``quality`` is that of JPEG; a photograph of a megapixel weighs a tenth of its PNG at 90."""
     from PIL import Image
 
     try:

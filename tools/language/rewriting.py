@@ -49,13 +49,8 @@ class ChatRewriter:
     """Has a chat model that sees nothing write a more detailed prompt, once; an answer that breaks the rules is
     repaired as a corrected prompt is.
 
-    Args:
-        chat: the model.
-        templates: folder of the user's own templates, which replace those that ship.
-        words: length of the prompt at most; a user's prompt that fills it is left alone.
-
-    Raises:
-        SettingsError: a template there cannot be read or has other variables than the one it replaces.
+    ``templates`` is a folder of the user's own, which replace those that ship; ``words`` is the length of the prompt at
+    most, and a user's prompt that fills it is left alone. Raises as ``Wording.load`` does.
     """
 
     def __init__(self, chat: ChatModel, templates: Path | None = None, *, words: int = 70) -> None:
@@ -63,12 +58,7 @@ class ChatRewriter:
         self._wording = Wording.load("rewrite", "rewrite_system", templates)
 
     async def rewrite(self, prompt: str) -> Rewritten:
-        """The prompt and what the model says beyond it, in whole sentences.
-
-        Raises:
-            ModelError: the model or its server cannot be used.
-            ReplyError: no answer of the model is a prompt.
-        """
+        """The prompt and what the model says beyond it, in whole sentences; raises as ``ChatModel.ask_for`` does."""
         if count_words(opening(prompt)) >= self._words:
             return Rewritten(opening(prompt))
         question = self._wording.question("rewritten_prompt", words=self._words, prompt=prompt)

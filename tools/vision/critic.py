@@ -104,10 +104,7 @@ class ChatCritic:
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check, in the order of the checklist; what got no usable answer is unknown and unheard.
-
-        Raises:
-            ModelError: the server refuses, cannot be found, or takes no pictures.
-        """
+        ``ModelError`` if the server refuses, cannot be found, or takes no pictures."""
         again = image.origin == "look"
         if again and self._second is not None:
             return await self._second.critique(image, concepts, store)
@@ -139,9 +136,6 @@ class ChatCritic:
 
         Models favour a place, and a preference that swaps with it is none. Where the server declines to compare, for
         instance since it takes one picture at a time, no image is preferred, and it is not asked again.
-
-        Raises:
-            ValueError: an image is compared with itself.
         """
         if first.id == second.id:
             raise ValueError(f"image {first.id!r} cannot be compared with itself")

@@ -174,14 +174,11 @@ class ComparisonAnswer(BaseModel):
 
 
 def read_picture(store: Store, image: ImageRecord) -> Picture:
-    """The image from the store, in its own size; how large it is sent is a setting of the chat model.
+    """The image from the store, in its own size; how large it is sent is a setting of the chat model. Raises as
+    ``Store.picture`` does.
 
-    The file is written anew: the one in the store carries the record of its making, and one picture
-    should have one hash, whatever it was made by.
-
-    Raises:
-        FileNotFoundError: the store does not hold it.
-        ValueError: it is no picture.
+    The file is written anew: the one in the store carries the record of its making, and one picture should have one
+    hash, whatever it was made by.
     """
     buffer = io.BytesIO()
     picture_in(store.read(image.path)).save(buffer, "PNG")

@@ -40,13 +40,8 @@ def unheard(check: Check, reason: str) -> Verdict:
 
 
 def shares(box: Sequence[float], form: BoxForm, size: tuple[int, int]) -> Box | None:
-    """A box in shares of the picture; None where it is none of that form, such as one that leaves the picture.
-
-    Args:
-        box: As the model wrote it.
-        form: That it was asked for.
-        size: Width and height of the picture as it was sent, in pixels.
-    """
+    """A box, as a model wrote it in that form, in shares of the picture, which was sent with ``size`` pixels; None
+    where it is none of that form, such as one that leaves the picture."""
     a, b, c, d = box
     left, top, right, bottom = (b, a, d, c) if form.endswith("-yx") else (a, b, c, d)
     width, height = {"p": size, "t": (1000, 1000), "s": (1, 1)}[form[0]]

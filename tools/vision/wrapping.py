@@ -73,11 +73,8 @@ aspect and of inventions, a quarter of the misses or less, are this project's as
 
 
 def profile_of(given: str | Profile) -> Profile:
-    """A profile by its name, or from a JSON file, such as ``{"relation": {"miss": 0.4, "invent": 0.1}}``.
-
-    Raises:
-        SettingsError: it is no known name, and no such file.
-    """
+    """A profile by its name, or from a JSON file, such as ``{"relation": {"miss": 0.4, "invent": 0.1}}``;
+    ``SettingsError`` if it is neither."""
     if not isinstance(given, str):
         return given
     if given in PROFILES:
@@ -170,18 +167,13 @@ class WholeCritic:
 
 
 class VotingCritic:
-    """Asks several critics and takes, for each check, the answer of most that answered it.
+    """Asks critics, the same one several times where its answers vary, and takes for each check the answer of most that
+    answered it.
 
-    A critic that did not ask a check, since one that it depends on failed, has no vote on it. Where
-    votes tie, or fewer than half of them give an answer, the check is unknown. The corrected prompt is
-    that of the critic, among those that wrote one, that agrees with most of the verdicts. Votes only
-    mend errors that differ: critics that are wrong together stay wrong.
-
-    Args:
-        critics: one or more; the same one may be given several times, where its answers vary.
-
-    Raises:
-        SettingsError: there is no critic.
+    A critic that did not ask a check, since one that it depends on failed, has no vote on it. Where votes tie, or fewer
+    than half of them give an answer, the check is unknown. The corrected prompt is that of the critic, among those that
+    wrote one, that agrees with most of the verdicts. Votes only mend errors that differ: critics that are wrong
+    together stay wrong.
     """
 
     def __init__(self, *critics: Critic) -> None:
@@ -221,15 +213,11 @@ class VotingCritic:
 class UnreliableCritic:
     """Another critic whose verdicts are turned, then blanked, at known rates.
 
-    The errors follow from ``seed``, prompt, image and check alone: the same image has the same errors
-    in whatever run and order. Every check is asked for itself first, and what depends on a check
-    that failed fails afterwards, so that the answers fit together and a thing that is taken to
-    be there has its parts judged. Where errors change a verdict, a ``Corrector`` is asked for the prompt
-    that follows from the wrong ones; of any other critic the prompt stays its own, and is lost where
-    nothing remains that fails or is unknown.
-
-    Raises:
-        pydantic.ValidationError: a rate is out of range or for an aspect that there is not.
+    The errors follow from ``seed``, prompt, image and check alone: the same image has the same errors in whatever run
+    and order. Every check is asked for itself first, and what depends on a check that failed fails afterwards, so that
+    the answers fit together and a thing that is taken to be there has its parts judged. Where errors change a verdict,
+    a critic with a method ``correct`` is asked for the prompt that follows from the wrong ones; of any other the prompt
+    stays its own, and is lost where nothing remains that fails or is unknown.
     """
 
     critic: SkipValidation[Critic]

@@ -26,15 +26,9 @@ def corrected_prompt(
     wrong: Sequence[Check] = (),
     explicitness: Explicitness = "oracle",
 ) -> str:
-    """The user's prompt and, after it, what is to change; it aims at a layout that moves as little as possible.
-
-    Args:
-        concepts: Of the prompt.
-        seen: What is in the picture.
-        name: Of the image; others may get another layout.
-        wrong: The checks to speak of, the gravest first; ``oracle`` speaks of all things.
-        explicitness: How much is said.
-    """
+    """The user's prompt and, after it, what is to change; it aims at a layout that moves as little as possible, and
+    another one for an image of another ``name``. It speaks of the checks that are ``wrong``, the gravest first, and as
+    ``oracle`` of all things."""
     spec, prompt = spec_of(concepts), concepts.prompt
     scene = least_moved(spec, seen, random.Random(derive_seed(0, prompt, name)))
     if scene is None:

@@ -23,12 +23,8 @@ _WEIGHT = {"presence": 0, "relation": 1, "attribute": 2, "count": 3, "scene": 4,
 
 
 class EmbeddedCritic:
-    """Answers every check with a probability and words a correction, as explicit as it is asked to be.
-
-    Args:
-        eyes: Look at the pictures.
-        corrections: What the corrected prompt says of what failed; ``oracle`` states a layout that passes every check.
-    """
+    """Answers every check with a probability and words a correction, as explicit as it is asked to be; as ``oracle`` it
+    states a layout that passes every check."""
 
     def __init__(self, eyes: "Eyes", corrections: Explicitness = "oracle") -> None:
         self._eyes = eyes

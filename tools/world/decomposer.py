@@ -21,11 +21,8 @@ class EmbeddedDecomposer:
     model = "embedded-grammar"
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """The prompt's concepts with a full checklist.
-
-        Raises:
-            PromptError: words or forms that the world does not know, or a scene that it cannot show.
-        """
+        """The prompt's concepts with a full checklist; ``PromptError`` for what the world does not know, or cannot
+        show."""
         spec = parse(prompt)
         if lay_out(spec, random.Random(0)) is None:
             raise PromptError(
@@ -107,11 +104,8 @@ def names_of(spec: Spec) -> list[str]:
 
 
 def spec_of(concepts: ConceptGraph) -> Spec:
-    """The spec that a concept graph of the embedded world stands for.
-
-    Raises:
-        PromptError: the graph speaks of what the world does not know.
-    """
+    """The spec that a concept graph of the embedded world stands for; ``PromptError`` for what the world does not
+    know."""
     index = {entity.id: i for i, entity in enumerate(concepts.entities)}
     places = {place.phrase: name for name, place in PLACES.items()}
     strange = [i.relation for i in concepts.interactions if i.relation not in RELATIONS]

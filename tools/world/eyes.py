@@ -119,11 +119,8 @@ class Eyes:
     @classmethod
     @cache
     def load(cls, name: Literal["critic", "judge"], folder: Path = WEIGHTS) -> "Eyes":
-        """The network of that name, from the package or another folder.
-
-        Raises:
-            ModelError: its weights are missing, corrupt or of another shape.
-        """
+        """The network of that name, from the package or another folder; ``ModelError`` if its weights are missing,
+        corrupt or of another shape."""
         path = folder / f"{name}.safetensors"
         try:
             data = path.read_bytes()

@@ -31,11 +31,8 @@ _WHAT_WORKS = (
 
 
 def parse(prompt: str) -> Spec:
-    """The meaning of a prompt.
-
-    Raises:
-        PromptError: it has words the world does not know, names a thing twice, or leaves a relation open.
-    """
+    """The meaning of a prompt; ``PromptError`` if it has words the world does not know, names a thing twice, or leaves
+    a relation open."""
     words = canonical(prompt)
     # A canonical word is of ASCII letters, so that a word with other letters is not among them.
     foreign = [word for word in re.findall(r"\w+", prompt.lower()) if not word.isascii()]

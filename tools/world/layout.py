@@ -23,10 +23,8 @@ Preference = Callable[[int, Thing], float]
 def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) -> Scene | None:
     """A scene that fulfils the spec and nothing more; None if there is none.
 
-    Args:
-        spec: What to show.
-        rng: Chooses among the layouts, and the colours and place left open.
-        prefer: Draws the search towards cheap places.
+    ``rng`` chooses among the layouts, and the colours and place left open; ``prefer`` draws the search towards cheap
+    places.
     """
     colours = [
         wanted.colour or (rng.choice(list(COLOURS)) if NOUNS[wanted.noun].coloured else None) for wanted in spec.things

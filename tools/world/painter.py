@@ -21,11 +21,8 @@ class EmbeddedPainter:
     """Edits pictures of the embedded world, so that policies over edits can be studied; it is no trained model.
 
     It looks at the picture with the critic's eyes, and moves, adds, removes and recolours the things that the
-    instruction names, as little as will do. Each change goes wrong at the rate ``mistakes``: it is left out, takes
-    another colour or place, or costs another thing.
-
-    Raises:
-        SettingsError: the rate is out of range.
+    instruction names, as little as will do. Each change goes wrong at the rate ``mistakes``, from 0 to 1: it is left
+    out, takes another colour or place, or costs another thing.
     """
 
     def __init__(self, mistakes: float = 0.1) -> None:
@@ -35,11 +32,8 @@ class EmbeddedPainter:
         self.model = f"embedded-painter (no trained model, mistakes={mistakes:g})"
 
     def __call__(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
-        """The picture after the edit; the same for the same picture, instruction and seed.
-
-        Raises:
-            PromptError: the instruction names no prompt of the embedded world, or one that no picture can show.
-        """
+        """The picture after the edit; the same for the same picture, instruction and seed. ``PromptError`` if the
+        instruction names no prompt of the embedded world, or one that no picture can show."""
         [seen] = Eyes.load("critic").look([picture])
         spec, asked = _read(instruction)
         rng = random.Random(derive_seed(seed, "edit", instruction))

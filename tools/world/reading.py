@@ -151,12 +151,8 @@ def _where(sighting: Sighting) -> str:
 
 
 def exact_sights(scene: Scene, strange: bool) -> Sights:
-    """What is truly in a scene, as a network that never errs would see it.
-
-    Args:
-        scene: The truth.
-        strange: Whether a fragment of something else is in the picture.
-    """
+    """What is truly in a scene, and whether a fragment of something else is, as a network that never errs would see
+    it."""
 
     def sighting(thing: Thing) -> Sighting:
         return Sighting(thing, 1.0, {c: float(c == thing.colour) for c in COLOURS} if thing.colour else {})

@@ -122,12 +122,8 @@ class _Draft:
 
 
 def random_spec(rng: random.Random, complexity: int | None = None) -> Spec:
-    """Make up a prompt; some cannot be laid out (see ``layout.lay_out``).
-
-    Args:
-        rng: Of all choices.
-        complexity: How many relations, 1 to ``MOST_LINKS``; None for two to four things in the forms of ``_FORMS``.
-    """
+    """Make up a prompt of so many relations, 1 to ``MOST_LINKS``, or of two to four things in the forms of ``_FORMS``;
+    some cannot be laid out (see ``layout.lay_out``)."""
     draft = _Draft(rng, 0.0 if complexity is None else _ALIKE)
     if complexity is not None:
         _compose(draft, rng, complexity)
