@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, RunResult, Spend
-from ...tools.errors import SettingsError
-from ...tools.files import Store, read_lines
+from ...tools.files import Store
 from ..evaluation.preservation import changes
+from ..records.events import records_in
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -133,18 +133,14 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         SettingsError: a whole line is no row of this version.
     """
-    rows: list[Row] = []
-    for number, line in enumerate(read_lines(path), 1):
-        try:
-            row = Row.model_validate_json(line)
-            if row.error is None and row.best not in (image.id for image in row.images):
-                raise ValueError(f"its best image {row.best!r} is none of its images")
-            rows.append(row)
-        except ValueError as error:
-            raise SettingsError(
-                f"line {number} of {path} is no result of this version: start anew in another folder"
-            ) from error
-    return rows
+
+    def read(line: bytes) -> Row:
+        row = Row.model_validate_json(line)
+        if row.error is None and row.best not in (image.id for image in row.images):
+            raise ValueError(f"its best image {row.best!r} is none of its images")
+        return row
+
+    return list(records_in(path, read, "result"))
 
 
 def image_frame(rows: Iterable[Row]) -> "DataFrame":

@@ -235,13 +235,14 @@ def records_in(path: Path, read: Callable[[bytes], T], what: str) -> Iterator[T]
     for number, line in enumerate(read_lines(path), 1):
         try:
             yield read(line)
-        except ValidationError as error:
+        except ValueError as error:
             if (found := _VERSION.search(line)) and int(found[1]) > SCHEMA_VERSION:
                 raise LaterVersion(
                     f"line {number} of {path} was written by a later DetailScribe (schema {int(found[1])}, this one"
                     f" reads up to {SCHEMA_VERSION}): update with pip install -U detailscribe"
                 ) from error
-            raise TraceError(f"line {number} of {path} is no {what} of this version: {first_problem(error)}") from error
+            problem = first_problem(error) if isinstance(error, ValidationError) else error
+            raise TraceError(f"line {number} of {path} is no {what} of this version: {problem}") from error
 
 
 def processes(events: Sequence[Event]) -> list[Sequence[Event]]:

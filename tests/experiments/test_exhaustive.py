@@ -220,7 +220,7 @@ async def test_an_error_of_the_model_ends_the_recording(tmp_path):
 
 async def test_the_embedded_world_scores_the_same_replayed_and_run(tmp_path):
     """Real models: the same decisions, verdicts and evaluations; alone in its pass, an image is the same exactly."""
-    from detailscribe.agent.experiments.judge import make_judge
+    from detailscribe.agent.experiments.run import make_judge
     from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION
     from detailscribe.tools.diffusion import LocalDiffusion
 
