@@ -43,16 +43,10 @@ _log = logging.getLogger(__name__)
 
 
 class Server(FastMCP):
-    """The tools over one folder, one call at a time.
+    """The tools over one folder, outside of which nothing is read, one call at a time.
 
-    Args:
-        folder: Runs are made in it, and nothing outside it is read.
-        settings: As ``run`` takes them; their budget bounds each call.
-        total: Bounds of all calls together, as ``Budget`` names them.
-        roles: In place of the settings'.
-
-    Raises:
-        SettingsError: a setting or a bound is wrong.
+    The settings' budget bounds each call, and ``total`` all calls together; ``roles`` stand in place of the settings'.
+    ``SettingsError`` if a setting or a bound is wrong.
     """
 
     def __init__(self, folder: Path, settings: Given, total: Mapping[str, object] | None = None, **roles: Any) -> None:
@@ -189,11 +183,8 @@ class Server(FastMCP):
 
     @asynccontextmanager
     async def _call(self, call: Call) -> AsyncGenerator[tuple[Budget, Any]]:
-        """The bounds of a call that spends something, and what notes its progress, once the call before it is done.
-
-        Raises:
-            SettingsError: nothing is left to spend.
-        """
+        """The bounds of a call that spends something, and what notes its progress, once the call before it is done;
+        ``SettingsError`` if nothing is left to spend."""
         async with self.busy:
             bounds = self.total.model_dump(exclude_unset=True, exclude_none=True, exclude={"rounds"})
             left = {name: bound - getattr(self.spent, name) for name, bound in bounds.items()}

@@ -235,17 +235,10 @@ def export_run(
     images: str | Callable[[str], str] = "",
     exporter: SpanExporter | None = None,
 ) -> int:
-    """Send the run in ``folder`` to a collector, and return how many spans it was.
+    """Send the run in ``folder`` to a collector, and return how many spans it was; ``ExportError`` if it took none.
 
-    Args:
-        folder: The run folder.
-        endpoint: URL of OTLP over HTTP; by default what OpenTelemetry's environment variables say, or this machine.
-        images: See ``Telemetry``.
-        exporter: In place of OTLP over HTTP.
-
-    Raises:
-        TraceError: it is no run folder.
-        ExportError: the collector did not take them.
+    The collector is at ``endpoint``, a URL of OTLP over HTTP, by default what OpenTelemetry's environment variables
+    say, or this machine; or behind an ``exporter``. ``images`` is as in ``Telemetry``.
     """
     try:
         valid = endpoint is None or (urlsplit(endpoint).scheme in ("http", "https") and urlsplit(endpoint).port != 0)

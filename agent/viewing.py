@@ -126,10 +126,8 @@ def batches_in(folder: Path) -> list[dict[str, Any]]:
 class Viewer:
     """The pages of one folder.
 
-    Args:
-        folder: Of runs, or of one run.
-        token: Has to come with whatever changes anything.
-        hosts: Names under which a browser may reach the server, with their port; empty for any.
+    Whatever changes anything has to come with the ``token``. ``hosts`` are the names under which a browser may reach
+    the server, with their port; empty for any.
     """
 
     def __init__(self, folder: Path, token: str, hosts: frozenset[str]) -> None:
@@ -173,11 +171,7 @@ class Viewer:
         return answer
 
     def _run(self, place: str) -> RecordedRun:
-        """The run at a place in the folder.
-
-        Raises:
-            SettingsError: there is none, or it leads out of the folder.
-        """
+        """The run at a place in the folder; ``SettingsError`` if there is none, or it leads out of the folder."""
         folder = Store(self.folder).path(place)
         if not is_run(folder):
             raise TraceError(f"there is no run {place!r:.80}")
@@ -301,11 +295,7 @@ def small_picture(path: Path, changed: int, side: int) -> bytes:
 
 
 def serve(folder: Path, host: str, port: int, ready: Callable[[], None]) -> None:
-    """Serve the pages of a folder until Ctrl-C; ``ready`` is called just before it starts.
-
-    Raises:
-        SettingsError: there is no such folder.
-    """
+    """Serve a folder's pages until Ctrl-C, after a call of ``ready``; ``SettingsError`` if there is no such folder."""
     if not folder.is_dir():
         raise SettingsError(f"there is no folder {folder}")
     own = host in ("127.0.0.1", "::1", "localhost")

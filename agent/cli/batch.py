@@ -113,21 +113,12 @@ def batch(
 def load_methods(
     names: Sequence[str], given: Mapping[str, Mapping[str, Any]], folder: Path, file: Path | None
 ) -> dict[str, "Loaded"]:
-    """The settings of each method, by its name, which is also the name of its folder.
+    """The settings of each method, by its name, which is also the name of its folder in ``folder``.
 
     A name is ``detailscribe`` for the preset itself, a baseline of that preset, or another preset with or without a
     baseline. Settings of the model that draws are for the preset's own model; settings of the policy are for the
-    methods that have none of their own.
-
-    Args:
-        names: Of the methods.
-        given: Settings by section, as the command line gives them.
-        folder: Under which each method has its own.
-        file: TOML.
-
-    Raises:
-        SettingsError: a name is unknown or comes twice, the preset is a baseline already, or another preset's model
-            would be overruled by a setting from elsewhere.
+    methods that have none of their own. ``SettingsError`` if a name is unknown or comes twice, the preset is a baseline
+    already, or another preset's model would be overruled by a setting from elsewhere.
     """
     from ..settings.loading import load
 

@@ -140,14 +140,9 @@ def print_tables(
     json: bool = False,
     data: object = None,
 ) -> None:
-    """Prints the tables that hold a row, with a blank line between them, each with its note below.
+    """Prints the tables that hold a row, each with its note below, on the terminal, as Markdown or as LaTeX.
 
-    Args:
-        tables: What to print.
-        markdown: Prints Markdown.
-        latex: Prints LaTeX.
-        json: Prints ``data`` instead, as JSON.
-        data: By default the tables by their titles.
+    With ``json`` it prints ``data`` instead, by default the tables by their titles.
     """
     from json import dumps
 

@@ -53,13 +53,10 @@ class Answers:
 
 
 def read_answers(paths: Iterable[Path], key: Key) -> Answers:
-    """The answers in these files; incomplete ones are fine.
+    """The answers in these files, incomplete ones too; ``SettingsError`` if there is none.
 
     What does not belong to the survey, and what one rater answered differently in two files, is left out and named.
     Names that differ in case and blanks alone are one rater.
-
-    Raises:
-        SettingsError: no answer remains.
     """
     from pandas import DataFrame
 

@@ -103,18 +103,15 @@ def collect(
     picks: Sequence[Pick] = ("best",),
     prompts: Mapping[str, PromptRecord] | None = None,
 ) -> Collected:
-    """The images of runs.
+    """The images of runs; ``SettingsError`` if an argument is no folder, or there is no run in it.
 
     Args:
         arguments: Folders: of a run, of a batch or of other runs, or of several batches, each of which is a method.
-            ``NAME=FOLDER`` names the method of all that is in it; without a name, a folder is called by its own, and
-            a run by its policy.
+            ``NAME=FOLDER`` names the method of all that is in it; without a name, a folder is called by its own, and a
+            run by its policy.
         by: What a method is.
         picks: Which images of each run; each further one is a method of its own, such as ``NAME (first)``.
         prompts: What is known of each prompt, scenario and questions, for runs whose batch does not say it.
-
-    Raises:
-        SettingsError: an argument is no folder, or there is no run in it.
     """
     shots, skipped, spent = list[Shot](), list[Skipped](), list[tuple[str, Spend]]()
     for given, folder in chain.from_iterable(map(_methods, arguments)):

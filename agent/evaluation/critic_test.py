@@ -129,20 +129,17 @@ class Pair:
 def read_cases(
     source: str, images: Path | None = None, *, key: Path | None = None, passes: float = 4.0, seed: int = 0
 ) -> list[Case]:
-    """The cases of a source.
+    """The cases of a source; ``SettingsError`` if nothing in it says what a picture shows, or a picture is missing.
 
     Args:
         source: ``world:N``; a folder with runs on which people left notes; with ``key``, what raters exported from a
-            page of ours, as a file or a folder of them; R3-Bench's JSONL; GenAI-Bench's
-            ``genai_image.json``; or any table with ``prompt``, ``image`` and ``answer`` or ``rating``.
-        images: The folder that paths of pictures are relative to; by default that of the file. With ``key``, the
-            folder that holds the rated runs; by default that of the key.
+            page of ours, as a file or a folder of them; R3-Bench's JSONL; GenAI-Bench's ``genai_image.json``; or any
+            table with ``prompt``, ``image`` and ``answer`` or ``rating``.
+        images: Where paths of pictures begin, by default beside the file; with ``key``, where the rated runs are, by
+            default beside it.
         key: Of the page that people rated.
         passes: Mean rating from which a picture counts as right.
         seed: Of the embedded world's pictures.
-
-    Raises:
-        SettingsError: it cannot be read, holds nothing that is known of a picture, or a picture is missing.
     """
     name, _, count = source.partition(":")
     if name == WORLD and (not count or count.isdecimal()):
@@ -269,10 +266,7 @@ def _described(path: str, size: tuple[int, int], prompt: str) -> ImageRecord:
 async def look_at(
     cases: Sequence[Case], critic: Critic, decomposer: Decomposer, again: Sequence[Critic] = ()
 ) -> tuple[list[Look], list[str]]:
-    """What a critic says of every case, in their order, and why it says nothing of others.
-
-    Each prompt is decomposed once; some pictures are looked at concurrently.
-    """
+    """What a critic says of every case, in their order, and why nothing of others; prompts are decomposed once."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def decomposed(prompt: str) -> ConceptGraph | str:
@@ -448,10 +442,7 @@ async def repair_table(
     *,
     edits: bool = False,
 ) -> Table:
-    """What the critic's corrections repair, as another critic, the judge, sees the pictures before and after.
-
-    The corrected prompt is drawn anew; with ``edits``, the picture is edited by what the critic finds wrong.
-    """
+    """What the critic's corrections, drawn anew or with ``edits`` as edits, repair in the eyes of the judge."""
     rows = list[tuple[Cell, ...]]()
     for critic, looks in by_critic.items():
         wrong = [
@@ -578,8 +569,7 @@ async def look_with(
 def write_files(by_critic: Mapping[str, Sequence[Look]], out: Path) -> list[str]:
     """Write a profile of each critic that was judged check by check, and the plot of their probabilities.
 
-    Returns:
-        A line about each file, or about why there is none.
+    Returns a line about each file, or about why there is none.
     """
     said = list[str]()
     for critic, looks in by_critic.items():

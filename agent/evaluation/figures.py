@@ -67,9 +67,8 @@ def means_of(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseline: str | None = None) -> list[Figure]:
     """Figures by scenario, metric and method, each in the order of their first appearance; ``all`` comes last.
 
-    Args:
-        values: Scenario, metric, method, prompt and value, one an image; None where it is missing.
-        baseline: The method that the others are compared with; by default the first.
+    The values are scenario, metric, method, prompt and value, one an image, None where it is missing; the others are
+    compared with the ``baseline``, by default the first method.
     """
     rows = list(values)
     groups = with_every(scenario for scenario, *_ in rows)

@@ -23,13 +23,7 @@ WANTED = 4
 def write_layout(collected: Collected, layout: Layout, out: Path) -> list[str]:
     """Copy the pictures, a folder for each method, and write the manifest; return what a reader has to know.
 
-    Args:
-        collected: What is exported.
-        layout: What reads it.
-        out: The folder, absent or empty.
-
-    Raises:
-        SettingsError: the folder holds something, or cannot be written.
+    ``SettingsError`` if the folder holds something, or cannot be written.
     """
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty: name another --out")

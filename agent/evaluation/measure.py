@@ -55,10 +55,8 @@ async def measure(
     """One measurement of each shot by each metric, metric by metric, and a missing one for each run without an image;
     of shots that are rivals, the highest of each run alone.
 
-    ``on_progress`` is called with the metric, images measured and images to measure.
-
-    Raises:
-        ModelError: a metric's model cannot be used at all.
+    ``on_progress`` is called with the metric, images measured and images to measure. ``ModelError`` if a metric's model
+    cannot be used at all.
     """
     found: list[Measurement] = []
     for name, metric in metrics.items():
@@ -102,11 +100,7 @@ def noted(shots: Sequence[Shot]) -> list[Measurement]:
 def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurement]:
     """What each refinement keeps of its source: ``kept``, the share of the checks that passed and pass still;
     ``outside_changed``, the mean difference of pixels, 0 to 1, outside of what was wrong; and ``lpips`` (arXiv
-    1801.03924) between the two, where the file of its weights is given.
-
-    Raises:
-        ModelError: the file holds other weights.
-    """
+    1801.03924) between the two, where the file of its weights is given."""
     from ...tools.metrics.local import Lpips
     from .preservation import changes, kept
 
@@ -148,11 +142,7 @@ def require_output(path: Path) -> None:
 
 
 def write_measurements(measurements: Sequence[Measurement], path: Path) -> None:
-    """Write them in the format that the suffix names, whole or not at all.
-
-    Raises:
-        SettingsError: the suffix is unknown, the file cannot be written, or pyarrow is not there for parquet.
-    """
+    """Write them in the format that the suffix names, whole or not at all; ``SettingsError`` if that cannot be done."""
     from pandas import DataFrame
 
     require_output(path)
@@ -171,11 +161,7 @@ def write_measurements(measurements: Sequence[Measurement], path: Path) -> None:
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """The measurements in a file of ``write_measurements``.
-
-    Raises:
-        SettingsError: it cannot be read, or holds something else.
-    """
+    """The measurements in a file of ``write_measurements``; ``SettingsError`` if it holds something else."""
     if path.suffix not in _SUFFIXES:
         raise SettingsError(f"{path} should be a file of `detailscribe evaluate --out`: {', '.join(_SUFFIXES)}")
     try:

@@ -20,10 +20,7 @@ def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | N
 
 
 def changed_outside(before: "Image", after: "Image", faults: Sequence[Box]) -> float | None:
-    """Mean absolute difference of pixels, in [0, 1], outside the ``Region`` of what was wrong.
-
-    None where nothing is outside, where no box is known, or where the sizes differ.
-    """
+    """Mean difference of pixels, in [0, 1], outside of what was wrong; None if that is nowhere, or sizes differ."""
     import numpy as np
 
     if not faults or before.size != after.size:
@@ -38,8 +35,7 @@ def changes(
 ) -> dict[str, float | None]:
     """What a refinement changes: ``outside_changed`` and, where there is a network, ``lpips``.
 
-    Raises:
-        OSError, ValueError: there is no picture to compare with.
+    ``OSError`` or ``ValueError`` if there is no picture to compare with.
     """
     before, after = (store.picture(one.path) for one in (source, image))
     found = {"outside_changed": changed_outside(before, after, looked.faults)}

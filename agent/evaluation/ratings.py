@@ -58,16 +58,10 @@ class Results:
 def results(
     answers: Answers, key: Key, measurements: Iterable[Measurement] = (), baseline: str | None = None
 ) -> Results:
-    """All figures.
+    """All figures; ``SettingsError`` if there is no method of the baseline's name, by default the first.
 
-    Args:
-        answers: Of all raters.
-        key: Of their survey.
-        measurements: Of automatic metrics; other images than the survey's are ignored. The critic's are in the key.
-        baseline: The method that others are compared with; by default the first.
-
-    Raises:
-        SettingsError: there is no such method.
+    ``measurements`` are of automatic metrics; those of other images than the survey's are ignored, and the critic's are
+    in the key.
     """
     from pandas import concat
 
@@ -212,12 +206,8 @@ def _critic(found: Sequence[Said]) -> Table:
 
 
 def noted(folders: Iterable[Path]) -> dict[str, Table]:
-    """What people noted in the folders of runs: ``notes``, one row an image that has any, and ``critic``, whose
-    answers are compared with the verdicts that they corrected.
-
-    Raises:
-        SettingsError: there is no run, or a folder cannot be read.
-    """
+    """What people noted in the folders of runs: ``notes``, one row an image that has any, and ``critic``, whose answers
+    are compared with the verdicts that they corrected."""
     found, rows = list[Said](), list[Line]()
     for place in (place for folder in folders for place in runs_in(folder)):
         run = read_run(place)

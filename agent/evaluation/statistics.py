@@ -154,15 +154,9 @@ def grouped_interval(
 def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval | None:
     """Krippendorff's alpha, 1 for perfect agreement and 0 for chance, with its bootstrap interval over units.
 
-    "Computing Krippendorff's Alpha-Reliability" (Krippendorff, 2011). Written out here since the package that is made
-    for it is under the GPL.
-
-    Args:
-        units: Values by unit, one for each rater that gave one; units with fewer than two are ignored.
-        scale: What can be said of two values.
-
-    Returns:
-        None if no unit has two values, or all values are equal, so that there is nothing to agree on.
+    Units hold a value of each rater that gave one; None if none has two, or all values are equal. "Computing
+    Krippendorff's Alpha-Reliability" (Krippendorff, 2011), written out here since the package that is made for it is
+    under the GPL.
     """
     paired = [unit for unit in units if len(unit) > 1]
     values = np.unique(np.concatenate([*paired, []]))
@@ -196,10 +190,7 @@ def _resampled(count: int, statistic: Callable[[NDArray[np.int64]], float | None
 
 
 def cohen_kappa(table: Sequence[Sequence[int]]) -> float | None:
-    """Cohen's kappa of two raters from how often the first said the row and the second the column.
-
-    None for an empty table, or where both say one thing alone, so that chance explains all of it.
-    """
+    """Cohen's kappa of how often the first rater said the row and the second the column; None without a spread."""
     counts = np.asarray(table, dtype=np.float64)
     shares = counts / max(counts.sum(), 1)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))

@@ -108,11 +108,7 @@ class Key(Frozen):
 
 
 def read_key(path: Path) -> Key:
-    """The key in a file.
-
-    Raises:
-        SettingsError: there is no such file, or it is no key of this version.
-    """
+    """The key in a file; ``SettingsError`` if it is none of this version."""
     try:
         return Key.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -146,19 +142,11 @@ def make_survey(
     checks: bool = False,
     prompts: int | None = None,
 ) -> Survey:
-    """Every distinct picture of each prompt once, shuffled by ``seed``.
+    """Every distinct picture of each prompt once, shuffled by ``seed``; ``SettingsError`` if there is none to be read.
 
-    What is asked, and so the survey's id, does not depend on the seed: raters may have pages in different orders.
-
-    Args:
-        shots: What the methods made.
-        criteria: What is rated.
-        seed: Of the order.
-        checks: Whether each check of the prompt is asked too.
-        prompts: At most so many, alike in every call, evenly from each scenario, those first that every method has.
-
-    Raises:
-        SettingsError: there is nothing to rate, or a picture cannot be read.
+    What is asked, and so the survey's id, does not depend on the seed: raters may have pages in different orders. With
+    ``checks``, each check of the prompt is asked too. At most so many ``prompts`` are shown, alike in every call,
+    evenly from each scenario, those first that every method has.
     """
     if not shots:
         raise SettingsError("there is no image to rate in these runs")
@@ -236,19 +224,9 @@ def _short(*parts: str) -> str:
 
 
 def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False) -> Path | None:
-    """Write both, each whole.
+    """Write page and key, each whole; ``SettingsError`` if they are one file, or cannot be written.
 
-    Args:
-        survey: What is asked.
-        page: The HTML file.
-        key: The JSON file.
-        beside: Whether the pictures lie in a folder beside the page instead of inside it.
-
-    Returns:
-        The folder of the pictures; None where the page holds them.
-
-    Raises:
-        SettingsError: page and key are one file, or a file cannot be written.
+    Returns the folder of the pictures where these lie ``beside`` the page; None where the page holds them.
     """
     folder = page.with_name(f"{page.stem}-pictures") if beside else None
     if os.path.realpath(page) == os.path.realpath(key):

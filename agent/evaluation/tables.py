@@ -46,10 +46,7 @@ class Table:
 
     @property
     def frame(self) -> "DataFrame":
-        """The cells as a pandas frame, numbers with six decimals; an interval takes three columns.
-
-        These are the value, ``NAME low`` and ``NAME high``.
-        """
+        """The cells as a pandas frame, numbers with six decimals; an interval has also ``NAME low``, ``NAME high``."""
         from pandas import DataFrame
 
         wide = [any(isinstance(row[n], Interval) for row in self.rows) for n in range(len(self.columns))]
@@ -115,10 +112,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table as a ``tabular``; it needs the LaTeX package booktabs.
-
-    If several columns hold text, a rule separates rows that differ in the first one.
-    """
+    """The table as a ``tabular`` for booktabs; of several text columns, the first one parts the rows by rules."""
     from pandas import DataFrame
 
     texts = DataFrame(table.texts, columns=[column.name for column in table.columns])

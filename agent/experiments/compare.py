@@ -27,15 +27,9 @@ _COUNTS = ("evaluations", "images", "previews", "critic_calls", "seconds", "toke
 def compare(a: Path, b: Path, only_a: str | None = None, only_b: str | None = None, prompts: int = 20) -> list[Table]:
     """What B does other than A: what they are made of, figures, differences with intervals and sign, and the prompts.
 
-    Args:
-        a: An experiment, a batch, a run, or a folder of runs.
-        b: Another one, or the same.
-        only_a: Of A, this variant alone; compared with ``only_b``, or with the one of its name.
-        only_b: Of B, this variant alone.
-        prompts: Prompts that are listed at most.
-
-    Raises:
-        SettingsError: a folder holds nothing to compare, a variant is unknown, or no prompt is shared.
+    Each is an experiment, a batch, a run, or a folder of runs; ``only_a`` and ``only_b`` choose one variant of it, and
+    at most so many ``prompts`` are listed. ``SettingsError`` if there is nothing to compare, a variant is unknown, or
+    no prompt is shared.
     """
     compared = pair_variants(read_side(a), read_side(b), only_a, only_b)
     paired = {label: pairs(frame(second), frame(first)) for label, (first, second) in compared.items()}
@@ -57,8 +51,7 @@ def run_pairs(
     """Run folders of A and B with the same prompt and seed, and the images that they chose, those that differ most
     first.
 
-    Raises:
-        SettingsError: as ``compare``; or no run folder is there.
+    ``SettingsError`` as ``compare``, or if no run folder is there.
     """
     found = list[tuple[float, tuple[tuple[Path, str], tuple[Path, str]]]]()
     for first, second in pair_variants(read_side(a), read_side(b), only_a, only_b).values():
@@ -74,11 +67,7 @@ def run_pairs(
 
 
 def read_side(folder: Path) -> Side:
-    """Everything that ended in a folder; of the same variant, prompt and seed the last one.
-
-    Raises:
-        SettingsError: it is none of these folders, or nothing in it came to an end.
-    """
+    """Everything that ended in a folder, the last of each variant, prompt and seed; ``SettingsError`` if nothing."""
     file = next((folder / name for name in (ROWS, JUDGED) if (folder / name).is_file()), None)
     ended = (run for run in runs_in(folder) if (run / RESULT).is_file())
     rows = read_rows(file) if file else [_row_of_run(run, folder.resolve().name) for run in ended]

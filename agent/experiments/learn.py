@@ -38,12 +38,9 @@ def learn(folder: Path) -> Values:
     """Learn from every run in a folder that was looked at to its end; critics and models should be one and the same.
 
     What an image is worth is the word of the independent judge where the runs are an experiment's that has one, else
-    the critic's, which takes for a gain what it misses.
-
-    One prompt in five is left out first, to say in the card how well the values foretell what they were not fitted to.
-
-    Raises:
-        SettingsError: the runs hold fewer than ``LEAST`` attempts after the first drawings, or none that gained.
+    the critic's, which takes for a gain what it misses. One prompt in five is left out first, to say in the card how
+    well the values foretell what they were not fitted to. ``SettingsError`` if the runs hold fewer than ``LEAST``
+    attempts, or none that gained.
     """
     runs = [read_run(run) for run in runs_in(folder)]
     results = {run.folder.parent.parent for run in runs}

@@ -93,11 +93,7 @@ class Experiment:
 
 @typed
 def load_experiment(path: Path | str) -> Experiment:
-    """Read and check all of an experiment file; no model is loaded.
-
-    Raises:
-        ExperimentError: it cannot be read, is no TOML, or says what cannot be done.
-    """
+    """Read and check all of an experiment file, without a model; ``ExperimentError`` says all that is wrong with it."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -114,16 +110,9 @@ def load_experiment(path: Path | str) -> Experiment:
 
 @typed
 def make_experiment(name: str, table: Mapping[str, Any], folder: Path, text: str = "") -> Experiment:
-    """An experiment from the content of its file.
+    """An experiment from the content of its file, whose prompts are looked for in ``folder``; ``text`` is all of it.
 
-    Args:
-        name: Of the experiment.
-        table: Content of the file.
-        folder: Where files of prompts are looked for.
-        text: The file as it was read; empty where there is none.
-
-    Raises:
-        SettingsError: it says what cannot be done; each line of the message is one mistake.
+    Each line of the message of a ``SettingsError`` is one mistake.
     """
     try:
         spec = ExperimentSpec.model_validate(table)

@@ -64,19 +64,12 @@ class Replayed:
 
 
 async def areplay(folder: Path, policy: Policy, budget: Budget | None = None) -> list[Replayed]:
-    """Judge every exhaustive run in a folder again, or else every run.
+    """Judge every exhaustive run in a folder again, or else every run; ``SettingsError`` if no round was looked at.
 
     The policy has a run of its own, through the same graph, whose images and critiques come from the record: wherever
-    an image was made that it asks for, by whatever decision, it goes on. So a run that tried more lets more policies
-    be scored, and an exhaustive one all that ask for nothing beyond its bounds.
-
-    Args:
-        folder: A run, or a folder of runs.
-        policy: Decides.
-        budget: Bounds other than the recorded ones; those that are not set stay as they were.
-
-    Raises:
-        SettingsError: there is no run of which a round was looked at.
+    an image was made that it asks for, by whatever decision, it goes on. So a run that tried more lets more policies be
+    scored, and an exhaustive one all that ask for nothing beyond its bounds. Bounds that are set in ``budget`` replace
+    the recorded ones.
     """
     found = [run for run in map(read_run, runs_in(folder)) if run.rounds]
     if not found:
@@ -96,14 +89,10 @@ def is_exhaustive(run: RecordedRun) -> bool:
 
 
 async def replay_run(run: RecordedRun, policy: Policy, change: Budget, row: Row | None = None) -> Replayed:
-    """Judge one run again, as far as its record reaches.
+    """Judge one run again, as far as its record reaches, with the bounds in ``change`` in place of the recorded ones.
 
-    Args:
-        run: The record.
-        policy: Decides.
-        change: Bounds that are set replace the recorded ones. On an exhaustive run, no more rounds are replayed than
-            were recorded.
-        row: Of an exhaustive run: what the judge said, and the budget of its experiment; None where it has none.
+    On an exhaustive run, no more rounds are replayed than were recorded, and its ``row`` says what the judge said and
+    the budget of its experiment, if it has one.
     """
     _ = run.manifest  # by which the graph knows the folder as the run's own
     began, is_tree, record = run.started.budget, is_exhaustive(run), _Record(run)

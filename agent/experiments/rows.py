@@ -128,11 +128,7 @@ def with_result(
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Every whole line of a results file; a last line without its end, torn by a kill, is left out.
-
-    Raises:
-        SettingsError: a whole line is no row of this version.
-    """
+    """Every whole line of a results file; ``SettingsError`` if one is no row of this version."""
 
     def read(line: bytes) -> Row:
         row = Row.model_validate_json(line)

@@ -53,11 +53,7 @@ class ExperimentModels:
 
 
 def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
-    """The judge; None where the critic's word is taken.
-
-    Raises:
-        ModelError: it cannot be loaded, or lacks a key.
-    """
+    """The judge; None where the critic's word is taken; ``ModelError`` if it cannot be loaded, or lacks a key."""
     if chosen.kind == "critic":
         return None
     if chosen.kind == "embedded":
@@ -167,10 +163,7 @@ def exhaustive(experiment: Experiment) -> Experiment:
 def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | None = None) -> list[Job]:
     """Every run, all variants of a prompt together, so that what a stopped experiment has done can be compared.
 
-    Args:
-        experiment: What to run.
-        models: Those of each variant, loaded, by its label.
-        prompts: Only so many of its prompts.
+    ``models`` are those of each variant, loaded, by its label.
     """
     names = {v.label: _fingerprint(v, experiment, models[v.label]) for v in experiment.variants}
     return [

@@ -25,12 +25,9 @@ Example = tuple[Row, Row]
 def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> dict[str, Table]:
     """Write ``rows.jsonl``, ``summary.md``, ``page.html``, ``tables/*.csv``, ``plots/*.svg`` and the tidy ``images.*``.
 
-    Rows and tables are written before any plot is drawn, and a plot that cannot be drawn is named in ``summary.md``
-    and on the page. Plots are left out where matplotlib is not installed; ``images.parquet`` where pyarrow is not,
-    which leaves ``images.csv``.
-
-    Returns:
-        The tables, by the name of their file.
+    Rows and tables are written before any plot is drawn, and a plot that cannot be drawn is named in ``summary.md`` and
+    on the page. Plots are left out where matplotlib is not installed, and ``images.parquet`` where pyarrow is not.
+    Returns the tables by the name of their file.
     """
     store, tables = Store(folder), tables_of(rows, experiment.baseline, experiment.variants)
     prompts, failed = len({row.prompt for row in rows}), len(rows) - len(finished(rows))

@@ -116,10 +116,7 @@ class Advised(EventBase):
 
 
 class Compared(EventBase):
-    """The critic compared two images that lead together; ``image`` is the better one, None for equals.
-
-    Since version 2.
-    """
+    """The critic compared two images that lead together; ``image`` is the better, None for equals. Since version 2."""
 
     type: Literal["compared"] = "compared"
     comparison: Comparison
@@ -227,10 +224,8 @@ def read_events(path: Path | str) -> list[Event]:
 def records_in(path: Path, read: Callable[[bytes], T], what: str) -> Iterator[T]:
     """Every whole line of a file of JSON lines, as ``read`` reads it; a torn last line is left out.
 
-    Raises:
-        TraceError: a whole line is not ``what`` the file should hold.
-        LaterVersion: a line is of a later schema than this code knows.
-        SettingsError: the file cannot be read.
+    ``TraceError`` if one is not ``what`` the file should hold, ``LaterVersion`` if it is of a later schema, and
+    ``SettingsError`` if the file cannot be read.
     """
     for number, line in enumerate(read_lines(path), 1):
         try:

@@ -101,21 +101,13 @@ class Manifest(Provenance):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a run folder.
-
-    Raises:
-        TraceError: there is none, or it is of a version that this code does not know.
-    """
+    """The manifest of a run folder; ``TraceError`` if there is none of a version that this code knows."""
     return read_json(folder / MANIFEST, Manifest)
 
 
 def read_json(path: Path, model: type[T]) -> T:
-    """A record of a run folder.
-
-    Raises:
-        OutsideError: the folder holds links that lead out of it.
-        TraceError: it is missing, damaged, or of a version that this code does not know.
-    """
+    """A record of a run folder; ``TraceError`` if it is missing, damaged or of an unknown version, ``OutsideError`` if
+    the folder holds links that lead out of it."""
     require_own(path.parent)
     try:
         return model.model_validate_json(path.read_bytes())

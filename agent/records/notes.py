@@ -43,12 +43,7 @@ class Correction(NamedTuple):
 
 
 def read_notes(folder: Path) -> dict[str, Note]:
-    """What holds now, by image id, that of the run as a whole under the empty one.
-
-    Raises:
-        OutsideError: the file is a link that leads out of the folder.
-        TraceError: a whole line is no note.
-    """
+    """What holds now, by image id, or the empty one for the whole run; ``TraceError`` if a line is no note."""
     found, path = dict[str, Note](), Store(folder).path(NOTES)
     for note in records_in(path, Note.model_validate_json, "note"):
         before = found.get(note.image, Note())
@@ -59,12 +54,7 @@ def read_notes(folder: Path) -> dict[str, Note]:
 
 
 def add_note(run: RecordedRun, note: Note) -> None:
-    """Write a note about a run beside it.
-
-    Raises:
-        TraceError: the run has no such image, or asks for no such check.
-        SettingsError: the file cannot be written.
-    """
+    """Write a note about a run beside it; ``TraceError`` if the run has no such image, or asks for no such check."""
     if note.image and note.image not in run.images:
         raise TraceError(f"the run {run.run} has no image {note.image!r:.40}")
     known = {check.id for check in run.concepts.checks} if run.concepts else set[str]()

@@ -334,11 +334,7 @@ class RecordedRun:
         return self.critiques.get(self.best.id) if self.best else None
 
     def population(self, round: int) -> Population:
-        """What the judge saw after that round; it can be judged again by any policy.
-
-        Raises:
-            TraceError: the round was not looked at, or not to its end.
-        """
+        """What the judge saw after that round, for any policy to judge again; ``TraceError`` if nobody looked at it."""
         if round not in self.rounds or self.concepts is None:
             raise TraceError(f"round {round} of {self.run} was not looked at to its end; known: {list(self.rounds)}")
         looks = [n for n, e in enumerate(self.events) if isinstance(e, Critiqued | Advised) and e.round == round]
@@ -433,9 +429,7 @@ def _check_rows(run: RecordedRun, image: ImageRecord) -> Iterator[dict[str, Any]
 def read_run(folder: Path | str) -> RecordedRun:
     """Read a run folder, whether its run is finished, failed, going on, or was killed in the middle of a line.
 
-    Raises:
-        OutsideError: it holds links that lead out of it.
-        TraceError: it is no run folder, or a file in it is not of a version that this code knows.
+    ``TraceError`` if it is none, or of a later version; ``OutsideError`` if it holds links that lead out of it.
     """
     folder = Path(folder)
     if not is_run(folder):

@@ -138,9 +138,5 @@ def digest(text: str) -> str:
 
 
 def read_rows(folder: Path | str) -> Iterator[Row]:
-    """The rows of a folder in the order in which their jobs ended; a torn last line is left out.
-
-    Raises:
-        SettingsError: a whole line is no row.
-    """
+    """The rows of a folder in the order in which their jobs ended; ``SettingsError`` if a whole line is no row."""
     return records_in(Path(folder) / RESULTS, Row.model_validate_json, "row")

@@ -25,11 +25,8 @@ from .events import (
 class Tracer:
     """Reads the parts of ``graph.astream(stream_mode=["tasks", "custom"], version="v2")`` of one run.
 
-    Nothing that the state holds becomes an event twice, nor again after a process that was killed.
-
-    Args:
-        run: Id of the run.
-        known: The events of its trace so far.
+    Nothing that the state holds becomes an event twice, nor again after a process that was killed: ``known`` are the
+    events of the trace so far.
     """
 
     def __init__(self, run: str, known: Iterable[Event] = ()) -> None:

@@ -31,12 +31,7 @@ class TerminalAsker:
     """Draws a picture, where that can be done."""
 
     def __call__(self, question: Question) -> list[Decision]:
-        """One decision for each image that waits.
-
-        Raises:
-            EOFError: nobody is there to answer.
-            Interrupted: Ctrl-C was the answer.
-        """
+        """One decision for each image that waits; ``EOFError`` if nobody is there, ``Interrupted`` on Ctrl-C."""
         self.say(f"round {question.population.round}: decide about {len(question.proposed)}; {KEYS}")
         try:
             with on_ctrl_c():

@@ -17,9 +17,7 @@ Shown = tuple[RecordedRun, str]
 def compare_page(pairs: Sequence[tuple[Shown, Shown]]) -> str:
     """The page of one or more pairs; of many the pictures are no larger than they are shown.
 
-    Raises:
-        TraceError: a run has no such image, or none at all.
-        FileNotFoundError: a picture is missing.
+    ``TraceError`` if a run has no such image, or none at all; ``FileNotFoundError`` if a picture is missing.
     """
     return filled("comparison", pairs=[_pair(*pair) for pair in pairs])
 

@@ -33,13 +33,8 @@ UNREADABLE: dict[str, Any] = {
 def write_collection(folder: Path, out: Path | None = None) -> Path:
     """Write a page of every run in ``folder`` and return its path; a run that cannot be read is a row that says so.
 
-    Args:
-        folder: Of the runs.
-        out: The file to write, with ``thumbnails`` beside it; ``report.html`` in ``folder`` unless given.
-
-    Raises:
-        TraceError: there is no run in the folder, or the page or a picture cannot be written, such as through a link
-            that leads out of the page's folder.
+    ``out`` is by default ``report.html`` in ``folder``; ``thumbnails`` lie beside it. ``TraceError`` if there is no
+    run, or the page or a picture cannot be written, such as through a link that leads out of the page's folder.
     """
     found = runs_in(folder)
     if not found:
@@ -118,10 +113,7 @@ def _tags_in(path: Path, stamp: int) -> dict[Path, str]:
 
 
 def _thumbnail(store: Store, beside: Store, image: ImageRecord) -> str | None:
-    """The best image, small, written under the hash of what it shows, so that a second report writes none again.
-
-    None where it is missing or damaged, or its path leads outside the run folder.
-    """
+    """The best image, small, under the hash of what it shows, which a second report finds; None without it."""
     crisp = is_small(image)
     try:
         png = store.read(image.path)

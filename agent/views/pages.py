@@ -71,12 +71,7 @@ def is_small(image: ImageRecord) -> bool:
 
 
 def picture(image: ImageRecord, store: Store) -> Picture:
-    """The picture of an image.
-
-    Raises:
-        FileNotFoundError: its file is missing.
-        ValueError: its path leads outside the run folder.
-    """
+    """The picture of an image; ``FileNotFoundError`` if it is missing, ``ValueError`` if it leads out of the folder."""
     png = store.read(image.path)
     full = data_url("image/png", png)
     if is_small(image):

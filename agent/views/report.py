@@ -36,14 +36,8 @@ from .words import (
 def write_report(folder: Path, result: RunResult | None = None, out: Path | None = None) -> Path:
     """Write ``report.html`` into the run folder, or the page to ``out``, and return its path.
 
-    Args:
-        folder: Of the run.
-        result: Of the run; read from the folder, as far as the run came, unless given.
-        out: The file to write.
-
-    Raises:
-        TraceError: the folder cannot be read as a run, the run has no image yet, or a picture is missing or
-            leads out of the folder.
+    The ``result`` is read from the folder, as far as the run came, unless given. ``TraceError`` if the folder is no
+    run, the run has no image yet, or a picture is missing or leads out of the folder.
     """
     store = Store(folder)
     run = read_run(folder) if result is None or is_run(folder) else _recorded(folder, result)
