@@ -62,6 +62,8 @@ class Exchange(Frozen):
     """In US dollars, where a price is configured."""
     cached: bool = False
     """Whether the reply came from the disk cache; then tokens, seconds and money are 0."""
+    no_reply: bool = False
+    """Whether the server hung, hung up or was down, also when asked again; ``reply`` then says so."""
     note: str = ""
     """What was odd about it, such as a part of the reply that was left out; empty where nothing was."""
 

@@ -64,17 +64,21 @@ class ReplyError(DetailScribeError):
         """Text of the last answer; empty if none came."""
         self.exchanges = exchanges
         """Every call that was made, in order."""
+        self.no_reply = bool(exchanges) and exchanges[-1].no_reply
+        """Whether the server was silent; see ``Exchange``."""
 
 
 class NoAnswerError(DetailScribeError):
     """The critic gave no usable answer about any image of a round, so that nothing can be decided."""
 
-    def __init__(self, message: str, *, reason: str, unheard: int) -> None:
+    def __init__(self, message: str, *, reason: str, unheard: int, no_reply: bool) -> None:
         super().__init__(message)
         self.reason = reason
         """Why none came."""
         self.unheard = unheard
         """Checks of the round's images to which none came."""
+        self.no_reply = no_reply
+        """Whether a server was silent; see ``Exchange``."""
 
 
 class MissingLatentError(DetailScribeError):

@@ -1,7 +1,6 @@
 """A batch from its prompts to its rows: many runs side by side over one set of models."""
 
 import asyncio
-import re
 import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -246,10 +245,12 @@ def _identity(manifest: Manifest) -> tuple[object, ...]:
 class FailedElsewhere(Exception):
     """The error of a job in another process, whose own error may hold what cannot be sent."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)  # both, so that it can be pickled
+    def __init__(self, kind: str, message: str, no_reply: bool = False) -> None:
+        super().__init__(kind, message, no_reply)  # all, so that it can be pickled
         self.kind = kind
         """Name of the class of that error."""
+        self.no_reply = no_reply
+        """As that of the error."""
 
     def __str__(self) -> str:
         return str(self.args[1])
@@ -301,10 +302,6 @@ class Ended:
         )
 
 
-_NO_REPLY = re.compile(r"timed out after \d|the connection was cut|the server answered 5\d\d")
-"""Of a server that hangs or is down, after all retries."""
-
-
 class Suspects:
     """Holds back jobs whose errors may be those of all jobs.
 
@@ -324,7 +321,7 @@ class Suspects:
         error = ended.outcome if isinstance(ended.outcome, BaseException) else None
         if error is not None and disk_is_full(error):
             raise error
-        if isinstance(error, ModelError) or _NO_REPLY.search(str(error or "")):
+        if isinstance(error, ModelError) or getattr(error, "no_reply", False):
             self._held.append(ended)
             if error is not None and len(self._held) > self._limit:
                 raise error

@@ -201,7 +201,7 @@ class Replica:
         except ModelError as error:
             raise ModelError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - of any class, which the driver's process may not have
-            raise FailedElsewhere(type(error).__name__, str(error)) from None
+            raise FailedElsewhere(type(error).__name__, str(error), getattr(error, "no_reply", False)) from None
         finally:
             self._runs.discard(task)
 

@@ -120,6 +120,7 @@ async def critique(state: RunState, runtime: Runtime[Context]) -> Update:
             " what was drawn is kept, and resume or --retry-failed asks again",
             reason=reason,
             unheard=unheard,
+            no_reply=any(exchange.no_reply for found in critiques for exchange in found.exchanges),
         )
     made: Update = {"critiques": new, "round": round}
     if not isinstance(context.policy, Advised):

@@ -90,7 +90,8 @@ class EndpointDiffusion:
             ) from None
         except (NoAnswer, ValueError) as none:
             prompt, reason = server.clean(job.prompt), brief(str(none))
-            asked = Exchange(model=server.name, prompt=prompt, reply="", seconds=perf_counter() - began)
+            made: dict[str, Any] = {"seconds": perf_counter() - began, "no_reply": getattr(none, "transient", False)}
+            asked = Exchange(model=server.name, prompt=prompt, reply="", **made)
             lack = f"{server.name} {'drew' if edited is None else 'edited'} no picture: {reason}"
             raise ReplyError(lack, reason=reason, raw="", exchanges=(asked,)) from None
         record = await asyncio.to_thread(

@@ -204,7 +204,8 @@ class ChatModel:
                     raise
                 learned |= {n: value for n, value in vars(other).items() if value != getattr(dialect, n)}
             except NoAnswer as none:
-                exchanges.append(self._exchange(call.question, text, none.reason, none.seconds))
+                lost = self._exchange(call.question, text, none.reason, none.seconds)
+                exchanges.append(lost.model_copy(update={"no_reply": none.transient}))
                 raise
             else:
                 # Remembered only now: a request can be declined for reasons of its own.

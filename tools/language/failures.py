@@ -106,7 +106,7 @@ class NoAnswer(Exception):
         self.again = again
         """Whether to ask again makes sense: the transport has not tried it already."""
         self.transient = transient
-        """Whether the transport should try the same request again."""
+        """Whether the server did not reply to the request, so that the transport should try the same one again."""
         self.seconds = 0.0
 
 

@@ -94,7 +94,7 @@ def _reply(settings: ChatSettings, messages: Sequence[BaseMessage], how: dict[st
     ends = model.generation_config.eos_token_id
     ended = bool(tokens) and tokens[-1] in (ends if isinstance(ends, list) else [ends])
     if not ended and len(tokens) < limit:
-        raise NoAnswer(f"timed out after {settings.timeout:g} s")
+        raise NoAnswer(f"timed out after {settings.timeout:g} s", transient=True)
     about: dict[str, Any] = {"finish_reason": "stop" if ended else "length"}
     if likely:
         about["logprobs"] = {"content": [_likely(tokenizer, logits[0], likely) for logits in made.logits]}

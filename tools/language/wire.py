@@ -230,7 +230,7 @@ class Server:
             case ModelError() | NoAnswer() | Declined():
                 return error
             case sdk.APITimeoutError():
-                return NoAnswer(f"timed out after {settings.timeout:g} s")
+                return NoAnswer(f"timed out after {settings.timeout:g} s", transient=True)
             case sdk.APIConnectionError():
                 cause: BaseException = error
                 while isinstance(cause, sdk.APIConnectionError) and cause.__cause__:  # LangChain wraps the SDK's.
@@ -241,7 +241,8 @@ class Server:
                 if plain and "illegal status line" in words:
                     url = self.service.url_option
                     return ModelError(f"{settings.host} does not speak http: begin {url} with https://")
-                return NoAnswer(f"the connection was cut ({words}{'; does the server want https?' if plain else ''})")
+                words += "; does the server want https?" * plain
+                return NoAnswer(f"the connection was cut ({words})", transient=True)
             case sdk.APIStatusError():
                 return self._of_complaint(error.response)
             case UnicodeEncodeError():
