@@ -17,8 +17,13 @@ import pytest
 from detailscribe.agent import BestOfN, arun_batch, read_run, run_batch
 from detailscribe.agent.policies import stop
 from detailscribe.agent.records.rows import read_rows
+from detailscribe.prompts.loader import FOLDER
 from detailscribe.state import Budget
-from detailscribe.tools.errors import ModelError, ReplyError, SettingsError
+from detailscribe.tools.errors import ModelError, NoAnswerError, PromptError, ReplyError, SettingsError
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.demo_server import MODEL, DemoServer
+from detailscribe.tools.language.settings import ChatSettings
+from detailscribe.tools.vision.critic import ChatCritic
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, roles
 
@@ -274,21 +279,38 @@ def test_the_embedded_world_draws_what_each_row_says(tmp_path):
     assert done.tally.spend.evaluations == 2 * 2 * 6
 
 
-def test_a_server_that_hangs_ends_a_batch_after_a_few_prompts(tmp_path):
+@pytest.mark.parametrize(
+    ("asks", "fault", "error", "words"),
+    [
+        ("decomposer", "hangs", ReplyError, r"timed out after 0\.3 s"),
+        ("decomposer", "is down", ReplyError, "the server answered 503"),
+        ("critic", "hangs up", NoAnswerError, "the connection was cut"),
+    ],
+)
+def test_a_server_that_does_not_reply_ends_a_batch_after_a_few_prompts(tmp_path, asks, fault, error, words):
     calls = []
 
     class Hanging(BaseHTTPRequestHandler):
         def do_POST(self):
             calls.append(self.path)
-            ended.wait(30)
+            if fault == "hangs":
+                ended.wait(30)
+            elif fault == "is down":
+                self.send_error(503)
+            self.close_connection = True
 
     ended, server = threading.Event(), ThreadingHTTPServer(("127.0.0.1", 0), Hanging)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     chat = {"model": "m", "url": f"http://127.0.0.1:{server.server_port}/v1", "timeout": 0.3, "transport_retries": 0}
-    mine = {"diffusion": FakeDiffusion(), "critic": ScriptedCritic({})}
+    mine = {"decomposer": FakeDecomposer(), "diffusion": FakeDiffusion(), "critic": ScriptedCritic({})}
+    if asks == "critic":
+        url = {"base_url": chat["url"], "timeout": 0.3, "transport_retries": 0, "attempts": 1}
+        mine["critic"] = ChatCritic(ChatModel(ChatSettings(model="m", **url)))
+    else:
+        del mine[asks]
     try:
-        with pytest.raises(ReplyError, match=r"timed out after 0\.3 s"):
+        with pytest.raises(error, match=words):
             run_batch(
                 [f"{PROMPT}, {n}" for n in range(40)],
                 out=tmp_path / "batch",
@@ -300,7 +322,41 @@ def test_a_server_that_hangs_ends_a_batch_after_a_few_prompts(tmp_path):
         ended.set()
         server.shutdown()
         server.server_close()
-    assert len(calls) < 10
+    assert len(calls) < 20
+
+
+def test_an_error_that_only_quotes_such_words_is_the_prompts_own(tmp_path):
+    class Quotes(FakeDecomposer):
+        async def decompose(self, prompt):
+            raise PromptError(f"it cannot read {prompt!r}")
+
+    prompts = [f"a clock that timed out after {n} s" for n in range(4)]
+    assert batch(tmp_path / "out", prompts, concurrency=1, decomposer=Quotes()).tally.failed == 4
+
+
+def test_templates_are_read_once_and_a_batch_or_run_goes_on_with_the_same_ones_alone(tmp_path):
+    own = tmp_path / "own" / "critique.txt"
+    own.parent.mkdir()
+    own.write_text((FOLDER / "critique.txt").read_text() + "\nBe strict.")
+
+    def edit(progress, row):
+        if row is not None:
+            own.write_text((FOLDER / "critique.txt").read_text() + "\nBe kind.")
+
+    server = DemoServer().start()
+    try:
+        chat = {"model": MODEL, "url": server.url, "cache": "off", "templates": own.parent}
+        mine = {"out": tmp_path / "b", "settings": {"chat": chat}, "diffusion": FakeDiffusion(), "policy": BestOfN(n=1)}
+        prompts = [f"a {colour} bicycle" for colour in ("red", "blue", "green")]
+        done = run_batch(prompts[:2], concurrency=1, on_progress=edit, **mine)
+        runs = [read_run(done.folder / row.run) for row in done.rows()]
+        asked = [{e.prompt.split("\n", 1)[0] for e in run.critiques["00-00"].exchanges} for run in runs]
+        assert asked[0] == asked[1]
+        assert all("Be strict." in e.prompt for run in runs for e in run.critiques["00-00"].exchanges[:1])
+        with pytest.raises(SettingsError, match=r"critic was .*templates@\w+.* and is .*templates@"):
+            run_batch(prompts, **mine)
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("lost", ["images/00-00.png", "latents/00-00.safetensors"])

@@ -16,7 +16,7 @@ from ...prompts import render
 from ...state import Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks, parse_concepts
 from ..errors import PromptError
 from .chat import ChatModel
-from .question import Question, Wording
+from .question import Question, Wording, with_templates
 from .structured import portable_schema, read_last, validated, without_thoughts
 
 LONGEST_ID = 28
@@ -134,8 +134,8 @@ class ChatDecomposer:
 
     def __init__(self, chat: ChatModel, templates: Path | None = None) -> None:
         """``templates`` is a folder of templates that replace those that ship; raises as ``Wording.load`` does."""
-        self._chat, self.model = chat, chat.name
-        self._wording = Wording.load("decompose", "decompose_system", templates)
+        self._chat, self._wording = chat, Wording.load("decompose", "decompose_system", templates)
+        self.model = with_templates(chat.name, templates, "decompose", "decompose_system")
 
     async def decompose(self, prompt: str) -> ConceptGraph:
         """The prompt's concepts with the default checklist, and what was asked to get them; ``PromptError`` for an

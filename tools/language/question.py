@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from ...prompts import Template, TemplateError, load, render
 from ...state import Exchange
 from ..errors import SettingsError
+from ..files import content_hash
 
 M = TypeVar("M", covariant=True)
 
@@ -99,6 +100,13 @@ class Wording:
             for template in (self.system, self.text)
         )
         return Question(name, system or "", text or "", tuple(pictures), self.label, vote)
+
+
+def with_templates(model: str, folder: Path | None, *names: str) -> str:
+    """A model's name with a hash of those templates of these names that the user's folder holds, so that nothing made
+    with other ones passes for its own."""
+    own = [load(name, folder).label for name in names if folder is not None and (folder / f"{name}.txt").is_file()]
+    return f"{model} (templates@{content_hash(*own)[:12]})" if own else model
 
 
 class PromptAnswer(BaseModel):

@@ -9,7 +9,7 @@ from ..roles import Decomposer, Rewriter, Rewritten, model_name
 from ..sentences import count_words, opening, repaired
 from ..text import one_line
 from .chat import ChatModel
-from .question import PromptAnswer, Wording
+from .question import PromptAnswer, Wording, with_templates
 
 WHOLE = "whole"
 """Id of the one check of a prompt that is not decomposed."""
@@ -54,8 +54,9 @@ class ChatRewriter:
     """
 
     def __init__(self, chat: ChatModel, templates: Path | None = None, *, words: int = 70) -> None:
-        self._chat, self._words, self.model = chat, words, chat.name
+        self._chat, self._words = chat, words
         self._wording = Wording.load("rewrite", "rewrite_system", templates)
+        self.model = with_templates(chat.name, templates, "rewrite", "rewrite_system")
 
     async def rewrite(self, prompt: str) -> Rewritten:
         """The prompt and what the model says beyond it, in whole sentences; raises as ``ChatModel.ask_for`` does."""

@@ -24,7 +24,7 @@ from ..blocking import gather_or_cancel
 from ..errors import ModelError, ReplyError, SettingsError
 from ..files import Store
 from ..language.chat import ChatModel
-from ..language.question import Picture, PromptAnswer, Question, Wording
+from ..language.question import Picture, PromptAnswer, Question, Wording, with_templates
 from ..roles import BoxForm, Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
 from ..text import one_line
@@ -90,12 +90,14 @@ class ChatCritic:
         if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
             raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
         self._chat = chat
-        self.model = chat.name if second is None else f"{chat.name}, then {model_name(second)}"
         names = ("critique", "likelihood", "refine", "compare")
         self._wordings = {name: Wording.load(name, f"{name}_system", templates) for name in names}
         self._again = Wording.load("refine_again", folder=templates).text
         if boxes is not None:
             self._wordings["critique"] = boxes_asked_for(self._wordings["critique"], boxes, templates)
+        read = (*names, *(f"{name}_system" for name in names), "refine_again", "critique_boxes")
+        own = with_templates(chat.name, templates, *read[: None if boxes else -1])
+        self.model = own if second is None else f"{own}, then {model_name(second)}"
         self._votes, self._probabilities, self._together = votes, probabilities, together
         self._checks_per_call, self._words, self._second = checks_per_call, words, second
         self._boxes: BoxForm | None = boxes
