@@ -150,7 +150,10 @@ def costs_of(spent: Iterable[tuple[str, Spend]]) -> Table:
         (method, len(spends), *(mean(getattr(one, column.name) for one in spends) for column in columns(names)))
         for method, spends in by_method.items()
     ]
-    note = "Means over runs; money in US dollars, where a price is configured, and seconds of model time."
+    note = (
+        "Means over runs; evaluations without those of servers, which report none; money in US dollars, where a price"
+        " is configured, and seconds of model time."
+    )
     return Table("", columns(f"method, runs: d, {names.replace('_', ' ')}"), tuple(rows), note)
 
 

@@ -22,7 +22,7 @@ from ...state import (
 )
 from ...tools.errors import SettingsError
 from ...tools.roles import KnowsItsCost, ready
-from ..policies.lineage import identities_made, identities_of
+from ..policies.lineage import identities_made, identities_of, image_like
 from ..policies.policy import Advised, Policy, PolicyError, decisions_of, first_drawings, stop
 from .context import Context, chat_of, context_of, population_of
 from .nodes import FinishWork, ImageWork
@@ -177,22 +177,28 @@ def within_budget(decisions: Sequence[Decision], population: Population) -> list
 
 def costs(population: Population) -> Callable[[Attempt, str], Spend]:
     """What an attempt on behalf of the image of an id will cost, as far as the images so far tell: one image and one
-    look at it, or that alone; the denoiser at its rate so far, all else at the mean so far."""
-    looks, drawn = spend_of(None, {}, population.critiques), spend_of(None, population.images, {})
-    count = len(population.critiques)
-    made = sum((image.stop_step or image.steps) - image.start_step for image in population.images.values())
+    look at it, or that alone; the denoiser at its rate so far, all else at the mean so far. Edits, which may be those
+    of a server, cost as the edits so far; the first one, as a drawing."""
+    looks, count = spend_of(None, {}, population.critiques), len(population.critiques)
+    edits = {id: image for id, image in population.images.items() if image.operator == "edit"}
+    others = {id: image for id, image in population.images.items() if id not in edits}
+    edited, drawn = spend_of(None, edits, {}), spend_of(None, others, {})
+    made = sum((image.stop_step or image.steps) - image.start_step for image in others.values())
     rate = drawn.evaluations / made if made else 1.0
 
     def cost(attempt: Attempt, image: str) -> Spend:
-        like, images = population.images[attempt.source or image], int(attempt.operator != "look")
+        like, images = image_like(attempt, population, image), int(attempt.operator != "look")
         steps = (attempt.stop_step or attempt.steps or like.steps) - attempt.start_step
+        is_edit = bool(edits) and attempt.operator == "edit"
+        so_far = edited if is_edit else drawn
+        evaluations = edited.evaluations / edited.images if is_edit else rate * max(steps, 0)
         return Spend(
             images=images,
-            evaluations=round(rate * max(steps, 0)) * images,
+            evaluations=round(evaluations) * images,
             critic_calls=ceil(looks.critic_calls / count),
             tokens=round(looks.tokens / count),
-            seconds=looks.seconds / count + images * drawn.seconds / drawn.images,
-            money=looks.money / count + images * drawn.money / drawn.images,
+            seconds=looks.seconds / count + images * so_far.seconds / so_far.images,
+            money=looks.money / count + images * so_far.money / so_far.images,
         )
 
     return cost

@@ -102,7 +102,8 @@ def meant(action: Action, population: Population, image: ImageRecord, words: str
     if action == "reseed":
         made = reseed(population, image, RULE, reason)
     else:
-        made = refine_anew(population, image, RULE, reason, source=image, operator="inject", start_step=start)
+        operator = "edit" if image.latent is None else "inject"  # what a server drew or edited cannot be denoised again
+        made = refine_anew(population, image, RULE, reason, source=image, operator=operator, start_step=start)
     attempts = tuple(attempt.model_copy(update={"prompt": words}) for attempt in made.attempts)
     return made.model_copy(update={"attempts": attempts}) if words else made
 

@@ -96,8 +96,14 @@ def identities_made(population: Population) -> set[Identity]:
 
 def identities_of(decision: Decision, population: Population) -> list[Identity]:
     """Of the attempts that a decision asks for, in order."""
-    like = population.images[decision.image]
-    return [identity(attempt, population.images.get(attempt.source or "", like)) for attempt in decision.attempts]
+    return [identity(attempt, image_like(attempt, population, decision.image)) for attempt in decision.attempts]
+
+
+def image_like(attempt: Attempt, population: Population, image: str) -> ImageRecord:
+    """The image whose steps and guidance an attempt on behalf of the image of an id has where it says nothing of them:
+    its source, or the drawing that ``image`` comes from, since an edit may be another model's."""
+    source = population.images.get(attempt.source or "")
+    return source or line_of(population, population.images[image])[-1]
 
 
 def is_repeat(population: Population, decision: Decision) -> bool:

@@ -12,12 +12,14 @@ from PIL import Image
 from detailscribe.agent import Adaptive, resume, run
 from detailscribe.agent.batch.jobs import Ask, Defaults
 from detailscribe.agent.experiments.load import make_experiment
+from detailscribe.agent.graph.judge import allowed, costs
+from detailscribe.agent.graph.person import meant
 from detailscribe.agent.policies import instruction, refine_anew
 from detailscribe.agent.records.reader import read_run
 from detailscribe.agent.settings.checks import look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.views.terminal import PlainConsole, story
-from detailscribe.state import Budget, Verdict
+from detailscribe.state import Attempt, Budget, Decision, Verdict
 from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
 from detailscribe.tools.diffusion.editing import WithEditor
 from detailscribe.tools.errors import ReplyError, SettingsError
@@ -64,6 +66,39 @@ def test_adaptive_chooses_by_failure(images, script, expected):
     [decision] = Adaptive(operator="edit").judge(people)
     [attempt] = decision.attempts
     assert (attempt.operator, attempt.start_step, attempt.source) == expected
+
+
+@pytest.mark.parametrize(
+    ("attempt", "evaluations", "stops"),
+    [
+        pytest.param(Attempt(source="01-00", operator="edit", prompt="p", seed=1), 56, None, id="an edit is free"),
+        pytest.param(Attempt(prompt="p", seed=1), 112, None, id="a drawing is paid for"),
+        pytest.param(Attempt(prompt="p", seed=1), 111, "budget_evaluations", id="a drawing is no edit"),
+        pytest.param(Attempt(prompt=FIRST.prompt, seed=7), 999, "repeated_attempt", id="the first drawing again"),
+    ],
+)
+def test_after_the_edit_of_a_server_a_drawing_is_what_a_drawing_was(attempt, evaluations, stops):
+    edited = EDITED.model_copy(update={"steps": 1, "guidance": 0.0, "evaluations": 0})
+    budget = Budget(evaluations=evaluations)
+    people = population([FIRST, edited], {}, decided=["00-00"], budget=budget)
+    [decision] = allowed([Decision(image="01-00", rule="test", reason="test", attempts=(attempt,))], people)
+    assert (decision.rule, len(decision.attempts)) == ((stops, 0) if stops else ("test", 1))
+
+
+def test_what_an_edit_costs_is_learned_from_edits():
+    first = EDITED.model_copy(update={"evaluations": 4, "steps": 4, "money": 0.5, "seconds": 3.0})
+    people = population([FIRST, first], {}, decided=["00-00"])
+    edit = Attempt(source="00-00", operator="edit", prompt="p", seed=1)
+    cost = costs(people)(edit, "01-00")
+    assert (cost.evaluations, cost.money, cost.seconds) == (4, 0.5, 3.0)
+    cost = costs(people)(Attempt(prompt="p", seed=1), "01-00")
+    assert (cost.evaluations, cost.money, cost.seconds) == (56, 0.0, 0.25)
+    assert costs(population([FIRST], {}))(edit, "00-00").evaluations == 56  # nothing is known of edits yet
+
+
+def test_a_person_who_refines_what_a_server_made_has_it_edited():
+    people = population([FIRST, EDITED], {"01-00": "red"}, decided=["00-00"])
+    assert [meant("refine", people, image).attempts[0].operator for image in (FIRST, EDITED)] == ["inject", "edit"]
 
 
 def test_an_instruction_says_what_to_change_where_and_what_to_keep():
