@@ -8,6 +8,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from detailscribe.tools.language import demo_server
 from detailscribe.tools.language.demo_server import opened
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import EmbeddedDecomposer
@@ -15,6 +16,7 @@ from detailscribe.tools.world.decomposer import EmbeddedDecomposer
 from .faults import FAULTS, fault_sequence
 from .pictures import PROMPT, picture
 from .protocol import MODEL
+from .server import NamingMind
 
 RIGHT, WRONG = picture(), picture(without="cat")
 CAT = "Is there any cat in the picture?"
@@ -63,6 +65,20 @@ async def test_it_sees_what_the_embedded_critic_sees(client):
     failed = "\n".join(f"{a['check']}: - {a['evidence']}" for a in answers if a["answer"] == "no")
     refined = content(asked(client, f"<failures>\n{failed}\n</failures>", schema="refined_prompt"))
     assert refined["prompt"] == truth.refined_prompt
+
+
+def test_it_forgets_pictures_that_were_shown_long_ago(client, server, monkeypatch):
+    monkeypatch.setattr(demo_server, "_REMEMBERED", 2)
+    monkeypatch.setattr(server, "mind", NamingMind())
+    critiques = [
+        asked(client, "<checks>\nodd: Is it odd?\n</checks>", picture(seed=n), schema="critique") for n in range(3)
+    ]
+    seen = [content(reply)["answers"][0]["evidence"] for reply in critiques]
+    first, *others = (f"<failures>\nodd: Is it odd? - {evidence}\n</failures>" for evidence in seen)
+    for failures in others:
+        assert content(asked(client, failures, schema="refined_prompt"))["prompt"]
+    with pytest.raises(openai.BadRequestError, match="never shown"):
+        asked(client, first, schema="refined_prompt")
 
 
 def test_it_compares_two_pictures_in_the_order_of_showing(client):

@@ -7,7 +7,7 @@ from safetensors.torch import save, save_file
 
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.world.critic import EmbeddedCritic
-from detailscribe.tools.world.eyes import AttentionDetector, ConvolutionalDetector, Eyes
+from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, ConvolutionalDetector, Eyes
 from detailscribe.tools.world.vocabulary import PLACES
 
 NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
@@ -70,3 +70,7 @@ def test_the_critic_is_loaded_from_a_folder(tmp_path):
         EmbeddedCritic.load(tmp_path)
     (tmp_path / "critic.safetensors").write_bytes(whole("critic"))
     assert EmbeddedCritic.load(tmp_path).model.startswith("embedded-critic@")
+
+
+def test_a_network_is_loaded_once_whether_its_folder_is_named_or_not():
+    assert Eyes.load("critic") is Eyes.load("critic", WEIGHTS)

@@ -43,6 +43,8 @@ OTHER = {"The": 0.02, "I": 0.01}
 """What else a reply might begin with."""
 _IMPOSSIBLE = -9999.0
 """Log-probability that servers give for what is all but impossible."""
+_REMEMBERED = 1024
+"""Pictures that corrections can be asked for; those shown longest ago are forgotten."""
 _MARK = re.compile(r"\[picture (\w+)\]")
 """In evidence: a corrected prompt is asked for with what was seen, but without the picture."""
 _FIGURE = re.compile(r'Does this figure show "(?P<prompt>.*)"\?', re.DOTALL)
@@ -212,7 +214,7 @@ class Mind:
         """Pictures by their mark, in the order of the last question about each."""
         self._eyes = Eyes.load("critic")
         self._lock = threading.Lock()
-        self.look = functools.lru_cache(maxsize=256)(self._seen)
+        self.look = functools.lru_cache(maxsize=_REMEMBERED)(self._seen)
         """What is in a picture, given as a file."""
 
     def name(self, picture: bytes) -> str:
@@ -300,7 +302,10 @@ class Mind:
         [picture] = request.shown()
         mark = hashlib.sha256(picture).hexdigest()[:8]
         with self._lock:
-            self._shown = {other: file for other, file in self._shown.items() if other != mark} | {mark: picture}
+            self._shown.pop(mark, None)
+            self._shown[mark] = picture
+            if len(self._shown) > _REMEMBERED:
+                del self._shown[next(iter(self._shown))]
         return mark, self.look(picture)
 
     def _meant(self, request: Request) -> bytes:

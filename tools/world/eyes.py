@@ -116,21 +116,11 @@ class Eyes:
         self.model = model
         """Name and content hash."""
 
-    @classmethod
-    @cache
-    def load(cls, name: Literal["critic", "judge"], folder: Path = WEIGHTS) -> "Eyes":
-        """The network of that name, from the package or another folder; ``ModelError`` if its weights are missing,
-        corrupt or of another shape."""
-        path = folder / f"{name}.safetensors"
-        try:
-            data = path.read_bytes()
-            with LOADING, one_thread():
-                network = _NETWORKS[name]()
-                network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
-        except (OSError, SafetensorError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
-        return cls(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
+    @staticmethod
+    def load(name: Literal["critic", "judge"], folder: Path = WEIGHTS) -> "Eyes":
+        """The network of that name, from the package or another folder, once; ``ModelError`` if its weights are
+        missing, corrupt or of another shape."""
+        return _loaded(name, folder)
 
     def look(self, pictures: Sequence[Image.Image]) -> list[Sights]:
         """What may be in each picture; pictures of another size are resized first."""
@@ -138,6 +128,20 @@ class Eyes:
         with one_thread(), torch.inference_mode():
             batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
             return sights(self._network(batch))
+
+
+@cache  # apart from ``load``, whose default would be another key than the same folder by name
+def _loaded(name: Literal["critic", "judge"], folder: Path) -> Eyes:
+    path = folder / f"{name}.safetensors"
+    try:
+        data = path.read_bytes()
+        with LOADING, one_thread():
+            network = _NETWORKS[name]()
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
+    return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
 
 
 def sights(readings: Readings) -> list[Sights]:
