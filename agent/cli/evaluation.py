@@ -96,7 +96,7 @@ def evaluate(
     found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)
     missing = figures.reasons(measured)
     guided = "; ".join(f"{method}: {what}" for method, what in collected.checklists.items())
-    benchmark = any(shot.sample.questions for shot in collected.shots)
+    benchmark = any(shot.sample.questions or shot.checklist == "own" for shot in collected.shots)
     note = f"Checklist that the loop saw (own: the benchmark's questions): {guided}." if benchmark else ""
     tables = [figures.wide_table(found, note) if wide else figures.long_table(found, note), *([costs] if cost else [])]
     data: dict[str, Any] = {"figures": [figure.data for figure in found], "costs": costs.records}

@@ -49,6 +49,13 @@ class Shot:
     id: str = ""
     """Of the prompt in its batch; empty where the run belongs to none."""
 
+    @property
+    def checklist(self) -> str:
+        """What guided its loop: ``own``, the benchmark's questions, ``decomposed``, or ``none``."""
+        concepts = self.sample.concepts
+        is_own = concepts is not None and any(check.id.startswith(OWN) for check in concepts.checks)
+        return "none" if concepts is None else "own" if is_own else "decomposed"
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -73,12 +80,10 @@ class Collected:
 
     @property
     def checklists(self) -> dict[str, str]:
-        """By method, what guided its loops: ``own``, the benchmark's questions, ``decomposed``, none, or several."""
+        """By method, that of its images, or several."""
         found = defaultdict[str, set[str]](set)
         for shot in self.shots:
-            concepts = shot.sample.concepts
-            is_own = concepts is not None and all(check.id.startswith(OWN) for check in concepts.checks)
-            found[shot.method].add("none" if concepts is None else "own" if is_own else "decomposed")
+            found[shot.method].add(shot.checklist)
         return {method: " and ".join(sorted(kinds)) for method, kinds in found.items()}
 
 

@@ -42,6 +42,8 @@ class Measurement(Frozen):
     """Why it is missing; only then."""
     note: str = ""
     """What the metric says beside its number."""
+    checklist: str = ""
+    """That of ``Shot``: whether the loop saw the benchmark's questions; empty where the run has no image."""
 
 
 @typed
@@ -124,7 +126,7 @@ def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurem
 
 
 def _measurement(shot: Shot, **said: Any) -> Measurement:
-    about = {part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run", "seed")}
+    about = {part: getattr(shot, part) for part in ("method", "scenario", "subclass", "run", "seed", "checklist")}
     return Measurement(image=shot.sample.image.id, prompt=shot.sample.prompt, **about, **said)
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import run
 from detailscribe.agent.cli import app
+from detailscribe.agent.evaluation.measure import read_measurements
 from detailscribe.tools.files import Store
 from detailscribe.tools.metrics import Sample
 from detailscribe.tools.metrics.local import BlipVqa, ClipScore
@@ -105,8 +106,12 @@ def test_only_own_lets_the_loop_see_what_the_benchmark_asks(tmp_path, monkeypatc
     done = CliRunner().invoke(app, [*words, "--steps", "2"])
     assert done.exit_code == 0, done.output
     assert any(question in served.request.text for served in server.served) == (checklist == "own")
-    done = CliRunner().invoke(
-        app, ["evaluate", str(tmp_path / "own"), "--metrics", "checklist", "--json", *chat(server)]
-    )
+    about = ["evaluate", str(tmp_path / "own"), "--metrics", "checklist", *chat(server)]
+    done = CliRunner().invoke(app, [*about, "--json"])
     assert done.exit_code == 0, done.output
     assert list(json.loads(done.stdout)["checklists"].values()) == [checklist]
+    for suffix in ("csv", "jsonl", "parquet"):
+        file = tmp_path / f"scores.{suffix}"
+        done = CliRunner().invoke(app, [*about, "--out", str(file)])
+        assert f"own: {checklist}" in done.output
+        assert [one.checklist for one in read_measurements(file)] == [checklist]
