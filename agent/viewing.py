@@ -235,7 +235,8 @@ class Viewer:
 
         async def stream() -> AsyncGenerator[str]:
             seen: object = None
-            with ExitStack() as previews:
+            # A run's folder may be removed or spoilt while it is watched; asked anew, the browser is told so.
+            with ExitStack() as previews, suppress(SettingsError, OSError):
                 while not await request.is_disconnected():
                     if folder is None:
                         await asyncio.to_thread(self.index.look)

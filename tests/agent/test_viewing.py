@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 import threading
 import time
@@ -316,6 +317,18 @@ def test_the_gallery_tells_of_a_run_that_comes(served):
         run(PROMPT, out=folder / "late", policy=Adaptive(images=1), **roles({}))
         told = next(line for line in lines if line.startswith("data:"))
     assert json.loads(told[5:]).endswith("runs")
+
+
+def test_the_events_of_a_run_end_quietly_when_its_folder_is_removed(served, caplog):
+    folder, base = served
+    shutil.copytree(folder / "a", folder / "gone")
+    with httpx.stream("GET", f"{base}/events?run=gone", timeout=WAIT) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == ": open"
+        shutil.rmtree(folder / "gone")
+        assert [line for line in lines if line] == []
+    assert "Traceback" not in caplog.text
+    assert httpx.get(f"{base}/events?run=gone").status_code == 404
 
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
