@@ -4,13 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...state import Budget, Change, Critique, ImageRecord, RunResult, spend_of
-from ...state.budget import BUDGET_LIMIT
+from ...state import Change, Critique, ImageRecord, RunResult, spend_of
 from ...tools.files import Store, write_whole
 from ..policies.rules import RULES
-from ..records.events import RunFinished, RunStarted, TraceError
-from ..records.reader import REPORT, RecordedRun, is_run, read_run
-from ..records.trace import Tracer
+from ..records.events import RunFinished, TraceError
+from ..records.reader import REPORT, RecordedRun, read_run
 from .charts import lay_out, timeline
 from .pages import Picture, filled, picture
 from .words import (
@@ -36,13 +34,14 @@ from .words import (
 def write_report(folder: Path, result: RunResult | None = None, out: Path | None = None) -> Path:
     """Write ``report.html`` into the run folder, or the page to ``out``, and return its path.
 
-    The ``result`` is read from the folder, as far as the run came, unless given. ``TraceError`` if the folder is no
+    The ``result`` is that of a run whose trace has no last line yet. ``TraceError`` if the folder is no
     run, the run has no image yet, or a picture is missing or leads out of the folder.
     """
     store = Store(folder)
-    run = read_run(folder) if result is None or is_run(folder) else _recorded(folder, result)
+    run = read_run(folder)
     if result is not None and run.stop is None:
-        run = RecordedRun(folder, (*run.events, _end(result)), result)
+        end = RunFinished(run=result.run, image=result.best.id, stop=result.stop, spend=result.spend)
+        run = RecordedRun(folder, (*run.events, end), result)
     if run.concepts is None or not run.images:
         raise TraceError(f"the run in {folder} has no image yet, so that there is nothing to report")
     try:
@@ -53,25 +52,6 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
     except (OSError, ValueError) as error:
         raise TraceError(f"the report of {folder} cannot be written: {error}") from error
     return out
-
-
-def _recorded(folder: Path, result: RunResult) -> RecordedRun:
-    """The run of a result that has no trace."""
-    budget = Budget(rounds=BUDGET_LIMIT, images=BUDGET_LIMIT)  # its own is not known
-    started = RunStarted(run=result.run, prompt=result.prompt, seed=0, policy="", budget=budget)
-    state: dict[str, Any] = {
-        "concepts": result.concepts,
-        "images": {image.id: image for image in result.images},
-        "critiques": {critique.image: critique for critique in result.critiques},
-        "decisions": {decision.image: decision for decision in result.decisions},
-        "advice": {str(advice.round): advice for advice in result.advice},
-        "comparisons": {f"{pair.first} {pair.second}": pair for pair in result.comparisons},
-    }
-    return RecordedRun(folder, (started, *Tracer(result.run).missing(state), _end(result)), result)
-
-
-def _end(result: RunResult) -> RunFinished:
-    return RunFinished(run=result.run, image=result.best.id, stop=result.stop, spend=result.spend)
 
 
 def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[str, Any]:
