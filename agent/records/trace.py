@@ -6,7 +6,7 @@ from typing import Any
 
 from langgraph.types import Overwrite
 
-from ...state import Change, Critique, ImageRecord, RunState, change
+from ...state import RunState, change
 from .events import (
     Advised,
     Compared,
@@ -33,18 +33,12 @@ class Tracer:
         self.run = run
         self.failed = False
         """Whether a node raised."""
-        self._images: dict[str, ImageRecord] = {}
-        self._critiques: dict[str, Critique] = {}
-        self._traced: dict[tuple[str, ...], object] = {}
+        self._traced: dict[tuple[str | None, ...], Any] = {}
         """What the trace holds of the state, by kind and id."""
         self._started: dict[str, tuple[float, dict[str, Any]]] = {}
         """When each node at work began, and the fields that its events have in common, by task."""
         for event in known:
             self._is_new(event)
-            if isinstance(event, ImageMade):
-                self._images[event.record.id] = event.record
-            elif isinstance(event, Critiqued):
-                self._critiques[event.critique.image] = event.critique
 
     def read(self, part: Mapping[str, Any]) -> Iterator[Event]:
         """The events that one stream part stands for."""
@@ -60,7 +54,7 @@ class Tracer:
 
     def missing(self, state: RunState | Mapping[str, Any]) -> Iterator[Event]:
         """What the state holds and the trace does not, such as the end of a trace that a kill has cut off."""
-        return self._new(state, None)
+        yield from self._new(state, None)
 
     def _start(self, task: str, node: str, given: Mapping[str, Any]) -> Iterator[Event]:
         decisions = [given["decision"]] if given.get("decision") else given.get("stops", [])
@@ -83,25 +77,29 @@ class Tracer:
         yield from self._new(made, where["node"])
         yield NodeFinished(seconds=time.monotonic() - began, **where)
 
-    def _new(self, state: Mapping[str, Any], node: str | None) -> Iterator[Event]:
+    def _new(self, state: Mapping[str, Any], node: str | None) -> list[Event]:
         """What a state or an update of it holds and the trace does not, in the order of the rounds."""
-        images, critiques, decisions = (state.get(name, {}) for name in ("images", "critiques", "decisions"))
-        self._images |= images
-        self._critiques |= critiques
-        common: dict[str, Any] = {"run": self.run, "node": node}
-        events: list[Event] = []
+        found = [event for event in self._listed(state, {"run": self.run, "node": node}) if self._is_new(event)]
+        return sorted(found, key=lambda event: -1 if event.round is None else event.round)  # else as they were listed
+
+    def _listed(self, state: Mapping[str, Any], common: Mapping[str, Any]) -> Iterator[Event]:
+        """An event for everything in it; each is traced before the next one, which may need its round."""
         if "concepts" in state:
-            events.append(PromptDecomposed(concepts=state["concepts"], **common))
-        events += [ImageMade(image=id, round=i.round, record=i, **common) for id, i in images.items()]
-        for id, critique in critiques.items():
-            changed = self._change(critique)
-            events.append(Critiqued(image=id, round=self._round(id), critique=critique, change=changed, **common))
-        events += [Advised(round=a.round, advice=a, **common) for a in state.get("advice", {}).values()]
-        events += [Decided(image=id, round=self._round(id), decision=d, **common) for id, d in decisions.items()]
-        events.sort(key=lambda event: -1 if event.round is None else event.round)  # else as they were listed
+            yield PromptDecomposed(concepts=state["concepts"], **common)
+        for id, made in state.get("images", {}).items():
+            yield ImageMade(image=id, round=made.round, record=made, **common)
+        for id, look in state.get("critiques", {}).items():
+            image = self._traced.get(("image", id))
+            before = self._traced.get(("critique", image and image.parent))
+            changed = change(before, look) if before else None
+            yield Critiqued(image=id, round=image and image.round, critique=look, change=changed, **common)
+        for advice in state.get("advice", {}).values():
+            yield Advised(round=advice.round, advice=advice, **common)
+        for id, decision in state.get("decisions", {}).items():
+            image = self._traced.get(("image", id))
+            yield Decided(image=id, round=image and image.round, decision=decision, **common)
         for pair in state.get("comparisons", {}).values():
-            events.append(Compared(image=pair.better, round=self._last_round, comparison=pair, **common))
-        return filter(self._is_new, events)
+            yield Compared(image=pair.better, round=self._last_round, comparison=pair, **common)
 
     def _is_new(self, event: Event) -> bool:
         """Remember what an event says of the state; whether the trace did not hold that."""
@@ -123,19 +121,9 @@ class Tracer:
         before, self._traced[name] = self._traced.get(name), content
         return before != content
 
-    def _change(self, critique: Critique) -> Change | None:
-        """Of the checks, against the image's parent."""
-        record = self._images.get(critique.image)
-        before = self._critiques.get(record.parent) if record and record.parent else None
-        return change(before, critique) if before else None
-
-    def _round(self, image: str) -> int | None:
-        record = self._images.get(image)
-        return record.round if record else None
-
     @property
     def _last_round(self) -> int | None:
-        return max((image.round for image in self._images.values()), default=None)
+        return max((made.round for (kind, *_), made in self._traced.items() if kind == "image"), default=None)
 
 
 def failure(run: str, error: object, **where: Any) -> Failed:
