@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from detailscribe.agent.evaluation.preservation import changed_outside, kept
+from detailscribe.agent.evaluation.measure import changed_outside, kept
 from detailscribe.agent.policies import refinement
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import make_diffusion

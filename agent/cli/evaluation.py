@@ -93,7 +93,7 @@ def evaluate(
         measured += preserved(collected.shots, lpips)
     if out is not None:
         write_measurements(measured, out)
-    found, costs = figures.summarize(measured, against), figures.costs_of(collected.spent)
+    found, costs = figures.figures_of(measured, against), figures.costs_of(collected.spent)
     missing = figures.reasons(measured)
     guided = "; ".join(f"{method}: {what}" for method, what in collected.checklists.items())
     benchmark = any(shot.sample.questions or shot.checklist == "own" for shot in collected.shots)

@@ -107,8 +107,7 @@ def export(
     """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; or copy the images of RUNS for
     an evaluator."""
     if layout is not None:
-        from ..evaluation.collect import collect, picks_named
-        from ..evaluation.layouts import write_layout
+        from ..evaluation.collect import collect, picks_named, write_layout
 
         found = collect(runs, picks=picks_named(images or "best,first"))
         notes = write_layout(found, layout, out)

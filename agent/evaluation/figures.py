@@ -64,20 +64,18 @@ def means_of(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     return {name: mean(own) for name, own in found.items()}
 
 
-def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseline: str | None = None) -> list[Figure]:
+def figures_of(measurements: Sequence[Measurement], baseline: str | None = None) -> list[Figure]:
     """Figures by scenario, metric and method, each in the order of their first appearance; ``all`` comes last.
 
-    The values are scenario, metric, method, prompt and value, one an image, None where it is missing; the others are
-    compared with the ``baseline``, by default the first method.
+    Methods are compared with the ``baseline``, by default the first one.
     """
-    rows = list(values)
-    groups = with_every(scenario for scenario, *_ in rows)
-    metrics = dict.fromkeys(metric for _, metric, *_ in rows)
-    methods = dict.fromkeys(method for _, _, method, *_ in rows)
+    groups = with_every(one.scenario for one in measurements)
+    metrics = dict.fromkeys(one.metric for one in measurements)
+    methods = dict.fromkeys(one.method for one in measurements)
     cells: dict[tuple[str, str, str], list[tuple[str, float | None]]] = defaultdict(list)
-    for scenario, metric, method, prompt, value in rows:
-        for group in {scenario, EVERY}.intersection(groups):
-            cells[group, metric, method].append((prompt, value))
+    for one in measurements:
+        for group in {one.scenario, EVERY}.intersection(groups):
+            cells[group, one.metric, one.method].append((one.prompt, one.value))
     base = baseline if baseline is not None else next(iter(methods), "")
     figures: list[Figure] = []
     for group, metric, method in filter(cells.__contains__, product(groups, metrics, methods)):
@@ -97,11 +95,6 @@ def figures_of(values: Iterable[tuple[str, str, str, str, float | None]], baseli
             )
         )
     return figures
-
-
-def summarize(measurements: Iterable[Measurement], baseline: str | None = None) -> list[Figure]:
-    """``figures_of`` measurements."""
-    return figures_of(((m.scenario, m.metric, m.method, m.prompt, m.value) for m in measurements), baseline)
 
 
 def long_table(figures: Sequence[Figure], note: str = "") -> Table:
@@ -128,16 +121,15 @@ def wide_table(figures: Sequence[Figure], note: str = "") -> Table:
         lines[figure.scenario, figure.method][figure.metric] = figure
     rows: list[tuple[str | None, ...]] = []
     for about, own in lines.items():
-        shown = {f.metric: _mean(f) for f in own.values() if f.mean is not None}
+        shown = dict[str, str]()
+        for metric, f in own.items():
+            spread, wins = "" if f.error is None else f" ± {f.error:.3f}", f.win_rate
+            if f.mean is not None:
+                shown[metric] = f"{f.mean:.3f}{spread}" + ("" if wins is None else f", {wins:.0%}")
         spans = ([f.prompts for f in own.values()], [f.missing for f in own.values()])
         rows.append((*about, *map(shown.get, metrics), *("-".join(map(str, sorted({min(s), max(s)}))) for s in spans)))
     numbers = (Column(name, "number") for name in (*metrics, "prompts", "missing"))
     return Table("", (*columns("scenario, method"), *numbers), tuple(rows), note)
-
-
-def _mean(f: Figure) -> str:
-    spread = "" if f.error is None else f" ± {f.error:.3f}"
-    return f"{f.mean:.3f}{spread}" + ("" if f.win_rate is None else f", {f.win_rate:.0%}")
 
 
 def costs_of(spent: Iterable[tuple[str, Spend]]) -> Table:

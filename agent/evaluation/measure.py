@@ -5,14 +5,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...state import Frozen
+from ...state import Answer, Box, Critique, Frozen, ImageRecord, Region
+from ...tools.diffusion.job import mask_of
 from ...tools.errors import SettingsError, typed
-from ...tools.files import require_writable, write_whole
+from ...tools.files import Store, require_writable, write_whole
 from ...tools.metrics import BatchMetric
 from ..records.notes import Note, read_notes
 from .collect import Shot, Skipped
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ...tools.metrics.local import Lpips
 
 _CHUNK = 256
 """Images that a metric is given at once."""
@@ -104,7 +110,6 @@ def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurem
     ``outside_changed``, the mean difference of pixels, 0 to 1, outside of what was wrong; and ``lpips`` (arXiv
     1801.03924) between the two, where the file of its weights is given."""
     from ...tools.metrics.local import Lpips
-    from .preservation import changes, kept
 
     network, found = None if lpips is None else Lpips(lpips), list[Measurement]()
     for shot in shots:
@@ -123,6 +128,35 @@ def preserved(shots: Sequence[Shot], lpips: Path | None = None) -> list[Measurem
                 _measurement(shot, metric=metric, value=value, reason=missing[metric] if value is None else None)
             )
     return found
+
+
+def kept(before: Mapping[str, Answer], after: Mapping[str, Answer]) -> float | None:
+    """Of the checks that passed before, the share that pass after, in [0, 1]; None where none passed."""
+    passed = [check for check, answer in before.items() if answer == "pass"]
+    return sum(after.get(check) == "pass" for check in passed) / len(passed) if passed else None
+
+
+def changed_outside(before: "Image", after: "Image", faults: Sequence[Box]) -> float | None:
+    """Mean difference of pixels, in [0, 1], outside of what was wrong; None if that is nowhere, or sizes differ."""
+    import numpy as np
+
+    if not faults or before.size != after.size:
+        return None
+    outside = np.asarray(mask_of(Region(boxes=tuple(faults)), before.size)) == 0
+    apart = np.abs(np.asarray(before.convert("RGB"), float) - np.asarray(after.convert("RGB"), float)) / 255
+    return float(apart[outside].mean()) if outside.any() else None
+
+
+def changes(
+    source: ImageRecord, looked: Critique, image: ImageRecord, store: Store, network: "Lpips | None" = None
+) -> dict[str, float | None]:
+    """What a refinement changes: ``outside_changed`` and, where there is a network, ``lpips``.
+
+    ``OSError`` or ``ValueError`` if there is no picture to compare with.
+    """
+    before, after = (store.picture(one.path) for one in (source, image))
+    found = {"outside_changed": changed_outside(before, after, looked.faults)}
+    return found if network is None else found | {"lpips": network.distance(before, after)}
 
 
 def _measurement(shot: Shot, **said: Any) -> Measurement:

@@ -29,6 +29,7 @@ from .tables import Cell, Table, columns
 Line = tuple[Cell, ...]
 Said = tuple[str, str, str]
 """Aspect of a check, what people answer (yes, no or split), and what the critic does."""
+_PLACE = {"method", "scenario", "run", "image"}
 ByItem = Mapping[str, float]
 """Value by item of the survey."""
 
@@ -106,13 +107,13 @@ def _methods(answers: Answers, key: Key, rated: Mapping[str, ByItem], baseline: 
     made = [(source, id, item.prompt) for id, item in key.items.items() for source in item.sources]
     order = {method: n for n, method in enumerate(key.methods)}
     made.sort(key=lambda one: order.get(one[0].method, len(order)))
-    values = [
-        (source.scenario, criterion, source.method, prompt, by_item[id])
+    rates = [
+        Measurement(**source.model_dump(include=_PLACE), prompt=prompt, metric=criterion, value=by_item[id])
         for criterion, by_item in rated.items()
         for source, id, prompt in made
         if id in by_item
     ]
-    for one in sorted(figures_of(values, baseline), key=lambda one: (one.scenario == EVERY, one.scenario)):
+    for one in sorted(figures_of(rates, baseline), key=lambda one: (one.scenario == EVERY, one.scenario)):
         items = {id for s, id, _ in made if s.method == one.method and one.scenario in (EVERY, s.scenario)}
         ratings = sum(counts[one.metric, id] for id in items)
         spread = mean_interval(one.means), mean_interval(one.gains)

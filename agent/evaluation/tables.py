@@ -89,11 +89,6 @@ def _plain(cell: Cell, wide: bool) -> list[str | float | None]:
     return [round(end, 6) if isinstance(end, float) else end for end in ends]
 
 
-def comma_separated(table: Table) -> str:
-    """The table's frame as CSV."""
-    return table.frame.to_csv(index=False, lineterminator="\n")
-
-
 def markdown(table: Table) -> str:
     """The table, aligned so that it reads well as text too, with its title as a heading and its note below."""
     cells = [[c.name for c in table.columns], *table.texts]

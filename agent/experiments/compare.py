@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from ...tools.errors import SettingsError
 from ...tools.files import Store
@@ -69,8 +70,15 @@ def run_pairs(
 def read_side(folder: Path) -> Side:
     """Everything that ended in a folder, the last of each variant, prompt and seed; ``SettingsError`` if nothing."""
     file = next((folder / name for name in (ROWS, JUDGED) if (folder / name).is_file()), None)
-    ended = (run for run in runs_in(folder) if (run / RESULT).is_file())
-    rows = read_rows(file) if file else [_row_of_run(run, folder.resolve().name) for run in ended]
+    rows = read_rows(file) if file else list[Row]()
+    for place in () if file else runs_in(folder):
+        if (place / RESULT).is_file() and (run := read_run(place)).result is not None:
+            about: dict[str, Any] = {
+                "label": folder.resolve().name,
+                "prompt": run.prompt,
+                "folder": str(place.resolve()),
+            }
+            rows.append(with_result(Row(job=run.run, seed=run.started.seed, **about), run.result, {}, Store(place)))
     if not finished(rows):
         raise SettingsError(f"{folder} holds no experiment, batch or run that came to its end")
     last = {(row.label, row.prompt, row.seed): row for row in rows}
@@ -99,22 +107,13 @@ def pair_variants(
 
 def _aligned(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]:
     """Both as they are where they share a seed of a prompt; else with seeds counted from 0 within each prompt."""
-    if {(row.prompt, row.seed) for row in first} & {(row.prompt, row.seed) for row in second}:
-        return first, second
-    return _counted(first), _counted(second)
 
+    def counted(rows: Iterable[Row]) -> list[Row]:
+        seeds = defaultdict[str, "count[int]"](count)
+        return [row.model_copy(update={"seed": next(seeds[row.prompt])}) for row in sorted(rows, key=lambda r: r.seed)]
 
-def _counted(rows: Iterable[Row]) -> list[Row]:
-    seeds = defaultdict[str, "count[int]"](count)
-    return [row.model_copy(update={"seed": next(seeds[row.prompt])}) for row in sorted(rows, key=lambda r: r.seed)]
-
-
-def _row_of_run(folder: Path, label: str) -> Row:
-    run = read_run(folder)
-    if run.result is None:
-        raise SettingsError(f"{folder / RESULT} is missing")
-    row = Row(job=run.run, label=label, prompt=run.prompt, seed=run.started.seed, folder=str(folder.resolve()))
-    return with_result(row, run.result, {}, Store(folder))
+    share = {(row.prompt, row.seed) for row in first} & {(row.prompt, row.seed) for row in second}
+    return (first, second) if share else (counted(first), counted(second))
 
 
 def _what_differs(a: Path, b: Path, compared: Mapping[str, tuple[list[Row], list[Row]]]) -> Table:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, RunResult, Spend
 from ...tools.files import Store
-from ..evaluation.preservation import changes
+from ..evaluation.measure import changes
 from ..records.events import records_in
 
 if TYPE_CHECKING:

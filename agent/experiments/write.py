@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...tools.files import Store
-from ..evaluation.tables import Table, comma_separated, markdown
+from ..evaluation.tables import Table, markdown
 from ..records.manifest import command_line, installed
 from ..views.pages import data_url, filled
 from .load import Experiment
@@ -48,7 +48,9 @@ def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> 
     }
     texts = {ROWS: "".join(f"{row.model_dump_json()}\n" for row in rows), "experiment.toml": experiment.text}
     texts |= {"manifest.json": json.dumps(manifest, indent=2), "summary.md": "\n\n".join(parts) + "\n"}
-    texts |= {f"tables/{name}.csv": comma_separated(table) for name, table in tables.items()}
+    texts |= {
+        f"tables/{name}.csv": table.frame.to_csv(index=False, lineterminator="\n") for name, table in tables.items()
+    }
     if len(images := image_frame(rows)):
         texts["images.csv"] = images.to_csv(index=False, lineterminator="\n")
     for name, text in texts.items():
@@ -101,17 +103,12 @@ def wins_and_losses(rows: Sequence[Row], baseline: str, count: int = 4) -> tuple
     return best(1), best(-1)
 
 
-def failures_of(row: Row) -> list[str]:
-    """Checks that the chosen image does not pass."""
-    return [check for check, answer in answers(row.chosen).items() if answer != "pass"]
-
-
 def _side(row: Row, folder: Path) -> dict[str, str]:
     path = Store(folder).path(f"{row.folder or '.'}/images/{row.best}.png")
     return {
         "prompt": row.prompt,
         "label": row.label,
         "score": f"{100 * score(row.chosen):.0f}% of checks",
-        "failures": ", ".join(failures_of(row)),
+        "failures": ", ".join(check for check, answer in answers(row.chosen).items() if answer != "pass"),
         "source": data_url("image/png", path.read_bytes()) if path.exists() else "",
     }

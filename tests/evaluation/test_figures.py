@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from detailscribe.agent.evaluation.figures import costs_of, long_table, reasons, summarize, wide_table
+from detailscribe.agent.evaluation.figures import costs_of, figures_of, long_table, reasons, wide_table
 from detailscribe.agent.evaluation.measure import Measurement
 from detailscribe.agent.evaluation.tables import latex, markdown
 from detailscribe.state import Spend
@@ -21,7 +21,7 @@ def values(method: str, *found: float | None, scenario: str = "s", metric: str =
 
 
 def figure(measurements, method: str, scenario: str = "all", baseline: str | None = None):
-    [found] = [f for f in summarize(measurements, baseline) if (f.method, f.scenario) == (method, scenario)]
+    [found] = [f for f in figures_of(measurements, baseline) if (f.method, f.scenario) == (method, scenario)]
     return found
 
 
@@ -77,16 +77,16 @@ def test_what_is_missing_is_counted_and_lowers_no_mean():
 
 def test_scenarios_are_told_apart_and_all_comes_last():
     named = [measured("a", f"p{value}", value, scenario) for value, scenario in ((1, "x"), (3, "y"), (8, ""))]
-    found = [(f.scenario, f.mean) for f in summarize(named)]
+    found = [(f.scenario, f.mean) for f in figures_of(named)]
     assert found == [("x", 1), ("y", 3), ("all", 4)]
 
 
 def test_one_scenario_needs_no_row_of_its_own():
-    assert [f.scenario for f in summarize(values("a", 1, 2))] == ["all"]
+    assert [f.scenario for f in figures_of(values("a", 1, 2))] == ["all"]
 
 
 def test_tables_escape_what_their_format_reads():
-    found = summarize(values("a_b|c & 50%", 1, 2) + values("d", 3, None))
+    found = figures_of(values("a_b|c & 50%", 1, 2) + values("d", 3, None))
     table = long_table(found)
     assert r"a_b\|c & 50%" in markdown(table)
     assert r"a\_b|c \& 50\%" in latex(table)
@@ -103,7 +103,7 @@ def test_reasons_are_counted_the_commonest_first():
 
 
 def test_a_wide_table_has_a_row_for_each_method_and_a_column_for_each_metric():
-    found = summarize(
+    found = figures_of(
         [
             *values("base", 1, 3, metric="m"),
             *values("base", 5, None, metric="n"),

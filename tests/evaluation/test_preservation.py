@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_model
 from torch import nn
 
 from detailscribe.agent.evaluation.collect import Shot
-from detailscribe.agent.evaluation.measure import preserved
-from detailscribe.agent.evaluation.preservation import changed_outside, kept
+from detailscribe.agent.evaluation.measure import changed_outside, kept, preserved
 from detailscribe.agent.experiments.measures import MEASURES
 from detailscribe.agent.experiments.rows import Row, with_result
 from detailscribe.state import Budget, RunResult, Spend

@@ -9,12 +9,12 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from detailscribe.agent.evaluation.statistics import Interval
-from detailscribe.agent.evaluation.tables import Column, Table, comma_separated, for_terminal, markdown
+from detailscribe.agent.evaluation.tables import Column, Table, for_terminal, markdown
 from detailscribe.agent.experiments import plots, write
 from detailscribe.agent.experiments.plots import figures_of
 from detailscribe.agent.experiments.rows import read_rows
 from detailscribe.agent.experiments.run import arun_experiment
-from detailscribe.agent.experiments.write import failures_of, wins_and_losses, write_results
+from detailscribe.agent.experiments.write import wins_and_losses, write_results
 
 from .small import Fakes, image, row, small
 
@@ -40,7 +40,7 @@ def test_a_table_as_markdown():
 
 
 def test_a_table_as_plain_numbers():
-    lines = list(csv.reader(io.StringIO(comma_separated(TABLE))))
+    lines = list(csv.reader(io.StringIO(TABLE.frame.to_csv(index=False, lineterminator="\n"))))
     assert lines[0] == ["name", "share", "share low", "share high", "gain", "gain low", "gain high", "p", "count"]
     assert lines[1] == ["a | b", "0.5", "0.25", "0.75", "0.1", "-0.05", "0.2", "0.0004", "3.0"]
     assert lines[2] == ["c", "", "", "", "", "", "", "0.25", ""]
@@ -119,7 +119,7 @@ def test_the_largest_wins_and_losses_are_shown_once_a_prompt():
     rows += [row("x", "p", good), row("x", "q", bad), row("x", "r", bad), row("y", "p", bad)]
     wins, losses = wins_and_losses(rows, "base")
     assert [(ours.label, ours.prompt, theirs.label) for ours, theirs in wins] == [("x", "p", "base")]
-    assert [(ours.prompt, failures_of(ours)) for ours, _ in losses] == [("q", ["red"])]
+    assert [(ours.prompt, ours.chosen.judge["red"]) for ours, _ in losses] == [("q", "fail")]
 
 
 def test_the_largest_win_comes_first_whatever_else_its_prompt_has():
