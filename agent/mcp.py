@@ -17,7 +17,7 @@ from mcp.server.stdio import stdio_server
 from mcp.types import ContentBlock
 from pydantic import Field, ValidationError
 
-from ..state import Attempt, Budget, ConceptGraph, Critique, ImageRecord, Seed, Spend, change, spend_of
+from ..state import Attempt, Budget, ConceptGraph, Critique, ImageRecord, Seed, Spend, change, derive_seed, spend_of
 from ..tools.diffusion.job import read_record
 from ..tools.errors import SettingsError, first_problem, mended
 from ..tools.files import Store, leads_inside
@@ -128,7 +128,7 @@ class Server(FastMCP):
                 " only details.",
             ),
         ] = None,
-        seed: Annotated[Seed | None, Field(description="Of the noise; the image's own by default.")] = None,
+        seed: Annotated[Seed | None, Field(description="Of the noise; by default not the image's own.")] = None,
     ) -> list[Any]:
         """Correct an image: denoise it again from an early step with a corrected prompt. Returns the new image, its
         checks as JSON, and which were fixed and broken; the old image stays."""
@@ -145,7 +145,7 @@ class Server(FastMCP):
                 source=image.id,
                 operator="inject",
                 start_step=image.steps // 7 if start_step is None else min(start_step, image.steps),
-                seed=image.seed if seed is None else seed,
+                seed=derive_seed(image.seed, "refine") if seed is None else seed,
                 keep_steps=tuple(image.trajectory),
             )
             note("refining")

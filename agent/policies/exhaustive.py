@@ -72,7 +72,7 @@ class Exhaustive(Parameters):
             if operator == "resume" and step not in image.trajectory:
                 continue
             own = [derive_seed(population.seed, "refine", place) for place in places] if operator == "inject" else []
-            for seed in [image.seed, *own]:
+            for seed in [None, *own]:
                 yield refinement(population, image, operator=operator, start_step=step, seed=seed)
         if self.reseeds and (image.round > 0 or round == 0):
             for place in places:

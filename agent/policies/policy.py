@@ -147,7 +147,7 @@ class Otherwise(TypedDict, total=False):
     prompt: str | None
     """None for the corrected prompt, or of an edit an ``instruction``."""
     seed: Seed | None
-    """None for the source's own."""
+    """None for noise that the source was not drawn from where noise is injected, else for the source's own."""
     guidance: float | None
     """None for the model's own."""
     region: Region | None
@@ -157,7 +157,8 @@ class Otherwise(TypedDict, total=False):
 def refinement(
     population: Population, source: ImageRecord, *, operator: Operator, start_step: Step, **given: Unpack[Otherwise]
 ) -> Attempt:
-    """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and its own seed.
+    """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and with fresh noise:
+    injected again, that which it was drawn from leads back to it, and mends half as much (``benchmarks/LOG.md``).
     ``resume`` takes the nearest kept step, and injects noise where the source kept none. ``start_step`` is brought into
     [0, N-1]."""
     prompt, seed = given.get("prompt"), given.get("seed")
@@ -167,12 +168,16 @@ def refinement(
     kept = [k for k in source.trajectory if k < source.steps]
     if operator == "resume" and kept:
         start_step = min(kept, key=lambda k: (abs(k - start_step), k))
+    elif operator == "resume":
+        operator = "inject"
+    if seed is None:
+        seed = derive_seed(source.seed, "refine") if operator == "inject" else source.seed
     return Attempt(
         source=source.id,
-        operator="inject" if operator == "resume" and not kept else operator,
+        operator=operator,
         start_step=start_step,
         prompt=prompt or corrected_prompt(population, source),
-        seed=source.seed if seed is None else seed,
+        seed=seed,
         guidance=given.get("guidance"),
         region=given.get("region"),
     )

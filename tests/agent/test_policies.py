@@ -67,11 +67,8 @@ def test_adaptive_goes_on_from_the_best_ancestor_with_new_noise():
 @pytest.mark.parametrize(("fails", "start"), [("red", 4), ("red holding", 2)])
 def test_adaptive_starts_earlier_the_more_is_wrong(fails, start):
     [decision] = Adaptive().judge(population([FIRST], {"00-00": fails}))
-    assert (decision.attempts[0].operator, decision.attempts[0].start_step, decision.attempts[0].seed) == (
-        "inject",
-        start,
-        FIRST.seed,
-    )
+    assert (decision.attempts[0].operator, decision.attempts[0].start_step) == ("inject", start)
+    assert decision.attempts[0].seed != FIRST.seed
     assert decision.attempts[0].prompt == "a corrected prompt"
 
 

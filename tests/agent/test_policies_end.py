@@ -96,7 +96,7 @@ def test_what_never_gets_better_is_given_up_by_name():
         "paper": "refined_once",
         "seed_search": "rounds_done",
         "single": "refined_once",
-        "value": "budget_rounds",
+        "value": "not_worth_it",
     }
 
 

@@ -1,10 +1,8 @@
 """Exhaustive runs: what a policy scores on them is what its own runs score."""
 
 import asyncio
-import json
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 
@@ -31,10 +29,6 @@ from detailscribe.tools.errors import ModelError
 
 from ..agent.fakes import CHECKS, FakeDecomposer, FakeDiffusion, critique
 from .small import Fakes, small
-
-SCORES = json.loads(Path(__file__).with_name("tree_scores.json").read_text())
-"""Scores that were taken of two trees by a walker of its own, before there was an exhaustive policy."""
-
 
 def fingerprint(*parts: object) -> str:
     return sha256(repr(parts).encode()).hexdigest()
@@ -99,56 +93,46 @@ def forest(tmp_path_factory):
     return [(read_run(folder / row.folder), row) for row in rows], folder
 
 
-def test_everything_is_asked_for(forest):
-    assert [len(run.images) for run, _ in forest[0]] == SCORES["images"]
-
-
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
 @pytest.mark.parametrize("bound", BOUNDS)
 async def test_a_policy_scores_what_its_own_run_scores(forest, tmp_path, policy, bound):
-    """As it did when a tree was another kind of thing than a run."""
-    known = SCORES["scores"][f"{policy!r} {bound}"]
-    for (run, row), [missing, before, shown] in zip(forest[0], known, strict=True):
-        change = Budget(evaluations=bound)
+    change = Budget(evaluations=bound)
+    for run, row in forest[0]:
         found = await replay_run(run, policy, change, row)
-        score = found.score
-        assert found.missing == missing == ""
-        assert [score.critic, score.judge, score.evaluations, score.images] == before
-        assert run.images[found.best].revised_prompt.startswith(shown)
-    own = (
-        await arun(
-            run.prompt,
-            seed=run.started.seed,
-            policy=policy,
-            budget=changed_budget(BUDGET, change),
-            out=tmp_path / "own",
-            decomposer=FakeDecomposer(),
-            diffusion=Chance(),
-            critic=Eyes(),
-        )
-    ).result
-    assert own.best.revised_prompt == run.images[found.best].revised_prompt
-    assert own.critique(own.best.id).score == score.critic
-    assert (own.spend.evaluations, own.spend.images) == (score.evaluations, score.images)
-    assert (await Eyes("judge@0").critique(own.best, own.concepts, None)).score == score.judge
+        assert found.missing == ""
+        own = (
+            await arun(
+                run.prompt,
+                seed=run.started.seed,
+                policy=policy,
+                budget=changed_budget(BUDGET, change),
+                out=tmp_path / run.folder.name,
+                decomposer=FakeDecomposer(),
+                diffusion=Chance(),
+                critic=Eyes(),
+            )
+        ).result
+        assert own.best.revised_prompt == run.images[found.best].revised_prompt
+        assert own.critique(own.best.id).score == found.score.critic
+        assert (own.spend.evaluations, own.spend.images) == (found.score.evaluations, found.score.images)
+        assert (await Eyes("judge@0").critique(own.best, own.concepts, None)).score == found.score.judge
 
 
 @pytest.mark.parametrize(
-    "policy",
+    ("policy", "missing"),
     [
-        MultiRound(start_step=9),
-        Halving(n=2),
-        RandomControl(images=1),
-        MultiRound(rounds=9, patience=None),
-        BestOfN(n=2),
+        (MultiRound(start_step=9), "a refinement of 00-00 by inject from step 9"),
+        (Halving(n=2), "a first drawing, a preview to step 10 and 1 more"),
+        (MultiRound(rounds=9, patience=None), ""),
+        (BestOfN(n=2), ""),
     ],
     ids=repr,
 )
-async def test_what_is_not_recorded_is_named_as_it_was_before(forest, policy):
-    for (run, row), [missing, before, _] in zip(forest[0], SCORES["scores"][f"{policy!r} None"], strict=True):
+async def test_what_is_not_recorded_is_named(forest, policy, missing):
+    for run, row in forest[0]:
         found = await replay_run(run, policy, Budget(), row)
         assert found.missing == missing
-        assert (found.score is None) == (before is None) == bool(missing)
+        assert (found.score is None) == bool(missing)
 
 
 async def test_a_chat_model_that_was_not_asked_is_missing(forest):

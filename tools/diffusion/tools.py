@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from PIL import Image
 from pydantic import Field
 
-from ...state import Attempt, ImageRecord, Seed
+from ...state import Attempt, ImageRecord, Seed, derive_seed
 from ..blocking import blocking
 from ..errors import DetailScribeError
 from ..files import Store
@@ -100,7 +100,7 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
             ),
         ] = 4,
         seed: Annotated[
-            Seed | None, Field(description="Of the noise that inject adds; the image's own by default.")
+            Seed | None, Field(description="Of the noise that inject adds; another one than the image's by default.")
         ] = None,
     ) -> tuple[Answer, ImageRecord]:
         """Correct an image: denoise it again from an early step with another prompt and keep what is right.
@@ -118,7 +118,11 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
             source=source.id,
             operator=operator,
             start_step=start_step,
-            seed=source.seed if seed is None else seed,
+            seed=seed
+            if seed is not None
+            else derive_seed(source.seed, "refine")
+            if operator == "inject"
+            else source.seed,
             keep_steps=tuple(source.trajectory),
         )
         return await draw(attempt, source)
