@@ -30,6 +30,7 @@ from detailscribe.tools.errors import ModelError
 from ..agent.fakes import CHECKS, FakeDecomposer, FakeDiffusion, critique
 from .small import Fakes, small
 
+
 def fingerprint(*parts: object) -> str:
     return sha256(repr(parts).encode()).hexdigest()
 
