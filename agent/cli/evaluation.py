@@ -171,6 +171,8 @@ def ratings(
         tables = noted(files)
         data = {name: table.records for name, table in tables.items()}
         print_tables(list(tables.values()), markdown=markdown, json=json, data=data)
+        if not tables["notes"].rows:
+            typer.echo("no run in there has notes; `detailscribe view` keeps what you note", err=True)
         return
     known = read_key(key)
     measured = [one for path in scores or [] for one in read_measurements(path)]

@@ -148,6 +148,8 @@ class Models:
         if self.settings.run.checklist is not None and baseline is None:
             from ...tools.data.benchmarks import OwnChecklist
 
+            if self._looks and not self.settings.chats:
+                raise SettingsError("the embedded critic cannot read a benchmark's own questions: name a --chat-model")
             return OwnChecklist(self.settings.run.checklist)
         if baseline is None or (baseline.replaces == "undecomposed" and not self.settings.chats):
             return make_decomposer(self.settings, self.language)

@@ -31,7 +31,7 @@ function filter() {
     shown += fits;
   }
   byId("count").textContent = shown === rows.length ? `${shown} runs` : `${shown} of ${rows.length} runs`;
-  byId("none").hidden = shown > 0;
+  byId("none").hidden = shown > 0 || !rows.length;
 }
 
 const numbers = new Set(["share", "images", "rounds", "evaluations", "seconds", "money"]);

@@ -27,9 +27,10 @@ def lay_out(images: Sequence[ImageRecord]) -> dict[str, Place]:
         column = rounds[image.round]
         parent = places.get(image.parent) if image.parent else None
         crossed = range(min(column, parent.column + 1) if parent else column, column + 1)
-        free = [lane for lane in range(len(images)) if all(Place(c, lane) not in taken for c in crossed)]
         wanted = parent.lane if parent else 0
-        lane = min(free, key=lambda lane: (abs(lane - wanted), -lane))
+        nearest = (lane for away in range(len(images)) for lane in (wanted + away, wanted - away))
+        inside = (lane for lane in nearest if 0 <= lane < len(images))
+        lane = next(lane for lane in inside if all(Place(c, lane) not in taken for c in crossed))
         places[image.id] = Place(column, lane)
         taken |= {Place(c, lane) for c in crossed}
     return places

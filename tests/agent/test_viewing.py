@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from detailscribe.agent import Adaptive, BestOfN, read_run, run, run_batch
@@ -126,6 +127,16 @@ def test_nothing_is_noted_without_the_token_or_of_what_is_not_there(served, head
     assert not (folder / "b" / NOTES).exists()
 
 
+def test_only_images_that_are_on_their_way_are_shown_as_previews(served):
+    folder, base = served
+    shutil.copytree(folder / "a" / "images", folder / "a" / "previews")
+    (folder / "a" / "previews" / "00-00.png").rename(folder / "a" / "previews" / "09-00.png")
+    try:
+        assert re.findall(r"/previews/([\d-]+)\.png", httpx.get(f"{base}/run/a").text) == ["09-00"]
+    finally:
+        shutil.rmtree(folder / "a" / "previews")
+
+
 def test_a_finished_run_cannot_be_steered_and_says_why(served):
     _, base = served
     refused = httpx.post(f"{base}/steer/a", json={"action": "pause"}, headers={"X-Token": "the-token"})
@@ -185,6 +196,16 @@ def test_find_and_filters_and_keys_go_through_a_run(served, browser):
     assert browser.value("document.querySelectorAll('article.card:not([hidden])').length") == 1
     browser.value(f"({choose})('failed', '')")
     assert browser.value(shown) == everything
+    ids = "[...document.querySelectorAll('article.card:not([hidden]) h3 .id')].map((e) => e.textContent).join(' ')"
+    decisions = read_run(served[0] / "a").decisions
+    rule = decisions["00-01"].rule
+    browser.value(f"({choose})('rule', {json.dumps(rule)})")
+    assert browser.value(ids).split() == [id for id, decision in decisions.items() if decision.rule == rule]
+    browser.value(f"({choose})('rule', '')")
+    browser.value(f"({choose})('find', 'images/01-00.png')")
+    opened = "[...document.querySelectorAll('article details[open] > summary')].map((e) => e.textContent).join()"
+    assert (browser.value(ids), browser.value(opened)) == ("01-00", "To make it again")
+    browser.value(f"({choose})('find', '')")
     browser.press("n", 78)
     assert browser.value("location.hash") == "#image-1"
     browser.press("z", 90)
@@ -231,6 +252,8 @@ def test_boxes_lie_over_the_enlarged_picture_where_the_critic_looked(served, bro
         ("", {"fails": "Is the umbrella red?"}, "one"),
         ("", {"rules": "best_of_n"}, "one two"),
         ("", {"state": "all pass"}, "two"),
+        ("", {"policy": "BestOfN"}, "one two"),
+        ("colour=blue|colour=green", {}, "one two"),
     ],
 )
 def test_the_gallery_is_found_in_by_words_bounds_failed_checks_and_rules(batch, browser, words, choices, shown):
@@ -372,7 +395,9 @@ def test_a_batch_says_how_far_it_is_and_when_it_will_end(batch):
         with locked(folder):
             [going] = batches_in(folder)
         assert (going["rows"], going["total"]) == (2, 6)
-        assert going["words"].startswith("about 2 min 0")
+        assert re.fullmatch(r"about 2 min 0\d s left, until \d\d \w+ \d\d:\d\d", going["words"])
+        page = TestClient(Viewer(folder.parent, "the-token", frozenset()).app).get("/").text
+        assert re.search(r'<progress max="6" value="2" .*<span>2 of 6 rows, stopped</span>', page)
         (folder / PLAN).write_text("torn")
         assert batches_in(folder)[0]["total"] == 2
     finally:

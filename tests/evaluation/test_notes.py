@@ -52,6 +52,7 @@ def test_a_line_that_is_no_note_is_named(noted):
 
 
 def test_ratings_and_evaluate_set_a_corrected_verdict_against_the_critics(noted):
+    assert "no run in there has notes" in CliRunner().invoke(app, ["ratings", str(noted.folder.parent)]).stderr
     add_note(noted, Note(image="01-00", mark="favourite", verdicts={"red": "fail", "cat": "pass"}))
     found = json.loads(CliRunner().invoke(app, ["ratings", str(noted.folder.parent), "--json"]).stdout)
     assert found["notes"] == [

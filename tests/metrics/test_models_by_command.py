@@ -95,6 +95,14 @@ def test_a_rating_that_cannot_be_read_is_counted_and_its_reason_shown(evaluate, 
     assert one["reason"]
 
 
+def test_questions_of_a_benchmark_need_a_critic_that_reads_them(tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"prompt": "a fox on a red car", "questions": [{"question": "Is there a fox?"}]}))
+    done = CliRunner().invoke(app, ["batch", str(prompts), "--out", str(tmp_path / "own"), "--checklist", "own"])
+    assert (done.exit_code, "name a --chat-model" in done.output) == (2, True)
+    assert not (tmp_path / "own").exists()
+
+
 @pytest.mark.parametrize("checklist", ["own", "decomposed"])
 def test_only_own_lets_the_loop_see_what_the_benchmark_asks(tmp_path, monkeypatch, server, checklist):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
