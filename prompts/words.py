@@ -18,7 +18,10 @@ _IRREGULAR = dict(
 def plural(noun: str) -> str:
     """The plural of a noun or of a phrase that ends in one: ``red fox`` gives ``red foxes``."""
     before, blank, last = noun.rpartition(" ")
-    return f"{before}{blank}{_plural(last)}"
+    regular = f"{last}es" if last.endswith(("s", "x", "z", "ch", "sh")) else f"{last}s"
+    if last.endswith("y") and last[-2:-1] not in "aeiou":
+        regular = f"{last[:-1]}ies"
+    return f"{before}{blank}{_IRREGULAR.get(last, regular)}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -53,13 +56,3 @@ def noun_phrases(concepts: ConceptGraph) -> tuple[str, ...]:
 def with_article(words: str) -> str:
     """``a cat``, ``an otter``."""
     return f"{'an' if words[:1].lower() in tuple('aeiou') else 'a'} {words}"
-
-
-def _plural(noun: str) -> str:
-    if noun in _IRREGULAR:
-        return _IRREGULAR[noun]
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{noun}es"
-    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
-        return f"{noun[:-1]}ies"
-    return f"{noun}s"

@@ -120,7 +120,7 @@ class Critique(Frozen):
     @property
     def confidence(self) -> float:
         """Mean certainty of the verdicts that have one, in [0, 1]; the score where none does. A settled check counts as
-        the fail it is: left out, a picture without its subject would outrank one that shows it and fails as many
+        a fail: without it, a picture that lacks its subject would outrank one that shows it and fails as many
         checks."""
         given = [c for v in self.verdicts if (c := v.certainty) is not None]
         return sum(given) / len(given) if given else self.score
@@ -158,11 +158,7 @@ def change(before: Critique, after: Critique) -> Change:
     shared = [check for check in later if check in earlier]
     fixed = tuple(c for c in shared if later[c] == "pass" != earlier[c])
     broken = tuple(c for c in shared if earlier[c] == "pass" != later[c])
-    return Change(
-        fixed=fixed,
-        broken=broken,
-        unchanged=tuple(c for c in shared if c not in fixed and c not in broken),
-    )
+    return Change(fixed=fixed, broken=broken, unchanged=tuple(c for c in shared if c not in fixed and c not in broken))
 
 
 class Comparison(Frozen):

@@ -107,8 +107,7 @@ class DrawingOptions(Frozen):
         return self if self.model_dump(exclude_defaults=True) else None
 
     def name(self, model: str) -> str:
-        """The name of a model that draws so, on which and the attempt depends what it draws; ``model`` is the name of
-        what was loaded, which tells the contents of files."""
+        """The name of what draws so; ``model`` is the name of what was loaded, which tells the contents of files."""
         how = self.model_dump(exclude_defaults=True, exclude={"weights", "loras"})
         if not how:
             return model

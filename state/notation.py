@@ -24,7 +24,7 @@ no place for checks: a parsed graph has the ``default_checks``.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, get_args
 
 from pydantic import ValidationError
@@ -66,25 +66,14 @@ class Token(NamedTuple):
     """Where it starts, from 0."""
 
 
-class Term(NamedTuple):
-    """An interaction; or, where there is no relation, what is said of one entity."""
-
-    kind: InteractionKind | None
-    """Where it is named."""
-    id: str | None
-    """Where it is named."""
-    subjects: list[str]
-    """At least one."""
-    relation: str = ""
-    object: str | None = None
-    declared: Sequence[Token] = ()
-    """Keyword and value; none where the entity is only said to be there."""
-
-
 class Reader:
     """Reads the terms of a text from a position on."""
 
     def __init__(self, text: str, position: int) -> None:
+        self.said: dict[str, dict[str, list[str]]] = {}
+        """What each entity is said to be, by keyword, in the order of their first mention."""
+        self.interactions: list[tuple[InteractionKind | None, str | None, list[str], str, str | None]] = []
+        """Kind and id where they are named, subjects, relation, object."""
         self._text, self._tokens = text, list[Token]()
         while (match := _TOKEN.match(text, position)) is not None:
             kind, position = str(match.lastgroup), match.end()
@@ -106,57 +95,72 @@ class Reader:
     def expect(self, mark: str) -> Token:
         """Pass over the next token, which must be this mark."""
         if self.next.kind != mark:
-            raise self.error(f"expected {mark!r}", self.next)
+            raise self._error(f"expected {mark!r}", self.next)
         return self._tokens.pop()
 
-    def error(self, problem: str, token: Token) -> NotationError:
-        return NotationError(problem, self._text, token.position)
-
-    def terms(self) -> Iterator[Term]:
-        """``term + term + ...`` up to the end of the text."""
-        yield self._term()
+    def read(self) -> None:
+        """``= term + term + ...`` up to the end of the text."""
+        self.expect("=")
+        self._term()
         while self.next.kind is not None:
             self.expect("+")
-            yield self._term()
+            self._term()
 
-    def _term(self) -> Term:
+    def _error(self, problem: str, token: Token) -> NotationError:
+        return NotationError(problem, self._text, token.position)
+
+    def _term(self) -> None:
         self.expect("(")
         kind: InteractionKind | None = None
-        id, subjects, words = None, list[Token](), self._words()
+        id, subjects, words = None, list[str](), self._words()
         if self.next.kind == ":":
             kind = next((kind for kind in KINDS if words and words[0].text == kind), None)
             if kind is None or len(words) > 2:
                 place = (*words, self.next)[0]
-                raise self.error(f"before ':' stands one of {', '.join(KINDS)}, and an id if wanted", place)
+                raise self._error(f"before ':' stands one of {', '.join(KINDS)}, and an id if wanted", place)
             id = words[1].text if len(words) == 2 else None
             self.expect(":")
             words = self._words()
         while self.next.kind == ",":
             if len(words) != 1:
                 place = (*words, self.next)[0]
-                raise self.error("before ',' stands one entity; quote it if it has several words", place)
-            subjects += words
+                raise self._error("before ',' stands one entity; quote it if it has several words", place)
+            subjects.append(words[0].text)
             self.expect(",")
             words = self._words()
         end = self.expect(")")
         if not words:
-            raise self.error("an entity is missing", end)
-        subjects.append(words.pop(0))
-        names = [subject.text for subject in subjects]
+            raise self._error("an entity is missing", end)
+        subjects.append(words.pop(0).text)
         declares = not words or (len(words) == 2 and words[0].kind == "word" and words[0].text in KEYWORDS)
         if declares and kind is None and len(subjects) == 1:
-            return Term(None, None, names, declared=words)
+            self._declare(subjects[0], *words)
+            return
         if not words:
-            raise self.error("a relation is missing", end)
+            raise self._error("a relation is missing", end)
         object = words.pop().text if len(words) > 1 else None
-        return Term(kind, id, names, " ".join(word.text for word in words), object)
+        for member in (*subjects, *([] if object is None else [object])):
+            self._declare(member)
+        self.interactions.append((kind, id, subjects, " ".join(word.text for word in words), object))
+
+    def _declare(self, entity: str, *declared: Token) -> None:
+        """Note an entity; ``declared`` are keyword and value, where something is said of it."""
+        known = self.said.setdefault(entity, {keyword: [] for keyword in KEYWORDS})
+        if declared:
+            keyword, value = declared
+            values = known[keyword.text]
+            if keyword.text != "is" and values:
+                raise self._error(f"{keyword.text!r} is said twice of one entity", keyword)
+            if keyword.text == "number" and not re.fullmatch("[1-9][0-9]{0,8}", value.text):
+                raise self._error("a number is written in digits, from 1", value)
+            values.append(value.text)
 
     def _words(self) -> list[Token]:
         words: list[Token] = []
         while self.next.kind in ("word", "quoted"):
             words.append(self._tokens.pop())
             if not words[-1].text.strip():
-                raise self.error("a word that says nothing", words[-1])
+                raise self._error("a word that says nothing", words[-1])
         return words
 
 
@@ -167,36 +171,26 @@ def parse_concepts(text: str) -> ConceptGraph:
         raise NotationError("expected '(concept: PROMPT) =' first", text, 0)
     prompt = head["bare"].rstrip() if head["quoted"] is None else unquoted(head["quoted"], text, head.start("quoted"))
     reader = Reader(text, head.end())
-    reader.expect("=")
-    terms = list(reader.terms())
-    said: dict[str, dict[str, list[str]]] = {}
-    """What each entity is said to be, by keyword, in the order of their first mention."""
-    for term in terms:
-        for member in (*term.subjects, *([] if term.object is None else [term.object])):
-            said.setdefault(member, {keyword: [] for keyword in KEYWORDS})
-        if term.declared:
-            keyword, value = term.declared
-            values = said[term.subjects[0]][keyword.text]
-            if keyword.text != "is" and values:
-                raise reader.error(f"{keyword.text!r} is said twice of one entity", keyword)
-            if keyword.text == "number" and not re.fullmatch("[1-9][0-9]{0,8}", value.text):
-                raise reader.error("a number is written in digits, from 1", value)
-            values.append(value.text)
+    reader.read()
     try:
         entities = tuple(
-            Entity(id=id, name=name, attributes=tuple(values["is"]), count=int(count))
-            for id, values in said.items()
-            for name, count in [((*values["named"], _default_name(id))[0], (*values["number"], 1)[0])]
+            Entity(
+                id=id,
+                name=(*values["named"], _default_name(id))[0],
+                attributes=tuple(values["is"]),
+                count=int((*values["number"], "1")[0]),
+            )
+            for id, values in reader.said.items()
         )
         interactions = tuple(
             Interaction(
-                id=term.id or _default_id(number, said),
-                kind=term.kind or _default_kind(len(term.subjects), term.relation),
-                subjects=tuple(term.subjects),
-                relation=term.relation,
-                object=term.object,
+                id=id or _default_id(number, reader.said),
+                kind=kind or _default_kind(len(subjects), relation),
+                subjects=tuple(subjects),
+                relation=relation,
+                object=object,
             )
-            for number, term in enumerate((term for term in terms if term.relation), 1)
+            for number, (kind, id, subjects, relation, object) in enumerate(reader.interactions, 1)
         )
         checks = default_checks(entities, interactions)
         return ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, checks=checks)

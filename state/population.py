@@ -40,8 +40,7 @@ def pair_name(first: ImageRecord, second: ImageRecord) -> str:
 
 
 class Population(Frozen):
-    """All images of a run with what is known of them: every image has one critique of the whole checklist, and its
-    parent is of an earlier round."""
+    """All images of a run with what is known of them: each has one critique of the whole checklist."""
 
     concepts: ConceptGraph
     images: dict[str, ImageRecord] = Field(min_length=1)

@@ -17,8 +17,7 @@ STATE_VERSION = 2
 
 def merge_by_id(kind: type[Any]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
     """A reducer: the union of keyed records, sorted by key, in which the later one of a key counts. Plain data, as a
-    server's client sends it to ``update_state``, becomes a ``kind``; what cannot is a ``RuntimeError``, whose words a
-    server hands on."""
+    server's client sends it, becomes a ``kind``, or a ``RuntimeError``, whose words a server hands on."""
     records: TypeAdapter[Any] = TypeAdapter(cast(Any, dict)[str, kind])
 
     def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

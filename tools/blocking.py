@@ -57,9 +57,7 @@ def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
 
 
 @contextmanager
-def on_ctrl_c(
-    handler: Callable[[int, FrameType | None], object] = signal.default_int_handler,
-) -> Generator[None]:
+def on_ctrl_c(handler: Callable[[int, FrameType | None], object] = signal.default_int_handler) -> Generator[None]:
     """Ctrl-C calls the handler; by default it raises ``KeyboardInterrupt``, as ever, for where nothing is being done
     that should come to its end first. Signals reach the main thread alone; in another one nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
@@ -86,9 +84,8 @@ async def gather_or_cancel(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
 @contextmanager
 def one_thread() -> Generator[None]:
     """Compute in the calling Python thread alone; other threads are not touched, unlike by ``torch.set_num_threads``. A
-    Python thread that computes with several OpenMP threads keeps them as long as it lives. As soon as those of a
-    process are more than its processors, libgomp stops waiting for them busily, and the passes of a small denoiser take
-    twice as long (``benchmarks/LOG.md``)."""
+    Python thread keeps the OpenMP threads that it ever used. As soon as those of a process are more than its
+    processors, the passes of a small denoiser take twice as long (``benchmarks/LOG.md``)."""
     import torch
 
     torch.get_num_threads()  # a thread's first use of torch sets its number anew

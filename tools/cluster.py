@@ -44,9 +44,8 @@ def ray_library() -> Any:
 @contextmanager
 def joined(address: str, cpus: int, news: Callable[[str], object] = lambda line: None) -> Generator[Any]:
     """Ray, connected to a cluster; one that is started here, with at least so many CPUs, ends with the block.
-    ``address`` is ``auto`` for the cluster that runs here, or else a new one on this machine; ``local`` for a new one;
-    or ``host:port``. A connection that this process has is used, whatever the address. ``news`` is called with a line
-    that says which cluster it is."""
+    ``address`` is ``auto`` for the cluster that runs here, or else a new one; ``local`` for a new one; or
+    ``host:port``. A connection that this process has is used, whatever the address."""
     ray = ray_library()
     if ray.is_initialized():
         news("using the Ray cluster that this process has joined")

@@ -10,18 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from types import NoneType, UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    ParamSpec,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin
 
 if TYPE_CHECKING:  # not needed to print the help of the command line
     from pydantic import ValidationError
@@ -132,9 +121,8 @@ _PROXY = re.compile(r"SOCKS proxy|proxy URL")
 
 
 def mended(error: Exception) -> DetailScribeError | None:
-    """The same error in words that say what the user can do; None for a fault of this program or of a library. The one
-    place that knows which errors of the system and of libraries are the user's to mend, where no room nearer to them
-    did."""
+    """The same error in words that say what the user can do, where no room nearer to it did; None for a fault of this
+    program or of a library."""
     if disk_is_full(error):
         return SettingsError("the disk is full: make room, and go on with the same command or detailscribe resume")
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
@@ -158,8 +146,7 @@ _ROLES = ("decomposer", "diffusion", "critic", "policy")
 
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, which refuses arguments of another type than it declares before it does anything, with a
-    ``SettingsError`` that names the argument."""
+    """The same function, which refuses arguments of another type than it declares before it does anything."""
     declared = inspect.signature(function)
 
     @wraps(function)

@@ -65,8 +65,8 @@ class Store:
 
 
 def picture_in(data: bytes) -> "Image":
-    """The picture in a file as RGB, on white where it is transparent; ``ValueError`` where it is damaged or animated,
-    of none of ``FORMATS``, or has more than ``MOST_PIXELS``."""
+    """The picture in a file as RGB, on white where it is transparent; ``ValueError`` where it is none that is
+    trusted."""
     from PIL import Image  # not needed to import the package
 
     # What decoders raise of damaged files; a warning is an error where the caller has it so.
@@ -129,8 +129,7 @@ def set_aside(path: Path, problem: object) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it. The partial
-    file is created exclusively and never through a link."""
+    """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it."""
     partial = _partial(path)
     try:
         with partial.open("xb") as file:
@@ -243,8 +242,7 @@ def _whole_length(path: Path) -> int:
 
 
 class DiskCache:
-    """One small JSON file for each key; several processes may share the folder, since files appear whole. ``what`` is
-    kept, for messages, such as ``answers``."""
+    """One small JSON file for each key; several processes may share the folder. ``what`` is kept, for messages."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what

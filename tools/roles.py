@@ -51,12 +51,7 @@ class Diffusion(Protocol):
     """Draws images into a store; the only owner of its model."""
 
     async def draw(
-        self,
-        attempt: Attempt,
-        store: Store,
-        *,
-        source: ImageRecord | None = None,
-        progress: Progress | None = None,
+        self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
         """Carry an attempt out; calls that overlap may share the model's forward passes.
 
@@ -168,8 +163,7 @@ def require_role(given: object, role: type[Any], **methods: object) -> None:
 
 
 class Lazy(Generic[R]):
-    """A role that is made at its first use, once, in a worker thread. It can be awaited from several event loops, one
-    after the other or at once."""
+    """A role that is made at its first use, once, in a worker thread, whatever event loops await it."""
 
     def __init__(self, make: Callable[[], R]) -> None:
         self._make = make
@@ -177,8 +171,8 @@ class Lazy(Generic[R]):
         self._made: Future[R] | None = None
 
     async def get(self) -> R:
-        """The role. Callers that come while it is made wait for the same making, and get what it raises; the next one
-        tries again."""
+        """The role. Callers that come while it is made wait for the same making; where that raises, the next one tries
+        again."""
         with self._lock:
             made = self._made
             if made is None or (made.done() and made.exception() is not None):
@@ -216,8 +210,7 @@ def model_name(role: object) -> str:
 
 
 async def answered(answer: Awaitable[R], kind: type[R], role: object, method: str) -> R:
-    """What an async method of a role returns; ``ModelError`` where it is not async, or returns something else than its
-    protocol says."""
+    """What an async method of a role returns; ``ModelError`` where its protocol says otherwise."""
     name = f"{type(role).__name__}.{method}"
     if not inspect.isawaitable(answer):
         raise ModelError(f"{name} is no async function: write async def {method}(...)")

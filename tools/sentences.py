@@ -33,9 +33,8 @@ def opening(prompt: str) -> str:
 
 
 def corrections(prompt: str, answer: str) -> str | None:
-    """What ``answer`` says after the user's prompt; None where it does not begin with the prompt as a sentence. Letter
-    case, blanks and the shape of quotation marks are no difference: what is made of it begins with ``opening`` in any
-    case."""
+    """What ``answer`` says after the user's prompt; None where it does not begin with that as a sentence. Letter case,
+    blanks and the shape of quotation marks are no difference."""
     exact = rf"{_pattern(opening(prompt))}(?=\s|$)"
     otherwise_ended = rf"{_pattern(prompt.strip().rstrip(f'{_ENDS} '))}\s*(?:{_STOP}|$)"
     begins = re.match(rf"\s*(?:{exact}|{otherwise_ended})", answer.translate(_QUOTES), re.IGNORECASE)
@@ -54,9 +53,8 @@ def problem(prompt: str, answer: str, words: int) -> str | None:
 
 
 def repaired(prompt: str, answer: str, words: int) -> str:
-    """A corrected prompt that keeps to the rules, whatever ``answer`` is. The user's prompt is put before an answer
-    that changed it, and the end is cut off after the last whole sentence that fits; the user's prompt itself stays
-    whole."""
+    """A corrected prompt that keeps to the rules, whatever ``answer`` is: the user's prompt is put before it where it
+    was changed, and the end is cut off after the last whole sentence that fits."""
     rest = corrections(prompt, answer)
     return shortened(prompt, answer if rest is None else rest, words)
 

@@ -182,8 +182,7 @@ async def run_jobs(
     on_row: OnRow | None = None,
 ) -> None:
     """Run every job whose row is not there yet; a run that fails is a row too. To cancel this cancels the runs in
-    flight, which write no row. To call it again with the same folder goes on; what a run that was cut off had drawn and
-    asked is not drawn and asked again."""
+    flight, which write no row; to call it again goes on, and nothing is drawn and asked again."""
     cache, shared = TaskCache(ledger.root / CACHE), ledger.root / RUNS
 
     async def perform(job: Job, folder: Path) -> Run:
@@ -350,10 +349,9 @@ async def perform_jobs(
     keep_runs: bool = True,
     on_row: OnRow | None = None,
 ) -> None:
-    """As ``run_jobs``, wherever ``perform`` runs a job in its folder. Jobs are taken one by one, as places become free;
-    their ids and folders differ. ``on_row`` is called once the disk has the row; then, unless ``keep_runs``, the run
-    folder goes. Raises a ``ModelError`` where a model can be used by no job, as far as can be told; see
-    ``Suspects``."""
+    """As ``run_jobs``, wherever ``perform`` runs a job in its folder. Jobs, whose ids and folders differ, are taken one
+    by one as places become free. ``on_row`` is called once the disk has the row. Raises a ``ModelError`` where a model
+    can be used by no job; see ``Suspects``."""
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
     done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow

@@ -22,7 +22,7 @@ from ..settings.settings import Settings
 from .batch import MOST_AT_ONCE, FailedElsewhere, OnRow, perform_jobs
 from .folder import Ledger, read_manifest
 from .jobs import Job
-from .replica import Origin, Replica, RunStore
+from .replica import Replica, RunStore
 
 TRIES = 3
 """Replicas that one prompt may crash; the last one it has to itself, so that it does not fail for another's crash."""
@@ -85,7 +85,7 @@ class Cluster:
             resources = ray.cluster_resources()
             cpus, gpus = self.share(resources.get("CPU", 0), resources.get("GPU", 0))
             with shared_turns(ray, name, what) if limited or store is not None else nullcontext():
-                origin = Origin(
+                origin: dict[str, Any] = dict(
                     loaded=loaded,
                     make_models=self.roles or Models,
                     root=ledger.root.resolve(),
@@ -98,7 +98,7 @@ class Cluster:
                 beside = 2  # calls of `ready` and `stop`, which must not wait for runs
                 options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": concurrency + beside}
                 actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
-                start = partial(actor.remote, origin)
+                start = partial(actor.remote, **origin)
                 workers = Workers(ray, self, start, concurrency, note_models)
                 await workers.serve(
                     perform_jobs(
@@ -114,8 +114,7 @@ class Cluster:
             store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
 
     def share(self, cpus: float, gpus: float) -> tuple[float, float]:
-        """The CPUs and GPUs of each replica, on a cluster with so many in all; ``SettingsError`` where it has no room
-        for one."""
+        """The CPUs and GPUs of each replica, on a cluster with so many in all, which may have no room for one."""
         own_cpus, own_gpus = self.cpus_per_replica, self.gpus_per_replica
         own_cpus = max(1, cpus // self.replicas) if own_cpus is None else own_cpus
         own_gpus = float(gpus > 0) if own_gpus is None else own_gpus
@@ -156,8 +155,8 @@ class Worker:
 
 
 class Workers:
-    """The replicas of ``cluster``, each made by ``start``, with ``places`` runs side by side: Ray restarts those that
-    crash, and runs go to those that are up."""
+    """The replicas of a cluster, with ``places`` runs each: Ray restarts those that crash, and runs go to those that
+    are up."""
 
     def __init__(
         self,
@@ -211,8 +210,8 @@ class Workers:
                 self._changed.notify_all()
 
     async def serve(self, work: Coroutine[Any, Any, None]) -> None:
-        """Keep the replicas up until ``work`` is done, then end them; runs in flight put their folders in order first.
-        Raises what the work raised, or why no replica can work."""
+        """Keep the replicas up until ``work`` is done, then end them; runs in flight put their folders in order
+        first."""
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._keep_up(worker)) for worker in self.workers]

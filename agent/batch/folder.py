@@ -14,7 +14,7 @@ from ...tools.files import JsonLines, Store, mend_lines, require_own, write_whol
 from ...tools.roles import ready
 from ..records.manifest import Provenance
 from ..records.rows import PLAN, RESULTS, Plan, Row, Tally, read_rows
-from ..runs.folder import locked, remove_empty
+from ..runs.folder import made_and_locked, unusable
 from ..settings.models import Models
 from .jobs import Job
 
@@ -51,7 +51,7 @@ class Ledger:
         """Of all rows."""
         self._keys: dict[str, str] = {}
         with ExitStack() as held:
-            held.enter_context(locked(folder))
+            held.enter_context(made_and_locked(folder))
             mend_lines(folder / RESULTS, Row)
             if forget_failed:
                 kept = [row.model_dump_json() for row in read_rows(folder) if row.status == "done" and not row.unheard]
@@ -88,13 +88,12 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
+    def __exit__(self, *error: Any) -> None:
+        self._held.__exit__(*error)
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
-    """Write the names of the models into ``batch.json``, when they were loaded for the first time; refuse others
-    later."""
+    """Write the names of the models into ``batch.json`` when they were loaded for the first time; refuse others."""
     manifest = read_manifest(folder)
     if manifest.models:
         _refuse_difference(str(folder), manifest.models, models)
@@ -124,34 +123,21 @@ def read_manifest(folder: Path) -> BatchManifest:
     except FileNotFoundError as error:
         raise SettingsError(f"{folder} is not empty and holds no batch: name another --out") from error
     except (OSError, ValueError) as error:
-        raise _unusable(folder, error) from error
+        raise unusable(folder, error) from error
 
 
 @contextmanager
 def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool = False) -> Generator[Ledger]:
-    """The folder with its rows, ours alone, unless it holds the batch of other settings; where nothing comes of a new
-    batch, all that was made goes again."""
+    """The folder with its rows, ours alone; where nothing comes of a new batch, all that was made goes again."""
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         read_manifest(folder).refuse_other(str(folder), manifest)
-    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        ledger = Ledger(folder, forget_failed=forget_failed)
-    except (OSError, ValueError) as error:
-        remove_empty(absent)
-        raise _unusable(folder, error) from error
-    with ledger:
+    is_new = not os.path.exists(folder)
+    with Ledger(folder, forget_failed=forget_failed) as ledger:
         if not (folder / MANIFEST).exists():
             _write_manifest(folder, manifest)
         try:
             yield ledger
         except BaseException:
-            if absent and not ledger.tally.rows and not any(folder.glob("runs/*")):
+            if is_new and not ledger.tally.rows and not any(folder.glob("runs/*")):
                 shutil.rmtree(folder)
-                remove_empty(absent)
             raise
-
-
-def _unusable(folder: Path, error: Exception) -> SettingsError:
-    cause = error.strerror if isinstance(error, OSError) else error
-    return SettingsError(f"cannot write to the folder {str(folder)!r}: {cause}")

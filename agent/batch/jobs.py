@@ -80,8 +80,8 @@ class Ask(BaseModel):
 
 
 def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
-    """The asks of a source, see ``tools.data``, or of a caller, one by one, each with the place where it was read,
-    which messages name."""
+    """The asks of a source, see ``tools.data``, or of a caller, one by one, each with its place, which messages
+    name."""
     if isinstance(prompts, Mapping):
         raise SettingsError("the prompts are one table: give a list of them")
     found: Iterable[tuple[Any, str]]

@@ -55,8 +55,7 @@ PATIENCE = 600.0
 
 
 class RunStore:
-    """A folder of run folders under a URL: one that holds ``result.json`` is complete, and any other does not count.
-    What it does not do is a ``SettingsError``."""
+    """A folder of run folders under a URL: one that holds ``result.json`` is complete, and any other does not count."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -135,8 +134,7 @@ class RunStore:
 
 
 def private_folder(name: str) -> Path:
-    """A folder for temporary files that no other user of this machine can read, write, or have made: the same for the
-    same name, unless another user has taken the name."""
+    """A folder for temporary files that no other user can read, write, or have made; the same for the same name."""
     folder = Path(tempfile.gettempdir()) / name
     with suppress(FileExistsError):
         folder.mkdir(mode=stat.S_IRWXU)
@@ -147,9 +145,10 @@ def private_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix="detailscribe-"))
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a replica takes from the process that started the batch."""
+@dataclass(eq=False, repr=False)
+class Replica:
+    """The actor, with what it takes from the process that started the batch. Its first call loads the models, so that
+    the caller gets the error where that fails."""
 
     loaded: Loaded
     """The settings, with secrets."""
@@ -167,27 +166,21 @@ class Origin:
     command: tuple[str, ...]
     """Arguments of that process, for the manifests."""
 
-
-class Replica:
-    """The actor. Its first call loads the models, so that the caller gets the error where that fails."""
-
-    def __init__(self, origin: Origin) -> None:
-        if Path(origin.working_folder).is_dir():
-            os.chdir(origin.working_folder)
-            sys.path.append(origin.working_folder)
-        sys.argv = list(origin.command)
-        os.environ["OMP_NUM_THREADS"] = str(origin.threads)  # read once torch is imported
-        self._origin = origin
+    def __post_init__(self) -> None:
+        if Path(self.working_folder).is_dir():
+            os.chdir(self.working_folder)
+            sys.path.append(self.working_folder)
+        sys.argv = list(self.command)
+        os.environ["OMP_NUM_THREADS"] = str(self.threads)  # read once torch is imported
         self._loading = asyncio.Lock()
         self._models: Models | None = None
         self._runs: set[asyncio.Task[RunResult]] = set()
 
     async def ready(self) -> tuple[dict[str, str], str]:
         """Load the models; their names by role, and the place where this process runs."""
-        root = self._origin.root
-        if self._origin.store is None and not (root / BATCH).is_file():
+        if self.store is None and not (self.root / BATCH).is_file():
             raise SettingsError(
-                f"{platform.node()} does not see the folder {root}: name one that all machines share, or --store"
+                f"{platform.node()} does not see the folder {self.root}: name one that all machines share, or --store"
             )
         models = await self._loaded()
         return models.names, f"{platform.node()}, process {os.getpid()}"
@@ -210,15 +203,15 @@ class Replica:
         for task in self._runs:
             task.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
-        if self._origin.store is not None:
+        if self.store is not None:
             with suppress(OSError):  # another replica still works in it, or a run can be resumed
                 self._scratch.rmdir()
 
     async def _run(self, job: Job) -> RunResult:
         models = await self._loaded()
-        if self._origin.store is None:
-            return await self._run_in(self._origin.root / RUNS / job.folder, job, models)
-        store = await asyncio.to_thread(RunStore, self._origin.store)
+        if self.store is None:
+            return await self._run_in(self.root / RUNS / job.folder, job, models)
+        store = await asyncio.to_thread(RunStore, self.store)
         folder, name = self._scratch / job.folder, f"{RUNS}/{job.folder}"
         try:
             stored = await asyncio.to_thread(store.fetch, name, folder)
@@ -240,22 +233,22 @@ class Replica:
             wait=wait_fixed(0.5),
             reraise=True,
         )
-        run = await waiting(run_job, job, folder, self._origin.loaded, models)
+        run = await waiting(run_job, job, folder, self.loaded, models)
         (folder / CACHE).unlink(missing_ok=True)
         return run.result
 
     @cached_property
     def _scratch(self) -> Path:
         """Where runs go on that are stored when they are finished; the same after a restart."""
-        return private_folder(f"detailscribe-{digest(f'{self._origin.store} {self._origin.root}')}")
+        return private_folder(f"detailscribe-{digest(f'{self.store} {self.root}')}")
 
     async def _loaded(self) -> Models:
         """The models, each of them loaded."""
-        origin, turns = self._origin, self._origin.turns
+        turns = self.turns
         async with self._loading:
             if self._models is None:
                 with nullcontext() if turns is None else limited_by(partial(shared_limiter, turns)):
-                    models = await asyncio.to_thread(origin.make_models, origin.loaded.settings)
+                    models = await asyncio.to_thread(self.make_models, self.loaded.settings)
                     _ = models.language, models.vision  # which keep the limiter of the moment when they are made
                     await models.check()
                     await asyncio.gather(ready(models.decomposer), ready(models.diffusion), ready(models.critic))

@@ -83,9 +83,9 @@ class TaskCache(SqliteCache[Any]):
         self._namespace = ("results", *about)
 
     async def once(self, key: str, work: Callable[[], Awaitable[R]]) -> R:
-        """What ``work`` gives, or gave before for the same key, to whichever run; callers that come while it is at work
-        wait. It is recorded before anything else on the event loop goes on, so that no kill comes between a result and
-        its record but in that millisecond."""
+        """What ``work`` gives, or gave before for the same key, to whichever run; callers that come meanwhile wait. It
+        is recorded before anything else on the event loop goes on, so that hardly a kill comes between a result and its
+        record."""
         place: FullKey = (self._namespace, key)
         async with self._asked.setdefault(key, asyncio.Lock()):
             try:

@@ -71,20 +71,10 @@ def chat_of(policy: Advised, context: Context) -> Asker:
 
 
 def population_of(state: RunState, budget: Budget) -> Population:
-    """The part of a state that policies see, once every image was looked at; ``SettingsError`` where somebody edited it
-    so that it does not fit together."""
+    """The part of a state that policies see, once every image was looked at; it may not fit together if somebody edited
+    it."""
     try:
-        return Population(
-            concepts=state["concepts"],
-            images=state["images"],
-            critiques=state["critiques"],
-            decisions=state.get("decisions", {}),
-            advice=state.get("advice", {}),
-            comparisons=state.get("comparisons", {}),
-            budget=budget,
-            seed=state["seed"],
-            round=state["round"],
-        )
-    except (ValidationError, KeyError) as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else f"there is no {error}"
-        raise SettingsError(f"the state does not fit together: {problem}") from error
+        known = {name: value for name, value in state.items() if name in Population.model_fields}
+        return Population.model_validate({"decisions": {}, **known, "budget": budget})
+    except ValidationError as error:
+        raise SettingsError(f"the state does not fit together: {first_problem(error)}") from error

@@ -10,20 +10,11 @@ from math import ceil
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from ...state import (
-    Attempt,
-    Budget,
-    Decision,
-    Population,
-    RunState,
-    Spend,
-    derive_seed,
-    spend_of,
-)
+from ...state import Attempt, Budget, Decision, Population, RunState, Spend, derive_seed, spend_of
 from ...tools.errors import SettingsError
 from ...tools.roles import KnowsItsCost, ready
 from ..policies.lineage import identities_made, identities_of, image_like
-from ..policies.policy import Advised, Policy, PolicyError, decisions_of, first_drawings, stop
+from ..policies.policy import Advised, Policy, PolicyError, list_of, stop
 from .context import Context, chat_of, context_of, population_of
 from .nodes import FinishWork, ImageWork
 
@@ -35,14 +26,13 @@ async def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
         chat_of(context.policy, context)  # before anything is drawn, since it may be missing
     diffusion = await ready(context.diffusion)
     cost = diffusion.evaluations_per_drawing if isinstance(diffusion, KnowsItsCost) else None
-    wanted = first_drawings(context.policy, state["concepts"])
+    wanted = list_of(Attempt, context.policy, "plan", state["concepts"])
     drawings = first_attempts(wanted, state, affordable(len(wanted), context.budget, cost))
     return [Send("generate", ImageWork(attempt=attempt, source=None, decision=None)) for attempt in drawings]
 
 
 def first_attempts(wanted: Sequence[Attempt], state: RunState, count: int) -> list[Attempt]:
-    """The first ``count`` drawings of a plan, with words, seeds and ids filled in. The first drawing without a seed of
-    its own has the run's, and the others' follow from it."""
+    """The first ``count`` drawings of a plan; the first one without a seed of its own has the run's."""
     concepts, seed = state["concepts"], state["seed"]
     made: list[Attempt] = []
     for index, attempt in enumerate(wanted[:count]):
@@ -69,8 +59,8 @@ def affordable(wanted: int, budget: Budget, evaluations: int | None) -> int:
 
 
 def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
-    """Every decision with the work that it asks for; when none is left but stops, they all go to ``finish``. A person's
-    ruling on the round stands in for the policy."""
+    """Every decision with the work that it asks for, or nothing but stops, to ``finish``. A person's ruling on the
+    round stands in for the policy."""
     context = context_of(runtime)
     population = population_of(state, context.budget)
     ruling = state.get("rulings", {}).get(str(state["round"]))
@@ -87,14 +77,13 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
 
 def decide(population: Population, policy: Policy) -> list[Decision]:
     """What the policy decides, checked and within the budget; needs no model, so any record can be judged again.
-    Nothing is decided on silence: an image about which the critic was not heard is stopped, and no policy sees it.
-    ``PolicyError`` where the answer cannot be carried out."""
+    Nothing is decided on silence: an image about which the critic was not heard is stopped, and no policy sees it."""
     stops = [
         stop(image, "not_heard", f"no usable answer came: {population.critiques[image.id].silence}")
         for image in population.unheard()
     ]
     heard = population.heard()
-    answer = decisions_of(policy, heard) if heard.pending() else ()
+    answer = list_of(Decision, policy, "judge", heard) if heard.pending() else ()
     return allowed([*answer, *stops] if stops else answer, population)
 
 
@@ -104,8 +93,7 @@ def allowed(answer: Sequence[Decision], population: Population) -> list[Decision
 
 
 def checked(answer: Sequence[Decision], population: Population) -> list[Decision]:
-    """The policy's decisions as they are, one for each pending image; ``PolicyError`` where they cannot be carried
-    out."""
+    """The policy's decisions as they are, one for each pending image, if they can be carried out."""
     for decision in answer:  # a copy with changes may hold what a decision has no place for
         if unknown_fields := sorted(vars(decision).keys() - Decision.model_fields.keys()):
             raise PolicyError(
@@ -205,9 +193,8 @@ def costs(population: Population) -> Callable[[Attempt, str], Spend]:
 
 
 def sends(decisions: Sequence[Decision], population: Population, plan: Sequence[Attempt]) -> list[Send]:
-    """The work that decisions ask for, an image each; all carry their decision. An attempt that does not say which
-    steps are kept keeps those of the plan's first drawing. A stop among other decisions is not final, so nothing is
-    sent for it."""
+    """The work that decisions ask for, an image each. An attempt that does not say which steps are kept keeps those of
+    the plan's first drawing. A stop among other decisions is not final, so nothing is sent for it."""
     round = population.round + 1
     wanted = [(decision, attempt) for decision in decisions for attempt in decision.attempts]
     found: list[Send] = []

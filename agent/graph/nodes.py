@@ -150,8 +150,8 @@ async def finish(work: FinishWork, runtime: Runtime[Context]) -> Update:
 
 
 async def _compared(population: Population, context: Context) -> tuple[str, dict[str, Comparison]]:
-    """Id of the best of the first leaders, each compared with the winner so far, and all comparisons. Nothing is asked
-    of a critic that cannot compare, nor beyond the budget."""
+    """Id of the best of the first leaders, each compared with the winner so far as the budget reaches, and all
+    comparisons."""
     best, *others = population.leaders()
     critic = await ready(context.critic) if others else None
     for other in others[: MOST_COMPARED - 1]:

@@ -105,8 +105,8 @@ def _place(context: Context) -> str:
 
 
 def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store) -> ImageRecord | None:
-    """A known image of the run in ``origin`` as the one that an attempt asks for; None where a file is missing, or the
-    picture is another one."""
+    """A known image of the run in ``origin`` as the one that an attempt asks for; None where its files are not
+    those."""
     if not all(origin.path(file).is_file() for file in record.files):
         return None
     from PIL import Image

@@ -34,9 +34,8 @@ class BestOfN(Parameters):
 class RandomControl(Parameters):
     """The control that a judge has to beat: refine, reseed or stop by lot; only an image that passes all is left alone.
 
-    The lot is drawn from the run's seed and the image's id, so that the same population has the
-    same answer. Its refinements still use the critic's corrected prompt: what is by chance is the
-    choice between the moves.
+    The lot is drawn from the run's seed and the image's id, so that the same population has the same answer. Its
+    refinements still use the critic's corrected prompt: what is by chance is the choice between the moves.
     """
 
     images: int = Field(default=2, ge=1, le=MOST)

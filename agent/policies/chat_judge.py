@@ -37,11 +37,10 @@ class ChatDecisions(BaseModel):
 class ChatJudge(Parameters):
     """A chat model decides about each image from what was done and found so far, without seeing it.
 
-    It is asked between the critique and the judge, and its answer is recorded, so that ``judge``
-    only reads it. It cannot repeat an attempt, go beyond the budget or work on after success; an
-    image that it does not name is stopped, and all are where no usable answer came. That an agent
-    may choose between continuing, going back and starting anew is the idea of Iterative Refinement
-    (arXiv 2601.15286).
+    It is asked between the critique and the judge, and its answer is recorded, so that ``judge`` only reads it. It
+    cannot repeat an attempt, go beyond the budget or work on after success; an image that it does not name is stopped,
+    and all are where no usable answer came. That an agent may choose between continuing, going back and starting anew
+    is the idea of Iterative Refinement (arXiv 2601.15286).
     """
 
     images: int = Field(default=2, ge=1, le=MOST)

@@ -4,7 +4,7 @@ import inspect
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack, cast, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, TypeVar, Unpack, cast, runtime_checkable
 
 from pydantic import ConfigDict, ValidationError
 
@@ -51,9 +51,8 @@ class Policy(Protocol):
     def judge(self, population: Population) -> Sequence[Decision]:
         """One decision for each of ``population.pending()``, the most promising first.
 
-        When no decision is left but stops, the run ends. Until then a stop is not final: the image
-        is asked about again after the next round. Where the budget does not reach for all, the
-        first ones have it.
+        When no decision is left but stops, the run ends. Until then a stop is not final: the image is asked about again
+        after the next round. Where the budget does not reach for all, the first ones have it.
         """
         ...
 
@@ -64,17 +63,8 @@ class Parameters(Frozen):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-def first_drawings(policy: Policy, concepts: ConceptGraph) -> Sequence[Attempt]:
-    """What a policy plans; ``PolicyError`` where that is no list of attempts."""
-    return _list_of(Attempt, policy, "plan", concepts)
-
-
-def decisions_of(policy: Policy, population: Population) -> Sequence[Decision]:
-    """What a policy decides; ``PolicyError`` where that is no list of decisions."""
-    return _list_of(Decision, policy, "judge", population)
-
-
-def _list_of(kind: type[T], policy: Policy, method: str, given: object) -> Sequence[T]:
+def list_of(kind: type[T], policy: Policy, method: Literal["plan", "judge"], given: object) -> Sequence[T]:
+    """What a method of a policy answers; ``PolicyError`` where that is no list of this kind."""
     name = f"{type(policy).__name__}.{method}"
     try:
         answer: Any = getattr(policy, method)(given)

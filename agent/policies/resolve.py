@@ -61,9 +61,8 @@ def resolve_policy(spec: PolicySpec, **parameters: object) -> Policy:
 
 
 def policy_name(policy: Policy) -> str:
-    """Its class with parameters, as Python writes it, alike in every process. A policy that does not ship with this
-    package also has a hash of the module that it lies in (in a notebook, of its own source), so that what it decided is
-    not taken for what it decides once it was edited."""
+    """Its class with parameters, as Python writes it, alike in every process; of a policy that does not ship, also a
+    hash of its module (in a notebook, of its own source), since it decides otherwise once it was edited."""
     code = policy.function if isinstance(policy, FunctionPolicy) else type(policy)
     name = _ADDRESS.sub("", repr(policy))
     if code.__module__.partition(".")[0] == __name__.partition(".")[0]:

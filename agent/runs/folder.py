@@ -44,29 +44,23 @@ def new_run_id(prompt: str) -> str:
 
 @contextmanager
 def new_folder(folder: Path) -> Generator[Store]:
-    """The folder, made and locked, which must be empty; where the run fails before its first image, all that was made
-    is removed."""
-    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
-    try:
-        with _made_and_locked(folder):
-            # Files of a run that was killed before it wrote anything do not count.
-            if any(path.name != LOCK and not path.match(PARTIAL) for path in folder.iterdir()):
-                unfinished = (folder / "manifest.json").exists() and not (folder / "result.json").exists()
-                other = f", or go on with the run in it: detailscribe resume {folder}" if unfinished else ""
-                raise SettingsError(f"the run folder {folder} is not empty; name another with --out{other}")
-            for partial in folder.glob(PARTIAL):
-                partial.unlink()
-            try:
-                yield Store(folder)
-            except BaseException:
-                if not any(folder.glob("images/*.png")):
-                    for path in folder.iterdir():
-                        if path.name != LOCK:
-                            shutil.rmtree(path) if path.is_dir() else path.unlink()
-                raise
-    except BaseException:
-        remove_empty(absent)
-        raise
+    """The folder, made and locked; where the run fails before its first image, all that was made is removed."""
+    with made_and_locked(folder):
+        # Files of a run that was killed before it wrote anything do not count.
+        if any(path.name != LOCK and not path.match(PARTIAL) for path in folder.iterdir()):
+            unfinished = (folder / "manifest.json").exists() and not (folder / "result.json").exists()
+            other = f", or go on with the run in it: detailscribe resume {folder}" if unfinished else ""
+            raise SettingsError(f"the run folder {folder} is not empty; name another with --out{other}")
+        for partial in folder.glob(PARTIAL):
+            partial.unlink()
+        try:
+            yield Store(folder)
+        except BaseException:
+            if not any(folder.glob("images/*.png")):
+                for path in folder.iterdir():
+                    if path.name != LOCK:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+            raise
 
 
 @contextmanager
@@ -75,7 +69,7 @@ def old_folder(folder: Path) -> Generator[Store]:
     if not folder.is_dir():
         raise SettingsError(f"there is no run folder {folder}")
     require_own(folder)
-    with _made_and_locked(folder):
+    with made_and_locked(folder):
         for partial in folder.rglob(PARTIAL):
             partial.unlink()
         yield Store(folder)
@@ -112,24 +106,28 @@ def is_at_work(folder: Path) -> bool:
 
 
 @contextmanager
-def _made_and_locked(folder: Path) -> Generator[None]:
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(folder))
-        except (OSError, ValueError) as error:
-            cause = error.strerror if isinstance(error, OSError) else error
-            raise SettingsError(f"cannot write to the run folder {str(folder)!r}: {cause}") from error
-        yield
+def made_and_locked(folder: Path) -> Generator[None]:
+    """The folder for this process alone; where the block raises, what was made for it and is empty goes again."""
+    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    try:
+        with ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(folder))
+            except (OSError, ValueError) as error:
+                raise unusable(folder, error) from error
+            yield
+    except BaseException:
+        for path in absent:
+            with suppress(OSError):  # it holds something
+                path.rmdir()
+        raise
 
 
-def remove_empty(folders: list[Path]) -> None:
-    """Remove these, innermost first, up to one that holds something."""
-    for folder in folders:
-        if os.path.isdir(folder):
-            if any(folder.iterdir()):
-                return
-            folder.rmdir()
+def unusable(folder: Path, error: OSError | ValueError) -> SettingsError:
+    """The error of a folder that cannot be written to."""
+    cause = error.strerror if isinstance(error, OSError) else error
+    return SettingsError(f"cannot write to the folder {str(folder)!r}: {cause}")
 
 
 def manifest_of(run: str, prompt: str, seed: int, policy: Policy, loaded: Loaded, **more: object) -> Manifest:

@@ -25,9 +25,10 @@ from ..policies import PolicySpec
 from ..records.events import Event
 from ..records.manifest import Manifest, Parent, read_manifest
 from ..records.reader import Run
+from ..settings.loading import with_secrets
 from ..settings.models import Models
 from .folder import manifest_of, new_folder, new_run_id
-from .run import policy_of, recorded_policy, recorded_settings, require_same_policy, resolve_settings
+from .run import policy_of, recorded_policy, require_same_policy, resolve_settings
 from .session import session_of
 
 PROMPT = "refined_prompt"
@@ -70,9 +71,6 @@ async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> 
     Args:
         folder: The run folder, of a run that is finished or not.
         checkpointer: As the run had it, where it was given.
-
-    Raises:
-        SettingsError: there is no run, it has no checkpoints, or they are of another version.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -160,7 +158,6 @@ async def afork(
 
     Raises:
         Interrupted: it was asked to stop.
-        SettingsError: there is no such run or step, or nothing to be edited under a name.
         DetailScribeError: the user can mend it; the message says how.
     """
     folder, edits = Path(folder), dict(edits or {})
@@ -175,7 +172,7 @@ async def afork(
     state = edited(_open_again(step), edits)
     new_id = new_run_id(manifest.prompt)
     out = Path("runs") / new_id if out is None else Path(out)
-    loaded = resolve_settings(recorded_settings(manifest, chat_url), policy, policy_args or None, budget, out=out)
+    loaded = resolve_settings(with_secrets(manifest.settings, chat_url), policy, policy_args or None, budget, out=out)
     chosen = loaded.settings.run
     if chosen.checkpoints == "off" and checkpointer is None:
         raise SettingsError("a fork needs checkpoints, and run.checkpoints is off: give the run's own checkpointer")

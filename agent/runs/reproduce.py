@@ -14,8 +14,8 @@ from ...tools.errors import SettingsError, typed
 from ...tools.files import Store, copy_file, picture_in
 from ...tools.roles import Diffusion, model_name, ready
 from ..records.reader import RecordedRun, read_run
+from ..settings.loading import with_secrets
 from ..settings.models import Models
-from .run import recorded_settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,10 +65,6 @@ async def areproduce(
         image: The image's id.
         diffusion: As the run had it, where it was given.
         out: Folder for the new picture and its latents; nothing is kept unless given.
-
-    Raises:
-        SettingsError: there is no such image, or its picture is gone.
-        DetailScribeError: the user can mend it; the message says how.
     """
     run = read_run(folder)
     record = run.images.get(image)
@@ -76,15 +72,15 @@ async def areproduce(
         raise SettingsError(f"the run in {folder} has no image {image!r}; it has {', '.join(run.images) or 'none'}")
     while record.origin == "look":
         record = run.images[record.parent or ""]
-    before = _pixels(run.path(image))
-    drawer = diffusion or await ready(Models(recorded_settings(run.manifest).settings).diffusion)
+    _pixels(run.path(image))  # before anything is drawn, since it may be gone
+    drawer = diffusion or await ready(Models(with_secrets(run.manifest.settings)).diffusion)
     with TemporaryDirectory(prefix="detailscribe-") if out is None else nullcontext(out) as place:
         store = Store(place)
         lineage = Lineage(run, drawer, store)
         again = await lineage.make(record)
         return Reproduction(
             image=image,
-            difference=await asyncio.to_thread(_difference, before, _pixels(store.path(again.path))),
+            difference=await asyncio.to_thread(difference, run.path(image), store.path(again.path)),
             made=tuple(lineage.made),
             model_then=record.model,
             model_now=model_name(drawer),
@@ -131,7 +127,15 @@ class Lineage:
 
 def difference(before: Path, now: Path) -> Difference:
     """Compare two pictures; ``SettingsError`` if their sizes differ, or one cannot be read."""
-    return _difference(_pixels(before), _pixels(now))
+    import numpy as np
+
+    first, second = _pixels(before), _pixels(now)
+    if first.size != second.size:
+        sizes = " instead of ".join(f"{picture.width}x{picture.height}" for picture in (second, first))
+        raise SettingsError(f"made again, the picture has another size: {sizes}")
+    apart = np.asarray(first, float) - np.asarray(second, float)
+    error = float(np.square(apart).mean())
+    return Difference(int(np.abs(apart).max()), 10 * math.log10(255**2 / error) if error else math.inf)
 
 
 def _pixels(path: Path) -> "Image":
@@ -139,14 +143,3 @@ def _pixels(path: Path) -> "Image":
         return picture_in(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be compared with: {error}") from error
-
-
-def _difference(first: "Image", second: "Image") -> Difference:
-    import numpy as np
-
-    if first.size != second.size:
-        sizes = " instead of ".join(f"{picture.width}x{picture.height}" for picture in (second, first))
-        raise SettingsError(f"made again, the picture has another size: {sizes}")
-    apart = np.asarray(first, float) - np.asarray(second, float)
-    error = float(np.square(apart).mean())
-    return Difference(int(np.abs(apart).max()), 10 * math.log10(255**2 / error) if error else math.inf)

@@ -126,7 +126,6 @@ async def aresume(
 
     Raises:
         Interrupted: it was asked to stop.
-        SettingsError: there is no run, another process works on it, or it began with something else.
         DetailScribeError: the user can mend it; the message says how.
     """
     folder = Path(folder)
@@ -135,7 +134,7 @@ async def aresume(
     with old_folder(folder) as store:
         if (finished := finished_run(folder)) is not None:
             return finished
-        settings = recorded_settings(manifest, chat_url).settings
+        settings = with_secrets(manifest.settings, chat_url)
         judge = recorded_policy(policy, settings.run)
         require_same_policy(manifest, judge)
         models = Models(settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
@@ -174,9 +173,6 @@ def context(
     Args:
         out: The folder for images and latents, a new one under ``runs/`` unless given. Ids of images repeat from run
             to run, so each run, and each thread, needs a folder of its own.
-
-    Raises:
-        SettingsError: a setting is wrong. A missing key or server is reported by the node that needs it.
     """
     given = {"preset": preset, "steps": steps, "guidance": guidance, "out": out}
     loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)
@@ -218,16 +214,11 @@ def policy_of(given: PolicySpec | None, chosen: RunSettings) -> Policy:
 
 
 def recorded_policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
-    """As ``policy_of``, for settings that were read from a folder, which may be a stranger's: no code that it names is
-    imported unless the caller names it too."""
+    """As ``policy_of``, of settings from a folder, maybe a stranger's: no code is imported that the caller does not
+    name."""
     if given is None and ":" in chosen.policy:
         raise SettingsError(f"the run was decided by {chosen.policy}: name it again, with --policy {chosen.policy}")
     return resolve_policy(given, **chosen.policy_args) if isinstance(given, str) else policy_of(given, chosen)
-
-
-def recorded_settings(manifest: Manifest, chat_url: str | None = None) -> Loaded:
-    """The settings that the run began with, and the secrets that the environment holds now."""
-    return load(with_secrets(manifest.settings, chat_url))
 
 
 def require_same_policy(manifest: Manifest, policy: Policy) -> None:

@@ -31,7 +31,7 @@ from ..records.trace import Tracer, failure
 from ..settings.models import Models
 from ..views.report import write_report
 from .folder import result_of
-from .steering import STEERING, Drain, Inbox, Instruction, budget_with
+from .steering import STEERING, Inbox, Instruction, budget_with
 
 POLL = 0.2
 """Seconds between two looks of a run that is paused."""
@@ -111,8 +111,7 @@ class Session:
         given: RunInput | Command[Any] | None = (
             None if begun else {"prompt": self.manifest.prompt, "seed": self.manifest.seed}
         )
-        inbox = None if self.checkpointer is None else Inbox(self.store.path(STEERING))
-        steps = 0
+        inbox = Inbox(self.store.path(STEERING) if self.checkpointer is not None else None, self.control)
         try:
             while state is None or not state.get("best"):
                 waiting = None
@@ -123,7 +122,7 @@ class Session:
                         context=self.context,
                         stream_mode=["tasks", "custom", "values"],
                         version="v2",
-                        control=Drain(inbox, self.control, steps),
+                        control=inbox,
                     ):
                         if part["type"] != "values":
                             emit(tracer.read(part))
@@ -133,11 +132,11 @@ class Session:
                         emit(tracer.missing(state))
                         self._note_models()
                 except GraphDrained:
-                    if inbox is None or (self.control is not None and self.control.drain_requested):
+                    if inbox.is_over:
                         raise
-                    given, steps = None, await steer(self, inbox, emit)
+                    given, inbox.steps = None, await steer(self, inbox, emit)
                     continue
-                steps = 0
+                inbox.steps = 0
                 if state is None or (waiting is None and not state.get("best")):
                     raise RuntimeError("the graph ended before its end")
                 if waiting is not None:
@@ -153,8 +152,7 @@ class Session:
         return state
 
     async def _draw_missing(self, images: Iterable[ImageRecord]) -> None:
-        """Draw those again of which a file is missing, sources first; files that are there stay as they are, and
-        another picture than it was is refused."""
+        """Draw those again of which a file is missing, sources first; another picture than it was is refused."""
         known, store = {image.id: image for image in images}, self.store
         for image in sorted(known.values(), key=lambda image: image.round):
             there = [file for file in image.files if store.path(file).is_file()]
@@ -244,7 +242,7 @@ async def steer(session: Session, inbox: Inbox, emit: Callable[[Iterable[Event]]
         if not paused:
             return 0
         await asyncio.sleep(POLL)
-        if session.control is not None and session.control.drain_requested:
+        if inbox.is_over:
             raise Interrupted(f"stopped while it was paused; go on with: detailscribe resume {session.store.root}")
 
 
@@ -304,8 +302,8 @@ async def session_of(
     control: RunControl | None = None,
     ask: Ask | None = None,
 ) -> AsyncGenerator[Session]:
-    """A session in a folder that is locked, with the checkpointer that the settings name and a cache in the folder,
-    unless they are given; see ``Session`` and ``Context``."""
+    """A session in a folder that is locked; checkpointer and cache are those that settings and folder name, unless
+    given."""
     named = manifest.settings.run.checkpoints
     states = checkpoints_of(named, store) if checkpointer is None else nullcontext(checkpointer)
     with nullcontext(cache) if cache is not None else closing(TaskCache(store.path(CACHE))) as results:

@@ -75,27 +75,37 @@ def budget_with(budget: Budget, changes: Mapping[str, float]) -> Budget:
         raise SettingsError(f"budget.{first_problem(error)}") from error
 
 
-class Inbox:
-    """The instructions that come from now on."""
+class Inbox(RunControl):
+    """The instructions that come from now on: it drains the graph after the step in which one came, or the caller's own
+    control asked for it. There is no file where there is no checkpointer to go on from."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, own: RunControl | None) -> None:
+        super().__init__()
+        self._path, self._own = path, own
         self._read = self._size()
         self.held: list[Instruction] = []
         """Read, and put off by a step."""
+        self.steps = 0
+        """To take before instructions count."""
 
     def _size(self) -> int:
-        return self._path.stat().st_size if self._path.is_file() else 0
+        return self._path.stat().st_size if self._path is not None and self._path.is_file() else 0
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether there is any."""
-        return bool(self.held) or self._size() > self._read
+    def is_over(self) -> bool:
+        """Whether the caller stops the run."""
+        return self._own is not None and self._own.drain_requested
+
+    @property
+    def drain_requested(self) -> bool:
+        """Looked at by LangGraph before each step."""
+        self.steps -= 1
+        return self.is_over or (self.steps < 0 and (bool(self.held) or self._size() > self._read))
 
     def take(self) -> list[Instruction]:
         """Those that are there, without lines that are none."""
         taken, self.held = self.held, []
-        if self._size() > self._read:
+        if self._path is not None and self._size() > self._read:
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 for line in file:
@@ -106,20 +116,3 @@ class Inbox:
                         except ValidationError:  # by hand, or of a later version; whoever wrote it sees nothing happen
                             continue
         return taken
-
-
-class Drain(RunControl):
-    """Drains the graph after the step in which an instruction came to the inbox, once so many ``steps`` were taken, or
-    the caller's ``own`` control asked for it. Without a checkpointer to go on from there is no inbox."""
-
-    def __init__(self, inbox: Inbox | None, own: RunControl | None, steps: int = 0) -> None:
-        super().__init__()
-        self._inbox, self._own, self._steps = inbox, own, steps
-
-    @property
-    def drain_requested(self) -> bool:
-        """Looked at by LangGraph before each step."""
-        if self._own is not None and self._own.drain_requested:
-            return True
-        self._steps -= 1
-        return self._steps < 0 and self._inbox is not None and self._inbox.is_waiting

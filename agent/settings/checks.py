@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from ...state import DrawingOptions, Frozen
+from ...state import Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
 from ...tools.language.settings import ChatSettings, ImageOptions
 from ...tools.text import HUB_ID
@@ -38,11 +38,7 @@ DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
 SD3_ALONE = ("t5", "swap_pooled", "guidance_interval", "skip_layers")
 """Settings of ``diffusion`` that have no effect on other families."""
-LOCAL_ALONE = (
-    *("precision", "offload", "device", "max_tokens", "max_batch", "compiled", "attention", "tiled"),
-    *SD3_ALONE,
-    *DrawingOptions.model_fields,
-)
+LOCAL_ALONE = tuple(name for name in DiffusionSection.model_fields if name not in ("model", "kind"))
 """Settings of ``diffusion`` that have no effect on an images endpoint."""
 
 Status = Literal["ok", "warning", "problem"]
@@ -80,8 +76,8 @@ def problem(topic: str, error: DetailScribeError) -> Finding:
 
 
 async def look_at_chat(settings: Settings) -> list[Finding]:
-    """Whether the chat models answer, how fast, and whether the critic's sees; two short calls, the second from the
-    cache where it can be."""
+    """Whether the chat models answer, how fast, and whether the critic's sees; two short calls, cached where they can
+    be."""
     if not settings.chats:
         return [Finding(topic="chat", status="ok", text="none: the embedded decomposer and critic, offline")]
     language, vision = settings.chat_settings(), settings.vision_settings()
@@ -119,8 +115,8 @@ class Seen(Frozen):
 
 
 async def look_at_vision(chat: ChatSettings) -> Finding:
-    """Whether the critic's model takes pictures, and whether it sees what is in them; one in this process is not loaded
-    for that."""
+    """Whether the critic's model takes pictures, and sees what is in them; one in this process is not loaded for
+    that."""
     if chat.is_local:
         return await asyncio.to_thread(found, "vision", lambda: _in_process(chat, looks=True))
     from ...tools.language.chat import ChatModel
@@ -239,8 +235,7 @@ def _check_draws_alone(policy: str, reason: str) -> None:
 
 
 def endpoint_of(settings: Settings) -> "EndpointDiffusion":
-    """The images endpoint; ``ModelError`` if it needs a key and has none, ``SettingsError`` for settings that it has
-    no use for."""
+    """The images endpoint; settings that it has no use for are refused."""
     check_effect(settings.diffusion, "an images endpoint", LOCAL_ALONE)
     if settings.images_settings().is_local:
         raise SettingsError("images.url names the server that draws, since the chat model is in this process")
@@ -250,9 +245,7 @@ def endpoint_of(settings: Settings) -> "EndpointDiffusion":
 def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) -> None:
     """``SettingsError`` if one of these settings, which have no effect on ``what``, is another than its default."""
     usual = DiffusionSection()
-    if idle := [
-        f"diffusion.{name}" for name in dict.fromkeys(without) if getattr(chosen, name) != getattr(usual, name)
-    ]:
+    if idle := [f"diffusion.{name}" for name in without if getattr(chosen, name) != getattr(usual, name)]:
         have = "has" if len(idle) == 1 else "have"
         raise SettingsError(f"{', '.join(idle)} {have} no effect on {what}: leave it out, or choose another preset")
 

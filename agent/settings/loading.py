@@ -92,11 +92,8 @@ Given = Settings | Loaded | Mapping[str, Any]
 def load(*given: Given, file: Path | None = None) -> Loaded:
     """All sources merged; of ``given``, later ones override earlier ones.
 
-    Where one is an object, the caller has chosen: neither the environment nor a file is read.
-
-    Raises:
-        SettingsError: a source cannot be read, a name is unknown, a value is out of range, a part is missing, or a key
-            would go to a server that it was not set for.
+    Where one is an object, the caller has chosen: neither the environment nor a file is read. ``SettingsError`` says
+    what is wrong with a source, or that a key would go to a server that it was not set for.
     """
     sources = [source for one in reversed(given) for source in _sources_of(one)]
     sources.sort(key=lambda source: source.kind != "argument")
@@ -125,15 +122,7 @@ def load_settings(*given: Given, file: Path | None = None) -> Settings:
 
 def with_secrets(settings: Settings, chat_url: str | None = None) -> Settings:
     """Settings that were recorded, and so without secrets, with those that environment and ``./detailscribe.toml`` hold
-    now.
-
-    Args:
-        settings: As they were recorded.
-        chat_url: The server of the chat model that the user names, in place of the recorded one.
-
-    Raises:
-        SettingsError: a secret would go to a server that it was not set for.
-    """
+    now, none of which goes to a server that it was not set for; ``chat_url`` is one that the user names instead."""
     named = Source("argument", "", {} if chat_url is None else {"chat": {"url": chat_url}})
     values = settings.model_dump()
     if settings.chat.cache is not None:  # a folder of another machine, maybe, or of another user's choice

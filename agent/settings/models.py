@@ -27,9 +27,9 @@ _LATEST: dict[object, "Lazy[Any]"] = {}
 
 
 class Models:
-    """The models that settings name, each loaded at its first use; roles that are given take their place. Local models
-    are loaded once a process and shared by all runs whose settings load the same; the one that was used last stays in
-    memory, others only as long as something uses them."""
+    """The models that settings name, each loaded at its first use; roles that are given take their place. Local ones
+    are shared by all runs of a process; the one that was used last stays in memory, others as long as something uses
+    them."""
 
     def __init__(
         self,
@@ -98,8 +98,7 @@ class Models:
         self, names: Sequence[str], weights: Mapping[str, str] | None = None, phrases: "PhrasesName" = "concepts"
     ) -> "dict[str, BatchMetric]":
         """The metrics of these names, none of them loaded yet; scores are kept beside the answers of chat models.
-        ``weights`` is a folder or hub id by metric, where it is not the metric's own; ``phrases`` says where the noun
-        phrases of BLIP-VQA come from."""
+        ``weights`` is a folder or hub id by metric, where it is not the metric's own."""
         from ...tools.metrics import METRICS, Parts
 
         unknown = [name for name in (*names, *(weights or {})) if name not in METRICS]

@@ -2,8 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +13,6 @@ EMBEDDED_DIFFUSION = Path(__file__).parents[2] / "tools" / "world" / "weights" /
 PUBLISHED_SEEDS = (2628670643, 2628670647)
 """Of the published code: of every drawing, and of the second one where a metric chooses among two."""
 
-Values = Mapping[str, Mapping[str, Any]]
-"""Settings by section."""
 Replacement = Literal["bare", "rewritten", "undecomposed", "metric"]
 """What a baseline does to the models of a preset. bare: no decomposition and no critic; rewritten: the same, from a
 prompt that is rewritten first; undecomposed: one question for the whole picture; metric: no decomposition, and a metric
@@ -24,36 +21,40 @@ in place of the critic."""
 
 @dataclass(frozen=True)
 class Preset:
-    """One choice of models, with the settings that suit them."""
+    """One choice of models, with the settings that suit them; or a baseline, which is a method without a part of
+    DetailScribe to compare with, and leaves the model that draws as it is."""
 
     summary: str
     """In a few words, for lists."""
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """By section."""
-    baseline: "Baseline | None" = None
+    settings: dict[str, dict[str, Any]]
+    """By section; a baseline's override those of the preset that it stands behind."""
+    baseline: "Preset | None" = None
     """What stands in for some of its models, for ``PRESET+BASELINE``."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A method without a part of DetailScribe, to compare with; it leaves the model that draws as it is."""
-
-    summary: str
-    """In a few words, for lists."""
-    replaces: Replacement
-    """What it does to the models of the preset."""
-    settings: Values = field(default_factory=dict[str, Mapping[str, Any]])
-    """By section; they override the preset's."""
+    replaces: Replacement | None = None
+    """What it does to the models of the preset, if it is a baseline."""
     asks: bool = True
-    """Whether a chat model takes part. Where none does, the preset's is left out, so that no key is needed, unless an
-    endpoint draws, which may be at the same server."""
+    """Whether a chat model takes part in a baseline. Where none does, the preset's is left out, so that no key is
+    needed, unless an endpoint draws, which may be at the same server."""
     metric: str = ""
     """The name of the metric that chooses, where one does."""
 
 
+def _presets(tables: dict[str, dict[str, Any]]) -> dict[str, Preset]:
+    """By name, in the order of the lists."""
+    own = [one.name for one in fields(Preset)]
+    return {
+        name: Preset(
+            **{key: value for key, value in table.items() if key in own},
+            settings={key: value for key, value in table.items() if key not in own},
+        )
+        for name, table in tables.items()
+    }
+
+
 _TABLES = tomllib.loads((Path(__file__).with_name("presets.toml")).read_text(encoding="utf-8"))
-PRESETS = {name: Preset(table.pop("summary"), table) for name, table in _TABLES.items()}
-"""By name, in the order of the lists; see ``presets.toml``."""
+BASELINES = _presets(_TABLES.pop("baselines"))
+"""Those with a name of their own; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""
+PRESETS = _presets(_TABLES)
 EMBEDDED_STEPS: int = PRESETS["embedded"].settings["run"]["steps"]
 EMBEDDED_GUIDANCE: float = PRESETS["embedded"].settings["run"]["guidance"]
 
@@ -61,25 +62,6 @@ BEST = re.compile(r"best-(?:of-(?P<n>[1-9]\d{0,2})-)?by-(?P<metric>.+)")
 """Names of baselines that choose by a metric; of two seeds where no number is given."""
 ASKING = ("vqascore", "interactions", "layout", "checklist", "all_correct")
 """Metrics that ask the chat model."""
-
-
-def _drawings(n: int) -> Values:
-    return {"run": {"policy": "best_of_n", "policy_args": {"n": n}}}
-
-
-BASELINES: dict[str, Baseline] = {
-    "base": Baseline("one drawing from the prompt as it is; nobody looks", "bare", _drawings(1), asks=False),
-    "rewrite": Baseline(
-        "one drawing from a prompt that is rewritten before anything is seen", "rewritten", _drawings(1)
-    ),
-    "refine": Baseline(
-        "one drawing from a prompt that is corrected after one question for the whole picture",
-        "undecomposed",
-        {"run": {"policy": "paper", "policy_args": {"start_steps": (0,)}}},
-    ),
-    "undecomposed": Baseline("the preset without decomposition: one question for the whole picture", "undecomposed"),
-}
-"""By name; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""
 
 
 def preset_named(name: str) -> Preset:
@@ -100,7 +82,7 @@ def preset_named(name: str) -> Preset:
     return replace(preset, summary=f"{preset.summary}; {baseline.summary}", settings=settings, baseline=baseline)
 
 
-def baseline_named(name: str) -> Baseline:
+def baseline_named(name: str) -> Preset:
     """The baseline of that name; ``SettingsError`` if there is none."""
     if best := BEST.fullmatch(name):
         from ...tools.metrics import METRICS
@@ -109,7 +91,8 @@ def baseline_named(name: str) -> Baseline:
         if metric not in METRICS:
             raise no_such("metric", metric, METRICS)
         summary = f"the best of {'two' if n == 2 else n} seeds by {metric}"
-        return Baseline(summary, "metric", _drawings(n), asks=metric in ASKING, metric=metric)
+        drawings = {"run": {"policy": "best_of_n", "policy_args": {"n": n}}}
+        return Preset(summary, drawings, replaces="metric", asks=metric in ASKING, metric=metric)
     if name not in BASELINES:
         raise no_such("baseline", name, [*BASELINES, "best-by-METRIC", "best-of-N-by-METRIC"])
     return BASELINES[name]

@@ -167,7 +167,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 @pytest.mark.parametrize("out", ["file", "file/below", "\x00", "x" * 300])
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path, out):
     (tmp_path / "file").write_text("a file, no folder")
-    with pytest.raises(SettingsError, match="cannot write to the run folder"):
+    with pytest.raises(SettingsError, match="cannot write to the folder"):
         run(PROMPT, out=tmp_path / out, **roles({}))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -54,7 +54,7 @@ def test_a_policy_is_for_the_methods_that_leave_it_open(tmp_path):
     assert [(one.run.policy, one.run.policy_args) for one in found.values()] == [
         ("best_of_n", {"n": 1}),
         ("best_of_n", {"n": 4}),
-        ("paper", {"start_steps": (0,)}),
+        ("paper", {"start_steps": [0]}),
         ("hybrid", {"parallel": 3}),
         ("hybrid", {"parallel": 3}),
     ]

@@ -75,7 +75,7 @@ def replica(url, finished, tmp_path, monkeypatch):
 
     monkeypatch.setattr(replicas, "run_job", run_job)
     make = partial(Models, **roles({}))
-    return replicas.Replica(replicas.Origin(load(), make, tmp_path, url, 1, None, "nowhere", ()))
+    return replicas.Replica(load(), make, tmp_path, url, 1, None, "nowhere", ())
 
 
 def job(prompt=PROMPT):

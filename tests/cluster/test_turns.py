@@ -47,7 +47,7 @@ async def test_what_a_replica_loads_takes_the_turns_of_all(server, tmp_path, mon
 
     loaded = load({"chat": {"model": MODEL, "url": server.url, "cache": "off", "requests_per_minute": 6000}})
     (tmp_path / "batch.json").touch()
-    await replica.Replica(replica.Origin(loaded, models, tmp_path, None, 1, "the-actor", "nowhere", ())).ready()
+    await replica.Replica(loaded, models, tmp_path, None, 1, "the-actor", "nowhere", ()).ready()
     language = made[0].language
     assert language._server._limiter == ("the-actor", language.name)
 

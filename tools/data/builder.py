@@ -165,8 +165,8 @@ _PASSIVE = re.compile(
 
 
 def what_is_wrong(prompt: str, must_name: Iterable[str] = ()) -> str | None:
-    """Why a prompt is not taken, in words a model can act on; None where it is. It must hold each of the words
-    ``must_name``, in any form."""
+    """Why a prompt is not taken, in words a model can act on, such as one of ``must_name`` that is not in it; else
+    None."""
     words = prompt.split()
     if not SHORTEST <= len(words) <= LONGEST:
         return f"it has {len(words)} words; write {SHORTEST} to {LONGEST}"

@@ -72,16 +72,12 @@ def read_prompts(
 ) -> Iterator[PromptRecord]:
     """The prompts of a file or a data set, one by one; nothing is read before the first is asked for.
 
+    The arguments that are not named below are those of ``read_rows``.
+
     Args:
-        source: As for ``read_rows``.
-        column: As for ``read_rows``.
         scenario: The column that holds the scenario; by default ``scenario``, ``category`` or ``tag``.
-        format: As for ``read_rows``.
         limit: Prompts at most.
         skip_empty: Leave out records whose prompt is empty, which tables from the web are full of, rather than stop.
-
-    Raises:
-        SettingsError: the source cannot be read, or holds no such column; the message says where in it.
     """
     rows = read_rows(source, column=column, format=format)
     wanted = (row for row in rows if row.prompt.strip() or not skip_empty)
@@ -107,16 +103,13 @@ def _record(row: PromptRow, name: str, scenario: str | None) -> PromptRecord:
 
 
 def read_rows(source: str | Path, *, column: str | None = None, format: str | None = None) -> Iterator[PromptRow]:
-    """The rows of a file or a data set, one by one, each with its prompt.
+    """The rows of a file or a data set, one by one, each with its prompt; ``SettingsError`` says where one is wrong.
 
     Args:
         source: A path, any URL that fsspec opens (``https://``, ``s3://``, ``hf://``, ``github://``, also
             compressed), ``-`` for standard input, or ``dataset:owner/name#split`` for the package ``datasets``.
         column: The column that holds the prompt; by default one of ``PROMPT_COLUMNS``.
         format: A key of ``FORMATS``; by default the suffix says it, and for any other suffix the first lines do.
-
-    Raises:
-        SettingsError: the source cannot be read, holds no prompt, or a row of it has no text in that column.
     """
     name, number = str(source), 0
     for number, (place, columns) in enumerate(_dataset(name) if name.startswith(_HUB) else _file(name, format), 1):

@@ -72,9 +72,8 @@ class Rubric(AskingMetric):
 
 
 class VqaScore(AskingMetric):
-    """VQAScore (arXiv 2404.01291): P(yes) to "Does this figure show the prompt?", in [0, 1], by a chat model; missing
-    where its server reports no probabilities. The source takes P(yes) over all words; servers report only the
-    likeliest, so here it is P(yes) / (P(yes) + P(no))."""
+    """VQAScore (arXiv 2404.01291): P(yes) to "Does this figure show the prompt?", in [0, 1], by a chat model. The
+    source takes P(yes) over all words; servers report only the likeliest, so here it is P(yes) / (P(yes) + P(no))."""
 
     def __init__(self, chat: ChatModel) -> None:
         self._chat, self._wording = chat, Wording.load("rate_vqascore")
@@ -137,8 +136,8 @@ class OwnQuestions(AskingMetric):
 
 
 def gated(place: int, asked: tuple[OwnQuestion, ...], likely: list[float | None]) -> float | None:
-    """The value of one question, 0 where an entity that it speaks of fails, with 0.5 or less; None where one of them is
-    not known."""
+    """The value of one question, 0 where an entity that it speaks of fails, with 0.5 or less; None where one is not
+    known."""
     entities = [likely[parent] for parent in asked[place].depends_on]
     if any(value is not None and value <= 0.5 for value in entities):
         return 0.0
@@ -160,9 +159,8 @@ class Checklist(AskingMetric):
 
 
 class JudgeMetric(LocalMetric):
-    """The checklist by the embedded world's independent judge, a network that takes part in no run. It is always of the
-    world's own reading of the prompt: the concepts of a run may be another decomposer's, or have fewer checks. Prompts
-    from outside the embedded world are missing."""
+    """The checklist by the embedded world's independent judge, which takes part in no run, always of the world's own
+    reading of the prompt: the concepts of a run may have fewer checks. Prompts from outside that world are missing."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._whole = whole
@@ -185,9 +183,8 @@ class JudgeMetric(LocalMetric):
 
 
 def checklist_score(verdicts: Sequence[Verdict], *, whole: bool) -> Score:
-    """The score that verdicts amount to. What is unknown counts neither as a pass nor as a fail: the share is of the
-    checks that were answered, and missing where fewer than half were; whether all pass is missing where none failed and
-    some are unknown."""
+    """The score that verdicts amount to. The share is of the checks that were answered, and missing where fewer than
+    half were; whether all pass is missing where none failed and some are unknown."""
     failed = [v.check for v in verdicts if v.answer == "fail"]
     unknown = [v for v in verdicts if v.answer == "unknown"]
     answered = len(verdicts) - len(unknown)

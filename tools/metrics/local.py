@@ -196,9 +196,8 @@ class BlipVqa(LocalMetric):
         return Score(value=math.prod(likely), note=note)
 
     def probabilities(self, sample: Sample, phrases: Sequence[str]) -> list[float]:
-        """P(yes) / (P(yes) + P(no)) for each phrase; the picture is encoded once. Questions are cut at 35 tokens, as in
-        the source; those of one length go together, since the decoder of transformers 5 minds padding whatever the mask
-        says."""
+        """P(yes) / (P(yes) + P(no)) for each phrase. Questions are cut at 35 tokens, as in the source; those of one
+        length go together, since the decoder of transformers 5 minds padding whatever the mask says."""
         import torch
 
         model, tokenizer, processor = self._weights.loaded

@@ -125,8 +125,7 @@ def batched(metric: Any) -> BatchMetric:
 
 
 class CachedMetric(BatchMetric):
-    """Another metric's scores on disk, each measured once; missing ones are measured again. Processes may share the
-    folder."""
+    """Another metric's scores on disk, each measured once; missing ones are measured again."""
 
     def __init__(self, metric: LocalMetric, folder: Path) -> None:
         self._metric, self._folder = metric, folder
@@ -151,8 +150,7 @@ class CachedMetric(BatchMetric):
 
 
 class WithConcepts(BatchMetric):
-    """Another metric, whose every sample has concepts, by a decomposer that is made when it is needed; missing where a
-    prompt cannot be decomposed."""
+    """Another metric, whose every sample has concepts; missing where a prompt cannot be decomposed."""
 
     def __init__(self, metric: BatchMetric, decomposer: Callable[[], Decomposer]) -> None:
         self._metric, self._make = metric, decomposer
@@ -184,9 +182,8 @@ class WithConcepts(BatchMetric):
 
 
 class MetricCritic:
-    """A metric, made when the first image is looked at, in the critic's place: every check stays unknown, with the
-    metric's value as its probability. So nothing passes or fails, and ``Population.rank`` orders images as the metric
-    does; one that it cannot measure comes last."""
+    """A metric in the critic's place: every check stays unknown, with the metric's value as its probability, so that
+    ``Population.rank`` orders images as the metric does, and one that it cannot measure comes last."""
 
     def __init__(self, name: str, make: Callable[[], BatchMetric]) -> None:
         self.model = f"metric {name}"
