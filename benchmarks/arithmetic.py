@@ -16,9 +16,10 @@ from pathlib import Path
 
 from detailscribe.agent import Single
 from detailscribe.agent.batch.folder import Ledger
-from detailscribe.agent.batch.jobs import Ask, Defaults, Spool
+from detailscribe.agent.batch.jobs import Ask, Spool
 from detailscribe.agent.records.rows import Row
-from detailscribe.state import Budget, Spend
+from detailscribe.agent.settings.settings import Settings
+from detailscribe.state import Spend
 
 from .figures import print_json, print_table
 
@@ -119,7 +120,6 @@ def needs(prompts: int, gpus: int, assumed: Assumed, flops: float, held: float) 
 
 def bytes_held(count: int) -> float:
     """Bytes that the prompts and the rows of a batch hold in the process that started it, for each; measured."""
-    defaults = Defaults(0, Single(), Budget())
 
     def asks() -> Iterator[tuple[Ask, str]]:
         for number in range(count):
@@ -128,7 +128,7 @@ def bytes_held(count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         tracemalloc.start()
         with tempfile.TemporaryFile() as file, Ledger(Path(folder)) as ledger:
-            for job in Spool(file, asks(), defaults):
+            for job in Spool(file, asks(), Single(), Settings()):
                 ledger._note(  # pyright: ignore[reportPrivateUsage] - without waiting for the disk
                     Row(
                         id=job.id,

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
+from traceback import extract_tb
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin
 
@@ -94,10 +95,7 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 def described(error: BaseException) -> str:
     """Kind, words and place of an error that code of the user's raised, in one line."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = "" if frame is None else f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})"
+    place = "".join(f" ({frame.filename}:{frame.lineno})" for frame in extract_tb(error.__traceback__)[-1:])
     words = str(error) if type(error).__name__ != "ValidationError" else first_problem(cast("ValidationError", error))
     return f"{type(error).__name__}: {' '.join(words.split())}{place}"
 

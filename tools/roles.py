@@ -214,11 +214,7 @@ async def answered(answer: Awaitable[R], kind: type[R], role: object, method: st
     name = f"{type(role).__name__}.{method}"
     if not inspect.isawaitable(answer):
         raise ModelError(f"{name} is no async function: write async def {method}(...)")
-    return require_kind(await answer, kind, name)
-
-
-def require_kind(value: object, kind: type[R], name: str) -> R:
-    """``value`` where it is of a kind; else a ``ModelError`` that names what returned it."""
+    value: object = await answer
     if isinstance(value, kind):
         return value
     missing = "; an await is missing" if inspect.isawaitable(value) else ""

@@ -27,11 +27,11 @@ from ..records.reader import EVENTS, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
 from ..runs.folder import finished_run, manifest_of, new_folder, new_run_id, old_folder
 from ..runs.run import policy_of, resolve_settings
-from ..runs.session import session_of
+from ..runs.session import work_on
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
 from .folder import BatchManifest, Ledger, batch_folder, note_models, require_models
-from .jobs import Defaults, Job, Prompts, Spool, folder_name, read_asks
+from .jobs import Job, Prompts, Spool, folder_name, read_asks
 
 MOST_AT_ONCE = 10_000
 """Runs in flight, at most."""
@@ -123,13 +123,11 @@ async def arun_batch(
     given = {"seed": seed, "preset": preset, "steps": steps, "guidance": guidance, "out": out}
     loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)
     chosen = loaded.settings.run
-    defaults = Defaults(chosen.seed, policy_of(policy, chosen), chosen.budget, loaded.settings)
+    judge = policy_of(policy, chosen)
     source = str(prompts) if isinstance(prompts, (str, Path)) else None
-    manifest = BatchManifest(
-        source=source and shown(source), settings=loaded.settings, policy=policy_name(defaults.policy)
-    )
+    manifest = BatchManifest(source=source and shown(source), settings=loaded.settings, policy=policy_name(judge))
     with TemporaryFile() as file:
-        jobs, folder = Spool(file, read_asks(prompts), defaults), chosen.out or default_folder(source)
+        jobs, folder = Spool(file, read_asks(prompts), judge, loaded.settings), chosen.out or default_folder(source)
         with batch_folder(folder, manifest, forget_failed=retry_failed) as ledger:
             progress = Progress(folder, len(jobs), sum(not ledger.has(job) for job in jobs), ledger.tally)
             models = None
@@ -214,10 +212,7 @@ async def run_job(
         finished = finished_run(folder)
         if finished is not None and not any(critique.unheard for critique in finished.result.critiques):
             return finished
-        async with session_of(
-            store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event
-        ) as session:
-            return await session.finish()
+        return await work_on(store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event)
 
 
 async def _job_folder(folder: Path, manifest: Manifest, models: Models) -> AbstractContextManager[Store]:

@@ -183,7 +183,10 @@ class Workers:
                     worker.returned += 1
                     raise error.cause from None
                 except errors.RayError as error:
-                    self._note_lost(worker, error)
+                    if worker.is_up:
+                        worker.is_up = False
+                        worker.lost.set()
+                        self._news(f"replica {worker.number} was lost ({_first_line(error)})")
                     continue
                 worker.returned += 1
                 return Run(result, folder)
@@ -249,12 +252,6 @@ class Workers:
                     worker.is_up = True
                     self._changed.notify_all()
                 await worker.lost.wait()
-
-    def _note_lost(self, worker: Worker, error: Exception) -> None:
-        if worker.is_up:
-            worker.is_up = False
-            worker.lost.set()
-            self._news(f"replica {worker.number} was lost ({_first_line(error)})")
 
     def _give_up(self, worker: Worker, error: Exception) -> None:
         worker.is_given_up = True

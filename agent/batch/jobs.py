@@ -99,35 +99,27 @@ def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
             raise SettingsError(f"{where}: {first_problem(error)}") from error
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """What holds for a prompt that says nothing else."""
-
-    seed: int
-    policy: Policy
-    budget: Budget
-    settings: Settings = field(default_factory=Settings)
-    """Say whether a model edits."""
-
-    def job(self, ask: Ask) -> Job:
-        """What the ask comes to; ``SettingsError`` says what is wrong with it."""
-        policy, seed, name = self.policy, self.seed if ask.seed is None else ask.seed, ask.policy
-        if name is None and ask.policy_args:
-            raise SettingsError("policy_args belong to a policy: name it too")
-        if name is not None:
-            if name not in POLICIES:  # a file of prompts, which may come from anywhere, must not import code
-                raise no_such("policy", name, sorted(POLICIES))
-            policy = resolve_policy(name, **self.settings.policy_parameters(name, ask.policy_args))
-        budget, tags = budget_with(self.budget, ask.budget) if ask.budget else self.budget, dict(ask.model_extra or {})
-        return Job(ask.id or "", ask.prompt, seed, policy, budget, tags)
+def job_of(ask: Ask, policy: Policy, settings: Settings) -> Job:
+    """What an ask comes to, by this policy and with these settings unless it says otherwise; ``SettingsError`` says
+    what is wrong with it."""
+    chosen, name = settings.run, ask.policy
+    if name is None and ask.policy_args:
+        raise SettingsError("policy_args belong to a policy: name it too")
+    if name is not None:
+        if name not in POLICIES:  # a file of prompts, which may come from anywhere, must not import code
+            raise no_such("policy", name, sorted(POLICIES))
+        policy = resolve_policy(name, **settings.policy_parameters(name, ask.policy_args))
+    seed = chosen.seed if ask.seed is None else ask.seed
+    budget = budget_with(chosen.budget, ask.budget) if ask.budget else chosen.budget
+    return Job(ask.id or "", ask.prompt, seed, policy, budget, dict(ask.model_extra or {}))
 
 
 class Spool:
     """The jobs of asks, all of them checked; they can be gone through again and again. The asks lie in a file of this
     process; what is held for each is the name of its run folder."""
 
-    def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], defaults: Defaults) -> None:
-        self._file, self._defaults = file, defaults
+    def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], policy: Policy, settings: Settings) -> None:
+        self._file, self._policy, self._settings = file, policy, settings
         self._places: dict[str, str] = {}
         self._again: dict[str, int] = {}
         for ask, where in asks:
@@ -141,11 +133,11 @@ class Spool:
     def __iter__(self) -> Iterator[Job]:
         """The jobs, in the order of their prompts; only one pass at a time."""
         self._file.seek(0)
-        return (self._defaults.job(Ask.model_validate_json(line)) for line in self._file)
+        return (job_of(Ask.model_validate_json(line), self._policy, self._settings) for line in self._file)
 
     def _add(self, ask: Ask, where: str) -> None:
         try:
-            job = self._defaults.job(ask)
+            job = job_of(ask, self._policy, self._settings)
             if ask.id is None:
                 job = replace(job, id=self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
             line = ask.model_copy(update={"id": job.id}).model_dump_json()

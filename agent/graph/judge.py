@@ -26,28 +26,18 @@ async def plan(state: RunState, runtime: Runtime[Context]) -> list[Send]:
         chat_of(context.policy, context)  # before anything is drawn, since it may be missing
     diffusion = await ready(context.diffusion)
     cost = diffusion.evaluations_per_drawing if isinstance(diffusion, KnowsItsCost) else None
-    wanted = list_of(Attempt, context.policy, "plan", state["concepts"])
-    drawings = first_attempts(wanted, state, affordable(len(wanted), context.budget, cost))
+    drawings = first_attempts(list_of(Attempt, context.policy, "plan", state["concepts"]), state, context.budget, cost)
     return [Send("generate", ImageWork(attempt=attempt, source=None, decision=None)) for attempt in drawings]
 
 
-def first_attempts(wanted: Sequence[Attempt], state: RunState, count: int) -> list[Attempt]:
-    """The first ``count`` drawings of a plan; the first one without a seed of its own has the run's."""
-    concepts, seed = state["concepts"], state["seed"]
-    made: list[Attempt] = []
-    for index, attempt in enumerate(wanted[:count]):
-        id = image_id(0, index)
-        own = (seed if index == 0 else derive_seed(seed, id)) if attempt.seed is None else attempt.seed
-        words = attempt.prompt or concepts.drawn_from or concepts.prompt
-        made.append(attempt.model_copy(update={"id": id, "prompt": words, "seed": own}))
-    return made
-
-
-def affordable(wanted: int, budget: Budget, evaluations: int | None) -> int:
-    """How many of the wanted first drawings the budget reaches for; ``evaluations`` is the cost of one, where known."""
+def first_attempts(
+    wanted: Sequence[Attempt], state: RunState, budget: Budget, evaluations: int | None
+) -> list[Attempt]:
+    """The first drawings of a plan, as many as the budget reaches for, where one costs so many evaluations, if that is
+    known; the first one without a seed of its own has the run's."""
     if not wanted:
         raise PolicyError("the policy plans no first drawing; it needs at least one")
-    bounds = [wanted, budget.images, budget.critic_calls]
+    bounds = [len(wanted), budget.images, budget.critic_calls]
     if evaluations and budget.evaluations is not None:
         bounds.append(budget.evaluations // evaluations)
     reached = min(bound for bound in bounds if bound is not None)
@@ -55,7 +45,14 @@ def affordable(wanted: int, budget: Budget, evaluations: int | None) -> int:
         raise SettingsError(
             f"the budget of {budget.evaluations} evaluations does not reach for one drawing, which takes {evaluations}"
         )
-    return reached
+    concepts, seed = state["concepts"], state["seed"]
+    made: list[Attempt] = []
+    for index, attempt in enumerate(wanted[:reached]):
+        id = image_id(0, index)
+        own = (seed if index == 0 else derive_seed(seed, id)) if attempt.seed is None else attempt.seed
+        words = attempt.prompt or concepts.drawn_from or concepts.prompt
+        made.append(attempt.model_copy(update={"id": id, "prompt": words, "seed": own}))
+    return made
 
 
 def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:

@@ -35,8 +35,7 @@ from .policy import (
     second_opinion,
     stop,
 )
-from .resolve import CODE, POLICIES, PolicySpec, policy_name, resolve_policy
-from .rules import RULES
+from .resolve import CODE, POLICIES, RULES, PolicySpec, policy_name, resolve_policy
 
 __all__ = ["CODE", "POLICIES", "RULES", "Adaptive", "Advised", "BestOfN", "ChatJudge", "Exhaustive"]
 __all__ += ["FunctionPolicy", "Guard", "Halving", "Hybrid", "JudgeFunction", "Keep", "MultiRound", "Paper"]

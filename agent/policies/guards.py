@@ -1,6 +1,6 @@
 """Guards: each looks at one image and stops it, or has nothing to say; policies compose them.
 
-The budget is no policy's business: ``agent.guard`` holds every one of them to it, and to trying nothing twice.
+The budget is no policy's business: the graph holds every one of them to it, and to trying nothing twice.
 """
 
 from collections.abc import Callable, Iterable

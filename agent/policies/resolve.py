@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,8 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "value": Value,
 }
 """Those that ship, by name."""
+RULES: dict[str, str] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+"""Meaning by rule of those that ship."""
 CODE = " in code "
 """In the name of a policy, stands between itself and the hash of its code."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

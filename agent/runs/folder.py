@@ -119,7 +119,7 @@ def made_and_locked(folder: Path) -> Generator[None]:
             yield
     except BaseException:
         for path in absent:
-            with suppress(OSError):  # it holds something
+            with suppress(OSError, ValueError):  # it holds something, or is no path
                 path.rmdir()
         raise
 

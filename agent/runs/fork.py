@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
@@ -29,7 +29,7 @@ from ..settings.loading import with_secrets
 from ..settings.models import Models
 from .folder import manifest_of, new_folder, new_run_id
 from .run import policy_of, recorded_policy, require_same_policy, resolve_settings
-from .session import session_of
+from .session import work_on
 
 PROMPT = "refined_prompt"
 """The name under which an image's corrected prompt is changed; every other one is that of a check."""
@@ -197,13 +197,8 @@ async def afork(
             for file in filter(Path.is_file, map(Store(folder).path, image.files)):
                 copy_file(file, store.path(file.relative_to(folder).as_posix()))
         _copy_database(Store(folder), CACHE, store.root)
-        async with session_of(
-            store, new, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
-        ) as session:
-            if state.get("images"):
-                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
-                await session.graph.aupdate_state(session.config, dict(state), as_node="generate")
-            return await session.finish()
+        how: dict[str, Any] = {"checkpointer": checkpointer, "on_event": on_event, "control": control, "ask": ask}
+        return await work_on(store, new, models, judge, begin=state if state.get("images") else None, **how)
 
 
 history = blocking(ahistory)

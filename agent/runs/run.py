@@ -24,7 +24,7 @@ from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
 from ..settings.settings import RunSettings
 from .folder import finished_run, manifest_of, new_folder, new_run_id, old_folder
-from .session import session_of
+from .session import work_on
 
 
 @typed
@@ -93,10 +93,9 @@ async def arun(
         await models.check()
         manifest = manifest_of(run_id, prompt, chosen.seed, judge, loaded, interactive=ask is not None)
         write_manifest(store, manifest)  # first, so that after a kill there is something to resume
-        async with session_of(
+        return await work_on(
             store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
-        ) as session:
-            return await session.finish()
+        )
 
 
 @typed
@@ -139,10 +138,9 @@ async def aresume(
         require_same_policy(manifest, judge)
         models = Models(settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
         await models.check()
-        async with session_of(
+        return await work_on(
             store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
-        ) as session:
-            return await session.finish()
+        )
 
 
 run = blocking(arun)

@@ -1,8 +1,8 @@
 """A run at work in its folder: it goes on from wherever it stands to its end, and its stream becomes the trace."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager, closing, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -288,22 +288,22 @@ def _compiled(interactive: bool) -> Graph:
     return build_graph(interactive=interactive)
 
 
-@asynccontextmanager
-async def session_of(
+async def work_on(
     store: Store,
     manifest: Manifest,
     models: Models,
     policy: Policy,
     *,
+    begin: RunState | None = None,
     checkpointer: Checkpointer = None,
     cache: TaskCache | None = None,
     shared: Path | None = None,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     ask: Ask | None = None,
-) -> AsyncGenerator[Session]:
-    """A session in a folder that is locked; checkpointer and cache are those that settings and folder name, unless
-    given."""
+) -> Run:
+    """A run in a folder that is locked, from wherever it stands, or the state to ``begin`` with, to its end.
+    Checkpointer and cache are those that settings and folder name, unless given."""
     named = manifest.settings.run.checkpoints
     states = checkpoints_of(named, store) if checkpointer is None else nullcontext(checkpointer)
     with nullcontext(cache) if cache is not None else closing(TaskCache(store.path(CACHE))) as results:
@@ -318,4 +318,8 @@ async def session_of(
             shared=shared,
         )
         async with states as saver:
-            yield Session(store, manifest, models, context, saver, on_event, control, ask)
+            session = Session(store, manifest, models, context, saver, on_event, control, ask)
+            if begin is not None:
+                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
+                await session.graph.aupdate_state(session.config, dict(begin), as_node="generate")
+            return await session.finish()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...state import Change, Critique, ImageRecord, RunResult, spend_of
 from ...tools.files import Store, write_whole
-from ..policies.rules import RULES
+from ..policies import RULES
 from ..records.events import RunFinished, TraceError
 from ..records.reader import REPORT, RecordedRun, read_run
 from .charts import lay_out, timeline

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from detailscribe.agent.graph.judge import affordable, decide, first_attempts, sends
+from detailscribe.agent.graph.judge import decide, first_attempts, sends
 from detailscribe.agent.policies import Advised, Policy
 from detailscribe.state import Advice, Attempt, Budget, Critique, Decision, Exchange, ImageRecord, Population
 from detailscribe.tools.language.question import Reply
@@ -45,7 +45,7 @@ def simulate(policy: Policy, look: Look, budget: Budget | None = None, seed: int
     """Run ``policy`` to its end; ``AssertionError`` if it has none."""
     budget, plan = budget or Budget(), policy.plan(concepts())
     start = {"concepts": concepts("the prompt"), "seed": seed}
-    first = [make(attempt) for attempt in first_attempts(plan, start, affordable(len(plan), budget, 2 * STEPS))]
+    first = [make(attempt) for attempt in first_attempts(plan, start, budget, 2 * STEPS)]
     advice: dict[str, Advice] = {}
     images, critiques, decisions = {i.id: i for i in first}, {i.id: look(i) for i in first}, {}
     for round in range(TOO_MANY):

@@ -11,16 +11,17 @@ import fsspec
 import pytest
 
 from detailscribe.agent import Single
-from detailscribe.agent.batch.jobs import Defaults, Spool, read_asks
+from detailscribe.agent.batch.jobs import Spool, read_asks
+from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
 
-DEFAULTS = Defaults(seed=7, policy=Single(), budget=Budget(images=9))
+SETTINGS = Settings(run={"seed": 7, "budget": {"images": 9}})
 
 
 def jobs(asks):
     with tempfile.TemporaryFile() as file:
-        spool = Spool(file, asks, DEFAULTS)
+        spool = Spool(file, asks, Single(), SETTINGS)
         assert list(spool) == list(spool), "it can be gone through again"
         return list(spool)
 

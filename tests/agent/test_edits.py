@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent import Adaptive, resume, run
-from detailscribe.agent.batch.jobs import Ask, Defaults
+from detailscribe.agent.batch.jobs import Ask, job_of
 from detailscribe.agent.experiments.load import make_experiment
 from detailscribe.agent.graph.judge import allowed, costs
 from detailscribe.agent.graph.person import meant
@@ -147,8 +147,7 @@ def test_adaptive_edits_in_experiments_and_rows_of_a_batch_too():
     assert (made(), made(**EDITS)) == (["inject", "inject"], ["edit", "inject"])
     ask = Ask(prompt=PROMPT, policy="adaptive")
     for settings, operator in (({}, "inject"), (EDITS, "edit")):
-        defaults = Defaults(1, Adaptive(), Budget(), load_settings(settings))
-        assert defaults.job(ask).policy.operator == operator
+        assert job_of(ask, Adaptive(), load_settings(settings)).policy.operator == operator
 
 
 @pytest.mark.parametrize(
