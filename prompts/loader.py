@@ -74,9 +74,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
 
 
-@cache
-def _shipped(name: str) -> Template:
-    return load(name)
+_shipped = cache(load)
 
 
 def _read(folder: Path, name: str) -> Template | None:

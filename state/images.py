@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from .base import Box, Frozen, Seed, Share, Words
 
@@ -29,6 +29,15 @@ Step = Annotated[int, Field(ge=0, le=1000)]
 WeightsFile = Annotated[str, StringConstraints(pattern=r"\.(safetensors|gguf)$")]
 LoraFile = Annotated[str, StringConstraints(pattern=r"\.safetensors$")]
 
+
+def _rises(interval: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= interval[0] < interval[1] <= 1:
+        raise ValueError("two numbers in [0, 1] are needed, the lower one first")
+    return interval
+
+
+Interval = Annotated[tuple[float, float], AfterValidator(_rises)]
+"""Two numbers in [0, 1], the lower one first."""
 Reference = Annotated[str, Field(min_length=1, max_length=250)]
 """A file, relative to the run folder."""
 
@@ -54,7 +63,7 @@ class DrawingOptions(Frozen):
     shift: float | None = Field(default=None, gt=0)
     """s of the noise levels s * t / (1 + (s - 1) * t), for t falling evenly from 1 to 0: above 1, more of the steps are
     at high noise. It replaces a shift that depends on the size of the image."""
-    guidance_interval: tuple[float, float] | None = None
+    guidance_interval: Interval | None = None
     """Least and greatest noise level, in [0, 1], with guidance (arXiv 2404.07724); the other steps take one pass, not
     two. None: all steps are guided."""
     block_cache: float | None = Field(default=None, gt=0, lt=1)
@@ -65,21 +74,11 @@ class DrawingOptions(Frozen):
     (skip-layer guidance, as SD3.5 Medium is drawn with 7, 8 and 9)."""
     skip_scale: float = Field(default=2.8, gt=0)
     """How far it leads."""
-    skip_interval: tuple[float, float] = (0.01, 0.2)
+    skip_interval: Interval = (0.01, 0.2)
     """The steps k with it are those of N for which k / N lies between these, both left out."""
-
-    @field_validator("guidance_interval")
-    @classmethod
-    def _rises(cls, interval: tuple[float, float] | None) -> tuple[float, float] | None:
-        if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
-            raise ValueError("guidance_interval needs two noise levels in [0, 1], the lower one first")
-        return interval
 
     @model_validator(mode="after")
     def _skips_something(self) -> Self:
-        start, stop = self.skip_interval
-        if not 0 <= start < stop <= 1:
-            raise ValueError("skip_interval needs two shares of the steps in [0, 1], the lower one first")
         usual = {name: type(self).model_fields[name].default for name in ("skip_scale", "skip_interval")}
         if not self.skip_layers and any(getattr(self, name) != value for name, value in usual.items()):
             raise ValueError("skip_scale and skip_interval have no effect without skip_layers")

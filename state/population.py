@@ -61,9 +61,13 @@ class Population(Frozen):
 
     @model_validator(mode="after")
     def _records_fit_together(self) -> Self:
-        _require_own_keys("image", {id: i.id for id, i in self.images.items()})
-        _require_own_keys("critique", {id: c.image for id, c in self.critiques.items()})
-        _require_own_keys("decision", {id: d.image for id, d in self.decisions.items()})
+        for what, own in {
+            "image": {id: i.id for id, i in self.images.items()},
+            "critique": {id: c.image for id, c in self.critiques.items()},
+            "decision": {id: d.image for id, d in self.decisions.items()},
+        }.items():
+            if wrong := sorted(key for key, id in own.items() if key != id):
+                raise ValueError(f"{what} filed under another id than its own: {', '.join(wrong)}")
         if self.images.keys() != self.critiques.keys() or not self.decisions.keys() <= self.images.keys():
             raise ValueError("every image needs one critique, and only images have critiques and decisions")
         checklist = [c.id for c in self.concepts.checks]
@@ -147,9 +151,3 @@ class Population(Frozen):
 
     def advice_now(self) -> Advice | None:
         return self.advice.get(str(self.round))
-
-
-def _require_own_keys(what: str, ids: Mapping[str, str]) -> None:
-    wrong = sorted(key for key, id in ids.items() if key != id)
-    if wrong:
-        raise ValueError(f"{what} filed under another id than its own: {', '.join(wrong)}")

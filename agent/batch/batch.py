@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -163,9 +163,7 @@ def check_concurrency(concurrency: int) -> None:
 
 def default_folder(source: str | None) -> Path:
     """``runs/`` and the name of the file; for prompts that come from no file, a new one."""
-    if source is None or source == STDIN:
-        return Path("runs") / new_run_id("batch")
-    return Path("runs") / folder_name(stem(source))
+    return Path("runs") / (new_run_id("batch") if source in (None, STDIN) else folder_name(stem(source)))
 
 
 async def run_jobs(
@@ -181,15 +179,10 @@ async def run_jobs(
 ) -> None:
     """Run every job whose row is not there yet; a run that fails is a row too. To cancel this cancels the runs in
     flight, which write no row; to call it again goes on, and nothing is drawn and asked again."""
-    cache, shared = TaskCache(ledger.root / CACHE), ledger.root / RUNS
-
-    async def perform(job: Job, folder: Path) -> Run:
-        return await run_job(job, folder, loaded, models, cache=cache, shared=shared, on_event=on_event)
-
-    try:
+    with closing(TaskCache(ledger.root / CACHE)) as cache:
+        how: dict[str, Any] = {"cache": cache, "shared": ledger.root / RUNS, "on_event": on_event}
+        perform = partial(run_job, loaded=loaded, models=models, **how)
         await perform_jobs(jobs, perform, ledger, concurrency=concurrency, keep_runs=keep_runs, on_row=on_row)
-    finally:
-        cache.close()
 
 
 async def run_job(
@@ -312,20 +305,20 @@ class Suspects:
 
     def cleared(self, ended: Ended) -> list[Ended]:
         """The jobs whose outcome is certain, now that this one ended; their error if no job can go on."""
-        error = ended.outcome if isinstance(ended.outcome, BaseException) else None
-        if error is not None and disk_is_full(error):
-            raise error
-        if isinstance(error, ModelError) or getattr(error, "no_reply", False):
-            self._held.append(ended)
-            if error is not None and len(self._held) > self._limit:
-                raise error
-            return []
-        certain: list[Ended] = []
-        if not isinstance(ended.outcome, BaseException):
+        error = ended.outcome
+        if not isinstance(error, BaseException):
             self._any_done = True
             certain = [held for held in self._held if held.until < ended.number]
             self._held = [held for held in self._held if held.until >= ended.number]
-        return [*certain, ended]
+            return [*certain, ended]
+        if disk_is_full(error):
+            raise error
+        if not isinstance(error, ModelError) and not getattr(error, "no_reply", False):
+            return [ended]
+        self._held.append(ended)
+        if len(self._held) > self._limit:
+            raise error
+        return []
 
     def rest(self) -> list[Ended]:
         """Those that are left when all jobs have ended; the first one's error if no job has come to its end."""

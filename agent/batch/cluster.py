@@ -85,7 +85,11 @@ class Cluster:
             resources = ray.cluster_resources()
             cpus, gpus = self.share(resources.get("CPU", 0), resources.get("GPU", 0))
             with shared_turns(ray, name, what) if limited or store is not None else nullcontext():
-                origin: dict[str, Any] = dict(
+                beside = 2  # calls of `ready` and `stop`, which must not wait for runs
+                options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": concurrency + beside}
+                actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
+                start = partial(
+                    actor.remote,
                     loaded=loaded,
                     make_models=self.roles or Models,
                     root=ledger.root.resolve(),
@@ -95,10 +99,6 @@ class Cluster:
                     working_folder=os.getcwd(),
                     command=tuple(sys.argv),
                 )
-                beside = 2  # calls of `ready` and `stop`, which must not wait for runs
-                options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": concurrency + beside}
-                actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
-                start = partial(actor.remote, **origin)
                 workers = Workers(ray, self, start, concurrency, note_models)
                 await workers.serve(
                     perform_jobs(

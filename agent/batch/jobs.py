@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from ...state import Budget, Seed
 from ...tools.data import read_rows
@@ -56,10 +56,6 @@ def folder_name(id: str) -> str:
     return id if _PLAIN.fullmatch(id) else f"{slug(id) or 'run'}-{digest(id)}"
 
 
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, int) else value
-
-
 class Ask(BaseModel):
     """One prompt as a user gives it; keys that are not named here are handed on to its row."""
 
@@ -67,7 +63,7 @@ class Ask(BaseModel):
 
     prompt: str
     """Read when its turn comes: one that cannot be read is a failed row."""
-    id: Annotated[str | None, BeforeValidator(_text), Field(min_length=1)] = None
+    id: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None = None
     """Unique in the file; made from the prompt unless given."""
     seed: Seed | None = None
     """That of all unless given."""

@@ -24,9 +24,7 @@ def success(population: Population, image: ImageRecord) -> Decision | None:
     best = population.best()
     if not population.critiques[best.id].all_pass:
         return None
-    if population.critiques[image.id].all_pass:
-        return stop(image, "all_pass", "every check passes")
-    return stop(image, "another_passes", f"every check passes on {best.id}")
+    return own_success(population, image) or stop(image, "another_passes", f"every check passes on {best.id}")
 
 
 def own_success(population: Population, image: ImageRecord) -> Decision | None:

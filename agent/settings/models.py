@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
+from ...tools.language.settings import ChatSettings
 from ...tools.roles import Critic, Decomposer, Diffusion, Lazy, model_name, ready, require_role
 from .checks import SD3_ALONE, check_effect, endpoint_at, endpoint_of, is_sd3, look_at_diffusion, look_at_vision
 from .presets import EMBEDDED_DIFFUSION, preset_named
@@ -79,20 +80,14 @@ class Models:
     @cached_property
     def language(self) -> "ChatModel | None":
         """The chat model that decomposes, and that policies may ask; None where the settings name none."""
-        if not self.settings.chats:
-            return None
-        from ...tools.language.chat import ChatModel
-
-        return ChatModel(self.settings.chat_settings())
+        return _chat_model(self.settings.chat_settings()) if self.settings.chats else None
 
     @cached_property
     def vision(self) -> "ChatModel | None":
         """The chat model that sees, which shares the limits of ``language`` where it is the same; None as there."""
         if not self.settings.chats or self.settings.vision_settings() == self.settings.chat_settings():
             return self.language
-        from ...tools.language.chat import ChatModel
-
-        return ChatModel(self.settings.vision_settings())
+        return _chat_model(self.settings.vision_settings())
 
     def metrics(
         self, names: Sequence[str], weights: Mapping[str, str] | None = None, phrases: "PhrasesName" = "concepts"
@@ -179,6 +174,12 @@ class Models:
         return WholeCritic(make_critic(self.settings, self.vision))
 
 
+def _chat_model(settings: ChatSettings) -> "ChatModel":
+    from ...tools.language.chat import ChatModel
+
+    return ChatModel(settings)
+
+
 def make_decomposer(settings: Settings, model: "ChatModel | None") -> Decomposer:
     """The decomposer that the settings name, whatever the baseline; it asks ``model``, or none."""
     if model is None:
@@ -196,7 +197,6 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
         from ...tools.world import EmbeddedCritic
 
         return EmbeddedCritic.load(corrections=settings.vision.corrections)
-    from ...tools.language.chat import ChatModel
     from ...tools.vision.critic import ChatCritic
 
     how: dict[str, Any] = {
@@ -205,7 +205,7 @@ def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
     how["templates"] = settings.chat.templates
     second = settings.vision.second
     if second is not None:  # of the same price, where one is known
-        other = ChatModel(settings.vision_settings().model_copy(update={"model": second}))
+        other = _chat_model(settings.vision_settings().model_copy(update={"model": second}))
         how["second"] = ChatCritic(other, **how)
     critic = ChatCritic(model, **how)
     if settings.vision.grounding is None:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ class Preset:
 
     summary: str
     """In a few words, for lists."""
-    settings: dict[str, dict[str, Any]]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """By section; a baseline's override those of the preset that it stands behind."""
     baseline: "Preset | None" = None
     """What stands in for some of its models, for ``PRESET+BASELINE``."""
@@ -39,22 +39,11 @@ class Preset:
     """The name of the metric that chooses, where one does."""
 
 
-def _presets(tables: dict[str, dict[str, Any]]) -> dict[str, Preset]:
-    """By name, in the order of the lists."""
-    own = [one.name for one in fields(Preset)]
-    return {
-        name: Preset(
-            **{key: value for key, value in table.items() if key in own},
-            settings={key: value for key, value in table.items() if key not in own},
-        )
-        for name, table in tables.items()
-    }
-
-
 _TABLES = tomllib.loads((Path(__file__).with_name("presets.toml")).read_text(encoding="utf-8"))
-BASELINES = _presets(_TABLES.pop("baselines"))
+BASELINES = {name: Preset(**table) for name, table in _TABLES.pop("baselines").items()}
 """Those with a name of their own; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""
-PRESETS = _presets(_TABLES)
+PRESETS = {name: Preset(table.pop("summary"), table) for name, table in _TABLES.items()}
+"""In the order of the lists."""
 EMBEDDED_STEPS: int = PRESETS["embedded"].settings["run"]["steps"]
 EMBEDDED_GUIDANCE: float = PRESETS["embedded"].settings["run"]["guidance"]
 

@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from ...state import Aspect, ConceptGraph, OwnQuestion, own_concepts
-from ..errors import PromptError, SettingsError, first_problem
+from ..errors import PromptError, SettingsError, first_problem, no_such
 from ..files import content_hash
 from ..sentences import gist
 from .reader import Columns, PromptRow, read_prompts, read_rows, shown
@@ -42,13 +42,12 @@ _STORED: TypeAdapter[tuple[OwnQuestion, ...]] = TypeAdapter(tuple[OwnQuestion, .
 
 def read_benchmark(name: BenchmarkName | str, source: str) -> Iterator[PromptRecord]:
     """The prompts of a benchmark with their questions, one by one; ``source`` is read as by ``read_rows``."""
-    known: dict[str, BenchmarkName] = {one: one for one in get_args(BenchmarkName)}
-    if name not in known:
-        raise SettingsError(f"no benchmark {name!r}: known are {', '.join(known)}")
-    yield from with_own_ids(_records(known[name], source))
+    if name not in _READERS:
+        raise no_such("benchmark", name, _READERS)
+    yield from with_own_ids(_records(name, source))
 
 
-def _records(name: BenchmarkName, source: str) -> Iterator[PromptRecord]:
+def _records(name: str, source: str) -> Iterator[PromptRecord]:
     def key(row: PromptRow) -> object:
         return (row.others.get("id"), row.prompt) if name == "tifa" else row.number
 
@@ -101,7 +100,7 @@ def _conceptmix(said: Columns) -> Iterator[_Part]:
         yield text, "yes", kind, str(skill) if kind == "object" else ""
 
 
-_READERS: dict[BenchmarkName, tuple[Callable[[Columns], Iterable[_Part]], Callable[[Columns], object]]] = {
+_READERS: dict[str, tuple[Callable[[Columns], Iterable[_Part]], Callable[[Columns], object]]] = {
     "geneval2": (
         lambda said: ((*pair, kind, "") for pair, kind in zip(said["vqa_list"], said["skills"], strict=True)),
         lambda said: f"{said['atom_count']} atoms",
