@@ -100,7 +100,7 @@ def test_questions_are_put_as_the_benchmark_puts_them(tmp_path):
         ("geneval2", GENEVAL2 | {"skills": []}, "is no record of geneval2"),
         ("unigenbench", {"prompt": "a fox", "sub_dims": "{"}, "is no record of unigenbench"),
         ("tifa", GENEVAL2, "line 1 of .* is no record of tifa"),
-        ("geneval3", {"prompt": "a fox"}, "no benchmark 'geneval3': known are geneval2"),
+        ("geneval3", {"prompt": "a fox"}, "no benchmark 'geneval3': did you mean 'geneval2'"),
     ],
 )
 def test_another_file_is_refused_with_its_place(tmp_path, name, line, words):
