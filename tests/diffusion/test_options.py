@@ -199,7 +199,7 @@ def test_options_of_the_command_line_reach_the_records_and_are_made_again(tmp_pa
         (("--set", "diffusion.shift=0"), "diffusion.shift"),
         (("--set", "diffusion.shift"), "--set 'diffusion.shift' should read key=value"),
         (("--set", "diffusion.skip_scale=3"), "no effect without skip_layers"),
-        (("--set", "diffusion.skip_interval=[0.5, 0.2]", "--set", "diffusion.skip_layers=[1]"), "skip_interval: Value error, two numbers"),
+        (("--set", "diffusion.skip_interval=[0.5, 0.2]", "--set", "diffusion.skip_layers=[1]"), "two numbers in"),
         (("--set", "diffusion.shft=3"), "did you mean 'diffusion.shift'?"),
         (("--set", "run.budget=3", "--set", "run.budget.money=3"), "both a value and a table"),
         (("--set", "diffusion.kind=endpoint", "--set", "diffusion.model=m", "--lora", "a.safetensors"), "no effect"),
