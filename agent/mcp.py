@@ -23,6 +23,7 @@ from ..tools.errors import SettingsError, first_problem, mended
 from ..tools.files import Store, leads_inside
 from ..tools.roles import ready
 from ..tools.text import check_prompt, one_line, plain, without_secrets
+from .policies.policy import instruction_for
 from .records.events import Denoising, Event
 from .records.reader import EVENTS, RecordedRun, is_run, read_run, runs_in
 from .runs.folder import new_run_id
@@ -130,21 +131,23 @@ class Server(FastMCP):
         ] = None,
         seed: Annotated[Seed | None, Field(description="Of the noise; by default not the image's own.")] = None,
     ) -> list[Any]:
-        """Correct an image: denoise it again from an early step with a corrected prompt. Returns the new image, its
-        checks as JSON, and which were fixed and broken; the old image stays."""
+        """Correct an image: denoise it again from an early step with a corrected prompt, or edit it where a server drew
+        it. Returns the new image, its checks as JSON, and which were fixed and broken; the old image stays."""
         async with self._call(call) as (_, note):
             image, store = self._image(path)
             concepts = await self._read(prompt, image, store)
             note("looking at the image")
             before = await self._look(image, concepts, store)
+            words, is_edit = correction or before.refined_prompt or image.prompt, image.latent is None
+            start = image.steps // 7 if start_step is None else min(start_step, image.steps)
             attempt = Attempt(
                 id=f"{image.round + 1:02}-{uuid4().hex[:8]}",
                 round=image.round + 1,
                 parent=image.id,
-                prompt=correction or before.refined_prompt or image.prompt,
+                prompt=instruction_for(concepts, before, words) if is_edit else words,
                 source=image.id,
-                operator="inject",
-                start_step=image.steps // 7 if start_step is None else min(start_step, image.steps),
+                operator="edit" if is_edit else "inject",
+                start_step=0 if is_edit else start,
                 seed=derive_seed(image.seed, "refine") if seed is None else seed,
                 keep_steps=tuple(image.trajectory),
             )

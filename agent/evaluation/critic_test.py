@@ -19,13 +19,11 @@ from PIL import Image
 from ...state import (
     Aspect,
     Attempt,
-    Budget,
     Comparison,
     ConceptGraph,
     Critique,
     ImageRecord,
     OwnQuestion,
-    Population,
     own_concepts,
 )
 from ...tools.blocking import gather_or_cancel
@@ -35,7 +33,7 @@ from ...tools.files import Store, write_whole
 from ...tools.metrics import Sample
 from ...tools.roles import Comparer, Critic, Decomposer, Diffusion, compares
 from ...tools.vision.wrapping import Errors, Profile
-from ..policies.policy import instruction
+from ..policies.policy import instruction_for
 from ..records.notes import corrections, read_notes
 from ..records.reader import read_run, runs_in
 from ..runs.folder import slug
@@ -482,17 +480,9 @@ async def repair_table(
 
 def _edit_of(source: ImageRecord, concepts: ConceptGraph, critique: Critique, attempt: Attempt) -> Attempt:
     """The edit that the loop would ask for."""
-    population = Population(
-        concepts=concepts,
-        images={source.id: source},
-        critiques={source.id: critique.model_copy(update={"image": source.id})},
-        decisions={},
-        budget=Budget(),
-        seed=0,
-        round=0,
-    )
+    prompt = instruction_for(concepts, critique, critique.refined_prompt or concepts.prompt)
     asks = {"source": source.id, "operator": "edit", "parent": source.id, "round": 1}
-    return attempt.model_copy(update=asks | {"prompt": instruction(population, source)})
+    return attempt.model_copy(update=asks | {"prompt": prompt})
 
 
 def profile_of_looks(looks: Iterable[Look]) -> Profile:

@@ -175,14 +175,19 @@ def refinement(
 
 def instruction(population: Population, image: ImageRecord) -> str:
     """What an edit of ``image`` is to change and to keep, from the template ``edit``."""
-    concepts, verdicts = population.concepts, population.critiques[image.id].verdicts
+    return instruction_for(population.concepts, population.critiques[image.id], corrected_prompt(population, image))
+
+
+def instruction_for(concepts: ConceptGraph, critique: Critique, prompt: str) -> str:
+    """What an edit of the picture of a critique is to change and to keep, so that it shows ``prompt``."""
+    verdicts = critique.verdicts
     wrong = [v for v in verdicts if v.answer == "fail" and v.settled_by is None]
     lines = [f"- {concepts.check(v.check).question} {' '.join((v.evidence or 'No').split())}" for v in wrong]
     placed = [f"{line} ({v.place} of the picture)" if v.boxes else line for line, v in zip(lines, wrong, strict=True)]
     kept = [f"- {concepts.check(v.check).question}" for v in verdicts if v.answer == "pass"]
     return render(
         "edit",
-        prompt=corrected_prompt(population, image),
+        prompt=prompt,
         failures="\n".join(placed) or "nothing that is known",
         kept="\n".join(kept) or "everything that is not named above",
     )

@@ -30,8 +30,12 @@ from typer.testing import CliRunner
 from detailscribe.agent import arun, read_run
 from detailscribe.agent.cli import app
 from detailscribe.agent.mcp import Server
+from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
 from detailscribe.tools.errors import SettingsError
+from detailscribe.tools.language.settings import ChatSettings
 
+from ..diffusion.test_endpoint import endpoint as endpoint
+from ..diffusion.test_endpoint import painted, sending
 from .fakes import PROMPT, FakeDiffusion, roles
 
 WAIT = timedelta(seconds=60)
@@ -95,6 +99,18 @@ async def test_a_client_draws_checks_refines_and_reads_what_happened(tmp_path):
         assert facts(await client.call_tool("refine_image", again))["drawn_from"] == "a blue one"
     assert server.roles["decomposer"].asked == [PROMPT] * 4
     assert list(read_run(tmp_path / "runs" / found["run"]).images) == ["00-00", "01-00"]
+
+
+async def test_what_a_server_drew_is_edited_there(tmp_path, endpoint):
+    server = {"model": "edit-1", "base_url": f"{endpoint.url}/v1", "api_key": "k", "transport_retries": 0}
+    draws = EndpointDiffusion(EndpointSettings(server=ChatSettings(**server)))
+    endpoint.answer = sending(painted(8, 8))
+    async with connected(made(tmp_path / "runs", diffusion=draws, budget={"images": 1}), WAIT) as client:
+        drawn = facts(await client.call_tool("draw_and_check", {"prompt": PROMPT}))
+        refined = facts(await client.call_tool("refine_image", {"path": drawn["path"], "start_step": 4}))
+    assert refined["fixed"] == [RED]
+    assert "Change this picture" in endpoint.asked[-1]["prompt"]
+    assert RED in endpoint.asked[-1]["prompt"].partition("To keep")[0]
 
 
 WRONG = (
