@@ -6,7 +6,7 @@ import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import combinations, islice
@@ -304,8 +304,9 @@ def accuracy_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
             recall = _right([(reported, of) for true, reported, of in known if true])
             kept = _right([(1 - reported, of) for true, reported, of in known if not true])
             faults = int(sum(true for true, _, _ in known))
-            figures = precision, recall, _halfway(recall, kept), faults, len(known), len(own) - len(known)
-            rows.append((critic, kind, *figures))
+            ends = zip(astuple(recall), astuple(kept), strict=True) if recall and kept else None
+            balanced = Interval(*map(mean, ends)) if ends else None
+            rows.append((critic, kind, precision, recall, balanced, faults, len(known), len(own) - len(known)))
     return Table(
         "Faults found, by kind of check",
         columns("critic, kind, precision: .1%, recall: .1%, balanced accuracy: .1%, faults: d, answers: d, unknown: d"),
@@ -320,13 +321,6 @@ def accuracy_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:
 def _right(answers: Sequence[tuple[float, str]]) -> Interval | None:
     """The share that is 1, of answers with their pictures."""
     return proportion_interval([right for right, _ in answers], [of for _, of in answers])
-
-
-def _halfway(one: Interval | None, other: Interval | None) -> Interval | None:
-    """The mean of two shares; its interval has the mean ends of theirs, and so is rather too wide."""
-    if one is None or other is None:
-        return None
-    return Interval((one.value + other.value) / 2, (one.low + other.low) / 2, (one.high + other.high) / 2)
 
 
 def agreement_table(by_critic: Mapping[str, Sequence[Look]]) -> Table:

@@ -165,7 +165,11 @@ def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | No
 
     ``models`` are those of each variant, loaded, by its label.
     """
-    names = {v.label: _fingerprint(v, experiment, models[v.label]) for v in experiment.variants}
+    settings, names = _settings(experiment), dict[str, str]()
+    for variant in experiment.variants:
+        roles = [models[variant.label].names[role] for role in ("decomposer", "diffusion", "critic")]
+        parts = (policy_name(variant.resolved), variant.budget.model_dump_json(), *roles, settings)
+        names[variant.label] = digest("\0".join(parts))  # of all that determines a run but prompt and seed
     return [
         Job(
             id=f"{slug(variant.policy)}-{slug(text)}-{digest(text)[:4]}-s{seed}-{names[variant.label]}",
@@ -180,13 +184,6 @@ def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | No
         for variant in experiment.variants
         for text, policy in [(prompt.text, variant.resolved)]
     ]
-
-
-def _fingerprint(variant: Variant, experiment: Experiment, models: Models) -> str:
-    """Of all that determines a run but prompt and seed."""
-    names = [models.names[role] for role in ("decomposer", "diffusion", "critic")]
-    parts = (policy_name(variant.resolved), variant.budget.model_dump_json(), *names, _settings(experiment))
-    return digest("\0".join(parts))
 
 
 def _settings(experiment: Experiment) -> str:

@@ -206,19 +206,11 @@ _VERSION = re.compile(rb'"schema_version": ?(\d{1,9})')
 def read_events(path: Path | str) -> list[Event]:
     """Every whole line of a trace; a torn last line, cut off by a kill, is left out.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        TraceError: it cannot be read, or a whole line is not an event.
-        LaterVersion: a line is of a later schema than this code knows.
+    As ``records_in``; ``FileNotFoundError`` if there is no such file.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(path)
-    try:
-        return list(records_in(Path(path), _ADAPTER.validate_json, "event"))
-    except TraceError:
-        raise
-    except SettingsError as error:
-        raise TraceError(str(error)) from error
+    return list(records_in(Path(path), _ADAPTER.validate_json, "event"))
 
 
 def records_in(path: Path, read: Callable[[bytes], T], what: str) -> Iterator[T]:

@@ -354,6 +354,14 @@ class RecordedRun:
         except ValidationError as error:
             raise TraceError(f"the trace in {self.folder} contradicts itself: {first_problem(error)}") from error
 
+    def line(self, image: ImageRecord) -> list[ImageRecord]:
+        """All that an image descends from, the first drawing first, and the image."""
+        line, at = list[ImageRecord](), image
+        while at is not None and at not in line:
+            line.insert(0, at)
+            at = self.images.get(at.parent or "")
+        return line
+
     def change(self, image: str) -> Change | None:
         """What became of the checks against the image's parent; None without a parent, or a look at either."""
         parent = self.images[image].parent

@@ -7,19 +7,8 @@ from typing import Any
 from langgraph.types import Overwrite
 
 from ...state import RunState, change
-from .events import (
-    Advised,
-    Compared,
-    Critiqued,
-    Decided,
-    Denoising,
-    Event,
-    Failed,
-    ImageMade,
-    NodeFinished,
-    NodeStarted,
-    PromptDecomposed,
-)
+from . import events
+from .events import Event
 
 
 class Tracer:
@@ -45,7 +34,7 @@ class Tracer:
         data = part["data"]
         if part["type"] == "custom":
             if data["type"] == "denoising":  # verdicts and decisions are read from the tasks, with their nodes
-                yield Denoising(run=self.run, **data)
+                yield events.Denoising(run=self.run, **data)
         elif "input" in data:
             if isinstance(data["input"], Mapping):  # the input of a node; that of a task inside one is a tuple
                 yield from self._start(data["id"], data["name"], data["input"])
@@ -65,7 +54,7 @@ class Tracer:
         round, image = (attempt.round, attempt.id) if attempt else (self._last_round, None)
         where: dict[str, Any] = {"run": self.run, "round": round, "node": node, "image": image, "task": task}
         self._started[task] = (time.monotonic(), where)
-        yield NodeStarted(**where)
+        yield events.NodeStarted(**where)
 
     def _end(self, task: str, result: Mapping[str, Any], error: object) -> Iterator[Event]:
         began, where = self._started.pop(task)
@@ -75,7 +64,7 @@ class Tracer:
             return
         made = {name: value for name, value in result.items() if not isinstance(value, Overwrite)}
         yield from self._new(made, where["node"])
-        yield NodeFinished(seconds=time.monotonic() - began, **where)
+        yield events.NodeFinished(seconds=time.monotonic() - began, **where)
 
     def _new(self, state: Mapping[str, Any], node: str | None) -> list[Event]:
         """What a state or an update of it holds and the trace does not, in the order of the rounds."""
@@ -85,36 +74,36 @@ class Tracer:
     def _listed(self, state: Mapping[str, Any], common: Mapping[str, Any]) -> Iterator[Event]:
         """An event for everything in it; each is traced before the next one, which may need its round."""
         if "concepts" in state:
-            yield PromptDecomposed(concepts=state["concepts"], **common)
+            yield events.PromptDecomposed(concepts=state["concepts"], **common)
         for id, made in state.get("images", {}).items():
-            yield ImageMade(image=id, round=made.round, record=made, **common)
+            yield events.ImageMade(image=id, round=made.round, record=made, **common)
         for id, look in state.get("critiques", {}).items():
             image = self._traced.get(("image", id))
             before = self._traced.get(("critique", image and image.parent))
             changed = change(before, look) if before else None
-            yield Critiqued(image=id, round=image and image.round, critique=look, change=changed, **common)
+            yield events.Critiqued(image=id, round=image and image.round, critique=look, change=changed, **common)
         for advice in state.get("advice", {}).values():
-            yield Advised(round=advice.round, advice=advice, **common)
+            yield events.Advised(round=advice.round, advice=advice, **common)
         for id, decision in state.get("decisions", {}).items():
             image = self._traced.get(("image", id))
-            yield Decided(image=id, round=image and image.round, decision=decision, **common)
+            yield events.Decided(image=id, round=image and image.round, decision=decision, **common)
         for pair in state.get("comparisons", {}).values():
-            yield Compared(image=pair.better, round=self._last_round, comparison=pair, **common)
+            yield events.Compared(image=pair.better, round=self._last_round, comparison=pair, **common)
 
     def _is_new(self, event: Event) -> bool:
         """Remember what an event says of the state; whether the trace did not hold that."""
         match event:
-            case PromptDecomposed(concepts=content):
+            case events.PromptDecomposed(concepts=content):
                 name = ("concepts",)
-            case ImageMade(record=content):
+            case events.ImageMade(record=content):
                 name = ("image", content.id)
-            case Critiqued(critique=content):
+            case events.Critiqued(critique=content):
                 name = ("critique", content.image)
-            case Advised(advice=content):
+            case events.Advised(advice=content):
                 name = ("advice", str(content.round))
-            case Compared(comparison=content):
+            case events.Compared(comparison=content):
                 name = ("comparison", content.first, content.second)
-            case Decided(decision=content):
+            case events.Decided(decision=content):
                 name = ("decision", content.image)
             case _:
                 return True
@@ -126,7 +115,7 @@ class Tracer:
         return max((made.round for (kind, *_), made in self._traced.items() if kind == "image"), default=None)
 
 
-def failure(run: str, error: object, **where: Any) -> Failed:
+def failure(run: str, error: object, **where: Any) -> events.Failed:
     """The event of an exception, or of what LangGraph hands on in place of one."""
     name = type(error).__name__ if isinstance(error, BaseException) else "Error"
-    return Failed(run=run, error=name, message=str(error), **where)
+    return events.Failed(run=run, error=name, message=str(error), **where)

@@ -148,7 +148,7 @@ def finished_run(folder: Path) -> Run | None:
             set_aside(folder / EVENTS, f"{folder / EVENTS} leads nowhere")
     except LaterVersion:
         raise
-    except TraceError as error:
+    except SettingsError as error:
         set_aside(folder / EVENTS, error)
     if not events or not isinstance(events[-1], RunFinished):
         return None

@@ -52,10 +52,6 @@ def _image(run: RecordedRun, id: str) -> ImageRecord:
 
 def _side(run: RecordedRun, image: ImageRecord) -> dict[str, Any]:
     """One half: the image, its checks, and the decisions of the line that it comes from."""
-    line, at = list[ImageRecord](), image
-    while at is not None and at not in line:
-        line.insert(0, at)
-        at = run.images.get(at.parent or "")
     look = run.critiques.get(image.id)
     return {
         "run": run,
@@ -63,5 +59,5 @@ def _side(run: RecordedRun, image: ImageRecord) -> dict[str, Any]:
         "picture": picture(image, Store(run.folder)),
         "looked": look,
         "marks": marks(run.concepts, look, None) if run.concepts else (),
-        "decisions": [run.decisions[i.id] for i in line if i.id in run.decisions],
+        "decisions": [run.decisions[i.id] for i in run.line(image) if i.id in run.decisions],
     }

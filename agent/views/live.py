@@ -12,21 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..records.events import (
-    Advised,
-    Compared,
-    Critiqued,
-    Decided,
-    Denoising,
-    Event,
-    Failed,
-    ImageMade,
-    NodeStarted,
-    Resumed,
-    RunFinished,
-    RunStarted,
-    Steered,
-)
+from ..records import events
+from ..records.events import Event
 from .words import WORK, advised, compared, duration, extras, steered
 
 if TYPE_CHECKING:
@@ -74,11 +61,12 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         image = event.image or ""
-        if isinstance(event, Denoising) and image not in self._made:  # its last steps may be reported after the image
+        # The last steps of an image may be reported after it.
+        if isinstance(event, events.Denoising) and image not in self._made:
             if image not in self._bars:
                 self._bars[image] = self._progress.add_task(f"denoising {image}", total=event.steps)
             self._progress.update(self._bars[image], completed=event.done)
-        elif isinstance(event, ImageMade):
+        elif isinstance(event, events.ImageMade):
             self._made.add(event.record.id)
             if event.record.id in self._bars:
                 self._progress.remove_task(self._bars.pop(event.record.id))
@@ -97,13 +85,13 @@ class ProgressBar:
         self._steps = dict[str | None, tuple[int, int]]()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Denoising):
+        if isinstance(event, events.Denoising):
             self._steps[event.image] = event.done, event.steps
             self._bar.n, self._bar.total = map(sum, zip(*self._steps.values(), strict=True))
             self._bar.refresh()
         elif words := sentence(event):
             self._bar.set_description_str(words[:60])
-        if isinstance(event, RunFinished | Failed):
+        if isinstance(event, events.RunFinished | events.Failed):
             self._bar.close()
 
 
@@ -111,25 +99,25 @@ def sentence(event: Event) -> str | None:
     """An event in one line; None for those that a person need not see."""
     place = "" if event.round is None else f"round {event.round}  "
     match event:
-        case RunStarted():
+        case events.RunStarted():
             return f"prompt   {event.prompt}"
-        case Resumed():
+        case events.Resumed():
             return f"going on with {event.run}"
-        case NodeStarted():
+        case events.NodeStarted():
             made = f" {event.image}" if event.node in ("generate", "refine") else ""
             return f"{place}{WORK.get(event.node or '', event.node)}{made}"
-        case Critiqued(critique=look, change=change):
+        case events.Critiqued(critique=look, change=change):
             changed = "" if change is None else f"; {len(change.fixed)} fixed, {len(change.broken)} broken"
             return f"{place}{event.image}: {look.passed} of {len(look.verdicts)} checks pass{changed}"
-        case Advised():
+        case events.Advised():
             return f"{place}advice: {advised(event.advice)}"
-        case Compared():
+        case events.Compared():
             return f"{place}compared {compared(event.comparison)}"
-        case Decided(decision=decision):
+        case events.Decided(decision=decision):
             return f"{place}{event.image}: {decision.action} ({decision.rule}): {decision.reason}"
-        case Steered():
+        case events.Steered():
             return f"{place}{steered(event)}"
-        case Failed(interrupted=False):
+        case events.Failed(interrupted=False):
             return f"{place}{event.node or 'run'} failed: {event.error}"
         case _:
             return None
@@ -174,16 +162,16 @@ class BatchLive:
     def on_event(self, event: Event) -> None:
         """Follow what each run in flight does."""
         match event:
-            case ImageMade():
+            case events.ImageMade():
                 self._evaluations += event.record.evaluations
-            case RunFinished() | Failed():
+            case events.RunFinished() | events.Failed():
                 self._running.pop(event.run, None)
-            case RunStarted():
+            case events.RunStarted():
                 self._running[event.run] = "begins"
-            case NodeStarted():
+            case events.NodeStarted():
                 place = "" if event.round is None else f"round {event.round}: "
                 self._running[event.run] = f"{place}{WORK.get(event.node or '', event.node)}"
-            case Denoising():
+            case events.Denoising():
                 self._running[event.run] = f"denoising {event.image}, step {event.done} of {event.steps}"
             case _:
                 pass

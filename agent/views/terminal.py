@@ -84,20 +84,12 @@ def _lineage(run: RecordedRun) -> Tree:
     """The images as a tree of descent; each with its checks, what became of them, its decision, rule and reason."""
     tree = Tree(Text(f"{run.run}  {run.started.policy}", style=SOFT), guide_style=SOFT)
     branches: dict[str | None, Tree] = {None: tree}
-    whole = _line_of_best(run) if len(run.images) > FOLDED else run.images.keys()
+    best = [] if run.best is None else run.line(run.best)
+    whole = {image.id for image in (best if len(run.images) > FOLDED else run.images.values())}
     for image in sorted(run.images.values(), key=lambda i: (i.round, i.id)):
         above = branches.get(image.parent, tree)
         branches[image.id] = above.add(Group(*_image(run, image)) if image.id in whole else _heading(run, image, True))
     return tree
-
-
-def _line_of_best(run: RecordedRun) -> set[str]:
-    """Ids of the best image and of all that it descends from."""
-    line, image = set[str](), run.best
-    while image is not None and image.id not in line:
-        line.add(image.id)
-        image = run.images.get(image.parent or "")
-    return line
 
 
 def _image(run: RecordedRun, image: ImageRecord) -> Iterable[Text]:
