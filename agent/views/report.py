@@ -9,26 +9,9 @@ from ...tools.files import Store, write_whole
 from ..policies import RULES
 from ..records.events import RunFinished, TraceError
 from ..records.reader import REPORT, RecordedRun, read_run
+from . import words
 from .charts import lay_out, timeline
 from .pages import Picture, filled, picture
-from .words import (
-    FOLDED,
-    Piece,
-    counted,
-    differences,
-    duration,
-    forked,
-    marks,
-    origin,
-    phrase,
-    relations,
-    shares,
-    spend_rows,
-    steered,
-    unfinished,
-    used_up,
-    verdict,
-)
 
 
 def write_report(folder: Path, result: RunResult | None = None, out: Path | None = None) -> Path:
@@ -65,26 +48,26 @@ def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[st
     for card in cards:
         card |= {"anchor": anchors[card["image"].id], "place": places[card["image"].id]}
     rounds = sorted({image.round for image in images})
-    look, trouble = run.best_critique, unfinished(run)
+    look, trouble = run.best_critique, words.unfinished(run)
     if trouble:
         trouble = f"This run {trouble if run.error else f'is {trouble}. The page shows it as far as its trace goes.'}"
     return {
         "run": run,
-        "headline": verdict(look, len(images)) if look else "No image was looked at yet",
+        "headline": words.verdict(look, len(images)) if look else "No image was looked at yet",
         "reason": _reason(run),
         "trouble": trouble,
-        "used_up": used_up(run),
-        "steered": [steered(event) for event in run.steered],
+        "used_up": words.used_up(run),
+        "steered": [words.steered(event) for event in run.steered],
         "shown": next((c for c in cards if c["best"]), cards[0]),
-        "entities": [phrase(e) for e in run.concepts.entities],
-        "relations": relations(run.concepts),
-        "forked": forked(run.parent) if run.parent else "",
-        "costs": spend_rows(run.spend),
-        "shares": shares(run.spend_by_model, images),
+        "entities": [words.phrase(e) for e in run.concepts.entities],
+        "relations": words.relations(run.concepts),
+        "forked": words.forked(run.parent) if run.parent else "",
+        "costs": words.spend_rows(run.spend),
+        "shares": words.shares(run.spend_by_model, images),
         "rules": RULES,
         "cards": cards,
         "rounds": [_round(run, number, [c for c in cards if c["image"].round == number]) for number in rounds],
-        "folded": len(cards) > FOLDED,
+        "folded": len(cards) > words.FOLDED,
         "places": places,
         "timeline": timeline(run.events, images),
         "anchors": anchors,
@@ -108,34 +91,34 @@ def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) ->
         "picture": pictures[image.id],
         "before": pictures[parent.id] if parent else None,
         "best": run.is_best(image),
-        "origin": origin(image),
+        "origin": words.origin(image),
         "children": [i.id for i in run.images.values() if i.parent == image.id],
-        "prompt": differences(parent.prompt, image.prompt) if parent else (Piece("same", image.prompt),),
-        "marks": (checks := marks(run.concepts, critique, changed)),
+        "prompt": words.differences(parent.prompt, image.prompt) if parent else (words.Piece("same", image.prompt),),
+        "marks": (checks := words.marks(run.concepts, critique, changed)),
         # Those that pass first, so that what is wrong lies above and can be pointed at.
         "boxed": sorted((mark for mark in checks if mark.boxes), key=lambda mark: mark.state == "fail"),
         "critique": critique or Critique(image=image.id, verdicts=()),
         "looked": critique is not None,
         "change": changed,
         "decision": run.decisions.get(image.id),
-        "time": duration(image.seconds),
+        "time": words.duration(image.seconds),
     }
 
 
 def _round(run: RecordedRun, number: int, cards: list[dict[str, Any]]) -> dict[str, Any]:
     """The images that were drawn and judged together: what that changed, what it cost, what a model advised."""
-    words = [counted(len(cards), "image")]
+    parts = [words.counted(len(cards), "image")]
     changes: list[Change] = [c["change"] for c in cards if c["change"]]
     if changes:
-        words.append(f"{counted(sum(len(c.fixed) for c in changes), 'check')} fixed")
-        words.append(f"{sum(len(c.broken) for c in changes)} broken")
-        words.append(f"{sum(len(c.unchanged) for c in changes)} unchanged")
+        parts.append(f"{words.counted(sum(len(c.fixed) for c in changes), 'check')} fixed")
+        parts.append(f"{sum(len(c.broken) for c in changes)} broken")
+        parts.append(f"{sum(len(c.unchanged) for c in changes)} unchanged")
     spend = spend_of(None, {c["image"].id: c["image"] for c in cards}, {c["image"].id: c["critique"] for c in cards})
-    words += [counted(spend.evaluations, "evaluation"), duration(spend.seconds)]
+    parts += [words.counted(spend.evaluations, "evaluation"), words.duration(spend.seconds)]
     return {
         "number": number,
         "title": "First drawings" if number == 0 else f"Round {number}",
-        "summary": " · ".join(words),
+        "summary": " · ".join(parts),
         "cards": cards,
         "advice": [a for a in run.advice if a.round == number],
     }

@@ -15,23 +15,7 @@ from ...state import ImageRecord
 from ...tools.files import picture_in
 from ...tools.text import plain
 from ..records.reader import RecordedRun
-from .words import (
-    FOLDED,
-    advised,
-    compared,
-    cost,
-    differences,
-    duration,
-    forked,
-    marks,
-    origin,
-    phrase,
-    relations,
-    shares,
-    steered,
-    unfinished,
-    used_up,
-)
+from . import words
 
 GOOD, BAD, SOFT, DOUBT = "green", "red", "bright_black", "yellow"
 EDITS = {"added": GOOD, "removed": f"{BAD} strike", "same": "default"}
@@ -55,27 +39,27 @@ def story(run: RecordedRun) -> Group:
     """Everything in the order a person asks: what was wanted, what came of it, how, and at what price."""
     parts: list[RenderableType] = [Text(run.prompt, style="bold")]
     if run.parent is not None:
-        parts.append(Text(f"forked   from {forked(run.parent)}", style=SOFT))
+        parts.append(Text(f"forked   from {words.forked(run.parent)}", style=SOFT))
     if run.interactive:
         parts.append(Text("judge    a person; the policy only proposed", style=SOFT))
     if run.concepts is not None:
-        parts.append(Text("asked    " + ", ".join(phrase(e) for e in run.concepts.entities), style=SOFT))
-        parts += [Text(f"         {' '.join(words)}".rstrip(), style=SOFT) for *words, _ in relations(run.concepts)]
+        parts.append(Text("asked    " + ", ".join(words.phrase(e) for e in run.concepts.entities), style=SOFT))
+        parts += [Text(f"         {' '.join(said)}".rstrip(), style=SOFT) for *said, _ in words.relations(run.concepts)]
     parts += [Text(), _lineage(run), Text()]
-    parts += [Text(f"advice   after round {a.round}: {advised(a)}", style=SOFT) for a in run.advice]
-    parts += [Text(f"compared {compared(pair)}", style=SOFT) for pair in run.comparisons]
-    parts += [Text(f"steered  {steered(event)}", style=SOFT) for event in run.steered]
+    parts += [Text(f"advice   after round {a.round}: {words.advised(a)}", style=SOFT) for a in run.advice]
+    parts += [Text(f"compared {words.compared(pair)}", style=SOFT) for pair in run.comparisons]
+    parts += [Text(f"steered  {words.steered(event)}", style=SOFT) for event in run.steered]
     if run.best is not None:
         parts.append(Text(f"best     {run.path(run.best.id)}"))
     if run.error is not None:
         parts.append(Text(f"failed   {run.error.error}: {run.error.message}", style=BAD))
     else:
-        stopped = "; ".join(filter(None, (f"stopped  {run.stop}", used_up(run))))
-        parts.append(Text(unfinished(run), style=DOUBT) if unfinished(run) else Text(stopped))
-    parts.append(Text(f"cost     {cost(run.spend, run.seconds)}", style=SOFT))
+        stopped = "; ".join(filter(None, (f"stopped  {run.stop}", words.used_up(run))))
+        parts.append(Text(words.unfinished(run), style=DOUBT) if words.unfinished(run) else Text(stopped))
+    parts.append(Text(f"cost     {words.cost(run.spend, run.seconds)}", style=SOFT))
     parts += [
-        Text(f"         {model}: {words}", style=SOFT)
-        for model, words in shares(run.spend_by_model, run.images.values())
+        Text(f"         {model}: {said}", style=SOFT)
+        for model, said in words.shares(run.spend_by_model, run.images.values())
     ]
     return Group(*parts)
 
@@ -85,7 +69,7 @@ def _lineage(run: RecordedRun) -> Tree:
     tree = Tree(Text(f"{run.run}  {run.started.policy}", style=SOFT), guide_style=SOFT)
     branches: dict[str | None, Tree] = {None: tree}
     best = [] if run.best is None else run.line(run.best)
-    whole = {image.id for image in (best if len(run.images) > FOLDED else run.images.values())}
+    whole = {image.id for image in (best if len(run.images) > words.FOLDED else run.images.values())}
     for image in sorted(run.images.values(), key=lambda i: (i.round, i.id)):
         above = branches.get(image.parent, tree)
         branches[image.id] = above.add(Group(*_image(run, image)) if image.id in whole else _heading(run, image, True))
@@ -97,18 +81,18 @@ def _image(run: RecordedRun, image: ImageRecord) -> Iterable[Text]:
     parent = run.images.get(image.parent or "")
     if parent is not None and parent.prompt != image.prompt:
         text = Text("prompt: ", style=SOFT)
-        for piece in differences(parent.prompt, image.prompt):
+        for piece in words.differences(parent.prompt, image.prompt):
             text.append(piece.text, style=EDITS[piece.edit])
             text.append(" " * (piece.edit == "removed" and not piece.text.endswith(" ")))
         yield text
     look = run.critiques.get(image.id)
     if look is not None and run.concepts is not None:
-        for mark in marks(run.concepts, look, run.change(image.id)):
-            words, style = CHANGES.get(mark.became) or STATES.get(mark.state, ("", ""))
+        for mark in words.marks(run.concepts, look, run.change(image.id)):
+            said, style = CHANGES.get(mark.became) or STATES.get(mark.state, ("", ""))
             reason = f" {mark.note}" if mark.state == "unknown" and not mark.became else ""
             reason += f" ({mark.place})" if mark.place and mark.state == "fail" else ""
-            if words:
-                yield Text(f"{words} {mark.check.question}{reason}", style=style)
+            if said:
+                yield Text(f"{said} {mark.check.question}{reason}", style=style)
     decision = run.decisions.get(image.id)
     if decision is None:
         yield Text("no decision yet", style=SOFT)
@@ -125,9 +109,9 @@ def _heading(run: RecordedRun, image: ImageRecord, alone: bool = False) -> Text:
         text.append("  not looked at", SOFT)
     else:
         text.append(f"  {look.passed}/{len(look.verdicts)}", GOOD if look.all_pass else "")
-    made = f"  {origin(image, image.operator or '')}"
+    made = f"  {words.origin(image, image.operator or '')}"
     if not alone:
-        return text.append(f"{made}, seed {image.seed}, {duration(image.seconds)}", SOFT)
+        return text.append(f"{made}, seed {image.seed}, {words.duration(image.seconds)}", SOFT)
     for sign, checks, style in (("▲", changed.fixed, GOOD), ("▼", changed.broken, BAD)) if changed else ():
         text.append(f" {sign}{len(checks)}" if checks else "", style)
     return text.append(made, SOFT).append(f"  → {decision.action} {decision.rule}" if decision else "", "cyan")
