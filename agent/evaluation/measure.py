@@ -1,15 +1,17 @@
 """Scores images by metrics, and keeps the scores as a file that other tools read, one row an image and metric."""
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from ...state import Answer, Box, Critique, Frozen, ImageRecord, Region
+from ...tools.data import read_rows
 from ...tools.diffusion.job import mask_of
-from ...tools.errors import SettingsError, typed
+from ...tools.errors import SettingsError, first_problem, typed
 from ...tools.files import Store, require_writable, write_whole
 from ...tools.metrics import BatchMetric
 from ..records.notes import Note, read_notes
@@ -172,8 +174,8 @@ def require_output(path: Path) -> None:
     """Refuse, before anything is measured, a file that could not be written or is of no known format."""
     if path.suffix not in _SUFFIXES:
         raise SettingsError(f"{path} should end in {', '.join(_SUFFIXES)}")
-    if path.suffix == ".parquet":
-        _parquet()
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise SettingsError("parquet needs pyarrow: pip install 'detailscribe[parquet]', or name a .csv")
     require_writable(path)
 
 
@@ -201,21 +203,8 @@ def read_measurements(path: Path) -> list[Measurement]:
     if path.suffix not in _SUFFIXES:
         raise SettingsError(f"{path} should be a file of `detailscribe evaluate --out`: {', '.join(_SUFFIXES)}")
     try:
-        if path.suffix == ".jsonl":
-            return [Measurement.model_validate_json(line) for line in path.read_bytes().splitlines() if line.strip()]
-        if path.suffix == ".parquet":
-            return [Measurement.model_validate(row) for row in _parquet().read_table(path).to_pylist()]
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
-        return [Measurement.model_validate(row) for row in rows]
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, csv.Error) as error:
-        raise SettingsError(f"{path} is no file of `detailscribe evaluate --out`") from error
-
-
-def _parquet() -> Any:
-    try:
-        return import_module("pyarrow.parquet")
-    except ModuleNotFoundError as error:
-        raise SettingsError("parquet needs pyarrow: pip install 'detailscribe[parquet]', or name a .csv") from error
+        rows = ({"prompt": row.prompt} | row.others for row in read_rows(path))
+        return [Measurement.model_validate({k: v for k, v in row.items() if v not in ("", None)}) for row in rows]
+    except (ValidationError, SettingsError) as error:
+        why = first_problem(error) if isinstance(error, ValidationError) else error
+        raise SettingsError(f"{path} is no file of `detailscribe evaluate --out`: {why}") from error
