@@ -33,6 +33,14 @@ class Verdict(Frozen):
     boxes: tuple[Box, ...] = ()
     """Where the things are that the check is about, as far as the critic sees them; empty where it cannot say."""
 
+    @classmethod
+    def by_probability(cls, check: str, likely: float, evidence: str, boxes: tuple[Box, ...]) -> Self:
+        """The verdict that P(yes) amounts to: unknown where it is nearer to one half than 0.05. Models put most of
+        theirs near 0 and 1."""
+        answer: Answer = "unknown" if abs(likely - 0.5) < 0.05 else "pass" if likely > 0.5 else "fail"
+        reason = f"P(yes) is {likely:.2f}, too near to one half" if answer == "unknown" else None
+        return cls(check=check, answer=answer, probability=likely, evidence=evidence, boxes=boxes, reason=reason)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not self.heard and self.answer != "unknown":

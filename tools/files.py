@@ -14,7 +14,7 @@ import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -88,6 +88,13 @@ def picture_in(data: bytes) -> "Image":
         raise ValueError(f"what came is no picture of {', '.join(FORMATS)}") from error
     except (*errors, *bombs) as error:
         raise ValueError(f"what came is no picture that can be used: {' '.join(str(error).split())}") from error
+
+
+def picture_file(picture: "Image", form: str = "PNG", **how: Any) -> bytes:
+    """The file of a picture in one of ``FORMATS``; ``how`` is what Pillow takes to save it."""
+    file = io.BytesIO()
+    picture.save(file, form, **how)
+    return file.getvalue()
 
 
 def leads_inside(path: Path, folder: Path) -> bool:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -217,10 +217,9 @@ def _editor(settings: Settings) -> str:
 
 def endpoint_at(server: ChatSettings, options: ImageOptions) -> "EndpointDiffusion":
     """An images endpoint; ``ModelError`` if it needs a key and has none."""
-    from ...tools.diffusion.endpoint import EndpointDiffusion, EndpointSettings
+    from ...tools.diffusion.endpoint import EndpointDiffusion
 
-    own: dict[str, Any] = {name: getattr(options, name) for name in ImageOptions.model_fields}
-    return EndpointDiffusion(EndpointSettings(server=server, **own))
+    return EndpointDiffusion(server, options)
 
 
 def _remote(settings: Settings, policy: str) -> str:

@@ -20,7 +20,7 @@ from detailscribe.agent.settings.checks import look_at_diffusion
 from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.views.terminal import PlainConsole, story
 from detailscribe.state import Attempt, Budget, Decision, Verdict
-from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
+from detailscribe.tools.diffusion import EndpointDiffusion
 from detailscribe.tools.diffusion.editing import WithEditor
 from detailscribe.tools.errors import ReplyError, SettingsError
 from detailscribe.tools.language.settings import ChatSettings
@@ -228,7 +228,7 @@ FAULTS = {
 def test_whatever_an_edit_server_sends_is_one_line_and_the_run_goes_on_later(tmp_path, endpoint, fault):
     server = {"model": "edit-1", "base_url": f"{endpoint.url}/v1", "transport_retries": 0, "timeout": 0.3}
     edits, draws = (
-        EndpointDiffusion(EndpointSettings(server=ChatSettings(**server))),
+        EndpointDiffusion(ChatSettings(**server)),
         FakeDiffusion(writes_latents=True),
     )
     models = roles({"00-00": "red"}, diffusion=WithEditor(draws, edits))

@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from detailscribe.state import Attempt, Region
-from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
+from detailscribe.tools.diffusion import EndpointDiffusion
 from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.errors import MissingLatentError, ModelError, ReplyError, SettingsError
 from detailscribe.tools.files import picture_in
-from detailscribe.tools.language.settings import ChatSettings
+from detailscribe.tools.language.settings import ChatSettings, ImageOptions
 
 KEY = "sk-very-secret"
 
@@ -130,9 +130,11 @@ def endpoint():
         thread.join()
 
 
-def diffusion(endpoint: Endpoint, path: str = "/v1", server: dict[str, Any] | None = None, **more: Any):
+def diffusion(
+    endpoint: Endpoint, path: str = "/v1", server: dict[str, Any] | None = None, extra: Any = None, **more: Any
+):
     chat = {"model": "draw-3", "base_url": endpoint.url + path, "api_key": KEY, "transport_retries": 0}
-    return EndpointDiffusion(EndpointSettings(server=ChatSettings(**chat | (server or {})), **more))
+    return EndpointDiffusion(ChatSettings(**chat | (server or {})), ImageOptions(**more), extra)
 
 
 def a(prompt: str = "a cat in red", id: str = "a", **more: Any) -> Attempt:
@@ -390,7 +392,7 @@ async def test_trouble_is_tried_again_and_one_failure_spoils_no_other_image(endp
 
 def test_openais_own_server_wants_a_key():
     with pytest.raises(ModelError, match="no key for dall-e-3"):
-        EndpointDiffusion(EndpointSettings(server=ChatSettings(model="dall-e-3")))
+        EndpointDiffusion(ChatSettings(model="dall-e-3"))
 
 
 async def test_a_key_is_nowhere_in_a_run_folder(endpoint, store):

@@ -231,14 +231,14 @@ def test_what_fits_is_let_through():
 
 
 def test_loading_looks_before_it_loads(folders, monkeypatch):
-    monkeypatch.setattr(loading, "memory_there", lambda device: MemoryThere(None, 1000))
+    monkeypatch.setattr(loading.memory, "memory_there", lambda device: MemoryThere(None, 1000))
     monkeypatch.setattr(loading, "_load_network", lambda *given: pytest.fail("weights were loaded"))
     with pytest.raises(ModelError, match=r"\A.*sd3 cannot be used: .*0.0 GB are free; .*\Z"):
         LocalDiffusion.load(folders["sd3"])
 
 
 def test_a_model_that_does_not_fit_is_not_downloaded(monkeypatch):
-    monkeypatch.setattr(loading, "memory_there", lambda device: MemoryThere(None, 10 * GB))
+    monkeypatch.setattr(loading.memory, "memory_there", lambda device: MemoryThere(None, 10 * GB))
     monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
     with pytest.raises(ModelError, match=r"10.0 GB are free"):
         LocalDiffusion.load(LARGE)
@@ -267,7 +267,7 @@ def test_an_unknown_model_is_measured_on_the_hub_before_it_is_fetched(hub, folde
     size, fetched = remote_size("owner/name")
     assert size.parts == model_size(folders["sd3"]).parts
     assert fetched == sum(path.stat().st_size for path in folders["sd3"].glob("*/*.safetensors"))
-    monkeypatch.setattr(loading, "memory_there", lambda device: MemoryThere(None, 1000))
+    monkeypatch.setattr(loading.memory, "memory_there", lambda device: MemoryThere(None, 1000))
     with pytest.raises(ModelError, match=r"name in fp32 with offload .none. needs about .* are free"):
         LocalDiffusion.load("owner/name", device="cpu")
 

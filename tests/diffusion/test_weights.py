@@ -202,7 +202,7 @@ def test_a_file_is_downloaded_and_the_denoiser_that_it_replaces_is_not(monkeypat
 
     monkeypatch.setattr(loading, "hf_hub_download", fetch)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    monkeypatch.setattr(loading, "model_size", lambda model, options, **how: model_size(folders["sd3"]))
+    monkeypatch.setattr(loading.memory, "model_size", lambda model, options, **how: model_size(folders["sd3"]))
     LocalDiffusion.load("owner/name", device="cpu", options=DrawingOptions(weights="them/quantized/other.gguf"))
     assert asked == [
         "owner/name/model_index.json",

@@ -89,7 +89,7 @@ async def test_p_yes_decides(image, store, likely, answer):
     chat = FakeChat(script({}), lambda question: likely if listed(question) == ["cat"] else 0.99)
     found = (await verdicts(chat, image, store, probabilities=True))["cat"]
     assert (found.answer, found.probability) == (answer, likely)
-    assert found.reason == (f"P(yes) is {likely:.2f}, too near to 0.5" if answer == "unknown" else None)
+    assert found.reason == (f"P(yes) is {likely:.2f}, too near to one half" if answer == "unknown" else None)
 
 
 async def test_p_yes_is_asked_once_for_each_check_that_is_not_settled(image, store):

@@ -13,28 +13,24 @@ from ..quiet import quiet_importing
 from .tools import diffusion_tools
 
 if TYPE_CHECKING:
-    from .endpoint import EndpointDiffusion, EndpointSettings
+    from .endpoint import EndpointDiffusion
     from .local import LocalDiffusion
     from .pipelines import PipelineDiffusion, check_family
     from .placement import choose_placement
     from .remote import RemoteDiffusion
 
-__all__ = ["EndpointDiffusion", "EndpointSettings", "LocalDiffusion", "PipelineDiffusion", "RemoteDiffusion"]
+__all__ = ["EndpointDiffusion", "LocalDiffusion", "PipelineDiffusion", "RemoteDiffusion"]
 __all__ += ["check_family", "choose_placement", "diffusion_tools"]
 
 _LATER = {
-    "endpoint": ["EndpointDiffusion", "EndpointSettings"],
-    "local": ["LocalDiffusion"],
-    "pipelines": ["PipelineDiffusion", "check_family"],
-    "placement": ["choose_placement"],
-    "remote": ["RemoteDiffusion"],
+    **{"EndpointDiffusion": "endpoint", "LocalDiffusion": "local", "PipelineDiffusion": "pipelines"},
+    **{"RemoteDiffusion": "remote", "check_family": "pipelines", "choose_placement": "placement"},
 }
-"""Names by the module that defines them; torch or an SDK's settings load with it."""
+"""The module that defines a name; torch or an SDK loads with it."""
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _LATER.items():
-        if name in names:
-            with quiet_importing():
-                return getattr(import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with quiet_importing():
+        return getattr(import_module(f".{_LATER[name]}", __name__), name)

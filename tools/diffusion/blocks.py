@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,37 +29,22 @@ def compile_rows(module: torch.nn.Module) -> None:
 
     Block by block takes a fraction of the time that a whole model takes to compile, for about the same speed.
     """
-    if not getattr(module.forward, "compiled", False):
-        vars(module)["forward"] = _RowsDynamic(torch.compile(module.forward))
+    from torch._dynamo import config, maybe_mark_dynamic
 
+    if hasattr(module.forward, "compiled"):
+        return
+    # All blocks share their code, which beyond the limit would run uncompiled without a word.
+    config.recompile_limit = max(config.recompile_limit, 64)
+    compiled = torch.compile(module.forward)
 
-class _RowsDynamic:
-    """A compiled function that is told which size of its tensors varies."""
-
-    compiled = True
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        from torch._dynamo import config, maybe_mark_dynamic
-
-        # All blocks share their code, which beyond the limit would run uncompiled without a word.
-        config.recompile_limit = max(config.recompile_limit, 64)
-        self._call, self._mark = call, maybe_mark_dynamic
-
-    def __call__(self, *args: Any, **more: Any) -> Any:
+    def forward(*args: Any, **more: Any) -> Any:
         for value in (*args, *more.values(), *(more.get("joint_attention_kwargs") or {}).values()):
             if isinstance(value, torch.Tensor):
-                self._mark(value, 0)
-        return self._call(*args, **more)
+                maybe_mark_dynamic(value, 0)
+        return compiled(*args, **more)
 
-
-@dataclass(frozen=True)
-class Added:
-    """What the blocks added to one image at the last step that ran them all, in its one or two rows."""
-
-    first: torch.Tensor
-    """(rows, tokens, width) by the first block."""
-    others: torch.Tensor
-    """(rows, tokens, width) by the others."""
+    vars(forward)["compiled"] = True
+    vars(module)["forward"] = forward
 
 
 class BlockCache:
@@ -112,8 +96,8 @@ class BlockCache:
         for place, sample in enumerate(rows):
             places.setdefault(id(sample), []).append(place)
         samples, first = {id(sample): sample for sample in rows}, state - entered
-        known = [key for key, one in samples.items() if one.blocks and len(one.blocks.first) == len(places[key])]
-        changes = [_change(samples[key].blocks.first, _pick(first, places[key])) for key in known]
+        known = [key for key, one in samples.items() if one.blocks and len(one.blocks[0]) == len(places[key])]
+        changes = [_change(samples[key].blocks[0], _pick(first, places[key])) for key in known]
         spared = {
             key
             for key, change in zip(known, torch.stack(changes).tolist() if changes else [], strict=True)
@@ -121,7 +105,7 @@ class BlockCache:
         }
         after = list(state)
         for key in spared:
-            for place, added in zip(places[key], samples[key].blocks.others, strict=True):
+            for place, added in zip(places[key], samples[key].blocks[1], strict=True):
                 after[place] = state[place] + added
         running = [place for key, own in places.items() if key not in spared for place in own]
         if running:
@@ -132,7 +116,7 @@ class BlockCache:
                 after[place] = made
             for key in samples.keys() - spared:
                 own = places[key]
-                added = Added(_pick(first, own), torch.stack([after[p] - state[p] for p in own]))
+                added = _pick(first, own), torch.stack([after[p] - state[p] for p in own])
                 noted.append(partial(setattr, samples[key], "blocks", added))
         for key in spared:
             left = samples[key].evaluations - len(places[key])

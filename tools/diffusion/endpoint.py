@@ -2,17 +2,15 @@
 
 import asyncio
 import base64
-import io
 import re
 from time import perf_counter
 from typing import Any, cast
 
 from PIL import Image, ImageOps
-from pydantic import Field
 
 from ...state import Attempt, Exchange, ImageRecord
 from ..errors import ModelError, ReplyError, SettingsError
-from ..files import Store, picture_in
+from ..files import Store, picture_file, picture_in
 from ..language.failures import DOCTOR, EDITS, IMAGES, Declined, NoAnswer
 from ..language.settings import ChatSettings, ImageOptions
 from ..language.wire import Server
@@ -24,17 +22,9 @@ _LONGEST = 4000
 """Characters of a revised prompt that are kept."""
 
 
-class EndpointSettings(ImageOptions):
-    """One model behind ``POST /v1/images/generations`` and ``POST /v1/images/edits``."""
-
-    server: ChatSettings
-    """Model, URL, key, time limit, retries and concurrency; what concerns chat alone has no effect."""
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """More parameters of the request, such as ``num_inference_steps`` for vLLM-Omni."""
-
-
 class EndpointDiffusion:
-    """Draws and edits by asking a server; it cannot denoise again.
+    """Draws and edits by asking a server (``POST /v1/images/generations`` and ``/v1/images/edits``); it cannot denoise
+    again.
 
     Its records have no latent, count a drawing as one step, and say with ``seeded`` whether the seed had any effect.
     """
@@ -42,11 +32,14 @@ class EndpointDiffusion:
     evaluations_per_drawing = 0
     """No denoiser runs here, and the server does not report its own."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
-        """Raises ``ModelError`` if OpenAI's own server is to be used and no key is there."""
-        self.settings = settings
-        self.model: str = settings.server.name
-        self._server, self._editor = Server(settings.server, IMAGES), Server(settings.server, EDITS)
+    def __init__(
+        self, server: ChatSettings, options: ImageOptions | None = None, extra: dict[str, Any] | None = None
+    ) -> None:
+        """``extra`` are more parameters of the request, such as ``num_inference_steps`` for vLLM-Omni; what concerns
+        chat alone in ``server`` has no effect. ``ModelError`` without a key for OpenAI's own server."""
+        self.settings, self.options, self._extra = server, options or ImageOptions(), extra or {}
+        self.model: str = server.name
+        self._server, self._editor = Server(server, IMAGES), Server(server, EDITS)
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
@@ -68,12 +61,12 @@ class EndpointDiffusion:
                 f"{self.model} is a server that takes no {' and no '.join(asked)} (asked for {job.id!r}): "
                 "leave it out, or use a diffusion model of your own"
             )
-        began, settings, server = perf_counter(), self.settings, self.settings.server
-        request = {"prompt": job.prompt, "model": server.model, "n": 1, "size": settings.size}
+        began, options, server = perf_counter(), self.options, self.settings
+        request = {"prompt": job.prompt, "model": server.model, "n": 1, "size": options.size}
         # DALL·E's pictures lie on another server unless they are asked for like this; its successors refuse the word.
         form = "b64_json" if server.model.startswith("dall-e") else None
-        request |= {"quality": settings.quality, "response_format": form}
-        request |= {"seed": job.seed if settings.send_seed else None} | settings.extra
+        request |= {"quality": options.quality, "response_format": form}
+        request |= {"seed": job.seed if options.send_seed else None} | self._extra
         given = {name: v for name, v in request.items() if v is not None}
         try:
             if edited is None:
@@ -98,7 +91,7 @@ class EndpointDiffusion:
             job.write,
             picture,
             revised_prompt=revised,
-            seeded=settings.send_seed,
+            seeded=options.send_seed,
             steps=1,
             start_sigma=1.0,
             guidance=0.0,
@@ -106,7 +99,7 @@ class EndpointDiffusion:
             latent=None,
             evaluations=0,
             seconds=seconds,
-            money=settings.price,
+            money=options.price,
         )
         job.report(1, 1)
         return record
@@ -115,15 +108,10 @@ class EndpointDiffusion:
         """What is uploaded: the picture, without the record that its file carries, and a mask, clear where it may
         change."""
         pictures = {"image": edited}
-        if self.settings.mask and job.attempt.region is not None:
+        if self.options.mask and job.attempt.region is not None:
             pictures["mask"] = edited.convert("RGBA")
             pictures["mask"].putalpha(ImageOps.invert(mask_of(job.attempt.region, edited.size)))
-        files: dict[str, tuple[str, bytes, str]] = {}
-        for name, picture in pictures.items():
-            file = io.BytesIO()
-            picture.save(file, "PNG")
-            files[name] = (f"{name}.png", file.getvalue(), "image/png")
-        return files
+        return {name: (f"{name}.png", picture_file(picture), "image/png") for name, picture in pictures.items()}
 
     async def _picture_in(self, body: dict[str, Any]) -> tuple[bytes, str | None]:
         """The first picture's file and the prompt as the server revised it."""
@@ -133,13 +121,13 @@ class EndpointDiffusion:
             raise NoAnswer("the reply holds no picture")
         first = cast("dict[str, Any]", first)
         revised = first.get("revised_prompt")
-        revised = self.settings.server.clean(revised)[:_LONGEST] if isinstance(revised, str) and revised else None
+        revised = self.settings.clean(revised)[:_LONGEST] if isinstance(revised, str) and revised else None
         data, url = str(first.get("b64_json") or ""), str(first.get("url") or "")
         if data or url.startswith("data:"):
             return _decoded(data or url), revised
         if not url.startswith(("https://", "http://")):
             raise NoAnswer("the reply holds neither a picture nor its URL")
-        return await self._server.fetch(url, self.settings.picture_hosts), revised
+        return await self._server.fetch(url, self.options.picture_hosts), revised
 
 
 def _decoded(text: str) -> bytes:

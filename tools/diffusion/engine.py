@@ -40,22 +40,17 @@ class Kind(NamedTuple):
 
 
 class Moving(Protocol):
-    """An image on its way."""
+    """An image on its way: what else fits in its next pass, the rows of forward passes that its next step takes, and
+    whether no step is left to run."""
 
     @property
-    def kind(self) -> Kind:
-        """What else fits in its next pass."""
-        ...
+    def kind(self) -> Kind: ...
 
     @property
-    def rows(self) -> int:
-        """Rows of forward passes that its next step takes."""
-        ...
+    def rows(self) -> int: ...
 
     @property
-    def done(self) -> bool:
-        """Whether no step is left to run."""
-        ...
+    def done(self) -> bool: ...
 
 
 S = TypeVar("S", bound=Moving)

@@ -2,7 +2,6 @@
 
 import contextvars
 import hashlib
-import io
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
@@ -14,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from ...state import Attempt, ImageRecord, Region
 from ..errors import SettingsError
-from ..files import PREVIEWS, Store, picture_in
+from ..files import PREVIEWS, Store, picture_file, picture_in
 from ..roles import Progress
 
 RECORD = "detailscribe"
@@ -60,9 +59,7 @@ def png_bytes(picture: Image.Image, record: ImageRecord) -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_itxt(RECORD, record.model_dump_json())
     info.add_text(PARAMETERS, f"{record.prompt}\n{', '.join(f'{key}: {value}' for key, value in settings.items())}")
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=info)
-    return file.getvalue()
+    return picture_file(picture, pnginfo=info)
 
 
 def read_record(path: Path) -> ImageRecord:
@@ -104,9 +101,8 @@ class Job:
     def preview(self, picture: Callable[[], Image.Image]) -> None:
         """Show what the image will be like, where somebody watches and saw none of late."""
         if perf_counter() - self._shown > PREVIEW_PAUSE and self.store.path(PREVIEWS).is_dir():
-            with suppress(OSError), io.BytesIO() as file:
-                picture().save(file, "PNG")
-                self.store.write(f"{PREVIEWS}/{self.id}.png", file.getvalue())
+            with suppress(OSError):
+                self.store.write(f"{PREVIEWS}/{self.id}.png", picture_file(picture()))
             self._shown = perf_counter()
 
     def read_edited(self) -> Image.Image | None:

@@ -22,24 +22,8 @@ from ...state import DrawingOptions
 from ..errors import ModelError, SettingsError
 from ..quiet import quiet_loading
 from ..text import HUB_ID, brief
-from .memory import (
-    DENOISER,
-    INDEX,
-    KNOWN,
-    T5,
-    T5_PART,
-    ModelSize,
-    check_memory,
-    hub_refusal,
-    local_file,
-    local_folder,
-    memory_there,
-    model_size,
-    quantized_parts,
-    read_header,
-    read_index,
-    split_hub_file,
-)
+from . import memory
+from .memory import DENOISER, INDEX, KNOWN, T5, T5_PART, ModelSize, read_index
 from .placement import Placement, TransientEncoder, loading_arguments, put
 
 NETWORKS = (DENOISER, "unet", "vae", "text_encoder", "text_encoder_2", T5_PART)
@@ -78,21 +62,21 @@ def load(
             raise ModelError(f"{options.files[0]} needs {package}: pip install 'detailscribe[weights]'")
     files: dict[str, Path] = {}
     for file in options.files:
-        if (here := local_file(file)) is None:
-            hub_id, name = split_hub_file(file)
+        if (here := memory.local_file(file)) is None:
+            hub_id, name = memory.split_hub_file(file)
             here = _fetch(hub_id, lambda hub_id, name=name: hf_hub_download(hub_id, name))
         files[file] = here
     whole = options.weights is None
-    if local_folder(source, whole=whole) is None and HUB_ID.fullmatch(str(source)):
-        _check_room(source, placement, model_size(source, options, ask=True))
+    if memory.local_folder(source, whole=whole) is None and HUB_ID.fullmatch(str(source)):
+        _check_room(source, placement, memory.model_size(source, options, ask=True))
     folder, model = locate(source, whole=whole)
     try:
         with quiet_loading():
-            size = model_size(folder, options)
+            size = memory.model_size(folder, options)
             _check_room(folder, placement, size)
             check_class(class_named(folder))
             weights = None if options.weights is None else _from_file(files[options.weights], folder, placement)
-            pipe = _load_parts(folder, placement, quantized_parts(size.parts, placement.precision), weights)
+            pipe = _load_parts(folder, placement, memory.quantized_parts(size.parts, placement.precision), weights)
             _add_loras(pipe, {str(files[file]): scale for file, scale in options.loras.items()})
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
@@ -220,7 +204,7 @@ def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -
     except Exception as error:  # of many libraries
         for refusal in (error, error.__cause__):
             if isinstance(refusal, HfHubHTTPError):
-                raise hub_refusal(str(source), refusal.response) from error
+                raise memory.hub_refusal(str(source), refusal.response) from error
         raise ModelError(f"{source} is no folder here, and the hub did not give it: {_words(error)}") from error
 
 
@@ -250,7 +234,7 @@ def file_hash(path: Path) -> bytes:
                 file.seek(begin)
                 found.update(file.read(_SAMPLE))
             return found.digest()
-        start, tensors = 8 + int.from_bytes(file.read(8), "little"), sorted(read_header(path).items())
+        start, tensors = 8 + int.from_bytes(file.read(8), "little"), sorted(memory.read_header(path).items())
         header = [(n, {"dtype": t.dtype, "shape": t.shape, "data_offsets": [*t.data_offsets]}) for n, t in tensors]
         found = hashlib.sha256(f"{size} {header}".encode())
         for begin, end in sorted(tensor.data_offsets for _, tensor in tensors):
@@ -264,8 +248,9 @@ def _words(error: BaseException) -> str:
 
 
 def _check_room(model: Path | str, placement: Placement, size: ModelSize) -> None:
-    there = memory_there(str(placement.device))
-    check_memory(model, placement.precision, placement.offload, placement.t5, there, gpu=placement.on_gpu, size=size)
+    way: memory.Way = (placement.precision, placement.offload, placement.t5)
+    there = memory.memory_there(str(placement.device))
+    memory.check_memory(model, *way, there, gpu=placement.on_gpu, size=size)
 
 
 def check_sd3(name: str) -> None:

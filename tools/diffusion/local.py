@@ -17,6 +17,7 @@ from ..blocking import one_thread
 from ..errors import ModelError, SettingsError
 from ..files import Store
 from ..roles import Progress
+from . import sampling
 from .attention import mix_lengths, set_attention
 from .blocks import BlockCache, compile_rows
 from .embeddings import Embedding, decode, encode
@@ -26,19 +27,7 @@ from .latents import final_latent, read_source, write_latents
 from .loading import check_sd3, load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement, tile
-from .sampling import (
-    ALL,
-    Sample,
-    Schedule,
-    advance,
-    draw_noise,
-    guided_steps,
-    hold,
-    inject,
-    make_schedule,
-    picture_size,
-    shifted,
-)
+from .sampling import ALL, Sample, Schedule, picture_size
 
 PROMPTS = 64
 """Encoded prompts remembered."""
@@ -239,17 +228,17 @@ class LocalDiffusion(ModelDiffusion):
         scale, unit = pipe.vae_scale_factor, pipe.vae_scale_factor * config.patch_size
         width, height = picture_size(options, config.sample_size * scale, unit, config.pos_embed_max_size * unit)
         self._shape = (config.in_channels, height // scale, width // scale)
-        scheduler, tokens = shifted(pipe.scheduler, options), width * height // unit**2
+        scheduler, tokens = sampling.shifted(pipe.scheduler, options), width * height // unit**2
         self._device: torch.device = pipe._execution_device  # knows of offloading
         self._dtype: torch.dtype = pipe.text_encoder.dtype
         self._any_length = mix_lengths(self.denoiser) and self._attention is None
         self._encode = lru_cache(PROMPTS)(partial(encode, pipe, max_tokens=max_tokens or 256))
-        self._schedule = lru_cache(partial(make_schedule, scheduler, tokens=tokens, device=self._device))
+        self._schedule = lru_cache(partial(sampling.make_schedule, scheduler, tokens=tokens, device=self._device))
         if self._compiled:
             pipe.vae.to(memory_format=torch.channels_last)
             for part in (*self.denoiser.transformer_blocks, pipe.vae.decoder):
                 compile_rows(part)
-        step = partial(advance, self.denoiser)
+        step = partial(sampling.advance, self.denoiser)
         if options.block_cache is not None:
             step = partial(step, around=BlockCache(self.denoiser, options.block_cache).sparing)
         # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
@@ -267,7 +256,7 @@ class LocalDiffusion(ModelDiffusion):
     def evaluations_per_drawing(self) -> int:
         """Forward passes of the denoiser for one full drawing, at most; a guided step counts two, and three if it
         skips layers."""
-        guided = guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL)
+        guided = sampling.guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL)
         return self.steps + sum(guided) + sum(guided[step] for step in self._skip_steps(self.steps))
 
     def _work(self, job: Job) -> Work[Sample, Image.Image]:
@@ -317,7 +306,7 @@ class LocalDiffusion(ModelDiffusion):
             stop=stop,
             keep_steps=job.keep_steps | ({stop} if stop < end else frozenset()),
             any_length=self._any_length,
-            held=hold(attempt.region, lambda: final_latent(job), latent, schedule, start),
+            held=sampling.hold(attempt.region, lambda: final_latent(job), latent, schedule, start),
         )
 
     def _skip_steps(self, steps: int) -> frozenset[int]:
@@ -335,8 +324,8 @@ class LocalDiffusion(ModelDiffusion):
             latent = latent.to(self._device, self._dtype)
             if job.attempt.operator == "resume":
                 return latent
-        noise = draw_noise(job.seed, self._shape, self._dtype, self._device)
-        return noise if latent is None else inject(latent, noise, schedule, job.start_step)
+        noise = sampling.draw_noise(job.seed, self._shape, self._dtype, self._device)
+        return noise if latent is None else sampling.inject(latent, noise, schedule, job.start_step)
 
     def _made(self, job: Job, done: Work[Sample, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
         sample, steps = done.sample, done.sample.schedule.steps

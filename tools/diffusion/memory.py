@@ -178,10 +178,10 @@ def memory_there(device: str | None = None) -> MemoryThere:
     return MemoryThere(torch.cuda.mem_get_info(device)[0] if on_gpu else None, ram)
 
 
-_CPU_WAYS: tuple[tuple[Precision, Offload, T5], ...] = (
-    *(("bf16", "none", "keep"), ("bf16", "none", "once"), ("bf16", "none", "drop")),
-)
-_GPU_WAYS: tuple[tuple[Precision, Offload, T5], ...] = (
+Way = tuple[Precision, Offload, T5]
+"""A way of loading a model."""
+_CPU_WAYS: tuple[Way, ...] = (*(("bf16", "none", "keep"), ("bf16", "none", "once"), ("bf16", "none", "drop")),)
+_GPU_WAYS: tuple[Way, ...] = (
     *(("bf16", "none", "keep"), ("bf16", "model", "keep"), ("bf16", "model", "once"), ("fp8", "none", "keep")),
     *(("nf4", "none", "keep"), ("nf4", "model", "keep"), ("nf4", "model", "once")),
     *(("bf16", "group", "once"), ("nf4", "model", "drop"), ("bf16", "group", "drop")),

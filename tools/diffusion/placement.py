@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -14,8 +14,6 @@ from .engine import is_out_of_memory
 from .memory import T5, Offload, Precision, large_parts
 
 _log = logging.getLogger(__name__)
-
-P = TypeVar("P", bound=DiffusionPipeline)
 
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -37,11 +35,6 @@ class Placement:
     def dtype(self) -> torch.dtype:
         """Of the weights that are not quantized, and of all arithmetic."""
         return _DTYPES.get(self.precision, torch.bfloat16)
-
-    @property
-    def is_nf4(self) -> bool:
-        """Whether bitsandbytes has part of it in 4 bits."""
-        return self.precision.startswith("nf4")
 
     @property
     def on_gpu(self) -> bool:
@@ -69,14 +62,15 @@ def choose_placement(
     except RuntimeError as error:
         raise ModelError(f"there is no kind of device {device!r}: use cuda, mps or cpu") from error
     chosen = Placement(place, precision or ("fp32" if place.type == "cpu" else "bf16"), offload, t5)
-    if chosen.is_nf4 and not (place.type == "cuda" and torch.cuda.is_available()):
+    four_bit = chosen.precision.startswith("nf4")
+    if four_bit and not (place.type == "cuda" and torch.cuda.is_available()):
         raise ModelError(
             f'precision "{precision}" needs an NVIDIA GPU: use a machine that has one, or, slowly, this one'
             ' with diffusion.precision = "bf16", diffusion.offload = "none", diffusion.t5 = "once"'
         )
-    if chosen.is_nf4 and find_spec("bitsandbytes") is None:
+    if four_bit and find_spec("bitsandbytes") is None:
         raise ModelError("4-bit weights need bitsandbytes: pip install 'detailscribe[gpu]'")
-    if offload == "group" and (chosen.is_nf4 or precision == "fp8"):
+    if offload == "group" and (four_bit or precision == "fp8"):
         narrow = "8-bit floats" if precision == "fp8" else "4-bit weights"
         raise SettingsError(f'{narrow} cannot be moved layer by layer: set diffusion.offload = "model"')
     if offload != "none" and not chosen.on_gpu:
@@ -103,7 +97,7 @@ def loading_arguments(library: str, placement: Placement, narrow: bool) -> dict[
     return {"dtype": placement.dtype, "quantization_config": four_bit, "device_map": {"": str(placement.device)}}
 
 
-def put(pipe: P, placement: Placement) -> P:
+def put(pipe: DiffusionPipeline, placement: Placement) -> DiffusionPipeline:
     """The pipeline where it is to run, or ready to go there part by part."""
     if placement.precision == "fp8":
         # Each layer is made wide only while it computes; embeddings and norms stay as they are.

@@ -15,6 +15,7 @@ from ..cluster import joined
 from ..errors import DetailScribeError, ModelError
 from ..files import Store
 from ..roles import Diffusion, Progress, model_name
+from ..text import brief
 
 RETRIES = 2
 """How often an image is drawn again whose engine crashed."""
@@ -205,4 +206,4 @@ def _own_error(error: Any) -> Exception:
     cause = getattr(error, "cause", None)
     if isinstance(cause, DetailScribeError):
         return cause
-    return ModelError(f"no engine drew it: {' '.join(str(error).split())[:300]}")
+    return ModelError(f"no engine drew it: {brief(str(error))}")

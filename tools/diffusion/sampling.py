@@ -176,7 +176,8 @@ class Sample:
     clean: torch.Tensor | None = None
     """(channels, height, width) the prediction of x_0 after the last step; None before the first."""
     blocks: Any = None
-    """What the first block and the others added, as ``blocks.BlockCache`` remembers it."""
+    """What the first block and the others added at the last step that ran them all, each (rows, tokens, width), as
+    ``blocks.BlockCache`` remembers it; None where it remembers nothing."""
     evaluations: int = 0
     """Rows of forward passes so far, without those that ``blocks.BlockCache`` spared."""
 

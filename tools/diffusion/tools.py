@@ -4,19 +4,17 @@ import inspect
 import json
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from PIL import Image
 from pydantic import Field
 
 from ...state import Attempt, ImageRecord, Seed, derive_seed
 from ..blocking import blocking
 from ..errors import DetailScribeError
-from ..files import Store
+from ..files import Store, picture_file, picture_in
 from ..roles import Diffusion
 from .job import read_record
 
@@ -44,9 +42,7 @@ def with_image(facts: Mapping[str, object], path: Path, shown: bool) -> Answer:
     text = json.dumps({**facts, "path": str(path)})
     if not shown:
         return text
-    with Image.open(path) as picture, BytesIO() as file:
-        picture.convert("RGB").save(file, "JPEG", quality=90)
-        data = b64encode(file.getvalue()).decode()
+    data = b64encode(picture_file(picture_in(path.read_bytes()), "JPEG", quality=90)).decode()
     return [{"type": "text", "text": text}, {"type": "image", "base64": data, "mime_type": "image/jpeg"}]
 
 

@@ -157,7 +157,8 @@ def failure_of(
     """What to raise for a complaint about a service; one that was ``reached`` has answered before, so that its path
     cannot be wrong."""
     status, words, text = complaint.status, complaint.words, complaint.text
-    host, model = settings.host, settings.model
+    host, name = settings.host, f"name one with {service.model_option}; {DOCTOR}"
+    no_model = ModelError(f"{host} has no model {settings.model!r} ({words}): {name}")
     if _PLAIN_HTTP.search(text):
         return ModelError(f"{host} speaks https, not http ({words}): begin {service.url_option} with https://")
     if status == 407:
@@ -175,16 +176,14 @@ def failure_of(
         if pictures or complaint.speaks_of(FORMAT):
             return Declined(complaint)
         if re.search(r"model|endpoints found|deployment", text):
-            return ModelError(f"{host} has no model {model!r} ({words}): {service.model_option} names one; {DOCTOR}")
+            return no_model
         if reached:
             return Declined(complaint)
         wrong = f"{settings.url} {service.lacking} ({status})"
         return ModelError(f"{wrong}: {service.url_option} ends in /v1; {DOCTOR}")
     if status in (400, 406, 411, 413, 414, 415, 422) or (status >= 500 and _is_refusal(complaint)):
         if "model" in text and _NO_MODEL.search(text):
-            return ModelError(
-                f"{host} has no model {model!r} ({words}): name one with {service.model_option}; {DOCTOR}"
-            )
+            return no_model
         return Declined(complaint)
     return NoAnswer(f"the server answered {status} ({words})", transient=True)
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from ...prompts import Template, TemplateError, load, render
 from ...state import Exchange
 from ..errors import SettingsError
-from ..files import content_hash
+from ..files import content_hash, picture_file
 
 M = TypeVar("M", covariant=True)
 
@@ -151,9 +151,7 @@ def encoded(picture: Picture, side: int, quality: int) -> tuple[str, bytes]:
         # What cannot be opened is for the server to refuse.
         return "image/png", picture.png
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return "image/jpeg", buffer.getvalue()
+    return "image/jpeg", picture_file(image, "JPEG", quality=quality)
 
 
 @cache
@@ -164,6 +162,4 @@ def picture_of_number() -> bytes:
     image = Image.new("RGB", (1024, 1024), "white")
     ImageDraw.Draw(image).text((512, 512), NUMBER, "black", ImageFont.load_default(288), anchor="mm")
     grain = Image.frombytes("RGB", image.size, random.Random(0).randbytes(3 * 1024 * 1024))
-    buffer = io.BytesIO()
-    Image.blend(image, grain, 0.12).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return picture_file(Image.blend(image, grain, 0.12), compress_level=1)

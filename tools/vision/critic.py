@@ -28,19 +28,8 @@ from ..language.question import Picture, PromptAnswer, Question, Wording, with_t
 from ..roles import BoxForm, Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
 from ..text import one_line
-from .questions import (
-    MOST_ANSWERS,
-    UNSEEN,
-    BoxedCritiqueAnswer,
-    ComparisonAnswer,
-    CritiqueAnswer,
-    answers_in,
-    boxes_asked_for,
-    read_picture,
-    wire_id,
-    wire_line,
-    wire_lines,
-)
+from . import questions
+from .questions import MOST_ANSWERS, BoxedCritiqueAnswer, ComparisonAnswer, CritiqueAnswer, wire_line, wire_lines
 from .verdicts import Likelihood, elect, failures, issues, levels, read_answers, unheard, weigh
 
 Exchanges = tuple[Exchange, ...]
@@ -94,7 +83,7 @@ class ChatCritic:
         self._wordings = {name: Wording.load(name, f"{name}_system", templates) for name in names}
         self._again = Wording.load("refine_again", folder=templates).text
         if boxes is not None:
-            self._wordings["critique"] = boxes_asked_for(self._wordings["critique"], boxes, templates)
+            self._wordings["critique"] = questions.boxes_asked_for(self._wordings["critique"], boxes, templates)
         read = (*names, *(f"{name}_system" for name in names), "refine_again", "critique_boxes")
         own = with_templates(chat.name, templates, *read[: None if boxes else -1])
         self.model = own if second is None else f"{own}, then {model_name(second)}"
@@ -110,7 +99,7 @@ class ChatCritic:
         again = image.origin == "look"
         if again and self._second is not None:
             return await self._second.critique(image, concepts, store)
-        picture = await asyncio.to_thread(read_picture, store, image)
+        picture = await asyncio.to_thread(questions.read_picture, store, image)
         own: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
         for level in levels(concepts, self._together):
@@ -141,7 +130,7 @@ class ChatCritic:
         """
         if first.id == second.id:
             raise ValueError(f"image {first.id!r} cannot be compared with itself")
-        pictures = {image.id: await asyncio.to_thread(read_picture, store, image) for image in (first, second)}
+        pictures = {one.id: await asyncio.to_thread(questions.read_picture, store, one) for one in (first, second)}
         orders = [(first.id, second.id), (second.id, first.id)]
         preferences = await gather_or_cancel(self._preferred(concepts, order, pictures) for order in orders)
         named = {better for better, _, _ in preferences}
@@ -218,7 +207,7 @@ class ChatCritic:
                 reply = await self._chat.ask(question, self._answer)
                 answers, lost = reply.value.answers, None
             except ReplyError as error:
-                reply, answers, lost = error, answers_in(error.raw, self._answer), error.reason
+                reply, answers, lost = error, questions.answers_in(error.raw, self._answer), error.reason
             exchanges += reply.exchanges
             side = reply.exchanges[-1].picture_side if reply.exchanges else None  # as sent, also for a cached reply
             size = picture.size_within(side) if self._boxes and side else (0, 0)
@@ -227,7 +216,7 @@ class ChatCritic:
             missing = [check for check in missing if not found[check.id].heard]
             if not missing or (lost and not answers):
                 break
-            reason = f"it gives no readable answer to {', '.join(map(wire_id, missing))}."
+            reason = f"it gives no readable answer to {', '.join(map(questions.wire_id, missing))}."
             reason += " Copy each id exactly, and say yes, no or unclear."
             question = about(missing).again(reply.exchanges[-1].reply, reason)
         return found, tuple(exchanges)
@@ -255,7 +244,7 @@ class ChatCritic:
         """
         if count_words(opening(prompt)) >= self._words:
             return opening(prompt), None, ()
-        lines = "\n".join(f"{wire_line(c)} - {one_line(v.evidence) or UNSEEN}" for c, v in failed)
+        lines = "\n".join(f"{wire_line(c)} - {one_line(v.evidence) or questions.UNSEEN}" for c, v in failed)
         how: dict[str, str | int] = {"prompt": prompt, "failures": lines, "words": self._words}
         question = self._wordings["refine"].question("refined_prompt", **how)
         answer, exchanges = "", ()

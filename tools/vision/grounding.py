@@ -14,6 +14,7 @@ from ...state import Box, Check, ConceptGraph, Critique, Entity, ImageRecord
 from ..errors import ModelError
 from ..files import Store
 from ..roles import LOADING, Critic, model_name
+from ..text import brief
 
 
 class Grounder:
@@ -35,8 +36,7 @@ class Grounder:
                 self._processor: Any = AutoProcessor.from_pretrained(source)
                 self._model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(source).eval()
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{source} cannot be used to find things in pictures: {reason}") from error
+            raise ModelError(f"{source} cannot be used to find things in pictures: {brief(str(error), 200)}") from error
         self.model, self.threshold = str(source).rpartition("/")[2], threshold
         self._lock = Lock()
 

@@ -6,7 +6,6 @@ reasons stand before the answers, since models write fields in the order of the 
 after they have looked. Servers demand every field; a reply without evidence can be read all the same.
 """
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from ...state import Check, ImageRecord
-from ..files import Store, picture_in
+from ..files import Store, picture_file
 from ..language.question import Picture, Wording
 from ..language.structured import read_last
 from ..roles import BoxForm
@@ -180,9 +179,7 @@ def read_picture(store: Store, image: ImageRecord) -> Picture:
     The file is written anew: the one in the store carries the record of its making, and one picture should have one
     hash, whatever it was made by.
     """
-    buffer = io.BytesIO()
-    picture_in(store.read(image.path)).save(buffer, "PNG")
-    return Picture(png=buffer.getvalue(), reference=image.path)
+    return Picture(png=picture_file(store.picture(image.path)), reference=image.path)
 
 
 def boxes_asked_for(wording: Wording, form: BoxForm, folder: Path | None) -> Wording:

@@ -8,12 +8,6 @@ from ...state import Answer, Aspect, Box, Check, ConceptGraph, Verdict
 from ..roles import BoxForm
 from .questions import LONGEST_ID, UNSEEN, BoxedAnswer, CheckAnswer, wire_id, wire_line
 
-THRESHOLD = 0.5
-"""P(yes) above this is a pass."""
-UNSURE = 0.05
-"""P(yes) nearer to the threshold than this is unknown: as for the embedded critic, so that both decide alike
-on the same probabilities. Chat models put most of theirs near 0 and 1; what lies between can be read from the
-verdict's own probability."""
 IMPACT: tuple[Aspect, ...] = ("presence", "relation", "attribute", "count", "scene", "nothing_else")
 """Aspects from the gravest failure to the least: a missing thing takes all else along."""
 _MEANING: dict[str, Answer] = {"yes": "pass", "no": "fail", "unclear": "unknown"}
@@ -146,20 +140,12 @@ def weigh(check: Check, votes: Sequence[Verdict], likelihood: Likelihood) -> Ver
         remark = f"no P(yes): {lost}"
         evidence = f"{elected.evidence} ({remark})" if elected.evidence else remark
         return elected.model_copy(update={"evidence": evidence})
-    unsure = abs(likely - THRESHOLD) < UNSURE
-    answer = "pass" if likely > THRESHOLD else "fail"
+    answer = "pass" if likely > 0.5 else "fail"
     evidence = _evidence(votes, answer)
     if not evidence and (other := next((v for v in votes if v.evidence), None)) is not None:
         said = {"pass": "yes", "fail": "no", "unknown": "unclear"}[other.answer]
         evidence = f"in words {said}, though P(yes) is {likely:.2f}: {other.evidence}"
-    return Verdict(
-        check=check.id,
-        answer="unknown" if unsure else answer,
-        probability=likely,
-        evidence=evidence,
-        reason=f"P(yes) is {likely:.2f}, too near to {THRESHOLD}" if unsure else None,
-        boxes=_boxes(votes, answer),
-    )
+    return Verdict.by_probability(check.id, likely, evidence, _boxes(votes, answer))
 
 
 def _evidence(votes: Sequence[Verdict], answer: str) -> str:

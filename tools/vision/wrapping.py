@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -88,17 +88,6 @@ def profile_of(given: str | Profile) -> Profile:
         raise SettingsError(f"profile {given}: {first_problem(error)}") from error
 
 
-@runtime_checkable
-class Corrector(Protocol):
-    """A critic that also writes the corrected prompt for other verdicts than its own."""
-
-    async def correct(
-        self, image: ImageRecord, concepts: ConceptGraph, verdicts: tuple[Verdict, ...], store: Store
-    ) -> str | None:
-        """The user's prompt with what mends the failed ones of ``verdicts``; None where nothing does."""
-        ...
-
-
 def ungated(concepts: ConceptGraph) -> ConceptGraph:
     """The same checklist with every check asked for itself, whether others fail or not."""
     checks = tuple(check.model_copy(update={"depends_on": ()}) for check in concepts.checks)
@@ -179,11 +168,7 @@ class VotingCritic:
     def __init__(self, *critics: Critic) -> None:
         if not critics:
             raise SettingsError("a vote needs at least one critic")
-        self.critics = critics
-
-    @property
-    def model(self) -> str:
-        return "vote of " + ", ".join(map(model_name, self.critics))
+        self.critics, self.model = critics, "vote of " + ", ".join(map(model_name, critics))
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         seen = await gather_or_cancel(critic.critique(image, concepts, store) for critic in self.critics)
@@ -249,8 +234,8 @@ class UnreliableCritic:
         verdicts = fail_dependents(concepts, own)
         prompt = None if all(v.answer == "pass" for v in verdicts) else seen.refined_prompt
         turned = any(own[v.check].answer != v.answer for v in seen.verdicts)
-        if turned and isinstance(self.critic, Corrector):
-            prompt = await self.critic.correct(image, concepts, verdicts, store)
+        if turned and (correct := getattr(self.critic, "correct", None)) is not None:
+            prompt = await correct(image, concepts, verdicts, store)
         return Critique(
             image=image.id,
             verdicts=verdicts,

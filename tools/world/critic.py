@@ -29,6 +29,8 @@ class EmbeddedCritic:
     def __init__(self, eyes: "Eyes", corrections: Explicitness = "oracle") -> None:
         self._eyes = eyes
         self.corrections: Explicitness = corrections
+        self.model = eyes.model + ("" if corrections == "oracle" else f" (corrections={corrections})")
+        """Name and content hash, and how it corrects where that is not ``oracle``."""
 
     @classmethod
     def load(cls, folder: Path | None = None, corrections: Explicitness = "oracle") -> "EmbeddedCritic":
@@ -36,12 +38,6 @@ class EmbeddedCritic:
         from .eyes import WEIGHTS, Eyes
 
         return cls(Eyes.load("critic", folder or WEIGHTS), corrections)
-
-    @property
-    def model(self) -> str:
-        """Name and content hash, and how it corrects where that is not ``oracle``."""
-        how = "" if self.corrections == "oracle" else f" (corrections={self.corrections})"
-        return f"{self._eyes.model}{how}"
 
     def correcting(self, corrections: Explicitness) -> "EmbeddedCritic":
         """The same eyes, with other words."""
@@ -101,11 +97,7 @@ class EmbeddedJudge:
         from .eyes import Eyes
 
         self._eyes = Eyes.load("judge")
-
-    @property
-    def model(self) -> str:
-        """Name and content hash."""
-        return self._eyes.model
+        self.model = self._eyes.model
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """Verdicts alone: a judge corrects nothing; ``PromptError`` for concepts from outside the embedded world."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..blocking import one_thread
 from ..errors import ModelError
 from ..roles import LOADING
+from ..text import brief
 from .reading import Sighting, Sights
 from .scene import Thing
 from .vocabulary import COLOURS, GRID, NOUNS, PLACES, SIZE
@@ -139,7 +140,7 @@ def _loaded(name: Literal["critic", "judge"], folder: Path) -> Eyes:
             network = _NETWORKS[name]()
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:200]
+        why = brief(str(error), 200)
         raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
     return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
 

@@ -16,8 +16,6 @@ from .spec import Spec
 from .vocabulary import COLOURS, NOUNS, PLACES
 
 _HALF = 0.5
-_UNSURE = 0.05
-"""Answers nearer to one half than this are unknown."""
 _MOST_PLACES = 4
 """Sightings of one noun that are considered for a relation."""
 
@@ -75,15 +73,8 @@ def settle(concepts: ConceptGraph, spec: Spec, seen: Sights) -> tuple[Verdict, .
     own: dict[str, Verdict] = {}
     for check in concepts.checks:
         likely = min(1.0, max(0.0, probability(check, concepts, spec, seen)))
-        unsure = abs(likely - _HALF) < _UNSURE
-        own[check.id] = Verdict(
-            check=check.id,
-            answer="unknown" if unsure else "pass" if likely > _HALF else "fail",
-            probability=likely,
-            evidence=evidence(check, concepts, spec, seen),
-            boxes=tuple(one.thing.box for found in sighted(check, concepts, spec, seen).values() for one in found),
-            reason=f"P(yes) is {likely:.2f}, too near to one half" if unsure else None,
-        )
+        boxes = tuple(one.thing.box for found in sighted(check, concepts, spec, seen).values() for one in found)
+        own[check.id] = Verdict.by_probability(check.id, likely, evidence(check, concepts, spec, seen), boxes)
     return fail_dependents(concepts, own)
 
 
