@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.files import Store
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.grammar import parse
 

@@ -12,7 +12,7 @@ from detailscribe.state import Budget, ConceptGraph
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.errors import NoAnswerError
 from detailscribe.tools.language.decomposer import ChatDecomposer
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.world import EmbeddedDecomposer
 from detailscribe.tools.world.eyes import WEIGHTS
 

@@ -12,7 +12,7 @@ from detailscribe.tools.errors import ReplyError
 from detailscribe.tools.files import Store
 from detailscribe.tools.language.decomposer import ChatDecomposer
 from detailscribe.tools.language.demo_server import Subject, verdict_on
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.grammar import parse
 from detailscribe.tools.world.reading import probability

@@ -5,7 +5,8 @@ import torch
 from diffusers.models.attention_processor import JointAttnProcessor2_0
 
 from detailscribe.tools.diffusion import LocalDiffusion
-from detailscribe.tools.diffusion.attention import MaskedJointAttention, mix_lengths, pad
+from detailscribe.tools.diffusion.blocks import MaskedJointAttention, mix_lengths
+from detailscribe.tools.diffusion.sampling import pad
 
 
 @pytest.fixture(params=["sd3", "one_clip"])

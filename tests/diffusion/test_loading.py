@@ -292,8 +292,8 @@ async def test_a_t5_that_is_loaded_once_is_gone_while_the_denoiser_runs(folders,
     model = LocalDiffusion.load(folders["sd3"], steps=2, t5="once")
     reader, seen = model.pipe.text_encoder_3, list[bool]()
     loads = count_loads(reader)
-    model.pipe.transformer.register_forward_hook(lambda *called: seen.append(reader.is_loaded))
-    assert not reader.is_loaded
+    model.pipe.transformer.register_forward_hook(lambda *called: seen.append(reader.network is not None))
+    assert reader.network is None
     await asyncio.gather(latent(model, store, "a cat", "a"), latent(model, store, "a dog", "b"))
     assert (len(loads), set(seen)) == (1, {False}), "two prompts and the empty one are read together"
     await latent(model, store, "a dog", "c")

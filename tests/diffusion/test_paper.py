@@ -160,4 +160,4 @@ async def test_the_low_memory_way_draws_the_published_images_too(folders, store)
     refined = await sweep(model, store, SEEDS[0])
     for k in SWEEP:
         assert torch.equal(refined[k], published.refine(SEEDS[0], k)), k
-    assert not model.pipe.text_encoder_3.is_loaded
+    assert model.pipe.text_encoder_3.network is None

@@ -66,10 +66,10 @@ def test_large_networks_take_turns_on_the_device():
         networks[number](torch.zeros(1, 2))
         assert [network.where for network in networks] == ["meta" if i == number else "cpu" for i in (0, 1)]
     reader(torch.zeros(1, 2))
-    assert reader.is_loaded
+    assert reader.network is not None
     assert [network.where for network in networks] == ["cpu", "cpu"]
     networks[1](torch.zeros(1, 2))
-    assert (reader.is_loaded, networks[1].where) == (False, "meta")
+    assert (reader.network, networks[1].where) == (None, "meta")
 
 
 def test_the_autoencoder_stays_on_the_device_since_no_hook_runs_before_its_decode(load):

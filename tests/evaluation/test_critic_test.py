@@ -35,7 +35,7 @@ from detailscribe.tools.errors import PromptError, ReplyError, SettingsError
 from detailscribe.tools.files import Store
 from detailscribe.tools.language.question import Reply
 from detailscribe.tools.metrics import Sample
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.vision.wrapping import UnreliableCritic, profile_of
 from detailscribe.tools.world.critic import EmbeddedCritic, EmbeddedJudge
 from detailscribe.tools.world.decomposer import EmbeddedDecomposer

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detailscribe.state import Check, ConceptGraph, Entity
 from detailscribe.tools.files import Store
 from detailscribe.tools.language.question import Question
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 
 from .conftest import put
 from .fakes import FakeChat, listed, no_reply

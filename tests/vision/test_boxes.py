@@ -2,7 +2,7 @@
 
 import pytest
 
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.vision.questions import BoxedCritiqueAnswer
 from detailscribe.tools.vision.verdicts import shares
 

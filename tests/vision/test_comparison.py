@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from detailscribe.state import Comparison
 from detailscribe.tools.errors import ModelError
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 
 from .conftest import put
 from .fakes import FakeChat, concepts, no_reply

@@ -4,7 +4,7 @@ import pytest
 
 from detailscribe.state import Check
 from detailscribe.tools.errors import ModelError, SettingsError
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.vision.questions import LONGEST_REMARK
 
 from .fakes import PROMPT, FakeChat, answers, concepts, listed, no_reply, script

@@ -21,7 +21,7 @@ from transformers import (
 
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.roles import compares
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.vision.grounding import GroundedCritic, Grounder
 
 from ..diffusion.conftest import tokenizer

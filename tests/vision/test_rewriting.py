@@ -2,7 +2,7 @@
 
 import pytest
 
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 
 from .fakes import PROMPT, FakeChat, concepts, no_reply, script
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from detailscribe.tools.errors import ReplyError
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 
 from .fakes import FakeChat, answers, concepts, exchange, listed, no_reply
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detailscribe.tools.vision import ChatCritic
+from detailscribe.tools.vision.critic import ChatCritic
 
 from .fakes import FakeChat, answers, concepts, listed, no_reply, script
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import assume, given, settings
 
 import benchmarks.held_out as held_out
-from detailscribe.tools.world.decomposer import names_of
+from detailscribe.tools.world.decomposer import entities_of
 
 from .worlds import SEEDS, answers, failed_aspects, spec_and_scene
 
@@ -17,6 +17,10 @@ def changed(seed, error):
     wrong = error(scene, random.Random(seed))
     assume(wrong != scene)
     return made, scene, wrong
+
+
+def names_of(spec):
+    return [entity.id for entity in entities_of(spec)]
 
 
 @given(SEEDS)

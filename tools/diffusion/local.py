@@ -18,8 +18,7 @@ from ..errors import ModelError, SettingsError
 from ..files import Store
 from ..roles import Progress
 from . import sampling
-from .attention import mix_lengths, set_attention
-from .blocks import BlockCache, compile_rows
+from .blocks import BlockCache, compile_rows, mix_lengths, set_attention
 from .embeddings import Embedding, decode, encode
 from .engine import Engine, Statistics, Work
 from .job import Job
@@ -62,34 +61,29 @@ class ModelDiffusion:
         tiled: bool = False,
         in_turns: bool = False,
     ) -> None:
-        """Take over a pipeline, quantized or offloaded as one likes.
+        """Take over a pipeline, quantized or offloaded as one likes; nobody else may use it from now on.
+
+        ``SettingsError`` if the family has no such setting, ``ModelError`` if it cannot draw from a prompt alone.
 
         Args:
-            pipe: Nobody else may use it from now on.
+            pipe: Of diffusers.
             model: Name and hash, for the records.
             steps: N, at least 1, where an attempt names none; None for the model's own.
-            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none. Of other
-                families than SD3 it is what they call so: ``true_cfg_scale`` for Qwen-Image and undistilled Flux,
-                otherwise ``guidance_scale``, of which 0 means none to Z-Image. None for the model's own.
+            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none, and None the
+                model's own. Of other families than SD3 it is what they call so: ``true_cfg_scale`` for Qwen-Image and
+                undistilled Flux, otherwise ``guidance_scale``, of which 0 means none to Z-Image.
             options: What else is set of how it draws; the pipeline has its weights and LoRAs already.
             max_tokens: What T5, or another family's text encoder, reads of a prompt; None for the family's own.
-            swap_pooled: Whether a refined image has the pooled embedding of its new prompt. Without it, it keeps that
-                of its source's prompt and only the token embeddings are new, as in the code published with the paper,
-                and the CLIPs read refined prompts from their beginning; at step 0 nothing of the source remains, and
-                both embeddings are new. It has no effect on other families than SD3.
+            swap_pooled: Whether a refined image of SD3 has the pooled embedding of its new prompt. Without it, only the
+                token embeddings are new, unless at step 0, and the CLIPs read refined prompts from their beginning, as
+                in the code published with the paper.
             max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
-            compiled: Compile the denoiser's blocks, and SD3's decoder, where a C++ or CUDA compiler is there. The first
-                passes take a minute, so it pays for many images. Compiled blocks round otherwise than the pipeline
-                does; an exact repeat of its images needs them uncompiled.
+            compiled: Compile the denoiser's blocks, and SD3's decoder: a minute for the first passes, so it pays for
+                many images. They round otherwise; an exact repeat of their images needs them uncompiled.
             attention: A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for
                 torch's own choice. With one, prompts of other lengths do not share a pass.
             tiled: Decode in overlapping tiles, which takes less memory.
-            in_turns: Read prompts only while no image is in flight: for a text encoder and a denoiser that take turns
-                on the device.
-
-        Raises:
-            ModelError: the pipeline cannot draw from a prompt alone, and why.
-            SettingsError: the family has no such setting, or it has no such value.
+            in_turns: Read prompts only while no image is in flight, for parts that take turns on the device.
         """
         self.pipe: Any = pipe
         self.denoiser: Any = getattr(pipe, "transformer", None) or self.pipe.unet
@@ -118,20 +112,10 @@ class ModelDiffusion:
         options: DrawingOptions | None = None,
         **drawing: Any,
     ) -> Self:
-        """Load a diffusers folder, or a model of the hub by its id.
+        """Load a diffusers folder, or a model of the hub by its id; ``drawing`` are the constructor's arguments.
 
-        Args:
-            source: A ``Path``, or the text of one, or ``owner/name``.
-            device: The GPU if there is one, else the CPU.
-            precision: See ``memory.Precision``; bf16 on a GPU and fp32 on a CPU by default.
-            offload: What waits in RAM while it is not needed: none, model or group.
-            t5: keep, once (dropped while the denoiser runs) or drop; it has no effect on a model without one.
-            options: What else is set of how it draws.
-            drawing: The constructor's other arguments.
-
-        Raises:
-            ModelError: weights are missing, corrupt or of another kind, or there is too little memory for them.
-            SettingsError: precision and offload do not go together, or need a GPU that is not there.
+        See ``choose_placement`` and ``memory`` for where it goes; ``t5`` has no effect on a model without one.
+        ``ModelError`` if weights are missing, corrupt or of another kind, or there is too little memory for them.
         """
         with one_thread():
             pipe, model = load(source, choose_placement(device, precision, offload, t5), options, cls.check_class)
@@ -151,11 +135,9 @@ class ModelDiffusion:
         steps below k that are to be kept, those that its source kept. ``progress`` is called from another thread, in
         the caller's context (as ``asyncio.to_thread`` would).
 
-        Raises:
-            MissingLatentError: x_k was not kept, or its file is gone.
-            ModelError: there is no memory for one image even alone, the source is of another model, or this one was
-                closed.
-            SettingsError: a step is beyond the schedule, or the source has another schedule.
+        ``MissingLatentError`` if x_k was not kept, or its file is gone; ``SettingsError`` if a step is beyond the
+        schedule, or the source has another; ``ModelError`` if there is no memory for one image even alone, the source
+        is of another model, or this one was closed.
         """
         job = Job(attempt, store, source, progress)
         try:

@@ -166,26 +166,22 @@ class TransientEncoder:
         self.load, self.dtype = load, dtype
         self.before_loading: Callable[[], object] = lambda: None
         """Makes room."""
-        self._network: Any = None
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the network is in memory now."""
-        return self._network is not None
+        self.network: Any = None
+        """None while it is not in memory."""
 
     def __call__(self, input_ids: torch.Tensor) -> Any:
         """The network's output for token ids (n, tokens), on the network's own device."""
-        if self._network is None:
+        if self.network is None:
             self.before_loading()
-            self._network = self.load()
-        return self._network(input_ids.to(self._network.device))
+            self.network = self.load()
+        return self.network(input_ids.to(self.network.device))
 
     def drop_before(self, network: torch.nn.Module) -> None:
         """Free this one whenever ``network`` is about to run; the next call loads it again."""
 
         def drop(*called: object) -> None:
-            if self._network is not None:
-                self._network = None
+            if self.network is not None:
+                self.network = None
                 torch.cuda.empty_cache()
 
         network.register_forward_pre_hook(drop)

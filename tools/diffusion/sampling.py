@@ -23,7 +23,6 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from ...state import DrawingOptions, Region
 from ..errors import SettingsError
-from .attention import pad
 from .embeddings import Embedding
 from .engine import Kind
 
@@ -168,7 +167,7 @@ class Sample:
     skip_steps: Set[int] = frozenset()
     """Steps k with skip-layer guidance, where they are guided."""
     any_length: bool = False
-    """Whether it may share a pass with prompts of other lengths; see ``attention.mix_lengths``."""
+    """Whether it may share a pass with prompts of other lengths; see ``blocks.mix_lengths``."""
     held: Held | None = None
     """Puts the source back outside the region of a refinement."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
@@ -286,6 +285,16 @@ def predict(
             if sample.skips:
                 predicted[i] = predicted[i] + (end - next(skipped)) * sample.skip_scale
     return predicted
+
+
+def pad(prompts: list[torch.Tensor], image_tokens: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Prompts (tokens, width) as one (rows, most tokens, width), and the mask if some are shorter than others."""
+    lengths = [len(prompt) for prompt in prompts]
+    if len(set(lengths)) == 1:
+        return torch.stack(prompts), None
+    tokens = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+    there = torch.arange(image_tokens + tokens.shape[1]) < image_tokens + torch.tensor(lengths)[:, None]
+    return tokens, there[:, None, None].to(tokens.device, non_blocking=True)
 
 
 def _evaluate(

@@ -30,6 +30,10 @@ _SERVERS_OWN = ("stream", "stream_options", "response_format", "top_logprobs")
 """Parameters of a server that mean nothing here."""
 
 
+_OWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-chat")
+"""The thread of all models."""
+
+
 class LocalChat(BaseChatModel):
     """LangChain's view of a model in this process, so that callbacks and tracers see each call."""
 
@@ -43,17 +47,12 @@ class LocalChat(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **how: Any
     ) -> ChatResult:
-        return _owner().submit(_reply, self.settings, messages, how).result()
+        return _OWNER.submit(_reply, self.settings, messages, how).result()
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **how: Any
     ) -> ChatResult:
-        return await asyncio.get_running_loop().run_in_executor(_owner(), _reply, self.settings, messages, how)
-
-
-@lru_cache(1)
-def _owner() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-chat")
+        return await asyncio.get_running_loop().run_in_executor(_OWNER, _reply, self.settings, messages, how)
 
 
 def _reply(settings: ChatSettings, messages: Sequence[BaseMessage], how: dict[str, Any]) -> ChatResult:

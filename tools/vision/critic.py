@@ -38,29 +38,22 @@ Exchanges = tuple[Exchange, ...]
 class ChatCritic:
     """Answers the checklist with a chat model that sees, and has it write the corrected prompt.
 
-    Checks are asked level by level: what depends on a failed check fails without being asked. What is
-    optional (P(yes), the corrected prompt, comparisons) never ends a run: where the server declines it,
-    the reason stands in its place.
+    Checks are asked level by level: what depends on a failed check fails without being asked. What is optional (P(yes),
+    the corrected prompt, comparisons) never ends a run: where the server declines it, the reason stands in its place.
+
+    ``SettingsError`` if a number is out of range, or a template of the user's cannot be used.
 
     Args:
-        chat: the model; it must take pictures.
-        templates: folder of the user's own templates, which stand in for those that ship.
-        votes: times that each check is asked; most answers win. Each vote sees the checks in another
-            order, and with a temperature above 0 they differ by more than that.
-        probabilities: whether each check is also asked by itself for P(yes), which then decides; the
-            image is sent once more for each check.
-        together: whether all checks are asked at once and dependents of failed ones fail afterwards. One
-            call where levels take two or three; but a question about a thing that is not there tempts a
-            model to see it.
-        checks_per_call: checks asked in one call at most, 1 to 20.
-        words: length of the corrected prompt at most.
-        boxes: the form in which the model is asked where it looked; None to ask for no boxes. Boxes that do not fit the
-            form are dropped.
-        second: gives the second opinions that policies ask for; None for the same model, asked in another order.
-
-    Raises:
-        SettingsError: a number is out of range, or a template of the user's cannot be read or has other
-            variables than the one it stands in for.
+        chat: The model; it must take pictures.
+        templates: Folder of the user's own templates, which stand in for those that ship.
+        votes: Times that each check is asked, in another order; most answers win.
+        probabilities: Whether each check is also asked by itself, with the image, for P(yes), which then decides.
+        together: Whether all checks are asked at once and dependents of failed ones fail afterwards. One call where
+            levels take two or three; but a question about a thing that is not there tempts a model to see it.
+        checks_per_call: Checks asked in one call at most, 1 to 20.
+        words: Length of the corrected prompt at most.
+        boxes: The form in which the model is asked where it looked; None to ask for no boxes.
+        second: Gives the second opinions that policies ask for; None for the same model, asked in another order.
     """
 
     def __init__(

@@ -23,14 +23,9 @@ _PLACES = CELL // _SHRINK
 class CellAutoencoder(ModelMixin, ConfigMixin):
     """Takes pictures (n, 3, h, w) in [-1, 1] to latents (n, channels, h / 8, w / 8) and back; h and w in whole cells.
 
-    Args:
-        latent_channels: Channels of a latent place; a cell has ``9 * latent_channels`` numbers.
-        encoder_width: Hidden units of the encoder.
-        decoder_width: Hidden units of the decoder's residual stream.
-        decoder_layers: Residual blocks of the decoder.
-        scaling_factor: Scale that makes the latents' deviation 1, as pipelines read it.
-        shift_factor: Mean of the latents, as pipelines read it.
-        block_out_channels: Only their number counts: a pipeline derives the 8 pixels of a latent place from it.
+    A cell has ``9 * latent_channels`` numbers. The pipeline reads ``scaling_factor`` and ``shift_factor``, which bring
+    the latents to a deviation of 1 and a mean of 0, and derives the 8 pixels of a latent place from how many
+    ``block_out_channels`` there are; the widths are of hidden units.
     """
 
     @register_to_config

@@ -90,17 +90,16 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
 
 
 def entities_of(spec: Spec) -> tuple[Entity, ...]:
-    """An entity for each thing, in their order."""
-    return tuple(
-        Entity(id=name, name=w.noun, attributes=() if w.colour is None else (w.colour,))
-        for w, name in zip(spec.things, names_of(spec), strict=True)
-    )
-
-
-def names_of(spec: Spec) -> list[str]:
-    """What each thing is called: its noun, after its colour where another thing has the same noun."""
+    """An entity for each thing, in their order, by its noun, after its colour where another thing has the same noun."""
     nouns = Counter(thing.noun for thing in spec.things)
-    return [f"{w.colour} {w.noun}" if nouns[w.noun] > 1 else w.noun for w in spec.things]
+    return tuple(
+        Entity(
+            id=f"{w.colour} {w.noun}" if nouns[w.noun] > 1 else w.noun,
+            name=w.noun,
+            attributes=() if w.colour is None else (w.colour,),
+        )
+        for w in spec.things
+    )
 
 
 def spec_of(concepts: ConceptGraph) -> Spec:
