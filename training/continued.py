@@ -31,7 +31,7 @@ from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
 from detailscribe.tools.world.autoencoder import CellAutoencoder
-from detailscribe.tools.world.corrections import said
+from detailscribe.tools.world.critic import said
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, ConvolutionalDetector, sights
 from detailscribe.tools.world.language import corrected, detailed_caption, short_caption

@@ -180,7 +180,7 @@ def memory_there(device: str | None = None) -> MemoryThere:
 
 Way = tuple[Precision, Offload, T5]
 """A way of loading a model."""
-_CPU_WAYS: tuple[Way, ...] = (*(("bf16", "none", "keep"), ("bf16", "none", "once"), ("bf16", "none", "drop")),)
+_CPU_WAYS: tuple[Way, ...] = (("bf16", "none", "keep"), ("bf16", "none", "once"), ("bf16", "none", "drop"))
 _GPU_WAYS: tuple[Way, ...] = (
     *(("bf16", "none", "keep"), ("bf16", "model", "keep"), ("bf16", "model", "once"), ("fp8", "none", "keep")),
     *(("nf4", "none", "keep"), ("nf4", "model", "keep"), ("nf4", "model", "once")),

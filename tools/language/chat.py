@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field
-from tenacity import retry, retry_if_exception, stop_after_attempt
 
 from ...state import Exchange, Frozen
 from ..errors import ReplyError
@@ -122,25 +121,19 @@ class ChatModel:
             except ValueError:
                 pass  # It was cached by a version that read otherwise.
         exchanges: Exchanges = []
-        call = Call(question, question.text, self.settings.max_tokens, schema)
-
-        @retry(
-            stop=stop_after_attempt(self.settings.attempts),
-            retry=retry_if_exception(lambda error: isinstance(error, NoAnswer) and error.again),
-            reraise=True,
-        )
-        async def usable() -> tuple[str, T]:
-            nonlocal call
-            try:
-                answered = await self._call(exchanges, call)
-                return answered.text, _value(answered, read)
-            except NoAnswer as none:
-                call = replace(call, text=question.again(none.raw, none.reason).text)
-                raise
-
+        call, left = Call(question, question.text, self.settings.max_tokens, schema), self.settings.attempts
         with self._naming_failures(question, exchanges):
-            raw, value = await usable()
-        await self._keep(key, CachedAnswer(reply=raw, picture_side=exchanges[-1].picture_side))
+            while True:
+                left -= 1
+                try:
+                    answered = await self._call(exchanges, call)
+                    value = _value(answered, read)
+                    break
+                except NoAnswer as none:
+                    if not (none.again and left):
+                        raise
+                    call = replace(call, text=question.again(none.raw, none.reason).text)
+        await self._keep(key, CachedAnswer(reply=answered.text, picture_side=exchanges[-1].picture_side))
         return Reply(value, tuple(exchanges))
 
     async def likelihood(self, question: Question, answers: tuple[str, ...] = ("yes",)) -> Likelihood:

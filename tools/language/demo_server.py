@@ -24,7 +24,7 @@ from PIL import Image, ImageChops, ImageStat
 from ...prompts import noun_phrases, with_article
 from ...state import Check, ConceptGraph, Critique, default_checks
 from ..errors import PromptError
-from ..world.corrections import corrected_prompt
+from ..world.critic import corrected_prompt
 from ..world.decomposer import concepts_of, laid_out
 from ..world.eyes import Eyes
 from ..world.grammar import parse

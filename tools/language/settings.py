@@ -1,5 +1,6 @@
 """How a chat model is reached, and what is asked of it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -22,16 +23,10 @@ def _plain_url(url: str) -> str:
         return url
     try:
         parts = urlsplit(url)
-        plain = (
-            url.isprintable()
-            and " " not in url
-            and parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and parts.port != 0
-        )
+        is_http = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        plain, parts = False, urlsplit("")
-    if not plain:
+        is_http, parts = False, urlsplit("")
+    if not (is_http and url.isprintable() and " " not in url):
         raise ValueError("this is no URL of a server; it should read like http://localhost:8000/v1")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("a URL is stored with the run, so it may hold no user, password or query; set the key instead")
@@ -155,11 +150,8 @@ def cost_of(settings: ChatSettings, prompt_tokens: int, reply_tokens: int) -> fl
         from genai_prices import Usage, calc_price
 
         usage = Usage(input_tokens=prompt_tokens, output_tokens=reply_tokens)
-        try:
+        with suppress(LookupError):
             listed = calc_price(usage, settings.model, provider_api_url=settings.url)
-        except LookupError:
-            pass
-        else:
             money += float(listed.input_price) if settings.input_price is None else 0.0
             money += float(listed.output_price) if settings.output_price is None else 0.0
     return money + (prompt_tokens * (settings.input_price or 0) + reply_tokens * (settings.output_price or 0)) / 1e6

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ...state import derive_seed
 from ..errors import PromptError, SettingsError
-from .corrections import least_moved
+from .critic import least_moved
 from .eyes import Eyes
 from .grammar import parse
 from .scene import Scene, Thing, render
