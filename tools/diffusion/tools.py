@@ -11,7 +11,7 @@ from uuid import uuid4
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import Field
 
-from ...state import Attempt, ImageRecord, Seed, derive_seed
+from ...state import Attempt, ImageRecord, Seed, Words, derive_seed
 from ..blocking import blocking
 from ..errors import DetailScribeError
 from ..files import Store, picture_file, picture_in
@@ -25,13 +25,14 @@ Answer = str | list[str | dict[str, str]]
 def tool(coroutine: Callable[..., Coroutine[Any, Any, Any]]) -> BaseTool:
     """A tool, sync and async, whose message has an artifact; a ``ToolException`` is its answer.
 
-    Its docstring says what it does, and the ``Field`` of each argument what that means.
+    Its docstring says what it does and what its arguments mean; the ``Field`` of an argument does, too.
     """
-    words = " ".join((inspect.getdoc(coroutine) or "").split())
+    words = " ".join((inspect.getdoc(coroutine) or "").partition("\n\nArgs:")[0].split())
     return StructuredTool.from_function(
         blocking(coroutine),
         coroutine,
         description=words,
+        parse_docstring=True,
         response_format="content_and_artifact",
         handle_tool_error=True,
     )
@@ -63,49 +64,42 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
         return with_image({"image": record.id, **facts}, store.path(record.path), show), record
 
     async def generate_image(
-        prompt: Annotated[str, Field(min_length=1, description="What the picture should show.")],
-        seed: Annotated[Seed, Field(description="Another seed gives another picture of the same prompt.")] = 0,
-        keep_steps: Annotated[
-            tuple[int, ...],
-            Field(description="Denoising steps to keep, so that redenoise_image can resume from one of them."),
-        ] = (1, 2, 4),
+        prompt: Words, seed: Seed = 0, keep_steps: tuple[int, ...] = (1, 2, 4)
     ) -> tuple[Answer, ImageRecord]:
-        """Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG."""
+        """Draw a new image of a prompt. Returns JSON with the image's id and the path of its PNG.
+
+        Args:
+            prompt: What the picture should show.
+            seed: Another seed gives another picture of the same prompt.
+            keep_steps: Denoising steps to keep, so that redenoise_image can resume from one of them.
+        """
         return await draw(Attempt(id=f"image-{uuid4().hex[:12]}", prompt=prompt, seed=seed, keep_steps=keep_steps))
 
     async def redenoise_image(
-        image: Annotated[
-            str, Field(min_length=1, description="Id of the image to start from, as the tools returned it.")
-        ],
-        prompt: Annotated[
-            str, Field(min_length=1, description="The corrected prompt: what the new picture should show.")
-        ],
-        operator: Annotated[
-            Literal["inject", "resume"],
-            Field(
-                description="inject: add noise to the finished image and denoise it again; works at every step. "
-                "resume: go on from a kept step of the image's own denoising."
-            ),
-        ] = "inject",
-        start_step: Annotated[
-            int,
-            Field(
-                ge=0,
-                description="Denoising step to start at. Low steps (1 to 4 of 28) change the layout, high ones only "
-                "details; at the last step nothing changes.",
-            ),
-        ] = 4,
-        seed: Annotated[
-            Seed | None, Field(description="Of the noise that inject adds; another one than the image's by default.")
-        ] = None,
+        image: Words,
+        prompt: Words,
+        operator: Literal["inject", "resume"] = "inject",
+        start_step: Annotated[int, Field(ge=0)] = 4,
+        seed: Seed | None = None,
     ) -> tuple[Answer, ImageRecord]:
         """Correct an image: denoise it again from an early step with another prompt and keep what is right.
-        Returns JSON with the new image's id and the path of its PNG; the old image stays."""
+        Returns JSON with the new image's id and the path of its PNG; the old image stays.
+
+        Args:
+            image: Id of the image to start from, as the tools returned it.
+            prompt: The corrected prompt: what the new picture should show.
+            operator: inject: add noise to the finished image and denoise it again; works at every step. resume: go on
+                from a kept step of the image's own denoising.
+            start_step: Denoising step to start at. Low steps (1 to 4 of 28) change the layout, high ones only details;
+                at the last step nothing changes.
+            seed: Of the noise that inject adds; another one than the image's by default.
+        """
         try:
             # The record in the image's own PNG, so that images of earlier sessions can be refined, too.
             source = read_record(store.path(f"images/{image}.png"))
         except (OSError, ValueError) as error:
             raise ToolException(f"there is no image {image!r}; give an id that a tool returned") from error
+        usual = derive_seed(source.seed, "refine") if operator == "inject" else source.seed
         attempt = Attempt(
             id=f"image-{uuid4().hex[:12]}",
             round=source.round + 1,
@@ -114,11 +108,7 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
             source=source.id,
             operator=operator,
             start_step=start_step,
-            seed=seed
-            if seed is not None
-            else derive_seed(source.seed, "refine")
-            if operator == "inject"
-            else source.seed,
+            seed=usual if seed is None else seed,
             keep_steps=tuple(source.trajectory),
         )
         return await draw(attempt, source)

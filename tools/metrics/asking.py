@@ -1,7 +1,6 @@
 """Metrics that ask: a chat model that sees for ratings, VQAScore and a benchmark's own questions; a critic, or the
 embedded world's independent judge, for the checklist."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -51,10 +50,6 @@ class OwnAnswer(BaseModel):
     answer: YesNo
 
 
-async def _picture(sample: Sample) -> Picture:
-    return await asyncio.to_thread(read_picture, sample.store, sample.image)
-
-
 class Rubric(AskingMetric):
     """The rating of a chat model that sees, 1 to 5, with its reason as the note. A reply that holds none is missing,
     whatever it may have meant."""
@@ -63,7 +58,9 @@ class Rubric(AskingMetric):
         self._chat, self._wording = chat, Wording.load("rate_picture", f"rate_{rubric}_system")
 
     async def rate(self, sample: Sample) -> Score:
-        question = self._wording.question("rating", [await _picture(sample)], prompt=sample.prompt)
+        question = self._wording.question(
+            "rating", [await read_picture(sample.store, sample.image)], prompt=sample.prompt
+        )
         try:
             reply = await self._chat.ask(question, RatingAnswer)
         except ReplyError as error:
@@ -79,7 +76,9 @@ class VqaScore(AskingMetric):
         self._chat, self._wording = chat, Wording.load("rate_vqascore")
 
     async def rate(self, sample: Sample) -> Score:
-        question = self._wording.question("vqascore", [await _picture(sample)], prompt=sample.prompt)
+        question = self._wording.question(
+            "vqascore", [await read_picture(sample.store, sample.image)], prompt=sample.prompt
+        )
         try:
             found = await self._chat.likelihood(question)
         except ReplyError as error:
@@ -102,7 +101,7 @@ class OwnQuestions(AskingMetric):
         asked = sample.questions
         if not asked:
             return missing("no question of a benchmark is known for the prompt: give its file with --prompts")
-        picture = await _picture(sample)
+        picture = await read_picture(sample.store, sample.image)
         answers = await gather_or_cancel(self._answer(question, picture) for question in asked)
         likely, exchanges = [value for value, _, _ in answers], tuple(e for _, made, _ in answers for e in made)
         if self._how == "gated":

@@ -1,6 +1,5 @@
 """The critic that asks a chat model: every check gets one verdict, and no failure of the model decides one."""
 
-import asyncio
 import itertools
 import math
 import random
@@ -92,7 +91,7 @@ class ChatCritic:
         again = image.origin == "look"
         if again and self._second is not None:
             return await self._second.critique(image, concepts, store)
-        picture = await asyncio.to_thread(questions.read_picture, store, image)
+        picture = await questions.read_picture(store, image)
         own: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
         for level in levels(concepts, self._together):
@@ -123,7 +122,7 @@ class ChatCritic:
         """
         if first.id == second.id:
             raise ValueError(f"image {first.id!r} cannot be compared with itself")
-        pictures = {one.id: await asyncio.to_thread(questions.read_picture, store, one) for one in (first, second)}
+        pictures = {one.id: await questions.read_picture(store, one) for one in (first, second)}
         orders = [(first.id, second.id), (second.id, first.id)]
         preferences = await gather_or_cancel(self._preferred(concepts, order, pictures) for order in orders)
         named = {better for better, _, _ in preferences}

@@ -6,6 +6,7 @@ reasons stand before the answers, since models write fields in the order of the 
 after they have looked. Servers demand every field; a reply without evidence can be read all the same.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -172,14 +173,15 @@ class ComparisonAnswer(BaseModel):
     """first, second: as the pictures were shown; equal: neither, or the model cannot tell."""
 
 
-def read_picture(store: Store, image: ImageRecord) -> Picture:
+async def read_picture(store: Store, image: ImageRecord) -> Picture:
     """The image from the store, in its own size; how large it is sent is a setting of the chat model. Raises as
     ``Store.picture`` does.
 
     The file is written anew: the one in the store carries the record of its making, and one picture should have one
     hash, whatever it was made by.
     """
-    return Picture(png=picture_file(store.picture(image.path)), reference=image.path)
+    png = await asyncio.to_thread(lambda: picture_file(store.picture(image.path)))
+    return Picture(png=png, reference=image.path)
 
 
 def boxes_asked_for(wording: Wording, form: BoxForm, folder: Path | None) -> Wording:
