@@ -58,7 +58,9 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "runs"
     run(PROMPT, out=folder / "a", policy=Adaptive(images=2), **roles(SCRIPT, critic=PointingCritic(SCRIPT)))
     run(f"{PROMPT} {HOSTILE}", out=folder / "b", policy=Adaptive(images=2), **roles({}, critic=HostileCritic(SCRIPT)))
-    (folder.parent / "secret.png").write_bytes(b"secret")
+    for secret in (folder.parent / "secret.png", folder / "of-no-run.png"):
+        secret.write_bytes(b"secret")
+    shutil.copytree(folder / "a", folder.parent / "outside")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -87,13 +89,15 @@ def served(tmp_path_factory):
         ("/", {"Host": "evil.example"}, 403),
         ("/", {"Origin": "http://evil.example"}, 403),
         ("/run/nothing", {}, 404),
-        ("/run/..%2f..", {}, 404),
+        ("/run/..%2foutside", {}, 404),
         ("/file/..%2fsecret.png", {}, 404),
+        ("/file/..%2foutside/images/00-00.png", {}, 404),
+        ("/file/of-no-run.png", {}, 404),
         ("/file/a/manifest.json", {}, 404),
         ("/file/a/events.jsonl", {}, 404),
         ("/file/a/images/00-00.png?side=x", {}, 404),
-        ("/compare?a=a&b=../..", {}, 404),
-        ("/events?run=..", {}, 404),
+        ("/compare?a=a&b=../outside", {}, 404),
+        ("/events?run=../outside", {}, 404),
     ],
 )
 def test_what_may_be_read_and_what_may_not(served, path, headers, status):
@@ -101,10 +105,11 @@ def test_what_may_be_read_and_what_may_not(served, path, headers, status):
     assert httpx.get(base + path, headers=headers).status_code == status
 
 
-def test_no_link_leads_out_of_the_folder(served):
+@pytest.mark.parametrize("target", ["secret.png", "runs/b/images/00-00.png"])
+def test_no_link_leads_out_of_the_folder_or_run(served, target):
     folder, base = served
     link = folder / "a" / "images" / "out.png"
-    link.symlink_to(folder.parent / "secret.png")
+    link.symlink_to(folder.parent / target)
     try:
         assert httpx.get(f"{base}/file/a/images/out.png").status_code == 404
     finally:
