@@ -30,7 +30,7 @@ from typer.testing import CliRunner
 from detailscribe.agent import arun, read_run
 from detailscribe.agent.cli import app
 from detailscribe.agent.mcp import Server
-from detailscribe.tools.diffusion import EndpointDiffusion, EndpointSettings
+from detailscribe.tools.diffusion import EndpointDiffusion
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.language.settings import ChatSettings
 
@@ -103,7 +103,7 @@ async def test_a_client_draws_checks_refines_and_reads_what_happened(tmp_path):
 
 async def test_what_a_server_drew_is_edited_there(tmp_path, endpoint):
     server = {"model": "edit-1", "base_url": f"{endpoint.url}/v1", "api_key": "k", "transport_retries": 0}
-    draws = EndpointDiffusion(EndpointSettings(server=ChatSettings(**server)))
+    draws = EndpointDiffusion(ChatSettings(**server))
     endpoint.answer = sending(painted(8, 8))
     async with connected(made(tmp_path / "runs", diffusion=draws, budget={"images": 1}), WAIT) as client:
         drawn = facts(await client.call_tool("draw_and_check", {"prompt": PROMPT}))

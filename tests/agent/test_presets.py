@@ -143,7 +143,7 @@ def test_an_images_endpoint_takes_its_own_server_and_price():
     settings = settings_of("images-endpoint", chat=CHAT, images=images)
     drawer = make_diffusion(settings)
     assert drawer.model == "gpt-image-1@other"
-    assert (drawer.settings.price, drawer.settings.size) == (0.04, "512x512")
+    assert (drawer.options.price, drawer.options.size) == (0.04, "512x512")
 
 
 def test_an_unknown_preset_is_told_with_the_nearest():

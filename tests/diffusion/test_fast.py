@@ -62,7 +62,7 @@ class TestGuidanceInterval:
 
     @pytest.mark.parametrize("interval", [(0.8, 0.2), (-0.1, 0.5), (0.5, 1.1), (0.5, 0.5)])
     def test_one_that_is_none_is_refused(self, interval):
-        with pytest.raises(ValidationError, match="two noise levels"):
+        with pytest.raises(ValidationError, match="two numbers in"):
             DrawingOptions(guidance_interval=interval)
 
 

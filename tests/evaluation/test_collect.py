@@ -153,7 +153,7 @@ async def test_each_image_keeps_its_own_score_whatever_the_order(run, tmp_path):
     assert [(m.run, m.image, m.value) for m in measured] == [
         (shot.run, shot.sample.image.id, shot.sample.image.seed) for shot in shots
     ]
-    assert len({m.value for m in measured}) == 4
+    assert len({m.value for m in measured}) == len(shots)
 
 
 async def test_each_batch_in_a_folder_is_a_method_unless_they_are_named_as_one(run, tmp_path):
