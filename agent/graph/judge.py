@@ -166,8 +166,9 @@ def costs(population: Population) -> Callable[[Attempt, str], Spend]:
     of a server, cost as the edits so far; the first one, as a drawing."""
     looks, count = spend_of(None, {}, population.critiques), len(population.critiques)
     edits = {id: image for id, image in population.images.items() if image.operator == "edit"}
-    others = {id: image for id, image in population.images.items() if id not in edits}
-    edited, drawn = spend_of(None, edits, {}), spend_of(None, others, {})
+    others = {id: image for id, image in population.images.items() if id not in edits} if edits else population.images
+    drawn = spend_of(None, others, {})
+    edited = spend_of(None, edits, {}) if edits else drawn
     made = sum((image.stop_step or image.steps) - image.start_step for image in others.values())
     rate = drawn.evaluations / made if made else 1.0
 
