@@ -1,5 +1,6 @@
 """The command ``detailscribe`` and its subcommands."""
 
+import logging
 import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
@@ -49,8 +50,10 @@ app = typer.Typer(
 
 def main() -> None:
     """The ``detailscribe`` command."""
-    # What the checkpointer leaves behind when Ctrl-C comes in the middle of a checkpoint; nothing is lost with it.
+    # What LangGraph leaves behind when Ctrl-C comes in the middle of a checkpoint or a step; nothing is lost with it.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning, r"langgraph\.checkpoint\.")
+    warnings.filterwarnings("ignore", "coroutine 'AsyncQueue.wait' was never awaited", RuntimeWarning)
+    logging.getLogger("asyncio").addFilter(lambda record: "AsyncQueue.wait" not in record.getMessage())
     # Such pictures are refused.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
     app()
