@@ -40,9 +40,10 @@ class Template:
         return f"{self.name}@{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     def render(self, /, **variables: str | int) -> str:
-        """The text with its variables filled in; ``TemplateError`` names every missing and every surplus one. What is
-        filled in is never read as a template, and cannot close a tag: ``</prompt>`` in a prompt becomes ``<
-        /prompt>``."""
+        """The text with its variables filled in; ``TemplateError`` names every missing and every surplus one.
+
+        What is filled in is never read as a template, and cannot close a tag: ``</prompt>`` becomes ``< /prompt>``.
+        """
         _require_alike(f"template {self.name!r} was rendered with", variables.keys(), self.variables)
         tags = "|".join(re.findall(r"</(\w+)>", self.text))
         closing = re.compile(rf"</(?=\s*(?:{tags})\b)", re.IGNORECASE)
@@ -51,8 +52,8 @@ class Template:
 
 
 def load(name: str, folder: Path | str | None = None) -> Template:
-    """The template of that name: the one in ``folder``, with the same variables, if it holds one; else the one that
-    ships."""
+    """The template of that name: the one in ``folder`` if it holds one, else the one that ships; ``TemplateError`` if
+    there is none, or the one in ``folder`` has other variables than the one that ships."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise TemplateError(f"{name!r} is no template name: small letters, digits and underscores")
     shipped = _read(FOLDER, name)

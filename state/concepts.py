@@ -94,7 +94,11 @@ class OwnQuestion(Frozen):
 
 
 class ConceptGraph(Frozen):
-    """The checkable meaning of one prompt, as a directed acyclic graph in which every reference is known."""
+    """The checkable meaning of one prompt, as a directed acyclic graph.
+
+    ``pydantic.ValidationError`` if an id is used twice, a reference dangles, a check is about what its aspect cannot be
+    asked of, or checks depend on each other in a circle.
+    """
 
     prompt: str = Field(min_length=1)
     """The user's own words."""

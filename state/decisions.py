@@ -22,6 +22,8 @@ class Plan(tuple[Attempt, ...]):
             others' follow from it.
         keep_steps: Steps k whose x_k is kept, so that the trajectory can be resumed there.
         stop_step: Step to stop at, for previews; None goes to the end.
+
+    ``ValueError`` if there is no drawing, or not one seed for each.
     """
 
     def __new__(

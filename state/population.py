@@ -40,7 +40,11 @@ def pair_name(first: ImageRecord, second: ImageRecord) -> str:
 
 
 class Population(Frozen):
-    """All images of a run with what is known of them: each has one critique of the whole checklist."""
+    """All images of a run with what is known of them; each has one critique of the whole checklist.
+
+    ``pydantic.ValidationError`` if a record is filed under another id, an image lacks its critique, or a parent is
+    unknown or not of an earlier round.
+    """
 
     concepts: ConceptGraph
     images: dict[str, ImageRecord] = Field(min_length=1)

@@ -74,7 +74,10 @@ def judge(state: RunState, runtime: Runtime[Context]) -> list[Send]:
 
 def decide(population: Population, policy: Policy) -> list[Decision]:
     """What the policy decides, checked and within the budget; needs no model, so any record can be judged again.
-    Nothing is decided on silence: an image about which the critic was not heard is stopped, and no policy sees it."""
+
+    Nothing is decided on silence: an image about which the critic was not heard is stopped, and no policy sees it.
+    ``PolicyError`` if the policy's answer cannot be carried out.
+    """
     stops = [
         stop(image, "not_heard", f"no usable answer came: {population.critiques[image.id].silence}")
         for image in population.unheard()

@@ -137,7 +137,7 @@ class Otherwise(TypedDict, total=False):
     prompt: str | None
     """None for the corrected prompt, or of an edit an ``instruction``."""
     seed: Seed | None
-    """None for noise that the source was not drawn from where noise is injected, else for the source's own."""
+    """None for fresh noise where noise is injected, else for the source's own."""
     guidance: float | None
     """None for the model's own."""
     region: Region | None
@@ -147,10 +147,12 @@ class Otherwise(TypedDict, total=False):
 def refinement(
     population: Population, source: ImageRecord, *, operator: Operator, start_step: Step, **given: Unpack[Otherwise]
 ) -> Attempt:
-    """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and with fresh noise:
-    injected again, that which it was drawn from leads back to it, and mends half as much (``benchmarks/LOG.md``).
+    """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and with fresh noise.
+
+    The noise that it was drawn from, injected again, leads back to it and mends half as much (``benchmarks/LOG.md``).
     ``resume`` takes the nearest kept step, and injects noise where the source kept none. ``start_step`` is brought into
-    [0, N-1]."""
+    [0, N-1].
+    """
     prompt, seed = given.get("prompt"), given.get("seed")
     if operator == "edit":
         start_step, prompt = 0, prompt or instruction(population, source)

@@ -71,6 +71,9 @@ async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> 
     Args:
         folder: The run folder, of a run that is finished or not.
         checkpointer: As the run had it, where it was given.
+
+    Raises:
+        SettingsError: there is no run, it has no checkpoints, or they are of another version.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)

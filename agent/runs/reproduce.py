@@ -65,6 +65,9 @@ async def areproduce(
         image: The image's id.
         diffusion: As the run had it, where it was given.
         out: Folder for the new picture and its latents; nothing is kept unless given.
+
+    Raises:
+        DetailScribeError: the user can mend it, such as an image that there is not; the message says how.
     """
     run = read_run(folder)
     record = run.images.get(image)

@@ -171,6 +171,9 @@ def context(
     Args:
         out: The folder for images and latents, a new one under ``runs/`` unless given. Ids of images repeat from run
             to run, so each run, and each thread, needs a folder of its own.
+
+    Raises:
+        SettingsError: a setting is wrong. A missing key or server is reported by the node that needs it.
     """
     given = {"preset": preset, "steps": steps, "guidance": guidance, "out": out}
     loaded = resolve_settings(settings, policy, policy_args, budget, diffusion, **given)

@@ -41,7 +41,10 @@ _STORED: TypeAdapter[tuple[OwnQuestion, ...]] = TypeAdapter(tuple[OwnQuestion, .
 
 
 def read_benchmark(name: BenchmarkName | str, source: str) -> Iterator[PromptRecord]:
-    """The prompts of a benchmark with their questions, one by one; ``source`` is read as by ``read_rows``."""
+    """The prompts of a benchmark with their questions, one by one; ``source`` is read as by ``read_rows``.
+
+    ``SettingsError`` if it cannot be read, or is no file of this benchmark.
+    """
     if name not in _READERS:
         raise no_such("benchmark", name, _READERS)
     yield from with_own_ids(_records(name, source))

@@ -78,6 +78,9 @@ def read_prompts(
         scenario: The column that holds the scenario; by default ``scenario``, ``category`` or ``tag``.
         limit: Prompts at most.
         skip_empty: Leave out records whose prompt is empty, which tables from the web are full of, rather than stop.
+
+    Raises:
+        SettingsError: the source cannot be read, or holds no such column; the message says where in it.
     """
     rows = read_rows(source, column=column, format=format)
     wanted = (row for row in rows if row.prompt.strip() or not skip_empty)

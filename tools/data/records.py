@@ -65,7 +65,10 @@ def distinct(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
 
 
 def write_prompts(records: Iterable[PromptRecord], path: Path) -> int:
-    """Write one record a line, the file whole or not at all, and return their number; other formats are refused."""
+    """Write one record a line, the file whole or not at all, and return their number.
+
+    ``SettingsError`` if it cannot be written, or its suffix names another format, as which it would be read.
+    """
     if path.suffix.lower() in (".json", ".csv", ".tsv", ".parquet", ".txt"):
         raise SettingsError(f"prompts are written as JSON lines: name {path.with_suffix('.jsonl')}")
     lines = [record.line() for record in records]

@@ -30,7 +30,10 @@ _PLACES = ("on", "in", "by", "from", "near", "at", "snow")
 
 
 def read_interacting(folder: str) -> Iterator[PromptRecord]:
-    """The prompts of all three files, in their order; ``folder`` is a path, or any URL that fsspec opens."""
+    """The prompts of all three files, in their order; ``folder`` is a path, or any URL that fsspec opens.
+
+    ``SettingsError`` if a file is missing or cannot be read.
+    """
     for scenario, count in INTERACTING.items():
         file = f"{folder.rstrip('/')}/{scenario}_{count}.jsonl"
         for number, record in enumerate(read_prompts(file), 1):

@@ -23,8 +23,12 @@ __all__ = ["EndpointDiffusion", "LocalDiffusion", "PipelineDiffusion", "RemoteDi
 __all__ += ["check_family", "choose_placement", "diffusion_tools"]
 
 _LATER = {
-    **{"EndpointDiffusion": "endpoint", "LocalDiffusion": "local", "PipelineDiffusion": "pipelines"},
-    **{"RemoteDiffusion": "remote", "check_family": "pipelines", "choose_placement": "placement"},
+    "EndpointDiffusion": "endpoint",
+    "LocalDiffusion": "local",
+    "PipelineDiffusion": "pipelines",
+    "RemoteDiffusion": "remote",
+    "check_family": "pipelines",
+    "choose_placement": "placement",
 }
 """The module that defines a name; torch or an SDK loads with it."""
 

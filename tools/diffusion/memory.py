@@ -182,9 +182,16 @@ Way = tuple[Precision, Offload, T5]
 """A way of loading a model."""
 _CPU_WAYS: tuple[Way, ...] = (("bf16", "none", "keep"), ("bf16", "none", "once"), ("bf16", "none", "drop"))
 _GPU_WAYS: tuple[Way, ...] = (
-    *(("bf16", "none", "keep"), ("bf16", "model", "keep"), ("bf16", "model", "once"), ("fp8", "none", "keep")),
-    *(("nf4", "none", "keep"), ("nf4", "model", "keep"), ("nf4", "model", "once")),
-    *(("bf16", "group", "once"), ("nf4", "model", "drop"), ("bf16", "group", "drop")),
+    ("bf16", "none", "keep"),
+    ("bf16", "model", "keep"),
+    ("bf16", "model", "once"),
+    ("fp8", "none", "keep"),
+    ("nf4", "none", "keep"),
+    ("nf4", "model", "keep"),
+    ("nf4", "model", "once"),
+    ("bf16", "group", "once"),
+    ("nf4", "model", "drop"),
+    ("bf16", "group", "drop"),
 )
 """Ways of loading a model, from the least loss of quality and speed to the most."""
 

@@ -241,7 +241,8 @@ class Server:
                 if plain and "illegal status line" in words:
                     url = self.service.url_option
                     return ModelError(f"{settings.host} does not speak http: begin {url} with https://")
-                words += "; does the server want https?" * plain
+                if plain:
+                    words += "; does the server want https?"
                 return NoAnswer(f"the connection was cut ({words})", transient=True)
             case sdk.APIStatusError():
                 return self._of_complaint(error.response)
