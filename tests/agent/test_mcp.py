@@ -31,6 +31,7 @@ from detailscribe.agent import arun, read_run
 from detailscribe.agent.cli import app
 from detailscribe.agent.mcp import Server
 from detailscribe.tools.diffusion import EndpointDiffusion
+from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.language.settings import ChatSettings
 
@@ -94,6 +95,7 @@ async def test_a_client_draws_checks_refines_and_reads_what_happened(tmp_path):
         refined = facts(await client.call_tool("refine_image", {"path": first}, progress_callback=heard))
         assert (refined["fixed"], refined["broken"], refined["drawn_from"]) == ([RED], [], "a corrected prompt")
         assert Path(refined["path"]).parent == Path(first).parent
+        assert read_record(Path(refined["path"])).seed != read_record(Path(first)).seed
         assert [text for _, text in told] == ["looking at the image", "refining", "looking at the new image"]
         again = {"path": refined["path"], "correction": "a blue one", "start_step": 99, "seed": 5}
         assert facts(await client.call_tool("refine_image", again))["drawn_from"] == "a blue one"

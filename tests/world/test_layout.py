@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,14 @@ def test_open_colours_are_filled_for_those_that_have_one(seed):
 def test_the_same_seed_lays_out_the_same_scene(seed):
     made, _ = spec_and_scene(seed)
     assert lay_out(made, random.Random(seed)) == lay_out(made, random.Random(seed))
+
+
+@pytest.mark.parametrize(
+    ("names", "relation"),
+    [("fox, red car", "riding"), ("fox, box", "inside"), ("fox, bear", "behind"), ("fox, hat", "wearing")],
+)
+def test_things_that_share_cells_have_a_scene(names, relation):
+    assert lay_out(spec(names, (relation, (0, 1))), random.Random(0)) is not None
 
 
 def test_what_cannot_be_has_no_scene():
