@@ -95,10 +95,10 @@ def picture_url(place: str, image: ImageRecord, side: int) -> str:
     return url if is_small(image) else f"{url}?side={side}"
 
 
-def stamp_of(run: Path) -> tuple[int, ...]:
+def stamp_of(run: Path) -> str:
     """Other whenever the trace, the notes or the previews of a run have changed."""
     stats = [path.stat() for path in (run / EVENTS, run / NOTES, run / PREVIEWS) if path.exists()]
-    return tuple(number for one in stats for number in (one.st_mtime_ns, one.st_size))
+    return "-".join(f"{one.st_mtime_ns}.{one.st_size}" for one in stats)
 
 
 def batches_in(folder: Path) -> list[dict[str, Any]]:
@@ -181,19 +181,22 @@ class Viewer:
         """Every run, as a table and a gallery."""
         look = asyncio.create_task(asyncio.to_thread(self.index.look))
         await asyncio.wait([look], timeout=FIRST_ROWS)
+        seen = self.index.version
         rows = [row for _, row in sorted(self.index.rows.items())]
         note = "" if self.index.is_whole else f"Reading further runs; {len(rows)} so far"
         batches = await asyncio.to_thread(batches_in, self.folder)
-        return HTMLResponse(collection_page(self.folder.name, rows, {"note": note, "batches": batches}))
+        return HTMLResponse(collection_page(self.folder.name, rows, {"seen": seen, "note": note, "batches": batches}))
 
     async def run(self, request: Request) -> Response:
         """One run, as it is now."""
         return HTMLResponse(await asyncio.to_thread(self._run_page, request.path_params["place"]))
 
     def _run_page(self, place: str) -> str:
+        seen = stamp_of(Store(self.folder).path(place))
         run = self._run(place)
         up = "../" * (place.count("/") + 1)
         live: dict[str, Any] = {"token": self.token, "place": quote(place), "up": up, "status": live_status(run)}
+        live["seen"] = seen
         live |= {"notes": read_notes(run.folder), "bounds": bounds_of(run)}
         live["doing"] = next((words for event in reversed(run.events) if (words := sentence(event))), "")
         live["previews"] = {
@@ -229,25 +232,27 @@ class Viewer:
         return Response(data, media_type="image/jpeg", headers=keep)
 
     async def events(self, request: Request) -> Response:
-        """What happens, as server-sent events: the last line of a run's trace in words, or that the gallery changed."""
+        """What happens, as server-sent events: the last line of a run's trace in words, or that the gallery changed;
+        with ``seen``, the state that a page shows, also what happened since."""
         place = request.query_params.get("run")
         folder = self._run(place).folder if place is not None else None
 
         async def stream() -> AsyncGenerator[str]:
-            seen: object = None
+            seen = request.query_params.get("seen")
+            is_open = False
             # A run's folder may be removed or spoilt while it is watched; asked anew, the browser is told so.
             with ExitStack() as previews, suppress(SettingsError, OSError):
                 while not await request.is_disconnected():
                     if folder is None:
                         await asyncio.to_thread(self.index.look)
-                        now, words = (self.index.version,), f"{len(self.index.rows)} runs"
+                        now, words = str(self.index.version), f"{len(self.index.rows)} runs"
                     else:
                         now, words = await asyncio.to_thread(_latest, folder, previews)
                     if seen is not None and now != seen:
                         yield f"data: {json.dumps(words)}\n\n"
-                    elif seen is None:
+                    elif not is_open:
                         yield ": open\n\n"
-                    seen = now
+                    seen, is_open = now, True
                     await asyncio.sleep(POLL)
 
         return StreamingResponse(stream(), media_type="text/event-stream")
@@ -276,7 +281,7 @@ def bounds_of(run: RecordedRun) -> list[tuple[str, float, float | None]]:
     return [(name, spent[name], bound) for name, bound in run.budget.model_dump().items()]
 
 
-def _latest(folder: Path, previews: ExitStack) -> tuple[object, str]:
+def _latest(folder: Path, previews: ExitStack) -> tuple[str, str]:
     """What changes with a run, and the last thing that it says; while it goes on it is asked for previews."""
     if is_at_work(folder):
         with suppress(OSError):  # another page asks for them, or the folder is not ours to write

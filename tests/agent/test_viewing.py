@@ -337,6 +337,14 @@ def test_the_page_shows_an_image_on_its_way_and_raises_any_bound(served, browser
     assert not previews.exists()
 
 
+def test_what_happened_since_the_page_was_made_is_told_at_once(served):
+    _, base = served
+    [seen] = re.findall(r'data-events="[^"]*seen=([^"]*)"', httpx.get(f"{base}/run/a").text)
+    for state, line in ((seen, ": open"), ("0.0", "data: ")):
+        with httpx.stream("GET", f"{base}/events?run=a&seen={state}", timeout=WAIT) as stream:
+            assert next(stream.iter_lines()).startswith(line)
+
+
 def test_the_gallery_tells_of_a_run_that_comes(served):
     folder, base = served
     with httpx.stream("GET", f"{base}/events", timeout=WAIT) as stream:
