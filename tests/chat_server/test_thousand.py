@@ -38,7 +38,7 @@ PICTURES = {
     "00-02": picture(without="umbrella"),
     "00-03": picture("a dog holding a blue umbrella, at night"),
 }
-CRITICS = ({}, {"probabilities": True}, {"votes": 3}, {"together": True, "checks_per_call": 2})
+CRITICS = ({}, {"probabilities": True}, {"votes": 3})
 
 
 @pytest.fixture

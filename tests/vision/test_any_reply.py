@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -87,16 +88,15 @@ def gallery(tmp_path_factory):
     return put(store, "00-00"), store
 
 
-@given(st.data(), graphs(), st.booleans(), st.booleans(), st.integers(1, 3), st.integers(1, 4))
+@given(st.data(), graphs(), st.booleans(), st.integers(1, 3), st.integers(1, 4))
 @settings(deadline=None, max_examples=100)
-def test_no_reply_makes_up_a_verdict(gallery, data, concepts, together, probabilities, votes, checks_per_call):
+def test_no_reply_makes_up_a_verdict(gallery, data, concepts, probabilities, votes, checks_per_call):
     image, store = gallery
     model = Mischief(data)
     chat = FakeChat(model.answer, model.likely)
-    critic = ChatCritic(
-        chat, votes=votes, probabilities=probabilities, together=together, checks_per_call=checks_per_call
-    )
-    critique = asyncio.run(critic.critique(image, concepts, store))
+    with mock.patch("detailscribe.tools.vision.critic._CHECKS_PER_CALL", checks_per_call):
+        chat_critic = ChatCritic(chat, votes=votes, probabilities=probabilities)
+        critique = asyncio.run(chat_critic.critique(image, concepts, store))
 
     assert [v.check for v in critique.verdicts] == [c.id for c in concepts.checks]
     assert len(critique.exchanges) == len(chat.questions)

@@ -56,17 +56,11 @@ async def test_a_failed_child_settles_its_own_children(image, store):
     assert settled == {"holding": "cat", "red": "holding"}
 
 
-async def test_all_at_once_is_one_call_and_settles_afterwards(image, store):
-    chat = FakeChat(script({"umbrella": "no"}))
-    critique = await examined(chat, image, store, together=True)
-    assert [sorted(listed(q)) for q in chat.asked("critique")] == [sorted(CHECKS)]
-    assert {v.check for v in critique.verdicts if v.settled_by == "umbrella"} == {"red", "holding"}
-
-
-async def test_a_level_is_split_into_calls_of_nearly_the_same_size(image, store):
+async def test_many_checks_are_split_into_calls_of_nearly_the_same_size(image, store):
+    checks = tuple(Check(id=f"c{n:02d}", question=f"Is number {n} there?", aspect="scene") for n in range(35))
     chat = FakeChat(script({}))
-    critique = await examined(chat, image, store, together=True, checks_per_call=2)
-    assert [len(listed(q)) for q in chat.asked("critique")] == [1, 2, 2]
+    critique = await ChatCritic(chat).critique(image, concepts().model_copy(update={"checks": checks}), store)
+    assert [len(listed(q)) for q in chat.asked("critique")] == [11, 12, 12]
     assert critique.all_pass
 
 
@@ -216,7 +210,7 @@ def test_a_users_own_template_with_other_variables_is_refused_at_once(tmp_path):
         ChatCritic(FakeChat(script({})), templates=tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"votes": 0}, {"words": 0}, {"checks_per_call": 0}, {"checks_per_call": 21}])
+@pytest.mark.parametrize("options", [{"votes": 0}, {"words": 0}])
 def test_numbers_out_of_range_are_refused(options):
     with pytest.raises(SettingsError, match="at least 1"):
         ChatCritic(FakeChat(script({})), **options)

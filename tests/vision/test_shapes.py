@@ -6,6 +6,7 @@ import pytest
 
 from detailscribe.tools.errors import ReplyError
 from detailscribe.tools.vision.critic import ChatCritic
+from detailscribe.tools.vision.wrapping import ungated
 
 from .fakes import FakeChat, answers, concepts, exchange, listed, no_reply
 
@@ -45,7 +46,7 @@ PLAIN = {
 @pytest.mark.parametrize("shape", PLAIN)
 async def test_what_is_said_without_a_doubt_is_read(image, store, shape):
     chat = FakeChat(lambda question: PLAIN[shape])
-    critique = await ChatCritic(chat, together=True).critique(image, concepts(), store)
+    critique = await ChatCritic(chat).critique(image, ungated(concepts()), store)
     assert critique.answers() == dict.fromkeys(IDS, "pass")
     assert len(chat.questions) == 1
 
@@ -64,7 +65,7 @@ async def test_one_odd_answer_costs_no_other_and_is_asked_once_more_alone(image,
         return {"answers": [a | {"answer": doubtful if a["check"] == "cat" else "yes"} for a in SAID]}
 
     chat = FakeChat(answer)
-    critique = await ChatCritic(chat, together=True).critique(image, concepts(), store)
+    critique = await ChatCritic(chat).critique(image, ungated(concepts()), store)
     cat = next(v for v in critique.verdicts if v.check == "cat")
     assert [listed(q) for q in chat.asked("critique")][1:] == [["cat"]]
     assert (cat.answer, cat.heard, cat.reason) == (("fail", True, None) if then else ("unknown", False, "rate limit"))
@@ -83,7 +84,7 @@ async def test_what_a_cut_reply_holds_is_read_and_the_rest_is_asked_for(image, s
         return ReplyError("cut", reason="length: the answer was cut", raw=cut, exchanges=(exchange(question, cut),))
 
     chat = FakeChat(answer)
-    critique = await ChatCritic(chat, together=True).critique(image, concepts(), store)
+    critique = await ChatCritic(chat).critique(image, ungated(concepts()), store)
     assert [len(listed(q)) for q in chat.asked("critique")] == [5, 1]
     assert [v.heard for v in critique.verdicts] == [True] * 5
     assert critique.answers()["cat"] == "fail"
@@ -91,7 +92,7 @@ async def test_what_a_cut_reply_holds_is_read_and_the_rest_is_asked_for(image, s
 
 async def test_unclear_is_an_answer_and_is_not_asked_again(image, store):
     chat = FakeChat(lambda question: answers(**dict.fromkeys(IDS, "Unclear, it is too dark")))
-    critique = await ChatCritic(chat, together=True).critique(image, concepts(), store)
+    critique = await ChatCritic(chat).critique(image, ungated(concepts()), store)
     assert all(v.heard and v.reason == "the model cannot tell from the picture" for v in critique.verdicts)
     assert len(chat.questions) == 1
 

@@ -1,9 +1,9 @@
-"""The critic that asks a chat model: every check gets one verdict, and no failure of the model decides one."""
+"""The critic that asks a chat model. Each check gets one verdict, which is unknown where a call fails."""
 
 import itertools
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,31 +28,30 @@ from ..roles import BoxForm, Critic, model_name
 from ..sentences import count_words, opening, problem, repaired
 from ..text import one_line
 from . import questions
-from .questions import MOST_ANSWERS, BoxedCritiqueAnswer, ComparisonAnswer, CritiqueAnswer, wire_line, wire_lines
-from .verdicts import Likelihood, elect, failures, issues, levels, read_answers, unheard, weigh
+from .questions import BoxedCritiqueAnswer, ComparisonAnswer, CritiqueAnswer, wire_line, wire_lines
+from .verdicts import elect, failures, issues, read_answers, unheard, weigh
 
 Exchanges = tuple[Exchange, ...]
 
+_CHECKS_PER_CALL = 16
+"""Checks asked in one call at most; a reply has room for ``questions.MOST_ANSWERS``."""
+
 
 class ChatCritic:
-    """Answers the checklist with a chat model that sees, and has it write the corrected prompt.
+    """Answers the checklist with a vision model, and has it write the corrected prompt.
 
-    Checks are asked level by level: what depends on a failed check fails without being asked. What is optional (P(yes),
-    the corrected prompt, comparisons) never ends a run: where the server declines it, the reason stands in its place.
-
-    ``SettingsError`` if a number is out of range, or a template of the user's cannot be used.
+    A check is asked once the checks that it depends on have passed; where one failed, it fails without being asked.
+    P(yes), the corrected prompt and comparisons are optional: where the server declines them, the run goes on and the
+    trace has the reason. ``SettingsError`` if a number is out of range, or a user's template cannot be used.
 
     Args:
         chat: The model; it must take pictures.
-        templates: Folder of the user's own templates, which stand in for those that ship.
-        votes: Times that each check is asked, in another order; most answers win.
-        probabilities: Whether each check is also asked by itself, with the image, for P(yes), which then decides.
-        together: Whether all checks are asked at once and dependents of failed ones fail afterwards. One call where
-            levels take two or three; but a question about a thing that is not there tempts a model to see it.
-        checks_per_call: Checks asked in one call at most, 1 to 20.
-        words: Length of the corrected prompt at most.
-        boxes: The form in which the model is asked where it looked; None to ask for no boxes.
-        second: Gives the second opinions that policies ask for; None for the same model, asked in another order.
+        templates: Folder of the user's templates, which override those that ship.
+        votes: How often each check is asked, each time in another order; the majority wins.
+        probabilities: Whether each check is also asked alone for P(yes), which then decides.
+        words: Longest corrected prompt, in words.
+        boxes: The form in which the model gives the boxes of what it looked at; None to ask for no boxes.
+        second: The critic for second opinions; None for the same model, asked in another order.
     """
 
     def __init__(
@@ -62,15 +61,12 @@ class ChatCritic:
         templates: Path | None = None,
         votes: int = 1,
         probabilities: bool = False,
-        together: bool = False,
-        checks_per_call: int = 16,
         words: int = 70,
         boxes: BoxForm | None = None,
         second: Critic | None = None,
     ) -> None:
-        if votes < 1 or words < 1 or not 1 <= checks_per_call <= MOST_ANSWERS:
-            raise SettingsError(f"votes and words must be at least 1, and checks_per_call from 1 to {MOST_ANSWERS}")
-        self._chat = chat
+        if votes < 1 or words < 1:
+            raise SettingsError("votes and words must be at least 1")
         names = ("critique", "likelihood", "refine", "compare")
         self._wordings = {name: Wording.load(name, f"{name}_system", templates) for name in names}
         self._again = Wording.load("refine_again", folder=templates).text
@@ -79,14 +75,14 @@ class ChatCritic:
         read = (*names, *(f"{name}_system" for name in names), "refine_again", "critique_boxes")
         own = with_templates(chat.name, templates, *read[: None if boxes else -1])
         self.model = own if second is None else f"{own}, then {model_name(second)}"
-        self._votes, self._probabilities, self._together = votes, probabilities, together
-        self._checks_per_call, self._words, self._second = checks_per_call, words, second
+        self._chat, self._votes, self._probabilities = chat, votes, probabilities
+        self._words, self._second = words, second
         self._boxes: BoxForm | None = boxes
         self._answer = CritiqueAnswer if boxes is None else BoxedCritiqueAnswer
         self._cannot_compare: str | None = None
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """One verdict for each check, in the order of the checklist; what got no usable answer is unknown and unheard.
+        """One verdict for each check, in the order of the checklist; unknown and unheard where no usable answer came.
         ``ModelError`` if the server refuses, cannot be found, or takes no pictures."""
         again = image.origin == "look"
         if again and self._second is not None:
@@ -94,44 +90,49 @@ class ChatCritic:
         picture = await questions.read_picture(store, image)
         own: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
-        for level in levels(concepts, self._together):
-            known = {v.check for v in fail_dependents(concepts, own)}
-            asked = [c for c in level if c.id not in known]
-            found, made = await self._examine(concepts.prompt, asked, picture, image.seed if again else 0)
-            own |= found
-            exchanges += made
-        verdicts = fail_dependents(concepts, own)
+        while True:
+            verdicts = fail_dependents(concepts, own)
+            decided = {v.check for v in verdicts}
+            next_checks = [
+                c for c in concepts.checks_in_order() if c.id not in decided and decided.issuperset(c.depends_on)
+            ]
+            if not next_checks:
+                break
+            answered, calls = await self._examine(concepts.prompt, next_checks, picture, image.seed if again else 0)
+            own |= answered
+            exchanges += calls
         failed = failures(concepts, verdicts)
-        prompt, lost, made = await self._corrected(concepts.prompt, failed) if failed else (None, None, ())
+        prompt, reason, calls = await self._corrected(concepts.prompt, failed) if failed else (None, None, ())
         return Critique(
             image=image.id,
             verdicts=verdicts,
-            issues=(*issues(failed), *([] if lost is None else [f"No corrected prompt came: {lost}"])),
+            issues=(*issues(failed), *([f"No corrected prompt came: {reason}"] if reason else [])),
             refined_prompt=prompt,
-            exchanges=(*exchanges, *made),
+            exchanges=(*exchanges, *calls),
             looks=self._votes,
         )
 
     async def compare(
         self, first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, store: Store
     ) -> Comparison:
-        """Which of two images shows more of what is asked for: the one preferred with the images in either order.
+        """Which of two images shows more of what is asked for: the one preferred in both orders, since models favour a
+        position.
 
-        Models favour a place, and a preference that swaps with it is none. Where the server declines to compare, for
-        instance since it takes one picture at a time, no image is preferred, and it is not asked again.
+        Where the server declines to compare, for instance since it takes one picture at a time, no image is preferred,
+        and it is not asked again.
         """
         if first.id == second.id:
             raise ValueError(f"image {first.id!r} cannot be compared with itself")
-        pictures = {one.id: await questions.read_picture(store, one) for one in (first, second)}
+        pictures = {image.id: await questions.read_picture(store, image) for image in (first, second)}
         orders = [(first.id, second.id), (second.id, first.id)]
         preferences = await gather_or_cancel(self._preferred(concepts, order, pictures) for order in orders)
-        named = {better for better, _, _ in preferences}
+        preferred = {better for better, _, _ in preferences}
         return Comparison(
             first=first.id,
             second=second.id,
-            better=named.pop() if len(named) == 1 else None,
-            reason="; ".join(dict.fromkeys(said for _, said, _ in preferences)),
-            exchanges=_all(made for _, _, made in preferences),
+            better=preferred.pop() if len(preferred) == 1 else None,
+            reason="; ".join(dict.fromkeys(reason for _, reason, _ in preferences)),
+            exchanges=tuple(exchange for _, _, calls in preferences for exchange in calls),
         )
 
     async def _preferred(
@@ -141,58 +142,56 @@ class ChatCritic:
         if self._cannot_compare is not None:
             return None, self._cannot_compare, ()
         places = " before ".join(order)
-        question = self._wordings["compare"].question(
-            "comparison",
-            [pictures[id] for id in order],
-            prompt=concepts.prompt,
-            checks=wire_lines(concepts.checks),
-        )
+        shown = [pictures[id] for id in order]
+        texts = {"prompt": concepts.prompt, "checks": wire_lines(concepts.checks)}
+        question = self._wordings["compare"].question("comparison", shown, **texts)
         try:
             reply = await self._chat.ask(question, ComparisonAnswer)
-        except ReplyError as error:
-            return None, f"{places}: no answer, {error.reason}", error.exchanges
-        except ModelError as error:
-            self._cannot_compare = f"not compared, {error}"
-            return None, self._cannot_compare, self._declined(question, error)
+        except (ReplyError, ModelError) as error:
+            reason, calls = self._why_not(question, error)
+            if isinstance(error, ReplyError):
+                return None, f"{places}: no answer, {reason}", calls
+            self._cannot_compare = f"not compared, {reason}"
+            return None, self._cannot_compare, calls
         better = {"first": order[0], "second": order[1], "equal": None}[reply.value.better]
         return better, f"{places}: {better or 'equal'}, {reply.value.reason or 'no reason given'}", reply.exchanges
 
     async def _examine(
         self, prompt: str, checks: Sequence[Check], picture: Picture, first: int
     ) -> tuple[dict[str, Verdict], Exchanges]:
-        """A verdict on each check, by id; all calls are under way at once. The votes are counted from ``first`` on."""
-        # As few groups as will do, of nearly the same size.
-        calls = math.ceil(len(checks) / self._checks_per_call)
-        bounds = itertools.pairwise(len(checks) * n // calls for n in range(calls + 1)) if calls else ()
+        """A verdict on each check, by id, from concurrent calls; the votes are numbered from ``first`` on."""
+        # As few groups as possible, of nearly the same size.
+        number = math.ceil(len(checks) / _CHECKS_PER_CALL)
+        bounds = itertools.pairwise(len(checks) * n // number for n in range(number + 1))
         groups = [checks[start:end] for start, end in bounds]
         votes = [(group, vote) for vote in range(first, first + self._votes) for group in groups]
-        asked = gather_or_cancel(self._vote(prompt, group, picture, vote) for group, vote in votes)
-        weighed = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if self._probabilities)
-        both: list[Any] = await gather_or_cancel([asked, weighed])
-        ballots: list[tuple[dict[str, Verdict], Exchanges]] = both[0]
-        likelihoods: list[tuple[Likelihood, Exchanges]] = both[1]
-        likely = {check.id: found for check, (found, _) in zip(checks, likelihoods, strict=False)}
+        voting = gather_or_cancel(self._vote(prompt, group, picture, vote) for group, vote in votes)
+        weighing = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if self._probabilities)
+        results: list[Any] = await gather_or_cancel([voting, weighing])
+        replies: list[tuple[dict[str, Verdict], Exchanges]] = results[0]
+        likelihoods: list[tuple[float | None, str, Exchanges]] = results[1]
         verdicts: dict[str, Verdict] = {}
-        for check in checks:
-            said = [ballot[check.id] for ballot, _ in ballots if check.id in ballot]
-            verdicts[check.id] = weigh(check, said, likely[check.id]) if likely else elect(check, said)
-        return verdicts, (*_all(made for _, made in ballots), *_all(made for _, made in likelihoods))
+        for n, check in enumerate(checks):
+            answers = [reply[check.id] for reply, _ in replies if check.id in reply]
+            verdicts[check.id] = weigh(check, answers, *likelihoods[n][:2]) if likelihoods else elect(check, answers)
+        calls = [calls for _, calls in replies] + [calls for _, _, calls in likelihoods]
+        return verdicts, tuple(itertools.chain.from_iterable(calls))
 
     async def _vote(
         self, prompt: str, checks: Sequence[Check], picture: Picture, vote: int
     ) -> tuple[dict[str, Verdict], Exchanges]:
-        """What one look says of each of these checks, by id; what it leaves out is asked for once more."""
+        """One verdict on each of these checks, by id; those that the reply leaves out are asked once more."""
         missing = checks
-        if vote:  # in another order than that of the list, which the first vote has
+        if vote:  # in another order than the first vote
             shuffled = random.Random(derive_seed(vote, *(check.id for check in checks)))
             missing = shuffled.sample(checks, len(checks))
 
         def about(asked: Sequence[Check]) -> Question:
-            how = {"prompt": prompt, "checks": wire_lines(asked)}
-            return self._wordings["critique"].question("critique", [picture], vote, **how)
+            texts = {"prompt": prompt, "checks": wire_lines(asked)}
+            return self._wordings["critique"].question("critique", [picture], vote, **texts)
 
         question = about(missing)
-        found: dict[str, Verdict] = {}
+        verdicts: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
         for _ in range(2):
             try:
@@ -203,53 +202,53 @@ class ChatCritic:
             exchanges += reply.exchanges
             side = reply.exchanges[-1].picture_side if reply.exchanges else None  # as sent, also for a cached reply
             size = picture.size_within(side) if self._boxes and side else (0, 0)
-            said = read_answers(checks, answers, self._boxes or "shares", size)
-            found |= {c.id: unheard(c, lost) if lost and not said[c.id].heard else said[c.id] for c in missing}
-            missing = [check for check in missing if not found[check.id].heard]
+            read = read_answers(checks, answers, self._boxes or "shares", size)
+            for check in missing:
+                use_reason = lost is not None and not read[check.id].heard
+                verdicts[check.id] = unheard(check, lost or "") if use_reason else read[check.id]
+            missing = [check for check in missing if not verdicts[check.id].heard]
             if not missing or (lost and not answers):
                 break
             reason = f"it gives no readable answer to {', '.join(map(questions.wire_id, missing))}."
             reason += " Copy each id exactly, and say yes, no or unclear."
             question = about(missing).again(reply.exchanges[-1].reply, reason)
-        return found, tuple(exchanges)
+        return verdicts, tuple(exchanges)
 
-    async def _likelihood(self, prompt: str, check: Check, picture: Picture) -> tuple[Likelihood, Exchanges]:
-        """P(yes) of one check, or why there is none."""
-        how = {"prompt": prompt, "checks": wire_line(check)}
-        question = self._wordings["likelihood"].question("likelihood", [picture], **how)
+    async def _likelihood(self, prompt: str, check: Check, picture: Picture) -> tuple[float | None, str, Exchanges]:
+        """P(yes) of one check or None, why there is none, and the calls."""
+        texts = {"prompt": prompt, "checks": wire_line(check)}
+        question = self._wordings["likelihood"].question("likelihood", [picture], **texts)
         try:
-            found = await self._chat.likelihood(question)
-        except ReplyError as error:
-            return (None, error.reason), error.exchanges
-        except ModelError as error:
-            return (None, str(error)), self._declined(question, error)
-        return (found.probability, found.reason), (found.exchange,)
+            likelihood = await self._chat.likelihood(question)
+        except (ReplyError, ModelError) as error:
+            return None, *self._why_not(question, error)
+        return likelihood.probability, likelihood.reason or "", (likelihood.exchange,)
 
     async def _corrected(
         self, prompt: str, failed: Sequence[tuple[Check, Verdict]]
     ) -> tuple[str | None, str | None, Exchanges]:
-        """A prompt that mends ``failed``, or why none came; and the calls. Asked once more if the answer breaks a rule.
+        """A prompt that mends ``failed``, or why none came; and the calls.
 
-        What still breaks one then is repaired. Where no answer is usable there is no corrected prompt: one
-        made up of the questions would be no sentence that an image model can draw, and would pass for
-        the critic's. A prompt of the user's that fills the words by itself is left alone, and nothing is asked.
+        An answer that breaks a rule is asked for once more, and then repaired. Where no answer is usable there is no
+        corrected prompt: one made up of the questions would pass for the critic's. A user's prompt that fills the words
+        by itself is returned as it is, without a call.
         """
         if count_words(opening(prompt)) >= self._words:
             return opening(prompt), None, ()
         lines = "\n".join(f"{wire_line(c)} - {one_line(v.evidence) or questions.UNSEEN}" for c, v in failed)
-        how: dict[str, str | int] = {"prompt": prompt, "failures": lines, "words": self._words}
-        question = self._wordings["refine"].question("refined_prompt", **how)
+        texts: dict[str, str | int] = {"prompt": prompt, "failures": lines, "words": self._words}
+        question = self._wordings["refine"].question("refined_prompt", **texts)
         answer, exchanges = "", ()
         for _ in range(2):
             try:
                 reply = await self._chat.ask(question, PromptAnswer)
             except (ReplyError, ModelError) as error:
-                made = error.exchanges if isinstance(error, ReplyError) else self._declined(question, error)
-                exchanges = (*exchanges, *made)
+                reason, calls = self._why_not(question, error)
+                exchanges += calls
                 if not answer:
-                    return None, error.reason if isinstance(error, ReplyError) else str(error), exchanges
+                    return None, reason, exchanges
                 break
-            answer, exchanges = one_line(reply.value.prompt), (*exchanges, *reply.exchanges)
+            answer, exchanges = one_line(reply.value.prompt), exchanges + reply.exchanges
             if len(answer) > 1 and answer[0] + answer[-1] in ('""', "“”"):
                 answer = answer[1:-1]
             wrong = problem(prompt, answer, self._words)
@@ -259,10 +258,8 @@ class ChatCritic:
             question = replace(question, text=again, template=f"{question.template} {self._again.label}")
         return repaired(prompt, answer, self._words), None, exchanges
 
-    def _declined(self, question: Question, error: ModelError) -> Exchanges:
-        """What a trace shows of an optional question that the server would not take."""
-        return (Exchange(model=self.model, prompt=question.text, reply=f"not answered: {error}"),)
-
-
-def _all(made: Iterable[Exchanges]) -> Exchanges:
-    return tuple(itertools.chain.from_iterable(made))
+    def _why_not(self, question: Question, error: ReplyError | ModelError) -> tuple[str, Exchanges]:
+        """Why an optional question has no answer, and its calls for the trace."""
+        if isinstance(error, ReplyError):
+            return error.reason, error.exchanges
+        return str(error), (Exchange(model=self.model, prompt=question.text, reply=f"not answered: {error}"),)

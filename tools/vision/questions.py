@@ -1,9 +1,8 @@
-"""What a vision model is shown and asked, and what it answers on the wire.
+"""What a vision model is asked, and the answers that are read from its replies.
 
-The JSON schemas are the same for every picture and checklist: servers compile each new one, which takes
-seconds. Nothing in them ensures that the answers are complete, or to what was asked. Evidence and
-reasons stand before the answers, since models write fields in the order of the schema, and so decide
-after they have looked. Servers demand every field; a reply without evidence can be read all the same.
+The JSON schemas do not depend on picture or checklist, since servers take seconds to compile a new one; so nothing in
+them ensures that the answers are complete, or to what was asked. Evidence and reasons come before the answers, since
+models write fields in the order of the schema and should look before they decide.
 """
 
 import asyncio
@@ -28,8 +27,7 @@ LONGEST_REMARK = 240
 LONGEST_ID = 160
 """Characters of a check's id that are read."""
 MOST_ANSWERS = 20
-"""Answers that the schema allows in one reply, so that a small model that repeats itself ends within
-``ChatSettings.max_tokens``; where more come all the same, they are read."""
+"""Answers that the schema allows in one reply, so that a small model that repeats itself ends; more are read too."""
 UNSEEN = "no evidence given"
 """Stands for evidence where there is none."""
 _MARKS = " \t\r\n.!*_\"'`#()[]{}<>"
@@ -49,7 +47,7 @@ _DOUBTS = re.compile(
 
 
 def _answer(value: object) -> object:
-    """``yes``, ``no`` or ``unclear`` where it says so without a doubt; anything else is for validation to refuse."""
+    """``yes``, ``no`` or ``unclear`` where that is certain; validation refuses anything else."""
     if not isinstance(value, str | bool | int):
         return value
     text = str(value).lower().replace("*", "").strip(_MARKS)
@@ -71,10 +69,8 @@ def _shorter(limit: int) -> BeforeValidator:
 
 
 Remark = Annotated[str, _shorter(LONGEST_REMARK), Field(max_length=LONGEST_REMARK)]
-
-
 YesNo = Annotated[Literal["yes", "no", "unclear"], BeforeValidator(_answer)]
-"""As a model answers; unclear: the picture does not let it tell."""
+"""unclear: the model cannot tell from the picture."""
 
 
 class CheckAnswer(BaseModel):
@@ -83,27 +79,28 @@ class CheckAnswer(BaseModel):
     check: Annotated[str, _shorter(LONGEST_ID), Field(max_length=LONGEST_ID)]
     """Its id, as the model copied it."""
     evidence: Remark = ""
-    """What the model saw, in words."""
+    """What the model saw."""
     answer: YesNo
 
 
-def _numbers(value: object) -> object:
+def _boxes(value: object) -> object:
     """The entries that are four numbers, or the only one."""
-    found = cast("list[object]", value) if isinstance(value, list) else []
-    found = [found] if len(found) == 4 and not any(isinstance(one, list) for one in found) else found
-    boxes = [cast("list[object]", one) for one in found if isinstance(one, list)]
-    return [box for box in boxes if len(box) == 4 and all(type(one) in (int, float) for one in box)]
+    entries = cast("list[object]", value) if isinstance(value, list) else []
+    if len(entries) == 4 and not any(isinstance(entry, list) for entry in entries):
+        entries = [entries]
+    boxes = [cast("list[object]", entry) for entry in entries if isinstance(entry, list)]
+    return [box for box in boxes if len(box) == 4 and all(type(number) in (int, float) for number in box)]
 
 
 class BoxedAnswer(CheckAnswer):
-    """The answer to one check, with where it looked."""
+    """The answer to one check, with boxes."""
 
-    boxes: Annotated[list[list[float]], BeforeValidator(_numbers)] = Field(default_factory=list[list[float]])
+    boxes: Annotated[list[list[float]], BeforeValidator(_boxes)] = Field(default_factory=list[list[float]])
     """In the form that the model was asked for."""
 
 
 class CritiqueAnswer(BaseModel):
-    """One answer for each check. Those that cannot be read are left out, and do not cost the others."""
+    """One answer for each check; unreadable ones are dropped, the others kept."""
 
     entry: ClassVar[type[CheckAnswer]] = CheckAnswer
     answers: Annotated[tuple[CheckAnswer, ...], Field(json_schema_extra={"maxItems": MOST_ANSWERS})]
@@ -123,7 +120,7 @@ class CritiqueAnswer(BaseModel):
 
 
 class BoxedCritiqueAnswer(CritiqueAnswer):
-    """One answer for each check, with where it looked."""
+    """One answer for each check, with boxes."""
 
     entry: ClassVar[type[CheckAnswer]] = BoxedAnswer
     answers: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride] - nobody assigns it
@@ -137,14 +134,14 @@ def _entries(value: object, check: str = "") -> Iterator[dict[str, Any]]:
         for inner in cast("Sequence[object]", value):
             yield from _entries(inner)
     elif isinstance(value, dict):
-        found = cast("dict[str, Any]", value)
-        if "answer" in found:
-            yield {"check": check, **found}
-        else:
-            for name, inner in found.items():
-                # A lone field, such as {"done": true}, is no answer, unless it is named as checks are.
-                if isinstance(inner, dict | list) or len(found) > 1 or ":" in name:
-                    yield from _entries(inner, name)
+        fields = cast("dict[str, Any]", value)
+        if "answer" in fields:
+            yield {"check": check, **fields}
+            return
+        for name, inner in fields.items():
+            # A lone field, such as {"done": true}, is no answer, unless it is named as checks are.
+            if isinstance(inner, dict | list) or len(fields) > 1 or ":" in name:
+                yield from _entries(inner, name)
     elif check:
         yield {"check": check, "answer": value}
 
@@ -155,14 +152,13 @@ def answers_in(reply: str, kind: type[CritiqueAnswer] = CritiqueAnswer) -> tuple
 
     def keep(piece: object) -> None:
         pieces.append(piece)
-        raise ValueError("only pieces are looked for")
+        raise ValueError("the next piece, please")
 
     with suppress(ValueError):
         read_last(reply, keep)
-    try:
+    with suppress(ValidationError):
         return kind.model_validate({"answers": pieces}).answers
-    except ValidationError:
-        return ()
+    return ()
 
 
 class ComparisonAnswer(BaseModel):
@@ -174,18 +170,14 @@ class ComparisonAnswer(BaseModel):
 
 
 async def read_picture(store: Store, image: ImageRecord) -> Picture:
-    """The image from the store, in its own size; how large it is sent is a setting of the chat model. Raises as
-    ``Store.picture`` does.
-
-    The file is written anew: the one in the store carries the record of its making, and one picture should have one
-    hash, whatever it was made by.
-    """
+    """The image from the store in its own size; raises as ``Store.picture`` does. The file is encoded again, without
+    the record of its making, so that equal pixels have equal hashes."""
     png = await asyncio.to_thread(lambda: picture_file(store.picture(image.path)))
     return Picture(png=png, reference=image.path)
 
 
 def boxes_asked_for(wording: Wording, form: BoxForm, folder: Path | None) -> Wording:
-    """The same question that also asks where the model looked; ``SettingsError`` for a wrong template in ``folder``."""
+    """The question that also asks for boxes; ``SettingsError`` for a wrong template in ``folder``."""
     more = Wording.load("critique_boxes", folder=folder).text.render(
         order="upper, left, lower, right" if form.endswith("-yx") else "left, upper, right, lower",
         unit={
@@ -199,7 +191,7 @@ def boxes_asked_for(wording: Wording, form: BoxForm, folder: Path | None) -> Wor
 
 
 def wire_id(check: Check) -> str:
-    """The id as it is asked by, on one line."""
+    """The check's id, on one line."""
     return one_line(check.id)
 
 
@@ -209,5 +201,4 @@ def wire_line(check: Check) -> str:
 
 
 def wire_lines(checks: Iterable[Check]) -> str:
-    """The checks as they are asked."""
     return "\n".join(map(wire_line, checks))
