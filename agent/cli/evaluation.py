@@ -203,7 +203,7 @@ def critic_test(
     markdown: Markdown = False,
     out: Annotated[Path, option("For the profiles and the plot.", metavar="FOLDER")] = Path("critic-test"),
 ) -> None:
-    """Hold the critic of the settings, and a second one, against what is known of pictures."""
+    """Measure the critic of the settings, and a second one, on pictures whose content is known."""
     from ...tools.files import Store
     from ...tools.world.critic import EmbeddedJudge
     from ..evaluation import critic_test as test
@@ -213,7 +213,7 @@ def critic_test(
     chosen = load(given, file=settings).settings
     models = Models(chosen)
     pictures = images or (out / "pictures" if source.startswith(test.WORLD) else None)
-    cases = test.read_cases(source, pictures, key=key, passes=passes, seed=seed)[:limit]
+    labelled = test.read_labelled(source, pictures, key=key, passes=passes, seed=seed)[:limit]
     uncached = chosen.model_copy(update={"chat": chosen.chat.model_copy(update={"cache": None})})
     again = [make_critic(uncached, Models(uncached).vision) for _ in range(votes - 1)]
     critics: dict[str, list[Critic]] = {"critic": [make_critic(chosen, models.vision), *again]}
@@ -227,19 +227,14 @@ def critic_test(
         other = chosen.model_copy(update={"vision": vision})
         critics[against] = [make_critic(other, Models(other).vision)]
     decomposer = make_decomposer(chosen, models.language)
-    found = asyncio.run(test.look_with(cases, critics, decomposer, pairs))
-    by_critic = {name: looks for name, (looks, _, _) in found.items()}
-    ordered = {name: pairs for name, (_, pairs, _) in found.items()}
+    by_critic, ordered, unanswered = asyncio.run(test.run_critics(labelled, critics, decomposer, pairs))
     tables = [test.accuracy_table(by_critic), test.calibration_table(by_critic), test.agreement_table(by_critic)]
     tables += [test.pairs_table(ordered), test.cost_table(by_critic, ordered)]
     if repair:
-        first = {"critic": by_critic["critic"]}
-        drawer, repairs = make_diffusion(chosen), Store(out / "repaired")
+        drawer, repairs, by = make_diffusion(chosen), Store(out / "repaired"), judge or critics[against or "critic"][0]
         edits = chosen.edit.kind != "off"
-        by = judge or critics[against or "critic"][0]
-        tables.append(asyncio.run(test.repair_table(first, drawer, by, repairs, repair, edits=edits)))
+        tables.append(asyncio.run(test.repair_table(by_critic["critic"], drawer, by, repairs, repair, edits=edits)))
     written = test.write_files(by_critic, out)
     print_tables(tables, markdown=markdown, json=json)
-    silent = [f"{name}: no answer about {line}" for name, (_, _, lost) in found.items() for line in lost]
-    for line in (*written, *silent):
+    for line in (*written, *unanswered):
         typer.echo(line, err=True)

@@ -13,17 +13,17 @@ from detailscribe.agent import Adaptive, read_run, run
 from detailscribe.agent.cli import app
 from detailscribe.agent.evaluation.collect import collect
 from detailscribe.agent.evaluation.critic_test import (
-    Case,
-    Look,
+    Critiqued,
+    LabelledImage,
     accuracy_table,
     calibration,
     compare_pairs,
     cost_table,
-    look_at,
+    critique_all,
+    error_rates,
     pairs_of,
     pairs_table,
-    profile_of_looks,
-    read_cases,
+    read_labelled,
     repair_table,
 )
 from detailscribe.agent.evaluation.survey import CRITERIA, make_survey, read_key
@@ -68,40 +68,45 @@ def put(tmp_path):
 
 
 def test_r3_bench_says_whether_a_picture_is_right_and_brings_its_questions(put):
-    [case] = read_cases(put("r3bench.jsonl", R3, R3["bad_image"]))
-    assert (case.whole, case.kind, case.sample.prompt, case.sample.image.width) == (False, "color", "a black candle", 8)
+    [case] = read_labelled(put("r3bench.jsonl", R3, R3["bad_image"]))
+    assert (case.correct, case.kind, case.sample.prompt, case.sample.image.width) == (
+        False,
+        "color",
+        "a black candle",
+        8,
+    )
     assert [check.question for check in case.sample.concepts.checks] == ["Is there a candle?"]
 
 
 def test_genai_bench_says_how_good_people_find_each_models_picture(put):
     source = put("genai_image.json", GENAI, "SDXL/00007.jpeg", "DALLE/00007.jpeg")
-    found = {case.sample.image.path: (case.whole, case.rating) for case in read_cases(source)}
+    found = {case.sample.image.path: (case.correct, case.rating) for case in read_labelled(source)}
     assert found == {"SDXL/00007.jpeg": (True, 13 / 3), "DALLE/00007.jpeg": (False, 4 / 3)}
 
 
 def test_a_table_says_yes_or_no_or_a_rating(put):
     source = put("t.csv", "prompt,image,answer,rating,kind\na fox,a.png,no,,count\na cow,a.png,,4.5,\n", "a.png")
-    assert [(case.whole, case.kind) for case in read_cases(source)] == [(False, "count"), (True, "whole picture")]
+    assert [(case.correct, case.kind) for case in read_labelled(source)] == [(False, "count"), (True, "whole picture")]
 
 
 def test_notes_on_runs_say_it_check_by_check(tmp_path):
     run(PROMPT, out=tmp_path / "a", policy=Adaptive(images=1), **roles({"00-00": "red holding", "01-00": ""}))
     add_note(read_run(tmp_path / "a"), Note(image="00-00", verdicts={"red": "pass", "cat": "unknown"}))
-    [case] = read_cases(str(tmp_path))
-    assert (case.truth, case.sample.image.id) == ({"red": True}, "00-00")
+    [case] = read_labelled(str(tmp_path))
+    assert (case.labels, case.sample.image.id) == ({"red": True}, "00-00")
 
 
 @pytest.mark.parametrize("value", ['{"prompt": "a fox"}', '{"prompt": "a fox", "image": "none.png", "answer": "no"}'])
 def test_what_says_nothing_of_a_picture_is_named(put, value):
-    with pytest.raises(SettingsError, match=r"line 1 of .* is no verdict on a picture"):
-        read_cases(put("x.jsonl", value))
+    with pytest.raises(SettingsError, match=r"line 1 of .* is no labelled image"):
+        read_labelled(put("x.jsonl", value))
 
 
 class Truthful:
     """Says what is true of each case."""
 
     def __init__(self, cases):
-        self.truth = {case.sample.image.id: case.truth for case in cases}
+        self.truth = {case.sample.image.id: case.labels for case in cases}
 
     async def critique(self, image, concepts, store):
         true = self.truth[image.id]
@@ -110,16 +115,16 @@ class Truthful:
 
 
 def test_a_critic_with_known_errors_is_found_to_make_them(tmp_path):
-    cases = read_cases("world:120", tmp_path)
+    cases = read_labelled("world:120", tmp_path)
     truth = Truthful(cases)
-    looks, lost = asyncio.run(look_at(cases, truth, None))
+    looks, lost = asyncio.run(critique_all(cases, truth, None))
     rows = {row[1]: row for row in accuracy_table({"truth": looks}).rows}
     assert not lost
     assert [figure.value for figure in rows["all"][2:5]] == [1.0, 1.0, 1.0]
-    assert rows["all"][5] == sum(not true for case in cases for true in case.truth.values()) > 20
+    assert rows["all"][5] == sum(not true for case in cases for true in case.labels.values()) > 20
     # One that overlooks half of all missing things, and sees a fault in every tenth count.
     worse = UnreliableCritic(truth, profile=profile_of(str(written(tmp_path))))
-    found = profile_of_looks(asyncio.run(look_at(cases, worse, None))[0])
+    found = error_rates(asyncio.run(critique_all(cases, worse, None))[0])
     assert 0.3 < found["presence"].miss < 0.7
     assert found["presence"].invent == 0
     assert 0.04 < found["count"].invent < 0.18
@@ -131,7 +136,7 @@ def test_every_figure_of_answers_counted_by_hand(tmp_path):
         "cat yes fail 0.2, umbrella no fail 0.1, red no pass 0.9, holding yes fail 0.3, alone yes pass 0.9",
         "cat yes pass 0.9, umbrella yes fail 0.3, red no pass 0.9, holding yes unknown -",
     ]
-    looks = list[Look]()
+    looks = list[Critiqued]()
     for text in known:
         parts = [one.split() for one in text.split(", ")]
         said = [
@@ -140,11 +145,11 @@ def test_every_figure_of_answers_counted_by_hand(tmp_path):
         ]
         truth = {c: shown == "yes" for c, shown, _, _ in parts}
         sample = Sample(record("00-00"), PROMPT, Store(tmp_path), concepts(PROMPT))
-        looks.append(Look(Case(sample, truth), Critique(image="00-00", verdicts=tuple(said))))
+        looks.append(Critiqued(LabelledImage(sample, truth), Critique(image="00-00", verdicts=tuple(said))))
     every = accuracy_table({"c": looks}).rows[-1]
     assert [one.value for one in every[2:5]] == pytest.approx([1 / 4, 1 / 3, (1 / 3 + 2 / 5) / 2])
     assert every[5:] == (3, 8, 1)
-    profile = profile_of_looks(looks)
+    profile = error_rates(looks)
     assert {aspect: (e.miss, e.invent) for aspect, e in profile.items()} == {
         "presence": (0.0, pytest.approx(2 / 3)),
         "attribute": (1.0, 0.0),
@@ -290,22 +295,22 @@ def test_ratings_of_a_page_say_it_check_by_check_and_order_pictures(put, tmp_pat
         said |= {items["bad"]: {"scores": {criterion: 2}, "checks": {red: answer}}}
         put(f"ratings/{rater}.json", exported(survey.key, rater, said), "ratings/x.png")
     known = {"key": tmp_path / "key.json"}
-    cases = {case.sample.store.root.name: case for case in read_cases(str(tmp_path / "ratings"), **known)}
-    assert {name: (case.truth, case.whole, case.rating) for name, case in cases.items()} == {
+    cases = {case.sample.store.root.name: case for case in read_labelled(str(tmp_path / "ratings"), **known)}
+    assert {name: (case.labels, case.correct, case.rating) for name, case in cases.items()} == {
         "good": ({"red": True}, True, 4.0),
         "bad": ({"red": False}, False, 2.0),
     }
     with pytest.raises(SettingsError, match="name --images FOLDER"):
-        read_cases(str(tmp_path / "ratings"), tmp_path / "ratings", **known)
+        read_labelled(str(tmp_path / "ratings"), tmp_path / "ratings", **known)
 
 
 def test_marks_on_runs_are_a_choice_between_pictures(tmp_path):
     run(PROMPT, out=tmp_path / "a", policy=Adaptive(images=2), **roles({"00-00": "red", "00-01": "red"}))
     for image, mark in (("00-00", "reject"), ("00-01", "favourite")):
         add_note(read_run(tmp_path / "a"), Note(image=image, mark=mark))
-    cases = read_cases(str(tmp_path))
-    assert [(case.rating, case.truth) for case in cases] == [(0.0, {}), (1.0, {})]
-    looks, _ = asyncio.run(look_at(cases, Sure({"00-00": 0.2, "00-01": 0.9}), None))
+    cases = read_labelled(str(tmp_path))
+    assert [(case.rating, case.labels) for case in cases] == [(0.0, {}), (1.0, {})]
+    looks, _ = asyncio.run(critique_all(cases, Sure({"00-00": 0.2, "00-01": 0.9}), None))
     [row] = pairs_table({"c": pairs_of(looks)}).rows
     assert (row[:2], row[2].value, row[3:]) == (("c", "score"), 1.0, (1.0, 1, 1))
 
@@ -313,25 +318,25 @@ def test_marks_on_runs_are_a_choice_between_pictures(tmp_path):
 def looks_at(folder, *known, concepts=None):
     """Looks at pictures of one prompt, of which this is known, with the same critique of each."""
     cases = [
-        Case(
+        LabelledImage(
             Sample(record("00-00", path="p.png"), "a fox", Store(folder / str(n)), concepts and concepts("a fox")),
             **one,
         )
         for n, one in enumerate(known)
     ]
-    return [Look(case, Critique(image="00-00", verdicts=())) for case in cases]
+    return [Critiqued(case, Critique(image="00-00", verdicts=())) for case in cases]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "better"),
     [
         ({"rating": 3.0}, {"rating": 2.0}, 0),
-        ({"rating": 2.0, "whole": True}, {"rating": 3.0, "whole": False}, 1),
+        ({"rating": 2.0, "correct": True}, {"rating": 3.0, "correct": False}, 1),
         ({"rating": 2.0}, {"rating": 2.0}, None),
-        ({"whole": False}, {"whole": True}, 1),
-        ({"whole": True}, {"rating": 5.0}, None),
-        ({"truth": {"a": True, "b": False}}, {"truth": {"a": False, "c": True}}, 0),
-        ({"truth": {"a": True}}, {"truth": {"b": True}}, None),
+        ({"correct": False}, {"correct": True}, 1),
+        ({"correct": True}, {"rating": 5.0}, None),
+        ({"labels": {"a": True, "b": False}}, {"labels": {"a": False, "c": True}}, 0),
+        ({"labels": {"a": True}}, {"labels": {"b": True}}, None),
     ],
 )
 def test_of_two_pictures_the_better_is_what_the_source_says_of_both(tmp_path, first, second, better):
@@ -364,8 +369,8 @@ async def test_a_preference_counts_only_if_it_stays_when_the_pictures_swap_place
     for n, name in enumerate(("bad", "good")):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8), ("red", "blue")[n]).save(tmp_path / name / "p.png")
-        sample = replace(looks[n].case.sample, store=Store(tmp_path / name))
-        looks[n] = replace(looks[n], case=replace(looks[n].case, sample=sample))
+        sample = replace(looks[n].image.sample, store=Store(tmp_path / name))
+        looks[n] = replace(looks[n], image=replace(looks[n].image, sample=sample))
     pairs = await compare_pairs(pairs_of(looks), ChatCritic(Chat()))
     by = {row[1]: row[2:] for row in pairs_table({"c": pairs}).rows}
     assert (by["score"][0].value, by["score"][2]) == (0.5, 0)  # as sure of both
@@ -403,26 +408,26 @@ def test_pictures_are_looked_at_eight_at_a_time_and_stay_in_order(tmp_path):
 
     prompts = ["a", "b", "bad", *("c" for _ in range(17))]
     shots = [record("00-00", seed=20 - n, path=f"{n}.png").model_copy(update={"id": f"{n}"}) for n in range(20)]
-    cases = [Case(Sample(shot, prompt, Store(tmp_path))) for shot, prompt in zip(shots, prompts, strict=True)]
-    looks, lost = asyncio.run(look_at(cases, critic := Sure(fails=("5",)), Decomposer()))
+    cases = [LabelledImage(Sample(shot, prompt, Store(tmp_path))) for shot, prompt in zip(shots, prompts, strict=True)]
+    looks, lost = asyncio.run(critique_all(cases, critic := Sure(fails=("5",)), Decomposer()))
     assert [look.critique.image for look in looks] == [str(n) for n in range(20) if n not in (2, 5)]
-    assert lost == ["2.png: unclear", "5.png: no answer"]
+    assert lost == ["2.png: the prompt cannot be decomposed: unclear", "5.png: no answer"]
     assert critic.most == 8
     assert sorted(asked) == ["a", "b", "bad", "c"]
 
 
 def test_the_world_shows_faults_of_every_kind(tmp_path):
-    cases = read_cases("world:100", tmp_path)
-    aspects = [(case.sample.concepts.check(id).aspect, true) for case in cases for id, true in case.truth.items()]
+    cases = read_labelled("world:100", tmp_path)
+    aspects = [(case.sample.concepts.check(id).aspect, true) for case in cases for id, true in case.labels.items()]
     for aspect in ("presence", "attribute", "relation", "count", "nothing_else"):
         assert aspects.count((aspect, True)) > aspects.count((aspect, False)) >= 3, aspect
-    assert sum(False not in case.truth.values() for case in cases) >= 6
+    assert sum(False not in case.labels.values() for case in cases) >= 6
 
 
 @pytest.mark.parametrize(("edits", "way"), [(True, "edit"), (False, "drawn anew")])
 def test_repair_is_by_edit_where_there_is_an_editor(tmp_path, edits, way):
-    cases = [case for case in read_cases("world:40", tmp_path) if False in case.truth.values()][:3]
-    looks, _ = asyncio.run(look_at(cases, EmbeddedCritic.load(), None))
+    cases = [case for case in read_labelled("world:40", tmp_path) if False in case.labels.values()][:3]
+    looks, _ = asyncio.run(critique_all(cases, EmbeddedCritic.load(), None))
     editor = FunctionEditor(EmbeddedPainter(mistakes=0))
     attempts = list[Attempt]()
 
@@ -435,7 +440,7 @@ def test_repair_is_by_edit_where_there_is_an_editor(tmp_path, edits, way):
                 return old.image.model_copy(update={"id": attempt.id, "path": f"{attempt.id}.png"})
             return await editor.draw(attempt, store, source=source)
 
-    done = repair_table({"c": looks}, Draws(), EmbeddedJudge(), Store(tmp_path / "r"), 3, edits=edits)
+    done = repair_table(looks, Draws(), EmbeddedJudge(), Store(tmp_path / "r"), 3, edits=edits)
     [(_, by, gain, fixed, number)] = asyncio.run(done).rows
     assert (by, number) == (way, 3)
     assert {attempt.operator for attempt in attempts} == {"edit" if edits else None}

@@ -20,6 +20,7 @@ from .metric import (
     Score,
     WithConcepts,
     batched,
+    decompose_all,
     missing,
 )
 
@@ -86,4 +87,4 @@ __all__ = [
     "Parts",
     "PhrasesName",
 ]
-__all__ += ["Sample", "Score", "batched", "missing"]
+__all__ += ["Sample", "Score", "batched", "decompose_all", "missing"]

@@ -1,10 +1,11 @@
-"""What is measured, what comes of it, and the shapes of metrics: local, asking, kept on disk, in a critic's place."""
+"""Samples, scores and the base classes of metrics; a cache for scores, and a metric in place of the critic."""
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,7 @@ from ..files import DiskCache, Store, content_hash
 from ..roles import Decomposer, Metric
 
 _VERSION = 1
-"""Raised whenever kept scores no longer mean what they did."""
+"""Part of every key of the cache: increased when cached scores no longer mean the same."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Sample:
     prompt: str
     """The user's, not a corrected one."""
     store: Store
-    """Where the image's file lies."""
+    """Where the image file is."""
     concepts: ConceptGraph | None = None
     """The prompt's concepts, where it was decomposed."""
     questions: tuple[OwnQuestion, ...] = ()
@@ -42,21 +43,21 @@ class Sample:
 
 
 def pixel_hash(picture: Image.Image) -> str:
-    """Hash of what a picture shows, in hexadecimal; what else its file says does not count."""
+    """SHA-256 of a picture's size and pixels, in hexadecimal; metadata does not count."""
     return sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
 
 
 class Score(Frozen):
-    """A number, or the reason why there is none; never a default in its place."""
+    """A number, or the reason why there is none; never a default."""
 
     value: float | None
     """Higher is better; None where the metric cannot tell."""
     reason: str | None = None
-    """Why there is no value; only then, and always then."""
+    """Why there is no value; set exactly then."""
     note: str = ""
-    """What is to be known of the value, such as the words of the model that gave it."""
+    """A comment on the value, such as the words of the model that gave it."""
     exchanges: tuple[Exchange, ...] = Field(default=(), exclude=True)
-    """What was asked of chat models for it, and what that cost; no part of the score where it is kept."""
+    """Calls of chat models that it took, with their costs; not saved with the score."""
 
     @model_validator(mode="after")
     def _missing_has_a_reason(self) -> Self:
@@ -84,7 +85,7 @@ class BatchMetric(ABC):
 
 
 class LocalMetric(BatchMetric):
-    """A metric whose scores follow from a model here, the picture and the words, and so can be kept on disk."""
+    """A metric whose scores depend only on a local model, the picture and the prompt, so that they can be cached."""
 
     uses_concepts = False
     """Whether a score depends on the sample's concepts."""
@@ -92,24 +93,24 @@ class LocalMetric(BatchMetric):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Everything but the sample that a score depends on: model with content hash, parameters; may load nothing."""
+        """What a score depends on beside the sample: model with content hash, parameters; does not load the model."""
 
 
 class AskingMetric(BatchMetric):
-    """A metric that asks a model about each sample by itself; the model's own cache keeps what it said."""
+    """A metric that asks a chat model about each sample; the chat model caches its own replies."""
 
     @abstractmethod
     async def rate(self, sample: Sample) -> Score:
         """The score of one sample."""
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """All are under way at once, within the model's own bounds."""
+        """All samples at once, within the chat model's own limits."""
         return await gather_or_cancel(self.rate(sample) for sample in samples)
 
 
 @dataclass(frozen=True)
 class OneByOne(AskingMetric):
-    """Any ``Metric`` with ``score`` alone, such as a user's own."""
+    """Any ``Metric`` that has only ``score``."""
 
     metric: Metric
     """The user's."""
@@ -125,23 +126,23 @@ def batched(metric: Any) -> BatchMetric:
 
 
 class CachedMetric(BatchMetric):
-    """Another metric's scores on disk, each measured once; missing ones are measured again."""
+    """Caches another metric's scores on disk; missing ones are measured again."""
 
     def __init__(self, metric: LocalMetric, folder: Path) -> None:
         self._metric, self._folder = metric, folder
 
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
         """Samples with one picture and one prompt are measured once."""
-        cache = DiskCache(self._folder, "scores")
+        disk = DiskCache(self._folder, "scores")
         keys = [await asyncio.to_thread(self._key, sample) for sample in samples]
-        known = {key: kept for key in set(keys) if (kept := cache.get(key, Score)) is not None}
-        new = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in known}
+        scores = {key: cached for key in set(keys) if (cached := disk.get(key, Score)) is not None}
+        new = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in scores}
         if new:
             for key, score in zip(new, await self._metric.score_all(list(new.values())), strict=True):
-                known[key] = score
+                scores[key] = score
                 if score.value is not None:
-                    cache.put(key, score)
-        return [known[key] for key in keys]
+                    disk.put(key, score)
+        return [scores[key] for key in keys]
 
     def _key(self, sample: Sample) -> str:
         concepts = sample.concepts if self._metric.uses_concepts else None
@@ -149,71 +150,73 @@ class CachedMetric(BatchMetric):
         return content_hash(_VERSION, self._metric.identity, pixel_hash(sample.pixels()), sample.prompt, plain)
 
 
-class WithConcepts(BatchMetric):
-    """Another metric, whose every sample has concepts; missing where a prompt cannot be decomposed."""
+async def decompose_all(prompts: Iterable[str], decomposer: Decomposer) -> dict[str, ConceptGraph | str]:
+    """The concepts of each prompt, which is decomposed once, or why there are none."""
 
-    def __init__(self, metric: BatchMetric, decomposer: Callable[[], Decomposer]) -> None:
-        self._metric, self._make = metric, decomposer
-        self._decomposer: Decomposer | None = None
-        self._known: dict[str, ConceptGraph | str] = {}
-
-    async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        """Each prompt is decomposed once."""
-        new = sorted({s.prompt for s in samples if s.concepts is None} - self._known.keys())
-        if new:
-            self._decomposer = self._decomposer or self._make()
-            self._known |= zip(new, await gather_or_cancel(map(self._decomposed, new)), strict=True)
-        concepts = [self._known[s.prompt] if s.concepts is None else s.concepts for s in samples]
-        whole = [replace(s, concepts=c) for s, c in zip(samples, concepts, strict=True) if not isinstance(c, str)]
-        scores = iter(await self._metric.score_all(whole))
-        # What decomposing asked is paid for once, by the first score that needed it.
-        costs = {c.prompt: c.exchanges for c in map(self._known.__getitem__, new) if not isinstance(c, str)}
-        found = [missing(c) if isinstance(c, str) else next(scores) for c in concepts]
-        spent = [costs.pop(s.prompt, ()) for s in samples]
-        return [f.model_copy(update={"exchanges": (*e, *f.exchanges)}) for e, f in zip(spent, found, strict=True)]
-
-    async def _decomposed(self, prompt: str) -> ConceptGraph | str:
-        """The concepts of a prompt, or why there are none."""
-        assert self._decomposer is not None
+    async def decompose(prompt: str) -> ConceptGraph | str:
         try:
-            return await self._decomposer.decompose(prompt)
+            return await decomposer.decompose(prompt)
         except (PromptError, ReplyError) as error:
             return f"the prompt cannot be decomposed: {error}"
 
+    distinct = list(dict.fromkeys(prompts))
+    return dict(zip(distinct, await gather_or_cancel(map(decompose, distinct)), strict=True))
+
+
+class WithConcepts(BatchMetric):
+    """Another metric, whose every sample has concepts; missing where a prompt cannot be decomposed."""
+
+    def __init__(self, metric: BatchMetric, make_decomposer: Callable[[], Decomposer]) -> None:
+        self._metric, self._decomposer = metric, cache(make_decomposer)
+        self._decomposed: dict[str, ConceptGraph | str] = {}
+
+    async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
+        """Each prompt is decomposed once."""
+        new = sorted({s.prompt for s in samples if s.concepts is None} - self._decomposed.keys())
+        if new:
+            self._decomposed |= await decompose_all(new, self._decomposer())
+        concepts = [self._decomposed[s.prompt] if s.concepts is None else s.concepts for s in samples]
+        complete = [replace(s, concepts=c) for s, c in zip(samples, concepts, strict=True) if not isinstance(c, str)]
+        measured = iter(await self._metric.score_all(complete))
+        scores = [missing(c) if isinstance(c, str) else next(measured) for c in concepts]
+        # What decomposing cost is counted once, in the first score that needed it.
+        costs = {c.prompt: c.exchanges for c in map(self._decomposed.__getitem__, new) if not isinstance(c, str)}
+        spent = [costs.pop(s.prompt, ()) for s in samples]
+        return [f.model_copy(update={"exchanges": (*e, *f.exchanges)}) for e, f in zip(spent, scores, strict=True)]
+
 
 class MetricCritic:
-    """A metric in the critic's place: every check stays unknown, with the metric's value as its probability, so that
-    ``Population.rank`` orders images as the metric does, and one that it cannot measure comes last."""
+    """A metric in place of the critic: every check stays unknown, with the metric's value as its probability, so that
+    ``Population.rank`` orders images by the metric; an image that it cannot measure comes last."""
 
     def __init__(self, name: str, make: Callable[[], BatchMetric]) -> None:
         self.model = f"metric {name}"
         """As traces show it."""
-        self._make = make
-        self._metric: BatchMetric | None = None
-        self._turn = asyncio.Lock()
+        self._metric = cache(make)
+        self._lock = asyncio.Lock()
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """The value for the user's prompt, with itself as evidence; ``ModelError`` if the metric cannot be used."""
         started = time.perf_counter()
-        async with self._turn:  # a local model takes one picture at a time, and is loaded once
-            self._metric = self._metric or await asyncio.to_thread(self._make)
-            [score] = await self._metric.score_all([Sample(image, concepts.prompt, store)])
+        async with self._lock:  # a local model takes one picture at a time, and is loaded once
+            metric = await asyncio.to_thread(self._metric)
+            [score] = await metric.score_all([Sample(image, concepts.prompt, store)])
         shown = "none" if score.value is None else f"{score.value:.6g}"
         exchange = Exchange(
             model=self.model,
             prompt=f"{concepts.prompt} [picture {image.path}]",
             reply=shown,
-            # Of a metric that asks, the time is that of its own exchanges.
+            # A metric that asks a chat model has exchanges with times of their own.
             seconds=0 if score.exchanges else time.perf_counter() - started,
         )
-        said: dict[str, Any] = {"answer": "unknown", "reason": score.reason, "heard": False}
+        fields: dict[str, Any] = {"answer": "unknown", "reason": score.reason, "heard": False}
         if score.value is not None:
             reason = "a metric ranks images and answers no question"
-            said |= {"reason": reason, "heard": True, "evidence": shown, "probability": squashed(score.value)}
-        verdicts = tuple(Verdict(check=check.id, **said) for check in concepts.checks)
+            fields |= {"reason": reason, "heard": True, "evidence": shown, "probability": squashed(score.value)}
+        verdicts = tuple(Verdict(check=check.id, **fields) for check in concepts.checks)
         return Critique(image=image.id, verdicts=verdicts, exchanges=(*score.exchanges, exchange))
 
 
 def squashed(value: float) -> float:
-    """Any number in (0, 1), in the same order; 0 is at 0.5."""
+    """Maps any number into (0, 1) and keeps the order; 0 becomes 0.5."""
     return 0.5 + 0.5 * value / (1 + abs(value))
