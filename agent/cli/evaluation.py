@@ -75,7 +75,7 @@ def evaluate(
     from ...tools.data import read_prompts
     from ..evaluation import figures
     from ..evaluation.collect import collect, listed, picks_named
-    from ..evaluation.measure import noted, preserved, require_output, write_measurements
+    from ..evaluation.measure import corrected, preserved, require_output, write_measurements
     from ..settings.loading import load
     from ..settings.models import Models
 
@@ -88,7 +88,7 @@ def evaluate(
     methods = list(dict.fromkeys(shot.method for shot in collected.shots))
     if against is not None and against not in methods:
         raise SettingsError(f"--against {against!r} is none of the methods: {', '.join(methods)}")
-    measured = asyncio.run(_measured(collected, made)) + noted(collected.shots)
+    measured = asyncio.run(_measured(collected, made)) + corrected(collected.shots)
     if preservation or lpips is not None:
         measured += preserved(collected.shots, lpips)
     if out is not None:

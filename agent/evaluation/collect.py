@@ -1,15 +1,14 @@
-"""The images of recorded runs that an evaluation is about, by method and scenario, or under evaluators' names."""
+"""Collects the images of recorded runs by method and scenario, and copies them for the evaluators of benchmarks."""
 
 import json
 import os
 import re
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 from ...state import OWN, Critique, ImageRecord, Spend
 from ...tools.data import PromptRecord, questions_in
@@ -17,21 +16,21 @@ from ...tools.errors import SettingsError, typed
 from ...tools.files import Store, read_lines, write_whole
 from ...tools.language.rewriting import is_whole
 from ...tools.metrics import Sample
-from ..records.reader import EVENTS, RecordedRun, is_run, read_run
+from ..records.reader import RecordedRun, is_run, read_run, runs_in
 from ..records.rows import RESULTS, Row
 from ..runs.folder import slug
 
 Pick = Literal["best", "first", "last", "all", "highest"]
-"""best: that of the run; first: drawn first, which is what the bare model gives; last: made last; all: every image;
-highest: for each metric in turn the one that it puts first, of those that take part in the choice, as in the paper."""
+"""best: that of the run; first: the first drawing, which is what the bare model gives; last: made last; all: every one;
+highest: for each metric in turn its highest one of the candidates for the best image, as in the paper."""
 By = Literal["folder", "policy"]
-"""What a method is: folder: one argument; policy: one policy, wherever its runs lie."""
+"""What makes a method: folder: one argument; policy: one policy, in any folder."""
 Layout = Literal["geneval2", "unigenbench", "folder"]
 """geneval2: a folder and, beside it, ``NAME.json`` from prompt to picture, which its ``--image_filepath_data`` takes;
 unigenbench: ``INDEX_NUMBER.png`` in a folder, which its ``--data_path`` takes; folder: ``ID.png``."""
 MANIFEST = "manifest.jsonl"
 WANTED = 4
-"""Pictures of a prompt that UniGenBench's evaluator reads."""
+"""Images of each prompt that UniGenBench's evaluator reads."""
 
 
 @dataclass(frozen=True)
@@ -39,47 +38,47 @@ class Shot:
     """An image that is measured."""
 
     method: str
-    """What it is compared under."""
+    """Name of the group that it is compared in."""
     scenario: str
-    """Empty where nothing is known of it."""
+    """Empty where unknown."""
     subclass: str
-    """Empty where nothing is known of it."""
+    """Empty where unknown."""
     run: str
     """Id of its run."""
     seed: int
     """Of its run."""
     sample: Sample
     critique: Critique | None
-    """What the run's own critic answered."""
+    """By the run's own critic; None where there is none."""
     before: tuple[ImageRecord, Critique] | None = None
-    """What it was refined from, and what the critic answered of that."""
+    """The image that it was refined from, and its critique; None where it was not refined."""
     rivals: bool = False
-    """Whether a metric counts, of the images of its run, the one alone that it puts first."""
+    """Whether each metric counts only its highest image of the run."""
     id: str = ""
-    """Of the prompt in its batch; empty where the run belongs to none."""
+    """Of the prompt in its batch; empty without a batch."""
 
     @property
     def checklist(self) -> str:
-        """What guided its loop: ``own``, the benchmark's questions, ``decomposed``, or ``none``."""
-        concepts = self.sample.concepts
-        is_own = concepts is not None and any(check.id.startswith(OWN) for check in concepts.checks)
-        return "none" if concepts is None else "own" if is_own else "decomposed"
+        """What its critic was asked: ``own`` for the benchmark's questions, ``decomposed``, or ``none``."""
+        if self.sample.concepts is None:
+            return "none"
+        return "own" if any(check.id.startswith(OWN) for check in self.sample.concepts.checks) else "decomposed"
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A run that gives no image."""
+    """A run without an image."""
 
     method: str
     scenario: str
     place: str
-    """Its folder, or its id where there is none."""
+    """Its folder, or its id where it has none."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What there is to measure."""
+    """The images and runs of an evaluation."""
 
     shots: tuple[Shot, ...]
     skipped: tuple[Skipped, ...]
@@ -89,11 +88,11 @@ class Collected:
 
     @property
     def checklists(self) -> dict[str, str]:
-        """By method, that of its images, or several."""
-        found = defaultdict[str, set[str]](set)
+        """By method, the checklists of its images."""
+        kinds = defaultdict[str, set[str]](set)
         for shot in self.shots:
-            found[shot.method].add(shot.checklist)
-        return {method: " and ".join(sorted(kinds)) for method, kinds in found.items()}
+            kinds[shot.method].add(shot.checklist)
+        return {method: " and ".join(sorted(own)) for method, own in kinds.items()}
 
 
 def listed(names: str) -> list[str]:
@@ -103,10 +102,10 @@ def listed(names: str) -> list[str]:
 
 def picks_named(names: str) -> list[Pick]:
     """The picks of a comma-separated list; ``SettingsError`` for an unknown one, or none at all."""
-    known: dict[str, Pick] = {pick: pick for pick in get_args(Pick)}
-    if not listed(names) or not known.keys() >= set(listed(names)):
+    picks, known = listed(names), get_args(Pick)
+    if not picks or not set(picks) <= set(known):
         raise SettingsError(f"--images {names!r}: these are known: {', '.join(known)}")
-    return [known[name] for name in listed(names)]
+    return cast(list[Pick], picks)
 
 
 @typed
@@ -120,52 +119,50 @@ def collect(
     """The images of runs; ``SettingsError`` if an argument is no folder, or there is no run in it.
 
     Args:
-        arguments: Folders: of a run, of a batch or of other runs, or of several batches, each of which is a method.
-            ``NAME=FOLDER`` names the method of all that is in it; without a name, a folder is called by its own, and a
-            run by its policy.
-        by: What a method is.
+        arguments: Folders of a run, of a batch or of other runs, or of several batches, each of which is a method.
+            ``NAME=FOLDER`` names the method of all runs in it; without a name, a folder is called by its own, and a run
+            by its policy.
+        by: What makes a method.
         picks: Which images of each run; each further one is a method of its own, such as ``NAME (first)``.
-        prompts: What is known of each prompt, scenario and questions, for runs whose batch does not say it.
+        prompts: Records with scenario and questions by prompt, for runs whose batch does not have them.
     """
     shots, skipped, spent = list[Shot](), list[Skipped](), list[tuple[str, Spend]]()
-    for given, folder in chain.from_iterable(map(_methods, arguments)):
-        inside = folder.rglob(EVENTS) if os.path.isdir(folder) else ()
-        places = [folder] if is_run(folder) else sorted(path.parent for path in inside)
+    for name, folder in chain.from_iterable(map(_methods, arguments)):
+        exists = os.path.isdir(folder)
+        places = [folder] if is_run(folder) else runs_in(folder) if exists else []
         if not places:
-            what = "run in" if os.path.isdir(folder) else "folder"
+            what = "run in" if exists else "folder"
             raise SettingsError(f"there is no {what} {folder}: name a run folder, or one that holds runs")
-        rows, fixed = _batch_rows(folder), given if by == "folder" else None
+        rows, fixed = _batch_rows(folder), name if by == "folder" else None
         for row in rows.values():
             if row.run is None:
-                skipped.append(Skipped(fixed or _class(row.policy), _tag(row, "scenario"), row.id, row.message or ""))
+                method = fixed or _policy_class(row.policy)
+                skipped.append(Skipped(method, _tag(row, "scenario"), row.id, row.message or ""))
         for place in places:
             row = rows.get(place.resolve())
             scenario = _tag(row, "scenario")
             try:
                 run = read_run(place)
             except SettingsError as error:
-                skipped.append(Skipped(fixed or _class(row.policy if row else ""), scenario, str(place), str(error)))
+                method = fixed or _policy_class(row.policy if row else "")
+                skipped.append(Skipped(method, scenario, str(place), str(error)))
                 continue
-            method = fixed or _class(run.started.policy)
+            method = fixed or _policy_class(run.started.policy)
             record = (prompts or {}).get(run.prompt)
             scenario = scenario or (record and record.scenario) or ""
             questions = questions_in((row and row.tags) or {}) or questions_in(record.extra if record else {})
-            spent.append((method, run.spend))
             concepts = None if is_whole(run.concepts) else run.concepts
+            spent.append((method, run.spend))
             for pick in picks:
                 own = method if pick == picks[0] else f"{method} ({pick})"
                 images = _picked(run, pick)
                 for image in images:
-                    sample, critique = (
-                        Sample(image, run.prompt, Store(place), concepts, questions),
-                        run.critiques.get(image.id),
-                    )
-                    about = (own, scenario, _tag(row, "subclass"), run.run, run.started.seed)
-                    source = image.parent if image.operator is not None else None
-                    looked = run.critiques.get(source or "")
-                    before = None if source is None or looked is None else (run.images[source], looked)
-                    tags: dict[str, Any] = {"rivals": pick == "highest", "id": row.id if row else ""}
-                    shots.append(Shot(*about, sample, critique, before, **tags))
+                    critiques, parent = run.critiques, image.parent if image.operator is not None else None
+                    before = (run.images[parent], critiques[parent]) if parent and parent in critiques else None
+                    sample = Sample(image, run.prompt, Store(place), concepts, questions)
+                    about = (own, scenario, _tag(row, "subclass"), run.run, run.started.seed, sample)
+                    rivals, id = pick == "highest", row.id if row else ""
+                    shots.append(Shot(*about, critiques.get(image.id), before, rivals=rivals, id=id))
                 if not images:
                     reason = run.error.message if run.error else f"it is {run.status} and has no such image"
                     skipped.append(Skipped(own, scenario, str(place), reason))
@@ -173,7 +170,7 @@ def collect(
 
 
 def _methods(argument: str) -> list[tuple[str | None, Path]]:
-    """Methods and folders of an argument; no method for a single run that is not named."""
+    """Methods and folders of an argument; no method for a single run without a name."""
     name, equals, rest = argument.partition("=")
     if equals and name and not os.path.exists(argument):
         return [(name, Path(rest))]
@@ -181,35 +178,35 @@ def _methods(argument: str) -> list[tuple[str | None, Path]]:
     if is_run(folder):
         return [(None, folder)]
     inside = [] if (folder / RESULTS).is_file() else sorted(path.parent for path in folder.glob(f"*/{RESULTS}"))
-    return [(Path(os.path.abspath(one)).name, one) for one in inside or [folder]]
+    return [(Path(os.path.abspath(place)).name, place) for place in inside or [folder]]
 
 
-def _class(policy: str) -> str:
+def _policy_class(policy: str) -> str:
     """``Adaptive`` of ``Adaptive(images=2)``."""
     return re.split(r"[(<\s]", policy.strip(), maxsplit=1)[0] or "runs"
 
 
 def _picked(run: RecordedRun, pick: Pick) -> list[ImageRecord]:
-    """The images of a run that a pick means and that exist, without previews and second opinions."""
+    """The picked images of a run that exist, without previews and second opinions."""
     whole = [image for image in run.images.values() if image.is_whole]
     best = [] if run.best is None else [run.best]
-    out = {id for id, decision in run.decisions.items() if not decision.candidate}
-    rivals = [image for image in whole if image.id not in out] or whole
-    found = {"all": whole, "best": best, "first": whole[:1], "last": whole[-1:], "highest": rivals}[pick]
-    return [image for image in found if run.path(image.id).is_file()]
+    excluded = {id for id, decision in run.decisions.items() if not decision.candidate}
+    candidates = [image for image in whole if image.id not in excluded] or whole
+    picked = {"all": whole, "best": best, "first": whole[:1], "last": whole[-1:], "highest": candidates}[pick]
+    return [image for image in picked if run.path(image.id).is_file()]
 
 
 def _tag(row: Row | None, name: str) -> str:
-    """What a batch says of a run; empty where it says nothing."""
+    """A tag that the batch gives a run; empty where it gives none."""
     return "" if row is None else str(row.tags.get(name) or "")
 
 
 def _batch_rows(folder: Path) -> dict[Path | str, Row]:
-    """The rows of every batch in a folder, or that a run folder belongs to: by run folder, or by id without one.
+    """The rows of every batch in a folder, and of the batch that a run folder belongs to: by run folder, or by id.
 
-    Of several rows of one run the last counts; lines that cannot be read are skipped, since a batch may be writing.
+    The last row of a run counts; lines that cannot be read are skipped, since a batch may be writing.
     """
-    found: dict[Path | str, Row] = {}
+    rows = dict[Path | str, Row]()
     beside = [parent / RESULTS for parent in folder.resolve().parents[:2]]
     for path in (*beside, *sorted(folder.rglob(RESULTS))):
         for line in read_lines(path):
@@ -219,14 +216,14 @@ def _batch_rows(folder: Path) -> dict[Path | str, Row]:
             except ValueError:
                 continue
             if place is not None or path not in beside:
-                found[place or f"{path.parent} {row.id}"] = row
-    return found
+                rows[place or f"{path.parent} {row.id}"] = row
+    return rows
 
 
 def write_layout(collected: Collected, layout: Layout, out: Path) -> list[str]:
-    """Copy the pictures, a folder for each method, and write the manifest; return what a reader has to know.
+    """Copy the images, a folder for each method, and write the manifest; return warnings.
 
-    ``SettingsError`` if the folder holds something, or cannot be written.
+    ``SettingsError`` if the folder is not empty, or cannot be written.
     """
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty: name another --out")
@@ -237,16 +234,16 @@ def write_layout(collected: Collected, layout: Layout, out: Path) -> list[str]:
             if shot.method not in folders:
                 name = slug(shot.method) or "method"
                 folders[shot.method] = f"{name}-{len(folders)}" if name in folders.values() else name
-            folder, name = folders[shot.method], re.sub(r"[^\w.-]+", "_", shot.id or shot.run)
+            folder, id, image, prompt = folders[shot.method], shot.id or shot.run, shot.sample.image, shot.sample.prompt
+            name = re.sub(r"[^\w.-]+", "_", id)
             number = counts[folder, name]
             counts[folder, name] += 1
             file = out / folder / f"{name}{f'_{number}' if layout == 'unigenbench' or number else ''}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(shot.sample.store.path(shot.sample.image.path), file)
-            paths[folder].setdefault(shot.sample.prompt, str(file.resolve()))
-            about = {"file": file.relative_to(out).as_posix(), "id": shot.id or shot.run, "prompt": shot.sample.prompt}
-            about |= {"method": shot.method, "run": shot.run, "image": shot.sample.image.id, "seed": shot.seed}
-            lines.append(json.dumps(about | {"checklist": checklists[shot.method]}, ensure_ascii=False))
+            write_whole(file, shot.sample.store.read(image.path))
+            paths[folder].setdefault(prompt, str(file.resolve()))
+            about = {"file": file.relative_to(out).as_posix(), "id": id, "prompt": prompt, "method": shot.method}
+            about |= {"run": shot.run, "image": image.id, "seed": shot.seed, "checklist": checklists[shot.method]}
+            lines.append(json.dumps(about, ensure_ascii=False))
         if layout == "geneval2":
             for folder, by_prompt in paths.items():
                 write_whole(out / f"{folder}.json", json.dumps(by_prompt, ensure_ascii=False, indent=1).encode())

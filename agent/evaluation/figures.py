@@ -1,4 +1,4 @@
-"""Figures of methods by scenario, with prompts as the unit, what the methods spent, and both as tables."""
+"""Statistics of methods by scenario, over prompts, and what the methods spent, as tables."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from ...state import Spend
 from .measure import Measurement
-from .tables import Column, Table, columns
+from .tables import Cell, Column, Table, columns
 
 EVERY = "all"
-"""The scenario, or the aspect of checks, that stands for all of them."""
+"""The scenario, or the kind of checks, that stands for all of them together."""
 
 
 class Figure(NamedTuple):
@@ -50,7 +50,7 @@ class Figure(NamedTuple):
 
 
 def with_every(groups: Iterable[str]) -> list[str]:
-    """The groups that get rows of their own, which a single one does not, and then ``all``."""
+    """The groups, unless there is only one, and then ``all``."""
     named = [group for group in dict.fromkeys(groups) if group]
     return [*(named if len(named) > 1 else ()), EVERY]
 
@@ -65,47 +65,40 @@ def means_of(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 
 
 def figures_of(measurements: Sequence[Measurement], baseline: str | None = None) -> list[Figure]:
-    """Figures by scenario, metric and method, each in the order of their first appearance; ``all`` comes last.
+    """Figures by scenario, metric and method, each in the order of first appearance; ``all`` comes last.
 
     Methods are compared with the ``baseline``, by default the first one.
     """
-    groups = with_every(one.scenario for one in measurements)
-    metrics = dict.fromkeys(one.metric for one in measurements)
-    methods = dict.fromkeys(one.method for one in measurements)
-    cells: dict[tuple[str, str, str], list[tuple[str, float | None]]] = defaultdict(list)
-    for one in measurements:
-        for group in {one.scenario, EVERY}.intersection(groups):
-            cells[group, one.metric, one.method].append((one.prompt, one.value))
-    base = baseline if baseline is not None else next(iter(methods), "")
-    figures: list[Figure] = []
-    for group, metric, method in filter(cells.__contains__, product(groups, metrics, methods)):
-        found = cells[group, metric, method]
-        ours, theirs = means_of(found), means_of(cells.get((group, metric, base), ()))
-        pairs = [(ours[p], theirs[p]) for p in ours if p in theirs and method != base]
-        # What differs by rounding alone is a tie.
+    scenarios = with_every(m.scenario for m in measurements)
+    metrics, methods = (dict.fromkeys(getattr(m, name) for m in measurements) for name in ("metric", "method"))
+    reference = next(iter(methods), "") if baseline is None else baseline
+    groups = defaultdict[tuple[str, str, str], list[tuple[str, float | None]]](list)
+    for m in measurements:
+        for scenario in {m.scenario, EVERY}.intersection(scenarios):
+            groups[scenario, m.metric, m.method].append((m.prompt, m.value))
+    figures = list[Figure]()
+    for scenario, metric, method in filter(groups.__contains__, product(scenarios, metrics, methods)):
+        values = groups[scenario, metric, method]
+        ours, theirs = means_of(values), means_of(groups.get((scenario, metric, reference), ()))
+        pairs = [(ours[p], theirs[p]) for p in ours if p in theirs and method != reference]
+        # A difference by rounding is a tie.
         wins = [0.5 if isclose(o, t, rel_tol=1e-9, abs_tol=1e-12) else float(o > t) for o, t in pairs]
-        spread = stdev(ours.values()) if len(ours) > 1 else None
-        images = sum(value is not None for _, value in found)
-        figures.append(
-            Figure(
-                *(group, method, metric, mean(ours.values()) if ours else None),
-                *(spread, None if spread is None else spread / sqrt(len(ours))),
-                *(mean(wins) if wins else None, len(pairs), len(ours), images, len(found) - images),
-                *(tuple(ours.values()), tuple(o - t for o, t in pairs)),
-            )
-        )
+        deviation = stdev(ours.values()) if len(ours) > 1 else None
+        spread = (deviation, None if deviation is None else deviation / sqrt(len(ours)))
+        images = sum(value is not None for _, value in values)
+        counts = (len(pairs), len(ours), images, len(values) - images)
+        samples = (tuple(ours.values()), tuple(o - t for o, t in pairs))
+        average, win_rate = mean(ours.values()) if ours else None, mean(wins) if wins else None
+        figures.append(Figure(scenario, method, metric, average, *spread, win_rate, *counts, *samples))
     return figures
 
 
 def long_table(figures: Sequence[Figure], note: str = "") -> Table:
-    """Every figure in a row of its own."""
-    rows = [
-        (
-            *(f.scenario, f.metric, f.method, f.mean, f.error, f.deviation),
-            *(None if f.win_rate is None else f"{f.win_rate:.1%} of {f.pairs}", f.prompts, f.missing),
-        )
-        for f in figures
-    ]
+    """A row for every figure."""
+    rows = list[tuple[Cell, ...]]()
+    for f in figures:
+        wins = None if f.win_rate is None else f"{f.win_rate:.1%} of {f.pairs}"
+        rows.append((f.scenario, f.metric, f.method, f.mean, f.error, f.deviation, wins, f.prompts, f.missing))
     names = "scenario, metric, method, mean: .3f, std. error: .3f, deviation: .3f, win rate: share"
     return Table("", columns(f"{names}, prompts: d, missing: d"), tuple(rows), note)
 
@@ -116,30 +109,31 @@ def wide_table(figures: Sequence[Figure], note: str = "") -> Table:
     Where metrics differ in the number of prompts or of missing values, the row shows the least and the most.
     """
     metrics = list(dict.fromkeys(figure.metric for figure in figures))
-    lines: dict[tuple[str, str], dict[str, Figure]] = defaultdict(dict)
+    lines = defaultdict[tuple[str, str], dict[str, Figure]](dict)
     for figure in figures:
         lines[figure.scenario, figure.method][figure.metric] = figure
-    rows: list[tuple[str | None, ...]] = []
-    for about, own in lines.items():
-        shown = dict[str, str]()
-        for metric, f in own.items():
-            spread, wins = "" if f.error is None else f" ± {f.error:.3f}", f.win_rate
+    rows = list[tuple[Cell, ...]]()
+    for key, by_metric in lines.items():
+        cells = dict[str, str]()
+        for metric, f in by_metric.items():
             if f.mean is not None:
-                shown[metric] = f"{f.mean:.3f}{spread}" + ("" if wins is None else f", {wins:.0%}")
-        spans = ([f.prompts for f in own.values()], [f.missing for f in own.values()])
-        rows.append((*about, *map(shown.get, metrics), *("-".join(map(str, sorted({min(s), max(s)}))) for s in spans)))
+                error = "" if f.error is None else f" ± {f.error:.3f}"
+                cells[metric] = f"{f.mean:.3f}{error}" + ("" if f.win_rate is None else f", {f.win_rate:.0%}")
+        counts = ([f.prompts for f in by_metric.values()], [f.missing for f in by_metric.values()])
+        spans = ("-".join(map(str, sorted({min(own), max(own)}))) for own in counts)
+        rows.append((*key, *map(cells.get, metrics), *spans))
     numbers = (Column(name, "number") for name in (*metrics, "prompts", "missing"))
     return Table("", (*columns("scenario, method"), *numbers), tuple(rows), note)
 
 
 def costs_of(spent: Iterable[tuple[str, Spend]]) -> Table:
-    """What each method spent on a prompt, from pairs of a run's method and its spend; failed runs spend too."""
-    by_method: dict[str, list[Spend]] = defaultdict(list)
+    """Mean cost of a run by method, from pairs of a method and what a run of it spent; failed runs count too."""
+    by_method = defaultdict[str, list[Spend]](list)
     for method, spend in spent:
         by_method[method].append(spend)
     names = "images: .2f, evaluations: .1f, critic_calls: .2f, tokens: .0f, money: .4f, seconds: .2f"
     rows = [
-        (method, len(spends), *(mean(getattr(one, column.name) for one in spends) for column in columns(names)))
+        (method, len(spends), *(mean(getattr(spend, column.name) for spend in spends) for column in columns(names)))
         for method, spends in by_method.items()
     ]
     note = (
@@ -150,12 +144,12 @@ def costs_of(spent: Iterable[tuple[str, Spend]]) -> Table:
 
 
 def reasons(measurements: Iterable[Measurement], most: int = 3) -> list[str]:
-    """Why values are missing: for each metric how many, and the commonest reasons with their numbers."""
-    lost: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in measurements:
-        if one.reason is not None:
-            lost[one.metric][one.reason] += 1
+    """For each metric with missing values, how many, and the most common reasons with their numbers."""
+    missing = defaultdict[str, Counter[str]](Counter)
+    for m in measurements:
+        if m.reason is not None:
+            missing[m.metric][m.reason] += 1
     return [
         f"{metric}: {counts.total()} missing; " + "; ".join(f"{n} x {why}" for why, n in counts.most_common(most))
-        for metric, counts in lost.items()
+        for metric, counts in missing.items()
     ]

@@ -1,4 +1,4 @@
-"""Intervals, tests, rank correlations and agreement, as plain functions of numbers; resampling has a fixed seed."""
+"""Intervals, tests, rank correlations and agreement, as functions of numbers; resampling has a fixed seed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-"""Of a mean."""
+"""For the interval of a mean."""
 FEW_RESAMPLES = 1000
-"""Of a statistic that is computed anew from each resample."""
+"""For a statistic that is computed again from each resample."""
 LEVEL = 0.95
 """Share of experiments whose interval holds the true value."""
 Floats = NDArray[np.float64]
 Scale = Literal["nominal", "ordinal", "interval"]
-"""nominal: values are equal or not; ordinal: they have an order; interval: their differences can be compared."""
+"""nominal: values are equal or not; ordinal: they have an order; interval: their differences are comparable."""
 
 _CHUNK = 500
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -45,10 +45,9 @@ def mean_interval(samples: Sequence[float]) -> Interval | None:
 
 
 def proportion_interval(samples: Sequence[float], groups: Sequence[str] | None = None) -> Interval | None:
-    """``mean_interval`` of samples that are 0 or 1, or shares of such; those of one of ``groups`` are drawn together.
+    """``mean_interval`` of samples that are 0 or 1, or shares of such; samples of one group are resampled together.
 
-    If all are 0, or all are 1, resampling shows no spread at all, and the exact interval of Clopper and Pearson takes
-    its place.
+    If all are 0, or all are 1, resampling shows no spread, so the exact Clopper-Pearson interval is used.
     """
     from scipy.stats import binomtest
 
@@ -61,7 +60,7 @@ def proportion_interval(samples: Sequence[float], groups: Sequence[str] | None =
 
 
 def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
-    """Ratio of two means over the same units, resampled together; None where the denominator may well be zero."""
+    """Ratio of two means over the same units, resampled together; None where the denominator may be zero."""
     pairs: Floats = np.column_stack([numerators, denominators]).astype(np.float64)
     if not len(pairs):
         return None
@@ -69,12 +68,12 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     low, high = np.quantile(means[:, 1], _TAILS)
     if low <= 0 <= high:
         return None
-    means = means[means[:, 1] != 0]  # few prompts leave a resample without any gain now and then
+    means = means[means[:, 1] != 0]  # with few prompts, a resample may have no gain at all
     return _interval(float(pairs[:, 0].mean() / pairs[:, 1].mean()), means[:, 0] / means[:, 1])
 
 
 def _resampled_means(values: Floats) -> Floats:
-    """Means of samples drawn with replacement: (n, columns) becomes (``RESAMPLES``, columns), rows kept together."""
+    """Means of rows drawn with replacement: (n, columns) becomes (``RESAMPLES``, columns)."""
     times = _times_drawn(len(values))
     chunks = [times[start : start + _CHUNK].astype(np.float64) @ values for start in range(0, RESAMPLES, _CHUNK)]
     return np.concatenate(chunks) / len(values)
@@ -82,7 +81,7 @@ def _resampled_means(values: Floats) -> Floats:
 
 @lru_cache(maxsize=2)
 def _times_drawn(count: int) -> NDArray[np.uint16]:
-    """How often each of ``count`` values is in each resample, (``RESAMPLES``, count); the same for all figures."""
+    """How often each of ``count`` values is in each resample, (``RESAMPLES``, count); the same in every call."""
     rng, times = np.random.default_rng(0), np.empty((RESAMPLES, count), dtype=np.uint16)
     for start in range(0, RESAMPLES, _CHUNK):
         picks = rng.integers(count, size=(_CHUNK, count)) + count * np.arange(_CHUNK)[:, None]
@@ -96,11 +95,8 @@ def _interval(value: float, resampled: Floats | Sequence[float]) -> Interval:
 
 
 def paired_test(differences: Sequence[float]) -> float:
-    """Two-sided p of "the signs of the differences are by chance": the sign-flip randomization test.
-
-    Exact over all flips for up to 13 differences that are not zero, by ``RESAMPLES`` random flips beyond. Zeros carry
-    no sign and are ignored.
-    """
+    """Two-sided p of the sign-flip randomization test: exact for up to 13 differences, by ``RESAMPLES`` random flips
+    beyond. Zeros have no sign and are ignored."""
     from scipy.stats import permutation_test
 
     signed = np.array([d for d in differences if d])
@@ -111,7 +107,7 @@ def paired_test(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The same p-values, adjusted for their number by Holm's step-down method, in the same order."""
+    """The p-values, adjusted for multiple comparisons by Holm's step-down method, in the same order."""
     adjusted, highest = [0.0] * len(p_values), 0.0
     for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
@@ -141,10 +137,9 @@ def kendall(x: Sequence[float], y: Sequence[float]) -> float | None:
 def grouped_interval(
     x: Sequence[float], y: Sequence[float], groups: Sequence[str], statistic: Callable[[Floats, Floats], float | None]
 ) -> Interval | None:
-    """A statistic of pairs with its bootstrap interval over groups, whose pairs are drawn together.
+    """A statistic of pairs with its bootstrap interval over groups; ``groups`` names the group of each pair.
 
-    ``groups`` names the group of each pair. Resamples of which the statistic is None, since it is not defined, are
-    ignored; where that of all pairs is, the interval is None.
+    Resamples for which the statistic is None, since it is not defined, are ignored.
     """
     names, codes = np.unique(groups, return_inverse=True)
     pairs = np.column_stack([x, y]).astype(np.float64)
@@ -154,19 +149,18 @@ def grouped_interval(
 def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval | None:
     """Krippendorff's alpha, 1 for perfect agreement and 0 for chance, with its bootstrap interval over units.
 
-    Units hold a value of each rater that gave one; None if none has two, or all values are equal. "Computing
-    Krippendorff's Alpha-Reliability" (Krippendorff, 2011), written out here since the package that is made for it is
-    under the GPL.
+    A unit holds one value for each rater that gave one; None if no unit has two, or all values are equal. "Computing
+    Krippendorff's Alpha-Reliability" (Krippendorff, 2011); the package ``krippendorff`` is not used, as it is under
+    the GPL.
     """
-    paired = [unit for unit in units if len(unit) > 1]
-    values = np.unique(np.concatenate([*paired, []]))
-    counts = np.array([[unit.count(value) for value in values] for unit in paired], dtype=np.float64)
-    counts = counts.reshape(len(paired), len(values))
+    paired = [np.asarray(unit, dtype=np.float64) for unit in units if len(unit) > 1]
+    if not paired:
+        return None
+    values = np.unique(np.concatenate(paired))
+    counts = np.array([(unit[:, None] == values).sum(axis=0) for unit in paired], dtype=np.float64)
     # How often each two values meet in each unit, among the ordered pairs of raters, divided by the raters but one.
     meetings = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
-    meetings = (meetings / np.array([len(unit) - 1 for unit in paired]).reshape(-1, 1, 1)).reshape(
-        len(paired), len(values) ** 2
-    )
+    meetings = (meetings / (counts.sum(axis=1) - 1)[:, None, None]).reshape(len(paired), -1)
 
     def alpha(times: NDArray[np.int64]) -> float | None:
         coincidences = (times @ meetings).reshape(len(values), len(values))
@@ -180,17 +174,17 @@ def alpha_interval(units: Sequence[Sequence[float]], scale: Scale) -> Interval |
 
 
 def _resampled(count: int, statistic: Callable[[NDArray[np.int64]], float | None]) -> Interval | None:
-    """Interval of a statistic of how often each of ``count`` units is taken, from ``FEW_RESAMPLES`` resamples."""
+    """Bootstrap interval of a statistic, which takes how often each of ``count`` units is drawn."""
     value = statistic(np.ones(count, dtype=np.int64))
     if value is None:
         return None
-    found = [statistic(times) for times in _times_drawn(count)[:FEW_RESAMPLES].astype(np.int64)]
-    defined = [one for one in found if one is not None]
+    resampled = map(statistic, _times_drawn(count)[:FEW_RESAMPLES].astype(np.int64))
+    defined = [estimate for estimate in resampled if estimate is not None]
     return _interval(value, defined) if defined else None
 
 
 def cohen_kappa(table: Sequence[Sequence[int]]) -> float | None:
-    """Cohen's kappa of how often the first rater said the row and the second the column; None without a spread."""
+    """Cohen's kappa of a confusion matrix of two raters; None without a spread."""
     counts = np.asarray(table, dtype=np.float64)
     shares = counts / max(counts.sum(), 1)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
@@ -198,7 +192,7 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> float | None:
 
 
 def balanced_accuracy(table: Sequence[Sequence[int]]) -> float | None:
-    """Mean over the rows, which are the truth, of the share on the diagonal; None if a row is empty."""
+    """Mean recall over the rows of a confusion matrix, which are the true classes; None if a row is empty."""
     if not all(map(sum, table)):
         return None
     return sum(row[place] / sum(row) for place, row in enumerate(table)) / len(table)

@@ -1,4 +1,4 @@
-"""The one table of the project: cells as data, and as text, Markdown, LaTeX, CSV, a pandas frame and on a terminal."""
+"""The table type of the project: as text, Markdown, LaTeX, a pandas frame, JSON records and on a terminal."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Cell = str | float | Interval | None
-"""None where nothing is known."""
+"""None where there is no value."""
 Style = str
-"""text: as it is, aligned left; share: per cent; points: a difference in per cent points, signed; number: one decimal;
+"""text: as it is, aligned left; share: per cent; points: a signed difference in percentage points; number: one decimal;
 fine: two decimals; p: a p-value; any other is a format specification of Python, such as ``+.3f``."""
 
 _FORMATS: Mapping[str, str] = {"share": ".1%", "points": "+.1%", "number": ".1f", "fine": ".2f"}
@@ -22,7 +22,7 @@ _FORMATS: Mapping[str, str] = {"share": ".1%", "points": "+.1%", "number": ".1f"
 
 @dataclass(frozen=True)
 class Column:
-    """A column and how its cells are written."""
+    """A column and how its cells are formatted."""
 
     name: str
     style: Style = "text"
@@ -49,11 +49,16 @@ class Table:
         """The cells as a pandas frame, numbers with six decimals; an interval has also ``NAME low``, ``NAME high``."""
         from pandas import DataFrame
 
-        wide = [any(isinstance(row[n], Interval) for row in self.rows) for n in range(len(self.columns))]
-        ends = [("", " low", " high") if w else ("",) for w in wide]
-        names = [f"{column.name}{end}" for column, of in zip(self.columns, ends, strict=True) for end in of]
-        rows = [[v for cell, w in zip(row, wide, strict=True) for v in _plain(cell, w)] for row in self.rows]
-        return DataFrame(rows, columns=names, dtype=object)
+        def rounded(value: Any) -> Any:
+            return round(value, 6) if isinstance(value, float) else value
+
+        data = dict[str, list[Any]]()
+        for n, column in enumerate(self.columns):
+            cells = [row[n] for row in self.rows]
+            data[column.name] = [rounded(cell.value if isinstance(cell, Interval) else cell) for cell in cells]
+            for end in ("low", "high") if any(isinstance(cell, Interval) for cell in cells) else ():
+                data[f"{column.name} {end}"] = [rounded(getattr(cell, end, None)) for cell in cells]
+        return DataFrame(data, dtype=object)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -84,30 +89,20 @@ def written(cell: Cell, style: Style) -> str:
     return f"{cell:{_FORMATS.get(style, '.1f' if style == 'text' else style)}}"
 
 
-def _plain(cell: Cell, wide: bool) -> list[str | float | None]:
-    ends = [cell.value, cell.low, cell.high] if isinstance(cell, Interval) else [cell, None, None][: 3 if wide else 1]
-    return [round(end, 6) if isinstance(end, float) else end for end in ends]
-
-
 def markdown(table: Table) -> str:
-    """The table, aligned so that it reads well as text too, with its title as a heading and its note below."""
-    cells = [[c.name for c in table.columns], *table.texts]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = [column.style == "text" for column in table.columns]
-    head, *body = (
-        " | ".join(
-            cell.ljust(w) if is_text else cell.rjust(w) for cell, w, is_text in zip(row, widths, left, strict=True)
-        )
-        for row in cells
-    )
-    rule = " | ".join("-" * w if is_text else "-" * (w - 1) + ":" for w, is_text in zip(widths, left, strict=True))
-    lines = "\n".join(f"| {line} |" for line in (head, rule, *body))
+    """The table, padded so that it reads well as text too, with its title as a heading and its note below."""
+    texts, padded = table.texts, list[list[str]]()
+    for n, column in enumerate(table.columns):
+        cells = [text.replace("|", "\\|").replace("\n", " ") for text in (column.name, *(row[n] for row in texts))]
+        width, is_text = max(map(len, cells)), column.style == "text"
+        cells.insert(1, "-" * width if is_text else "-" * (width - 1) + ":")
+        padded.append([cell.ljust(width) if is_text else cell.rjust(width) for cell in cells])
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in zip(*padded, strict=True))
     return "\n\n".join(filter(None, (table.title and f"## {table.title}", lines, table.note)))
 
 
 def latex(table: Table) -> str:
-    """The table as a ``tabular`` for booktabs; of several text columns, the first one parts the rows by rules."""
+    """The table as a booktabs ``tabular``; with several text columns, a rule follows each group of the first one."""
     from pandas import DataFrame
 
     texts = DataFrame(table.texts, columns=[column.name for column in table.columns])
@@ -122,7 +117,7 @@ def latex(table: Table) -> str:
 
 
 def for_terminal(table: Table) -> "RichTable":
-    """The table as rich draws it; control characters are replaced."""
+    """The table for rich, with control characters replaced."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
