@@ -31,7 +31,7 @@ from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
 from detailscribe.tools.world.autoencoder import CellAutoencoder
-from detailscribe.tools.world.critic import said
+from detailscribe.tools.world.critic import correction
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, ConvolutionalDetector, sights
 from detailscribe.tools.world.language import corrected, detailed_caption, short_caption
@@ -109,7 +109,8 @@ def _corrected(spec: Spec, scene: Scene, rng: random.Random) -> str:
     caption, explicitness = short_caption(spec, rng), rng.choice(("place", "place", "pose", "words"))
     concepts = concepts_of(spec, caption)
     wrong = rng.sample(concepts.checks, rng.randint(1, min(4, len(concepts.checks))))
-    return corrected(caption, dict.fromkeys(s for c in wrong for s in said(c, concepts, spec, scene, explicitness)))
+    changes = (phrase for check in wrong for phrase in correction(check, concepts, spec, scene, explicitness))
+    return corrected(caption, dict.fromkeys(changes))
 
 
 def _arranged(scene: Scene) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""The autoencoder of the embedded world: every grid cell is coded alone.
+"""The autoencoder of the embedded world, which encodes every grid cell by itself.
 
-All things stand on whole cells, so that far fewer different cells than pictures exist, and a small
-multi-layer perceptron learns them on a CPU in minutes, where convolutions over pixels of the same
-cost stay blurred. To a pipeline it looks like any autoencoder that takes 8 pixels to a latent place.
+Things fill whole cells, so that there are few different cells: a small multi-layer perceptron learns them on a CPU in
+minutes, where convolutions of the same cost stay blurred. Pipelines see an autoencoder with 8 pixels per latent pixel.
 """
 
 from diffusers import ConfigMixin, ModelMixin
@@ -15,18 +14,15 @@ from torch.nn import functional
 from .vocabulary import CELL
 
 _SHRINK = 8
-"""Pixels along a latent place, as Stable Diffusion's pipelines expect of four ``block_out_channels``."""
+"""Pixels per latent pixel, as Stable Diffusion's pipelines expect of four ``block_out_channels``."""
 _PLACES = CELL // _SHRINK
-"""Latent places along a cell."""
+"""Latent pixels along a cell."""
 
 
 class CellAutoencoder(ModelMixin, ConfigMixin):
-    """Takes pictures (n, 3, h, w) in [-1, 1] to latents (n, channels, h / 8, w / 8) and back; h and w in whole cells.
-
-    A cell has ``9 * latent_channels`` numbers. The pipeline reads ``scaling_factor`` and ``shift_factor``, which bring
-    the latents to a deviation of 1 and a mean of 0, and derives the 8 pixels of a latent place from how many
-    ``block_out_channels`` there are; the widths are of hidden units.
-    """
+    """Encodes pictures (n, 3, h, w) in [-1, 1] to latents (n, channels, h / 8, w / 8), and back; h and w in whole
+    cells. Pipelines normalize latents by ``scaling_factor`` and ``shift_factor``, and take the 8 from the number of
+    ``block_out_channels``."""
 
     @register_to_config
     def __init__(
@@ -66,7 +62,7 @@ class CellAutoencoder(ModelMixin, ConfigMixin):
         return DecoderOutput(sample=pictures) if return_dict else (pictures,)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """The pictures, coded and drawn again."""
+        """The pictures, encoded and decoded."""
         return self.decode(self.encode(pictures).latents, return_dict=False)[0]
 
 

@@ -1,4 +1,4 @@
-"""The critic of the embedded world: a network's answers to the checklist, and the corrected prompt."""
+"""The critic of the embedded world: a network answers the checklist, and words correct the prompt."""
 
 import asyncio
 import itertools
@@ -24,22 +24,22 @@ from .vocabulary import PLACES
 if TYPE_CHECKING:
     from .eyes import Eyes
 
-_WEIGHT = {"presence": 0, "relation": 1, "attribute": 2, "count": 3, "scene": 4, "nothing_else": 5}
-"""Rank of issues by aspect, the worst first."""
+_ASPECTS = ("presence", "relation", "attribute", "count", "scene", "nothing_else")
+"""The order of issues, the worst first."""
 _SURE = 0.5
 _MOST_ORDERS = 24
 """Orders of placing the things that are tried."""
 
 
 class EmbeddedCritic:
-    """Answers every check with a probability and words a correction, as explicit as it is asked to be; as ``oracle`` it
+    """Answers every check with a probability and corrects the prompt, as explicitly as it is asked to; as ``oracle`` it
     states a layout that passes every check."""
 
     def __init__(self, eyes: "Eyes", corrections: Explicitness = "oracle") -> None:
         self._eyes = eyes
         self.corrections: Explicitness = corrections
         self.model = eyes.model + ("" if corrections == "oracle" else f" (corrections={corrections})")
-        """Name and content hash, and how it corrects where that is not ``oracle``."""
+        """Name and content hash, and the kind of corrections unless it is ``oracle``."""
 
     @classmethod
     def load(cls, folder: Path | None = None, corrections: Explicitness = "oracle") -> "EmbeddedCritic":
@@ -49,7 +49,7 @@ class EmbeddedCritic:
         return cls(Eyes.load("critic", folder or WEIGHTS), corrections)
 
     def correcting(self, corrections: Explicitness) -> "EmbeddedCritic":
-        """The same eyes, with other words."""
+        """The same network with corrections of another kind."""
         return EmbeddedCritic(self._eyes, corrections)
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
@@ -59,18 +59,18 @@ class EmbeddedCritic:
     async def correct(
         self, image: ImageRecord, concepts: ConceptGraph, verdicts: tuple[Verdict, ...], store: Store
     ) -> str | None:
-        """The corrected prompt that these verdicts on the image call for, be they true or not; None if all pass."""
+        """The corrected prompt for these verdicts on the image, even if they are wrong; None if all pass."""
         [seen] = await asyncio.to_thread(lambda: self._eyes.look([store.picture(image.path)]))
         return self._corrected(concepts, verdicts, seen, image.id)
 
     def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
-        """The critique of a picture that no store holds."""
+        """The critique of a picture that is in no store."""
         started = time.perf_counter()
         [seen] = self._eyes.look([picture])
         verdicts = settle(concepts, spec_of(concepts), seen)
         issues = (
             f"{c.question} {'No' if v.answer == 'fail' else 'Perhaps not'}: {v.evidence}"
-            for c, v in _gravest_first(concepts, verdicts)
+            for c, v in _worst_first(concepts, verdicts)
         )
         likely = ("-" if v.probability is None else f"{v.probability:.3f}" for v in verdicts)
         exchange = Exchange(
@@ -79,27 +79,24 @@ class EmbeddedCritic:
             reply="\n".join(f"{v.answer} {p} {v.evidence}" for v, p in zip(verdicts, likely, strict=True)),
             seconds=time.perf_counter() - started,
         )
+        prompt = self._corrected(concepts, verdicts, seen, name)
         return Critique(
-            image=name,
-            verdicts=verdicts,
-            issues=tuple(issues),
-            refined_prompt=self._corrected(concepts, verdicts, seen, name),
-            exchanges=(exchange,),
+            image=name, verdicts=verdicts, issues=tuple(issues), refined_prompt=prompt, exchanges=(exchange,)
         )
 
     def _corrected(self, concepts: ConceptGraph, verdicts: Iterable[Verdict], seen: Sights, name: str) -> str | None:
-        wrong = [check for check, verdict in _gravest_first(concepts, verdicts) if verdict.settled_by is None]
+        wrong = [check for check, verdict in _worst_first(concepts, verdicts) if verdict.settled_by is None]
         return corrected_prompt(concepts, seen, name, wrong, self.corrections) if wrong else None
 
 
-def _gravest_first(concepts: ConceptGraph, verdicts: Iterable[Verdict]) -> list[tuple[Check, Verdict]]:
-    """The verdicts that are no pass, each with its check."""
+def _worst_first(concepts: ConceptGraph, verdicts: Iterable[Verdict]) -> list[tuple[Check, Verdict]]:
+    """Each verdict that is not a pass, with its check."""
     wrong = [(concepts.check(v.check), v) for v in verdicts if v.answer != "pass"]
-    return sorted(wrong, key=lambda pair: _WEIGHT[pair[0].aspect])
+    return sorted(wrong, key=lambda pair: _ASPECTS.index(pair[0].aspect))
 
 
 class EmbeddedJudge:
-    """The independent judge: a network of another kind, trained on other pictures, than the critic's."""
+    """The independent judge: another architecture than the critic's, trained on other pictures."""
 
     def __init__(self) -> None:
         """Raises ``ModelError`` if its weights cannot be read."""
@@ -109,7 +106,7 @@ class EmbeddedJudge:
         self.model = self._eyes.model
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        """Verdicts alone: a judge corrects nothing; ``PromptError`` for concepts from outside the embedded world."""
+        """Verdicts without a correction; ``PromptError`` for concepts from outside the embedded world."""
         [seen] = await asyncio.to_thread(lambda: self._eyes.look([store.picture(image.path)]))
         return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
 
@@ -121,9 +118,8 @@ def corrected_prompt(
     wrong: Sequence[Check] = (),
     explicitness: Explicitness = "oracle",
 ) -> str:
-    """The user's prompt and, after it, what is to change; it aims at a layout that moves as little as possible, and
-    another one for an image of another ``name``. It speaks of the checks that are ``wrong``, the gravest first, and as
-    ``oracle`` of all things."""
+    """The user's prompt, then what to change: about the checks that are ``wrong``, the worst first, or as ``oracle``
+    about all things. It moves things as little as possible, and images of another ``name`` get another layout."""
     spec, prompt = spec_of(concepts), concepts.prompt
     scene = least_moved(spec, seen, random.Random(derive_seed(0, prompt, name)))
     if scene is None:
@@ -131,58 +127,52 @@ def corrected_prompt(
     if explicitness == "oracle":
         place = spec.place or max(seen.places, key=lambda p: seen.places[p])
         return detailed_caption(prompt, Scene(place, scene.things))
-    return corrected(
-        prompt, dict.fromkeys(words for check in wrong for words in said(check, concepts, spec, scene, explicitness))
-    )
+    changes = (phrase for check in wrong for phrase in correction(check, concepts, spec, scene, explicitness))
+    return corrected(prompt, dict.fromkeys(changes))
 
 
-def said(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, explicitness: Explicitness) -> list[str]:
-    """What a person says of a failed check, knowing a scene that would pass it."""
+def correction(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, explicitness: Explicitness) -> list[str]:
+    """Phrases that correct a failed check, given a scene that would pass it."""
     if check.aspect == "scene":
         return [PLACES[scene.place].phrase]
     if check.aspect == "nothing_else":
         return ["nothing else"]
-    ids = [entity.id for entity in concepts.entities]
-    links = {interaction.id: link for interaction, link in zip(concepts.interactions, spec.links, strict=True)}
     about = str(check.about)
-    indices = links[about].members if check.aspect == "relation" else (ids.index(about),)
-    things = [scene.things[i] for i in indices]
+    if check.aspect == "relation":
+        link = spec.links[[interaction.id for interaction in concepts.interactions].index(about)]
+        things = [scene.things[i] for i in link.members]
+    else:
+        link, things = None, [scene.things[[entity.id for entity in concepts.entities].index(about)]]
     only = "only one" if check.aspect == "count" else "the"
-    match explicitness:
-        case "place":
-            return [f"{only} {describe(thing)} {whereabouts(thing)}" for thing in things]
-        case "pose" if len(things) > 1 or check.aspect == "presence":
-            stacked = len({across(thing) for thing in things}) < len(things)
-            return [f"the {describe(thing)} {height(thing) if stacked else across(thing)}" for thing in things]
-        case _ if check.aspect == "relation":
-            return [short_caption(Spec(spec.things, (links[about],)))]
-        case _:
-            return [f"{only} {describe(things[0])}"]
+    if explicitness == "place":
+        return [f"{only} {describe(thing)} {whereabouts(thing)}" for thing in things]
+    if explicitness == "pose" and (link or check.aspect == "presence"):
+        stacked = len({across(thing) for thing in things}) < len(things)
+        return [f"the {describe(thing)} {height(thing) if stacked else across(thing)}" for thing in things]
+    return [short_caption(Spec(spec.things, (link,))) if link else f"{only} {describe(things[0])}"]
 
 
 def least_moved(spec: Spec, seen: Sights, rng: random.Random) -> Scene | None:
-    """Of one layout for each order of placing the things, the one that moves the fewest seen ones, and least.
+    """Of one layout for each order of placing the things, the one that moves the fewest of those seen, and least.
 
-    Things whose colour is free keep the one that is seen. A single order would not do: a missing rider that is placed
-    first takes its bicycle along.
+    Things whose colour is free keep the colour that is seen. One order would not do: a missing rider that is placed
+    first would move its bicycle.
     """
-    found = (seen.of(entity) for entity in entities_of(spec))
-    stands = {i: some[0].thing for i, some in enumerate(found) if some and some[0].probability > _SURE}
-    wanted = [
-        Wanted(w.noun, w.colour or (stands[i].colour if i in stands else None)) for i, w in enumerate(spec.things)
-    ]
+    sightings = (seen.of(entity) for entity in entities_of(spec))
+    now = {i: some[0].thing for i, some in enumerate(sightings) if some and some[0].probability > _SURE}
+    wanted = [Wanted(w.noun, w.colour or (now[i].colour if i in now else None)) for i, w in enumerate(spec.things)]
 
     def moved(index: int, thing: Thing) -> int:
         """Cells between where a thing is seen and where it would stand."""
-        now = stands.get(index, thing)
-        return abs(now.x - thing.x) + abs(now.y - thing.y)
+        before = now.get(index, thing)
+        return abs(before.x - thing.x) + abs(before.y - thing.y)
 
     def cost(scene: Scene) -> tuple[int, int]:
-        moves = [moved(*placed) for placed in enumerate(scene.things)]
+        moves = [moved(index, thing) for index, thing in enumerate(scene.things)]
         return sum(m > 0 for m in moves), sum(moves)
 
-    def laid_out(order: tuple[int, ...]) -> Scene | None:
-        """A scene with the things of the spec in their own order, though placed in another."""
+    def placed_in(order: tuple[int, ...]) -> Scene | None:
+        """A scene whose things are placed in this order, and listed in that of the spec."""
         place_of = {thing: place for place, thing in enumerate(order)}
         links = tuple(Link(link.relation, tuple(place_of[i] for i in link.members)) for link in spec.links)
         things = tuple(wanted[i] for i in order)
@@ -190,5 +180,5 @@ def least_moved(spec: Spec, seen: Sights, rng: random.Random) -> Scene | None:
         return None if scene is None else Scene(scene.place, tuple(scene.things[place_of[i]] for i in sorted(order)))
 
     orders = list(itertools.permutations(range(len(spec.things))))
-    layouts = map(laid_out, orders if len(orders) <= _MOST_ORDERS else rng.sample(orders, _MOST_ORDERS))
+    layouts = map(placed_in, orders if len(orders) <= _MOST_ORDERS else rng.sample(orders, _MOST_ORDERS))
     return min((scene for scene in layouts if scene is not None), key=cost, default=None)

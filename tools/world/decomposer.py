@@ -1,4 +1,4 @@
-"""The decomposer and the rewriter of the embedded world, and the way between its specs and concept graphs."""
+"""The decomposer and the rewriter of the embedded world; its specs as concept graphs, and back."""
 
 import random
 from collections import Counter
@@ -16,13 +16,12 @@ from .vocabulary import COLOURS, NOUNS, PLACES
 
 
 class EmbeddedDecomposer:
-    """Reads the closed language of the embedded world; needs no model."""
+    """Parses the language of the embedded world; needs no model."""
 
     model = "embedded-grammar"
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """The prompt's concepts with a full checklist; ``PromptError`` for what the world does not know, or cannot
-        show."""
+        """The prompt's concepts with a full checklist; ``PromptError`` for what the world cannot read or show."""
         spec = parse(prompt)
         if lay_out(spec, random.Random(0)) is None:
             raise PromptError(
@@ -32,17 +31,17 @@ class EmbeddedDecomposer:
 
 
 class EmbeddedRewriter:
-    """States one of the layouts that a prompt allows; needs no model."""
+    """Adds one of the layouts that a prompt allows; needs no model."""
 
     model = "embedded-grammar"
 
     async def rewrite(self, prompt: str) -> Rewritten:
-        """The prompt and where each thing stands; ``PromptError`` for what the world does not know or cannot show."""
+        """The prompt and where each thing stands; ``PromptError`` for what the world cannot read or show."""
         return Rewritten(laid_out(prompt))
 
 
 def laid_out(prompt: str) -> str:
-    """The prompt with a layout, always the same one."""
+    """The prompt with a layout, the same one each time."""
     scene = lay_out(parse(prompt), random.Random(derive_seed(0, "rewrite", prompt)))
     if scene is None:
         raise PromptError(f"no picture of the embedded world can show this: {prompt!r}")
@@ -54,15 +53,14 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
     entities = entities_of(spec)
     interactions: list[Interaction] = []
     for link in spec.links:
-        relation, nouns = RELATIONS[link.relation], [entities[i].id for i in link.members]
-        subjects, target = nouns[: relation.subjects], nouns[-1] if relation.has_object else None
+        relation, ids = RELATIONS[link.relation], [entities[i].id for i in link.members]
         interactions.append(
             Interaction(
-                id=f"{'+'.join(subjects[: relation.before])} {' '.join((relation.name, *nouns[relation.before :]))}",
+                id=" ".join(("+".join(ids[: relation.before]), relation.name, *ids[relation.before :])),
                 kind=relation.kind,
-                subjects=tuple(subjects),
+                subjects=tuple(ids[: relation.subjects]),
                 relation=relation.name,
-                object=target,
+                object=ids[-1] if len(ids) > relation.subjects else None,
             )
         )
     checks: list[Check] = []
@@ -90,7 +88,7 @@ def concepts_of(spec: Spec, prompt: str) -> ConceptGraph:
 
 
 def entities_of(spec: Spec) -> tuple[Entity, ...]:
-    """An entity for each thing, in their order, by its noun, after its colour where another thing has the same noun."""
+    """An entity for each thing, in order. Its id is its noun, with its colour if another thing has the same noun."""
     nouns = Counter(thing.noun for thing in spec.things)
     return tuple(
         Entity(
@@ -103,15 +101,14 @@ def entities_of(spec: Spec) -> tuple[Entity, ...]:
 
 
 def spec_of(concepts: ConceptGraph) -> Spec:
-    """The spec that a concept graph of the embedded world stands for; ``PromptError`` for what the world does not
-    know."""
+    """The spec of a concept graph of the embedded world; ``PromptError`` for what the world does not know."""
     index = {entity.id: i for i, entity in enumerate(concepts.entities)}
     places = {place.phrase: name for name, place in PLACES.items()}
-    strange = [i.relation for i in concepts.interactions if i.relation not in RELATIONS]
-    strange += [e.name for e in concepts.entities if e.name not in NOUNS]
-    strange += [a for e in concepts.entities for a in e.attributes if a not in COLOURS]
-    if strange or (concepts.scene is not None and concepts.scene not in places):
-        raise PromptError(f"the embedded world does not know {', '.join(strange) or repr(concepts.scene)}")
+    unknown = [i.relation for i in concepts.interactions if i.relation not in RELATIONS]
+    unknown += [e.name for e in concepts.entities if e.name not in NOUNS]
+    unknown += [a for e in concepts.entities for a in e.attributes if a not in COLOURS]
+    if unknown or (concepts.scene is not None and concepts.scene not in places):
+        raise PromptError(f"the embedded world does not know {', '.join(unknown) or repr(concepts.scene)}")
     return Spec(
         tuple(Wanted(e.name, next(iter(e.attributes), None)) for e in concepts.entities),
         tuple(Link(i.relation, tuple(index[id] for id in i.members())) for i in concepts.interactions),

@@ -1,7 +1,6 @@
-"""The two networks that look at pictures, of different architectures, and how they are loaded and shown pictures.
+"""The networks of critic and judge: two architectures that detect things in pictures.
 
-Both say what they see in one form, ``Readings``. A thing is named by the cell of its box's upper left
-corner: the box's size follows from its noun.
+Both return ``Readings``. The position of a thing is the cell of its upper left corner; its size follows from its noun.
 """
 
 from collections.abc import Sequence
@@ -31,12 +30,12 @@ WEIGHTS = Path(__file__).parent / "weights"
 """The trained models inside the package."""
 _OUTPUTS = len(NOUNS) + len(COLOURS) + 1
 _FAINT = 0.02
-"""Sightings less likely than this are not looked into."""
+"""Things less likely than this are ignored."""
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What a network makes of n pictures, as logits."""
+    """A network's output for n pictures, as logits."""
 
     nouns: Tensor
     """(n, nouns, GRID, GRID): a thing of the noun has its upper left corner here; one sigmoid each."""
@@ -80,11 +79,8 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: i
 
 
 class AttentionDetector(nn.Module):
-    """The judge's network: a token for each cell from a shallow stem, then a vision transformer.
-
-    The stem of few convolutions in place of linear patches is that of "Early Convolutions Help
-    Transformers See Better" (arXiv 2106.14881).
-    """
+    """The judge's network: a token for each cell from a shallow convolutional stem ("Early Convolutions Help
+    Transformers See Better", arXiv 2106.14881), then a vision transformer."""
 
     def __init__(self, width: int = 128, layers: int = 3, heads: int = 4) -> None:
         super().__init__()
@@ -110,7 +106,7 @@ _NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
 
 
 class Eyes:
-    """A trained network that says what is in pictures."""
+    """A trained network that detects what is in pictures."""
 
     def __init__(self, network: nn.Module, model: str) -> None:
         self._network = network.eval()
@@ -119,8 +115,7 @@ class Eyes:
 
     @staticmethod
     def load(name: Literal["critic", "judge"], folder: Path = WEIGHTS) -> "Eyes":
-        """The network of that name, from the package or another folder, once; ``ModelError`` if its weights are
-        missing, corrupt or of another shape."""
+        """The network of that name from a folder, cached; ``ModelError`` if its weights cannot be used."""
         return _loaded(name, folder)
 
     def look(self, pictures: Sequence[Image.Image]) -> list[Sights]:
@@ -131,7 +126,7 @@ class Eyes:
             return sights(self._network(batch))
 
 
-@cache  # apart from ``load``, whose default would be another key than the same folder by name
+@cache  # not ``load`` itself, which can be called with and without its default
 def _loaded(name: Literal["critic", "judge"], folder: Path) -> Eyes:
     path = folder / f"{name}.safetensors"
     try:
@@ -146,7 +141,7 @@ def _loaded(name: Literal["critic", "judge"], folder: Path) -> Eyes:
 
 
 def sights(readings: Readings) -> list[Sights]:
-    """What the logits say of each picture."""
+    """What may be in each picture, from the logits."""
     nouns = readings.nouns.float().sigmoid()
     colours = readings.colours.float().softmax(1)
     places = readings.places.float().softmax(1)
@@ -162,11 +157,11 @@ def sights(readings: Readings) -> list[Sights]:
 
 
 def _sightings(noun: str, likely: Tensor, colours: Tensor) -> tuple[Sighting, ...]:
-    kind, found = NOUNS[noun], list[Sighting]()
+    kind, sightings = NOUNS[noun], list[Sighting]()
     for y, x in (likely > _FAINT).nonzero().tolist():
         if x + kind.width > GRID or y + kind.height > GRID:
             continue
         shares: dict[str, float] = dict(zip(COLOURS, colours[:, y, x].tolist(), strict=True)) if kind.coloured else {}
         colour = max(shares, key=shares.__getitem__) if shares else None
-        found.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
-    return tuple(sorted(found, key=attrgetter("probability"), reverse=True))
+        sightings.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
+    return tuple(sorted(sightings, key=attrgetter("probability"), reverse=True))

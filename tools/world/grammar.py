@@ -1,8 +1,8 @@
 """Reads prompts of the embedded world: a list of clauses such as ``a fox riding a red bicycle, next to a bear``.
 
-A relation's subject is the thing that the clause began with. A relation to a side or a stack makes
-its object the subject of what follows at once (``next to a bear holding a balloon``); after a comma
-or ``and`` the clause's own subject is meant again. A comma or ``and`` before a new thing begins a clause.
+The subject of a relation is the first thing of its clause. After a relation that ``passes_on``, its object is the
+subject of what follows at once (``next to a bear holding a balloon``), until a comma or ``and``. A comma or ``and``
+before a new thing begins a clause.
 """
 
 import difflib
@@ -24,18 +24,17 @@ EXAMPLES = (
 
 _RELATIONS = {relation.word: relation for relation in RELATIONS.values()}
 _LONGEST = 40
-"""Letters of an unknown word that are looked up and repeated; finding near words takes quadratic time."""
+"""Letters of an unknown word that are looked up and shown; finding near words takes quadratic time."""
 _WHAT_WORKS = (
     f"this works: {' | '.join(EXAMPLES)}; any other prompt needs full-size models: see docs/full-size-models.md"
 )
 
 
 def parse(prompt: str) -> Spec:
-    """The meaning of a prompt; ``PromptError`` if it has words the world does not know, names a thing twice, or leaves
-    a relation open."""
+    """The meaning of a prompt; ``PromptError`` if it has unknown words, names a thing twice or leaves a relation
+    open."""
     words = canonical(prompt)
-    # A canonical word is of ASCII letters, so that a word with other letters is not among them.
-    foreign = [word for word in re.findall(r"\w+", prompt.lower()) if not word.isascii()]
+    foreign = [word for word in re.findall(r"\w+", prompt.lower()) if not word.isascii()]  # not in ``words``
     known = {*NOUNS, *COLOURS, *_RELATIONS, *PLACES, "and", ",", "."}
     if unknown := list(dict.fromkeys(word[:_LONGEST] for word in (*words, *foreign) if word not in known)):
         spellings = {*WORDS, *(w for pattern, _ in SPELLINGS for w in re.findall(r"[a-z]{3,}", pattern))}
@@ -56,25 +55,27 @@ class _Reader:
     def __init__(self) -> None:
         self._things: list[Wanted] = []
         self._links: dict[Link, None] = {}
-        """In order, each once."""
+        """An ordered set."""
         self._place: str | None = None
         self._colour: str | None = None
-        """Of the thing that comes next."""
+        """Colour of the next thing."""
         self._subjects: list[int] = []
-        """Of the clause."""
+        """Subjects of the clause."""
         self._actors: list[int] = []
-        """What a relation would take as its subjects now."""
+        """Subjects of the next relation."""
         self._relation: Relation | None = None
-        """Waits for what follows it."""
+        """A relation that still waits for its targets."""
         self._targets: list[int] = []
-        """What has followed it."""
+        """The things named after it."""
         self._after_break = True
         self._complete = False
-        """Whether the clause has a relation, so that a new thing begins another."""
+        """Whether the clause has a relation, so that a new thing begins another clause."""
 
     def read(self, word: str) -> None:
         if word in (",", "and", "."):
-            self._break(word)
+            if self._relation is None:
+                self._after_break, self._actors = True, self._subjects
+                self._complete |= word == "."
         elif word in PLACES:
             if self._place not in (None, word):
                 raise _unclear(f"it names two places, {self._place} and {word}")
@@ -86,7 +87,10 @@ class _Reader:
         elif word in NOUNS:
             self._name(word)
         else:
-            self._relate(_RELATIONS[word])
+            self._relation, self._targets, waiting = _RELATIONS[word], [], self._relation
+            if waiting is not None or not self._actors:
+                raise _unclear(f"'{self._relation.name}' has no subject")
+            self._link(self._relation)
 
     def finish(self) -> Spec:
         if open_word := self._relation.name if self._relation is not None else self._colour:
@@ -97,18 +101,11 @@ class _Reader:
             raise _unclear(f"it names {len(self._things)} things, and the picture has room for {MOST_THINGS}")
         return Spec(tuple(self._things), tuple(self._links), self._place)
 
-    def _break(self, word: str) -> None:
-        if self._relation is None:
-            self._after_break = True
-            self._actors = self._subjects
-            self._complete |= word == "."
-
     def _name(self, noun: str) -> None:
         index = self._index(noun)
         if self._relation is not None:
             self._targets.append(index)
-            if len(self._targets) == self._relation.after:
-                self._link(self._relation, self._targets)
+            self._link(self._relation)
         elif self._complete or not self._after_break:
             self._subjects = self._actors = [index]
             self._complete = False
@@ -119,43 +116,35 @@ class _Reader:
         self._after_break = False
 
     def _index(self, noun: str) -> int:
-        """The thing of that noun, newly added where the prompt has not named it before."""
+        """Index of the thing of that noun, which is added if the prompt has not named it before."""
         colour, self._colour = self._colour, None
         if colour is not None and not NOUNS[noun].coloured:
             raise _unclear(f"a {noun} has its natural colour here, it cannot be {colour}")
-        known = [(i, thing.colour) for i, thing in enumerate(self._things) if thing.noun == noun]
-        meant = [i for i, own in known if colour in (None, own)]
-        if len(meant) > 1 or (known and not meant and None in (own for _, own in known)):
+        same_noun = [(i, thing.colour) for i, thing in enumerate(self._things) if thing.noun == noun]
+        meant = [i for i, own in same_noun if colour in (None, own)]
+        if len(meant) > 1 or (same_noun and not meant and None in (own for _, own in same_noun)):
             raise _twice(noun)
         if meant:
             return meant[0]
         self._things.append(Wanted(noun, colour))
         return len(self._things) - 1
 
-    def _relate(self, relation: Relation) -> None:
-        if self._relation is not None or not self._actors:
-            raise _unclear(f"'{relation.name}' has no subject")
-        if relation.after:
-            self._relation, self._targets = relation, []
-        else:
-            self._act_together(relation)
-            self._complete = True
-
-    def _link(self, relation: Relation, targets: list[int]) -> None:
-        if twice := [i for n, i in enumerate(targets) if i in self._actors or i in targets[:n]]:
+    def _link(self, relation: Relation) -> None:
+        """Add the links of a relation once all of its targets are named."""
+        actors, targets = self._actors, self._targets
+        if len(targets) < relation.after:
+            return
+        if twice := [i for n, i in enumerate(targets) if i in actors or i in targets[:n]]:
             raise _twice(self._things[twice[0]].noun)
-        if relation.before > 1:
-            self._act_together(relation, *targets)
+        if relation.before == 1:
+            self._links |= dict.fromkeys(Link(relation.name, (actor, *targets)) for actor in actors)
+        elif len(actors) == relation.before:
+            self._links[Link(relation.name, (*actors, *targets))] = None
         else:
-            self._links |= dict.fromkeys(Link(relation.name, (actor, *targets)) for actor in self._actors)
+            raise _unclear(f"'{relation.name}' takes {relation.before} subjects, not {len(actors)}")
         if relation.passes_on:
             self._actors = [targets[-1]]
         self._relation, self._complete = None, True
-
-    def _act_together(self, relation: Relation, *targets: int) -> None:
-        if len(self._actors) != relation.before:
-            raise _unclear(f"'{relation.name}' takes {relation.before} subjects, not {len(self._actors)}")
-        self._links[Link(relation.name, (*self._actors, *targets))] = None
 
 
 def _unclear(why: str) -> PromptError:

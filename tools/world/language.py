@@ -1,7 +1,6 @@
-"""The words of the embedded world: many spellings are read as one canonical word, and captions are written.
+"""The language of the embedded world: canonical words, and captions.
 
-The grammar and the text encoder's tokenizer both read the canonical words, so that a prompt means
-the same to the decomposer and to the diffusion model.
+Grammar and text encoder both read canonical words, so that a prompt means the same to decomposer and diffusion model.
 """
 
 import random
@@ -15,7 +14,7 @@ from .spec import ASIDE, Spec
 from .vocabulary import COLOURS, NOUNS, PLACES
 
 LEFT_TO_RIGHT = ("leftmost", "left", "middle", "right", "rightmost")
-"""Canonical words for where a thing stands across the picture."""
+"""Canonical words for the column of a thing."""
 TOP_TO_BOTTOM = ("top", "high", "halfway", "low", "bottom")
 """Canonical words for the row of a thing's lower edge."""
 _SILENT = (
@@ -35,15 +34,15 @@ SPELLINGS: tuple[tuple[str, str], ...] = tuple(
         ("", _SILENT),
     )
 )
-"""Regular expressions and what they become, to be applied in order to lower-case text."""
+"""Regular expressions and their replacements, applied in order to lower-case text."""
 
-_KNOWN = (*NOUNS, *COLOURS, *(relation.word for relation in RELATIONS.values()), *PLACES)
-WORDS: tuple[str, ...] = (*_KNOWN, *LEFT_TO_RIGHT, *TOP_TO_BOTTOM, "and", ".")
+_CONTENT = (*NOUNS, *COLOURS, *(relation.word for relation in RELATIONS.values()), *PLACES)
+WORDS: tuple[str, ...] = (*_CONTENT, *LEFT_TO_RIGHT, *TOP_TO_BOTTOM, "and", ".")
 """Every canonical word, in the order of the text encoder's tokens."""
 
 
 def canonical(text: str) -> list[str]:
-    """The words of a text in canonical spelling; commas and full stops stand alone, unknown words as they are."""
+    """The words of a text in canonical spelling, with commas and full stops; unknown words stay as they are."""
     text = re.sub(r"[;:]", ",", text.lower().replace("&", " and "))
     for pattern, word in SPELLINGS:
         text = re.sub(pattern, word, text)
@@ -51,7 +50,7 @@ def canonical(text: str) -> list[str]:
 
 
 def short_caption(spec: Spec, rng: random.Random | None = None) -> str:
-    """The spec as a person would write it; always in the same words where no ``rng`` is given."""
+    """The spec as a person would write it; ``rng`` varies the words."""
     named: set[int] = set()
 
     def name(index: int) -> str:
@@ -84,14 +83,14 @@ def short_caption(spec: Spec, rng: random.Random | None = None) -> str:
 
 
 def detailed_caption(caption: str, scene: Scene) -> str:
-    """A caption and, after it, the place and where each thing of the scene stands, as a refined prompt has it."""
+    """A caption, then the place and where each thing of the scene stands: the form of a refined prompt."""
     things = "; ".join(f"the {describe(t)} {whereabouts(t)}" for t in scene.things)
     return f"{caption.rstrip(' .,;:!?')}. Placed {PLACES[scene.place].phrase}: {things}."
 
 
-def corrected(caption: str, said: Iterable[str]) -> str:
-    """A caption and, after it, what is to change."""
-    return f"{caption.rstrip(' .,;:!?')}. Placed: {'; '.join(said)}."
+def corrected(caption: str, changes: Iterable[str]) -> str:
+    """A caption, then what to change."""
+    return f"{caption.rstrip(' .,;:!?')}. Placed: {'; '.join(changes)}."
 
 
 def describe(thing: Thing) -> str:
@@ -100,12 +99,12 @@ def describe(thing: Thing) -> str:
 
 
 def whereabouts(thing: Thing) -> str:
-    """Where a thing stands, such as ``far left, low``: a fifth of the picture across, a row down."""
+    """Where a thing stands, such as ``far left, low``."""
     return f"{across(thing)}, {height(thing)}"
 
 
 def across(thing: Thing) -> str:
-    """The fifth of the picture, such as ``far left``."""
+    """The fifth of the picture's width, such as ``far left``."""
     word = LEFT_TO_RIGHT[min((2 * thing.x + thing.width - 1) // 2, 4)]
     return word.replace("leftmost", "far left").replace("rightmost", "far right")
 

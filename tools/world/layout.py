@@ -1,4 +1,4 @@
-"""Where things stand: layouts that fulfil a spec, found by randomized backtracking."""
+"""Layouts that fulfil a spec, found by randomized backtracking."""
 
 import itertools
 import random
@@ -12,26 +12,22 @@ from .spec import Link, Spec, random_spec
 from .vocabulary import COLOURS, GRID, NOUNS, PLACES
 
 _GROUND = (GRID - 1, GRID)
-"""Lower edges of things that nothing carries."""
+"""Lower edges of things that nothing lifts."""
 _MOST_TRIALS = 20_000
-"""Of a place for a thing, until a spec counts as one that has no layout."""
+"""Positions tried before a spec counts as having no layout."""
 
 Preference = Callable[[int, Thing], float]
-"""Cost of putting the thing of that index there; candidates are tried in order of cost."""
+"""Cost of a position for the thing of that index; positions are tried in order of cost."""
 
 
 def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) -> Scene | None:
-    """A scene that fulfils the spec and nothing more; None if there is none.
-
-    ``rng`` chooses among the layouts, and the colours and place left open; ``prefer`` draws the search towards cheap
-    places.
-    """
+    """A scene that fulfils the spec with nothing else in it; None if there is none. ``rng`` chooses the layout, and
+    colours and place where the spec leaves them open."""
     colours = [
         wanted.colour or (rng.choice(list(COLOURS)) if NOUNS[wanted.noun].coloured else None) for wanted in spec.things
     ]
-
-    free = [list(_candidates(spec, index, colour)) for index, colour in enumerate(colours)]
-    costs = [{thing: prefer(index, thing) for thing in some} for index, some in enumerate(free)] if prefer else None
+    positions = [list(_positions(spec, index, colour)) for index, colour in enumerate(colours)]
+    costs = [{thing: prefer(index, thing) for thing in some} for index, some in enumerate(positions) if prefer]
     relations = [_complete_with(spec, index) for index in range(len(spec.things))]
     trials = itertools.count()
 
@@ -39,7 +35,7 @@ def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) ->
         index = len(placed)
         if index == len(spec.things):
             return placed
-        candidates = free[index].copy()
+        candidates = positions[index].copy()
         rng.shuffle(candidates)
         if costs:
             candidates.sort(key=costs[index].__getitem__)
@@ -51,8 +47,8 @@ def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) ->
             if thing.cells & taken:
                 continue
             trial = (*placed, thing)
-            if all(holds(link.relation, members(link, trial)) for link in complete) and (found := place(trial)):
-                return found
+            if all(holds(link.relation, members(link, trial)) for link in complete) and (things := place(trial)):
+                return things
         return None
 
     things = place(())
@@ -62,24 +58,24 @@ def lay_out(spec: Spec, rng: random.Random, prefer: Preference | None = None) ->
 def laid_out_specs(
     rng: random.Random, wanted: Callable[[Spec], bool], complexity: int | None = None
 ) -> Iterator[tuple[Spec, Scene]]:
-    """Made-up specs without end, those that are wanted and have a layout, each with one."""
+    """Endless random specs that are wanted and have a layout, each with one."""
     while True:
         spec = random_spec(rng, complexity)
         if wanted(spec) and (scene := lay_out(spec, rng)) is not None:
             yield spec, scene
 
 
-def _candidates(spec: Spec, index: int, colour: str | None) -> Iterator[Thing]:
+def _positions(spec: Spec, index: int, colour: str | None) -> Iterator[Thing]:
     noun = NOUNS[spec.things[index].noun]
     lifts = [(link, RELATIONS[link.relation].lifts) for link in spec.links]
-    carried = any(member is not None and link.members[member] == index for link, member in lifts)
-    for bottom in range(noun.height, GRID + 1) if carried else _GROUND:
+    lifted = any(member is not None and link.members[member] == index for link, member in lifts)
+    for bottom in range(noun.height, GRID + 1) if lifted else _GROUND:
         for x in range(GRID - noun.width + 1):
             yield Thing(noun.name, colour, x, bottom - noun.height)
 
 
 def _complete_with(spec: Spec, new: int) -> tuple[set[int], list[Link]]:
-    """The things whose cells that one may share, and the links whose members all stand once it does."""
+    """The things whose cells a new one may share, and the links whose members are all placed with it."""
     links = [link for link in spec.links if new in link.members]
     partners = {i for link in links if RELATIONS[link.relation].overlaps for i in link.members}
     return partners, [link for link in links if max(link.members) == new]

@@ -1,7 +1,4 @@
-"""Scenes with exact ground truth, and how they are drawn.
-
-The pictures of things and places were drawn once, by ``training/sprites.py`` at the top of the checkout.
-"""
+"""Scenes with exact ground truth, rendered from the sprites that ``training/sprites.py`` of the repository drew."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,23 +12,22 @@ from .vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
 
 _ASSETS = Path(__file__).parent / "assets"
 SPRITE_WIDTH, SPRITE_HEIGHT = 2 * CELL, 3 * CELL
-"""Pixels of a place in ``things.png``: a row for each noun, a column for each colour."""
+"""Pixels of a sprite in ``things.png``, which has a row for each noun and a column for each colour."""
 _DEPTH = {"building": 0, "plant": 0, "animal": 1, "vehicle": 2, "container": 2, "holdable": 3, "wearable": 3}
-"""Far to near: a vehicle hides its rider's feet, a container hides who is inside; of one depth, what stands lower is
-nearer."""
+"""Far to near: a vehicle hides its rider's feet, a container hides who is inside."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A thing at its place; the box is in cells, y downwards."""
+    """A thing at its position in the grid, y downwards."""
 
     noun: str
     colour: str | None
     """None for things of a natural colour."""
     x: int
-    """Left edge."""
+    """First column."""
     y: int
-    """Upper edge."""
+    """First row."""
 
     @cached_property
     def width(self) -> int:
@@ -53,12 +49,12 @@ class Thing:
 
     @cached_property
     def cells(self) -> int:
-        """The cells of its box, a bit for each, row by row."""
+        """The cells of its box, one bit each, row by row."""
         return sum(1 << y * GRID + x for y in range(self.y, self.bottom) for x in range(self.x, self.right))
 
     @property
     def box(self) -> Box:
-        """Its box in shares of the picture."""
+        """Its box relative to the picture's size."""
         return self.x / GRID, self.y / GRID, self.right / GRID, self.bottom / GRID
 
 
@@ -71,12 +67,12 @@ class Scene:
 
 
 def far_to_near(things: Iterable[Thing]) -> list[Thing]:
-    """The order in which things are drawn, so that what is nearer hides what is farther."""
+    """The order of drawing, so that near things hide far ones; of one depth, what stands lower is nearer."""
     return sorted(things, key=lambda thing: (_DEPTH[NOUNS[thing.noun].group], thing.bottom))
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture of ``SIZE`` x ``SIZE`` pixels."""
+    """The scene, RGB, ``SIZE`` x ``SIZE`` pixels."""
     left = SIZE * list(PLACES).index(scene.place)
     picture = _sheet("places").crop((left, 0, left + SIZE, SIZE))
     for thing in far_to_near(scene.things):
@@ -86,7 +82,7 @@ def render(scene: Scene) -> Image.Image:
 
 
 def sprite(noun: str, colour: str | None) -> Image.Image:
-    """The picture of a thing, RGBA, as large as its box; ``colour`` is None for things of a natural colour."""
+    """The picture of a thing, RGBA, as large as its box."""
     left = 0 if colour is None else SPRITE_WIDTH * list(COLOURS).index(colour)
     top = SPRITE_HEIGHT * list(NOUNS).index(noun)
     return _sheet("things").crop((left, top, left + NOUNS[noun].width * CELL, top + NOUNS[noun].height * CELL))

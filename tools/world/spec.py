@@ -1,4 +1,4 @@
-"""What a prompt of the embedded world asks for, and how such prompts are made up."""
+"""The meaning of a prompt of the embedded world, and random ones."""
 
 import hashlib
 import random
@@ -25,7 +25,7 @@ class Link:
     relation: str
     """A key of ``RELATIONS``."""
     members: tuple[int, ...]
-    """Indices of the things: subjects in order, then the object where there is one."""
+    """Indices of the things: subjects in order, then the object, if any."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Spec:
     """A key of ``PLACES``; None where any place will do."""
 
     def combinations(self) -> set[tuple[str, ...]]:
-        """Each relation with the nouns it relates; what is held out from training."""
+        """Each relation with its nouns; some are held out from training."""
         return {combination(link.relation, [self.things[i].noun for i in link.members]) for link in self.links}
 
     @property
@@ -48,7 +48,7 @@ class Spec:
 
     @property
     def held_out(self) -> bool:
-        """Whether training must not see this very prompt, in any place: a tenth of all, and the unseen ones."""
+        """Whether this prompt, in any place, is held out from training: all unseen ones, and a tenth of the others."""
         return self.unseen or _in_share(repr((self.things, self.links)), 10)
 
 
@@ -65,9 +65,9 @@ def _in_share(text: str, divisor: int) -> bool:
 
 
 MOST_THINGS = 6
-"""In one prompt."""
+"""Of one prompt."""
 MOST_LINKS = 5
-"""Relations in a prompt of the highest complexity."""
+"""Relations of a prompt of the highest complexity."""
 SIDES = ("left of", "right of", "next to")
 ASIDE = (*SIDES, "behind", "between")
 """Relations that captions set off by a comma."""
@@ -76,18 +76,17 @@ _DEEDS = (*_ACTS, "wearing", "jumping over", "behind")
 _THREES = ("lifting", "sharing", "giving", "between", "in a row")
 _PAIRS = (*SIDES, *_ACTS, "holding", "riding")
 _FORMS = {"pair": 0.36, "act and side": 0.2, "two acts": 0.12, "acts side by side": 0.14, "together": 0.12, "row": 0.06}
-"""How often each form of prompt is made up."""
+"""Probability of each form of random prompt."""
 _ALIKE = 0.12
-"""How often a thing of a prompt of some complexity is of the noun of another."""
+"""Probability that a thing has the noun of another thing, in prompts of a given complexity."""
 
 
 class _Draft:
-    """A spec in the making."""
+    """A random spec that is built relation by relation."""
 
-    def __init__(self, rng: random.Random, alike: float = 0.0) -> None:
+    def __init__(self, rng: random.Random, alike: float) -> None:
         self._rng = rng
         self._alike = alike
-        """How often a thing is of a noun that another has, in another colour."""
         self.things: list[Wanted] = []
         self.links: list[Link] = []
 
@@ -108,13 +107,13 @@ class _Draft:
         return len(self.things) - 1
 
     def link(self, relation: str, *given: int) -> int:
-        """Relate the given things, the missing members newly added; return the index of the first."""
+        """Relate the given things, and new ones for the missing members; return the index of the first."""
         members = (*given, *(self.thing(groups) for groups in RELATIONS[relation].takes[len(given) :]))
         self.links.append(Link(relation, members))
         return members[0]
 
     def spec(self, place: str | None) -> Spec:
-        """What was drafted, subject by subject, in the order in which a caption names the things."""
+        """The spec, subject by subject, with things in the order in which a caption names them."""
         links = sorted(self.links, key=lambda link: (link.members[0], link.relation in ASIDE))
         order = list(dict.fromkeys(i for link in links for i in link.members))
         numbered = tuple(Link(link.relation, tuple(map(order.index, link.members))) for link in links)
@@ -122,8 +121,8 @@ class _Draft:
 
 
 def random_spec(rng: random.Random, complexity: int | None = None) -> Spec:
-    """Make up a prompt of so many relations, 1 to ``MOST_LINKS``, or of two to four things in the forms of ``_FORMS``;
-    some cannot be laid out (see ``layout.lay_out``)."""
+    """A random prompt of ``complexity`` relations, 1 to ``MOST_LINKS``; None: of two to four things in one of
+    ``_FORMS``. Some have no layout (see ``layout.lay_out``)."""
     draft = _Draft(rng, 0.0 if complexity is None else _ALIKE)
     if complexity is not None:
         _compose(draft, rng, complexity)
@@ -152,10 +151,8 @@ def random_spec(rng: random.Random, complexity: int | None = None) -> Spec:
 
 
 def _compose(draft: _Draft, rng: random.Random, count: int) -> None:
-    """Add so many relations: animals that do one thing or two, each beside the one before.
-
-    This is the dial of ConceptMix (arXiv 2408.14339): the number of concepts that one prompt binds.
-    """
+    """Add ``count`` relations: animals that do one or two things, each beside the one before. As in ConceptMix (arXiv
+    2408.14339), complexity is the number of concepts that a prompt binds."""
     actor: int | None = None
     while (left := count - len(draft.links)) > 0:
         given = () if actor is None else (actor,)

@@ -1,4 +1,4 @@
-"""The things, colours and places of the embedded world, and the other words that prompts may use for them."""
+"""The things, colours and places of the embedded world, and their spellings in prompts."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,12 +11,12 @@ SIZE = CELL * GRID
 """Side of the picture in pixels."""
 
 Group = Literal["animal", "vehicle", "container", "building", "holdable", "plant", "wearable"]
-"""What a thing can do: animals act; vehicles are ridden; containers hold; holdables are held; wearables are worn."""
+"""Animals act; vehicles are ridden; containers hold; holdables are held; wearables are worn."""
 
 
 @dataclass(frozen=True)
 class Noun:
-    """A kind of thing; its box has a fixed size."""
+    """A kind of thing, of a fixed size."""
 
     name: str
     group: Group
@@ -29,7 +29,7 @@ class Noun:
 
     @property
     def coloured(self) -> bool:
-        """Whether it comes in every colour; the others have a natural one."""
+        """Whether it comes in every colour; other things have a natural one."""
         return self.group not in ("animal", "plant")
 
 
@@ -59,7 +59,7 @@ NOUNS: dict[str, Noun] = {
         Noun("hat", "wearable", "hats|cap|caps", 2, 1),
     )
 }
-"""By name, in a fixed order that the output of the critics' networks follows."""
+"""By name; the networks' outputs follow this order."""
 
 COLOURS: dict[str, str] = {
     "red": "crimson|scarlet",
@@ -68,7 +68,7 @@ COLOURS: dict[str, str] = {
     "yellow": "golden|gold",
     "purple": "violet",
 }
-"""Other words for each colour, as a regular expression; in a fixed order that the networks' output follows."""
+"""Other words for each colour, as a regular expression; the networks' outputs follow this order."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Place:
     phrase: str
     """As captions name it."""
     spellings: str
-    """All that prompts may say for it, as a regular expression."""
+    """Regular expression of every wording that prompts may use."""
 
 
 PLACES: dict[str, Place] = {
@@ -87,4 +87,4 @@ PLACES: dict[str, Place] = {
     "snow": Place("in the snow", r"(?:in|on) (?:the )?snow|in winter|on a snowy day"),
     "night": Place("at night", r"at night|by night|under (?:the )?(?:stars|moon)|in (?:the )?(?:moonlight|dark)"),
 }
-"""By name, in a fixed order that the networks' output follows."""
+"""By name; the networks' outputs follow this order."""
