@@ -27,7 +27,7 @@ from ..records.reader import EVENTS, Run
 from ..records.rows import RESULTS, Progress, Row, Tally, read_rows
 from ..runs.folder import finished_run, manifest_of, new_folder, new_run_id, old_folder
 from ..runs.run import policy_of, resolve_settings
-from ..runs.session import work_on
+from ..runs.session import Session
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
 from .folder import BatchManifest, Ledger, batch_folder, note_models, require_models
@@ -205,7 +205,7 @@ async def run_job(
         finished = finished_run(folder)
         if finished is not None and not any(critique.unheard for critique in finished.result.critiques):
             return finished
-        return await work_on(store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event)
+        return await Session(store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event).run()
 
 
 async def _job_folder(folder: Path, manifest: Manifest, models: Models) -> AbstractContextManager[Store]:

@@ -1,1 +1,1 @@
-"""Runs: begun, taken up again, forked, made again, many side by side; each in a folder of its own."""
+"""Single runs, each in a folder of its own: start, resume, fork, steer and reproduce."""

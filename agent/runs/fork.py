@@ -1,4 +1,4 @@
-"""The steps of a run, and a new run that goes on from one of them under another policy or with other facts."""
+"""The steps of a run, and a new run that goes on from one of them under another policy or with edited critiques."""
 
 import shutil
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -28,11 +28,11 @@ from ..records.reader import Run
 from ..settings.loading import with_secrets
 from ..settings.models import Models
 from .folder import manifest_of, new_folder, new_run_id
-from .run import policy_of, recorded_policy, require_same_policy, resolve_settings
-from .session import work_on
+from .run import recorded_policy, resolve_settings
+from .session import Session
 
 PROMPT = "refined_prompt"
-"""The name under which an image's corrected prompt is changed; every other one is that of a check."""
+"""The name under which an image's corrected prompt is edited; every other name is that of a check."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Step:
 
     @property
     def judged(self) -> bool:
-        """Whether every image had been looked at, so that the judge came next, or had ended the run."""
+        """Whether every image had its critique, so that the judge came next, or had ended the run."""
         return bool(self.images) and self.state.get("critiques", {}).keys() == {*self.images}
 
     @property
     def best(self) -> str | None:
-        """Id of the best image so far; None where some were not looked at yet."""
+        """Id of the best image so far; None where some images had no critique yet."""
         if not self.judged:
             return None
         return self.state.get("best") or population_of(self.state, Budget()).best().id
@@ -66,11 +66,11 @@ class Step:
 
 @typed
 async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> list[Step]:
-    """Every step of the run in ``folder``, from the first on; nothing is asked of a model.
+    """Every step of the run in ``folder``, from the first on; no model is asked.
 
     Args:
-        folder: The run folder, of a run that is finished or not.
-        checkpointer: As the run had it, where it was given.
+        folder: The folder of a run that is finished or not.
+        checkpointer: The one that the run was given, if any.
 
     Raises:
         SettingsError: there is no run, it has no checkpoints, or they are of another version.
@@ -81,15 +81,15 @@ async def ahistory(folder: Path | str, *, checkpointer: Checkpointer = None) -> 
     config: RunnableConfig = {"configurable": {"thread_id": manifest.run}}
     try:
         async with _recorded_graph(manifest, folder, checkpointer) as graph:
-            found = [
-                Step(int((shot.metadata or {}).get("step", -1)), cast(RunState, shot.values), shot.next)
+            steps = [
+                Step((shot.metadata or {}).get("step", -1), cast(RunState, shot.values), shot.next)
                 async for shot in graph.aget_state_history(config)
             ]
     except UNREADABLE as error:
         raise SettingsError(
             f"the checkpoints of the run in {folder} cannot be read: {type(error).__name__}: {error}"
         ) from error
-    steps = sorted((step for step in found if step.number >= 0), key=lambda step: step.number)
+    steps = sorted((step for step in steps if step.number >= 0), key=lambda step: step.number)
     if not steps:
         raise SettingsError(f"the run in {folder} has no checkpoints to go back to")
     return steps
@@ -104,7 +104,7 @@ async def _recorded_graph(manifest: Manifest, folder: Path, checkpointer: Checkp
     if where == "off":
         raise SettingsError(f"the run in {folder} was made without checkpoints (run.checkpoints is off)")
     with TemporaryDirectory(prefix="detailscribe-") as place:
-        if where == "sqlite":  # to open a database is to write to it
+        if where == "sqlite":  # opening a database writes to it, so a copy is opened
             if not (folder / FILE).exists():
                 raise SettingsError(f"the run in {folder} has no checkpoints: {folder / FILE} is missing")
             _copy_database(Store(folder), FILE, Path(place))
@@ -115,7 +115,7 @@ async def _recorded_graph(manifest: Manifest, folder: Path, checkpointer: Checkp
 
 
 def _copy_database(source: Store, name: str, folder: Path) -> None:
-    """Copy a database, if it is there, with what a kill left in its log."""
+    """Copy a database, if it exists, with the log that a kill may have left."""
     try:
         for part in (name, f"{name}-wal"):
             if source.path(part).exists():
@@ -129,7 +129,7 @@ async def afork(
     folder: Path | str,
     at: int,
     *,
-    # what is to be different
+    # what changes
     policy: PolicySpec | None = None,
     policy_args: Mapping[str, object] | None = None,
     budget: Budget | Mapping[str, object] | None = None,
@@ -147,17 +147,17 @@ async def afork(
 ) -> Run:
     """Go on from a step of the run in ``folder`` as a new run, in a folder of its own; the old one stays as it is.
 
-    The new run has the images and critiques up to the step. What comes after is decided anew: images that were looked
-    at are judged again. The arguments that are not named below are those of ``run``; what is not given is as the run
-    had it, but for roles that were given as objects, which are given again.
+    The new run has the images and critiques up to the step, and judges these images again. The arguments that are not
+    named below are those of ``run``; by default they are those of the old run, but roles that it was given as objects
+    have to be given again.
 
     Args:
-        folder: Of a run that is finished or not.
-        at: Number of the step, as ``history`` gives it.
+        folder: The folder of a run that is finished or not.
+        at: Number of the step, as ``history`` returns it.
         budget: Of the whole run, with the images that it has already.
         chat_url: The server of the chat model.
         edits: ``IMAGE.refined_prompt`` or ``IMAGE.CHECK`` to its new value; see ``edited``.
-        checkpointer: As the run had it, where it was given; it takes the new run too.
+        checkpointer: The one that the run was given, if any; it keeps the new run too.
 
     Raises:
         Interrupted: it was asked to stop.
@@ -179,19 +179,10 @@ async def afork(
     chosen = loaded.settings.run
     if chosen.checkpoints == "off" and checkpointer is None:
         raise SettingsError("a fork needs checkpoints, and run.checkpoints is off: give the run's own checkpointer")
-    judge = recorded_policy(None, chosen) if policy is None else policy_of(policy, chosen)
-    if policy is None and not policy_args:
-        require_same_policy(manifest, judge)
+    judge = recorded_policy(manifest, policy, chosen, same=policy is None and not policy_args)
     models = Models(loaded.settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
-    new = manifest_of(
-        new_id,
-        manifest.prompt,
-        manifest.seed,
-        judge,
-        loaded,
-        parent=Parent(run=manifest.run, step=at, edits=edits),
-        interactive=ask is not None,
-    )
+    facts: dict[str, Any] = {"parent": Parent(run=manifest.run, step=at, edits=edits), "interactive": ask is not None}
+    new = manifest_of(new_id, manifest.prompt, manifest.seed, judge, loaded, **facts)
     with new_folder(out) as store:
         await models.check()
         for image in state.get("images", {}).values():
@@ -201,7 +192,7 @@ async def afork(
                 copy_file(file, store.path(file.relative_to(folder).as_posix()))
         _copy_database(Store(folder), CACHE, store.root)
         how: dict[str, Any] = {"checkpointer": checkpointer, "on_event": on_event, "control": control, "ask": ask}
-        return await work_on(store, new, models, judge, begin=state if state.get("images") else None, **how)
+        return await Session(store, new, models, judge, begin=state if state.get("images") else None, **how).run()
 
 
 history = blocking(ahistory)
@@ -209,7 +200,7 @@ fork = blocking(afork)
 
 
 def _open_again(step: Step) -> RunState:
-    """The state after a step without what followed from its last critique, where the judge came next, or the end."""
+    """The state without the decisions, advice and rulings of its last round, so that this is judged again."""
     kept = {name: value for name, value in step.state.items() if name not in ("best", "stop", "comparisons")}
     kept["decisions"] = {id: d for id, d in step.state.get("decisions", {}).items() if d.action != "stop"}
     if step.judged:
@@ -220,9 +211,8 @@ def _open_again(step: Step) -> RunState:
 
 
 def edited(state: RunState, edits: Mapping[str, str]) -> RunState:
-    """The same state with these changes, after a step after which images wait for their decision: ``IMAGE.NAME`` to its
-    new value; without an image, of every one that waits. The name is ``refined_prompt``, or that of a check, whose
-    value is pass, fail or unknown."""
+    """The state with edited critiques: ``IMAGE.NAME`` to its new value; without an image, that of every image that
+    waits for its decision. NAME is ``refined_prompt``, or a check, whose value is pass, fail or unknown."""
     critiques = dict(state.get("critiques", {}))
     waiting = [id for id in critiques if id not in state.get("decisions", {})]
     for place, value in edits.items():
@@ -237,19 +227,18 @@ def edited(state: RunState, edits: Mapping[str, str]) -> RunState:
 
 
 def _edited(critique: Critique, name: str, value: str) -> Critique:
+    if name != PROMPT and name not in critique.answers():
+        raise SettingsError(f"--edit {name}: no check of that name; known are {', '.join(critique.answers())}")
     try:
-        if name == PROMPT:
-            return Critique.model_validate({**dict(critique), "refined_prompt": value})
-        if name not in critique.answers():
-            raise SettingsError(f"--edit {name}: no check of that name; known are {', '.join(critique.answers())}")
-        verdicts = tuple(_verdict(verdict, name, value) for verdict in critique.verdicts)
-        return Critique.model_validate({**dict(critique), "verdicts": verdicts})
+        verdicts = critique.verdicts if name == PROMPT else [_verdict(v, name, value) for v in critique.verdicts]
+        words = value if name == PROMPT else critique.refined_prompt
+        return Critique.model_validate({**dict(critique), "verdicts": verdicts, "refined_prompt": words})
     except ValidationError as error:
         raise SettingsError(f"--edit {name}={value}: {first_problem(error)}") from error
 
 
 def _verdict(verdict: Verdict, check: str, answer: str) -> Verdict:
-    """The verdict after one check was edited; a check that its failure had decided is open where it fails no longer."""
+    """The verdict after a check was edited; one that this check's failure had decided is unknown where that passes."""
     if verdict.check == check:
         reason = "edited" if answer == "unknown" else None
         return Verdict.model_validate({"check": check, "answer": answer, "evidence": "edited", "reason": reason})

@@ -1,9 +1,9 @@
-"""Any image of a run, made again from its record and compared with what it was."""
+"""Makes an image of a run again from its record, and compares it with the original."""
 
 import asyncio
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -45,29 +45,29 @@ class Reproduction:
     difference: Difference
     """Against the picture in the run folder."""
     made: tuple[str, ...]
-    """Ids of what was made for it: ancestors whose latents are gone, and the image itself."""
+    """Ids of the images that were made: ancestors whose latents are missing, and the image itself."""
     model_then: str
     """Name and content hash of the diffusion model that made it."""
     model_now: str
     """Of the one that made it again."""
     path: Path | None
-    """The new picture; None where it was not to be kept."""
+    """The new picture; None where it is not kept."""
 
 
 @typed
 async def areproduce(
     folder: Path | str, image: str, *, diffusion: Diffusion | None = None, out: Path | str | None = None
 ) -> Reproduction:
-    """Make an image of the run in ``folder`` again; where what it was refined from is gone, that first.
+    """Make an image of the run in ``folder`` again; where the files of its source are missing, that first.
 
     Args:
         folder: The run folder; nothing in it is changed.
         image: The image's id.
-        diffusion: As the run had it, where it was given.
+        diffusion: The one that the run was given, if any.
         out: Folder for the new picture and its latents; nothing is kept unless given.
 
     Raises:
-        DetailScribeError: the user can mend it, such as an image that there is not; the message says how.
+        DetailScribeError: the user can mend it, such as an unknown image; the message says how.
     """
     run = read_run(folder)
     record = run.images.get(image)
@@ -75,7 +75,7 @@ async def areproduce(
         raise SettingsError(f"the run in {folder} has no image {image!r}; it has {', '.join(run.images) or 'none'}")
     while record.origin == "look":
         record = run.images[record.parent or ""]
-    _pixels(run.path(image))  # before anything is drawn, since it may be gone
+    _pixels(run.path(image))  # before anything is drawn, since it may be missing
     drawer = diffusion or await ready(Models(with_secrets(run.manifest.settings)).diffusion)
     with TemporaryDirectory(prefix="detailscribe-") if out is None else nullcontext(out) as place:
         store = Store(place)
@@ -94,24 +94,26 @@ async def areproduce(
 reproduce = blocking(areproduce)
 
 
+@dataclass(frozen=True)
 class Lineage:
     """Makes images of a recorded run again, in another store."""
 
-    def __init__(self, run: RecordedRun, diffusion: Diffusion, store: Store) -> None:
-        self._run, self._diffusion, self._store = run, diffusion, store
-        self.made: list[str] = []
-        """Ids, in order."""
+    run: RecordedRun
+    diffusion: Diffusion
+    store: Store
+    made: list[str] = field(default_factory=list[str])
+    """Ids of the images, in order."""
 
     async def make(self, record: ImageRecord, keep: tuple[int, ...] = ()) -> ImageRecord:
-        """The image made anew, with x_k kept at these steps; its record differs in times alone."""
+        """Draw the image again, with x_k kept at these steps; its record differs only in times."""
         source = await self._source(record, keep) if record.operator is not None else None
-        again = await self._diffusion.draw(record.attempt(keep), self._store, source=source)
+        again = await self.diffusion.draw(record.attempt(keep), self.store, source=source)
         self.made.append(record.id)
         return again
 
     async def _source(self, record: ImageRecord, keep: tuple[int, ...]) -> ImageRecord:
-        """What a refined image starts from: as it lies in the run folder, or else made again."""
-        source = self._run.images[record.parent or ""]
+        """The image that a refinement starts from: copied from the run folder, or made again if a file is missing."""
+        source = self.run.images[record.parent or ""]
         if record.operator != "resume":
             needed = {source.path if record.operator == "edit" else source.latent: None}
         else:
@@ -119,17 +121,17 @@ class Lineage:
             steps = {record.start_step, *(k for k in keep if k < record.start_step)}
             needed = {source.trajectory.get(k): k for k in sorted(steps)}
             needed |= {source.latent: None} if record.region else {}
-        files = Store(self._run.folder)
-        there = {reference for reference in needed if reference is not None and files.path(reference).exists()}
-        if there != needed.keys():
+        files = Store(self.run.folder)
+        present = {reference for reference in needed if reference is not None and files.path(reference).exists()}
+        if present != needed.keys():
             return await self.make(source, tuple(k for k in needed.values() if k is not None))
-        for reference in there:
-            copy_file(files.path(reference), self._store.path(reference))
+        for reference in present:
+            copy_file(files.path(reference), self.store.path(reference))
         return source
 
 
 def difference(before: Path, now: Path) -> Difference:
-    """Compare two pictures; ``SettingsError`` if their sizes differ, or one cannot be read."""
+    """How two pictures differ; ``SettingsError`` if their sizes do, or one cannot be read."""
     import numpy as np
 
     first, second = _pixels(before), _pixels(now)

@@ -1,8 +1,9 @@
-"""A run from a prompt to a folder, one that goes on after a kill, and the context of a graph that others invoke."""
+"""Starts and resumes a run in a folder, and makes the context for a graph that the caller invokes."""
 
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from langgraph.runtime import RunControl
 
@@ -24,7 +25,7 @@ from ..settings.loading import Given, Loaded, load, with_secrets
 from ..settings.models import Models
 from ..settings.settings import RunSettings
 from .folder import finished_run, manifest_of, new_folder, new_run_id, old_folder
-from .session import work_on
+from .session import Session
 
 
 @typed
@@ -93,9 +94,8 @@ async def arun(
         await models.check()
         manifest = manifest_of(run_id, prompt, chosen.seed, judge, loaded, interactive=ask is not None)
         write_manifest(store, manifest)  # first, so that after a kill there is something to resume
-        return await work_on(
-            store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
-        )
+        how: Any = {"checkpointer": checkpointer, "on_event": on_event, "control": control, "ask": ask}
+        return await Session(store, manifest, models, judge, **how).run()
 
 
 @typed
@@ -134,13 +134,11 @@ async def aresume(
         if (finished := finished_run(folder)) is not None:
             return finished
         settings = with_secrets(manifest.settings, chat_url)
-        judge = recorded_policy(policy, settings.run)
-        require_same_policy(manifest, judge)
+        judge = recorded_policy(manifest, policy, settings.run)
         models = Models(settings, decomposer=decomposer, diffusion=diffusion, critic=critic)
         await models.check()
-        return await work_on(
-            store, manifest, models, judge, checkpointer=checkpointer, on_event=on_event, control=control, ask=ask
-        )
+        how: Any = {"checkpointer": checkpointer, "on_event": on_event, "control": control, "ask": ask}
+        return await Session(store, manifest, models, judge, **how).run()
 
 
 run = blocking(arun)
@@ -196,11 +194,10 @@ def resolve_settings(
     diffusion: Diffusion | None = None,
     **run: str | float | Path | None,
 ) -> Loaded:
-    """All settings, overridden by a caller's arguments; ``run`` are those of the section of that name."""
+    """All settings, overridden by a caller's arguments; ``run`` are those of section ``run``."""
     if diffusion is not None and (run["steps"], run["guidance"]) != (None, None):
         raise SettingsError("steps and guidance belong to the preset's diffusion; set them on the one you gave")
-    given: dict[str, object] = {**run}
-    given["policy"] = policy if isinstance(policy, str) else None
+    given: dict[str, object] = {**run, "policy": policy if isinstance(policy, str) else None}
     given["policy_args"] = None if policy_args is None else dict(policy_args)
     given["budget"] = budget.model_dump() if isinstance(budget, Budget) else budget and dict(budget)
     arguments = {"run": {name: value for name, value in given.items() if value is not None}}
@@ -208,25 +205,22 @@ def resolve_settings(
 
 
 def policy_of(given: PolicySpec | None, chosen: RunSettings) -> Policy:
-    """The policy that the caller gave, or else the one that the settings name, with its parameters."""
+    """The policy that the caller passed, or the one in the settings with its parameters."""
     if given is None or isinstance(given, str):
         return resolve_policy(chosen.policy, **chosen.policy_args)
     return resolve_policy(given)
 
 
-def recorded_policy(given: PolicySpec | None, chosen: RunSettings) -> Policy:
-    """As ``policy_of``, of settings from a folder, maybe a stranger's: no code is imported that the caller does not
-    name."""
+def recorded_policy(manifest: Manifest, given: PolicySpec | None, chosen: RunSettings, *, same: bool = True) -> Policy:
+    """The policy of a recorded run, which may be a stranger's: no code is imported that the caller does not name.
+    ``same``: refuse another one than the run began with."""
     if given is None and ":" in chosen.policy:
         raise SettingsError(f"the run was decided by {chosen.policy}: name it again, with --policy {chosen.policy}")
-    return resolve_policy(given, **chosen.policy_args) if isinstance(given, str) else policy_of(given, chosen)
-
-
-def require_same_policy(manifest: Manifest, policy: Policy) -> None:
-    """Refuse a policy that is not the one that the run began with."""
+    policy = resolve_policy(given, **chosen.policy_args) if isinstance(given, str) else policy_of(given, chosen)
     before, now = (name.partition(CODE)[0] for name in (manifest.policy, policy_name(policy)))
-    if before != now:  # its code may have been mended since
+    if same and before != now:  # its code may have changed since
         raise SettingsError(
             f"the run {manifest.run} was decided by {before}, not by {now}: go on with that one from Python,"
             " resume(folder, policy=...), or decide otherwise from any step on with detailscribe fork"
         )
+    return policy

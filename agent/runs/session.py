@@ -1,9 +1,9 @@
-"""A run at work in its folder: it goes on from wherever it stands to its end, and its stream becomes the trace."""
+"""One run at work in its folder, from wherever it stands to its end; the graph's stream becomes the trace."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from ...state import STATE_VERSION, ImageRecord, Ruling, RunInput, RunState
 from ...tools.errors import Interrupted, SettingsError, disk_is_full
 from ...tools.files import JsonLines, Store
 from ...tools.roles import model_name, ready
+from ...tools.text import one_line
 from ..graph.checkpoints import CACHE, FILE, UNREADABLE, TaskCache, check_version, checkpoints_of
 from ..graph.context import Context, population_of
 from ..graph.graph import Checkpointer, Graph, build_graph, recursion_limit
@@ -34,153 +35,149 @@ from .folder import result_of
 from .steering import STEERING, Inbox, Instruction, budget_with
 
 POLL = 0.2
-"""Seconds between two looks of a run that is paused."""
-
-OnEvent = Callable[[Event], object]
-"""Called with each event of the trace, and with every denoising step."""
+"""Seconds between two looks at the instructions of a paused run."""
 
 
 @dataclass
 class Session:
-    """All that one run works with; its folder is locked by whoever made the session."""
+    """Everything that one run works with; the caller has locked its folder."""
 
     store: Store
     """The run folder."""
     manifest: Manifest
-    """What the run is made of; the names of its models are added when they are loaded."""
+    """What the run is made of; the names of models are added when they are loaded."""
     models: Models
     """The roles."""
-    context: Context
-    """The roles, policy and budget, as the graph is given them."""
+    policy: Policy
+    """Decides about each image."""
+    begin: RunState | None = None
+    """The state that a fork begins with."""
     checkpointer: Checkpointer = None
-    """Where the state is kept; the run is the thread of the manifest's run id."""
-    on_event: OnEvent | None = None
+    """In place of the one that the settings name; the run is the thread of the manifest's run id."""
+    cache: TaskCache | None = None
+    """In place of the one in the folder."""
+    shared: Path | None = None
+    """As in ``Context``."""
+    on_event: Callable[[Event], object] | None = None
+    """Called with each event of the trace, and with every denoising step."""
     control: RunControl | None = None
-    """Its ``request_drain()`` stops the run after the step that is being done."""
+    """Its ``request_drain()`` stops the run after the current step."""
     ask: Ask | None = None
-    """Decides, where the manifest says that the run is interactive."""
+    """Decides in an interactive run."""
+    context: Context = field(init=False)
+    """What the graph is invoked with."""
+
+    async def run(self) -> Run:
+        """Go on to the end, and write result and report; ``Interrupted`` where ``control`` asked to stop."""
+        store, settings = self.store, self.manifest.settings.run
+        async with AsyncExitStack() as stack:
+            cache = self.cache
+            if cache is None:
+                cache = stack.enter_context(closing(TaskCache(store.path(CACHE))))
+            self.context = Context(
+                **self.models.roles,
+                policy=self.policy,
+                store=store,
+                budget=settings.budget,
+                chat=self.models.language,
+                owns_store=True,
+                cache=cache,
+                shared=self.shared,
+            )
+            if self.checkpointer is None:
+                self.checkpointer = await stack.enter_async_context(checkpoints_of(settings.checkpoints, store))
+            if self.begin is not None:
+                await self._update(self.begin)
+            if self.manifest.interactive and self.checkpointer is None:
+                raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
+            await self._require_same_models()
+            write_manifest(store, self.manifest)
+            known = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
+            return await self._finish(known, stack.enter_context(JsonLines(store.path(EVENTS))))
+
+    async def _finish(self, known: list[Event], log: JsonLines) -> Run:
+        """``known`` are the events that earlier processes wrote to the log."""
+        manifest, store = self.manifest, self.store
+
+        def emit(events: Iterable[Event]) -> None:
+            for event in events:
+                if not isinstance(event, Denoising):  # these are for ``on_event`` alone
+                    log.append(event.model_dump_json())
+                if self.on_event is not None:
+                    self.on_event(event)
+
+        began = {name: getattr(manifest, name) for name in ("run", "prompt", "seed", "policy")}
+        emit([Resumed(run=manifest.run) if known else RunStarted(budget=self.context.budget, **began)])
+        state = await self._drive(Tracer(manifest.run, known), emit)
+        result = result_of(manifest.run, state)
+        self._note_models()
+        store.write(RESULT, result.model_dump_json(indent=2).encode())
+        await asyncio.to_thread(write_report, store.root, result)
+        emit([RunFinished(run=manifest.run, image=result.best.id, stop=result.stop, spend=result.spend)])
+        return Run(result, store.root)
 
     @property
-    def graph(self) -> Graph:
-        """The state machine."""
+    def _graph(self) -> Graph:
         return _compiled(self.manifest.interactive).copy({"checkpointer": self.checkpointer})
 
     @property
-    def config(self) -> RunnableConfig:
-        """The run as a LangGraph thread."""
-        return {
-            "configurable": {"thread_id": self.manifest.run},
-            "recursion_limit": recursion_limit(self.context.budget),
-        }
+    def _config(self) -> RunnableConfig:
+        limit = recursion_limit(self.context.budget)
+        return {"configurable": {"thread_id": self.manifest.run}, "recursion_limit": limit}
 
-    async def finish(self) -> Run:
-        """Go on to the end, and write result and report; ``Interrupted`` where ``control`` asked for it."""
-        manifest, store = self.manifest, self.store
-        if manifest.interactive and self.checkpointer is None:
-            raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
-        await self._require_same_models()
-        write_manifest(store, manifest)
-        known = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
-        with JsonLines(store.path(EVENTS)) as log:
+    def _interrupted(self, reason: str) -> Interrupted:
+        return Interrupted(f"{reason}; go on with: detailscribe resume {self.store.root}")
 
-            def emit(events: Iterable[Event]) -> None:
-                for event in events:
-                    if not isinstance(event, Denoising):  # these are for ``on_event`` alone
-                        log.append(event.model_dump_json())
-                    if self.on_event is not None:
-                        self.on_event(event)
-
-            bounds = self.context.budget
-            began = {name: getattr(manifest, name) for name in ("run", "prompt", "seed", "policy")}
-            emit([Resumed(run=manifest.run) if known else RunStarted(budget=bounds, **began)])
-            state = await self._drive(Tracer(manifest.run, known), emit)
-            result = result_of(manifest.run, state)
-            self._note_models()
-            store.write(RESULT, result.model_dump_json(indent=2).encode())
-            await asyncio.to_thread(write_report, store.root, result)
-            emit([RunFinished(run=manifest.run, image=result.best.id, stop=result.stop, spend=result.spend)])
-        return Run(result, store.root)
+    async def _update(self, state: RunState | dict[str, Any]) -> None:
+        """Change the state as if ``generate`` had: next is ``critique``, which skips what it has looked at."""
+        await self._graph.aupdate_state(self._config, dict(state), as_node="generate")
 
     async def _drive(self, tracer: Tracer, emit: Callable[[Iterable[Event]], None]) -> RunState:
-        """The final state; every part of the graph's stream becomes events."""
-        graph = self.graph
-        state, begun, drawn = await self._standing(graph)
+        """Run the graph to its end and return the final state; its stream becomes events."""
+        state, is_under_way, images = await self._saved()
         if state is not None:
             emit(tracer.missing(state))
-        await self._draw_missing(drawn)
-        given: RunInput | Command[Any] | None = (
-            None if begun else {"prompt": self.manifest.prompt, "seed": self.manifest.seed}
-        )
+        await self._redraw_missing(images)
+        start = RunInput(prompt=self.manifest.prompt, seed=self.manifest.seed)
+        given: RunInput | Command[Any] | None = None if is_under_way else start
         inbox = Inbox(self.store.path(STEERING) if self.checkpointer is not None else None, self.control)
+        how: Any = {"stream_mode": ["tasks", "custom", "values"], "version": "v2", "control": inbox}
         try:
             while state is None or not state.get("best"):
-                waiting = None
+                question = None
                 try:
-                    async for part in graph.astream(
-                        given,
-                        self.config,
-                        context=self.context,
-                        stream_mode=["tasks", "custom", "values"],
-                        version="v2",
-                        control=inbox,
-                    ):
+                    async for part in self._graph.astream(given, self._config, context=self.context, **how):
                         if part["type"] != "values":
                             emit(tracer.read(part))
                             continue
-                        state = part["data"]
-                        waiting = part["interrupts"][0].value if part["interrupts"] else None
+                        state = cast(RunState, part["data"])
+                        question = part["interrupts"][0].value if part["interrupts"] else None
                         emit(tracer.missing(state))
                         self._note_models()
-                except GraphDrained:
+                except GraphDrained as drained:
                     if inbox.is_over:
-                        raise
-                    given, inbox.steps = None, await steer(self, inbox, emit)
+                        raise self._interrupted("stopped after this step") from drained
+                    given, inbox.steps = None, await self._steer(inbox, emit)
                     continue
                 inbox.steps = 0
-                if state is None or (waiting is None and not state.get("best")):
+                if state is None or not (question or state.get("best")):
                     raise RuntimeError("the graph ended before its end")
-                if waiting is not None:
-                    given = Command(resume=await answer_of(self.ask, state, self.context, waiting))
-        except GraphDrained as drained:
-            interrupted = Interrupted(f"stopped after this step; go on with: detailscribe resume {self.store.root}")
-            emit([failure(tracer.run, interrupted)])
-            raise interrupted from drained
+                if question:
+                    given = Command(resume=await answer_of(self.ask, state, self.context, question))
         except BaseException as error:
             if not tracer.failed:
                 emit([failure(tracer.run, error)])
             raise
         return state
 
-    async def _draw_missing(self, images: Iterable[ImageRecord]) -> None:
-        """Draw those again of which a file is missing, sources first; another picture than it was is refused."""
-        known, store = {image.id: image for image in images}, self.store
-        for image in sorted(known.values(), key=lambda image: image.round):
-            there = [file for file in image.files if store.path(file).is_file()]
-            if len(there) == len(image.files):
-                continue
-            lost = next(file for file in image.files if file not in there)
-            source = known.get(image.parent or "") if image.operator is not None else None
-            unlike = SettingsError(f"{store.path(lost)} is missing, and another one would be drawn: put it back")
-            if not image.seeded:
-                raise unlike
-            before = {file: store.read(file) for file in there}
-            drawer = await ready(self.context.diffusion)
-            made = await drawer.draw(image.attempt(tuple(image.trajectory)), store, source=source)
-            for file, data in before.items():
-                store.write(file, data)
-            if image.digest and made.digest != image.digest:
-                for file in {*image.files, *made.files} - before.keys():
-                    store.path(file).unlink(missing_ok=True)
-                raise unlike
-
-    async def _standing(self, graph: Graph) -> tuple[RunState | None, bool, list[ImageRecord]]:
-        """What the checkpointer knows of the run, if anything, and whether it knows what to do next. It does not at the
-        run's end, nor after a kill between the first input and the first step. The images are those of the state and of
-        a step that was cut off, whose nodes that had ended are not carried out again."""
+    async def _saved(self) -> tuple[RunState | None, bool, list[ImageRecord]]:
+        """The state in the checkpointer, if any; whether the graph can go on from it, which it cannot at the run's end
+        or after a kill before the first step; and its images, with those of the nodes that had ended in a step that was
+        cut off, since these nodes do not run again."""
         if self.checkpointer is None:
             return None, False, []
         try:
-            snapshot = await graph.aget_state(self.config)
+            snapshot = await self._graph.aget_state(self._config)
         except UNREADABLE as error:
             if disk_is_full(error):
                 raise
@@ -192,8 +189,30 @@ class Session:
             return None, False, []
         state = cast(RunState, snapshot.values)
         check_version(state.get("version", STATE_VERSION), "the run")
-        drawn = [state, *(task.result for task in snapshot.tasks if task.result)]
-        return state, bool(snapshot.next), [image for part in drawn for image in part.get("images", {}).values()]
+        updates = [state, *(task.result for task in snapshot.tasks if task.result)]
+        return state, bool(snapshot.next), [image for part in updates for image in part.get("images", {}).values()]
+
+    async def _redraw_missing(self, images: Iterable[ImageRecord]) -> None:
+        """Draw images again that miss a file, sources first; an error where another picture comes out."""
+        by_id, store = {image.id: image for image in images}, self.store
+        for image in sorted(by_id.values(), key=lambda image: image.round):
+            present = {file for file in image.files if store.path(file).is_file()}
+            if present == {*image.files}:
+                continue
+            lost = next(file for file in image.files if file not in present)
+            error = SettingsError(f"{store.path(lost)} is missing, and another one would be drawn: put it back")
+            if not image.seeded:
+                raise error
+            before = {file: store.read(file) for file in present}
+            source = by_id.get(image.parent or "") if image.operator is not None else None
+            diffusion = await ready(self.context.diffusion)
+            made = await diffusion.draw(image.attempt(tuple(image.trajectory)), store, source=source)
+            for file, data in before.items():
+                store.write(file, data)
+            if image.digest and made.digest != image.digest:
+                for file in {*image.files, *made.files} - present:
+                    store.path(file).unlink(missing_ok=True)
+                raise error
 
     async def _require_same_models(self) -> None:
         """Refuse to go on with other models than the run began with."""
@@ -206,120 +225,77 @@ class Session:
                 )
 
     def _note_models(self) -> None:
-        """Write the names of the models that are loaded by now into the manifest, where they are not there yet."""
-        made = self.models.names
-        if made != self.manifest.models and made.keys() >= self.manifest.models.keys():
-            self.manifest = self.manifest.model_copy(update={"models": made})
-            write_manifest(self.store, self.manifest)
+        """Add the names of models that were loaded meanwhile to the manifest."""
+        names = self.models.names
+        if names != self.manifest.models and names.keys() >= self.manifest.models.keys():
+            self._write_manifest(models=names)
 
+    def _write_manifest(self, **changes: object) -> None:
+        self.manifest = self.manifest.model_copy(update=changes)
+        write_manifest(self.store, self.manifest)
 
-async def steer(session: Session, inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
-    """Do what was asked of a run that was drained, and wait while it is paused; ``Interrupted`` where it is cancelled.
-    Returns the steps that the graph has to take before it can be drained again."""
-    paused = False
-    while True:
-        instructions = inbox.take()
-        for n, one in enumerate(instructions):
-            state = cast(RunState, (await session.graph.aget_state(session.config)).values)
-            images = state.get("images", {})
-            if one.action == "decide" and any(id not in state.get("critiques", {}) for id in images):
-                inbox.held = instructions[n:]  # after the critic has looked
-                return 1
-            known: dict[str, Any] = {"action": one.action, "image": one.image or None, "by": one.by}
-            known |= {"run": session.manifest.run, "round": max((i.round for i in images.values()), default=None)}
-            try:
-                update = _steered(session, one, state)
-            except (PolicyError, SettingsError, ValidationError) as error:
-                emit([Steered(refused=" ".join(str(error).split()), **known)])
-                continue
-            emit([Steered(budget=session.context.budget if one.action == "budget" else None, **known)])
-            if one.action == "cancel":
-                raise Interrupted(f"cancelled by a person; go on with: detailscribe resume {session.store.root}")
-            if update is not None and images:
-                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
-                await session.graph.aupdate_state(session.config, update, as_node="generate")
-            paused = one.action == "pause" or (paused and one.action == "budget")
-        if not paused:
-            return 0
-        await asyncio.sleep(POLL)
-        if inbox.is_over:
-            raise Interrupted(f"stopped while it was paused; go on with: detailscribe resume {session.store.root}")
+    async def _steer(self, inbox: Inbox, emit: Callable[[Iterable[Event]], None]) -> int:
+        """Carry out a person's instructions between two steps, and wait while the run is paused; ``Interrupted`` where
+        it is cancelled. Returns how many steps the graph must take before it can be drained again."""
+        paused = False
+        while True:
+            instructions = inbox.take()
+            for n, instruction in enumerate(instructions):
+                action = instruction.action
+                state = cast(RunState, (await self._graph.aget_state(self._config)).values)
+                images = state.get("images", {})
+                if action == "decide" and any(id not in state.get("critiques", {}) for id in images):
+                    inbox.held = instructions[n:]  # until the critic has looked at them
+                    return 1
+                facts: dict[str, Any] = {"action": action, "image": instruction.image or None, "by": instruction.by}
+                facts |= {"run": self.manifest.run, "round": max((i.round for i in images.values()), default=None)}
+                try:
+                    ruling = self._carry_out(instruction, state)
+                except (PolicyError, SettingsError, ValidationError) as error:
+                    emit([Steered(refused=one_line(str(error)), **facts)])
+                    continue
+                emit([Steered(budget=self.context.budget if action == "budget" else None, **facts)])
+                if action == "cancel":
+                    raise self._interrupted("cancelled by a person")
+                if images and (ruling or action == "budget"):
+                    await self._update({"rulings": {str(ruling.round): ruling}} if ruling else {})
+                paused = action == "pause" or (paused and action == "budget")
+            if not paused:
+                return 0
+            await asyncio.sleep(POLL)
+            if inbox.is_over:
+                raise self._interrupted("stopped while it was paused")
 
-
-def _steered(session: Session, one: Instruction, state: RunState) -> dict[str, Any] | None:
-    """What an instruction changes in the state; None for nothing."""
-    images = state.get("images", {})
-    if one.action == "budget":
-        budget = budget_with(session.context.budget, one.budget)
-        session.context = replace(session.context, budget=budget)
-        settings = session.manifest.settings
-        settings = settings.model_copy(update={"run": settings.run.model_copy(update={"budget": budget})})
-        session.manifest = session.manifest.model_copy(update={"settings": settings})
-        write_manifest(session.store, session.manifest)
-        return {}
-    if one.action == "accept":
-        if one.image not in images:
-            raise SettingsError(f"there is no image {one.image!r:.40}")
-        waiting = [image for id, image in images.items() if id not in state.get("decisions", {})]
-        stops = tuple(stop(image, RULE, f"{one.image} was accepted") for image in waiting)
-        ruling = Ruling(round=max(i.round for i in images.values()), decisions=stops, chosen=one.image)
-    elif one.action == "decide":
+    def _carry_out(self, instruction: Instruction, state: RunState) -> Ruling | None:
+        """The ruling that an instruction makes, if any; a new budget counts from now on."""
+        images = state.get("images", {})
+        if instruction.action == "budget":
+            budget = budget_with(self.context.budget, instruction.budget)
+            self.context = replace(self.context, budget=budget)
+            settings = self.manifest.settings
+            run = settings.run.model_copy(update={"budget": budget})
+            self._write_manifest(settings=settings.model_copy(update={"run": run}))
+        if instruction.action == "accept":
+            if instruction.image not in images:
+                raise SettingsError(f"there is no image {instruction.image!r:.40}")
+            waiting = [image for id, image in images.items() if id not in state.get("decisions", {})]
+            stops = tuple(stop(image, RULE, f"{instruction.image} was accepted") for image in waiting)
+            last = max(image.round for image in images.values())
+            return Ruling(round=last, decisions=stops, chosen=instruction.image)
+        if instruction.action != "decide":
+            return None
         if not images:
             raise PolicyError("there is no image yet to decide about")
-        population = population_of(state, session.context.budget)
-        proposed = decide(population, session.context.policy)
-        if strange := one.decisions.keys() - {decision.image for decision in proposed}:
-            raise PolicyError(f"{min(strange)!r:.40} waits for no decision")
-        decisions = [
-            meant(one.decisions[d.image], population, population.images[d.image], one.words.get(d.image, ""))
-            if d.image in one.decisions
-            else d
-            for d in proposed
-        ]
-        ruling = Ruling(round=population.round, decisions=tuple(allowed(decisions, population)))
-    else:
-        return None
-    return {"rulings": {str(ruling.round): ruling}}
+        population = population_of(state, self.context.budget)
+        proposed = {decision.image: decision for decision in decide(population, self.context.policy)}
+        if unknown := instruction.decisions.keys() - proposed.keys():
+            raise PolicyError(f"{min(unknown)!r:.40} waits for no decision")
+        for id, action in instruction.decisions.items():
+            proposed[id] = meant(action, population, population.images[id], instruction.words.get(id, ""))
+        return Ruling(round=population.round, decisions=tuple(allowed([*proposed.values()], population)))
 
 
 @cache
 def _compiled(interactive: bool) -> Graph:
     """Compiled once a process, since that takes longer than all else that a run costs beside its models."""
     return build_graph(interactive=interactive)
-
-
-async def work_on(
-    store: Store,
-    manifest: Manifest,
-    models: Models,
-    policy: Policy,
-    *,
-    begin: RunState | None = None,
-    checkpointer: Checkpointer = None,
-    cache: TaskCache | None = None,
-    shared: Path | None = None,
-    on_event: OnEvent | None = None,
-    control: RunControl | None = None,
-    ask: Ask | None = None,
-) -> Run:
-    """A run in a folder that is locked, from wherever it stands, or the state to ``begin`` with, to its end.
-    Checkpointer and cache are those that settings and folder name, unless given."""
-    named = manifest.settings.run.checkpoints
-    states = checkpoints_of(named, store) if checkpointer is None else nullcontext(checkpointer)
-    with nullcontext(cache) if cache is not None else closing(TaskCache(store.path(CACHE))) as results:
-        context = Context(
-            **models.roles,
-            policy=policy,
-            store=store,
-            budget=manifest.settings.run.budget,
-            chat=models.language,
-            owns_store=True,
-            cache=results,
-            shared=shared,
-        )
-        async with states as saver:
-            session = Session(store, manifest, models, context, saver, on_event, control, ask)
-            if begin is not None:
-                # As if drawn just now: critique comes next, skips what was looked at, and hands on to the judge.
-                await session.graph.aupdate_state(session.config, dict(begin), as_node="generate")
-            return await session.finish()

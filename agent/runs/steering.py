@@ -1,6 +1,7 @@
-"""Steers a run in progress: instructions are appended to a file in its folder and carried out after a step."""
+"""Steers a run in progress: instructions are appended to a file in its folder, and carried out between two steps."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,31 +18,31 @@ from .folder import is_at_work
 STEERING = "steering.jsonl"
 
 Steer = Literal["pause", "go", "accept", "decide", "budget", "cancel"]
-"""pause: wait after this step; go: no longer; accept: end now, with an image; decide: what becomes of images, in place
-of the policy; budget: other bounds; cancel: end without a result, to be resumed."""
+"""pause: wait after this step; go: continue; accept: end now, with this image; decide: judge images in place of the
+policy; budget: change bounds; cancel: end without a result, to be resumed."""
 LiveStatus = Literal["running", "paused", "finished", "failed", "interrupted", "killed"]
-"""running and paused: a process works on it; killed: none does, and it said nothing; interrupted: somebody stopped
-it."""
+"""running, paused: a process works on it; killed: none does, and the trace does not say why; interrupted: somebody
+stopped it."""
 
 
 class Instruction(Frozen):
-    """What a person asks of a run: one line of ``steering.jsonl``."""
+    """One line of ``steering.jsonl``."""
 
     action: Steer
     image: str = ""
     """accept: the id of the image."""
     decisions: dict[str, Action] = Field(default_factory=dict[str, Action])
-    """decide: what becomes of images that wait, by id; of the others, what the policy proposes."""
+    """decide: the action by image id; for other images, what the policy proposes."""
     words: dict[str, str] = Field(default_factory=dict[str, str])
-    """decide: the prompt to draw from, by id; by default the critic's."""
+    """decide: the prompt to draw from, by image id; by default the critic's."""
     budget: dict[str, float] = Field(default_factory=dict[str, float])
     """budget: the bounds that change, by name."""
     by: str = Field(default="", max_length=200)
-    """Who asks; empty where they gave no name."""
+    """Name of the person; may be empty."""
 
 
 def live_status(run: RecordedRun) -> LiveStatus:
-    """The status of a run, from its trace and from whether a process works on it."""
+    """The status by the trace, and by whether a process works on the run."""
     if run.status != "unfinished":
         return run.status
     if run.interrupted:
@@ -50,7 +51,7 @@ def live_status(run: RecordedRun) -> LiveStatus:
 
 
 def instruct(run: RecordedRun, instruction: Instruction) -> None:
-    """Ask something of a run that goes on; ``SettingsError`` where nothing works on it, or it cannot be done."""
+    """Send an instruction to a running run; ``SettingsError`` where none is running, or it cannot be done."""
     if (status := live_status(run)) not in ("running", "paused"):
         more = "" if status == "finished" else f": go on with detailscribe resume {run.folder}"
         raise SettingsError(f"no process works on the run {run.run}, which is {status}{more}")
@@ -68,7 +69,7 @@ def instruct(run: RecordedRun, instruction: Instruction) -> None:
 
 
 def budget_with(budget: Budget, changes: Mapping[str, float]) -> Budget:
-    """The same with other bounds; ``SettingsError`` where one is unknown or not possible."""
+    """The budget with changed bounds; ``SettingsError`` where one is unknown or invalid."""
     try:
         return Budget.model_validate(budget.model_dump() | dict(changes))
     except ValidationError as error:
@@ -76,17 +77,17 @@ def budget_with(budget: Budget, changes: Mapping[str, float]) -> Budget:
 
 
 class Inbox(RunControl):
-    """The instructions that come from now on: it drains the graph after the step in which one came, or the caller's own
-    control asked for it. There is no file where there is no checkpointer to go on from."""
+    """New instructions: it drains the graph after the step in which one came, or in which the caller's own ``control``
+    asked for it. ``path`` is None where there is no checkpointer to go on from."""
 
-    def __init__(self, path: Path | None, own: RunControl | None) -> None:
+    def __init__(self, path: Path | None, control: RunControl | None) -> None:
         super().__init__()
-        self._path, self._own = path, own
+        self._path, self._control = path, control
         self._read = self._size()
         self.held: list[Instruction] = []
-        """Read, and put off by a step."""
+        """Instructions that were read, and put off by a step."""
         self.steps = 0
-        """To take before instructions count."""
+        """Steps to take before instructions count."""
 
     def _size(self) -> int:
         return self._path.stat().st_size if self._path is not None and self._path.is_file() else 0
@@ -94,25 +95,23 @@ class Inbox(RunControl):
     @property
     def is_over(self) -> bool:
         """Whether the caller stops the run."""
-        return self._own is not None and self._own.drain_requested
+        return self._control is not None and self._control.drain_requested
 
     @property
     def drain_requested(self) -> bool:
-        """Looked at by LangGraph before each step."""
+        """LangGraph asks before each step."""
         self.steps -= 1
         return self.is_over or (self.steps < 0 and (bool(self.held) or self._size() > self._read))
 
     def take(self) -> list[Instruction]:
-        """Those that are there, without lines that are none."""
-        taken, self.held = self.held, []
+        """The instructions so far, without lines that cannot be read."""
+        instructions, self.held = self.held, []
         if self._path is not None and self._size() > self._read:
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 for line in file:
                     if line.endswith(b"\n"):
                         self._read += len(line)
-                        try:
-                            taken.append(Instruction.model_validate_json(line))
-                        except ValidationError:  # by hand, or of a later version; whoever wrote it sees nothing happen
-                            continue
-        return taken
+                        with suppress(ValidationError):  # written by hand, or by a later version
+                            instructions.append(Instruction.model_validate_json(line))
+        return instructions
