@@ -25,7 +25,7 @@ class TraceError(SettingsError):
 
 
 class LaterVersion(TraceError):
-    """It is of a version that this code does not know yet."""
+    """It was written by a later version."""
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -40,11 +40,11 @@ class EventBase(Frozen):
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     """``SCHEMA_VERSION`` of the code that wrote the line."""
     time: Annotated[datetime, AfterValidator(_in_utc)] = Field(default_factory=lambda: datetime.now(UTC))
-    """When it was seen, UTC; one without a zone is taken as that."""
+    """UTC; a time without a zone is read as UTC."""
     run: str
     """Id of the run."""
     round: int | None = None
-    """Round of the image, or that the node works for; None before any."""
+    """Round of the image or the node; None before the first."""
     node: str | None = None
     """Node of the graph."""
     image: str | None = None
@@ -63,13 +63,13 @@ class RunStarted(EventBase):
 
 
 class Resumed(EventBase):
-    """Another process goes on with the run; what it finds done it does not do again. Since version 2."""
+    """Another process goes on with the run. Since version 2."""
 
     type: Literal["resumed"] = "resumed"
 
 
 class NodeStarted(EventBase):
-    """A node begins; ``image`` is the one it will make, if it makes one."""
+    """A node begins; ``image`` is the one that it makes, if any."""
 
     type: Literal["node_started"] = "node_started"
     task: str
@@ -86,7 +86,7 @@ class NodeFinished(EventBase):
 
 
 class PromptDecomposed(EventBase):
-    """The prompt was read."""
+    """The prompt was decomposed."""
 
     type: Literal["decomposed"] = "decomposed"
     concepts: ConceptGraph
@@ -100,30 +100,30 @@ class ImageMade(EventBase):
 
 
 class Critiqued(EventBase):
-    """The critic looked at an image."""
+    """The critic answered about an image."""
 
     type: Literal["critiqued"] = "critiqued"
     critique: Critique
     change: Change | None = None
-    """Against the parent; None for a first drawing."""
+    """Relative to the parent; None for a first drawing."""
 
 
 class Advised(EventBase):
-    """A model was asked what to do, for a policy that reads its answer. Since version 2."""
+    """A policy's chat model answered. Since version 2."""
 
     type: Literal["advised"] = "advised"
     advice: Advice
 
 
 class Compared(EventBase):
-    """The critic compared two images that lead together; ``image`` is the better, None for equals. Since version 2."""
+    """The critic compared two leading images; ``image`` is the better, None for equals. Since version 2."""
 
     type: Literal["compared"] = "compared"
     comparison: Comparison
 
 
 class Decided(EventBase):
-    """The policy decided about an image, and the graph set to work on it."""
+    """The policy decided about an image, and the graph carries the decision out."""
 
     type: Literal["decided"] = "decided"
     decision: Decision
@@ -134,10 +134,10 @@ class Steered(EventBase):
 
     type: Literal["steered"] = "steered"
     action: Literal["pause", "go", "accept", "decide", "budget", "cancel"]
-    """What they asked for, done after the step that was at work; the decisions of ``decide`` follow when they are
-    carried out, with the rule ``person``."""
+    """What they asked for, done after the current step; the decisions of ``decide`` follow as events of their own, with
+    the rule ``person``."""
     by: str = ""
-    """Who it was; empty where they gave no name."""
+    """Name of the person; may be empty."""
     budget: Budget | None = None
     """budget: that of the run from now on."""
     refused: str | None = None
@@ -156,12 +156,12 @@ class Failed(EventBase):
 
     @property
     def interrupted(self) -> bool:
-        """Whether nothing was wrong: somebody stopped the run."""
+        """Whether somebody stopped the run, and nothing failed."""
         return self.error in ("Interrupted", "KeyboardInterrupt", "CancelledError")
 
 
 class RunFinished(EventBase):
-    """The last line of a run that came to its end; ``image`` is the best one."""
+    """The last line of a finished run; ``image`` is the best one."""
 
     type: Literal["run_finished"] = "run_finished"
     stop: str
@@ -170,13 +170,13 @@ class RunFinished(EventBase):
 
 
 class Denoising(EventBase):
-    """A step of the denoiser was run. Handed to ``on_event`` alone; the file does not hold it."""
+    """A step of the denoiser. Only ``on_event`` gets it; the file does not hold it."""
 
     type: Literal["denoising"] = "denoising"
     done: int
     """Steps done, 1 to ``steps``."""
     steps: int
-    """Steps to do."""
+    """Steps in all."""
 
 
 Event = Annotated[
@@ -200,24 +200,21 @@ Event = Annotated[
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 _VERSION = re.compile(rb'"schema_version": ?(\d{1,9})')
-"""In a line of any schema, a later one too."""
+"""In a line of any version."""
 
 
 def read_events(path: Path | str) -> list[Event]:
-    """Every whole line of a trace; a torn last line, cut off by a kill, is left out.
-
-    As ``records_in``; ``FileNotFoundError`` if there is no such file.
-    """
+    """Every event of a trace, as ``records_in``; ``FileNotFoundError`` if there is no such file."""
     if not os.path.exists(path):
         raise FileNotFoundError(path)
     return list(records_in(Path(path), _ADAPTER.validate_json, "event"))
 
 
 def records_in(path: Path, read: Callable[[bytes], T], what: str) -> Iterator[T]:
-    """Every whole line of a file of JSON lines, as ``read`` reads it; a torn last line is left out.
+    """Every line of a file of JSON lines, parsed by ``read``; without a last line that a kill cut off.
 
-    ``TraceError`` if one is not ``what`` the file should hold, ``LaterVersion`` if it is of a later schema, and
-    ``SettingsError`` if the file cannot be read.
+    ``TraceError`` if a line cannot be parsed, ``LaterVersion`` if it is of a later schema, and ``SettingsError`` if the
+    file cannot be read. ``what`` names a line in messages.
     """
     for number, line in enumerate(read_lines(path), 1):
         try:
@@ -233,6 +230,6 @@ def records_in(path: Path, read: Callable[[bytes], T], what: str) -> Iterator[T]
 
 
 def processes(events: Sequence[Event]) -> list[Sequence[Event]]:
-    """The events of each process that worked on a run, one process after the other."""
+    """The events of each process that worked on a run, in order."""
     starts = [0, *(n for n, event in enumerate(events) if n and isinstance(event, Resumed)), len(events)]
     return [events[start:end] for start, end in pairwise(starts) if end > start]

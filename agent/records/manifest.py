@@ -1,4 +1,4 @@
-"""What a run was made of: enough to make it again."""
+"""The manifest of a run: settings, versions and models, enough to make it again."""
 
 import platform
 import sys
@@ -37,12 +37,12 @@ PACKAGES = (
     "torch",
     "transformers",
 )
-"""Those whose version can change a run."""
+"""Packages whose version can change a run."""
 
 
 @cache
 def installed() -> dict[str, str]:
-    """Version of each of ``PACKAGES`` that is there; looked up once a process, since it takes a while."""
+    """Version of each installed package of ``PACKAGES``; cached, since looking it up takes a while."""
     versions: dict[str, str] = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -51,7 +51,7 @@ def installed() -> dict[str, str]:
 
 
 def command_line() -> tuple[str, ...]:
-    """The arguments of the process, without the secrets of URLs, since files hold them."""
+    """The arguments of the process, without secrets in URLs, since files hold them."""
     return tuple(map(without_secrets, sys.argv))
 
 
@@ -61,13 +61,13 @@ class Parent(Frozen):
     run: str
     """Its id."""
     step: int = Field(ge=0)
-    """After which the two part; see ``detailscribe history``."""
+    """The last one that both runs share; see ``detailscribe history``."""
     edits: dict[str, str] = Field(default_factory=dict)
-    """What was changed in its state, as ``fork`` takes it."""
+    """The changes of its state, as ``fork`` takes them."""
 
 
 class Provenance(Frozen):
-    """What a run and a batch are made of and made by."""
+    """How a run or a batch was made."""
 
     settings: Settings
     """All of them, without secrets."""
@@ -76,7 +76,7 @@ class Provenance(Frozen):
     models: dict[str, str] = Field(default_factory=dict[str, str])
     """Name and content hash by role; empty while none is loaded."""
     command: tuple[str, ...] = Field(default_factory=lambda: command_line())
-    """The arguments of the process, without the secrets of URLs."""
+    """The arguments of the process, without secrets in URLs."""
     python: str = Field(default_factory=platform.python_version)
     platform: str = Field(default_factory=platform.platform)
     packages: dict[str, str] = Field(default_factory=installed)
@@ -85,7 +85,7 @@ class Provenance(Frozen):
 
 
 class Manifest(Provenance):
-    """Written as ``manifest.json`` before anything is asked, and again when the models are loaded."""
+    """Written as ``manifest.json`` before any model is asked, and again when the models are loaded."""
 
     run: str
     """Its id."""
@@ -93,21 +93,21 @@ class Manifest(Provenance):
     seed: int
     """In [0, 2**32)."""
     sources: dict[str, str]
-    """Where each setting came from, by dotted name; those at their defaults are left out."""
+    """Where each setting came from, by dotted name; without defaults."""
     interactive: bool = False
     """Whether a person decides."""
     parent: Parent | None = None
-    """Where the run comes from; None for one that began with its prompt."""
+    """The run that it was forked from, if any."""
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a run folder; ``TraceError`` if there is none of a version that this code knows."""
+    """The manifest of a run folder; ``TraceError`` if there is none of this version."""
     return read_json(folder / MANIFEST, Manifest)
 
 
 def read_json(path: Path, model: type[T]) -> T:
-    """A record of a run folder; ``TraceError`` if it is missing, damaged or of an unknown version, ``OutsideError`` if
-    the folder holds links that lead out of it."""
+    """Read a JSON file of a run folder; ``TraceError`` if it is missing, damaged or of another version,
+    ``OutsideError`` if the folder holds links that lead out of it."""
     require_own(path.parent)
     try:
         return model.model_validate_json(path.read_bytes())
@@ -120,5 +120,5 @@ def read_json(path: Path, model: type[T]) -> T:
 
 
 def write_manifest(store: Store, manifest: Manifest) -> None:
-    """Write it into the run folder."""
+    """Write ``manifest.json``."""
     store.write(MANIFEST, manifest.model_dump_json(indent=2).encode())

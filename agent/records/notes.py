@@ -1,4 +1,4 @@
-"""What people say of a recorded run: kept beside the record in ``notes.jsonl``, which it never changes."""
+"""Notes that people make about a recorded run, in ``notes.jsonl`` beside it; the record never changes."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,27 +14,27 @@ from .reader import RecordedRun
 NOTES = "notes.jsonl"
 
 Mark = Literal["favourite", "reject", "none"]
-"""favourite: worth keeping; reject: not usable; none: a mark that was taken back."""
+"""favourite: worth keeping; reject: not usable; none: the mark was removed."""
 
 
 class Note(Frozen):
-    """One line of ``notes.jsonl``; what it does not set keeps what earlier lines of the same image said."""
+    """One line of ``notes.jsonl``; fields that are not set keep the value of earlier lines about the same image."""
 
     image: str = ""
     """Id of the image; empty for the run as a whole."""
     mark: Mark | None = None
     text: str | None = Field(default=None, max_length=20_000)
-    """In the person's words; empty where a text was taken back."""
+    """In the person's words; empty where a text was removed."""
     verdicts: dict[str, Answer] = Field(default_factory=dict[str, Answer])
-    """What the person answers, by check id, whatever the critic says."""
+    """The person's answers by check id."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    """When it was said, UTC."""
+    """When it was written, UTC."""
     by: str = Field(default="", max_length=200)
-    """Who said it; empty where they gave no name."""
+    """Name of the person; may be empty."""
 
 
 class Correction(NamedTuple):
-    """A check that a person answered on an image that the critic looked at."""
+    """A check of one image that both the critic and a person answered."""
 
     image: str
     check: Check
@@ -43,18 +43,18 @@ class Correction(NamedTuple):
 
 
 def read_notes(folder: Path) -> dict[str, Note]:
-    """What holds now, by image id, or the empty one for the whole run; ``TraceError`` if a line is no note."""
-    found, path = dict[str, Note](), Store(folder).path(NOTES)
-    for note in records_in(path, Note.model_validate_json, "note"):
-        before = found.get(note.image, Note())
-        said = {name: value for name in ("mark", "text") if (value := getattr(before, name)) is not None}
-        said |= note.model_dump(exclude_none=True) | {"verdicts": before.verdicts | note.verdicts}
-        found[note.image] = Note.model_validate(said)
-    return found
+    """All notes on each image merged into one, by image id (empty for the run); ``TraceError`` if a line is no note."""
+    notes = dict[str, Note]()
+    for note in records_in(Store(folder).path(NOTES), Note.model_validate_json, "note"):
+        before = notes.get(note.image, note)
+        changes = {name: value for name, value in note if value is not None}
+        changes["verdicts"] = before.verdicts | note.verdicts
+        notes[note.image] = before.model_copy(update=changes)
+    return notes
 
 
 def add_note(run: RecordedRun, note: Note) -> None:
-    """Write a note about a run beside it; ``TraceError`` if the run has no such image, or asks for no such check."""
+    """Append a note to ``notes.jsonl``; ``TraceError`` if the run has no such image or check."""
     if note.image and note.image not in run.images:
         raise TraceError(f"the run {run.run} has no image {note.image!r:.40}")
     known = {check.id for check in run.concepts.checks} if run.concepts else set[str]()
@@ -65,13 +65,12 @@ def add_note(run: RecordedRun, note: Note) -> None:
 
 
 def corrections(run: RecordedRun) -> list[Correction]:
-    """The checks that people answered, beside what the critic answered."""
-    if run.concepts is None:
-        return []
-    checks, found = {check.id: check for check in run.concepts.checks}, list[Correction]()
-    for image, note in read_notes(run.folder).items():
-        said = run.critiques[image].answers() if image in run.critiques else {}
-        for check, person in note.verdicts.items():
-            if check in checks and check in said:
-                found.append(Correction(image, checks[check], said[check], person))
-    return found
+    """The checks that both the critic and a person answered."""
+    checks = {check.id: check for check in run.concepts.checks} if run.concepts else {}
+    answers = {image: critique.answers() for image, critique in run.critiques.items()}
+    return [
+        Correction(image, checks[check], answers[image][check], person)
+        for image, note in read_notes(run.folder).items()
+        for check, person in note.verdicts.items()
+        if check in checks and check in answers.get(image, {})
+    ]

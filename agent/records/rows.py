@@ -1,4 +1,4 @@
-"""The rows of a batch: what is kept of each job, and what all of them add up to."""
+"""The rows of a batch, one for each job, and their sums."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ RESULTS = "results.jsonl"
 PLAN = "plan.json"
 
 Status = Literal["done", "failed"]
-"""done: the run came to its end, whatever its checks say; failed: an error ended it."""
+"""done: the run finished, whatever its checks say; failed: an error ended it."""
 
 
 class Row(Frozen):
@@ -31,9 +31,9 @@ class Row(Frozen):
     """Its class with parameters, as Python writes it."""
     budget: Budget
     tags: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
-    """Whatever else was given with the prompt."""
+    """All other columns that came with the prompt."""
     run: str | None = None
-    """The run folder, relative to that of the rows, or to the store of its batch; None where nothing was left."""
+    """The run folder, relative to that of the rows, or to the store of its batch; None where it was removed."""
     best: str | None = None
     """The best image, relative to the same."""
     passed: int | None = None
@@ -43,24 +43,24 @@ class Row(Frozen):
     unknown: int | None = None
     """Checks that are unknown on the best image."""
     unheard: int = 0
-    """Checks, over all images, to which no usable answer came; where there are any, ``retry_failed`` asks again."""
+    """Checks, over all images, to which no usable answer came; ``retry_failed`` asks them again."""
     unknown_because: str | None = None
     """Why checks are unknown or had no answer, each reason once."""
     stop: str | None = None
     """Rule that ended the best image's work."""
     spend: Spend | None = None
     seconds: float = Field(default=0.0, ge=0)
-    """Wall time, among the others in flight."""
+    """Wall time, while other runs were in flight."""
     error: str | None = None
     """Class of the exception."""
     message: str | None = None
     """Of the exception."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    """Of the end."""
+    """When it ended."""
 
     @property
     def all_correct(self) -> bool:
-        """Whether the best image passes every check, as the run's own critic sees it."""
+        """Whether the best image passes every check of the run's own critic."""
         return self.status == "done" and self.passed == self.checks
 
     @property
@@ -70,17 +70,17 @@ class Row(Frozen):
 
 
 class Plan(Frozen):
-    """What a start of a batch or experiment had before it, written as ``plan.json`` for whoever watches."""
+    """The size of a batch or experiment when it was started, written as ``plan.json`` for ``detailscribe view``."""
 
     jobs: int
-    """Rows that the folder is to have."""
+    """Rows that the folder will have."""
     rows: int
     """Rows that it had already."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """Of the start."""
 
     def remaining(self, rows: int, now: datetime) -> float | None:
-        """Seconds until the last row, at the pace since the start; None before its first row."""
+        """Seconds until the last row, at the pace since the start; None before the first new row."""
         new = rows - self.rows
         return (now - self.time).total_seconds() / new * max(self.jobs - rows, 0) if new > 0 else None
 
@@ -90,13 +90,13 @@ class Tally:
     """Sums over rows."""
 
     done: int = 0
-    """Runs that came to their end."""
+    """Runs that finished."""
     failed: int = 0
     """Runs that an error ended."""
     correct: int = 0
-    """Runs whose best image passes every check, as their own critic sees it."""
+    """Runs whose best image passes every check of their own critic."""
     unheard: int = 0
-    """Runs that came to their end although some checks had no usable answer."""
+    """Finished runs with checks that had no usable answer."""
     spend: Spend = field(default_factory=Spend)
     """What all of them cost."""
 
@@ -116,13 +116,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a batch is."""
+    """Progress of a batch."""
 
     folder: Path
     prompts: int
     """All of them."""
     left: int
-    """Those that had no row when this start began."""
+    """Those without a row when the batch was started."""
     tally: Tally
     """Of all rows so far."""
 
@@ -138,5 +138,5 @@ def digest(text: str) -> str:
 
 
 def read_rows(folder: Path | str) -> Iterator[Row]:
-    """The rows of a folder in the order in which their jobs ended; ``SettingsError`` if a whole line is no row."""
+    """The rows of a folder in the order in which their jobs ended; ``SettingsError`` if a line is no row."""
     return records_in(Path(folder) / RESULTS, Row.model_validate_json, "row")

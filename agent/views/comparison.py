@@ -8,7 +8,7 @@ from ...tools.files import Store
 from ..records.events import TraceError
 from ..records.reader import RecordedRun
 from .pages import filled, picture
-from .words import Mark, differences, marks, spend_rows
+from .words import CheckMark, differences, marks, spend_rows
 
 Shown = tuple[RecordedRun, str]
 """A run, and the id of one of its images, or empty for the best."""
@@ -24,7 +24,7 @@ def compare_page(pairs: Sequence[tuple[Shown, Shown]]) -> str:
 
 def _pair(first: Shown, second: Shown) -> dict[str, Any]:
     sides = [_side(run, _image(run, id)) for run, id in (first, second)]
-    rows: dict[str, list[Mark | None]] = {}
+    rows: dict[str, list[CheckMark | None]] = {}
     for n, side in enumerate(sides):
         for mark in side["marks"]:
             rows.setdefault(mark.check.question, [None, None])[n] = mark
@@ -39,7 +39,7 @@ def _pair(first: Shown, second: Shown) -> dict[str, Any]:
     }
 
 
-def _state(mark: Mark | None) -> str:
+def _state(mark: CheckMark | None) -> str:
     return "missing" if mark is None else mark.state
 
 

@@ -1,4 +1,4 @@
-"""Runs while they go on, one or a whole batch: bars and tables where the terminal draws them, else plain lines."""
+"""Shows a run or a batch in progress: bars and tables where the terminal draws them, else plain lines."""
 
 import time
 from collections.abc import Callable, Generator
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as RichLive
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..records import events
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from ..records.rows import Row, Tally
 
 SHOWN = 16
-"""Runs of a batch in flight that have a line of their own."""
+"""Runs in flight, at most, that have a line of their own."""
 
 
 class Live:
-    """Shows the events of a run as they happen; given as ``on_event``."""
+    """Shows the events of a run as they happen; pass it as ``on_event``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -52,7 +52,7 @@ class Live:
 
     @contextmanager
     def paused(self) -> Generator[None]:
-        """Without the bars, so that a person can be asked."""
+        """Hides the bars while a person is asked."""
         self._progress.stop()
         try:
             yield
@@ -76,7 +76,7 @@ class Live:
 
 
 class ProgressBar:
-    """A bar of the steps that were asked for so far, in notebooks too: ``run(..., on_event=ProgressBar())``."""
+    """A bar of the denoising steps, in notebooks too: ``run(..., on_event=ProgressBar())``."""
 
     def __init__(self) -> None:
         from tqdm.auto import tqdm
@@ -96,7 +96,7 @@ class ProgressBar:
 
 
 def sentence(event: Event) -> str | None:
-    """An event in one line; None for those that a person need not see."""
+    """An event in one line; None for minor events."""
     place = "" if event.round is None else f"round {event.round}  "
     match event:
         case events.RunStarted():
@@ -106,9 +106,9 @@ def sentence(event: Event) -> str | None:
         case events.NodeStarted():
             made = f" {event.image}" if event.node in ("generate", "refine") else ""
             return f"{place}{WORK.get(event.node or '', event.node)}{made}"
-        case events.Critiqued(critique=look, change=change):
+        case events.Critiqued(critique=critique, change=change):
             changed = "" if change is None else f"; {len(change.fixed)} fixed, {len(change.broken)} broken"
-            return f"{place}{event.image}: {look.passed} of {len(look.verdicts)} checks pass{changed}"
+            return f"{place}{event.image}: {critique.passed} of {len(critique.verdicts)} checks pass{changed}"
         case events.Advised():
             return f"{place}advice: {advised(event.advice)}"
         case events.Compared():
@@ -124,23 +124,20 @@ def sentence(event: Event) -> str | None:
 
 
 def summary(run: "Run") -> Table:
-    """The images of a run, one a row, the best one marked."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "image", "origin", "from", "checks", "decision", "rule"):
-        table.add_column(heading, no_wrap=True)
+    """The images of a run, one a row; a star marks the best."""
+    heads = ("", "image", "origin", "from", "checks", "decision", "rule")
+    table = Table(*(Column(head, no_wrap=True) for head in heads), box=None, pad_edge=False, header_style="bold")
     for image in run.images:
-        record, look, decision = image.record, image.critique, image.decision
-        star, checks = "*" if record == run.result.best else "", f"{look.passed}/{len(look.verdicts)}"
+        record, critique, decision = image.record, image.critique, image.decision
+        star, checks = "*" if record == run.result.best else "", f"{critique.passed}/{len(critique.verdicts)}"
         cells = (star, record.id, record.origin, record.parent or "", checks, decision.action, decision.rule)
         table.add_row(*map(Text, cells))
     return table
 
 
 class BatchLive:
-    """Shows how far a batch is: a table on a terminal, elsewhere a line for each prompt.
-
-    ``on_event`` and ``on_progress`` are given to ``run_batch``.
-    """
+    """Shows the progress of a batch: a table on a terminal, elsewhere a line for each prompt; pass its ``on_event`` and
+    ``on_progress`` to ``run_batch``."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
@@ -160,7 +157,7 @@ class BatchLive:
             self._live.stop()
 
     def on_event(self, event: Event) -> None:
-        """Follow what each run in flight does."""
+        """Note what each run in flight does."""
         match event:
             case events.ImageMade():
                 self._evaluations += event.record.evaluations
@@ -177,7 +174,7 @@ class BatchLive:
                 pass
 
     def on_progress(self, progress: "BatchProgress", row: "Row | None") -> None:
-        """Follow the rows."""
+        """Note and print a new row; None before the first."""
         self._progress = progress
         if row is None:
             self._began = self._clock()
@@ -192,19 +189,19 @@ class BatchLive:
 
     @property
     def seconds(self) -> float:
-        """Since the first run could begin."""
+        """Since the first run could start."""
         return self._clock() - self._began
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until the last row, at the pace so far; None before the first."""
+        """Seconds until the last row, at the pace so far; None before the first row."""
         if self._progress is None or not self._noted:
             return None
         return self.seconds / self._noted * (self._progress.left - self._noted)
 
     @property
     def way_on(self) -> str | None:
-        """How to go on after a stop; None where nothing is there to go on from."""
+        """How to resume the batch; None where it has no rows."""
         progress = self._progress
         if progress is None or not progress.tally.rows:
             return None
@@ -228,15 +225,13 @@ class BatchLive:
             "evaluations/s": f"{self._evaluations / self.seconds:.0f}" if self.seconds > 0 else "0",
             "left": "-" if remaining is None else duration(remaining, rough=True),
         }
-        totals = Table(box=None, pad_edge=False, header_style="bold")
-        for name in cells:
-            totals.add_column(name, no_wrap=True, justify="right")
+        heads = (Column(name, no_wrap=True, justify="right") for name in cells)
+        totals = Table(*heads, box=None, pad_edge=False, header_style="bold")
         totals.add_row(*map(Text, cells.values()))
-        running = Table(box=None, pad_edge=False, show_header=False)
-        running.add_column(no_wrap=True)
-        running.add_column(no_wrap=True, style="dim")
-        for name, doing in list(self._running.items())[:SHOWN]:
-            running.add_row(Text(name), Text(doing))
+        columns = Column(no_wrap=True), Column(no_wrap=True, style="dim")
+        running = Table(*columns, box=None, pad_edge=False, show_header=False)
+        for run in list(self._running.items())[:SHOWN]:
+            running.add_row(*map(Text, run))
         return Group(totals, Text(), running)
 
 
@@ -262,5 +257,5 @@ def tally_in_words(tally: "Tally") -> str:
 
 
 def _share(tally: "Tally") -> str:
-    """Of the runs that came to their end, those whose best image passes every check."""
+    """The share of finished runs whose best image passes every check."""
     return f"{100 * tally.correct / tally.done:.1f}%" if tally.done else "-"

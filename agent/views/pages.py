@@ -1,16 +1,15 @@
-"""What every HTML page needs: templates, one script that alone may run, and pictures no larger than they are shown."""
+"""Renders HTML pages from templates, each with one script that may run, and scales their pictures."""
 
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...state import ImageRecord
-from ...tools.files import Store, picture_in
+from ...tools.files import Store, picture_file, picture_in
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 SMALL = 256
-"""Pixels; up to this side a picture is embedded as it is everywhere, and enlarged with hard edges."""
+"""Pixels; a picture up to this side is never scaled down, and enlarged with hard edges."""
 CARD = 768
 """Pixels; the longer side of a larger picture on its card."""
 THUMBNAIL = 192
@@ -26,9 +25,9 @@ THUMBNAIL = 192
 
 
 def filled(name: str, live: Mapping[str, Any] | None = None, **values: Any) -> str:
-    """A page of the templates: ``name.html.jinja`` with ``name.js``, if any, inlined, which alone may run.
+    """A page from ``name.html.jinja``, with ``name.js``, if any, inlined as the one script that may run.
 
-    ``live`` is what ``detailscribe view`` adds, whose pages follow what happens with ``live.js``.
+    ``live`` are the values of ``detailscribe view``, whose pages also run ``live.js``.
     """
     from markupsafe import Markup  # not needed to import the package
 
@@ -41,37 +40,33 @@ def filled(name: str, live: Mapping[str, Any] | None = None, **values: Any) -> s
 
 @cache
 def _environment() -> "Environment":
-    """How templates are filled; kept with the templates that it has compiled, which takes longer than to fill one."""
+    """Cached, since compiling a template takes longer than rendering it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = FileSystemLoader(TEMPLATES)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture in the three sizes of the page, as data URLs."""
+    """A picture in the three sizes of a page, as URLs."""
 
     full: str
     """The PNG of the run folder, byte for byte."""
     card: str
     thumbnail: str
     crisp: bool
-    """Whether it is so small that enlarging it should keep its pixels visible."""
+    """Whether it is enlarged with hard edges, as a small picture is."""
 
 
 def is_small(image: ImageRecord) -> bool:
-    """Whether it is shown as it is everywhere, enlarged with hard edges."""
+    """Whether a picture is too small to be scaled down."""
     return max(image.width, image.height) <= SMALL
 
 
 def picture(image: ImageRecord, store: Store) -> Picture:
-    """The picture of an image; ``FileNotFoundError`` if it is missing, ``ValueError`` if it leads out of the folder."""
+    """The picture of an image as data URLs; ``FileNotFoundError`` if it is missing, ``ValueError`` if it leads out of
+    the folder."""
     png = store.read(image.path)
     full = data_url("image/png", png)
     if is_small(image):
@@ -82,12 +77,11 @@ def picture(image: ImageRecord, store: Store) -> Picture:
 
 def shrunk(data: bytes, side: int) -> bytes:
     """A JPEG of which no side is longer than ``side`` pixels."""
-    small, written = picture_in(data), BytesIO()
+    small = picture_in(data)
     small.thumbnail((side, side))
-    small.save(written, "JPEG", quality=88)
-    return written.getvalue()
+    return picture_file(small, "JPEG", quality=88)
 
 
 def data_url(kind: str, data: bytes) -> str:
-    """A file inside a page."""
+    """A file as a data URL."""
     return f"data:{kind};base64,{b64encode(data).decode('ascii')}"

@@ -90,7 +90,7 @@ def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) ->
         "image": image,
         "picture": pictures[image.id],
         "before": pictures[parent.id] if parent else None,
-        "best": run.is_best(image),
+        "best": image == run.best,
         "origin": words.origin(image),
         "children": [i.id for i in run.images.values() if i.parent == image.id],
         "prompt": words.differences(parent.prompt, image.prompt) if parent else (words.Piece("same", image.prompt),),

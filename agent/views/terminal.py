@@ -1,4 +1,4 @@
-"""A recorded run in the terminal: its story in words, and its pictures."""
+"""A recorded run in the terminal: everything that happened in it, and its pictures."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
@@ -21,22 +21,21 @@ GOOD, BAD, SOFT, DOUBT = "green", "red", "bright_black", "yellow"
 EDITS = {"added": GOOD, "removed": f"{BAD} strike", "same": "default"}
 """Style of each piece of a corrected prompt."""
 CHANGES = {"fixed": ("▲ fixed  ", GOOD), "broken": ("▼ broken ", BAD)}
-"""How a check that changed against the image's parent begins, and its style."""
+"""Label and style of a check that changed relative to the parent image."""
 STATES = {"settled": ("↳ settled", SOFT), "unknown": ("? unknown", DOUBT), "fail": ("✕ fails  ", BAD)}
-"""The same of a check that did not change; one that passes is not listed."""
+"""Label and style of a check that did not change; one that passes is not listed."""
 
 
 class PlainConsole(Console):
-    """A console that no text can command: control characters in what it prints are replaced, its own are kept."""
+    """Replaces control characters in texts, so that model output cannot command the terminal; its own stay."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is printed, piece by piece."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
 
 def story(run: RecordedRun) -> Group:
-    """Everything in the order a person asks: what was wanted, what came of it, how, and at what price."""
+    """Prompt, images, decisions, outcome and cost."""
     parts: list[RenderableType] = [Text(run.prompt, style="bold")]
     if run.parent is not None:
         parts.append(Text(f"forked   from {words.forked(run.parent)}", style=SOFT))
@@ -44,7 +43,7 @@ def story(run: RecordedRun) -> Group:
         parts.append(Text("judge    a person; the policy only proposed", style=SOFT))
     if run.concepts is not None:
         parts.append(Text("asked    " + ", ".join(words.phrase(e) for e in run.concepts.entities), style=SOFT))
-        parts += [Text(f"         {' '.join(said)}".rstrip(), style=SOFT) for *said, _ in words.relations(run.concepts)]
+        parts += [Text(f"         {' '.join(row[:3])}".rstrip(), style=SOFT) for row in words.relations(run.concepts)]
     parts += [Text(), _lineage(run), Text()]
     parts += [Text(f"advice   after round {a.round}: {words.advised(a)}", style=SOFT) for a in run.advice]
     parts += [Text(f"compared {words.compared(pair)}", style=SOFT) for pair in run.comparisons]
@@ -57,22 +56,19 @@ def story(run: RecordedRun) -> Group:
         stopped = "; ".join(filter(None, (f"stopped  {run.stop}", words.used_up(run))))
         parts.append(Text(words.unfinished(run), style=DOUBT) if words.unfinished(run) else Text(stopped))
     parts.append(Text(f"cost     {words.cost(run.spend, run.seconds)}", style=SOFT))
-    parts += [
-        Text(f"         {model}: {said}", style=SOFT)
-        for model, said in words.shares(run.spend_by_model, run.images.values())
-    ]
-    return Group(*parts)
+    shares = words.shares(run.spend_by_model, run.images.values())
+    return Group(*parts, *(Text(f"         {model}: {cost}", style=SOFT) for model, cost in shares))
 
 
 def _lineage(run: RecordedRun) -> Tree:
-    """The images as a tree of descent; each with its checks, what became of them, its decision, rule and reason."""
+    """Every image below its parent, with its checks and its decision."""
     tree = Tree(Text(f"{run.run}  {run.started.policy}", style=SOFT), guide_style=SOFT)
     branches: dict[str | None, Tree] = {None: tree}
-    best = [] if run.best is None else run.line(run.best)
-    whole = {image.id for image in (best if len(run.images) > words.FOLDED else run.images.values())}
+    to_best = [] if run.best is None else run.line(run.best)
+    in_full = {image.id for image in (to_best if len(run.images) > words.FOLDED else run.images.values())}
     for image in sorted(run.images.values(), key=lambda i: (i.round, i.id)):
-        above = branches.get(image.parent, tree)
-        branches[image.id] = above.add(Group(*_image(run, image)) if image.id in whole else _heading(run, image, True))
+        shown = Group(*_image(run, image)) if image.id in in_full else _heading(run, image, True)
+        branches[image.id] = branches.get(image.parent, tree).add(shown)
     return tree
 
 
@@ -85,14 +81,14 @@ def _image(run: RecordedRun, image: ImageRecord) -> Iterable[Text]:
             text.append(piece.text, style=EDITS[piece.edit])
             text.append(" " * (piece.edit == "removed" and not piece.text.endswith(" ")))
         yield text
-    look = run.critiques.get(image.id)
-    if look is not None and run.concepts is not None:
-        for mark in words.marks(run.concepts, look, run.change(image.id)):
-            said, style = CHANGES.get(mark.became) or STATES.get(mark.state, ("", ""))
+    critique = run.critiques.get(image.id)
+    if critique is not None and run.concepts is not None:
+        for mark in words.marks(run.concepts, critique, run.change(image.id)):
+            label, style = CHANGES.get(mark.became) or STATES.get(mark.state, ("", ""))
             reason = f" {mark.note}" if mark.state == "unknown" and not mark.became else ""
             reason += f" ({mark.place})" if mark.place and mark.state == "fail" else ""
-            if said:
-                yield Text(f"{said} {mark.check.question}{reason}", style=style)
+            if label:
+                yield Text(f"{label} {mark.check.question}{reason}", style=style)
     decision = run.decisions.get(image.id)
     if decision is None:
         yield Text("no decision yet", style=SOFT)
@@ -102,13 +98,13 @@ def _image(run: RecordedRun, image: ImageRecord) -> Iterable[Text]:
 
 
 def _heading(run: RecordedRun, image: ImageRecord, alone: bool = False) -> Text:
-    """An image in one line, which also says what changed and was decided where it stands ``alone``."""
-    look, changed, decision = run.critiques.get(image.id), run.change(image.id), run.decisions.get(image.id)
-    text = Text("★ " if run.best is not None and image.id == run.best.id else "", style=GOOD).append(image.id, "bold")
-    if look is None:
+    """An image in one line; with changes and decision if nothing else is shown of it."""
+    critique, changed, decision = run.critiques.get(image.id), run.change(image.id), run.decisions.get(image.id)
+    text = Text("★ " if image == run.best else "", style=GOOD).append(image.id, "bold")
+    if critique is None:
         text.append("  not looked at", SOFT)
     else:
-        text.append(f"  {look.passed}/{len(look.verdicts)}", GOOD if look.all_pass else "")
+        text.append(f"  {critique.passed}/{len(critique.verdicts)}", GOOD if critique.all_pass else "")
     made = f"  {words.origin(image, image.operator or '')}"
     if not alone:
         return text.append(f"{made}, seed {image.seed}, {words.duration(image.seconds)}", SOFT)
@@ -118,7 +114,7 @@ def _heading(run: RecordedRun, image: ImageRecord, alone: bool = False) -> Text:
 
 
 def as_data(run: RecordedRun) -> dict[str, Any]:
-    """The same for programs, as what ``json.dumps`` takes."""
+    """The same as ``story`` for programs, in types that ``json.dumps`` takes."""
     return {
         "run": run.run,
         "folder": str(run.folder),
@@ -140,16 +136,17 @@ def as_data(run: RecordedRun) -> dict[str, Any]:
 
 
 Protocol = Literal["kitty", "iterm2"]
-"""kitty: kitty's graphics protocol; iterm2: iTerm2's inline images."""
+"""kitty: its graphics protocol; iterm2: its inline images."""
 
 CHUNK = 4096
 """Bytes of base64 in one command of kitty's protocol, at most."""
 COLUMNS = 24
-"""Of the terminal, that a picture takes."""
+"""Width of a picture."""
 
 
 def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
-    """What a terminal says it speaks; None where it says neither, and inside tmux or screen, which pass neither on."""
+    """The protocol that the terminal supports by its environment variables; None in tmux and screen, which pass on
+    neither."""
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if "TMUX" in environment or term.startswith(("screen", "tmux")):
         return None
@@ -159,7 +156,7 @@ def protocol_of(environment: Mapping[str, str]) -> Protocol | None:
 
 
 def escape(png: bytes, protocol: Protocol, columns: int = COLUMNS) -> str:
-    """The command that draws a PNG at the cursor, so many columns wide."""
+    """The escape sequence that draws a PNG at the cursor."""
     data = b64encode(png).decode("ascii")
     if protocol == "iterm2":
         return f"\x1b]1337;File=inline=1;width={columns};preserveAspectRatio=1:{data}\a"
@@ -169,18 +166,14 @@ def escape(png: bytes, protocol: Protocol, columns: int = COLUMNS) -> str:
 
 
 def half_blocks(png: bytes, columns: int = COLUMNS) -> Text:
-    """A picture of so many columns, two pixels above each other in each character; ``ValueError`` where it is none."""
+    """A picture in characters, each of which shows two pixels, one above the other; ``ValueError`` if it is none."""
     picture = picture_in(png)
-    rows = max(1, round(columns * picture.height / picture.width / 2))
-    pixels = picture.resize((columns, 2 * rows)).tobytes()
+    height = 2 * max(1, round(columns * picture.height / picture.width / 2))
+    pixels = picture.resize((columns, height)).tobytes()
     colors = [Color.from_rgb(*pixels[at : at + 3]) for at in range(0, len(pixels), 3)]
+    rows = [colors[at : at + columns] for at in range(0, len(colors), columns)]
     lines = [
-        Text.assemble(
-            *(
-                ("▀", Style(color=colors[at], bgcolor=colors[at + columns]))
-                for at in range(2 * row * columns, (2 * row + 1) * columns)
-            )
-        )
-        for row in range(rows)
+        Text.assemble(*(("▀", Style(color=above, bgcolor=below)) for above, below in zip(*pair, strict=True)))
+        for pair in zip(rows[::2], rows[1::2], strict=True)
     ]
     return Text("\n", no_wrap=True).join(lines)

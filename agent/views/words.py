@@ -1,4 +1,4 @@
-"""Runs in words: amounts, concepts, checks, origins, and where two prompts differ. Every view reads them here."""
+"""The phrases that all views share: amounts, concepts, checks, origins, and how two prompts differ."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -36,27 +36,27 @@ WORK = {
 """What each node of the graph does."""
 
 FOLDED = 12
-"""Images; a view of a run with more shows those in full that matter most, and each other one in a line."""
+"""Images; a view of a run with more shows the most important ones in full, and the others in a line each."""
 
 COMPARED = 200
-"""Words of each prompt, at most, that are compared one by one: the comparison is quadratic and more."""
+"""Words of each prompt, at most, that are compared one by one, which takes quadratic time or more."""
 
 
 class Piece(NamedTuple):
-    """A stretch of a prompt, beside the prompt it came from."""
+    """A part of a prompt, compared with an earlier prompt."""
 
     edit: Literal["same", "added", "removed"]
-    """same: in both prompts; added: in the new one alone; removed: in the old one alone."""
+    """same: in both prompts; added: only in the new one; removed: only in the old one."""
     text: str
-    """Its words, each with the space after it."""
+    """The words, each with the space after it."""
 
 
 def differences(before: str, after: str) -> tuple[Piece, ...]:
-    """The words of both prompts in one reading order, with what was removed before what was added.
+    """The words of both prompts in order, removed words before added ones.
 
-    What long prompts have in common at their beginning and end is found; the rest of them counts as exchanged.
+    Of long prompts only the common beginning and end count as the same.
     """
-    # Words and marks, each with the space after it, which is shown but not compared.
+    # Words and punctuation, each with the space after it, which is shown but not compared.
     old, new = ([*re.findall(r"(^\s+|\w+|[^\w\s]+)(\s*)", text)] for text in (before, after))
     a, b = [word for word, _ in old], [word for word, _ in new]
     head = _common(a, b)
@@ -78,7 +78,7 @@ def differences(before: str, after: str) -> tuple[Piece, ...]:
 
 
 def _common(a: list[str], b: list[str]) -> int:
-    """How many words two lists have in common at their beginning."""
+    """The length of their common beginning."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
@@ -108,56 +108,51 @@ def dollars(money: float) -> str:
     return f"{money:.2f}" if money >= 0.01 else f"{money:.2g}"
 
 
-def extras(spend: Spend) -> list[str]:
-    """Tokens and money, only where there were any."""
+def extras(spend: Spend | ModelSpend) -> list[str]:
+    """Tokens and money, if any."""
     return [counted(spend.tokens, "token")] * bool(spend.tokens) + [f"${dollars(spend.money)}"] * bool(spend.money)
 
 
 def spend_rows(spend: Spend) -> tuple[tuple[str, str], ...]:
-    """Label and amount of each cost; tokens and money only where there were any."""
-    rows = [
+    """Label and amount of each cost; tokens and money only if there are any."""
+    rows = (
         ("images", f"{spend.images:,}"),
         ("denoiser evaluations", f"{spend.evaluations:,}"),
         ("critic calls", f"{spend.critic_calls:,}"),
         ("model time", duration(spend.seconds)),
-    ]
-    rows += [("tokens", f"{spend.tokens:,}")] * bool(spend.tokens)
-    rows += [("US dollars", dollars(spend.money))] * bool(spend.money)
-    return tuple(rows)
+        ("tokens", f"{spend.tokens:,}" if spend.tokens else ""),
+        ("US dollars", dollars(spend.money) if spend.money else ""),
+    )
+    return tuple(row for row in rows if row[1])
 
 
 def cost(spend: Spend, seconds: float) -> str:
     """Every cost in one line, with the wall time in seconds."""
-    words = [
-        counted(spend.images, "image"),
-        counted(spend.evaluations, "denoiser evaluation"),
-        counted(spend.critic_calls, "critic call"),
-        f"{duration(spend.seconds)} of model time in {duration(seconds)}",
-    ]
-    return ", ".join(words + extras(spend))
+    calls = [(spend.images, "image"), (spend.evaluations, "denoiser evaluation"), (spend.critic_calls, "critic call")]
+    time = f"{duration(spend.seconds)} of model time in {duration(seconds)}"
+    return ", ".join([*(counted(*call) for call in calls), time, *extras(spend)])
 
 
 def shares(models: Mapping[str, ModelSpend], images: Iterable[ImageRecord]) -> tuple[tuple[str, str], ...]:
-    """Each model and what it cost in one line; tokens, money and answers from the cache only where there were any."""
+    """Each model and its cost in one line; tokens, money and cached answers only if there are any."""
     draw = {image.model for image in images}
     lines: list[tuple[str, str]] = []
     for model, own in models.items():
-        tokens, money = [counted(own.tokens, "token")] * bool(own.tokens), [f"${dollars(own.money)}"] * bool(own.money)
         cached = [f"{counted(own.cached, 'answer')} from the cache"] * bool(own.cached)
         calls = counted(own.calls, "image" if model in draw else "call")
-        lines.append((model, ", ".join([calls, *tokens, duration(own.seconds), *cached, *money])))
+        lines.append((model, ", ".join([calls, duration(own.seconds), *cached, *extras(own)])))
     return tuple(lines)
 
 
 def phrase(entity: Entity) -> str:
-    """``red bicycle``; ``blue balloon`` with its count before it where there are several."""
+    """``red bicycle``; of several, with their count before it."""
     words = " ".join((*entity.attributes, entity.name))
     return words if entity.count == 1 else f"{entity.count} \N{MULTIPLICATION SIGN} {words}"
 
 
 def relations(concepts: ConceptGraph) -> list[tuple[str, str, str, str]]:
-    """Subjects, relation, object and kind of every interaction, its entities named in full; no object where the
-    subjects relate to each other alone."""
+    """Subjects, relation, object and kind of every interaction; the object is empty where the subjects relate to each
+    other."""
     named = {e.id: phrase(e) for e in concepts.entities} | {None: ""}
     return [
         (" and ".join(named[s] for s in i.subjects), i.relation, named[i.object], i.kind.replace("_", " "))
@@ -166,7 +161,7 @@ def relations(concepts: ConceptGraph) -> list[tuple[str, str, str, str]]:
 
 
 def origin(image: ImageRecord, refined: str = "refined") -> str:
-    """How an image was made: ``refined from step 4``, with another word for ``refined`` where one is given."""
+    """How an image was made, such as ``refined from step 4``."""
     if image.operator == "edit":
         return "edited"
     words = {"generate": "first drawing", "reseed": "drawn anew", "look": "looked at again"}.get(
@@ -176,7 +171,7 @@ def origin(image: ImageRecord, refined: str = "refined") -> str:
 
 
 def advised(advice: Advice) -> str:
-    """What a model would do with each image, or why it did not say."""
+    """What a chat model advised for each image, or why it gave no advice."""
     return advice.silence or ", ".join(f"{choice.action} {choice.image}" for choice in advice.choices)
 
 
@@ -187,7 +182,7 @@ def compared(pair: Comparison) -> str:
 
 
 def steered(event: "Steered") -> str:
-    """What a person did to a run: ``Ann accepted 01-00``."""
+    """A person's instruction: ``Ann accepted 01-00``."""
     done = {"pause": "paused it", "go": "had it go on", "cancel": "cancelled it", "decide": "decided about images"}
     done |= {"accept": f"accepted {event.image}", "budget": "changed the budget"}
     refused = f", which was not done: {event.refused}" if event.refused else ""
@@ -195,7 +190,7 @@ def steered(event: "Steered") -> str:
 
 
 def forked(parent: "Parent") -> str:
-    """Where a run comes from: ``fox-1123-0947-3fa2 after step 3, with 00-00.red=pass``."""
+    """The run that a run was forked from: ``fox-1123-0947-3fa2 after step 3, with 00-00.red=pass``."""
     edits = ", ".join(f"{place}={value}" for place, value in parent.edits.items())
     return f"{parent.run} after step {parent.step}" + (f", with {edits}" if edits else "")
 
@@ -214,7 +209,7 @@ def verdict(best: Critique, images: int) -> str:
 
 
 def unfinished(run: "RecordedRun") -> str:
-    """Why a run is not at its end; empty where it is."""
+    """Why a run is not finished; empty where it is."""
     if run.error is not None:
         return f"failed: {run.error.error}: {run.error.message}"
     if run.interrupted:
@@ -223,12 +218,10 @@ def unfinished(run: "RecordedRun") -> str:
 
 
 def used_up(run: "RecordedRun") -> str:
-    """Which bounds of its budget a run reached: ``the budget is used up: 16 of 16 images``.
-
-    Empty where it reached none, or where its best image passes every check.
-    """
-    look, budget = run.best_critique, run.budget
-    if run.stop is None or look is None or look.all_pass:
+    """The bounds that a run reached, such as ``the budget is used up: 16 of 16 images``; empty where it reached none,
+    or its best image passes every check."""
+    best, budget = run.best_critique, run.budget
+    if run.stop is None or best is None or best.all_pass:
         return ""
     rounds, images = max(i.round for i in run.images.values()), len(run.images)
     reached = [f"{rounds} of {budget.rounds} rounds"] * (rounds >= budget.rounds)
@@ -237,50 +230,50 @@ def used_up(run: "RecordedRun") -> str:
 
 
 CheckState = Literal["pass", "fail", "unknown", "settled", "missing"]
-"""settled: a failed check that it depends on decided it; missing: the critic left it out."""
+"""settled: it failed with a check that it depends on; missing: the critic left it out."""
 
 SYMBOLS: dict[CheckState, str] = {"pass": "✓", "fail": "✕", "unknown": "?", "settled": "↳", "missing": "·"}
 
 
-class Mark(NamedTuple):
-    """One check on one image."""
+class CheckMark(NamedTuple):
+    """A check on one image, as views show it."""
 
     check: Check
     state: CheckState
     symbol: str
     words: str
-    """The state for those who do not see the symbol, with how it changed."""
+    """State and change, for screen readers."""
     became: Literal["", "fixed", "broken"]
-    """Against the image's parent."""
+    """Relative to the image's parent."""
     percent: int | None
     """P(yes), 0 to 100."""
     note: str
     """What the critic saw, why it could not tell, or why it was not asked."""
     boxes: tuple[Box, ...] = ()
-    """Where the things are that the check is about."""
+    """Around what the check is about."""
     place: str = ""
-    """That in words."""
+    """The place of the boxes in words."""
 
 
-def marks(concepts: ConceptGraph, critique: Critique | None, changed: Change | None) -> tuple[Mark, ...]:
-    """Every check of the checklist on one image; ``changed`` is against its parent."""
+def marks(concepts: ConceptGraph, critique: Critique | None, changed: Change | None) -> tuple[CheckMark, ...]:
+    """Every check on one image; ``changed`` is relative to its parent."""
     verdicts = {v.check: v for v in critique.verdicts} if critique else {}
     questions = {c.id: c.question for c in concepts.checks}
     fixed, broken = (changed.fixed, changed.broken) if changed else ((), ())
-    found: list[Mark] = []
+    rows: list[CheckMark] = []
     for check in concepts.checks:
+        became = "fixed" if check.id in fixed else "broken" if check.id in broken else ""
         verdict = verdicts.get(check.id)
         if verdict is None:
-            state, spoken, note = "missing", "not answered", "The critic gave no answer."
-        elif verdict.settled_by is not None:
+            note = "The critic gave no answer."
+            rows.append(CheckMark(check, "missing", SYMBOLS["missing"], "not answered", became, None, note))
+            continue
+        state = answer = verdict.answer
+        note = " · ".join(filter(None, (verdict.reason, verdict.evidence)))
+        if verdict.settled_by is not None:
             parent = questions.get(verdict.settled_by, verdict.settled_by)
-            state, spoken, note = "settled", "not asked", f"Not asked: settled by “{parent}”"
-        else:
-            state = spoken = verdict.answer
-            note = " · ".join(filter(None, (verdict.reason, verdict.evidence)))
-        became = "fixed" if check.id in fixed else "broken" if check.id in broken else ""
-        percent = None if verdict is None or verdict.probability is None else round(100 * verdict.probability)
-        words = ", ".join(filter(None, (spoken, became)))
-        boxes, place = ((), "") if verdict is None else (verdict.boxes, verdict.place)
-        found.append(Mark(check, state, SYMBOLS[state], words, became, percent, note, boxes, place))
-    return tuple(found)
+            state, answer, note = "settled", "not asked", f"Not asked: settled by “{parent}”"
+        percent = None if verdict.probability is None else round(100 * verdict.probability)
+        words = ", ".join(filter(None, (answer, became)))
+        rows.append(CheckMark(check, state, SYMBOLS[state], words, became, percent, note, verdict.boxes, verdict.place))
+    return tuple(rows)
