@@ -3,7 +3,7 @@
 import asyncio
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -79,55 +79,45 @@ async def areproduce(
     drawer = diffusion or await ready(Models(with_secrets(run.manifest.settings)).diffusion)
     with TemporaryDirectory(prefix="detailscribe-") if out is None else nullcontext(out) as place:
         store = Store(place)
-        lineage = Lineage(run, drawer, store)
-        again = await lineage.make(record)
+        made = await _draw_again(run, record, drawer, store)
+        path = store.path(made[-1].path)
         return Reproduction(
             image=image,
-            difference=await asyncio.to_thread(difference, run.path(image), store.path(again.path)),
-            made=tuple(lineage.made),
+            difference=await asyncio.to_thread(difference, run.path(image), path),
+            made=tuple(record.id for record in made),
             model_then=record.model,
             model_now=model_name(drawer),
-            path=None if out is None else store.path(again.path),
+            path=None if out is None else path,
         )
 
 
 reproduce = blocking(areproduce)
 
 
-@dataclass(frozen=True)
-class Lineage:
-    """Makes images of a recorded run again, in another store."""
-
-    run: RecordedRun
-    diffusion: Diffusion
-    store: Store
-    made: list[str] = field(default_factory=list[str])
-    """Ids of the images, in order."""
-
-    async def make(self, record: ImageRecord, keep: tuple[int, ...] = ()) -> ImageRecord:
-        """Draw the image again, with x_k kept at these steps; its record differs only in times."""
-        source = await self._source(record, keep) if record.operator is not None else None
-        again = await self.diffusion.draw(record.attempt(keep), self.store, source=source)
-        self.made.append(record.id)
-        return again
-
-    async def _source(self, record: ImageRecord, keep: tuple[int, ...]) -> ImageRecord:
-        """The image that a refinement starts from: copied from the run folder, or made again if a file is missing."""
-        source = self.run.images[record.parent or ""]
-        if record.operator != "resume":
-            needed = {source.path if record.operator == "edit" else source.latent: None}
-        else:
-            # Steps before its start are its source's too.
-            steps = {record.start_step, *(k for k in keep if k < record.start_step)}
-            needed = {source.trajectory.get(k): k for k in sorted(steps)}
-            needed |= {source.latent: None} if record.region else {}
-        files = Store(self.run.folder)
-        present = {reference for reference in needed if reference is not None and files.path(reference).exists()}
-        if present != needed.keys():
-            return await self.make(source, tuple(k for k in needed.values() if k is not None))
+async def _draw_again(
+    run: RecordedRun, record: ImageRecord, diffusion: Diffusion, store: Store, keep: tuple[int, ...] = ()
+) -> list[ImageRecord]:
+    """Draw an image of a run again in another store, with x_k kept at these steps, after those of its ancestors whose
+    files are missing; all images that were drawn."""
+    if record.operator is None:
+        return [await diffusion.draw(record.attempt(keep), store)]
+    source, made, files = run.images[record.parent or ""], list[ImageRecord](), Store(run.folder)
+    if record.operator != "resume":
+        needed = {source.path if record.operator == "edit" else source.latent: None}
+    else:
+        # Steps before its start are its source's too.
+        steps = {record.start_step, *(k for k in keep if k < record.start_step)}
+        needed = {source.trajectory.get(k): k for k in sorted(steps)}
+        needed |= {source.latent: None} if record.region else {}
+    present = {reference for reference in needed if reference is not None and files.path(reference).exists()}
+    if present == needed.keys():
         for reference in present:
-            copy_file(files.path(reference), self.store.path(reference))
-        return source
+            copy_file(files.path(reference), store.path(reference))
+    else:
+        kept = tuple(k for k in needed.values() if k is not None)
+        made = await _draw_again(run, source, diffusion, store, kept)
+        source = made[-1]
+    return [*made, await diffusion.draw(record.attempt(keep), store, source=source)]
 
 
 def difference(before: Path, now: Path) -> Difference:

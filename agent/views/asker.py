@@ -1,4 +1,4 @@
-"""A person asked in the terminal: each image with its checks and what is proposed, one key for what to do."""
+"""Asks a person in the terminal about each image: shows its checks and the proposal, and reads a key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from ...tools.text import plain
 from ..graph.person import Question, meant
 
 KEYS = "Enter as proposed, r refine, n new seed, s stop, w own words"
-"""What may be answered about an image."""
+"""Possible answers about an image."""
 ACTIONS: dict[str, Action] = {"r": "refine", "n": "reseed", "s": "stop"}
 
 
 @dataclass(frozen=True)
 class TerminalAsker:
-    """An ``ask`` for ``run``: shows and reads lines of text.
+    """An ``ask`` for ``run``, in lines of text.
 
     >>> run("a cat holding an umbrella", ask=TerminalAsker())  # doctest: +SKIP
     """
@@ -28,10 +28,10 @@ class TerminalAsker:
     read: Callable[[str], str] = lambda question: input(plain(question))
     """Shows the question and returns the answer, a line."""
     show: Callable[[Path], object] = lambda path: None
-    """Draws a picture, where that can be done."""
+    """Draws a picture, where the terminal can."""
 
     def __call__(self, question: Question) -> list[Decision]:
-        """One decision for each image that waits; ``EOFError`` if nobody is there, ``Interrupted`` on Ctrl-C."""
+        """One decision for each waiting image; ``EOFError`` if nobody answers, ``Interrupted`` on Ctrl-C."""
         self.say(f"round {question.population.round}: decide about {len(question.proposed)}; {KEYS}")
         try:
             with on_ctrl_c():
@@ -43,12 +43,12 @@ class TerminalAsker:
 
     def _decide(self, question: Question, proposed: Decision) -> Decision:
         population, image = question.population, question.population.images[proposed.image]
-        look = population.critiques[image.id]
+        critique = population.critiques[image.id]
         path = Store(question.folder).path(image.path)
         self.say(f"{image.id}  {path}")
         self.show(path)
-        self.say(f"  {look.passed} of {len(look.verdicts)} checks pass")
-        for verdict in look.verdicts:
+        self.say(f"  {critique.passed} of {len(critique.verdicts)} checks pass")
+        for verdict in critique.verdicts:
             if verdict.answer != "pass":
                 self.say(f"  {verdict.answer}: {population.concepts.check(verdict.check).question}")
         if image.id in question.earlier:

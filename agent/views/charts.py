@@ -1,4 +1,4 @@
-"""Where things stand on a run's page: the images in the tree of descent, and the seconds on the timeline."""
+"""The layout of the charts on a run's page: the tree of images and the timeline."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -15,11 +15,12 @@ class Place(NamedTuple):
     column: int
     """One for each round."""
     lane: int
-    """One for each line of descent."""
+    """One for each line of images and their refinements."""
 
 
 def lay_out(images: Sequence[ImageRecord]) -> dict[str, Place]:
-    """By image id. Children keep their parent's lane where they can; no line of descent runs behind another image."""
+    """The cell of each image, by id. Children keep their parent's lane where possible; no line to a parent crosses
+    another image."""
     rounds = {number: column for column, number in enumerate(sorted({i.round for i in images}))}
     places: dict[str, Place] = {}
     taken: set[Place] = set()
@@ -37,15 +38,15 @@ def lay_out(images: Sequence[ImageRecord]) -> dict[str, Place]:
 
 
 Kind = Literal["denoiser", "critic", "loading", "waiting"]
-"""denoiser: it worked; critic: it looked; loading: a process read models before its first node; waiting: all else."""
+"""loading: of models, before a process starts its first node; waiting: everything else."""
 
 KINDS: dict[str, Kind] = {"generate": "denoiser", "refine": "denoiser", "critique": "critic", "": "loading"}
-"""By node; other nodes wait. The one without a name is the loading of models."""
+"""By node; every other node is waiting."""
 
 
 class _Span(NamedTuple):
     start: float
-    """Seconds of work after the run began."""
+    """Seconds since the run began, without the time in which no process worked on it."""
     end: float
     node: str
     """Empty for the loading of models."""
@@ -57,10 +58,8 @@ class _Span(NamedTuple):
 
 
 def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> dict[str, Any] | None:
-    """What the template shows of a run on one axis, without the time in which no process worked on it.
-
-    Edges, widths and shares are in percent of the whole. None where there is no trace, or no node was begun.
-    """
+    """The values for the timeline, without the time in which no process worked on the run; edges, widths and shares in
+    percent of the whole. None without a trace, or before the first node."""
     began = next((n for n, e in enumerate(events) if isinstance(e, RunStarted)), len(events))
     spans = list(_spans(events[began:]))
     total = max((s.end for s in spans if s.node), default=0.0)
@@ -86,7 +85,7 @@ def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> dict[str
 
 
 def _spans(events: Sequence[Event]) -> Iterable[_Span]:
-    """Every piece of work that was begun, in the order of its beginning; without an end it lasts as its process did."""
+    """Every node's work in the order of its start; without an end it lasts as long as its process."""
     worked = 0.0
     for process in processes(events):
         began = process[0].time - timedelta(seconds=worked)  # as if no time had passed since the process before
@@ -104,7 +103,7 @@ def _spans(events: Sequence[Event]) -> Iterable[_Span]:
 
 
 def _covered(spans: Iterable[_Span]) -> float:
-    """Seconds in which at least one of them went on."""
+    """Seconds that at least one span covers."""
     covered, reached = 0.0, 0.0
     for span in sorted(spans, key=lambda s: s.start):
         covered += max(0.0, span.end - max(span.start, reached))

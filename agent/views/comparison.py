@@ -1,4 +1,4 @@
-"""Runs or images side by side, one pair or many, as one page that needs nothing else."""
+"""Pairs of runs or images side by side, as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,8 @@ Shown = tuple[RecordedRun, str]
 
 
 def compare_page(pairs: Sequence[tuple[Shown, Shown]]) -> str:
-    """The page of one or more pairs; of many the pictures are no larger than they are shown.
-
-    ``TraceError`` if a run has no such image, or none at all; ``FileNotFoundError`` if a picture is missing.
-    """
+    """The page of one or more pairs; ``TraceError`` if a run has no such image, ``FileNotFoundError`` if a picture is
+    missing."""
     return filled("comparison", pairs=[_pair(*pair) for pair in pairs])
 
 
@@ -28,7 +26,8 @@ def _pair(first: Shown, second: Shown) -> dict[str, Any]:
     for n, side in enumerate(sides):
         for mark in side["marks"]:
             rows.setdefault(mark.check.question, [None, None])[n] = mark
-    checks = [(question, pair, _state(pair[0]) != _state(pair[1])) for question, pair in rows.items()]
+    states = {question: {mark.state if mark else "missing" for mark in pair} for question, pair in rows.items()}
+    checks = [(question, pair, len(states[question]) > 1) for question, pair in rows.items()]
     checks.sort(key=lambda row: not row[2])  # those that differ first
     theirs = dict(spend_rows(second[0].spend))
     return {
@@ -39,25 +38,21 @@ def _pair(first: Shown, second: Shown) -> dict[str, Any]:
     }
 
 
-def _state(mark: CheckMark | None) -> str:
-    return "missing" if mark is None else mark.state
-
-
 def _image(run: RecordedRun, id: str) -> ImageRecord:
-    found = run.images.get(id) if id else run.best or next(iter(run.images.values()), None)
-    if found is None:
-        raise TraceError(f"the run {run.run} has no image {id}" if id else f"the run {run.run} has no image yet")
-    return found
+    image = run.images.get(id) if id else run.best or next(iter(run.images.values()), None)
+    if image is None:
+        raise TraceError(f"the run {run.run} has no image {id or 'yet'}")
+    return image
 
 
 def _side(run: RecordedRun, image: ImageRecord) -> dict[str, Any]:
-    """One half: the image, its checks, and the decisions of the line that it comes from."""
-    look = run.critiques.get(image.id)
+    """An image with its checks, and the decisions about it and its ancestors."""
+    critique = run.critiques.get(image.id)
     return {
         "run": run,
         "image": image,
         "picture": picture(image, Store(run.folder)),
-        "looked": look,
-        "marks": marks(run.concepts, look, None) if run.concepts else (),
+        "looked": critique,
+        "marks": marks(run.concepts, critique, None) if run.concepts else (),
         "decisions": [run.decisions[i.id] for i in run.line(image) if i.id in run.decisions],
     }

@@ -1,4 +1,4 @@
-"""One run as one HTML page that needs nothing else: pictures, checks, decisions, cost."""
+"""One run as one self-contained HTML page: pictures, checks, decisions, cost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +15,10 @@ from .pages import Picture, filled, picture
 
 
 def write_report(folder: Path, result: RunResult | None = None, out: Path | None = None) -> Path:
-    """Write ``report.html`` into the run folder, or the page to ``out``, and return its path.
+    """Write the page, by default ``report.html`` in the run folder, and return its path.
 
-    The ``result`` is that of a run whose trace has no last line yet. ``TraceError`` if the folder is no
-    run, the run has no image yet, or a picture is missing or leads out of the folder.
+    ``result`` is that of a run whose trace has no last line yet. ``TraceError`` if the folder is no run, the run has no
+    image yet, or a picture is missing or leads out of the folder.
     """
     store = Store(folder)
     run = read_run(folder)
@@ -38,7 +38,7 @@ def write_report(folder: Path, result: RunResult | None = None, out: Path | None
 
 
 def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[str, Any]:
-    """Everything that the template places; ``show`` gives its pictures."""
+    """The values for the template; ``show`` returns the picture of an image."""
     assert run.concepts is not None
     images = tuple(run.images.values())
     places = lay_out(images)
@@ -48,12 +48,12 @@ def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[st
     for card in cards:
         card |= {"anchor": anchors[card["image"].id], "place": places[card["image"].id]}
     rounds = sorted({image.round for image in images})
-    look, trouble = run.best_critique, words.unfinished(run)
+    critique, trouble = run.best_critique, words.unfinished(run)
     if trouble:
         trouble = f"This run {trouble if run.error else f'is {trouble}. The page shows it as far as its trace goes.'}"
     return {
         "run": run,
-        "headline": words.verdict(look, len(images)) if look else "No image was looked at yet",
+        "headline": words.verdict(critique, len(images)) if critique else "No image was looked at yet",
         "reason": _reason(run),
         "trouble": trouble,
         "used_up": words.used_up(run),
@@ -75,14 +75,14 @@ def page_of(run: RecordedRun, show: Callable[[ImageRecord], Picture]) -> dict[st
 
 
 def _reason(run: RecordedRun) -> str:
-    """Of the stop that ended the best image's work, or that of the last image where it was worked on further."""
+    """The reason of the stop that ended the run: that of the best image or, where work on it went on, the last one."""
     stops = [d for _, d in sorted(run.decisions.items()) if d.rule == run.stop]
     best = [d for d in stops if run.best is not None and d.image == run.best.id]
     return (best or stops)[-1].reason if stops else ""
 
 
 def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) -> dict[str, Any]:
-    """One image with everything that is known of it; ``before`` is its parent's picture."""
+    """The values for one image; ``before`` is its parent's picture."""
     assert run.concepts is not None
     parent = run.images.get(image.parent or "")
     critique, changed = run.critiques.get(image.id), run.change(image.id)
@@ -95,7 +95,7 @@ def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) ->
         "children": [i.id for i in run.images.values() if i.parent == image.id],
         "prompt": words.differences(parent.prompt, image.prompt) if parent else (words.Piece("same", image.prompt),),
         "marks": (checks := words.marks(run.concepts, critique, changed)),
-        # Those that pass first, so that what is wrong lies above and can be pointed at.
+        # Passed checks first, so that the boxes of failed ones lie above them.
         "boxed": sorted((mark for mark in checks if mark.boxes), key=lambda mark: mark.state == "fail"),
         "critique": critique or Critique(image=image.id, verdicts=()),
         "looked": critique is not None,
@@ -106,7 +106,7 @@ def _card(run: RecordedRun, image: ImageRecord, pictures: dict[str, Picture]) ->
 
 
 def _round(run: RecordedRun, number: int, cards: list[dict[str, Any]]) -> dict[str, Any]:
-    """The images that were drawn and judged together: what that changed, what it cost, what a model advised."""
+    """The values for one round: its images, their changes, its cost, and a model's advice."""
     parts = [words.counted(len(cards), "image")]
     changes: list[Change] = [c["change"] for c in cards if c["change"]]
     if changes:

@@ -55,7 +55,10 @@ def story(run: RecordedRun) -> Group:
     else:
         stopped = "; ".join(filter(None, (f"stopped  {run.stop}", words.used_up(run))))
         parts.append(Text(words.unfinished(run), style=DOUBT) if words.unfinished(run) else Text(stopped))
-    parts.append(Text(f"cost     {words.cost(run.spend, run.seconds)}", style=SOFT))
+    amounts = [(run.spend.images, "image"), (run.spend.evaluations, "denoiser evaluation")]
+    cost = [words.counted(*amount) for amount in (*amounts, (run.spend.critic_calls, "critic call"))]
+    cost.append(f"{words.duration(run.spend.seconds)} of model time in {words.duration(run.seconds)}")
+    parts.append(Text(f"cost     {', '.join([*cost, *words.extras(run.spend)])}", style=SOFT))
     shares = words.shares(run.spend_by_model, run.images.values())
     return Group(*parts, *(Text(f"         {model}: {cost}", style=SOFT) for model, cost in shares))
 

@@ -126,13 +126,6 @@ def spend_rows(spend: Spend) -> tuple[tuple[str, str], ...]:
     return tuple(row for row in rows if row[1])
 
 
-def cost(spend: Spend, seconds: float) -> str:
-    """Every cost in one line, with the wall time in seconds."""
-    calls = [(spend.images, "image"), (spend.evaluations, "denoiser evaluation"), (spend.critic_calls, "critic call")]
-    time = f"{duration(spend.seconds)} of model time in {duration(seconds)}"
-    return ", ".join([*(counted(*call) for call in calls), time, *extras(spend)])
-
-
 def shares(models: Mapping[str, ModelSpend], images: Iterable[ImageRecord]) -> tuple[tuple[str, str], ...]:
     """Each model and its cost in one line; tokens, money and cached answers only if there are any."""
     draw = {image.model for image in images}
