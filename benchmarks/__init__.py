@@ -1,1 +1,1 @@
-"""Measurements: ``python -m benchmarks.NAME`` prints a table, with ``--json`` one object."""
+"""Benchmarks: ``python -m benchmarks.NAME`` prints a table, or one JSON object with ``--json``."""

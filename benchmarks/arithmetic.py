@@ -1,7 +1,7 @@
-"""What 1,000, 100,000 and 10 million prompts take: GPU hours, tokens, storage, and what gives way first.
+"""Estimates what 1,000, 100,000 and 10 million prompts need: GPU hours, tokens, storage, and the first bottleneck.
 
-Nothing is drawn. Every figure follows from the assumptions, each of which is an option; memory of the process that
-started the batch is measured here, with as many rows as ``--sample`` says.
+Nothing is drawn. Everything follows from the assumptions, each of which is an option, except the memory of the driver
+(the process that started the batch), which is measured with ``--sample`` rows.
 
     python -m benchmarks.arithmetic
     python -m benchmarks.arithmetic --images 4 --rate 5e14 --json
@@ -24,46 +24,46 @@ from detailscribe.state import Spend
 from .figures import print_json, print_table
 
 SIZES = ((1_000, 1), (100_000, 16), (10_000_000, 512))
-"""Prompts, and GPUs that one might take for them."""
+"""Number of prompts, and GPUs to draw them on."""
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What is taken for granted."""
+    """The assumptions."""
 
     images: float = 2.2
-    """A prompt, under `adaptive`: what the embedded world takes (README)."""
+    """Per prompt, under ``adaptive`` in the embedded world (docs/embedded-world.md)."""
     evaluations: float = 122.7
-    """A prompt; a guided step counts two. From the same table."""
+    """Per prompt; a guided step counts as two. From the same table."""
     size: str = "large"
-    """Of SD3.5, at 1024 pixels."""
+    """Model size of SD3.5, at 1024 pixels."""
     rate: float = 4e14
-    """Floating point operations a second of a GPU in the denoiser: 40% of what an H100 is sold with in bf16."""
+    """Floating point operations per second of a GPU in the denoiser: 40% of an H100's nominal bf16 rate."""
     beside: float = 1.15
-    """Times that for encoding, decoding, and passes that are not full."""
+    """Factor on that time for encoding, decoding and partly filled passes."""
     look_in: float = 2500
-    """Prompt tokens of one look: about 1,300 for a picture of 1024 pixels, the rest instructions and checklist."""
+    """Prompt tokens of one critique: about 1,300 for a picture of 1024 pixels, the rest instructions and checklist."""
     look_out: float = 600
-    """Reply tokens of one look: a verdict for each check, and the corrected prompt."""
+    """Reply tokens of one critique: a verdict for each check, and the corrected prompt."""
     parse_in: float = 1800
-    """Prompt tokens of taking a prompt apart."""
+    """Prompt tokens of a decomposition."""
     parse_out: float = 700
     server: float = 3000
-    """Tokens a second, of prompts and replies together, that a GPU serves with a vision model of 7 billion weights."""
+    """Tokens per second, prompts and replies together, that a GPU serves with a 7B vision model."""
     picture: float = 1.6e6
     """Bytes of a PNG of 1024 pixels."""
     latents: float = 2
-    """Kept for each image: the final one, and one step to resume at."""
+    """Latents per image: the final one, and one step to resume from."""
     papers: float = 0.6e6
-    """Bytes of trace, result, manifest, answers and report, with its pictures, for each image."""
+    """Bytes per image of trace, result, manifest, answers and report with its images."""
     files: float = 14
-    """A run folder."""
+    """Per run folder."""
     disk: float = 5e-3
-    """Seconds until a disk has a row: the process that started the batch waits for it with each."""
+    """Seconds to sync a row to disk, which the driver does for each row."""
 
 
 def row_flops(size: str) -> float:
-    """Floating point operations of one evaluation, counted over the real architecture."""
+    """Floating point operations of one evaluation, counted on the real architecture."""
     from .sd35 import ARCHITECTURES, flops_of_row
 
     return flops_of_row(ARCHITECTURES[size])
@@ -71,30 +71,30 @@ def row_flops(size: str) -> float:
 
 @dataclass(frozen=True)
 class Needs:
-    """What so many prompts take on so many GPUs."""
+    """What this many prompts need on this many GPUs."""
 
     prompts: int
     gpus: int
     gpu_hours: float
     days: float
     tokens: float
-    """Of all calls, prompts and replies."""
+    """Tokens of all calls, prompts and replies."""
     critic_gpus: float
-    """To keep pace with so many that draw."""
+    """GPUs for the critic, to keep up with those that draw."""
     calls_per_minute: float
     bytes: float
-    """Of run folders."""
+    """Bytes of all run folders."""
     megabytes_per_second: float
     files: float
     rows_per_second: float
     row_capacity: float
-    """Rows a second that the process that started the batch can write."""
+    """Rows per second that the driver can write."""
     memory: float
-    """Bytes that it holds of prompts and rows."""
+    """Bytes of prompts and rows in its memory."""
 
 
 def needs(prompts: int, gpus: int, assumed: Assumed, flops: float, held: float) -> Needs:
-    """The arithmetic; ``flops`` of an evaluation, ``held`` bytes a prompt."""
+    """Computes the needs from the ``flops`` of an evaluation and the driver's ``held`` bytes per prompt."""
     seconds = assumed.evaluations * flops / assumed.rate * assumed.beside
     pace = gpus / seconds
     looked = assumed.images * (assumed.look_in + assumed.look_out)
@@ -119,7 +119,7 @@ def needs(prompts: int, gpus: int, assumed: Assumed, flops: float, held: float) 
 
 
 def bytes_held(count: int) -> float:
-    """Bytes that the prompts and the rows of a batch hold in the process that started it, for each; measured."""
+    """Measures the driver's bytes of memory per prompt of a batch."""
 
     def asks() -> Iterator[tuple[Ask, str]]:
         for number in range(count):
@@ -129,7 +129,7 @@ def bytes_held(count: int) -> float:
         tracemalloc.start()
         with tempfile.TemporaryFile() as file, Ledger(Path(folder)) as ledger:
             for job in Spool(file, asks(), Single(), Settings()):
-                ledger._note(  # pyright: ignore[reportPrivateUsage] - without waiting for the disk
+                ledger._note(  # pyright: ignore[reportPrivateUsage] - without syncing to disk
                     Row(
                         id=job.id,
                         status="done",
@@ -146,7 +146,7 @@ def bytes_held(count: int) -> float:
 
 
 def lines(found: Needs) -> list[str]:
-    """One column of the table."""
+    """The cells of a column of the table."""
     return [
         f"{found.prompts:,}",
         f"{found.gpus}",
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for one in fields(Assumed):
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=type(one.default), default=one.default)
-    parser.add_argument("--sample", type=int, default=20_000, help="rows by which memory is measured")
+    parser.add_argument("--sample", type=int, default=20_000, help="number of rows for measuring memory")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     chosen = vars(parser.parse_args())
     assumed = replace(Assumed(), **{one.name: chosen[one.name] for one in fields(Assumed)})
@@ -195,7 +195,7 @@ def main() -> None:
             | {"evaluation_flops": flops, "bytes_held_per_prompt": held}
         )
         return
-    print(f"{flops / 1e12:.2f} TFLOP an evaluation, {held:.0f} bytes a prompt in the process that started the batch.\n")
+    print(f"{flops / 1e12:.2f} TFLOP per evaluation, {held:.0f} bytes per prompt in the driver.\n")
     columns = [lines(one)[1:] for one in found]
     print_table(
         ("", *(f"{one.prompts:,}" for one in found)), [list(row) for row in zip(NAMES[1:], *columns, strict=True)]

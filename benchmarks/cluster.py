@@ -1,8 +1,8 @@
-"""What a Ray cluster costs, and what a second replica gains: the embedded models, on one machine.
+"""Overhead of a Ray cluster, and the gain of a second replica, with the embedded models on one machine.
 
-The same prompts are run by the local batch and by replicas that have as many threads as that. Starting a cluster and
-loading models is left out: the clock of the local batch begins when its models are there, that of a cluster when the
-last of its replicas is up; rows that came before count for neither. A pace is rows a second from then on.
+The local batch and the replicas run the same prompts with the same number of threads. Starting the cluster and loading
+the models do not count: the clock of the local batch starts when its models are loaded, that of a cluster when its
+last replica is ready, and rows written before that are ignored. Speeds are rows per second from then on.
 
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.cluster --prompts 128 --concurrency 8 --json
 """
@@ -27,16 +27,16 @@ from .held_out import held_out_prompts
 
 @dataclass
 class Pace:
-    """Rows a second from a moment on."""
+    """Rows per second since the clock was started."""
 
     began: float | None = None
-    """None until the moment has come."""
+    """None until the clock is started."""
     asked: float = field(default_factory=time.perf_counter)
     ended: float = 0.0
     rows: int = 0
 
     def begin(self) -> None:
-        """It has come."""
+        """Start the clock."""
         self.began = time.perf_counter()
 
     def __call__(self, progress: Progress, row: Row | None) -> None:
@@ -47,20 +47,20 @@ class Pace:
 
     @property
     def a_second(self) -> float:
-        """Rows."""
+        """Rows per second."""
         if self.began is None or not self.rows:
             raise RuntimeError("all rows came before all replicas were up: take more prompts")
         return self.rows / (self.ended - self.began)
 
     @property
     def start(self) -> float:
-        """Seconds until the moment."""
+        """Seconds from construction until the clock was started."""
         return (self.began or self.asked) - self.asked
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is run."""
+    """The workload."""
 
     prompts: list[str]
     steps: int
@@ -68,7 +68,7 @@ class Setting:
     threads: int
 
     def local(self) -> Pace:
-        """In this process."""
+        """Run it in this process."""
         models, pace = Models(load_settings({"run": {"steps": self.steps}})), Pace()
         roles = {name: asyncio.run(ready(getattr(models, name))) for name in ("decomposer", "diffusion", "critic")}
         pace.begin()
@@ -77,7 +77,7 @@ class Setting:
         return pace
 
     def on(self, replicas: int) -> Pace:
-        """On a cluster of this machine."""
+        """Run it on a local cluster."""
         pace, up = Pace(), list[str]()
 
         def news(line: str) -> None:
@@ -99,7 +99,7 @@ class Setting:
 
 
 def measure(setting: Setting, repeats: int) -> dict[str, float]:
-    """Everything, one after another in each repeat, so that what else the machine does meets all alike."""
+    """Measure all variants in turn in each repeat, so that other load on the machine affects all alike."""
     paces: dict[str, list[Pace]] = {"local": [], "one": [], "two": []}
     for _ in range(repeats):
         paces["local"].append(setting.local())
@@ -126,15 +126,15 @@ def _ratio(name: str, above: list[Pace], below: list[Pace]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=64, help="how many; enough to go on when all replicas are up")
+    parser.add_argument("--prompts", type=int, default=64, help="enough that some remain when all replicas are ready")
     parser.add_argument("--steps", type=int, default=28, help="denoising steps of an image")
-    parser.add_argument("--concurrency", type=int, default=16, help="in flight, on each replica")
-    parser.add_argument("--threads", type=int, default=1, help="of the local batch and of each replica")
-    parser.add_argument("--repeats", type=int, default=3, help="of everything")
-    parser.add_argument("--smoke", action="store_true", help="a few short ones, to try the code")
+    parser.add_argument("--concurrency", type=int, default=16, help="prompts in flight per replica")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the local batch and of each replica")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of every measurement")
+    parser.add_argument("--smoke", action="store_true", help="a few short runs, to test the code")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     chosen = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # read when torch is imported, which is later
+    os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # torch reads it when it is imported, which is later
     count, steps, repeats = (24, 2, 1) if chosen.smoke else (chosen.prompts, chosen.steps, chosen.repeats)
     prompts = [prompt.short for prompt in held_out_prompts(count)]
     figures = measure(Setting(prompts, steps, chosen.concurrency, chosen.threads), repeats)

@@ -1,11 +1,11 @@
 """The engine against serial calls of diffusers' own pipelines, with the embedded model.
 
-Sixteen requests in flight, four from pure noise and the others from a finished latent at steps 1, 2, 4 and 8 of
-28. A serial call encodes its prompt, denoises, decodes and saves a PNG, one after another; a refinement starts
-from the latent, not from the picture, which spares it a pass of the autoencoder. Every repeat times both in turn,
-each in a thread that ends with it, as the engine's does: OpenMP threads that idle for one would slow the other down.
-The embedded model reads prompts in lengths of 8, 16, 24 ... tokens, and those that share a pass are padded to the
-longest; SD3.5 reads all in one length, which ``one_length_throughput_ratio`` stands for.
+Sixteen requests are in flight: four from pure noise, the others from a finished latent at steps 1, 2, 4 and 8 of 28. A
+serial call encodes its prompt, denoises, decodes and saves a PNG, one after another; a refinement starts from the
+latent, not from the image, which saves it a pass of the autoencoder. Every repeat times both in turn, each in a thread
+that ends with it, as the engine's does, since idle OpenMP threads of one would slow the other down. The embedded model
+encodes prompts in lengths of 8, 16, 24 ... tokens, and prompts that share a pass are padded to the longest; SD3.5
+encodes all prompts in one length, which ``one_length_throughput_ratio`` represents.
 
     python -m benchmarks.engine --json
 """
@@ -35,14 +35,14 @@ from .figures import in_thread, interval, print_json, print_table, seconds
 from .held_out import Prompt, held_out_prompts
 
 STARTS = (0, 1, 2, 4, 8)
-"""Steps that requests start at, in turn."""
+"""Start steps of the requests, in turn."""
 ROWS = (1, 2, 4, 8, 16, 32)
-"""Sizes of forward pass whose cost a row is measured; a guided image takes two rows."""
+"""Forward pass sizes whose cost per row is measured; a guided image takes two rows."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One image to make, by either side."""
+    """One image to make, by the engine or serially."""
 
     prompt: str
     seed: int
@@ -51,7 +51,7 @@ class Request:
     start: int
 
     def attempt(self, id: str) -> Attempt:
-        """As the engine is asked."""
+        """The request for the engine."""
         made = Attempt(id=id, prompt=self.prompt, seed=self.seed)
         if self.source is None:
             return made
@@ -92,7 +92,7 @@ class Serial:
         return buffer.getvalue()
 
     def _words(self, prompt: str) -> dict[str, torch.Tensor]:
-        """The pipelines cannot encode for a model with one CLIP alone."""
+        """Prompt embeddings, since the pipelines cannot encode for a model with a single CLIP."""
         told = encode(self._draw, prompt)
         empty = encode(self._draw, "", length=len(told.tokens))
         return {
@@ -104,13 +104,13 @@ class Serial:
 
 
 class Engine:
-    """The engine, asked for all at once as so many graphs would."""
+    """The engine, which gets all requests at once, as from many graphs."""
 
     def __init__(self, diffusion: LocalDiffusion, store: Store) -> None:
         self._diffusion, self._store = diffusion, store
 
     def make(self, requests: Sequence[Request]) -> list[Image.Image]:
-        """The images, read back from their files by no clock."""
+        """The images, read back from their files outside of the timing."""
         records = asyncio.run(self._all(requests))
         return [Image.open(io.BytesIO(self._store.read(record.path))) for record in records]
 
@@ -146,7 +146,7 @@ def _request(prompt: Prompt, number: int, source: ImageRecord | None, start: int
 
 
 def measure(folder: Path, count: int, repeats: int, compiled: bool) -> dict[str, float]:
-    """Everything measured, by dotted name."""
+    """All measurements, by dotted name."""
     store, plain = Store(folder), _load(compiled=False)
     serial, engine = Serial(plain, store), Engine(plain, store)
     requests = mixed_requests(plain, store, count)
@@ -178,7 +178,7 @@ def measure(folder: Path, count: int, repeats: int, compiled: bool) -> dict[str,
 
 
 def _compiled(serial: Serial, store: Store, requests: Sequence[Request], repeats: int) -> dict[str, float]:
-    """The same against the same serial calls with the engine's blocks compiled; how long that takes stands beside."""
+    """The same comparison with the engine's blocks compiled, and the time that compiling takes."""
     engine = Engine(_load(compiled=True), store)
     [first] = seconds(lambda: engine.make(requests))
     many = _times(serial, engine, requests, repeats)
@@ -213,7 +213,7 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def _milliseconds(diffusion: LocalDiffusion, rows: int, repeats: int) -> float:
-    """A forward pass of so many rows for prompts of 24 tokens, at its best."""
+    """The fastest forward pass of this many rows, for prompts of 24 tokens."""
     config, generator = diffusion.pipe.transformer.config, torch.Generator().manual_seed(0)
     side, width = config.sample_size, config.joint_attention_dim
     inputs = {
@@ -231,7 +231,7 @@ def _milliseconds(diffusion: LocalDiffusion, rows: int, repeats: int) -> float:
 
 
 def show(figures: dict[str, float]) -> None:
-    """The figures as tables."""
+    """Print the measurements as tables."""
     print_table(
         ("", "ratio", "95%"),
         [
@@ -257,7 +257,7 @@ def show(figures: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=16, help="in flight at once")
-    parser.add_argument("--repeats", type=int, default=5, help="of every measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of every measurement")
     parser.add_argument("--quick", action="store_true", help="half the requests, once, nothing compiled")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     chosen = parser.parse_args()

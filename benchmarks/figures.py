@@ -1,4 +1,4 @@
-"""What every benchmark prints: a table for people, or one JSON object with named figures."""
+"""What every benchmark prints: a table, or one JSON object with named measurements."""
 
 import json
 import os
@@ -19,16 +19,16 @@ _PACKAGES = ("detailscribe", "torch", "diffusers", "transformers", "langgraph")
 
 
 def in_thread(work: Callable[[], T]) -> T:
-    """Do work of torch's in a thread that ends with it, and with it its OpenMP threads.
+    """Run torch work in a thread that ends with it, and so do its OpenMP threads.
 
-    The engine's thread is like that. Those that idle for another thread would slow it down (``one_thread``).
+    The engine's thread is like that. Idle OpenMP threads of another thread would slow it down (``one_thread``).
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work).result()
 
 
 def seconds(work: Callable[[], object], repeats: int = 1) -> list[float]:
-    """How long the work takes each time, all in one thread of its own; see ``in_thread``."""
+    """Seconds of each repeat, all in one separate thread; see ``in_thread``."""
 
     def timed() -> float:
         began = time.perf_counter()
@@ -47,12 +47,12 @@ def interval(samples: Sequence[float], seed: int = 0, resamples: int = 2000) -> 
 
 
 def print_json(figures: Mapping[str, float]) -> None:
-    """One object: the figures beside the command, the versions and the machine."""
+    """Print one object: the measurements with the command, the versions and the machine."""
     print(json.dumps({"figures": {name: round(value, 5) for name, value in figures.items()}} | machine(), indent=2))
 
 
 def machine() -> dict[str, object]:
-    """The command, the versions and the machine that figures belong to."""
+    """The command, the versions and the machine of the measurements."""
     script = sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py")
     return {
         "command": ["python", "-m", f"benchmarks.{script}", *sys.argv[1:]],
@@ -62,7 +62,7 @@ def machine() -> dict[str, object]:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A Markdown table, so that it can stand in the README as it is."""
+    """Print a Markdown table, which can be copied into the README."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, ["-" * width for width in widths], *rows):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")

@@ -1,13 +1,13 @@
-"""What only a GPU can show of SD3.5 at 1024 pixels, with random weights: one JSON line a stage, in order of worth.
+"""What only a GPU can show about SD3.5 at 1024 pixels, with random weights: one JSON line per stage, most useful first.
 
-Each line is printed as soon as its figures are known, several for a stage that has several, so that a run that is cut
-off still reports. After ``--budget`` seconds no stage begins, and those that are left are named; a stage that fails is
-named with its error, and the next one begins. Stages that are named run in the order in which they are named.
+Each line is printed as soon as it is measured, so that a run that is cut off still reports. After ``--budget`` seconds
+no further stage starts, and the skipped ones are listed; a stage that fails is reported with its error, and the next
+one starts. Stages given by name run in that order.
 
-The floor of an image is its arithmetic at the rate of one big matrix product, or its weights, read once a pass, at
-the rate of a copy, whichever takes longer; both rates are measured first. Seconds of the engine include PNG files and
-latents, those of a pipeline do not. The GPU counts as busy while it is in the denoiser or the decoder, by its own
-clock. The loop is that of ``benchmarks.loop``, with a look of 2 s.
+The floor of an image is its arithmetic at the rate of one big matrix product, or its weights, read once per pass, at
+the rate of a copy, whichever takes longer; both rates are measured first. Times of the engine include writing PNG files
+and latents, times of a pipeline do not. The GPU counts as busy while it is in the denoiser or the decoder, by its own
+clock. The loop is that of ``benchmarks.loop``, with a critic that takes 2 s.
 
     python -m benchmarks.gpu --all
     python -m benchmarks.gpu --quick --budget 130 --stages device large.eager large.block_cache large.flash_attention
@@ -55,8 +55,8 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "cudnn_attention": {"attention": "_native_cudnn"},
     "flash_attention": {"attention": "_native_flash"},
 }
-"""Ways to draw one image faster; random weights change from step to step otherwise than trained ones do, so
-that what ``block_cache`` spares is read off ``evaluations``."""
+"""Ways to draw one image faster. Random weights change differently from step to step than trained ones, so the effect
+of ``block_cache`` must be read from ``evaluations``."""
 PROMPT = "a cat sails in a seashell, holding a mast"
 NO_GPU = "benchmarks.gpu: there is no NVIDIA GPU here; --smoke tries the code with a tiny model on the CPU"
 
@@ -66,7 +66,7 @@ Stage = Callable[[], Generator[Figures]]
 
 @dataclass
 class Busy:
-    """Seconds in modules while they are watched, by the clock of the device that they are on."""
+    """Seconds spent in modules while they are watched, by the clock of their device."""
 
     modules: Sequence[torch.nn.Module]
     on_gpu: bool
@@ -75,7 +75,7 @@ class Busy:
 
     @property
     def seconds(self) -> float:
-        """Until now."""
+        """Seconds so far."""
         if not self.on_gpu:
             return sum(end - start for start, end in self._spans)
         torch.cuda.synchronize()
@@ -103,7 +103,7 @@ class Busy:
 
 
 class Waits(TorchDispatchMode):
-    """Counts how often the host reads a number of a tensor, for which it would wait for a GPU."""
+    """Counts how often the host reads a number from a tensor, which would make it wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Waits(TorchDispatchMode):
 
 
 def count_waits(work: Callable[[], object]) -> int:
-    """How often the host waits for the device in ``work``: as CUDA reports it, or else by ``Waits``."""
+    """How often the host waits for the device in ``work``, as reported by CUDA or counted by ``Waits``."""
     if not torch.cuda.is_available():
         with Waits() as waits:
             work()
@@ -132,20 +132,20 @@ def count_waits(work: Callable[[], object]) -> int:
 
 
 class Bench:
-    """The models, each built when a stage first needs it, and the stages."""
+    """The stages, and the models, each built when a stage first needs it."""
 
     def __init__(self, folder: Path, smoke: bool, quick: bool) -> None:
         self.folder, self.smoke, self.stores = folder, smoke, 0
         self.steps = 4 if smoke else 8 if quick else 28
         self.compiled = not (smoke or quick)
-        """Whether the stages that are compared with a plain drawing are compiled, which takes each of them 15 s."""
+        """Whether to compile the stages that are compared with a plain drawing, which takes 15 s each."""
         self.device = torch.device("cpu" if smoke else "cuda")
         self.dtype = torch.float32 if smoke else torch.bfloat16
         self.flops_per_second = self.bytes_per_second = 1.0
         self._size, self._pipe = "", None
 
     def stages(self) -> Mapping[str, Stage]:
-        """By name, in order of worth; those of one size of model stand together, since only one is held at a time."""
+        """By name, most useful first; stages of one model size are adjacent, as only one model is loaded at once."""
         found: dict[str, Stage] = {"device": self.rates}
         for size in ("large", "medium"):
             found[f"{size}.eager"] = partial(self.drawing, size, (1,), compiled=False)
@@ -175,7 +175,7 @@ class Bench:
         return found
 
     def rates(self) -> Generator[Figures]:
-        """What the device does of arithmetic and of copying, at their best, and what a PNG costs the host."""
+        """Best rates of arithmetic and copying on the device, and the host's time for a PNG."""
         side, kind = 64 if self.smoke else 8192, {"device": self.device, "dtype": self.dtype}
         one, other = torch.randn(side, side, **kind), torch.randn(side, side, **kind)
         much = torch.randn(8 * side * side, **kind)
@@ -186,7 +186,7 @@ class Bench:
         yield {"flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second}
 
     def drawing(self, size: str, batches: Sequence[int], **how: Any) -> Generator[Figures]:
-        """Seconds an image of the engine, after a warm-up of two steps; the share of its floor; memory at its peak."""
+        """Seconds per image of the engine, after a warm-up of two steps; share of its floor; peak memory."""
         diffusion, records = self.diffusion(size, **how), list[ImageRecord]()
         for batch in batches:
             first = self.seconds(partial(self.draw, diffusion, batch, steps=2))
@@ -205,12 +205,12 @@ class Bench:
         yield {"png_seconds": self.seconds(lambda: (pixel_digest(picture), png_bytes(picture, records[0])))}
 
     def narrow(self, size: str) -> Generator[Figures]:
-        """``drawing`` of one image with the denoiser in 8-bit floats, where it then stays."""
+        """``drawing`` of one image with the denoiser in 8-bit floats; it stays in this precision."""
         self.pipe(size).transformer.enable_layerwise_casting(torch.float8_e4m3fn, self.dtype)
         yield from self.drawing(size, (1,), compiled=self.compiled)
 
     def syncs(self, size: str) -> Generator[Figures]:
-        """How often the host waits for the device in a pass of one image, and in one of two with other prompts."""
+        """How often the host waits for the device in a pass of one image, and of two with different prompts."""
         diffusion = self.diffusion(size, compiled=False)
         shape = self.latent_shape(diffusion)
         for count in (1, 2):
@@ -229,7 +229,7 @@ class Bench:
             yield {f"waits.{count}": count_waits(partial(advance, diffusion.pipe.transformer, samples))}
 
     def difference(self, size: str) -> Generator[Figures]:
-        """Of one image's latent, alone against in a batch of eight, eager; in units of its standard deviation."""
+        """Difference of a latent, drawn alone or in a batch of eight, eager, in units of its standard deviation."""
         diffusion, latents = self.diffusion(size, compiled=False), list[torch.Tensor]()
         for batch in (1, 8):
             record = self.draw(diffusion, batch)[0]
@@ -238,7 +238,7 @@ class Bench:
         yield {"largest": gap.max().item(), "mean": gap.mean().item()}
 
     def their_pipeline(self, size: str) -> Generator[Figures]:
-        """Seconds an image of diffusers' own pipeline, over the same blocks, compiled where an earlier stage did."""
+        """Seconds per image of diffusers' own pipeline with the same blocks, compiled if an earlier stage did so."""
         pipe = self.diffusion(size).pipe
         compiled = "forward" in vars(pipe.transformer.transformer_blocks[0])
 
@@ -254,7 +254,7 @@ class Bench:
 
     @torch.no_grad()
     def decoding(self, size: str) -> Generator[Figures]:
-        """Seconds to decode a latent: as the pipeline does, in channels_last, compiled, and four at once."""
+        """Seconds to decode a latent: as in the pipeline, in channels_last, compiled, and four at once."""
         vae, side = self.pipe(size).vae, ARCHITECTURES["smoke" if self.smoke else size].side
         one = torch.randn(1, 16, side, side, **self.kind)
 
@@ -275,7 +275,7 @@ class Bench:
             yield {"compile_seconds": self.seconds(lambda: vae.decode(one))} | timed("compiled", one)
 
     def looping(self, size: str) -> Generator[Figures]:
-        """How busy the GPU is in the loop of four prompts, and how long that takes."""
+        """How busy the GPU is in the loop with four prompts, and how long the loop takes."""
         from .loop import SlowCritic, loop
 
         diffusion = self.diffusion(size, compiled=self.compiled, steps=min(8, self.steps))
@@ -287,7 +287,7 @@ class Bench:
         yield {"busy_share": share, "seconds": seconds, "images": len(images), "prompts": len(prompts)}
 
     def placing(self, size: str, precision: Any, offload: Any, text: Any) -> Generator[Figures]:
-        """Memory at its peak and seconds for two prompts that overlap, with a T5 of full size, loaded in one way."""
+        """Peak memory and seconds for two overlapping prompts with a full-size T5, for one way of loading it."""
         self.free()
         chosen = ARCHITECTURES["smoke" if self.smoke else size]
         pipe, make = pipeline(chosen, self.device, self.dtype), partial(t5, chosen, dtype=self.dtype)
@@ -312,7 +312,7 @@ class Bench:
         return {"device": self.device, "dtype": self.dtype}
 
     def pipe(self, size: str) -> Any:
-        """The pipeline of that size, the only one held."""
+        """The pipeline of this size, the only one in memory."""
         if self._size != size:
             self.free()
             self._pipe = pipeline(ARCHITECTURES["smoke" if self.smoke else size], self.device, self.dtype)
@@ -320,7 +320,7 @@ class Bench:
         return self._pipe
 
     def free(self) -> None:
-        """Let the model go, and what was compiled for it."""
+        """Free the model and what was compiled for it."""
         self._size, self._pipe = "", None
         torch.compiler.reset()
         gc.collect()
@@ -328,7 +328,7 @@ class Bench:
             torch.cuda.empty_cache()
 
     def diffusion(self, size: str, **how: Any) -> LocalDiffusion:
-        """The role over the pipeline of that size."""
+        """The diffusion role with the pipeline of this size."""
         how = {"steps": self.steps, "guidance": GUIDANCE, "max_batch": max(BATCHES)} | how
         return LocalDiffusion(self.pipe(size), "random@0", **how)
 
@@ -340,7 +340,7 @@ class Bench:
     def draw(
         self, diffusion: LocalDiffusion, batch: int, steps: int | None = None, prompts: Sequence[str] = (PROMPT,)
     ) -> Any:
-        """The records of so many images, which ask for the engine together; each call has a store of its own."""
+        """The records of this many images, requested at the same time; each call has its own store."""
         self.stores += 1
         name = f"{self.stores}"
         attempts = [
@@ -354,14 +354,14 @@ class Bench:
         return asyncio.run(draw_all())
 
     def floors(self, size: str, batch: int) -> tuple[float, float]:
-        """Seconds an image in a batch: its arithmetic, with guidance and decoding, and the weights that it reads."""
+        """Lower bounds per image in a batch: arithmetic with guidance and decoding, and the weights that it reads."""
         chosen = ARCHITECTURES["smoke" if self.smoke else size]
         flops = 2 * self.steps * flops_of_row(chosen) + flops_of_decoding(chosen)
         weights = sum(weight.numel() * weight.element_size() for weight in self.pipe(size).transformer.parameters())
         return flops / self.flops_per_second, weights * self.steps / batch / self.bytes_per_second
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """That the device takes for it."""
+        """Seconds that the device needs at least."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         began = time.perf_counter()
@@ -371,7 +371,7 @@ class Bench:
         return time.perf_counter() - began
 
     def reset_peak(self) -> None:
-        """Begin to watch memory."""
+        """Start to measure peak memory."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
@@ -381,7 +381,7 @@ class Bench:
 
 
 def measure(stages: Mapping[str, Stage], budget: float) -> int:
-    """Run the stages and print their lines; the number of those that failed."""
+    """Run the stages and print their lines; returns the number of failed stages."""
 
     def say(name: str, **said: Any) -> None:
         print(json.dumps({"stage": name, "took": round(time.perf_counter() - started, 1)} | said), flush=True)
@@ -395,7 +395,7 @@ def measure(stages: Mapping[str, Stage], budget: float) -> int:
         try:
             for figures in stage():
                 say(name, figures={key: float(f"{value:.5g}") for key, value in figures.items()})
-        except Exception as error:  # noqa: BLE001 - the other stages still have something to say
+        except Exception as error:  # noqa: BLE001 - the other stages should still run
             failed += 1
             traceback.print_exc()
             say(name, error=f"{type(error).__name__}: {error}"[:500])
@@ -407,10 +407,10 @@ def measure(stages: Mapping[str, Stage], budget: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every stage, which is the default")
-    parser.add_argument("--stages", nargs="+", metavar="NAME", help="these alone")
-    parser.add_argument("--budget", type=float, default=540, help="seconds after which no stage begins")
-    parser.add_argument("--quick", action="store_true", help="8 steps an image in place of 28, and compile less")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model on the CPU: the code, not the figures")
+    parser.add_argument("--stages", nargs="+", metavar="NAME", help="only these stages")
+    parser.add_argument("--budget", type=float, default=540, help="seconds after which no stage starts")
+    parser.add_argument("--quick", action="store_true", help="8 steps per image instead of 28, and less compiling")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model on the CPU, to test the code")
     chosen = parser.parse_args()
     if not chosen.smoke and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)

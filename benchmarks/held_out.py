@@ -1,4 +1,4 @@
-"""Prompts that training never saw, and scenes with planted errors."""
+"""Prompts that were not used in training, and scenes with planted errors."""
 
 import random
 from collections.abc import Callable
@@ -22,9 +22,9 @@ class Prompt:
     spec: Spec
     short: str
     detailed: str
-    """The short one with a layout that fulfils it."""
+    """The short prompt with a layout that satisfies it."""
     unseen: bool
-    """Whether it combines a relation with things that training never combined so."""
+    """Whether it combines a relation with things that never appeared together with it in training."""
 
 
 def held_out_prompts(count: int, seed: int = 2026, complexity: int | None = None) -> list[Prompt]:
@@ -44,17 +44,17 @@ def held_out_prompts(count: int, seed: int = 2026, complexity: int | None = None
 
 @dataclass(frozen=True)
 class Exam:
-    """A picture for a spec, with what is truly in it."""
+    """An image for a spec, and what it really contains."""
 
     spec: Spec
     picture: Image.Image
     scene: Scene
     strange: bool
-    """Whether a fragment of something is in the picture."""
+    """Whether the image contains a fragment of a thing."""
 
 
 def exams(count: int, seed: int = 77, complexity: int | None = None) -> list[Exam]:
-    """Held-out scenes, two thirds of them with an error against their spec."""
+    """Held-out scenes, two thirds of which deviate from their spec."""
     rng, made = random.Random(seed), list[Exam]()
     for spec, scene in laid_out_specs(rng, lambda spec: spec.held_out, complexity):
         error = rng.choice(_ERRORS)
@@ -84,7 +84,7 @@ def _recolour(scene: Scene, rng: random.Random) -> Scene:
 
 
 def _swap(scene: Scene, rng: random.Random) -> Scene:
-    """Another thing of the same size in place of one."""
+    """One thing replaced by another of the same size."""
     old = rng.choice(scene.things)
     kind = NOUNS[old.noun]
     there = {t.noun for t in scene.things}
@@ -105,7 +105,7 @@ def _duplicate(scene: Scene, rng: random.Random) -> Scene:
 
 
 def _elsewhere(scene: Scene, rng: random.Random, keep: bool) -> Scene:
-    """One thing at a place where it hides nothing; the old one stays if ``keep``."""
+    """One thing moved to a place where it hides nothing; with ``keep``, the old one stays too."""
     old = rng.choice(scene.things)
     rest = tuple(t for t in scene.things if keep or t is not old)
     spots = [replace(old, x=x, y=y) for x in range(GRID - old.width + 1) for y in range(GRID - old.height + 1)]

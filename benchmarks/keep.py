@@ -1,4 +1,4 @@
-"""Copies what is worth keeping of a finished experiment: tables, the tidy table of images, and a few small plots.
+"""Copies the parts of a finished experiment that are worth keeping: tables, the table of images, and a few small plots.
 
 detailscribe experiment experiments/frontier.toml --out runs/frontier
 python -m benchmarks.keep runs/frontier            # to experiments/results/frontier
@@ -15,13 +15,13 @@ from detailscribe.agent.experiments.rows import read_rows
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
 KEPT = ("tables", "images.parquet")
-"""Copied as they are; nothing in them names a place on this machine."""
+"""Copied unchanged; they contain no paths of this machine."""
 PLOTS = re.compile("frontier_evaluations|rounds_chosen|sweep_.*")
-"""Names of the plots that are kept, as PNG."""
+"""Names of the plots to keep, as PNG."""
 
 
 def keep(folder: Path, to: Path) -> None:
-    """Copy what is kept; what was kept before is replaced, and anything else in ``to`` stays."""
+    """Copy the files; earlier copies are replaced, and other files in ``to`` are not touched."""
     for name in (*KEPT, "plots"):
         shutil.rmtree(to / name, ignore_errors=True)
         (to / name).unlink(missing_ok=True)
@@ -39,7 +39,7 @@ def keep(folder: Path, to: Path) -> None:
 
 
 def _with_kept_plots(summary: str) -> str:
-    """The summary with links to the plots that are kept."""
+    """The summary with links to the copied plots."""
 
     def link(found: re.Match[str]) -> str:
         return f"![{found[1]}](plots/{found[2]}.png)\n\n" if PLOTS.fullmatch(found[2]) else ""
@@ -49,7 +49,7 @@ def _with_kept_plots(summary: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of a finished experiment")
+    parser.add_argument("folder", type=Path, help="folder of a finished experiment")
     folder = parser.parse_args().folder
     if not (folder / "summary.md").is_file():
         parser.error(f"{folder} holds no finished experiment")

@@ -1,8 +1,8 @@
-"""Whether the embedded world still tells policies apart: what each reaches on prompts of one to five relations.
+"""Whether policies still differ in the embedded world: their scores on prompts of one to five relations.
 
-Everything is measured under the standard profile: corrections that say where what failed is to stand, and a critic
-that errs as real ones do. Every figure is the independent judge's. What a refinement did is counted over those of
-``adaptive``: it fixed checks and broke none, broke some and fixed none, did both, or nothing.
+Everything is measured with the standard profile: corrections that say where the failed things should be, and a critic
+that makes the errors of real critics. All scores come from the independent judge. The effects of refinements are those
+of ``adaptive``: fixed checks and broke none, broke some and fixed none, did both, or neither.
 
     python -m benchmarks.lab --prompts 100 --json
 """
@@ -30,14 +30,14 @@ POLICIES: dict[str, dict[str, Any]] = {
     "single": {"policy": "single"},
     "adaptive": {"policy": "adaptive", "args": {"images": 1}},
 }
-"""What is measured; where nothing else is said, at 224 evaluations, four drawings' worth."""
+"""The measured policies, at 224 evaluations (four drawings) unless set otherwise."""
 ASPECTS = ("presence", "attribute", "relation")
 
 
 def measured(
     complexity: int, prompts: int, folder: Path, critic: Mapping[str, Any], run: Mapping[str, Any]
 ) -> list[Row]:
-    """The runs of all policies."""
+    """Run all policies and return their rows."""
     table = {
         "question": "Does the laboratory tell policies apart?",
         "prompts": {"embedded": prompts, "complexity": complexity},
@@ -50,7 +50,7 @@ def measured(
 
 
 def figures_of(rows: Sequence[Row]) -> dict[str, float]:
-    """Everything measured at one complexity, by name."""
+    """All measurements at one complexity, by name."""
     groups = {label.partition(",")[0]: finished(group) for label, group in by_label(rows).items()}
     drawn = [whole(row)[0] for row in groups["best_of_4"]]
     found = _with_interval("one_image.all_correct", [correct(image) for image in drawn])
@@ -82,13 +82,13 @@ def _with_interval(name: str, samples: Sequence[float]) -> dict[str, float]:
 
 
 def _effects(row: Row) -> list[str]:
-    """What each of its refinements did."""
+    """The effect of each of its refinements."""
     known = {image.id: image for image in whole(row)}
     return [effect(i, known[i.parent]) for i in known.values() if i.origin == "refine" and i.parent in known]
 
 
 def show(figures: Mapping[str, float], complexities: Sequence[int]) -> None:
-    """The figures as a table, a column for each complexity."""
+    """Print the measurements as a table with a column for each complexity."""
     names = [n.partition(".")[2] for n in figures if n.startswith(f"k{complexities[0]}.")]
     shown = [n for n in names if not n.endswith(("_low", "_high"))]
 
@@ -109,10 +109,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=100, help="held-out prompts of each complexity")
     parser.add_argument("--complexities", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="relations in a prompt")
-    parser.add_argument("--corrections", default=PROFILE["corrections"], help="how explicit the critic corrects")
-    parser.add_argument("--strength", type=float, default=1.0, help="of the critic's errors; 0 for none")
-    parser.add_argument("--guidance", type=float, help="other than the model's own")
-    parser.add_argument("--steps", type=int, help="other than the model's own")
+    parser.add_argument("--corrections", default=PROFILE["corrections"], help="how explicit corrections are")
+    parser.add_argument("--strength", type=float, default=1.0, help="strength of the critic's errors; 0 for none")
+    parser.add_argument("--guidance", type=float, help="instead of the model's own")
+    parser.add_argument("--steps", type=int, help="instead of the model's own")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     chosen = parser.parse_args()
     critic = PROFILE | {"corrections": chosen.corrections, "strength": chosen.strength}

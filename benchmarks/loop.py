@@ -1,17 +1,17 @@
-"""The whole loop, many prompts over one engine, against its denoiser's own time and the published schedule.
+"""The whole loop, for many prompts on one engine, against its denoiser's own time and the published schedule.
 
-Both sides do the same work with the same model: one drawing of 28 steps from the short prompt, one look that finds it
-wanting, and four refinements by the detailed prompt, taken up at steps 0, 2, 3 and 5. A look takes a second. The
-verdict is written down beforehand, so that every run draws all five images; the policy is ``Paper``.
+Both sides do the same work with the same model: one drawing of 28 steps from the short prompt, one critique that finds
+it wrong, and four refinements by the detailed prompt, resumed at steps 0, 2, 3 and 5. A critique takes a second. The
+verdicts are fixed, so that every run draws all five images; the policy is ``Paper``.
 
-- ``floor_ratio``: seconds of the loop, as ``detailscribe batch`` runs it, with its rows, traces and reports, over
-  those of bare forward passes for as many rows, each as cheap as it is in the best size of pass. The look at the
-  last image, which nothing can hide, and the work on text, pictures and files are in the loop alone;
-  ``floor_and_last_look_ratio`` adds that look to the floor.
-- ``published_ratio``: seconds of the published schedule over those of the loop. Prompt by prompt it draws, waits for
-  the look, and draws four times from noise on, with the prompt swapped after k steps; nothing is kept, and nothing
-  looks at the refinements, though the loop looks at each of them. ``published_all_looked_ratio`` adds these looks.
-  With ``--compiled`` it stays as it is, while loop and floor are compiled.
+- ``floor_ratio``: seconds of the loop, as ``detailscribe batch`` runs it, with rows, traces and reports, divided by
+  those of bare forward passes for as many rows, at the cost per row of the best pass size. Only the loop includes the
+  critique of the last image, which cannot overlap with anything, and the work on text, images and files;
+  ``floor_and_last_look_ratio`` adds that critique to the floor.
+- ``published_ratio``: seconds of the published schedule divided by those of the loop. Prompt by prompt, the schedule
+  draws, waits for the critique, and draws four times from noise, with the prompt swapped after k steps. It keeps no
+  latents and does not critique the refinements, as the loop does; ``published_all_looked_ratio`` adds these critiques.
+  ``--compiled`` compiles loop and floor, but not the published schedule.
 
     python -m benchmarks.loop --json
 """
@@ -42,14 +42,14 @@ from .held_out import Prompt, held_out_prompts
 from .many import NoDecomposer
 
 ROWS = (8, 16, 32)
-"""Sizes of forward pass among which the best is looked for."""
+"""Forward pass sizes from which the best is chosen."""
 REPEATS = 5
-"""Of each forward pass, before the loop and again after it."""
+"""Repeats of each forward pass, before the loop and again after it."""
 SEED = PUBLISHED_SEEDS[0]
 
 
 class SlowCritic:
-    """Takes its time, in which others can work, and finds every image wanting."""
+    """Sleeps, while other work can go on, and fails every image."""
 
     model = "slow@0"
 
@@ -66,21 +66,21 @@ class SlowCritic:
 
 
 class Published:
-    """The published schedule with diffusers' own pipeline over the same weights."""
+    """The published schedule, with diffusers' own pipeline and the same weights."""
 
     def __init__(self, pipe: Any, look: float, folder: Path) -> None:
         self._pipe, self._look, self._folder = pipe, look, folder
         pipe.set_progress_bar_config(disable=True)
 
     def run(self, prompt: Prompt) -> None:
-        """One prompt from its text to the last of its five pictures."""
+        """Draw the five images of one prompt."""
         self._draw(prompt.short, prompt.detailed, EMBEDDED_STEPS, "first.png")
         time.sleep(self._look)
         for k in PUBLISHED_STEPS:
             self._draw(prompt.short, prompt.detailed, k, f"{k}.png")
 
     def _draw(self, text: str, refined: str, after: int, name: str) -> None:
-        """A whole drawing, by the refined prompt after so many steps."""
+        """A full drawing that switches to the refined prompt after this many steps."""
         told = self._words(text if after else refined)
         pooled = {"pooled_prompt_embeds": told[1], "negative_pooled_prompt_embeds": told[3]}
         swap = self._words(refined) if 0 < after < EMBEDDED_STEPS else None
@@ -109,7 +109,7 @@ class Published:
 async def loop(
     diffusion: LocalDiffusion, critic: SlowCritic, prompts: Sequence[Prompt], out: Path
 ) -> tuple[float, list[ImageRecord]]:
-    """Seconds from the first run's start to the last one's end, and every image made."""
+    """Seconds from the start of the first run to the end of the last, and all images."""
     started: list[float] = []
     batch = await arun_batch(
         [prompt.short for prompt in prompts],
@@ -132,7 +132,7 @@ def _images(folders: Iterable[Path]) -> Iterable[ImageRecord]:
 
 
 def measure(folder: Path, prompts: Sequence[Prompt], look: float, compiled: bool) -> dict[str, float]:
-    """Everything measured, by dotted name."""
+    """All measurements, by dotted name."""
     diffusion = _load(compiled)
     texts = [text for prompt in prompts for text in (prompt.short, prompt.detailed)]
     tokens = in_thread(lambda: {text: len(encode(diffusion.pipe, text).tokens) for text in texts})
@@ -179,7 +179,7 @@ def _published(diffusion: LocalDiffusion, prompts: Sequence[Prompt], look: float
 
 
 def _passes(diffusion: LocalDiffusion, lengths: Iterable[int]) -> dict[tuple[int, int], list[float]]:
-    """Seconds a row of bare forward passes, by tokens of the prompt and rows of the pass."""
+    """Seconds per row of bare forward passes, by prompt tokens and rows of the pass."""
     return {(length, rows): _row_seconds(diffusion.pipe, rows, length) for length in lengths for rows in ROWS}
 
 
@@ -202,7 +202,7 @@ def _row_seconds(pipe: Any, rows: int, length: int) -> list[float]:
 
 
 def show(figures: dict[str, float]) -> None:
-    """The figures as tables."""
+    """Print the measurements as tables."""
     print_table(
         ("", "ratio"),
         [
@@ -224,9 +224,9 @@ def show(figures: dict[str, float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=16, help="how many, all in flight at once")
-    parser.add_argument("--look", type=float, default=1.0, help="seconds that the critic takes a call")
-    parser.add_argument("--compiled", action="store_true", help="compile the engine's blocks first, by no clock")
+    parser.add_argument("--prompts", type=int, default=16, help="number of prompts, all in flight at once")
+    parser.add_argument("--look", type=float, default=1.0, help="seconds of a critic call")
+    parser.add_argument("--compiled", action="store_true", help="compile the engine's blocks, before the timing")
     parser.add_argument("--quick", action="store_true", help="a quarter of the prompts")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     chosen = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Many prompts with models that do nothing: what the graph, the trace and the rows cost, and what stays in memory.
+"""Many prompts with models that do nothing: the cost of graph, trace and rows, and the growth of memory.
 
-Every prompt is drawn once and looked at once, in a run folder of its own with its report; its row is on the disk
-before it counts. Memory is that of the process, after the first tenth of the prompts and at the end.
+Every prompt is drawn and critiqued once, in its own run folder with a report; it counts once its row is on disk. Memory
+is that of the process, after the first tenth of the prompts and at the end.
 
     python -m benchmarks.many --prompts 1000 --json
 """
@@ -25,13 +25,13 @@ from detailscribe.tools.roles import Progress as Steps
 from .figures import print_json, print_table
 
 WARM = 0.1
-"""Share of the prompts after which memory is taken to have its size."""
+"""Share of the prompts after which the first memory measurement is taken."""
 TICKS = 10
-"""Places at which memory is measured."""
+"""Number of memory measurements."""
 
 
 class NoDecomposer:
-    """One thing and one check for every prompt."""
+    """Returns one thing and one check for every prompt."""
 
     async def decompose(self, prompt: str) -> ConceptGraph:
         check = Check(id="thing", question="Is there a thing?", aspect="presence", about="t")
@@ -39,7 +39,7 @@ class NoDecomposer:
 
 
 class NoDiffusion:
-    """Writes one small picture again and again."""
+    """Writes the same small image every time."""
 
     model = "none@0"
 
@@ -82,7 +82,7 @@ class NoCritic:
 
 @dataclass
 class Watch:
-    """Clock and memory as the rows come."""
+    """Records time and memory as the rows arrive."""
 
     prompts: int
     began: float = 0.0
@@ -100,13 +100,13 @@ class Watch:
 
 
 def resident_mb() -> float:
-    """Memory of this process in MiB; Linux alone tells it without another package."""
+    """Memory of this process in MiB; works on Linux only."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096 / 2**20
 
 
 async def measure(folder: Path, prompts: int, concurrency: int) -> tuple[dict[str, float], Watch]:
-    """Everything measured, by name."""
+    """All measurements, by name."""
     watch, cpu_before = Watch(prompts), time.process_time()
     done = await arun_batch(
         (f"thing number {number}" for number in range(prompts)),
@@ -134,7 +134,7 @@ async def measure(folder: Path, prompts: int, concurrency: int) -> tuple[dict[st
 
 
 def show(figures: dict[str, float], watch: Watch) -> None:
-    """The figures, and memory over time as a table."""
+    """Print the measurements, and memory over time as a table."""
     print(f"{figures['prompts']:.0f} prompts, {figures['concurrency']:.0f} in flight: ", end="")
     print(f"{figures['prompts_per_second']:.1f} a second, {figures['prompts_per_cpu_second']:.1f} a CPU second;")
     print(f"{figures['rss_growth_mb']:+.1f} MiB since the first tenth.\n")
@@ -143,7 +143,7 @@ def show(figures: dict[str, float], watch: Watch) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=1000, help="how many")
+    parser.add_argument("--prompts", type=int, default=1000, help="number of prompts")
     parser.add_argument("--concurrency", type=int, default=16, help="in flight at once")
     parser.add_argument("--quick", action="store_true", help="a tenth of the prompts")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

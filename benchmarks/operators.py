@@ -1,11 +1,11 @@
-"""What each operator of refinement mends and what it keeps, in the embedded world, after one round and after three.
+"""What each refinement operator fixes and keeps in the embedded world, after one round and after three.
 
-Held-out prompts of k relations are drawn; where the critic finds something wrong, the same drawing goes through each
-operator for up to three rounds in a row, each from the newest picture, until the critic finds nothing wrong. The
-figures are the independent judge's, over these drawings: the share in which every check passes; of the checks that
-passed before, the share that pass still; and how much pixels change, from 0 to 1, outside what the critic found wrong
-at first. ``region`` is ``inject`` inside the boxes of what is wrong, where there are any; ``edit`` is the embedded
-painter, which is no trained model and errs at a set rate.
+Held-out prompts of k relations are drawn. If the critic finds faults, the same drawing goes through each operator for
+up to three rounds in a row, each from the newest image, until the critic finds none. The measurements come from the
+independent judge, over these drawings: the share in which every check passes; the share of the checks passed before
+that still pass; and the mean pixel change, 0 to 1, outside of the faults that the critic found at first. ``region`` is
+``inject`` inside the boxes of the faults, if there are any; ``edit`` is the embedded painter, which is not a trained
+model and makes mistakes at a set rate.
 
     python -m benchmarks.operators --prompts 200 --json
 """
@@ -35,7 +35,7 @@ from .held_out import Prompt, held_out_prompts
 OPERATORS = ("inject", "resume", "region", "edit")
 ROUNDS = (1, 3)
 START = 4
-"""Step of 28 that a refinement starts at, as ``adaptive`` does where little is wrong."""
+"""Start step of a refinement, of 28, as in ``adaptive`` for few faults."""
 MEASURES = ("all_correct", "kept", "outside_changed")
 _AT_ONCE = 16
 
@@ -51,7 +51,7 @@ class Lines:
         """Values by figure."""
 
     async def measure(self, prompt: Prompt, number: int, k: int) -> None:
-        """Draw the prompt, and refine the drawing where something is wrong with it."""
+        """Draw the prompt, and refine the drawing if the critic finds faults."""
         concepts, name = concepts_of(prompt.spec, prompt.short), f"{k}-{number:04d}"
         seed = derive_seed(0, "operators", number)
         first = Attempt(id=f"{name}-first", prompt=prompt.short, seed=seed, keep_steps=(START,))
@@ -81,7 +81,7 @@ class Lines:
         faults = population.critiques[image.id].faults
         how: dict[str, Any] = {"operator": "inject" if operator == "region" else operator, "start_step": START}
         how |= {"region": Region(boxes=faults)} if operator == "region" and faults else {}
-        seed = derive_seed(image.seed, round)  # the noise that made a fault would often make it again
+        seed = derive_seed(image.seed, round)  # the same noise would often make the same fault again
         asked = refinement(population, image, seed=seed, **how)
         made = {"id": id, "round": round, "parent": image.id, "keep_steps": (START,)}
         return await self.diffusion.draw(asked.model_copy(update=made), self.store, source=image)
@@ -89,7 +89,7 @@ class Lines:
     def _note(
         self, name: str, round: int, first: tuple[ImageRecord, Critique, Critique], now: tuple[ImageRecord, Critique]
     ) -> None:
-        """What the judge says of the picture after so many rounds; ``first`` has the judge's and the critic's look."""
+        """Record the judge's verdicts after this many rounds; ``first`` has those of judge and critic at the start."""
         (drawing, before, seen), (image, after) = first, now
         end = "" if round == 1 else f"_after_{round}"
         self.found[f"{name}.all_correct{end}"].append(float(after.all_pass))
@@ -101,7 +101,7 @@ class Lines:
 
 
 async def measure(folder: Path, count: int, mistakes: float) -> dict[str, float]:
-    """Every figure, at 1 and at 3 relations."""
+    """All measurements, at 1 and at 3 relations."""
     lines, places = Lines(folder, mistakes), asyncio.Semaphore(_AT_ONCE)
 
     async def one(prompt: Prompt, number: int, k: int) -> None:
@@ -117,8 +117,8 @@ async def measure(folder: Path, count: int, mistakes: float) -> dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=200, help="of each complexity")
-    parser.add_argument("--mistakes", type=float, default=0.1, help="how often a change of the painter goes wrong")
+    parser.add_argument("--prompts", type=int, default=200, help="prompts of each complexity")
+    parser.add_argument("--mistakes", type=float, default=0.1, help="rate of mistakes of the painter")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

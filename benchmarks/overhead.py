@@ -1,12 +1,12 @@
-"""What the graph costs a step with roles that do nothing, against a bare LangGraph of the same shape.
+"""Time per step of the graph with roles that do nothing, against a bare LangGraph of the same shape.
 
-Nothing is recorded of either, as in a graph of a user's without a thread id. ``saved.step_ratio`` is the same where
-both keep their state in memory; ours then records each call of a role as a LangGraph task of its own.
+Neither graph saves checkpoints, as in a user's program without a thread id. ``saved.step_ratio`` compares both with
+checkpoints in memory; ours then records each call of a role as a separate LangGraph task.
 
-Both graphs have the same nodes, edges, exits and keyed reducers, and go through the same supersteps with as many
-``Send``s: four drawings, then a refinement of each in every round. The bare one passes numbers around and checks
-nothing; ours builds its records, validates the population, checks the policy's decisions and holds them to the
-budget. A step is one superstep of LangGraph, all of its tasks together.
+Both graphs have the same nodes, edges, exits and keyed reducers, and go through the same supersteps with the same
+number of ``Send``s: four drawings, then a refinement of each in every round. The bare one passes numbers around and
+checks nothing; ours builds its records, validates the population, checks the policy's decisions and enforces the
+budget. A step is one superstep of LangGraph with all its tasks.
 
     python -m benchmarks.overhead --json
 """
@@ -37,9 +37,9 @@ from .figures import print_json, print_table
 from .many import NoCritic, NoDecomposer
 
 IMAGES = 4
-"""Drawn in every round."""
+"""Images in every round."""
 ROUNDS = 8
-"""Of refinements."""
+"""Rounds of refinements."""
 STEPS = 4 + 2 * ROUNDS
 """Supersteps: decompose, generate, critique and finish, and two for every round of refinements."""
 
@@ -109,17 +109,17 @@ class BareDrawing(TypedDict):
     id: str
     round: int
     of: str | None
-    """The image that it refines."""
+    """The image to refine."""
 
 
 class BareEnd(TypedDict):
-    """Images that are left."""
+    """The remaining images."""
 
     stops: list[str]
 
 
 def bare_graph(saver: Any = None) -> Any:
-    """The same nodes and exits with nothing in them."""
+    """The same nodes and exits, which do nothing."""
     builder = StateGraph(BareState)
     builder.add_node("decompose", _decompose)
     builder.add_node("generate", _draw)
@@ -173,7 +173,7 @@ class Times:
 
 
 async def measure(folder: Path, repeats: int) -> dict[str, float]:
-    """Everything measured, by name."""
+    """All measurements, by name."""
     plain = await _compared(folder, repeats, None)
     saved = await _compared(folder, repeats, InMemorySaver)
     return {
@@ -186,7 +186,7 @@ async def measure(folder: Path, repeats: int) -> dict[str, float]:
 
 
 async def _compared(folder: Path, repeats: int, saver: Callable[[], Any] | None) -> dict[str, float]:
-    """Both graphs in turn; with a saver, each run is a thread of its own."""
+    """Run both graphs in turn; with a saver, each run has its own thread."""
     times, context, threads = list[Times](), _context(folder), count()
     ours, bare = build_graph(saver and saver()), bare_graph(saver and saver())
 
@@ -220,7 +220,7 @@ def _context(folder: Path) -> Context:
 
 
 def _check(ours: Any, bare: Any) -> None:
-    """Refuse to compare graphs that did not do the same."""
+    """Fail if the two graphs did not do the same work."""
     made = len(ours["images"]), len(bare["images"])
     if made != (IMAGES * (ROUNDS + 1),) * 2 or ours["round"] != bare["round"]:
         raise RuntimeError(f"the two graphs made {made[0]} and {made[1]} images")
@@ -233,7 +233,7 @@ async def _seconds(work: Callable[[], Awaitable[Any]]) -> float:
 
 
 def show(figures: dict[str, float]) -> None:
-    """The figures as a table."""
+    """Print the measurements as a table."""
     low, high = figures["step_ratio_p10"], figures["step_ratio_p90"]
     print_table(
         ("graph", "ms a step", "ratio (10% to 90% of repeats)"),

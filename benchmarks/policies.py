@@ -1,12 +1,12 @@
-"""What the default policy makes of evaluations, against best-of-N: the figures of ``experiments/frontier.toml``.
+"""The default policy against best-of-N at the same evaluations, on ``experiments/frontier.toml``.
 
-Every figure is the independent judge's, on held-out prompts, paired by prompt and seed, with 95% bootstrap intervals.
-``half_gain`` is how far the default policy at half the evaluations of best-of-N is above it (at least 0 is wanted), the
-smaller one of N = 4 and N = 8. ``equal_gain`` is how far at as many (at least 0.15 is wanted), at the largest N whose
-best-of-N leaves as much room below 100%, which ``equal_evaluations`` names; each N has its own figure beside it.
+All scores come from the independent judge on held-out prompts, paired by prompt and seed, with 95% bootstrap intervals.
+``half_gain`` is the gain of the default policy over best-of-N at half the evaluations (target: at least 0), the smaller
+one of N = 4 and N = 8. ``equal_gain`` is the gain at the same evaluations (target: at least 0.15), at the largest N
+whose best-of-N leaves that much room below 100%, which ``equal_evaluations`` names; each N is also reported separately.
 
     python -m benchmarks.policies --prompts 200 --json
-    python -m benchmarks.policies --out runs/frontier   # of runs that are there; what is missing is run
+    python -m benchmarks.policies --out runs/frontier   # reuses the runs of an experiment and adds missing ones
 """
 
 import argparse
@@ -30,11 +30,11 @@ FRONTIER = Path(__file__).parents[1] / "experiments" / "frontier.toml"
 BOUNDS = (112, 224, 448)
 """Evaluations of 2, 4 and 8 full drawings."""
 WANTED = 0.15
-"""Of ``equal_gain``."""
+"""Target of ``equal_gain``."""
 
 
 def frontier(seeds: int, everything: bool) -> Experiment:
-    """The experiment with so many of its seeds; without ``everything``, the default policy and best-of-N alone."""
+    """The experiment with this many seeds; unless ``everything``, only the default policy and best-of-N."""
     experiment = load_experiment(FRONTIER)
     compared = {label(bound) for label in (adaptive, best_of_n) for bound in BOUNDS}
     kept = [v for v in experiment.variants if everything or v.label in compared]
@@ -43,17 +43,17 @@ def frontier(seeds: int, everything: bool) -> Experiment:
 
 
 def adaptive(bound: int) -> str:
-    """Label of the default policy with so many evaluations."""
+    """Label of the default policy with this many evaluations."""
     return f"adaptive budget.evaluations={bound}"
 
 
 def best_of_n(bound: int) -> str:
-    """Label of as many drawings as so many evaluations reach for."""
+    """Label of best-of-N with this many evaluations."""
     return f"best_of_n budget.evaluations={bound}"
 
 
 def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
-    """Everything measured, by dotted name."""
+    """All measurements, by dotted name."""
     groups, figures = by_label(rows), dict[str, float]()
     for label, group in groups.items():
         name = label.replace(" budget.evaluations=", "_")
@@ -83,7 +83,7 @@ def _named(name: str, found: Interval | None) -> dict[str, float]:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """The figures as tables."""
+    """Print the measurements as tables."""
     groups = by_label(rows)
     asked = [(bound, bound) for bound in BOUNDS] + [(bound // 2, bound) for bound in BOUNDS[1:]]
     compared = {
@@ -98,10 +98,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=200, help="held-out prompts")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each prompt")
-    parser.add_argument("--quick", action="store_true", help="16 prompts and one seed, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="16 prompts and one seed, to test the code")
     parser.add_argument("--all", action="store_true", help="every policy of the experiment")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--out", type=Path, help="of the runs: a finished experiment's, or where a stopped one goes on")
+    parser.add_argument("--out", type=Path, help="folder of an experiment to reuse or resume")
     chosen = parser.parse_args()
     prompts, seeds = (16, 1) if chosen.quick else (chosen.prompts, chosen.seeds)
     experiment, began = frontier(seeds, chosen.all), time.perf_counter()

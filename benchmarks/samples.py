@@ -1,4 +1,4 @@
-"""The picture of samples in the README: one image of each of the first held-out prompts, at both levels of detail.
+"""The sample images in docs/embedded-world.md: one image of each of the first held-out prompts, short and detailed.
 
 python -m benchmarks.samples docs/samples.png
 """
@@ -21,7 +21,7 @@ from .held_out import held_out_prompts
 
 _PROMPTS = 8
 _GAP = 8
-"""Pixels between pictures."""
+"""Pixels between images."""
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def drawn(store: Store) -> list[list[Image.Image]]:
-    """A row of pictures from the short prompts, and one from the detailed ones."""
+    """A row of images from the short prompts, and one from the detailed ones."""
     diffusion, prompts = make_diffusion(load_settings(Settings())), held_out_prompts(_PROMPTS)
     attempts = [Attempt(id=f"short-{i}", prompt=prompt.short, seed=i) for i, prompt in enumerate(prompts)]
     attempts += [Attempt(id=f"detailed-{i}", prompt=prompt.detailed, seed=i) for i, prompt in enumerate(prompts)]
@@ -46,7 +46,7 @@ def drawn(store: Store) -> list[list[Image.Image]]:
 
 
 def sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """The pictures in rows on white."""
+    """The images in rows on white."""
     pitch = SIZE + _GAP
     made = Image.new("RGB", (pitch * len(rows[0]) - _GAP, pitch * len(rows) - _GAP), "white")
     for y, row in enumerate(rows):

@@ -1,8 +1,8 @@
 """Pipelines of SD3.5's architectures with random weights, built from their published configurations.
 
-Denoiser and autoencoder are of full size. Prompts are read by stand-ins of one layer that give embeddings of the
-right shapes, 77 tokens of CLIP and 256 of T5, of which T5's are zeros, as diffusers has them where T5 is left out:
-text is read once a prompt, and these benchmarks measure what is done in every step.
+Denoiser and autoencoder have full size. Prompts are encoded by one-layer stand-ins that give embeddings of the right
+shapes, 77 tokens of CLIP and 256 of T5; those of T5 are zeros, as in diffusers without T5. Text is encoded once per
+prompt, and these benchmarks measure what happens in every step.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from transformers import (
 N = TypeVar("N", bound=torch.nn.Module)
 
 TOKENS = 77 + 256
-"""That the denoiser reads of every prompt."""
+"""Tokens of every prompt for the denoiser."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Architecture:
     """One size of the model."""
 
     layers: int
-    """Of the denoiser, and as many heads."""
+    """Layers of the denoiser, and as many heads."""
     positions: int
-    """Side of the table of positions, in patches."""
+    """Side of the position table, in patches."""
     dual: int
-    """First layers with a second attention among the patches."""
+    """First layers that have a second attention among the patches."""
     side: int = 128
-    """Of the latent; the picture's is 8 times that."""
+    """Side of the latent; the image is 8 times larger."""
     head: int = 64
     """Width of a head."""
     clips: tuple[int, int] = (768, 1280)
@@ -61,7 +61,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         layers=2, positions=8, dual=1, side=8, head=8, clips=(16, 16), text=32, blocks=(32, 32, 32, 32)
     ),
 }
-"""By name: the two that are published at 1024 pixels, and one of 64 to try the code with."""
+"""By name: the two published ones at 1024 pixels, and one of 64 for testing the code."""
 
 
 def pipeline(size: Architecture, device: torch.device, dtype: torch.dtype) -> StableDiffusion3Pipeline:
@@ -85,7 +85,7 @@ def pipeline(size: Architecture, device: torch.device, dtype: torch.dtype) -> St
 
 
 def t5(size: Architecture, device: torch.device, dtype: torch.dtype) -> T5EncoderModel:
-    """A T5 of XXL's sizes for an ``Architecture`` of full size, with few words, on its device."""
+    """A T5 of XXL's sizes with a small vocabulary for a full-size ``Architecture``, on its device."""
     full = size.text == 4096
     layers, heads, width = (24, 64, 64) if full else (1, 2, size.text // 2)
     inner = {"d_ff": 10240 if full else 2 * size.text, "feed_forward_proj": "gated-gelu", "vocab_size": 4}
@@ -96,7 +96,7 @@ def t5(size: Architecture, device: torch.device, dtype: torch.dtype) -> T5Encode
 
 
 def flops_of_row(size: Architecture) -> float:
-    """Floating point operations of one row of a forward pass; nothing is computed."""
+    """Floating point operations of one row of a forward pass, counted without computing it."""
     with torch.device("meta"):
         network = denoiser(size)
         inputs = {
@@ -111,7 +111,7 @@ def flops_of_row(size: Architecture) -> float:
 
 
 def flops_of_decoding(size: Architecture) -> float:
-    """Floating point operations from one final latent to its picture; nothing is computed."""
+    """Floating point operations of decoding one latent, counted without computing it."""
     with torch.device("meta"):
         autoencoder = _autoencoder(size)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -120,13 +120,13 @@ def flops_of_decoding(size: Architecture) -> float:
 
 
 def _cast(network: N, dtype: torch.dtype) -> N:
-    """In that width, ready to use; the networks' own ``to`` warns of parts that these do not have."""
+    """The network in this precision, in eval mode; its own ``to`` warns of parts that these do not have."""
     torch.nn.Module.to(network, dtype)
     return network.eval()
 
 
 def denoiser(size: Architecture) -> SD3Transformer2DModel:
-    """The denoiser alone, on torch's device of the moment."""
+    """Only the denoiser, on torch's current device."""
     return SD3Transformer2DModel(
         sample_size=size.side,
         patch_size=2,
@@ -166,7 +166,7 @@ def _clip(width: int) -> CLIPTextModelWithProjection:
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    """Reads every word as the unknown one."""
+    """Maps every word to the unknown token."""
     words = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "<begin>": 2, "<end>": 3}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.post_processor = processors.TemplateProcessing(

@@ -1,7 +1,7 @@
-"""How often the embedded world's pictures show what the prompt says, by method.
+"""How often images of the embedded world show what the prompt says, by method.
 
-Every figure is the independent judge's, which takes no part in any loop. Held-out prompts, every second
-one with a combination of relation and things that training never saw.
+All scores come from the independent judge, which no run uses. The prompts are held out; every second one combines a
+relation with things that never appeared together with it in training.
 
     python -m benchmarks.world --prompts 500 --json
 """
@@ -40,16 +40,16 @@ METHODS = {
     "single": "`single`: one refinement",
     "adaptive": "`adaptive`, the default",
 }
-"""What the table calls them."""
+"""Their names in the table."""
 Method = Callable[[Prompt, int], Awaitable["Outcome"]]
-"""Makes something of a prompt and its number."""
+"""A method: makes an outcome from a prompt and its number."""
 _AT_ONCE = 16
 """Prompts in flight: their images share batches."""
 
 
 @dataclass
 class Tally:
-    """What one method did on each prompt, in the order of the prompts."""
+    """Results of one method for each prompt, in the order of the prompts."""
 
     correct: list[float] = field(default_factory=list)
     checks: list[float] = field(default_factory=list)
@@ -71,11 +71,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method made of one prompt."""
+    """Result of a method for one prompt."""
 
     best: Image.Image
     images: tuple[Image.Image, ...]
-    """All that were made on the way."""
+    """All images that were made."""
     spend: Spend
 
 
@@ -90,7 +90,7 @@ class World:
         self.judge = Eyes.load("judge")
 
     async def run(self, method: str, policy: Policy, prompt: Prompt, number: int) -> Outcome:
-        """The whole loop under a policy."""
+        """A whole run under a policy."""
         store, budget = Store(self.folder / method / f"{number:04d}"), Budget()
         context = Context(self.decomposer, self.diffusion, self.critic, policy, store, budget)
         state = await build_graph().ainvoke(
@@ -107,19 +107,19 @@ class World:
         )
 
     async def draw(self, method: str, text: str, number: int) -> Outcome:
-        """One image of a text, with no loop."""
+        """One image of a text, without critique or refinement."""
         store = Store(self.folder / method / f"{number:04d}")
         image = await self.diffusion.draw(Attempt(id="00-00", prompt=text, seed=seed_of(number)), store)
         picture = store.picture(image.path)
         return Outcome(picture, (picture,), spend_of(None, {image.id: image}, {}))
 
     def judged(self, pictures: Sequence[Image.Image], concepts: ConceptGraph) -> list[list[str]]:
-        """The judge's answers on each picture."""
+        """The judge's answers for each image."""
         return [_answers(concepts, seen) for seen in self.judge.look(pictures)]
 
 
 def seed_of(number: int) -> int:
-    """The seed of the prompt of that number, the same for every method."""
+    """The seed of the prompt with this number, the same for every method."""
     return derive_seed(0, "benchmark", number)
 
 
@@ -129,7 +129,7 @@ def _answers(concepts: ConceptGraph, seen: Sights) -> list[str]:
 
 @dataclass
 class Agreement:
-    """Shares of checks on generated pictures that critic and judge answer alike, by aspect."""
+    """Share of checks on generated images that critic and judge answer alike, by aspect."""
 
     same: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -141,7 +141,7 @@ class Agreement:
 
 
 async def measure(world: World, prompts: Sequence[Prompt]) -> tuple[dict[str, Tally], Agreement]:
-    """Every method on every prompt, and how far critic and judge agree on the pictures made."""
+    """Run every method on every prompt, and compare critic and judge on the images."""
     agreement = Agreement()
     loops: dict[str, Policy] = {"best_of_4": BestOfN(n=4), "single": Single(), "adaptive": Adaptive()}
     methods: dict[str, Method] = {
@@ -180,8 +180,8 @@ async def _tally(
 def balanced_accuracy(eyes: Eyes, count: int, complexity: int | None = None) -> dict[str, float]:
     """Mean of the accuracies on yes and on no, by aspect, on rendered scenes with planted errors.
 
-    Children of failed parents are left out: they are settled without being asked. So are aspects that too few
-    exams show both ways.
+    Checks whose parent failed are skipped, since they are never asked. So are aspects for which too few
+    exams have both answers.
     """
     hits: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for exam in exams(count, complexity=complexity):
@@ -199,7 +199,7 @@ def balanced_accuracy(eyes: Eyes, count: int, complexity: int | None = None) -> 
 def figures_of(
     tallies: dict[str, Tally], agreement: Agreement, accuracies: dict[str, dict[str, float]]
 ) -> dict[str, float]:
-    """Everything measured, by dotted name."""
+    """All measurements, by dotted name."""
     figures: dict[str, float] = {}
     for name, tally in tallies.items():
         for what, samples in (("all_correct", tally.correct), ("checks", tally.checks)):
@@ -218,7 +218,7 @@ def figures_of(
 
 
 def show(figures: dict[str, float]) -> None:
-    """The figures as tables."""
+    """Print the measurements as tables."""
     rows = [
         [
             label,

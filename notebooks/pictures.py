@@ -1,4 +1,4 @@
-"""What the notebooks show pictures and plots with, small enough to be committed."""
+"""Images and plots of the notebooks, small enough to be committed."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont
 
-warnings.filterwarnings("ignore", "IProgress not found")  # bars of text will do
+warnings.filterwarnings("ignore", "IProgress not found")  # text progress bars are enough
 
 GAP, LINE = 10, 15
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
-"""Told apart by colour-blind readers too; after Okabe and Ito."""
+"""The colour-blind safe palette of Okabe and Ito."""
 
 
 def sheet(
     pictures: Sequence[Image.Image], captions: Sequence[str] = (), columns: int = 6
 ) -> Image.Image:
-    """Pictures of one size, each above its caption, which may have several lines."""
+    """Images of one size, each above its caption, which may have several lines."""
     width, height = pictures[0].size
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     tall, wide = height + lines * LINE + 2 * GAP, width + GAP

@@ -1,4 +1,4 @@
-"""``python notebooks/refresh.py [NOTEBOOK ...]`` runs notebooks and keeps their new outputs."""
+"""``python notebooks/refresh.py [NOTEBOOK ...]`` runs notebooks and saves their new outputs."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT = 600
-"""Seconds for one cell, or for the kernel to start, on a machine that has more to do."""
+"""Seconds for one cell, or for the kernel to start; generous, for busy machines."""
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
@@ -25,14 +25,14 @@ def executed(path: Path) -> nbformat.NotebookNode:
         resources={"metadata": {"path": str(HERE)}},
         config=Config(
             {"KernelManager": {"transport": "ipc"}}
-        ),  # no port that another may take first
+        ),  # sockets instead of ports, which another process may take
     ).execute()
     return book
 
 
 def main() -> None:
     paths = [Path(name).resolve() for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb"))
-    os.chdir(HERE)  # kernel and client look for their sockets in the folder that each runs in
+    os.chdir(HERE)  # kernel and client look for their sockets in their working directory
     for path in paths:
         began = time.monotonic()
         nbformat.write(executed(path), path)

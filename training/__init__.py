@@ -1,1 +1,1 @@
-"""How the embedded models were trained: ``python -m training --help``."""
+"""Training of the embedded models: ``python -m training --help``."""

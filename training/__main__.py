@@ -1,7 +1,7 @@
-"""Trains the embedded models from nothing: ``python -m training --out FOLDER``.
+"""Trains the embedded models from scratch: ``python -m training --out FOLDER``.
 
-Killed and started again with the same folder, it goes on where it stopped. ``--out`` then holds what
-ships in ``tools/world/weights``, beside ``checkpoints``.
+If it is killed, start it again with the same folder to continue. ``--out`` then contains the files of
+``tools/world/weights``, and ``checkpoints``.
 """
 
 import argparse
@@ -21,7 +21,7 @@ STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
     "judge": (train_judge, 40),
     "denoiser": (train_denoiser, 120),
 }
-"""Trainer and minutes, in the order in which they need each other."""
+"""Trainer and minutes of each stage, in the order of their dependencies."""
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, help="length of each stage; by default about as long as the shipped weights took"
     )
-    parser.add_argument("--threads", type=int, default=2, help="of the processor")
+    parser.add_argument("--threads", type=int, default=2, help="number of CPU threads")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     for name, (trainer, minutes) in STAGES.items():

@@ -12,11 +12,11 @@ from .common import Checkpoint, Schedule, normalized, pixels, random_scene, scen
 
 _BATCH = 64
 _LATENT_NOISE = 0.05
-"""Deviation of what is added to latents, so that the decoder forgives the denoiser."""
+"""Standard deviation of noise added to latents, so that the decoder tolerates errors of the denoiser."""
 
 
 def train_autoencoder(folder: Path, minutes: float, scenes: int = 6000, seed: int = 1) -> None:
-    """Train, or go on with, the autoencoder and write it to ``folder/vae``."""
+    """Train the autoencoder, or continue, and write it to ``folder/vae``."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     model = CellAutoencoder()
@@ -28,7 +28,7 @@ def train_autoencoder(folder: Path, minutes: float, scenes: int = 6000, seed: in
 
 
 def train_decoder(folder: Path, minutes: float, scenes: int = 8000, seed: int = 5) -> None:
-    """Go on with the decoder of ``folder/vae`` alone: the latents stay, so the denoiser need not wait for it."""
+    """Train only the decoder of ``folder/vae`` further: the latents do not change, so the denoiser need not wait."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     model = CellAutoencoder.from_pretrained(folder / "vae")
@@ -40,7 +40,7 @@ def train_decoder(folder: Path, minutes: float, scenes: int = 8000, seed: int = 
 
 
 def _pictures(rng: random.Random, count: int) -> torch.Tensor:
-    """Half of them meaningful scenes, half things anywhere."""
+    """Images, half of meaningful scenes, half of things at random places."""
     meaningful = [scene for _, scene in itertools.islice(scenes_for_training(rng), count // 2)]
     return pixels(meaningful + [random_scene(rng) for _ in range(count - len(meaningful))])
 
@@ -66,14 +66,14 @@ def _finish(model: CellAutoencoder, folder: Path, rng: random.Random) -> None:
 
 
 def _distance(drawn: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of the pixels and of their differences to the neighbours, which keeps edges sharp."""
+    """Mean absolute error of the pixels and of their differences to their neighbours, which keeps edges sharp."""
     error = drawn - truth
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     return error.abs().mean() + error.pow(2).mean() + edges
 
 
 def _peak_signal_to_noise(model: CellAutoencoder, pictures: torch.Tensor) -> float:
-    """Of the pictures' reconstruction, in dB."""
+    """PSNR of the reconstructed images, in dB."""
     with torch.no_grad():
         truth = normalized(pictures)
         error = (model(truth).clamp(-1, 1) - truth).pow(2).mean()

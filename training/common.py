@@ -1,4 +1,4 @@
-"""What the trainers share: checkpoints, learning rates, scenes and their pixels."""
+"""Shared by the trainers: checkpoints, learning rates, scenes and their pixels."""
 
 import math
 import os
@@ -25,13 +25,13 @@ class Schedule:
     """How long to train and how fast."""
 
     minutes: float
-    """Wall time of training in all, over every resumed session."""
+    """Total wall time of training, over all sessions."""
     learning_rate: float
-    """The peak."""
+    """The peak learning rate."""
     warmup: float = 0.01
-    """Share of the time in which the rate rises linearly."""
+    """Share of the time in which the learning rate rises linearly."""
     decay: float = 0.4
-    """Share of the time at the end in which it falls to nothing along a cosine."""
+    """Share of the time, at the end, in which it falls to zero along a cosine."""
 
     def rate(self, done: float) -> float:
         """Learning rate when the share ``done`` of the time has passed."""
@@ -41,7 +41,7 @@ class Schedule:
 
 
 class Checkpoint:
-    """A training that survives a kill: named parts, saved whole, found again at the start."""
+    """Named parts of a training, saved atomically and loaded again at the start, so that it survives a kill."""
 
     def __init__(self, path: Path, **parts: Any) -> None:
         self.path = path
@@ -55,7 +55,7 @@ class Checkpoint:
                 part.load_state_dict(saved[name])
 
     def save(self) -> None:
-        """Write beside the place, then move there."""
+        """Write to a temporary file, then move it into place."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         states = {name: part.state_dict() for name, part in self.parts.items()}
@@ -71,7 +71,7 @@ def train(
     after_step: Callable[[], None] = lambda: None,
     report_every: int = 200,
 ) -> None:
-    """Minimize ``loss_of(step)`` until the schedule's time is over, saving every minute."""
+    """Minimize ``loss_of(step)`` until the schedule's time is over; saves every minute."""
     budget, started, last_save = schedule.minutes * 60, time.monotonic() - checkpoint.seconds, time.monotonic()
     recent: list[float] = []
     while checkpoint.seconds < budget:
@@ -98,12 +98,12 @@ def train(
 
 
 def scenes_for_training(rng: random.Random) -> Iterator[tuple[Spec, Scene]]:
-    """Specs that are not held out, each with a layout, without end."""
+    """Endless specs that are not held out, each with a layout."""
     return laid_out_specs(rng, lambda spec: not spec.held_out)
 
 
 def random_scene(rng: random.Random, most: int = 5) -> Scene:
-    """Things anywhere, apart or not, some of them twice and some animals under a hat, without any meaning."""
+    """A meaningless scene: things at random places, overlapping or not, some twice, some animals with a hat."""
     things: list[Thing] = []
     for _ in range(rng.randint(0, most)):
         noun = NOUNS[rng.choice(things).noun] if things and rng.random() < 0.25 else rng.choice(list(NOUNS.values()))
@@ -117,15 +117,15 @@ def random_scene(rng: random.Random, most: int = 5) -> Scene:
 
 
 def pixels(scenes: list[Scene]) -> torch.Tensor:
-    """Their pictures as a uint8 tensor (n, 3, SIZE, SIZE)."""
+    """The rendered scenes as a uint8 tensor (n, 3, SIZE, SIZE)."""
     return stacked([render(scene) for scene in scenes])
 
 
 def stacked(pictures: list[Image.Image]) -> torch.Tensor:
-    """RGB pictures of one size as a uint8 tensor (n, 3, height, width)."""
+    """RGB images of one size as a uint8 tensor (n, 3, height, width)."""
     return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).contiguous()
 
 
 def normalized(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures as floats in [-1, 1], the range of diffusers' autoencoders."""
+    """uint8 images as floats in [-1, 1], the range of diffusers' autoencoders."""
     return pictures.float().div(127.5).sub(1)

@@ -1,12 +1,12 @@
-"""Trains the shipped models on: ``python -m training.continued --out FOLDER --seconds 180`` on a GPU, or a stage at a
-time on a CPU, ``--stages denoiser --device cpu --batch 64 --seconds 5400``.
+"""Trains the shipped models further: on a GPU with ``python -m training.continued --out FOLDER --seconds 180``, or a stage
+at a time on a CPU with ``--stages denoiser --device cpu --batch 64 --seconds 5400``.
 
-Words and things that the shipped models do not know get rows of their own, and everything learns on:
-autoencoder, critic and judge for a few seconds each, the denoiser for the rest. Worker processes lay
-scenes out all the while; the device puts their pictures together from the sprites. A checkpoint of the
-denoiser is kept when its pictures pass more checks of held-out prompts, under the judge.
+Words and things that the shipped models do not know get new rows, and all weights are trained: autoencoder, critic and
+judge for a few seconds each, the denoiser for the rest. Meanwhile worker processes lay out scenes; the device renders
+them from the sprites. A checkpoint of the denoiser is kept if its images pass more checks of held-out prompts, as the
+judge sees them.
 
-It takes the words' new order from ``--resume``, the folder of the weights to go on from.
+The order of the known words comes from ``--resume``, the folder of the weights to start from.
 """
 
 import argparse
@@ -50,21 +50,21 @@ from .planted import Truths, _ink, cells
 from .text import BEGIN, END, MAX_TOKENS, PAD, build_tokenizer
 
 _MIX: dict[int | None, float] = {None: 0.25, 1: 0.2, 2: 0.18, 3: 0.17, 4: 0.12, 5: 0.08}
-"""How often each complexity is laid out."""
+"""Frequency of each complexity."""
 _NEW = {"behind", "between", "wearing", "jumping over", "giving"}
-"""Relations that are shown more often than prompts have them, since the weights to go on from do not know them."""
+"""Relations shown more often than in prompts, since the weights to start from do not know them."""
 _SKINS = 8
-"""Scenes of one layout: other nouns of the same groups and other colours stand as well in the same places."""
+"""Scenes per layout, with other nouns of the same groups and other colours at the same places."""
 _THINGS, _FRAGMENTS = 6, 3
 _SLOTS = _THINGS + _FRAGMENTS
 _SPRITES = [(n.name, c) for n in NOUNS.values() for c in (COLOURS if n.coloured else (None,))]
 _SPRITE_INDEX = {key: i for i, key in enumerate(_SPRITES)}
 _ALL_CELLS = 63
-"""Bits of the six cells of a sprite, row by row of two."""
+"""Bits of the six cells of a sprite, in rows of two."""
 _SHARES = {"autoencoder": 0.07, "critic": 0.12, "judge": 0.16, "denoiser": 0.65}
-"""What learns, in turn, and the share of the time that it is given."""
+"""The stages in order, and their shares of the time."""
 _CHUNK = 256
-"""Scenes that a worker hands over at once."""
+"""Scenes that a worker sends at once."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Chunk:
 
 
 def work(seed: int, meaningful: float, skip_known: float, chunks: "multiprocessing.Queue[Chunk]") -> None:
-    """Lay scenes out without end."""
+    """Lay out scenes, endlessly."""
     rng, tokenizer = random.Random(seed), build_tokenizer()
     skins = _skins(rng, skip_known)
     while True:
@@ -105,7 +105,7 @@ def _detailed(spec: Spec, scene: Scene, rng: random.Random) -> str:
 
 
 def _corrected(spec: Spec, scene: Scene, rng: random.Random) -> str:
-    """What a correction of some checks says, the rest of the scene being as it was before."""
+    """The text of a correction of some checks, with the rest of the scene unchanged."""
     caption, explicitness = short_caption(spec, rng), rng.choice(("place", "place", "pose", "words"))
     concepts = concepts_of(spec, caption)
     wrong = rng.sample(concepts.checks, rng.randint(1, min(4, len(concepts.checks))))
@@ -122,7 +122,7 @@ def _arranged(scene: Scene) -> np.ndarray:
 
 
 def _skins(rng: random.Random, skip_known: float) -> Iterator[tuple[Spec, Scene]]:
-    """Specs that are not held out, each with a layout, several of each layout."""
+    """Specs that are not held out, each with a layout; several specs per layout."""
     sources = {k: laid_out_specs(rng, lambda spec: not spec.held_out, k) for k in _MIX}
     while True:
         complexity = rng.choices(list(_MIX), list(_MIX.values()))[0]
@@ -137,7 +137,7 @@ def _skins(rng: random.Random, skip_known: float) -> Iterator[tuple[Spec, Scene]
 
 
 def _reskinned(spec: Spec, scene: Scene, rng: random.Random) -> tuple[Spec, Scene]:
-    """Other nouns of the same groups, and other colours; two of a kind stay so."""
+    """The spec with other nouns of the same groups and other colours; two of a kind remain two of a kind."""
     nouns: dict[str, str] = {}
     for noun in dict.fromkeys(thing.noun for thing in spec.things):
         group = NOUNS[noun].group
@@ -151,12 +151,12 @@ def _reskinned(spec: Spec, scene: Scene, rng: random.Random) -> tuple[Spec, Scen
 
 @cache
 def _shown(key: tuple[str, str | None]) -> list[tuple[int, int]]:
-    """Cells of a sprite that show much of it."""
+    """Cells of a sprite that contain much of it."""
     return [cell for cell in cells(Thing(*key, 0, 0)) if _ink(sprite(*key), cell) > 0.2]
 
 
 def _fragments(scene: Scene, rng: random.Random, slots: np.ndarray) -> set[tuple[int, int]]:
-    """Put pieces of other things where nothing stands, as ``planted.plant`` does; return their cells."""
+    """Put pieces of other things at empty places, like ``planted.plant``; returns their cells."""
     taken = {cell for thing in scene.things for cell in cells(thing)}
     strange = set[tuple[int, int]]()
     for slot in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
@@ -174,7 +174,7 @@ def _fragments(scene: Scene, rng: random.Random, slots: np.ndarray) -> set[tuple
 
 
 class Painter:
-    """Puts pictures together from sprites on the device, as ``scene.render`` does."""
+    """Renders images from sprites on the device, like ``scene.render``."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -187,7 +187,7 @@ class Painter:
         self._places = _in_cells(torch.from_numpy(backdrops.copy()).to(device), GRID, GRID).float()
 
     def __call__(self, slots: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Pictures (n, 3, SIZE, SIZE) in [-1, 1] of ``Chunk.slots`` and ``Chunk.places``."""
+        """Images (n, 3, SIZE, SIZE) in [-1, 1] of ``Chunk.slots`` and ``Chunk.places``."""
         canvas = self._places[places].clone()
         rows = torch.arange(len(places), device=self.device)
         for slot in range(slots.shape[1]):
@@ -212,7 +212,7 @@ def _in_cells(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 
 
 class Pool:
-    """All scenes that have come so far, on the device."""
+    """All scenes received so far, on the device."""
 
     def __init__(self, chunks: "multiprocessing.Queue[Chunk]", device: str, most: int) -> None:
         self._chunks, self._device = chunks, device
@@ -225,7 +225,7 @@ class Pool:
         """Latents of slots and places, once there is an autoencoder."""
 
     def refill(self, at_least: int = 0, chunks: int = 40) -> None:
-        """Take in what has come, and wait until there is so much."""
+        """Receive new scenes, and wait until there are this many."""
         known = self.count
         while (chunks > 0 or self.count < at_least) and self.count + _CHUNK <= len(self.places):
             chunks -= 1
@@ -240,11 +240,11 @@ class Pool:
             for mine, theirs in ((self.slots, new.slots), (self.places, new.places), (self.ids, new.ids)):
                 mine[begin : self.count] = torch.from_numpy(theirs).to(self._device)
 
-        if self.encode is not None:  # all at once, since painting takes hundreds of calls however few scenes there are
+        if self.encode is not None:  # all at once, since rendering takes hundreds of calls however few scenes there are
             self._encode(known, self.count)
 
     def encode_all(self, encode: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
-        """Latents of all scenes, those that come later among them."""
+        """Encode all scenes, also those that are received later."""
         self.encode = encode
         self._encode(0, self.count)
 
@@ -261,7 +261,7 @@ class Pool:
 
 @dataclass
 class Training:
-    """What the stages share."""
+    """Shared by the stages."""
 
     out: Path
     resume: Path
@@ -282,7 +282,7 @@ class Training:
         after: Callable[[float], object] = lambda done: None,
         decay: float = 0.6,
     ) -> None:
-        """Minimize until the seconds are over; ``after`` gets the share that has passed."""
+        """Minimize until the time is over; ``after`` gets the share that has passed."""
         optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
         started, step, recent = time.monotonic(), 0, 0.0
         while (done := (time.monotonic() - started) / seconds) < 1 or step < 2:
@@ -298,7 +298,7 @@ class Training:
             step += 1
             if step % 20 == 0:
                 self.pool.refill()
-                recent = loss.item()  # waits for the device, so that the clock is true
+                recent = loss.item()  # waits for the device, so that the time is right
             if step % 200 == 0:
                 print(
                     f"{name}: step {step} loss {recent:.5f} {time.monotonic() - started:.0f} s, "
@@ -310,7 +310,7 @@ class Training:
 
 
 def autoencoder(training: Training, seconds: float, batch: int) -> CellAutoencoder:
-    """Learn the cells of things that are new, and of those that hide others."""
+    """Train the autoencoder on the cells of new things, and of things that hide others."""
     model = CellAutoencoder.from_pretrained(training.resume / "diffusion" / "vae").float().to(training.device)
     pool = training.pool
 
@@ -338,14 +338,14 @@ def autoencoder(training: Training, seconds: float, batch: int) -> CellAutoencod
 def detector(
     training: Training, name: str, vae: CellAutoencoder, seconds: float, batch: int, worse: bool
 ) -> torch.nn.Module:
-    """Go on with the critic or the judge, whose last layer grows by the new nouns."""
+    """Train the critic or the judge further; its last layer grows by the new nouns."""
     model = {"critic": ConvolutionalDetector, "judge": AttentionDetector}[name]().to(training.device)
     shipped = load_file(training.resume / f"{name}.safetensors")
     old = shipped["cells.weight"].shape[0] - len(COLOURS) - 1
     state = {k: v.float() if v.is_floating_point() else v for k, v in shipped.items()}
     for key in ("cells.weight", "cells.bias"):
         grown = model.state_dict()[key].cpu()
-        grown.fill_(0 if key.endswith("weight") else -6)  # what is new is not seen at first
+        grown.fill_(0 if key.endswith("weight") else -6)  # new things are not detected at first
         grown[:old], grown[len(NOUNS) :] = state[key][:old], state[key][old:]
         state[key] = grown
     model.load_state_dict(state)
@@ -379,7 +379,7 @@ def detector(
 
 
 def _worsened(seen: torch.Tensor) -> torch.Tensor:
-    """Blur, blocks and noise, as ``planted.worsen`` makes them."""
+    """The images with blur, blocks and noise, like ``planted.worsen``."""
     n, device = len(seen), seen.device
     blurred = functional.avg_pool2d(functional.pad(seen, (1, 1, 1, 1), mode="replicate"), 3, 1)
     some = (torch.rand(n, 1, 1, 1, device=device) < 0.4) * torch.rand(n, 1, 1, 1, device=device)
@@ -392,7 +392,7 @@ def _worsened(seen: torch.Tensor) -> torch.Tensor:
 
 
 def _truths(slots: torch.Tensor, places: torch.Tensor) -> Truths:
-    """What a detector should say of pictures that were painted."""
+    """The targets of a detector for rendered images."""
     n, device = len(slots), slots.device
     noun_of = torch.tensor([list(NOUNS).index(noun) for noun, _ in _SPRITES], device=device)
     colour_of = torch.tensor([-100 if c is None else list(COLOURS).index(c) for _, c in _SPRITES], device=device)
@@ -416,7 +416,7 @@ def _truths(slots: torch.Tensor, places: torch.Tensor) -> Truths:
 
 
 def drawer(resume: Path) -> Drawer:
-    """The shipped denoiser and text encoder, with rows for new words and places for longer captions."""
+    """The shipped denoiser and text encoder, with rows for new words and positions for longer captions."""
     model = Drawer.__new__(Drawer)
     torch.nn.Module.__init__(model)
     folder = resume / "diffusion" / "transformer"
@@ -448,7 +448,7 @@ def drawer(resume: Path) -> Drawer:
 def denoiser(
     training: Training, vae: CellAutoencoder, judge: torch.nn.Module, seconds: float, batch: int, exams: int
 ) -> None:
-    """Learn on, and keep the checkpoint whose pictures pass the most checks."""
+    """Train the denoiser further, and keep the checkpoint whose images pass the most checks."""
     pool, device = training.pool, training.device
     model = drawer(training.resume).to(device)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
@@ -521,7 +521,7 @@ def _passed(
     prompts: list[tuple[Spec, str, str]],
     device: str,
 ) -> dict[str, float]:
-    """Shares of checks passed and of pictures all correct, from short and from detailed captions."""
+    """Shares of checks passed and of images all correct, from short and from detailed captions."""
     tokenizer, found = build_tokenizer(), dict[str, float]()
     for which, name in ((1, ""), (2, "detailed_")):
         answers: list[list[bool]] = []
@@ -541,7 +541,7 @@ def _passed(
 
 
 def _drawn(model: torch.nn.Module, vae: CellAutoencoder, ids: torch.Tensor) -> torch.Tensor:
-    """Pictures of the first half of ``ids``, guided by the other half, which are empty."""
+    """Images of the first half of ``ids``, guided by the other half, which are empty."""
     scheduler, config = FlowMatchEulerDiscreteScheduler(shift=3.0), vae.config
     scheduler.set_timesteps(28, device=ids.device)
     count = len(ids) // 2
@@ -558,12 +558,16 @@ def _drawn(model: torch.nn.Module, vae: CellAutoencoder, ids: torch.Tensor) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for finished weights")
-    parser.add_argument("--resume", type=Path, default=WEIGHTS, help="the weights to go on from")
-    parser.add_argument("--seconds", type=float, default=180.0, help="of training, after the first scenes have come")
+    parser.add_argument("--resume", type=Path, default=WEIGHTS, help="the weights to start from")
+    parser.add_argument(
+        "--seconds", type=float, default=180.0, help="seconds of training, after the first scenes arrived"
+    )
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
-    parser.add_argument("--stages", nargs="+", choices=_SHARES, default=list(_SHARES), help="what learns")
-    parser.add_argument("--batch", type=int, default=1024, help="of the denoiser; a quarter of it for the others")
-    parser.add_argument("--first", type=int, default=16_384, help="scenes to wait for")
+    parser.add_argument("--stages", nargs="+", choices=_SHARES, default=list(_SHARES), help="stages to run")
+    parser.add_argument(
+        "--batch", type=int, default=1024, help="batch size of the denoiser; a quarter of it for the others"
+    )
+    parser.add_argument("--first", type=int, default=16_384, help="scenes to wait for before training")
     parser.add_argument("--most", type=int, default=1_000_000, help="scenes to keep")
     parser.add_argument(
         "--skip-known", type=float, default=0.5, help="share of layouts without a new relation that are skipped"

@@ -1,7 +1,7 @@
-"""Trains the critic and the judge, each on pictures of its own making.
+"""Trains the critic and the judge, each on its own kind of images.
 
-Both see half of them through the autoencoder, as every generated picture comes out of it. The critic
-sees mostly meaningful scenes; the judge sees more things anywhere, worsened by blur, blocks and noise.
+Both see half of them through the autoencoder, as every generated image comes out of it. The critic sees mostly
+meaningful scenes; the judge sees more things at random places, degraded by blur, blocks and noise.
 """
 
 import os
@@ -23,21 +23,21 @@ from .common import Checkpoint, Schedule, normalized, random_scene, scenes_for_t
 from .planted import NO_COLOUR, Truths, plant, truths, worsen
 
 _LATENT_NOISE = 0.3
-"""Most of it, against latents of deviation 1."""
+"""Largest standard deviation of the noise added to latents, which have standard deviation 1."""
 _FEW = (0, 0, 0, 1, 1, 2, 3)
-"""Numbers of fragments to choose from."""
+"""Number of fragments, chosen at random from these."""
 _BATCH = 64
 _REFRESH = 3
-"""Steps between two batches of new pictures; too few new ones are learned by heart."""
+"""Steps between two batches of new images; with too few new ones the model overfits."""
 
 
 def train_critic(folder: Path, minutes: float, pictures: int = 8192, seed: int = 3) -> None:
-    """Train, or go on with, the critic and write it to ``folder/critic.safetensors``."""
+    """Train the critic, or continue, and write it to ``folder/critic.safetensors``."""
     _train(ConvolutionalDetector(), folder, "critic", Schedule(minutes, 2e-3, 0.03, 0.7), pictures, seed, 2 / 3)
 
 
 def train_judge(folder: Path, minutes: float, pictures: int = 8192, seed: int = 4) -> None:
-    """Train, or go on with, the judge and write it to ``folder/judge.safetensors``."""
+    """Train the judge, or continue, and write it to ``folder/judge.safetensors``."""
     _train(AttentionDetector(), folder, "judge", Schedule(minutes, 1e-3, 0.03, 0.7), pictures, seed, 1 / 2, worsen)
 
 
@@ -51,7 +51,7 @@ def _train(
     meaningful: float,
     changed: Callable[[Image.Image, random.Random], Image.Image] | None = None,
 ) -> None:
-    """Learn from a pool of so many pictures, of which the oldest give way to new ones all the time."""
+    """Train on a pool of this many images, in which new ones continually replace the oldest."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02)
     checkpoint = Checkpoint(folder / "checkpoints" / f"{name}.pt", model=model, optimizer=optimizer)
     torch.manual_seed(seed + checkpoint.steps)
@@ -75,7 +75,7 @@ def _train(
 
 
 def _scenes(rng: random.Random, meaningful: float) -> Iterator[Scene]:
-    """Scenes for a detector without end, a share of them meaningful and the others things anywhere."""
+    """Endless scenes for a detector: a share is meaningful, the others are things at random places."""
     source = scenes_for_training(rng)
     while True:
         yield next(source)[1] if rng.random() < meaningful else random_scene(rng)
@@ -87,7 +87,7 @@ def _batches(
     rng: random.Random,
     changed: Callable[[Image.Image, random.Random], Image.Image] | None,
 ) -> Iterator[tuple[torch.Tensor, Truths]]:
-    """Pictures with planted errors, uint8 (batch, 3, SIZE, SIZE), and what is true of them."""
+    """Images with planted errors, uint8 (batch, 3, SIZE, SIZE), and their targets."""
     while True:
         planted = [plant(next(scenes), rng, rng.choice(_FEW)) for _ in range(_BATCH)]
         drawn = [p.picture if changed is None else changed(p.picture, rng) for p in planted]
@@ -95,7 +95,7 @@ def _batches(
 
 
 def _through(vae: CellAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
-    """Half of the pictures as the autoencoder draws them, some from a noisy latent."""
+    """The images, half of them through the autoencoder, some from a noisy latent."""
     half = len(pictures) // 2
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         latents = vae.encode(normalized(pictures[:half])).latents
@@ -105,14 +105,14 @@ def _through(vae: CellAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def _mixed(pool: list[tuple[torch.Tensor, Truths]]) -> tuple[torch.Tensor, Truths]:
-    """A batch with each picture from a random place of the pool."""
+    """A batch of images drawn at random from the pool."""
     picked = [divmod(i, _BATCH) for i in torch.randint(len(pool) * _BATCH, (_BATCH,)).tolist()]
     truth = Truths(*(torch.stack([getattr(pool[i][1], field.name)[j] for i, j in picked]) for field in fields(Truths)))
     return torch.stack([pool[i][0][j] for i, j in picked]), truth
 
 
 def loss(readings: Readings, truth: Truths) -> torch.Tensor:
-    """Sum of the cross entropies of all answers; sparse ones count by the picture, not by the cell."""
+    """Sum of the cross entropies of all answers; sparse ones are weighted per image, not per cell."""
     nouns = functional.binary_cross_entropy_with_logits(readings.nouns.float(), truth.nouns, reduction="none")
     strange = functional.binary_cross_entropy_with_logits(readings.strange.float(), truth.strange, reduction="none")
     colours = functional.cross_entropy(readings.colours.float(), truth.colours, ignore_index=NO_COLOUR)

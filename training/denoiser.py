@@ -28,15 +28,15 @@ from .common import Checkpoint, Schedule, normalized, pixels, scenes_for_trainin
 from .text import BEGIN, END, MAX_TOKENS, PAD, build_tokenizer
 
 _BUCKET = 8
-"""Captions are padded to a multiple of it, here and when images are drawn."""
+"""Captions are padded to a multiple of this length, here and when images are drawn."""
 _DROP = 0.1
-"""Share of captions emptied, for classifier-free guidance."""
+"""Share of captions that are emptied, for classifier-free guidance."""
 _EMA = 0.999
 _TIME_SHIFT = 1.0
-"""Mean of the logit-normal noise levels: above 0, because layouts are decided in high noise."""
+"""Mean of the logit-normal noise levels: above 0, because layouts are decided at high noise."""
 
 _WORTH_COMPILING = 10
-"""Minutes of training from which a compiled step, twice as fast, repays the minutes of compiling it."""
+"""Minutes of training from which compiling the step, which makes it twice as fast, pays off."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Architecture:
 
 
 class Drawer(torch.nn.Module):
-    """Text encoder and denoiser, trained as one."""
+    """Text encoder and denoiser, trained together."""
 
     def __init__(self, size: Architecture) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Drawer(torch.nn.Module):
 
 
 def _learn_positions(denoiser: SD3Transformer2DModel) -> None:
-    """Make the table of positions, a fixed buffer in diffusers, a weight; it is saved under the same name."""
+    """Turn the position table, a fixed buffer in diffusers, into a weight, which is saved under the same name."""
     table = cast(torch.Tensor, denoiser.pos_embed.pos_embed).clone()
     del denoiser.pos_embed.pos_embed
     denoiser.pos_embed.register_parameter("pos_embed", torch.nn.Parameter(table))
@@ -152,7 +152,7 @@ def _bucketed(texts: list[tuple[int, str]]) -> dict[int, torch.Tensor]:
 def train_denoiser(
     folder: Path, minutes: float, scenes: int = 60_000, batch: int = 32, seed: int = 2, size: Architecture | None = None
 ) -> None:
-    """Train, or go on with, denoiser and text encoder on ``folder/vae`` and write ``folder/diffusion``."""
+    """Train denoiser and text encoder on ``folder/vae``, or continue, and write ``folder/diffusion``."""
     torch.manual_seed(seed)
     vae = CellAutoencoder.from_pretrained(folder / "vae")
     data = _captioned_latents(vae, scenes, seed, folder / "checkpoints" / f"latents-{scenes}-{seed}.pt")
@@ -177,7 +177,7 @@ def train_denoiser(
 
     if minutes > _WORTH_COMPILING and shutil.which("c++"):
         model.compile(dynamic=False)  # one program for each length of captions
-    with sdpa_kernel(SDPBackend.MATH):  # its backward pass is the faster one on a CPU, by a third of the whole step
+    with sdpa_kernel(SDPBackend.MATH):  # its backward pass is faster on a CPU, by a third of the whole step
         train(checkpoint, Schedule(minutes, 1e-3), optimizer, loss_of, lambda: average.update_parameters(model))
     save_pipeline(cast(Drawer, average.module), CellAutoencoder.from_pretrained(folder / "vae"), folder / "diffusion")
 

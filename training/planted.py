@@ -1,4 +1,4 @@
-"""Pictures with planted errors, and what a detector should say of them."""
+"""Images with planted errors, and a detector's targets for them."""
 
 import random
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ NO_COLOUR = -100
 
 @dataclass(frozen=True)
 class Truths:
-    """Targets for n pictures, shaped as ``Readings``."""
+    """Targets for n images, shaped as ``Readings``."""
 
     nouns: torch.Tensor
     colours: torch.Tensor
@@ -29,7 +29,7 @@ class Truths:
 
 @dataclass(frozen=True)
 class Planted:
-    """A picture, the things that are whole in it, and the cells that show anything else."""
+    """An image, the complete things in it, and the cells that show anything else."""
 
     picture: Image.Image
     scene: Scene
@@ -38,7 +38,7 @@ class Planted:
 
 
 def plant(scene: Scene, rng: random.Random, fragments: int) -> Planted:
-    """Draw a scene and put pieces of other things where nothing stands."""
+    """Render a scene and put pieces of other things at empty places."""
     picture = render(scene)
     taken = {cell for thing in scene.things for cell in cells(thing)}
     strange: set[tuple[int, int]] = set()
@@ -56,7 +56,7 @@ def cells(thing: Thing) -> set[tuple[int, int]]:
 
 
 def _fragment(rng: random.Random) -> tuple[Image.Image, set[tuple[int, int]]]:
-    """A transparent picture with some cells of a thing, not all of those that show much of it."""
+    """A transparent image with some cells of a thing, but not all of those that contain much of it."""
     noun = NOUNS[rng.choice(list(NOUNS))]
     colour = rng.choice(list(COLOURS)) if noun.coloured else None
     x, y = rng.randint(0, GRID - noun.width), rng.randint(0, GRID - noun.height)
@@ -81,7 +81,7 @@ def _box(column: int, row: int) -> tuple[int, int, int, int]:
 
 
 def worsen(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Blur, blocks or noise, such as an autoencoder leaves behind."""
+    """The image with blur, blocks or noise, such as the artifacts of an autoencoder."""
     if rng.random() < 0.4:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.4)))
     array = np.asarray(picture).astype(np.float32)
@@ -94,7 +94,7 @@ def worsen(picture: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def truths(planted: list[Planted]) -> Truths:
-    """The targets of some pictures."""
+    """The targets for these images."""
     count = len(planted)
     nouns = torch.zeros(count, len(NOUNS), GRID, GRID)
     colours = torch.full((count, GRID, GRID), NO_COLOUR)

@@ -1,6 +1,6 @@
-"""Draws the pictures of things and places: heads from Fluent Emoji (MIT, see its notice), the rest drawn here.
+"""Draws the sprites of things and places: heads from Fluent Emoji (MIT, see its notice), the rest drawn here.
 
-``python -m training.sprites`` writes the two sheets that the embedded world cuts its pictures from.
+``python -m training.sprites`` writes the two sheets from which the embedded world cuts its sprites.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from detailscribe.tools.world.scene import SPRITE_HEIGHT, SPRITE_WIDTH
 from detailscribe.tools.world.vocabulary import CELL, COLOURS, NOUNS, PLACES, SIZE
 
 SHEETS = Path(__file__).parents[1] / "tools" / "world" / "assets"
-"""Where the sheets are kept."""
+"""Folder of the sheets."""
 RGB = tuple[int, int, int]
 _RGB: dict[str, RGB] = {
     "red": (228, 52, 58),
@@ -231,7 +231,7 @@ _COLOURED: dict[str, Callable[[_Pen, RGB], None]] = {
 
 
 def draw_thing(noun: str, colour: str | None) -> Image.Image:
-    """The picture of a thing, RGBA, (height, width) cells of ``CELL`` pixels; ``colour`` is None for a natural one."""
+    """The sprite of a thing, RGBA, (height, width) cells of ``CELL`` pixels; ``colour`` is None for its natural one."""
     kind = NOUNS[noun]
     pen = _Pen(kind.width * CELL, kind.height * CELL)
     if colour is not None:
@@ -293,7 +293,7 @@ def draw_place(place: str) -> Image.Image:
 
 
 def sheet_of_things() -> Image.Image:
-    """All things: a row for each noun, a column for each colour; those of a natural colour have one."""
+    """All things: a row for each noun, a column for each colour; things of a natural colour have one column."""
     sheet = Image.new("RGBA", (SPRITE_WIDTH * len(COLOURS), SPRITE_HEIGHT * len(NOUNS)))
     for row, noun in enumerate(NOUNS.values()):
         for column, colour in enumerate(COLOURS if noun.coloured else (None,)):

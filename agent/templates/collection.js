@@ -6,7 +6,7 @@ let rows = [];
 
 const CHOICES = ["state", "policy", "fails", "rules"];
 
-// A word is somewhere in the row; a bound such as seed>3 or images<=2 is that of a tag or of a column.
+// Whether a row contains a word, or satisfies a comparison such as seed>3 or images<=2 of a tag or a column.
 function has({ row, text }, word) {
   const [, name, sign, bound] = word.match(/^([^<>=]+)(<=|>=|<|>)(-?[\d.]+)$/) ?? [];
   if (!name) return text.includes(word);
@@ -30,7 +30,8 @@ function filter() {
     row.hidden = !fits;
     shown += fits;
   }
-  byId("count").textContent = shown === rows.length ? `${shown} runs` : `${shown} of ${rows.length} runs`;
+  const runs = rows.length === 1 ? "run" : "runs";
+  byId("count").textContent = shown === rows.length ? `${shown} ${runs}` : `${shown} of ${rows.length} ${runs}`;
   byId("none").hidden = shown > 0 || !rows.length;
 }
 
@@ -40,7 +41,7 @@ const words = new Intl.Collator(undefined, { numeric: true });
 function sort(heading, given) {
   const column = heading.cellIndex;
   const numeric = numbers.has(heading.dataset.key);
-  // A first press puts the largest number on top, or the first letter.
+  // The first click puts the largest number, or the first letter, on top.
   const first = numeric ? "descending" : "ascending";
   const other = numeric ? "ascending" : "descending";
   const direction = given ?? (heading.getAttribute("aria-sort") === first ? other : first);
@@ -68,7 +69,7 @@ for (const id of ["table", "gallery"]) byId(id).addEventListener("click", () => 
 for (const id of ["find", ...CHOICES]) byId(id).addEventListener("input", filter);
 document.querySelector(".controls").hidden = false;
 
-// Reads the rows anew, as they are at first and whenever the page of a live folder was brought up to date.
+// Reads the rows; called at first and after every update of a live page.
 function enhance() {
   rows = [...body.rows].map((row) => ({
     row,

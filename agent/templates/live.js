@@ -1,4 +1,4 @@
-// What `detailscribe view` adds: the page follows the run, and what is pressed goes to the server.
+// What `detailscribe view` adds: updates the page during the run, and sends button presses to the server.
 const { events, token, place, up = "" } = document.body.dataset;
 let waiting = false;
 let took = 0;
@@ -53,9 +53,9 @@ async function send(kind, data) {
     headers: { "X-Token": token, "Content-Type": "application/json" },
     body: JSON.stringify(data),
   });
-  const told = answer.ok ? "" : (await answer.json().catch(() => ({ error: "it was refused" }))).error;
+  const problem = answer.ok ? "" : (await answer.json().catch(() => ({ error: "the server refused it" }))).error;
   const said = document.getElementById("said");
-  if (said) said.textContent = told || (kind === "steer" ? "It is done after the step that is at work." : "Noted.");
+  if (said) said.textContent = problem || (kind === "steer" ? "Will be done after the current step." : "Saved.");
   if (answer.ok) later();
 }
 

@@ -4,7 +4,7 @@ const survey = JSON.parse(byId("data").textContent);
 const KEEP = `detailscribe.rating.${survey.survey}.`;
 const CHECK_ANSWERS = { y: "yes", n: "no", u: "unclear" };
 
-// The browser's storage may be forbidden or full; the page then works until it is closed.
+// The browser's storage may be blocked or full; the page then works until it is closed.
 const kept = {
   get(name) {
     try {
@@ -61,7 +61,7 @@ function answer(value) {
   if (value === undefined) return show(place, cursor);
   if (wasOpen && !isOpen(item) && place + 1 < survey.items.length) return show(place + 1);
   show(place, Math.min(cursor + 1, questionsOf(item).length - 1));
-  // Whoever answers the last question has scrolled past the line that says what comes next.
+  // After the last answer, scroll up to the line that says what to do next.
   if (wasOpen && !byId("done").hidden) window.scrollTo({ top: 0 });
 }
 
@@ -170,8 +170,8 @@ function greet() {
 function recognize() {
   const name = same(byId("rater").value);
   const count = name ? Object.keys(ratingsOf(name)).length : 0;
-  byId("begin").textContent = count ? "Go on" : "Begin";
-  byId("found").textContent = count ? `${count} of ${survey.items.length} pictures have answers of yours here.` : "";
+  byId("begin").textContent = count ? "Continue" : "Begin";
+  byId("found").textContent = count ? `You have answered questions about ${count} of ${survey.items.length} pictures in this browser.` : "";
 }
 
 function begin(event) {

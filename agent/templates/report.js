@@ -12,7 +12,7 @@ function unfold() {
   target.scrollIntoView();
 }
 addEventListener("hashchange", unfold);
-// On paper nothing can be unfolded.
+// Nothing can be unfolded on paper.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
 });
@@ -137,7 +137,7 @@ document.addEventListener("keydown", (event) => {
   work();
 });
 
-// What the script adds to the page, at first and whenever it was brought up to date.
+// What the script adds to the page, at first and after every update of a live page.
 function enhance() {
   for (const figure of document.querySelectorAll(".compare")) {
     const pair = figure.querySelector(".pair");

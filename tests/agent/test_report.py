@@ -355,7 +355,7 @@ def test_what_models_advised_and_compared_is_told_and_folded(tmp_path: Path) -> 
         }
     )
     page = Reader(report_of(tmp_path, result).read_text("utf-8"))
-    for words in ("refine i1 : the fox is missing", "Nothing: no answer came", "i2 is better . it has a fox"):
+    for words in ("refine i1 : the fox is missing", "No advice: no answer came", "i2 is better . it has a fox"):
         assert words in page.text, words
     assert [data for tag, data in page.text_of if tag == "pre"].count("What now?") == 2
 

@@ -209,7 +209,7 @@ def test_find_and_filters_and_keys_go_through_a_run(served, browser):
     browser.value(f"({choose})('rule', '')")
     browser.value(f"({choose})('find', 'images/01-00.png')")
     opened = "[...document.querySelectorAll('article details[open] > summary')].map((e) => e.textContent).join()"
-    assert (browser.value(ids), browser.value(opened)) == ("01-00", "To make it again")
+    assert (browser.value(ids), browser.value(opened)) == ("01-00", "How to reproduce it")
     browser.value(f"({choose})('find', '')")
     browser.press("n", 78)
     assert browser.value("location.hash") == "#image-1"

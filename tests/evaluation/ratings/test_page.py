@@ -133,7 +133,7 @@ def test_ratings_are_there_again_after_a_reload_for_each_rater_by_name(browser, 
     type_in(browser, "532")
     browser.open(short.page)
     assert browser.value("document.getElementById('rater').value") == "Ada"
-    assert text(browser, "begin") == "Go on"
+    assert text(browser, "begin") == "Continue"
     enter(browser, "  ada ")
     assert text(browser, "place") == "2 of 5"
     assert text(browser, "rated") == "1 rated"
