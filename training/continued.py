@@ -1,5 +1,7 @@
-"""Trains the shipped models further: on a GPU with ``python -m training.continued --out FOLDER --seconds 180``, or a stage
-at a time on a CPU with ``--stages denoiser --device cpu --batch 64 --seconds 5400``.
+"""Trains the shipped models further.
+
+On a GPU: ``python -m training.continued --out FOLDER --seconds 180``. On a CPU, one stage at a time:
+``--stages denoiser --device cpu --batch 64 --seconds 5400``.
 
 Words and things that the shipped models do not know get new rows, and all weights are trained: autoencoder, critic and
 judge for a few seconds each, the denoiser for the rest. Meanwhile worker processes lay out scenes; the device renders
