@@ -1,4 +1,4 @@
-"""What is known: plain immutable types and reducers; no torch, no I/O."""
+"""Plain immutable types and the reducers of the graph's state; no torch, no I/O."""
 
 from .base import SEED_LIMIT, Box, Exchange, Frozen, Seed, Words, derive_seed
 from .budget import Budget, Spend

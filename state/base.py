@@ -1,4 +1,4 @@
-"""What every type of the state is made of: immutable records, seeds, and what was said to a model."""
+"""Building blocks of the state's types: immutable records, seeds, boxes, exchanges with a model."""
 
 import hashlib
 from typing import Annotated, Self
@@ -6,11 +6,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-"""Text that says something: not empty, no blanks around it."""
-
+"""Text that is not empty, without blanks around it."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A part of a whole, in [0, 1]."""
+"""A fraction, in [0, 1]."""
 
 
 def _has_area(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -20,11 +19,11 @@ def _has_area(box: tuple[float, float, float, float]) -> tuple[float, float, flo
 
 
 Box = Annotated[tuple[Share, Share, Share, Share], AfterValidator(_has_area)]
-"""Left, upper, right and lower edge, as shares of the picture's width and height from its upper left corner."""
+"""Left, upper, right and lower edge, as fractions of the picture's width and height from its upper left corner."""
 
 
 class Frozen(BaseModel):
-    """An immutable record; an unknown field is an error, so a misspelt name never passes."""
+    """An immutable record; an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -37,10 +36,8 @@ Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed in [0, SEED_LIMIT) that depends on ``seed`` and ``names`` alone, alike on every machine.
-
-    A number and its decimal text are the same name; a name with a slash is not two names.
-    """
+    """A seed in [0, SEED_LIMIT) that depends on ``seed`` and ``names`` alone, the same on every machine. A number and
+    its decimal text are the same name."""
     text = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
@@ -63,12 +60,11 @@ class Exchange(Frozen):
     cached: bool = False
     """Whether the reply came from the disk cache; then tokens, seconds and money are 0."""
     no_reply: bool = False
-    """Whether the server hung, hung up or was down, also when asked again; ``reply`` then says so."""
+    """Whether the server timed out, hung up or was down, also when asked again; ``reply`` then says so."""
     note: str = ""
-    """What was odd about it, such as a part of the reply that was left out; empty where nothing was."""
-
+    """A remark, such as that a part of the reply was ignored; empty for none."""
     picture_side: int | None = None
-    """Pixels of the longest side that pictures were sent in, at most; None where none was sent or it is not known."""
+    """Pixels of the longest side of the pictures that were sent; None if none was sent or it is not known."""
 
     @model_validator(mode="after")
     def _cached_is_free(self) -> Self:

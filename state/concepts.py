@@ -14,18 +14,18 @@ InteractionKind = Literal["functional", "contact", "spatial", "multi_subject"]
 another entity; multi_subject: several subjects act together."""
 
 Aspect = Literal["presence", "attribute", "count", "relation", "scene", "nothing_else"]
-"""presence: the entity is there; attribute: it has its colour or other attribute; count: there
-are exactly as many as asked; relation: the interaction is shown; scene: the place or backdrop;
-nothing_else: no duplicate, fragment or stranger is in the picture."""
+"""presence: the entity is there; attribute: it has its colour or other attribute; count: there are exactly as many as
+asked; relation: the interaction is shown; scene: the place or backdrop; nothing_else: no duplicate, fragment or other
+thing is in the picture."""
 
 
 class Entity(Frozen):
-    """A thing the prompt names."""
+    """A thing that the prompt names."""
 
     id: Words
     """Unique among entities and interactions."""
     name: Words
-    """The noun, singular, as a model should read it."""
+    """The noun, singular."""
     attributes: tuple[Words, ...] = ()
     """Adjectives such as a colour, in the order of the prompt."""
     count: int = Field(default=1, ge=1)
@@ -55,49 +55,49 @@ class Interaction(Frozen):
 
 
 class Check(Frozen):
-    """One yes/no question about the picture, of which yes is what the prompt wants."""
+    """One yes/no question about the picture; yes is what the prompt asks for."""
 
     id: Words
     """Unique among checks."""
     question: Words
-    """As a critic is asked it."""
+    """As the critic gets it."""
     aspect: Aspect
     about: Words | None = None
     """Id of the entity (presence, attribute, count) or interaction (relation) asked about; None for
     the whole picture (scene, nothing_else)."""
     depends_on: tuple[Words, ...] = ()
-    """Checks that must pass for this one to mean anything: a missing cat holds nothing."""
+    """Ids of checks without which this one fails: a missing cat holds nothing."""
 
 
 OWN = "own:"
-"""Begins the ids of checks that are a benchmark's own questions."""
+"""Prefix of the ids of checks that are a benchmark's own questions."""
 
 
 class OwnQuestion(Frozen):
-    """One question that a benchmark asks about the pictures of a prompt."""
+    """A question of a benchmark about the pictures of a prompt."""
 
     question: Words
-    """As the benchmark puts it."""
+    """In the benchmark's wording."""
     answer: Words = "yes"
     """The expected one, lower case: ``yes``, ``no``, or another word or number."""
     kind: str = ""
-    """The benchmark's own name of what is asked for; empty where it has none."""
+    """The benchmark's category, if any."""
     aspect: Aspect = "scene"
-    """What ``kind`` comes to here."""
+    """The aspect that matches ``kind``."""
     depends_on: tuple[int, ...] = ()
-    """Places in the list of the questions about the entities that this one speaks of."""
+    """Indices of the questions about the entities of this one."""
 
     @property
     def as_check(self) -> str:
-        """As a question whose expected answer is yes."""
+        """The question in a form whose expected answer is yes."""
         return self.question if self.answer == "yes" else f'{self.question} Is the answer "{self.answer}"?'
 
 
 class ConceptGraph(Frozen):
     """The checkable meaning of one prompt, as a directed acyclic graph.
 
-    ``pydantic.ValidationError`` if an id is used twice, a reference dangles, a check is about what its aspect cannot be
-    asked of, or checks depend on each other in a circle.
+    ``pydantic.ValidationError`` if an id is used twice or does not exist, the aspect of a check does not fit what it is
+    about, or checks depend on each other in a circle.
     """
 
     prompt: str = Field(min_length=1)
@@ -105,28 +105,26 @@ class ConceptGraph(Frozen):
     entities: tuple[Entity, ...] = Field(min_length=1)
     interactions: tuple[Interaction, ...] = ()
     scene: str | None = None
-    """The place or backdrop asked for, as a critic should read it; None where any will do."""
+    """The place or backdrop that is asked for; None: any."""
     checks: tuple[Check, ...] = ()
     drawn_from: str | None = Field(default=None, min_length=1)
-    """The words of the first drawings, where the prompt was rewritten before anything was seen; None for its own."""
+    """The prompt of the first drawings, if the user's was rewritten for them; None: the user's."""
     exchanges: tuple[Exchange, ...] = ()
-    """Exactly what was asked and answered to make it; empty where no model was asked."""
+    """What models were asked and answered to make it."""
 
     @model_validator(mode="after")
     def _is_a_graph(self) -> Self:
-        concepts = [e.id for e in self.entities] + [i.id for i in self.interactions]
-        _require_unique("concept", concepts)
-        _require_unique("check", [c.id for c in self.checks])
-        entity_ids = {e.id for e in self.entities}
+        entities, relations = [e.id for e in self.entities], [i.id for i in self.interactions]
+        checks = [c.id for c in self.checks]
+        _require_unique("concept", [*entities, *relations])
+        _require_unique("check", checks)
         for interaction in self.interactions:
-            _require_known(f"interaction {interaction.id!r}", interaction.members(), entity_ids)
-        check_ids = {c.id for c in self.checks}
-        relations, whole = {i.id for i in self.interactions}, {None}
+            _require_known(f"interaction {interaction.id!r}", interaction.members(), entities)
+        subjects = {"scene": [None], "nothing_else": [None], "relation": relations}
         for check in self.checks:
-            is_whole = check.aspect in ("scene", "nothing_else")
-            if check.about not in (whole if is_whole else relations if check.aspect == "relation" else entity_ids):
+            if check.about not in subjects.get(check.aspect, entities):
                 raise ValueError(f"check {check.id!r} asks for the {check.aspect} of {check.about!r}, which has none")
-            _require_known(f"check {check.id!r}", check.depends_on, check_ids)
+            _require_known(f"check {check.id!r}", check.depends_on, checks)
         self._check_order()
         return self
 
@@ -155,29 +153,27 @@ class ConceptGraph(Frozen):
 
 
 def _require_unique(what: str, ids: list[str]) -> None:
-    twice = sorted(id for id, times in Counter(ids).items() if times > 1)
-    if twice:
+    if twice := sorted(id for id, times in Counter(ids).items() if times > 1):
         raise ValueError(f"{what} ids must be unique; used twice: {', '.join(twice)}")
 
 
-def _require_known(who: str, references: Iterable[str], known: set[str]) -> None:
-    unknown = sorted(set(references) - known)
-    if unknown:
+def _require_known(who: str, references: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := sorted({*references} - {*known}):
         raise ValueError(f"{who} refers to what does not exist: {', '.join(unknown)}")
 
 
 def own_concepts(prompt: str, questions: Sequence[OwnQuestion]) -> ConceptGraph:
-    """A benchmark's questions as the checklist of its prompt; of entities it knows the picture alone."""
+    """A benchmark's questions as the checklist of its prompt; the only entity is the picture."""
     about: dict[Aspect, str | None] = {"scene": None, "nothing_else": None, "relation": "shown"}
     checks = tuple(
         Check(
             id=f"{OWN}{n}",
-            question=one.as_check,
-            aspect=one.aspect,
-            about=about.get(one.aspect, "picture"),
-            depends_on=tuple(f"{OWN}{parent + 1}" for parent in one.depends_on),
+            question=question.as_check,
+            aspect=question.aspect,
+            about=about.get(question.aspect, "picture"),
+            depends_on=tuple(f"{OWN}{parent + 1}" for parent in question.depends_on),
         )
-        for n, one in enumerate(questions, 1)
+        for n, question in enumerate(questions, 1)
     )
     shown = Interaction(id="shown", kind="spatial", subjects=("picture",), relation="shows what is asked for")
     picture = Entity(id="picture", name="picture")
@@ -187,20 +183,19 @@ def own_concepts(prompt: str, questions: Sequence[OwnQuestion]) -> ConceptGraph:
 def default_checks(
     entities: Sequence[Entity], interactions: Iterable[Interaction], counted: Collection[str] = ()
 ) -> tuple[Check, ...]:
-    """Ask for every entity, its attributes, its number where that matters, and every interaction. What is asked of an
-    entity depends on its presence, an interaction on that of its members. That nothing else is in the picture is not
-    asked: a free prompt leaves its backdrop open. An entity of which several are wanted is counted, and one that is
-    ``counted`` even where it is one: "exactly one" means nothing for water, and is wrong for a paw."""
+    """Checks for every entity, its attributes, its count and every interaction; those after the presence checks depend
+    on them. A count of one is checked only for ids in ``counted``: "exactly one" means nothing for water, and is wrong
+    for a paw. There is no nothing_else check, since a free prompt leaves its backdrop open."""
     names = Counter(e.name for e in entities)
     phrases = {e.id: " ".join((*e.attributes, e.name)) for e in entities}
-    found: list[Check] = []
+    checks: list[Check] = []
 
     def ask(aspect: Aspect, about: str, question: str, *parents: str, place: str = "") -> None:
         id = f"{aspect}:{about}{place}"
-        found.append(Check(id=id, question=question, aspect=aspect, about=about, depends_on=parents))
+        checks.append(Check(id=id, question=question, aspect=aspect, about=about, depends_on=parents))
 
     for e in entities:
-        # Where another entity has its name, the questions say which one is meant.
+        # If another entity has the same name, the questions say which one is meant.
         is_shared, presence = names[e.name] > 1, f"presence:{e.id}"
         ask("presence", e.id, f"Is there any {e.name} in the picture?")
         for n, attribute in enumerate(e.attributes, 1):
@@ -215,4 +210,4 @@ def default_checks(
         words = (" and ".join(phrases[id] for id in i.subjects), i.relation, phrases.get(i.object or "", ""))
         parents = (f"presence:{id}" for id in dict.fromkeys(i.members()))
         ask("relation", i.id, f"Does the picture show this: {' '.join(words).strip()}?", *parents)
-    return tuple(found)
+    return tuple(checks)

@@ -1,4 +1,4 @@
-"""What a critic says of one image, or of two side by side."""
+"""A critic's verdicts on one image, and its comparison of two."""
 
 from collections.abc import Mapping
 from typing import Literal, Self
@@ -9,7 +9,7 @@ from .base import Box, Exchange, Frozen
 from .concepts import ConceptGraph
 
 Answer = Literal["pass", "fail", "unknown"]
-"""pass: the picture shows it; fail: it does not; unknown: the critic could not tell, with the reason."""
+"""pass: the picture shows it; fail: it does not; unknown: the critic could not tell."""
 
 
 class Verdict(Frozen):
@@ -19,24 +19,22 @@ class Verdict(Frozen):
     """Id of the check."""
     answer: Answer
     probability: float | None = Field(default=None, ge=0, le=1)
-    """P(yes) where the model gives one."""
+    """P(yes), if the model gives one."""
     evidence: str = ""
     """What the critic saw, in words."""
     reason: str | None = None
-    """Why the answer is unknown; only then, and always then."""
+    """Why the answer is unknown; None for other answers."""
     settled_by: str | None = None
-    """Id of the failed parent check that decided this one without asking, which makes it a fail;
-    None if it was asked."""
+    """Id of the failed parent check that makes this one a fail; None if the check was asked itself."""
     heard: bool = True
-    """False where no usable answer came (quota, outage, rate limit, refusal, unreadable), so that the check is
-    unknown; an unknown check that was heard is one that the critic could not tell."""
+    """False if the critic gave no usable answer (quota, outage, rate limit, refusal, unreadable); the check is then
+    unknown."""
     boxes: tuple[Box, ...] = ()
-    """Where the things are that the check is about, as far as the critic sees them; empty where it cannot say."""
+    """Where the critic sees the things that the check is about; empty if it cannot tell."""
 
     @classmethod
     def by_probability(cls, check: str, likely: float, evidence: str, boxes: tuple[Box, ...]) -> Self:
-        """The verdict that P(yes) amounts to: unknown where it is nearer to one half than 0.05. Models put most of
-        theirs near 0 and 1."""
+        """The verdict for P(yes): unknown within 0.05 of one half, since most probabilities are near 0 or 1."""
         answer: Answer = "unknown" if abs(likely - 0.5) < 0.05 else "pass" if likely > 0.5 else "fail"
         reason = f"P(yes) is {likely:.2f}, too near to one half" if answer == "unknown" else None
         return cls(check=check, answer=answer, probability=likely, evidence=evidence, boxes=boxes, reason=reason)
@@ -53,7 +51,7 @@ class Verdict(Frozen):
 
     @property
     def place(self) -> str:
-        """Where its boxes lie together, such as ``upper left`` or ``middle``; empty where it has none."""
+        """Position of all its boxes together, such as ``upper left`` or ``middle``; empty if it has none."""
         if not self.boxes:
             return ""
         across, down = ((min(b[i] for b in self.boxes) + max(b[i + 2] for b in self.boxes)) / 2 for i in (0, 1))
@@ -62,14 +60,14 @@ class Verdict(Frozen):
 
     @property
     def certainty(self) -> float | None:
-        """P(yes) where it is given, else 1 for a pass and 0 for a fail; None for unknown."""
+        """P(yes), or without it 1 for a pass and 0 for a fail; None for unknown."""
         if self.probability is not None or self.answer == "unknown":
             return self.probability
         return float(self.answer == "pass")
 
 
 class Critique(Frozen):
-    """Every verdict on one image, and what to ask for next."""
+    """Every verdict on one image, and the corrected prompt."""
 
     image: str
     """Id of the image."""
@@ -78,35 +76,35 @@ class Critique(Frozen):
     issues: tuple[str, ...] = ()
     """What is wrong, worst first."""
     refined_prompt: str | None = None
-    """The prompt with corrections; None where nothing is to be corrected."""
+    """The prompt with corrections; None if there is nothing to correct."""
     exchanges: tuple[Exchange, ...] = ()
-    """Exactly what was asked and answered."""
+    """What the model was asked and answered."""
     looks: int = Field(default=1, ge=0)
-    """Times that the image was looked at: critics that took part in a vote; 0 where none was there to look."""
+    """Number of critics that looked at the image: more than one in a vote, 0 if there was none."""
 
     @model_validator(mode="after")
     def _verdicts_fit_together(self) -> Self:
         answers = self.answers()
         if len(answers) < len(self.verdicts):
             raise ValueError(f"the critique of {self.image!r} answers a check twice")
-        unsettled = [v.check for v in self.verdicts if v.settled_by is not None and answers.get(v.settled_by) != "fail"]
-        if unsettled:
+        settled = [v for v in self.verdicts if v.settled_by is not None]
+        if unsettled := [v.check for v in settled if answers.get(v.settled_by or "") != "fail"]:
             raise ValueError(f"settled by a check that did not fail: {', '.join(unsettled)}")
         return self
 
     @property
     def faults(self) -> tuple[Box, ...]:
-        """Where the checks that failed are about something, each box once."""
+        """Boxes of the failed checks, each once."""
         return tuple(dict.fromkeys(box for v in self.verdicts if v.answer == "fail" for box in v.boxes))
 
     @property
     def unheard(self) -> tuple[Verdict, ...]:
-        """The verdicts on checks to which no usable answer came."""
+        """The verdicts without a usable answer."""
         return tuple(v for v in self.verdicts if not v.heard)
 
     @property
     def silence(self) -> str | None:
-        """Why the critic was not heard at all; None where any check got a usable answer, or there are none."""
+        """Why no check has a usable answer; None if any has one, or there are no checks."""
         if not self.verdicts or len(self.unheard) < len(self.verdicts):
             return None
         return "; ".join(dict.fromkeys(v.reason for v in self.unheard if v.reason))
@@ -117,7 +115,7 @@ class Critique(Frozen):
 
     @property
     def all_pass(self) -> bool:
-        """Whether every check passed; an unknown one did not."""
+        """Whether every check passed; unknown is no pass."""
         return self.passed == len(self.verdicts)
 
     @property
@@ -127,36 +125,35 @@ class Critique(Frozen):
 
     @property
     def confidence(self) -> float:
-        """Mean certainty of the verdicts that have one, in [0, 1]; the score where none does. A settled check counts as
-        a fail: without it, a picture that lacks its subject would outrank one that shows it and fails as many
-        checks."""
-        given = [c for v in self.verdicts if (c := v.certainty) is not None]
-        return sum(given) / len(given) if given else self.score
+        """Mean certainty of the verdicts that have one, in [0, 1]; the score if none has. Settled checks count, or a
+        picture that lacks its subject would outrank one that shows it and fails as many checks."""
+        certainties = [c for v in self.verdicts if (c := v.certainty) is not None]
+        return sum(certainties) / len(certainties) if certainties else self.score
 
     def answers(self) -> dict[str, Answer]:
         return {v.check: v.answer for v in self.verdicts}
 
 
 def fail_dependents(concepts: ConceptGraph, own: Mapping[str, Verdict]) -> tuple[Verdict, ...]:
-    """Verdicts in the order of the checklist: each check's own, but a fail where a check that it depends on failed.
-    Checks that have neither are left out: they are still to be asked."""
-    found: dict[str, Verdict] = {}
+    """Verdicts in the order of the checklist: each check's own, or a fail if a check that it depends on failed. Checks
+    with neither are left out: they still have to be asked."""
+    verdicts: dict[str, Verdict] = {}
     for check in concepts.checks_in_order():
-        failed = next((p for p in check.depends_on if p in found and found[p].answer == "fail"), None)
+        failed = next((p for p in check.depends_on if p in verdicts and verdicts[p].answer == "fail"), None)
         if failed is not None:
-            found[check.id] = Verdict(check=check.id, answer="fail", evidence=f"{failed} failed", settled_by=failed)
+            verdicts[check.id] = Verdict(check=check.id, answer="fail", evidence=f"{failed} failed", settled_by=failed)
         elif check.id in own:
-            found[check.id] = own[check.id]
-    return tuple(found[check.id] for check in concepts.checks if check.id in found)
+            verdicts[check.id] = own[check.id]
+    return tuple(verdicts[check.id] for check in concepts.checks if check.id in verdicts)
 
 
 class Change(Frozen):
     """How the verdicts on an image differ from those on its parent, by check id."""
 
     fixed: tuple[str, ...]
-    """Passed now, did not before."""
+    """Pass now, did not before."""
     broken: tuple[str, ...]
-    """Passed before, does not now."""
+    """Passed before, do not now."""
     unchanged: tuple[str, ...]
 
 
@@ -170,19 +167,18 @@ def change(before: Critique, after: Critique) -> Change:
 
 
 class Comparison(Frozen):
-    """The outcome for one pair of images, each of which was shown in both places."""
+    """Which of two images is better; the critic saw them in both orders."""
 
     first: str
     """Id of an image."""
     second: str
     """Id of the other image."""
     better: str | None
-    """Id of the better one; None where they are equal, or where no answer, or not the same one, came
-    with the images in either order."""
+    """Id of the better one; None if they are equal, or the answers for the two orders are missing or differ."""
     reason: str = Field(min_length=1)
-    """What decided; where the answers differ, both of them."""
+    """Why; both reasons if the answers differ."""
     exchanges: tuple[Exchange, ...] = ()
-    """Exactly what was asked and answered."""
+    """What the model was asked and answered."""
 
     @model_validator(mode="after")
     def _better_is_one_of_two(self) -> Self:

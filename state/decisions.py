@@ -1,4 +1,4 @@
-"""What is decided about an image, by a policy, a chat model that a policy asks, or a person."""
+"""Decisions about images, by a policy, a chat model that a policy asks, or a person."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -9,17 +9,15 @@ from .base import Exchange, Frozen, Seed, Words
 from .images import Attempt, Step
 
 Action = Literal["refine", "reseed", "look", "stop"]
-"""refine: re-denoise from an image; reseed: draw anew from another seed; look: ask the critic again; stop: no more work
-on it."""
+"""refine: re-denoise an image; reseed: draw anew from another seed; look: ask the critic again; stop: no more work."""
 
 
 class Plan(tuple[Attempt, ...]):
-    """What to draw before the first critique: attempts, of which ``Plan(images=4)`` makes four of the run's prompt.
+    """The first drawings, as attempts: ``Plan(images=4)`` draws the run's prompt four times.
 
     Args:
         images: How many first drawings; at least 1. The budget may allow fewer.
-        seeds: Theirs, in order, where a procedure fixes them; where one is None, the first has the run's own, and the
-            others' follow from it.
+        seeds: One for each, in order; by default, or where one is None, they follow from the run's seed.
         keep_steps: Steps k whose x_k is kept, so that the trajectory can be resumed there.
         stop_step: Step to stop at, for previews; None goes to the end.
 
@@ -45,26 +43,25 @@ class Plan(tuple[Attempt, ...]):
 
 
 class Decision(Frozen):
-    """One image's fate, and why."""
+    """What happens next to one image, and why."""
 
     image: str
     """Id of the image that is judged."""
     rule: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Name of the rule that fired, in snake_case; every stop has its own."""
     reason: Words
-    """The rule applied to this image, in words."""
+    """Why the rule fired for this image, in words."""
     attempts: tuple[Attempt, ...] = ()
-    """Images to make on its behalf in the next round; none is a stop. They may differ in anything, and mix
-    refinements of any earlier image with new drawings."""
+    """Images to make for it in the next round; none is a stop. They may refine any earlier image or draw anew."""
     candidate: bool = True
-    """Whether the image stays among those of which the best is chosen, where others can be."""
+    """False: the image is not chosen as the best, unless there is no other."""
     notes: str = ""
-    """Whatever else the policy wants to keep, in words or as JSON; later rounds and replays have it."""
+    """Whatever else the policy wants to keep, in words or as JSON; later rounds and replays see it."""
 
     @model_validator(mode="before")
     @classmethod
     def _action_is_derived(cls, given: Any) -> Any:
-        """A record that was written holds the action as well."""
+        """Written records hold the action too."""
         if isinstance(given, dict) and "action" in given:
             return {name: value for name, value in given.items() if name != "action"}
         return given
@@ -72,7 +69,7 @@ class Decision(Frozen):
     @computed_field
     @property
     def action(self) -> Action:
-        """That of its first attempt; stop where there is none."""
+        """That of its first attempt; stop if it has none."""
         if not self.attempts:
             return "stop"
         first = self.attempts[0].origin
@@ -83,23 +80,23 @@ class Choice(Frozen):
     """What a chat model would do with one image."""
 
     image: str
-    """Its id."""
+    """Id of the image."""
     action: Literal["refine", "reseed", "stop"]
     reason: Words
     start_step: Step | None = None
-    """refine only: the step of the schedule to start at; None leaves it to the policy."""
+    """For refine: the step of the schedule to start at; None leaves it to the policy."""
 
 
 class Advice(Frozen):
-    """What a chat model that was asked between two rounds would do; recorded, so that the judge stays pure."""
+    """What a chat model would do next, asked between two rounds; recorded, so that the judge stays pure."""
 
     round: int = Field(ge=0)
     choices: tuple[Choice, ...] = ()
     """At most one for an image."""
     silence: str | None = Field(default=None, min_length=1)
-    """Why there is no choice at all; only then, and always then."""
+    """Why there are no choices; None if there are some."""
     exchanges: tuple[Exchange, ...] = ()
-    """Exactly what was asked and answered."""
+    """What the model was asked and answered."""
 
     @model_validator(mode="after")
     def _has_choices_or_a_reason(self) -> Self:
@@ -110,7 +107,7 @@ class Advice(Frozen):
         return self
 
     def about(self, image: str) -> Choice | None:
-        """The choice for an image; None if there is none."""
+        """The choice for an image, if any."""
         return next((choice for choice in self.choices if choice.image == image), None)
 
 
@@ -119,6 +116,6 @@ class Ruling(Frozen):
 
     round: int = Field(ge=0)
     decisions: tuple[Decision, ...]
-    """One for each image that waited; those that the policy proposed and the person accepted are among them."""
+    """One for each image that waited, proposals of the policy that the person accepted too."""
     chosen: str | None = None
-    """The image that the person ended the run with; None: the best by its checks."""
+    """The best image by the person's choice, which ends the run; None: the best by its checks."""

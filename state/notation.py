@@ -17,7 +17,7 @@ take the meaning from marks and keywords. A term is one of::
     (acorn number 3)               a count
     (ball_2 named ball)            a noun other than the entity's id with blanks for underscores
 
-A kind that is not named is multi_subject for several subjects, spatial for ``SPATIAL`` relations,
+A kind that is not named is multi_subject for several subjects, spatial for relations such as ``on``,
 and functional for all else. Entities stand in the order of their first mention. The notation has
 no place for checks: a parsed graph has the ``default_checks``.
 """
@@ -31,17 +31,17 @@ from pydantic import ValidationError
 
 from .concepts import ConceptGraph, Entity, Interaction, InteractionKind, default_checks
 
-KINDS: tuple[InteractionKind, ...] = get_args(InteractionKind)
-KEYWORDS = ("is", "named", "number")
-"""Middle words of three that say something of one entity."""
-SPATIAL = re.compile("above|behind|below|beside|in|in front of|inside|left of|near|next to|on|on top of|right of|under")
-"""Relations that are spatial unless another kind is named."""
-
+_KINDS: tuple[InteractionKind, ...] = get_args(InteractionKind)
+_KEYWORDS = ("is", "named", "number")
+"""Middle words of terms about one entity."""
+_SPATIAL = re.compile(
+    "above|behind|below|beside|in|in front of|inside|left of|near|next to|on|on top of|right of|under"
+)
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PLAIN = re.compile(r'[^\s()+=:,"]+')
 _TOKEN = re.compile(rf"\s*(?:(?P<quoted>{_QUOTED})|(?P<word>{_PLAIN.pattern})|(?P<mark>[()+=:,]))", re.DOTALL)
 _HEAD = re.compile(rf'\s*+\(\s*+concept\s*+:\s*+(?:(?P<quoted>{_QUOTED})\s*+|(?P<bare>[^()"]++))\)', re.DOTALL)
-"""Nothing in it is matched in two ways, so that a long text takes no longer than its length."""
+"""Never backtracks, so that it takes linear time."""
 
 
 class NotationError(ValueError):
@@ -55,84 +55,81 @@ class NotationError(ValueError):
         """Where in the text, from 0."""
 
 
-class Token(NamedTuple):
-    """A word or a mark."""
-
+class _Token(NamedTuple):
     text: str
-    """Of a quoted word, what the quotes hold."""
+    """Unquoted."""
     kind: str | None
-    """quoted, word, or the mark that it is; None at the end of the text."""
-    position: int
-    """Where it starts, from 0."""
+    """quoted, word, or the mark itself; None at the end of the text."""
+    start: int
+    end: int
 
 
-class Reader:
+class _Reader:
     """Reads the terms of a text from a position on."""
 
     def __init__(self, text: str, position: int) -> None:
-        self.said: dict[str, dict[str, list[str]]] = {}
-        """What each entity is said to be, by keyword, in the order of their first mention."""
+        self.entities: dict[str, dict[str, list[str]]] = {}
+        """For each entity, in the order of first mention, its values by keyword."""
         self.interactions: list[tuple[InteractionKind | None, str | None, list[str], str, str | None]] = []
-        """Kind and id where they are named, subjects, relation, object."""
-        self._text, self._tokens = text, list[Token]()
-        while (match := _TOKEN.match(text, position)) is not None:
-            kind, position = str(match.lastgroup), match.end()
-            start = match.start(kind)
-            word = unquoted(match[kind], text, start) if kind == "quoted" else match[kind]
-            self._tokens.append(Token(word, word if kind == "mark" else kind, start))
-        start = len(text) - len(text[position:].lstrip())
-        self._tokens.append(Token("", None, start))
-        self._end = None if start == len(text) else NotationError("a quote that is never closed", text, start)
-        self._tokens.reverse()
-
-    @property
-    def next(self) -> Token:
-        """The next token, left in place."""
-        if len(self._tokens) == 1 and self._end is not None:
-            raise self._end
-        return self._tokens[-1]
-
-    def expect(self, mark: str) -> Token:
-        """Pass over the next token, which must be this mark."""
-        if self.next.kind != mark:
-            raise self._error(f"expected {mark!r}", self.next)
-        return self._tokens.pop()
-
-    def read(self) -> None:
-        """``= term + term + ...`` up to the end of the text."""
-        self.expect("=")
+        """Kind and id if given, subjects, relation, object."""
+        self._text, self._position = text, position
+        self._expect("=")
         self._term()
-        while self.next.kind is not None:
-            self.expect("+")
+        while self._next.kind is not None:
+            self._expect("+")
             self._term()
 
-    def _error(self, problem: str, token: Token) -> NotationError:
-        return NotationError(problem, self._text, token.position)
+    @property
+    def _next(self) -> _Token:
+        """The next token, which stays unread."""
+        match = _TOKEN.match(self._text, self._position)
+        if match is not None:
+            kind = str(match.lastgroup)
+            text, start, end = match[kind], *match.span(kind)
+            if kind == "quoted":
+                text = _unquoted(text, self._text, start)
+            return _Token(text, text if kind == "mark" else kind, start, end)
+        end = len(self._text)
+        start = end - len(self._text[self._position :].lstrip())
+        if start < end:
+            raise NotationError("a quote that is never closed", self._text, start)
+        return _Token("", None, end, end)
+
+    def _expect(self, *kinds: str) -> _Token:
+        """Read the next token, which must be of one of these kinds."""
+        token = self._next
+        if token.kind not in kinds:
+            raise self._error(f"expected {kinds[0]!r}", token)
+        self._position = token.end
+        return token
+
+    def _error(self, problem: str, token: _Token) -> NotationError:
+        return NotationError(problem, self._text, token.start)
 
     def _term(self) -> None:
-        self.expect("(")
+        self._expect("(")
         kind: InteractionKind | None = None
         id, subjects, words = None, list[str](), self._words()
-        if self.next.kind == ":":
-            kind = next((kind for kind in KINDS if words and words[0].text == kind), None)
+        if self._next.kind == ":":
+            kind = next((kind for kind in _KINDS if words and words[0].text == kind), None)
             if kind is None or len(words) > 2:
-                place = (*words, self.next)[0]
-                raise self._error(f"before ':' stands one of {', '.join(KINDS)}, and an id if wanted", place)
+                place = (*words, self._next)[0]
+                raise self._error(f"before ':' stands one of {', '.join(_KINDS)}, and an id if wanted", place)
             id = words[1].text if len(words) == 2 else None
-            self.expect(":")
+            self._expect(":")
             words = self._words()
-        while self.next.kind == ",":
+        while self._next.kind == ",":
             if len(words) != 1:
-                place = (*words, self.next)[0]
+                place = (*words, self._next)[0]
                 raise self._error("before ',' stands one entity; quote it if it has several words", place)
             subjects.append(words[0].text)
-            self.expect(",")
+            self._expect(",")
             words = self._words()
-        end = self.expect(")")
+        end = self._expect(")")
         if not words:
             raise self._error("an entity is missing", end)
         subjects.append(words.pop(0).text)
-        declares = not words or (len(words) == 2 and words[0].kind == "word" and words[0].text in KEYWORDS)
+        declares = not words or (len(words) == 2 and words[0].kind == "word" and words[0].text in _KEYWORDS)
         if declares and kind is None and len(subjects) == 1:
             self._declare(subjects[0], *words)
             return
@@ -143,22 +140,22 @@ class Reader:
             self._declare(member)
         self.interactions.append((kind, id, subjects, " ".join(word.text for word in words), object))
 
-    def _declare(self, entity: str, *declared: Token) -> None:
-        """Note an entity; ``declared`` are keyword and value, where something is said of it."""
-        known = self.said.setdefault(entity, {keyword: [] for keyword in KEYWORDS})
+    def _declare(self, entity: str, *declared: _Token) -> None:
+        """Add an entity, and the keyword and value that are ``declared`` of it."""
+        by_keyword = self.entities.setdefault(entity, {keyword: [] for keyword in _KEYWORDS})
         if declared:
             keyword, value = declared
-            values = known[keyword.text]
+            values = by_keyword[keyword.text]
             if keyword.text != "is" and values:
                 raise self._error(f"{keyword.text!r} is said twice of one entity", keyword)
             if keyword.text == "number" and not re.fullmatch("[1-9][0-9]{0,8}", value.text):
                 raise self._error("a number is written in digits, from 1", value)
             values.append(value.text)
 
-    def _words(self) -> list[Token]:
-        words: list[Token] = []
-        while self.next.kind in ("word", "quoted"):
-            words.append(self._tokens.pop())
+    def _words(self) -> list[_Token]:
+        words: list[_Token] = []
+        while self._next.kind in ("word", "quoted"):
+            words.append(self._expect("word", "quoted"))
             if not words[-1].text.strip():
                 raise self._error("a word that says nothing", words[-1])
         return words
@@ -169,9 +166,8 @@ def parse_concepts(text: str) -> ConceptGraph:
     head = _HEAD.match(text)
     if head is None:
         raise NotationError("expected '(concept: PROMPT) =' first", text, 0)
-    prompt = head["bare"].rstrip() if head["quoted"] is None else unquoted(head["quoted"], text, head.start("quoted"))
-    reader = Reader(text, head.end())
-    reader.read()
+    prompt = head["bare"].rstrip() if head["quoted"] is None else _unquoted(head["quoted"], text, head.start("quoted"))
+    reader = _Reader(text, head.end())
     try:
         entities = tuple(
             Entity(
@@ -180,11 +176,11 @@ def parse_concepts(text: str) -> ConceptGraph:
                 attributes=tuple(values["is"]),
                 count=int((*values["number"], "1")[0]),
             )
-            for id, values in reader.said.items()
+            for id, values in reader.entities.items()
         )
         interactions = tuple(
             Interaction(
-                id=id or _default_id(number, reader.said),
+                id=id or _default_id(number, reader.entities),
                 kind=kind or _default_kind(len(subjects), relation),
                 subjects=tuple(subjects),
                 relation=relation,
@@ -210,12 +206,12 @@ def format_concepts(graph: ConceptGraph) -> str:
     else:
         terms = [*(term for id, own in declared.items() for term in own or [_word(id)]), *triples]
     bare = graph.prompt == graph.prompt.strip() and not re.search(r'[()"]', graph.prompt)
-    prompt = graph.prompt if bare else quoted(graph.prompt)
+    prompt = graph.prompt if bare else _quoted(graph.prompt)
     return f"(concept: {prompt}) = " + " + ".join(f"({term})" for term in terms)
 
 
 def _declarations(entity: Entity) -> Iterator[str]:
-    """The terms that say of an entity what its id does not."""
+    """Terms for all of an entity that does not follow from its id."""
     if entity.name != _default_name(entity.id):
         yield f"{_word(entity.id)} named {_word(entity.name)}"
     if entity.count != 1:
@@ -225,7 +221,7 @@ def _declarations(entity: Entity) -> Iterator[str]:
 
 
 def _triple(interaction: Interaction, default_id: str) -> str:
-    """The term of an interaction; kind and id only as far as they are not what a reader would assume."""
+    """The term of an interaction, with kind and id unless they are the default."""
     relation, label = interaction.relation, ""
     if interaction.id != default_id:
         label = f"{interaction.kind} {_word(interaction.id)}: "
@@ -235,20 +231,19 @@ def _triple(interaction: Interaction, default_id: str) -> str:
     if interaction.object is None:
         return f"{label}{subjects} {_word(relation)}"
     # Plain words need no quotes before an object, unless they would be a keyword.
-    plain = all(map(_PLAIN.fullmatch, relation.split(" "))) and relation not in KEYWORDS
-    return f"{label}{subjects} {relation if plain else quoted(relation)} {_word(interaction.object)}"
+    plain = all(map(_PLAIN.fullmatch, relation.split(" "))) and relation not in _KEYWORDS
+    return f"{label}{subjects} {relation if plain else _quoted(relation)} {_word(interaction.object)}"
 
 
 def _word(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quoted(text)
+    return text if _PLAIN.fullmatch(text) else _quoted(text)
 
 
-def quoted(text: str) -> str:
+def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def unquoted(word: str, text: str, position: int) -> str:
-    """What the quotes of a word hold, which stands at ``position`` of ``text``."""
+def _unquoted(word: str, text: str, position: int) -> str:
     try:
         return json.loads(word, strict=False)
     except ValueError as error:
@@ -260,7 +255,7 @@ def _default_name(id: str) -> str:
 
 
 def _default_kind(subjects: int, relation: str) -> InteractionKind:
-    return "multi_subject" if subjects > 1 else "spatial" if SPATIAL.fullmatch(relation) else "functional"
+    return "multi_subject" if subjects > 1 else "spatial" if _SPATIAL.fullmatch(relation) else "functional"
 
 
 def _default_id(number: int, entities: Collection[str]) -> str:

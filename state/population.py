@@ -1,4 +1,4 @@
-"""The whole population of a run, as a policy sees it."""
+"""All images of a run, as a policy sees them."""
 
 from collections.abc import Iterable, Mapping
 from statistics import fmean
@@ -21,9 +21,9 @@ def spend_of(
     advice: Iterable[Advice] = (),
     comparisons: Iterable[Comparison] = (),
 ) -> Spend:
-    """What all of these cost together; without the concepts for None. A comparison is one critic call."""
-    made, compared = () if concepts is None else (concepts,), tuple(comparisons)
-    exchanges = [e for answer in (*made, *critiques.values(), *advice, *compared) for e in answer.exchanges]
+    """The total cost of all of these. A comparison is one critic call."""
+    decomposed, compared = () if concepts is None else (concepts,), tuple(comparisons)
+    exchanges = [e for answer in (*decomposed, *critiques.values(), *advice, *compared) for e in answer.exchanges]
     return Spend(
         evaluations=sum(i.evaluations for i in images.values()),
         images=sum(i.origin != "look" for i in images.values()),
@@ -35,16 +35,14 @@ def spend_of(
 
 
 def pair_name(first: ImageRecord, second: ImageRecord) -> str:
-    """What a comparison of two images is filed under."""
+    """The key of a comparison of two images."""
     return f"{first.id} {second.id}"
 
 
 class Population(Frozen):
-    """All images of a run with what is known of them; each has one critique of the whole checklist.
-
-    ``pydantic.ValidationError`` if a record is filed under another id, an image lacks its critique, or a parent is
-    unknown or not of an earlier round.
-    """
+    """All images of a run with critiques and decisions; each image has one critique of the whole checklist.
+    ``pydantic.ValidationError`` if a key is not the record's id, an image lacks its critique, or a parent is unknown or
+    not of an earlier round."""
 
     concepts: ConceptGraph
     images: dict[str, ImageRecord] = Field(min_length=1)
@@ -52,16 +50,16 @@ class Population(Frozen):
     critiques: dict[str, Critique]
     """By image id."""
     decisions: dict[str, Decision]
-    """By image id; an image without one waits for it."""
+    """By image id; images without one are pending."""
     advice: dict[str, Advice] = Field(default_factory=dict)
-    """By round, where the policy had a model asked."""
+    """By round; only of policies that ask a model."""
     comparisons: dict[str, Comparison] = Field(default_factory=dict)
-    """By ``pair_name`` of the images, where equals were compared."""
+    """By ``pair_name`` of the images; only of equally ranked ones."""
     budget: Budget
     seed: Seed
-    """Of the run."""
+    """The run's seed."""
     round: int = Field(ge=0)
-    """The round just criticized."""
+    """The round that was critiqued last."""
 
     @model_validator(mode="after")
     def _records_fit_together(self) -> Self:
@@ -93,59 +91,58 @@ class Population(Frozen):
         return tuple(i for id, i in sorted(self.images.items()) if id not in self.decisions)
 
     def unheard(self) -> tuple[ImageRecord, ...]:
-        """Images without a decision about which the critic was not heard at all, by id."""
+        """Images without a decision for which the critic gave no usable answer at all, by id."""
         return tuple(i for i in self.pending() if self.critiques[i.id].silence)
 
     def heard(self) -> Self:
-        """The part that a policy can decide on: without the images of ``unheard``."""
-        silent = {image.id for image in self.unheard()}
-        kept = {id: image for id, image in self.images.items() if id not in silent}
-        looks = {id: critique for id, critique in self.critiques.items() if id not in silent}
-        return self.model_copy(update={"images": kept, "critiques": looks}) if silent else self
+        """The images that a policy can decide on: without those of ``unheard``."""
+        unheard = {image.id for image in self.unheard()}
+        images = {id: image for id, image in self.images.items() if id not in unheard}
+        critiques = {id: critique for id, critique in self.critiques.items() if id not in unheard}
+        return self.model_copy(update={"images": images, "critiques": critiques}) if unheard else self
 
     def parent(self, image: ImageRecord) -> ImageRecord | None:
-        """The image it was refined from or replaces; None for a first drawing."""
+        """The image that it refines or replaces; None for a first drawing."""
         return None if image.parent is None else self.images[image.parent]
 
     def ancestors(self, image: ImageRecord) -> tuple[ImageRecord, ...]:
-        found: list[ImageRecord] = []
-        while (above := self.parent(found[-1] if found else image)) is not None:
-            found.append(above)
-        return tuple(found)
+        line = [image]
+        while (parent := self.parent(line[-1])) is not None:
+            line.append(parent)
+        return tuple(line[1:])
 
     def drawn(self, image: ImageRecord) -> ImageRecord:
-        """The image itself or, of a second opinion, the one that was looked at again."""
+        """The image itself or, for a second opinion, the one that was looked at again."""
         while image.origin == "look":
             image = self.images[image.parent or ""]
         return image
 
     def opinions(self, image: ImageRecord) -> tuple[Critique, ...]:
-        """Every critique of this picture, the first one first; more than one where a policy asked for more."""
+        """Every critique of this picture, the first one first; several if a policy asked for second opinions."""
         first = self.drawn(image).id
         again = [i for i in self.images.values() if i.origin == "look" and self.drawn(i).id == first]
         return (self.critiques[first], *(self.critiques[i.id] for i in sorted(again, key=lambda i: (i.round, i.id))))
 
     def rank(self, image: ImageRecord) -> tuple[float, float]:
-        """What images are compared by: checks passed, then the critic's mean probability; the mean of all opinions."""
-        looks = self.opinions(image)
-        opinions = [look for look in looks if not look.silence] or looks
-        return fmean(look.score for look in opinions), fmean(look.confidence for look in opinions)
+        """The sort key of images: share of checks passed, then the critic's confidence; means over all opinions."""
+        critiques = self.opinions(image)
+        opinions = [c for c in critiques if not c.silence] or critiques
+        return fmean(c.score for c in opinions), fmean(c.confidence for c in opinions)
 
     def leaders(self) -> tuple[ImageRecord, ...]:
-        """Every image that none outranks, over all rounds, by round and id; previews, and what a decision took out of
-        the choice, only where all are. Second opinions count in ``rank`` alone."""
+        """The highest-ranked images over all rounds, by round and id. Previews, and images that a decision took out of
+        the candidates, count only if there are no others; second opinions count in ``rank`` alone."""
         drawn = [i for i in self.images.values() if i.origin != "look"]
         heard = [i for i in drawn if not self.critiques[i.id].silence] or drawn
         whole = [i for i in heard if i.is_whole] or heard
         out = {self.drawn(self.images[id]).id for id, decision in self.decisions.items() if not decision.candidate}
-        candidates = [i for i in whole if i.id not in out] or whole
-        ranks = [self.rank(i) for i in candidates]
-        highest = max(ranks)
-        leading = [i for i, rank in zip(candidates, ranks, strict=True) if rank == highest]
-        return tuple(sorted(leading, key=lambda i: (i.round, i.id)))
+        ranks = {i.id: self.rank(i) for i in [i for i in whole if i.id not in out] or whole}
+        highest = max(ranks.values())
+        leaders = (self.images[id] for id, rank in ranks.items() if rank == highest)
+        return tuple(sorted(leaders, key=lambda i: (i.round, i.id)))
 
     def best(self) -> ImageRecord:
-        """The best image over all rounds: of equals the earliest, unless it lost a comparison to a later one."""
+        """The best image over all rounds: the earliest of equals, unless it lost a comparison to a later one."""
         best, *others = self.leaders()
         for other in others:
             compared = self.comparisons.get(pair_name(best, other))

@@ -1,5 +1,6 @@
 """The outcome of a run, and what each model of it cost."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Self
 
@@ -14,12 +15,12 @@ from .images import ImageRecord
 
 
 class ModelSpend(Frozen):
-    """The share of one model in a run's ``Spend``."""
+    """The part of a run's ``Spend`` for one model."""
 
     calls: int = Field(default=0, ge=0)
-    """Questions put to it, failed ones too, or images drawn by it; without those answered from the disk cache."""
+    """Questions, failed ones too, or images; without answers from the disk cache."""
     cached: int = Field(default=0, ge=0)
-    """Questions answered from the disk cache, for nothing."""
+    """Answers from the disk cache, which cost nothing."""
     tokens: int = Field(default=0, ge=0)
     """Both ways."""
     seconds: float = Field(default=0.0, ge=0)
@@ -30,47 +31,37 @@ class ModelSpend(Frozen):
 
 def spend_by_model(images: Iterable[ImageRecord], exchanges: Iterable[Exchange]) -> dict[str, ModelSpend]:
     """By the model's name, in the order of first use, models that draw before those that answer."""
-    shares: dict[str, list[ModelSpend]] = {}
-    for image in images:
-        shares.setdefault(image.model, []).append(ModelSpend(calls=1, seconds=image.seconds, money=image.money))
-    for said in exchanges:
-        shares.setdefault(said.model, []).append(
-            ModelSpend(
-                calls=not said.cached,
-                cached=said.cached,
-                tokens=said.prompt_tokens + said.reply_tokens,
-                seconds=said.seconds,
-                money=said.money,
-            )
-        )
-    return {model: _total(own) for model, own in shares.items()}
-
-
-def _total(shares: list[ModelSpend]) -> ModelSpend:
-    return ModelSpend(**{name: sum(getattr(share, name) for share in shares) for name in ModelSpend.model_fields})
+    totals: dict[str, Counter[str]] = {}
+    for i in images:
+        totals.setdefault(i.model, Counter()).update({"calls": 1, "seconds": i.seconds, "money": i.money})
+    for e in exchanges:
+        tokens = e.prompt_tokens + e.reply_tokens
+        cost = {"calls": not e.cached, "cached": e.cached, "tokens": tokens, "seconds": e.seconds, "money": e.money}
+        totals.setdefault(e.model, Counter()).update(cost)
+    return {model: ModelSpend.model_validate(total) for model, total in totals.items()}
 
 
 class RunResult(Frozen):
-    """The outcome of one run; written as ``result.json``."""
+    """The outcome of one run, written as ``result.json``."""
 
     run: str
-    """Readable id of the run."""
+    """Id of the run."""
     prompt: str
     concepts: ConceptGraph
     best: ImageRecord
     """The best image over all rounds."""
     images: tuple[ImageRecord, ...] = Field(min_length=1)
-    """Every image, in the order it was asked for."""
+    """Every image, in the order of the attempts."""
     critiques: tuple[Critique, ...]
     """One for each image, in the same order."""
     decisions: tuple[Decision, ...]
     """One for each image, in the same order."""
     advice: tuple[Advice, ...] = ()
-    """By round, where the policy had a model asked."""
+    """By round; only of policies that ask a model."""
     comparisons: tuple[Comparison, ...] = ()
-    """Of images that led together, in the order they were made."""
+    """Comparisons of equally ranked images, in order."""
     stop: str
-    """Name of the rule that ended the run: a bound of the budget, or what ended the best image's work."""
+    """Name of the rule that ended the run: a bound of the budget, or the rule that stopped the best image."""
     spend: Spend
 
     @model_validator(mode="after")
@@ -84,11 +75,10 @@ class RunResult(Frozen):
 
     @property
     def spend_by_model(self) -> dict[str, ModelSpend]:
-        """``spend`` by the name of the model, without what a critic cost that keeps no exchanges."""
+        """``spend`` by the name of the model, without critics that record no exchanges."""
         answers = (self.concepts, *self.critiques, *self.advice, *self.comparisons)
         return spend_by_model(self.images, [e for answer in answers for e in answer.exchanges])
 
     def critique(self, image: str) -> Critique:
         """The critique of the image of that id; ``KeyError`` if there is none."""
-        found = {c.image: c for c in self.critiques}
-        return found[image]
+        return {c.image: c for c in self.critiques}[image]

@@ -1,4 +1,4 @@
-"""The channels of the LangGraph state: what happened, and references only."""
+"""The channels of the LangGraph state: what happened, with references to files only."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NotRequired, cast
@@ -12,12 +12,12 @@ from .decisions import Advice, Decision, Ruling
 from .images import ImageRecord
 
 STATE_VERSION = 2
-"""Raised whenever a checkpoint of the last version can no longer be read."""
+"""Increased whenever checkpoints of the last version can no longer be read."""
 
 
 def merge_by_id(kind: type[Any]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
-    """A reducer: the union of keyed records, sorted by key, in which the later one of a key counts. Plain data, as a
-    server's client sends it, becomes a ``kind``, or a ``RuntimeError``, whose words a server hands on."""
+    """A reducer: the union of keyed records, sorted by key; later records replace earlier ones. Plain data, as clients
+    of a server send it, becomes a ``kind``, or raises a ``RuntimeError``, whose message a server passes on."""
     records: TypeAdapter[Any] = TypeAdapter(cast(Any, dict)[str, kind])
 
     def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _read(adapter: TypeAdapter[Any], update: object, what: str) -> Any:
 
 
 def replace_concepts(_: ConceptGraph, new: object) -> ConceptGraph:
-    """A reducer: the new ones, which may be plain data; see ``merge_by_id``."""
+    """A reducer: the new concepts, which may be plain data; see ``merge_by_id``."""
     return _read(TypeAdapter(ConceptGraph), new, "ConceptGraph")
 
 
@@ -45,11 +45,11 @@ class RunInput(TypedDict):
 
     prompt: str
     seed: NotRequired[int]
-    """Of the run, in [0, 2**32); 0 unless given."""
+    """The run's seed, in [0, 2**32); 0 by default."""
 
 
 class RunState(TypedDict):
-    """Everything the graph knows; nodes return a part of it."""
+    """The graph's state; nodes return a part of it."""
 
     prompt: str
     seed: int
@@ -57,7 +57,7 @@ class RunState(TypedDict):
     """``STATE_VERSION`` of the code that wrote it."""
     concepts: Annotated[ConceptGraph, replace_concepts]
     round: int
-    """The last round that was criticized."""
+    """The round that was critiqued last."""
     images: Annotated[dict[str, ImageRecord], merge_by_id(ImageRecord)]
     """By image id."""
     critiques: Annotated[dict[str, Critique], merge_by_id(Critique)]
@@ -65,13 +65,13 @@ class RunState(TypedDict):
     decisions: Annotated[dict[str, Decision], merge_by_id(Decision)]
     """By image id."""
     advice: Annotated[dict[str, Advice], merge_by_id(Advice)]
-    """By round; only policies that have a model asked leave any."""
+    """By round; only of policies that ask a model."""
     comparisons: Annotated[dict[str, Comparison], merge_by_id(Comparison)]
-    """By ``pair_name``; written by ``finish`` where equals lead."""
+    """By ``pair_name``; written by ``finish`` if several images rank highest."""
     rulings: Annotated[dict[str, Ruling], merge_by_id(Ruling)]
-    """By round; only where a person is asked."""
+    """By round; only of interactive runs."""
     best: str
-    """Id of the best image; written by ``finish``, and empty while a later run of the thread is at work."""
+    """Id of the best image; written by ``finish``, and empty while a later run of the thread is active."""
     stop: str
-    """Why the run ended, written by ``finish``: the bound of the budget that left no room for more, else the rule that
-    stopped the best image or, where it was worked on further, the last one."""
+    """Why the run ended, written by ``finish``: the exhausted bound of the budget, else the rule that stopped the best
+    image or, if that was refined further, the last one."""
