@@ -39,7 +39,8 @@ from detailscribe.tools.diffusion.blocks import compile_rows
 from detailscribe.tools.diffusion.embeddings import decode, encode
 from detailscribe.tools.diffusion.job import pixel_digest, png_bytes
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, put, tile
+from detailscribe.tools.diffusion.memory import Placement
+from detailscribe.tools.diffusion.placement import TransientEncoder, put, tile
 from detailscribe.tools.diffusion.sampling import Sample, advance, draw_noise
 from detailscribe.tools.files import Store
 

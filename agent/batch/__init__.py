@@ -1,1 +1,1 @@
-"""Many prompts over one set of models: what is asked, the rows it leaves, and going on after a stop."""
+"""Batches: many prompts over one set of models, with a row for each, which can be stopped and continued."""

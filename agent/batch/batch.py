@@ -1,4 +1,4 @@
-"""A batch from its prompts to its rows: many runs side by side over one set of models."""
+"""Runs a batch of prompts side by side over one set of models, and writes a row for each."""
 
 import asyncio
 import shutil
@@ -36,10 +36,10 @@ from .jobs import Job, Prompts, Spool, folder_name, read_asks
 MOST_AT_ONCE = 10_000
 """Runs in flight, at most."""
 RUNS = "runs"
-"""Folder of the run folders, beside the rows."""
+"""Folder of the run folders, beside ``results.jsonl``."""
 
 OnRow = Callable[[Row], object]
-"""Called with each row once the disk has it."""
+"""Called with each row once it is on disk."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Batch:
 
     @property
     def results(self) -> Path:
-        """The rows, one JSON object a line."""
+        """The file of rows, one JSON object a line."""
         return self.folder / RESULTS
 
     def rows(self) -> Iterator[Row]:
-        """The rows, read from the disk, in the order in which their runs ended."""
+        """The rows, read from disk, in the order in which their runs ended."""
         return read_rows(self.folder)
 
 
@@ -95,27 +95,27 @@ async def arun_batch(
     on_event: Callable[[Event], object] | None = None,
     on_progress: Callable[[Progress, Row | None], object] | None = None,
 ) -> Batch:
-    """Run many prompts side by side over one set of models; each has a row and a run folder.
+    """Run many prompts side by side over one set of models; each gets a row and a run folder.
 
-    All prompts are read and checked before anything is spent. Started again with the same folder and settings, it
-    goes on where it stopped: a prompt whose row is there is not run again. Memory does not grow with the number of
-    prompts, but for the names of their folders. Equal images, and equal questions to a model, are made and asked once.
+    All prompts are read and checked before anything is spent. Started again with the same folder and settings, the
+    batch continues: prompts that have a row are skipped. Per prompt, only the name of its folder is kept in memory.
+    Equal images are drawn once, and equal questions to a model are asked once.
 
-    The arguments that are not named below are those of ``arun``.
+    Arguments that are not listed are those of ``arun``.
 
     Args:
         prompts: A file, a URL or ``-``; or the prompts themselves.
-        concurrency: Runs in flight; on a cluster, on each replica.
-        cluster: Where to run them, instead of here. Roles are then given by ``Cluster.roles``, and ``on_event`` is not
+        concurrency: Runs in flight; on a cluster, per replica.
+        cluster: Where to run, if not in this process. ``Cluster.roles`` then makes the roles, and ``on_event`` is not
             called.
         out: The folder; by default ``runs/`` and the name of the file.
-        keep_runs: Whether run folders stay; else only rows do.
-        retry_failed: Run the prompts again that failed in an earlier start, or had checks without an answer. What
-            was drawn is not drawn again.
-        on_progress: Called once with no row before the first run, then with each row.
+        keep_runs: Whether to keep run folders, or only rows.
+        retry_failed: Run prompts again that failed in an earlier start, or had checks without an answer. Images that
+            exist are not drawn again.
+        on_progress: Called once without a row before the first run, then with each row.
 
     Raises:
-        DetailScribeError: the user can mend it; a prompt that fails by itself is a row instead.
+        DetailScribeError: the user can mend it. A prompt that fails by itself becomes a failed row instead.
     """
     check_concurrency(concurrency)
     if cluster is not None and (decomposer, diffusion, critic) != (None, None, None):
@@ -156,13 +156,13 @@ run_batch = blocking(arun_batch)
 
 
 def check_concurrency(concurrency: int) -> None:
-    """Refuse a number of runs in flight that cannot be."""
+    """Refuse an impossible number of runs in flight."""
     if not 1 <= concurrency <= MOST_AT_ONCE:
         raise SettingsError(f"the concurrency of {concurrency} should be between 1 and {MOST_AT_ONCE}")
 
 
 def default_folder(source: str | None) -> Path:
-    """``runs/`` and the name of the file; for prompts that come from no file, a new one."""
+    """``runs/`` and the name of the file, or a new name for prompts without a file."""
     return Path("runs") / (new_run_id("batch") if source in (None, STDIN) else folder_name(stem(source)))
 
 
@@ -177,8 +177,8 @@ async def run_jobs(
     on_event: Callable[[Event], object] | None = None,
     on_row: OnRow | None = None,
 ) -> None:
-    """Run every job whose row is not there yet; a run that fails is a row too. To cancel this cancels the runs in
-    flight, which write no row; to call it again goes on, and nothing is drawn and asked again."""
+    """Run every job without a row; a failed run gets a row, too. Cancelling this cancels the runs in flight, which get
+    no row. Another call continues them, and draws and asks nothing again."""
     with closing(TaskCache(ledger.root / CACHE)) as cache:
         how: dict[str, Any] = {"cache": cache, "shared": ledger.root / RUNS, "on_event": on_event}
         perform = partial(run_job, loaded=loaded, models=models, **how)
@@ -195,8 +195,8 @@ async def run_job(
     shared: Path | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Run:
-    """Run a job to its end; what an earlier start of the same job left in the folder is not made again. The cache
-    stands in for checkpoints: it holds the results of all runs of the batch."""
+    """Run a job to its end, and reuse what an earlier start of the same job wrote into the folder. The cache, which
+    holds the results of all runs of the batch, replaces checkpoints."""
     check_prompt(job.prompt)
     own = loaded.settings.run.model_copy(update={"seed": job.seed, "budget": job.budget, "checkpoints": "off"})
     settings = loaded.settings.model_copy(update={"run": own})
@@ -209,9 +209,9 @@ async def run_job(
 
 
 async def _job_folder(folder: Path, manifest: Manifest, models: Models) -> AbstractContextManager[Store]:
-    """The run folder with what the same job and the same models wrote there; anything else in it is removed."""
+    """The run folder, with what the same job wrote there with the same models; anything else in it is removed."""
     before = None
-    with suppress(SettingsError):  # of what cannot be read
+    with suppress(SettingsError):  # its files cannot be read
         if (folder / EVENTS).exists():
             read_events(folder / EVENTS)
         before = read_manifest(folder)
@@ -230,102 +230,85 @@ def _identity(manifest: Manifest) -> tuple[object, ...]:
 
 
 class FailedElsewhere(Exception):
-    """The error of a job in another process, whose own error may hold what cannot be sent."""
+    """The error of a job in another process, as far as it can be pickled."""
 
     def __init__(self, kind: str, message: str, no_reply: bool = False) -> None:
         super().__init__(kind, message, no_reply)  # all, so that it can be pickled
         self.kind = kind
-        """Name of the class of that error."""
+        """Name of the class of the original error."""
         self.no_reply = no_reply
-        """As that of the error."""
+        """As in the original error."""
 
     def __str__(self) -> str:
         return str(self.args[1])
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A job that is no longer in flight."""
-
-    job: Job
-    folder: Path
-    """Of its run."""
-    number: int
-    """How many jobs had begun with it."""
-    until: int
-    """How many jobs had begun when it ended."""
-    seconds: float
-    """Wall time."""
-    outcome: Run | BaseException
-
-    def row(self, root: Path) -> Row:
-        """Its row; ``root`` is the folder of the rows."""
-        job, outcome = self.job, self.outcome
-        there = isinstance(outcome, Run) or self.folder.is_dir()
-        fields: dict[str, Any] = {name: getattr(job, name) for name in ("id", "prompt", "seed", "budget")}
-        fields |= {"policy": policy_name(job.policy), "tags": dict(job.tags), "seconds": self.seconds}
-        fields["run"] = self.folder.relative_to(root).as_posix() if there else None
-        if isinstance(outcome, BaseException):
-            message = str(outcome).encode(errors="replace").decode()  # it may quote what no file can hold
-            kind = outcome.kind if isinstance(outcome, FailedElsewhere) else type(outcome).__name__
-            if isinstance(outcome, NoAnswerError):
-                fields |= {"unheard": outcome.unheard, "unknown_because": outcome.reason}
-            return Row(status="failed", error=kind, message=" ".join(message.split()), **fields)
-        best = outcome.best
-        unknown = [v for v in best.critique.verdicts if v.answer == "unknown"]
-        unheard = [v for critique in outcome.result.critiques for v in critique.unheard]
-        reasons = dict.fromkeys(" ".join((v.reason or "").split()) for v in (*unknown, *unheard))
-        return Row(
-            status="done",
-            best=best.path.relative_to(root).as_posix(),
-            passed=best.critique.passed,
-            checks=len(best.critique.verdicts),
-            unknown=len(unknown),
-            unheard=len(unheard),
-            unknown_because="; ".join(reasons) or None,
-            stop=outcome.stop,
-            spend=outcome.spend,
-            **fields,
-        )
+def row_of(job: Job, folder: Path, root: Path, seconds: float, outcome: Run | BaseException) -> Row:
+    """The row of a job whose run in ``folder`` has ended; ``root`` is the folder of the rows."""
+    fields: dict[str, Any] = {name: getattr(job, name) for name in ("id", "prompt", "seed", "budget")}
+    fields |= {"policy": policy_name(job.policy), "tags": dict(job.tags), "seconds": seconds}
+    fields["run"] = folder.relative_to(root).as_posix() if isinstance(outcome, Run) or folder.is_dir() else None
+    if isinstance(outcome, BaseException):
+        message = str(outcome).encode(errors="replace").decode()  # it may quote characters that no file can hold
+        kind = outcome.kind if isinstance(outcome, FailedElsewhere) else type(outcome).__name__
+        if isinstance(outcome, NoAnswerError):
+            fields |= {"unheard": outcome.unheard, "unknown_because": outcome.reason}
+        return Row(status="failed", error=kind, message=" ".join(message.split()), **fields)
+    best = outcome.best
+    unknown = [v for v in best.critique.verdicts if v.answer == "unknown"]
+    unheard = [v for critique in outcome.result.critiques for v in critique.unheard]
+    reasons = dict.fromkeys(" ".join((v.reason or "").split()) for v in (*unknown, *unheard))
+    return Row(
+        status="done",
+        best=best.path.relative_to(root).as_posix(),
+        passed=best.critique.passed,
+        checks=len(best.critique.verdicts),
+        unknown=len(unknown),
+        unheard=len(unheard),
+        unknown_because="; ".join(reasons) or None,
+        stop=outcome.stop,
+        spend=outcome.spend,
+        **fields,
+    )
 
 
 class Suspects:
-    """Holds back jobs whose errors may be those of all jobs.
+    """Holds back the rows of failed jobs whose errors may concern all jobs.
 
-    A ``ModelError`` says that a model cannot be used, and others that a server did not reply; but one may fail a
-    single prompt in the same words. When a job that began later comes to its end, the model works, and the error was
-    the job's own. When more are held back than run side by side, or at the end when no job has come to its end, the
-    first of their errors is raised; none of them gets a row, so that they are run again once the model works.
+    A ``ModelError`` means that a model cannot be used, and some other errors that a server did not reply; but a single
+    prompt may cause the same error. If a job that began later succeeds, the model works, and the error was the job's
+    own. If more rows are held than jobs run side by side, or no job at all succeeds, the first of the errors is
+    raised; held jobs get no row then, so that they run again once the model works.
     """
 
     def __init__(self, concurrency: int) -> None:
         self._limit = concurrency
-        self._held: list[Ended] = []
+        self._held: list[tuple[Row, BaseException, int]] = []
+        """The last is how many jobs had begun when it ended."""
         self._any_done = False
 
-    def cleared(self, ended: Ended) -> list[Ended]:
-        """The jobs whose outcome is certain, now that this one ended; their error if no job can go on."""
-        error = ended.outcome
-        if not isinstance(error, BaseException):
+    def cleared(self, row: Row, outcome: Run | BaseException, number: int, begun: int) -> list[Row]:
+        """The rows that are certain now that the ``number``-th job has ended, when ``begun`` had begun; raises its
+        error if no job can go on."""
+        if not isinstance(outcome, BaseException):
             self._any_done = True
-            certain = [held for held in self._held if held.until < ended.number]
-            self._held = [held for held in self._held if held.until >= ended.number]
-            return [*certain, ended]
-        if disk_is_full(error):
-            raise error
-        if not isinstance(error, ModelError) and not getattr(error, "no_reply", False):
-            return [ended]
-        self._held.append(ended)
+            certain = [held for held, _, until in self._held if until < number]
+            self._held = [held for held in self._held if held[2] >= number]
+            return [*certain, row]
+        if disk_is_full(outcome):
+            raise outcome
+        if not isinstance(outcome, ModelError) and not getattr(outcome, "no_reply", False):
+            return [row]
+        self._held.append((row, outcome, begun))
         if len(self._held) > self._limit:
-            raise error
+            raise outcome
         return []
 
-    def rest(self) -> list[Ended]:
-        """Those that are left when all jobs have ended; the first one's error if no job has come to its end."""
-        for held in self._held:
-            if isinstance(held.outcome, BaseException) and not self._any_done:
-                raise held.outcome
-        return self._held
+    def rest(self) -> list[Row]:
+        """The rows still held when all jobs have ended; raises the first error if no job succeeded."""
+        if self._held and not self._any_done:
+            raise self._held[0][1]
+        return [row for row, _, _ in self._held]
 
 
 async def perform_jobs(
@@ -337,16 +320,14 @@ async def perform_jobs(
     keep_runs: bool = True,
     on_row: OnRow | None = None,
 ) -> None:
-    """As ``run_jobs``, wherever ``perform`` runs a job in its folder. Jobs, whose ids and folders differ, are taken one
-    by one as places become free. ``on_row`` is called once the disk has the row. Raises a ``ModelError`` where a model
-    can be used by no job; see ``Suspects``."""
+    """As ``run_jobs``, with ``perform`` to run a job in its folder. Ids and folders of jobs differ; a job is taken when
+    there is room for it. Raises a ``ModelError`` if no job can use a model; see ``Suspects``."""
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
-    done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # to wait for all of thousands anew each time is slow
-    suspects, started = Suspects(concurrency), 0
+    done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # asyncio.wait would be slow for thousands of tasks
+    suspects, begun = Suspects(concurrency), 0
 
-    def note(ended: Ended) -> None:
-        row = ended.row(ledger.root)
+    def note(row: Row) -> None:
         ledger.append(row)
         if not keep_runs and row.run is not None:
             shutil.rmtree(ledger.root / row.run)
@@ -356,10 +337,10 @@ async def perform_jobs(
     try:
         while True:
             for job in islice(waiting, concurrency - len(running)):
-                started += 1
+                begun += 1
                 folder = Store(ledger.root).path(f"{RUNS}/{job.folder}")
                 task = asyncio.create_task(perform(job, folder))
-                running[task] = job, folder, started, time.monotonic()
+                running[task] = job, folder, begun, time.monotonic()
                 task.add_done_callback(done.put_nowait)
             if not running:
                 break
@@ -369,11 +350,11 @@ async def perform_jobs(
                 outcome: Run | BaseException = asyncio.CancelledError("it was cancelled from within")
             else:
                 outcome = task.exception() or task.result()
-            seconds = time.monotonic() - began
-            for ended in suspects.cleared(Ended(job, folder, number, started, seconds, outcome)):
-                note(ended)
-        for ended in suspects.rest():
-            note(ended)
+            row = row_of(job, folder, ledger.root, time.monotonic() - began, outcome)
+            for certain in suspects.cleared(row, outcome, number, begun):
+                note(certain)
+        for certain in suspects.rest():
+            note(certain)
     finally:
         for task in running:
             task.cancel()

@@ -1,4 +1,4 @@
-"""The runs of a batch on a Ray cluster; rows are written by the one process that started the batch."""
+"""Runs a batch on a Ray cluster; the process that started the batch writes the rows."""
 
 import asyncio
 import os
@@ -25,34 +25,34 @@ from .jobs import Job
 from .replica import Replica, RunStore
 
 TRIES = 3
-"""Replicas that one prompt may crash; the last one it has to itself, so that it does not fail for another's crash."""
+"""Replicas that one prompt may crash. On the last it runs alone, so that another prompt's crash does not count."""
 RESTARTS = 3
-"""How often Ray restarts a replica that crashed before it is given up, or replaced if a run came back from it; Ray
-does not count machines that were taken away."""
+"""How often Ray restarts a crashed replica before it is given up, or replaced if any of its runs returned; Ray does not
+count the loss of a machine."""
 ORDERLY = 5.0
-"""Seconds in which runs in flight put their folders in order when the batch ends before they do."""
+"""Seconds for runs in flight to leave their folders resumable when the batch ends early."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster, and the replicas of a batch there: processes that each have models of their own."""
+    """A Ray cluster and a batch's replicas on it: processes with models of their own."""
 
     address: str = "auto"
     """``auto`` for the cluster that runs here, or else a new one on this machine; ``local`` for a new one on this
-    machine; ``host:port``. One that is started ends with the batch."""
+    machine; or ``host:port``. A cluster that is started ends with the batch."""
     replicas: int = 1
-    """Those that the cluster has no room for now join as soon as it has."""
+    """Number of processes; those without room join when the cluster has room."""
     gpus_per_replica: float | None = None
     """None: 1 if the cluster has GPUs, else 0."""
     cpus_per_replica: float | None = None
-    """Also the threads that it computes with. None: an equal share of the cluster's, at least 1."""
+    """Also its number of threads. None: an equal share of the cluster's CPUs, at least 1."""
     store: str | None = None
-    """Any URL of fsspec; run folders are put there when they are finished. None: they lie beside the rows, in a folder
-    that all machines share."""
+    """URL of fsspec to which finished run folders are copied. None: they are beside the rows, in a folder that all
+    machines share."""
     roles: Callable[[Settings], Models] | None = None
-    """Makes the models in each replica, in place of those that the settings name."""
+    """Makes the models in each replica, instead of those that the settings name."""
     news: Callable[[str], object] = lambda line: None
-    """Called with a line about each change of the cluster and its replicas."""
+    """Called with a line about each change of the cluster or its replicas."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.replicas <= MOST_AT_ONCE:
@@ -73,11 +73,11 @@ class Cluster:
         note_models: Callable[[Mapping[str, str]], None],
         on_row: OnRow,
     ) -> None:
-        """As ``run_jobs`` of a batch here, with ``concurrency`` runs in flight on each replica. ``note_models`` is
-        called with the models of each replica that is ready, and raises where they are others."""
+        """As ``batch.run_jobs``, with ``concurrency`` runs in flight per replica. ``note_models`` is called with the
+        models of each replica that is ready, and raises if they differ."""
         store = self._open_store(ledger.root, keep_runs)
         limited = loaded.settings.chat.requests_per_minute is not None
-        # Of all drivers in a cluster, only one goes to a store at a time; a folder is locked by the ledger.
+        # The name of the actor keeps two drivers of a cluster from using one store; the ledger locks the folder.
         name = f"batch-{uuid4().hex if self.store is None else digest(self.store)}"
         what = f"the store {shown(self.store or '')}"
         local = max(int(self.replicas * (self.cpus_per_replica or 1)), os.cpu_count() or 1)
@@ -85,8 +85,8 @@ class Cluster:
             resources = ray.cluster_resources()
             cpus, gpus = self.share(resources.get("CPU", 0), resources.get("GPU", 0))
             with shared_turns(ray, name, what) if limited or store is not None else nullcontext():
-                beside = 2  # calls of `ready` and `stop`, which must not wait for runs
-                options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": concurrency + beside}
+                calls = concurrency + 2  # `ready` and `stop` must not wait for runs
+                options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": calls}
                 actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
                 start = partial(
                     actor.remote,
@@ -100,21 +100,14 @@ class Cluster:
                     command=tuple(sys.argv),
                 )
                 workers = Workers(ray, self, start, concurrency, note_models)
-                await workers.serve(
-                    perform_jobs(
-                        jobs,
-                        workers.perform,
-                        ledger,
-                        concurrency=concurrency * self.replicas,
-                        keep_runs=keep_runs,
-                        on_row=on_row,
-                    )
-                )
+                how: dict[str, Any] = {"concurrency": concurrency * self.replicas, "keep_runs": keep_runs}
+                await workers.serve(perform_jobs(jobs, workers.perform, ledger, on_row=on_row, **how))
         if store is not None:
             store.put(RESULTS, (ledger.root / RESULTS).read_bytes())
 
     def share(self, cpus: float, gpus: float) -> tuple[float, float]:
-        """The CPUs and GPUs of each replica, on a cluster with so many in all, which may have no room for one."""
+        """The CPUs and GPUs of each replica, on a cluster with ``cpus`` and ``gpus``; ``SettingsError`` if no replica
+        fits."""
         own_cpus, own_gpus = self.cpus_per_replica, self.gpus_per_replica
         own_cpus = max(1, cpus // self.replicas) if own_cpus is None else own_cpus
         own_gpus = float(gpus > 0) if own_gpus is None else own_gpus
@@ -126,7 +119,7 @@ class Cluster:
         return own_cpus, own_gpus
 
     def _open_store(self, root: Path, keep_runs: bool) -> RunStore | None:
-        """The store of finished runs, which holds this batch and no other."""
+        """The store of finished runs; ``SettingsError`` if it holds another batch."""
         if self.store is None:
             return None
         if not keep_runs:
@@ -138,25 +131,22 @@ class Cluster:
 
 @dataclass(eq=False)
 class Worker:
-    """A replica as the driver sees it."""
+    """A replica, as the driver sees it."""
 
     number: int
     actor: Any
     load: int = 0
     """Runs in flight."""
     is_up: bool = False
-    """Whether runs can go there."""
-    is_given_up: bool = False
-    """Whether it will not be started again."""
+    """Whether it takes runs."""
     returned: int = 0
-    """Runs that came back from this actor."""
+    """Runs that this actor returned."""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it does not answer."""
 
 
 class Workers:
-    """The replicas of a cluster, with ``places`` runs each: Ray restarts those that crash, and runs go to those that
-    are up."""
+    """The replicas of a cluster, which take up to ``places`` runs each while they are up; Ray restarts crashed ones."""
 
     def __init__(
         self,
@@ -169,14 +159,15 @@ class Workers:
         self._ray, self._start, self._places = ray, start, places
         self._note_models, self._news = note_models, cluster.news
         self.workers = [Worker(number, start()) for number in range(1, cluster.replicas + 1)]
+        self._usable = cluster.replicas
         self._changed = asyncio.Condition()
         self._first_in_line = asyncio.Lock()
 
     async def perform(self, job: Job, folder: Path) -> Run:
-        """Run a job on a replica; where that crashes, on another one."""
+        """Run a job on a replica, and again on another if that crashes."""
         errors = self._ray.exceptions
-        for lost in range(TRIES):
-            async with self.place(alone=lost == TRIES - 1) as worker:
+        for crashes in range(TRIES):
+            async with self.place(alone=crashes == TRIES - 1) as worker:
                 try:
                     result = await worker.actor.run.remote(job)
                 except errors.RayTaskError as error:
@@ -194,13 +185,13 @@ class Workers:
 
     @asynccontextmanager
     async def place(self, *, alone: bool = False) -> AsyncGenerator[Worker]:
-        """A place on the replica that has the fewest runs; ``alone``: all places of one."""
+        """A place on the replica with the fewest runs; with ``alone``, all places of an idle one."""
         size = self._places if alone else 1
 
         def free() -> list[Worker]:
             return [worker for worker in self.workers if worker.is_up and worker.load + size <= self._places]
 
-        # One at a time, so that those who need one place do not overtake the one that waits for an empty replica.
+        # One at a time: a run that needs an idle replica must not be overtaken by runs that need one place.
         async with self._first_in_line, self._changed:
             await self._changed.wait_for(free)
             worker = min(free(), key=lambda worker: worker.load)
@@ -213,8 +204,8 @@ class Workers:
                 self._changed.notify_all()
 
     async def serve(self, work: Coroutine[Any, Any, None]) -> None:
-        """Keep the replicas up until ``work`` is done, then end them; runs in flight put their folders in order
-        first."""
+        """Keep the replicas up until ``work`` is done, then end them after runs in flight have left their folders
+        resumable."""
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._keep_up(worker)) for worker in self.workers]
@@ -231,17 +222,17 @@ class Workers:
                 self._ray.kill(worker.actor)
 
     async def _keep_up(self, worker: Worker) -> None:
-        """Send runs to a replica whenever it is ready; raises where it, the last one, cannot work."""
+        """Let a replica take runs whenever it is ready; raises if it cannot work and is the last one."""
         errors = self._ray.exceptions
         while True:
             try:
                 models, place = await worker.actor.ready.options(max_task_retries=-1).remote()
             except errors.ActorDiedError as error:
                 if not worker.returned:
-                    return self._give_up(worker, error)
+                    return self._give_up(error)
                 worker.actor, worker.returned = self._start(), 0
             except errors.RayTaskError as error:
-                return self._give_up(worker, error.cause)
+                return self._give_up(error.cause)
             except errors.RayError:
                 await asyncio.sleep(0.5)
             else:
@@ -253,9 +244,9 @@ class Workers:
                     self._changed.notify_all()
                 await worker.lost.wait()
 
-    def _give_up(self, worker: Worker, error: Exception) -> None:
-        worker.is_given_up = True
-        if all(worker.is_given_up for worker in self.workers):
+    def _give_up(self, error: Exception) -> None:
+        self._usable -= 1
+        if not self._usable:
             if isinstance(error, DetailScribeError):
                 raise error
             raise ModelError(f"no replica of the models can be started: {_first_line(error)}")

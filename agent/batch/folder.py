@@ -1,4 +1,4 @@
-"""The folder of a batch: what it is made with, its rows, and that it goes on with nothing else."""
+"""The folder of a batch: its manifest, its rows, and the check that it continues with the same settings."""
 
 import os
 import shutil
@@ -22,31 +22,30 @@ MANIFEST = "batch.json"
 
 
 class BatchManifest(Provenance):
-    """Written as ``batch.json`` before anything is drawn; settings and policy are of every prompt that says nothing
-    else."""
+    """Written as ``batch.json`` before anything is drawn; settings and policy are the defaults of all prompts."""
 
     source: str | None
-    """Where the prompts came from, without secrets; None where the caller gave them."""
+    """Where the prompts came from, without secrets; None if the caller passed them."""
 
     def refuse_other(self, place: str, now: "BatchManifest") -> None:
-        """``SettingsError`` where the batch in a place, which began with this, is to go on with something else."""
-        _refuse_difference(place, *(one.settings.facts() | {"policy": one.policy} for one in (self, now)))
+        """``SettingsError`` if the batch in ``place``, which began with this manifest, differs from ``now``."""
+        _refuse_difference(place, *(m.settings.facts() | {"policy": m.policy} for m in (self, now)))
 
 
 def _refuse_difference(place: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    others = [f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in now if then.get(name) != now[name]]
-    if others:
-        raise SettingsError(f"the batch in {place} began otherwise ({'; '.join(others)}): name another --out")
+    changes = [f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in now if then.get(name) != now[name]]
+    if changes:
+        raise SettingsError(f"the batch in {place} began otherwise ({'; '.join(changes)}): name another --out")
 
 
 class Ledger:
-    """Appends rows to ``results.jsonl`` in a folder, which it locks; each one is on the disk when ``append`` returns.
-    It holds the id of every job and a hash of what it asked for, and no row. ``forget_failed`` drops the rows of jobs
-    that failed or whose critic was not heard, so that these are run again."""
+    """Appends rows to ``results.jsonl`` in a folder, which it locks. In memory it keeps no rows, only the id of every
+    job and a hash of what it asked for. ``forget_failed`` drops the rows of jobs that failed or whose critic gave no
+    answer, so that they run again."""
 
     def __init__(self, folder: Path, *, forget_failed: bool = False) -> None:
         self.root = folder
-        """Of the rows and of all they refer to."""
+        """The folder of the rows and of all that they refer to."""
         self.tally = Tally()
         """Of all rows."""
         self._keys: dict[str, str] = {}
@@ -62,7 +61,7 @@ class Ledger:
             self._held = held.pop_all()
 
     def has(self, job: Job) -> bool:
-        """Whether its row is there; ``SettingsError`` where what was asked for under this id was something else."""
+        """Whether the job has a row; ``SettingsError`` if that row is of something else under the same id."""
         key = self._keys.get(job.id)
         if key not in (None, job.key):
             raise SettingsError(
@@ -72,12 +71,12 @@ class Ledger:
         return key is not None
 
     def plan(self, jobs: Iterable[Job]) -> None:
-        """Write down how many rows there are to be, for whoever watches."""
+        """Write ``plan.json``, from which viewers read how many rows to expect."""
         left, rows = sum(not self.has(job) for job in jobs), self.tally.rows
         write_whole(self.root / PLAN, Plan(jobs=rows + left, rows=rows).model_dump_json().encode())
 
     def append(self, row: Row) -> None:
-        """Write one line, whole, and wait until the disk has it."""
+        """Write one line, and return when it is on disk."""
         self._lines.append(row.model_dump_json())
         self._note(row)
 
@@ -93,7 +92,7 @@ class Ledger:
 
 
 def note_models(folder: Path, models: Mapping[str, str]) -> None:
-    """Write the names of the models into ``batch.json`` when they were loaded for the first time; refuse others."""
+    """Write the names of the models into ``batch.json``; ``SettingsError`` if it already has other names."""
     manifest = read_manifest(folder)
     if manifest.models:
         _refuse_difference(str(folder), manifest.models, models)
@@ -102,7 +101,7 @@ def note_models(folder: Path, models: Mapping[str, str]) -> None:
 
 
 async def require_models(folder: Path, models: Models) -> None:
-    """Load the models that an earlier start of the batch used; ``SettingsError`` where they are others now."""
+    """Load the models that an earlier start of the batch used; ``SettingsError`` if they have changed."""
     if before := read_manifest(folder).models:
         for role in before:
             await ready(getattr(models, role))
@@ -114,7 +113,7 @@ def _write_manifest(folder: Path, manifest: BatchManifest) -> None:
 
 
 def read_manifest(folder: Path) -> BatchManifest:
-    """That of the folder; ``SettingsError`` where it holds something else, or links that lead out of it."""
+    """The manifest of a folder; ``SettingsError`` if it holds no batch, or links that lead out of it."""
     require_own(folder, deep=False)
     try:
         return BatchManifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -128,7 +127,7 @@ def read_manifest(folder: Path) -> BatchManifest:
 
 @contextmanager
 def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool = False) -> Generator[Ledger]:
-    """The folder with its rows, ours alone; where nothing comes of a new batch, all that was made goes again."""
+    """The locked folder of a batch; if a new batch fails before its first run, the folder is removed again."""
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         read_manifest(folder).refuse_other(str(folder), manifest)
     is_new = not os.path.exists(folder)

@@ -1,4 +1,4 @@
-"""The jobs of a batch: prompts as a user gives them, checked, and kept on the disk until their turn."""
+"""The jobs of a batch: the user's prompts, checked, and kept on disk until they run."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,11 +19,11 @@ from ..runs.steering import budget_with
 from ..settings.settings import Settings
 
 _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?")
-"""Names that every file system takes as they are and keeps apart."""
+"""Names that every file system accepts unchanged and keeps distinct."""
 _TAGS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 Prompts = Path | str | Iterable[str | Mapping[str, Any]]
-"""A file, a URL or ``-``; or prompts themselves, each a text or a table with ``prompt`` and what else is to differ."""
+"""A file, a URL or ``-``; or prompts, each a text or a mapping with ``prompt`` and other keys of ``Ask``."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Job:
     policy: Policy
     budget: Budget = field(default_factory=Budget)
     tags: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
-    """Whatever else is known of it; handed on to its row."""
+    """Further data about the prompt, copied into its row."""
 
     @cached_property
     def folder(self) -> str:
@@ -47,48 +47,47 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that decides about its outcome, but for the models."""
+        """Hash of everything that decides its outcome, except the models."""
         return key_of(self.prompt, self.seed, policy_name(self.policy), self.budget)
 
 
 def folder_name(id: str) -> str:
-    """The id itself where every file system can hold it; else what is readable of it, and a hash."""
+    """The id itself if every file system accepts it, else its readable part and a hash."""
     return id if _PLAIN.fullmatch(id) else f"{slug(id) or 'run'}-{digest(id)}"
 
 
 class Ask(BaseModel):
-    """One prompt as a user gives it; keys that are not named here are handed on to its row."""
+    """One prompt as the user wrote it; unknown keys are copied into its row."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     prompt: str
-    """Read when its turn comes: one that cannot be read is a failed row."""
+    """Read when its run starts; one that cannot be read becomes a failed row."""
     id: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None = None
-    """Unique in the file; made from the prompt unless given."""
+    """Unique in the file; by default made from the prompt."""
     seed: Seed | None = None
-    """That of all unless given."""
+    """By default that of the batch."""
     policy: str | None = None
-    """A known name; that of all unless given."""
+    """The name of a known policy; by default that of the batch."""
     policy_args: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Parameters of its class."""
     budget: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Bounds that are other than those of all."""
+    """Limits that differ from those of the batch."""
 
 
 def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
-    """The asks of a source, see ``tools.data``, or of a caller, one by one, each with its place, which messages
-    name."""
+    """The prompts one by one, each with its place for error messages; see ``tools.data`` for sources."""
     if isinstance(prompts, Mapping):
         raise SettingsError("the prompts are one table: give a list of them")
-    found: Iterable[tuple[Any, str]]
+    rows: Iterable[tuple[Any, str]]
     if isinstance(prompts, (str, Path)):
-        found = (
+        rows = (
             ({"prompt": row.prompt} | {k: v for k, v in row.others.items() if v not in (None, "")}, row.where)
             for row in read_rows(prompts)
         )
     else:
-        found = (({"prompt": p} if isinstance(p, str) else p, f"prompt {n}") for n, p in enumerate(prompts, 1))
-    for given, where in found:
+        rows = (({"prompt": p} if isinstance(p, str) else p, f"prompt {n}") for n, p in enumerate(prompts, 1))
+    for given, where in rows:
         try:
             yield Ask.model_validate(_TAGS.validate_python(given)), where
         except ValidationError as error:
@@ -96,13 +95,12 @@ def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
 
 
 def job_of(ask: Ask, policy: Policy, settings: Settings) -> Job:
-    """What an ask comes to, by this policy and with these settings unless it says otherwise; ``SettingsError`` says
-    what is wrong with it."""
+    """The job of a prompt, with this policy and these settings as defaults; ``SettingsError`` if it is invalid."""
     chosen, name = settings.run, ask.policy
     if name is None and ask.policy_args:
         raise SettingsError("policy_args belong to a policy: name it too")
     if name is not None:
-        if name not in POLICIES:  # a file of prompts, which may come from anywhere, must not import code
+        if name not in POLICIES:  # a file of prompts from anywhere must not import code
             raise no_such("policy", name, sorted(POLICIES))
         policy = resolve_policy(name, **settings.policy_parameters(name, ask.policy_args))
     seed = chosen.seed if ask.seed is None else ask.seed
@@ -111,8 +109,8 @@ def job_of(ask: Ask, policy: Policy, settings: Settings) -> Job:
 
 
 class Spool:
-    """The jobs of asks, all of them checked; they can be gone through again and again. The asks lie in a file of this
-    process; what is held for each is the name of its run folder."""
+    """All jobs of a batch, checked; can be iterated repeatedly. Prompts are kept in ``file``; in memory are only the
+    names of their run folders."""
 
     def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], policy: Policy, settings: Settings) -> None:
         self._file, self._policy, self._settings = file, policy, settings
@@ -127,7 +125,7 @@ class Spool:
         return len(self._places)
 
     def __iter__(self) -> Iterator[Job]:
-        """The jobs, in the order of their prompts; only one pass at a time."""
+        """The jobs, in the order of their prompts; only one iteration at a time."""
         self._file.seek(0)
         return (job_of(Ask.model_validate_json(line), self._policy, self._settings) for line in self._file)
 
@@ -145,7 +143,7 @@ class Spool:
         self._file.write(line.encode() + b"\n")
 
     def _free(self, id: str) -> str:
-        """The id, or with a number behind it where the same is asked for again."""
+        """The id, with a number appended if it is taken."""
         while (candidate := f"{id}-{self._again[id]}" if id in self._again else id) in self._places:
             self._again[id] = self._again.get(id, 1) + 1
         return candidate

@@ -1,5 +1,5 @@
-"""One replica: a process of a Ray cluster with one set of models, in which runs go side by side, and the store of
-finished runs on any file system of fsspec."""
+"""A replica, the process of a Ray cluster that runs jobs side by side over one set of models, and the store of finished
+runs on any file system of fsspec."""
 
 import asyncio
 import os
@@ -49,13 +49,13 @@ from .jobs import Job
 
 T = TypeVar("T")
 ATTEMPTS = 5
-"""To read or write one file of a store, where that fails."""
+"""Tries to read or write one file of a store."""
 PATIENCE = 600.0
-"""Seconds to wait for a run folder that a replica which is believed lost still works in."""
+"""Seconds to wait for a run folder in which a replica still works that is believed lost."""
 
 
 class RunStore:
-    """A folder of run folders under a URL: one that holds ``result.json`` is complete, and any other does not count."""
+    """Run folders under a URL; a folder without ``result.json`` is incomplete and ignored."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -68,27 +68,25 @@ class RunStore:
         self._root = str(root).rstrip("/")
 
     def begin(self, manifest: BatchManifest) -> None:
-        """Write what the batch is made with, unless it is there; refuse a store that holds another batch."""
-        there = self.read(BATCH)
-        if there is None:
-            self.put(BATCH, manifest.model_dump_json(indent=2).encode())
-            return
+        """Write the manifest of the batch if the store is new; refuse a store that holds another batch."""
+        if (stored := self.read(BATCH)) is None:
+            return self.put(BATCH, manifest.model_dump_json(indent=2).encode())
         try:
-            before = BatchManifest.model_validate_json(there)
+            before = BatchManifest.model_validate_json(stored)
         except ValueError as error:
             raise SettingsError(f"the {BATCH} in {self.name} is of another version: name another --store") from error
         before.refuse_other(self.name, manifest)
 
     def publish(self, folder: Path, name: str) -> None:
-        """Store a finished run under a name; an earlier one there is removed first, and ``result.json`` comes last."""
-        self._tried(lambda: self._remove(name))
+        """Store a finished run under a name, in place of an earlier one; ``result.json`` is written last."""
+        self._retried(lambda: self._remove(name))
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         for path in sorted(paths, key=lambda path: path == folder / RESULT):
             if path.name != LOCK and not path.match(PARTIAL):
                 self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
     def fetch(self, name: str, folder: Path) -> bytes | None:
-        """The ``result.json`` of a finished run, whose records are copied into ``folder``; None if none is finished."""
+        """Copy the records of a finished run into ``folder``; its ``result.json``, or None if there is no such run."""
         result = self.read(f"{name}/{RESULT}")
         if result is not None:
             for record in (MANIFEST, EVENTS, RESULT):
@@ -104,7 +102,7 @@ class RunStore:
             self._files.makedirs(posixpath.dirname(path), exist_ok=True)
             self._files.pipe_file(path, data)
 
-        self._tried(put)
+        self._retried(put)
 
     def read(self, reference: str) -> bytes | None:
         """The bytes of a file; None if there is none."""
@@ -113,14 +111,14 @@ class RunStore:
             with suppress(FileNotFoundError):
                 return self._files.cat_file(f"{self._root}/{reference}")
 
-        return self._tried(read)
+        return self._retried(read)
 
     def _remove(self, name: str) -> None:
-        for path in (f"{self._root}/{name}/{RESULT}", f"{self._root}/{name}"):  # without the first, none of it counts
+        for path in (f"{self._root}/{name}/{RESULT}", f"{self._root}/{name}"):  # without the result it is ignored
             if self._files.exists(path):
                 self._files.rm(path, recursive=True)
 
-    def _tried(self, work: Callable[[], T]) -> T:
+    def _retried(self, work: Callable[[], T]) -> T:
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=10),
@@ -134,37 +132,36 @@ class RunStore:
 
 
 def private_folder(name: str) -> Path:
-    """A folder for temporary files that no other user can read, write, or have made; the same for the same name."""
+    """A temporary folder that no other user can read, write, or have made; the same one for the same name."""
     folder = Path(tempfile.gettempdir()) / name
     with suppress(FileExistsError):
         folder.mkdir(mode=stat.S_IRWXU)
-    found = folder.lstat()  # of a link itself, which another user may have made
+    status = folder.lstat()  # does not follow a link, which another user may have made
     owner: int = getattr(os, "getuid", lambda: -1)()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == owner and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return folder
     return Path(tempfile.mkdtemp(prefix="detailscribe-"))
 
 
 @dataclass(eq=False, repr=False)
 class Replica:
-    """The actor, with what it takes from the process that started the batch. Its first call loads the models, so that
-    the caller gets the error where that fails."""
+    """The actor. Its first call loads the models, so that the caller gets the error if that fails."""
 
     loaded: Loaded
     """The settings, with secrets."""
     make_models: Callable[[Settings], Models]
     root: Path
-    """Folder of the batch; absolute."""
+    """Absolute path of the batch's folder."""
     store: str | None
-    """URL of the store that finished runs go to; None: run folders lie in ``root``."""
+    """URL of the store for finished runs; None: run folders are in ``root``."""
     threads: int
-    """To compute with."""
+    """OpenMP threads."""
     turns: str | None
-    """Name of the ``Turns`` actor for calls of chat models; None where no rate is set."""
+    """Name of the ``Turns`` actor for calls of chat models; None if no rate is set."""
     working_folder: str
-    """Where models and policies may be named relative to it."""
+    """That of the driver, to which paths of models and policies may be relative."""
     command: tuple[str, ...]
-    """Arguments of that process, for the manifests."""
+    """The driver's arguments, for the manifests."""
 
     def __post_init__(self) -> None:
         if Path(self.working_folder).is_dir():
@@ -177,7 +174,7 @@ class Replica:
         self._runs: set[asyncio.Task[RunResult]] = set()
 
     async def ready(self) -> tuple[dict[str, str], str]:
-        """Load the models; their names by role, and the place where this process runs."""
+        """Load the models; return their names by role, and where this process runs."""
         if self.store is None and not (self.root / BATCH).is_file():
             raise SettingsError(
                 f"{platform.node()} does not see the folder {self.root}: name one that all machines share, or --store"
@@ -186,25 +183,25 @@ class Replica:
         return models.names, f"{platform.node()}, process {os.getpid()}"
 
     async def run(self, job: Job) -> RunResult:
-        """Run a job to its end; raises ``ModelError``, or any other error in words, as ``FailedElsewhere``."""
+        """Run a job to its end; raises ``ModelError``, or ``FailedElsewhere`` for any other error."""
         task = asyncio.create_task(self._run(job))
         self._runs.add(task)
         try:
             return await task
         except ModelError as error:
             raise ModelError(str(error)) from None
-        except Exception as error:  # noqa: BLE001 - of any class, which the driver's process may not have
+        except Exception as error:  # noqa: BLE001 - the driver may not have its class
             raise FailedElsewhere(type(error).__name__, str(error), getattr(error, "no_reply", False)) from None
         finally:
             self._runs.discard(task)
 
     async def stop(self) -> None:
-        """Cancel the runs in flight and wait until their folders are in order."""
+        """Cancel the runs in flight and wait until their folders can be resumed."""
         for task in self._runs:
             task.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
         if self.store is not None:
-            with suppress(OSError):  # another replica still works in it, or a run can be resumed
+            with suppress(OSError):  # another replica works in it, or a run in it can be resumed
                 self._scratch.rmdir()
 
     async def _run(self, job: Job) -> RunResult:
@@ -221,12 +218,12 @@ class Replica:
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        shutil.rmtree(folder, ignore_errors=True)  # not of a run that was cancelled, which can be resumed
+        shutil.rmtree(folder, ignore_errors=True)  # a cancelled run keeps its folder, to be resumed
         return result
 
     async def _run_in(self, folder: Path, job: Job, models: Models) -> RunResult:
-        """Run a job in a folder that this process may have to wait for. Its cache of answers and images lies there as
-        well, so that any replica that sees the folder can resume it."""
+        """Run a job in a folder, when no other process uses it. Its cache is in the folder as well, so that any replica
+        can resume the run."""
         waiting = AsyncRetrying(
             retry=retry_if_exception_type(FolderInUse),
             stop=stop_after_delay(PATIENCE),
@@ -239,17 +236,17 @@ class Replica:
 
     @cached_property
     def _scratch(self) -> Path:
-        """Where runs go on that are stored when they are finished; the same after a restart."""
+        """Where runs work until they are stored; the same after a restart."""
         return private_folder(f"detailscribe-{digest(f'{self.store} {self.root}')}")
 
     async def _loaded(self) -> Models:
-        """The models, each of them loaded."""
+        """The models, all of them loaded."""
         turns = self.turns
         async with self._loading:
             if self._models is None:
                 with nullcontext() if turns is None else limited_by(partial(shared_limiter, turns)):
                     models = await asyncio.to_thread(self.make_models, self.loaded.settings)
-                    _ = models.language, models.vision  # which keep the limiter of the moment when they are made
+                    _ = models.language, models.vision  # made here, so that they get this limiter
                     await models.check()
                     await asyncio.gather(ready(models.decomposer), ready(models.diffusion), ready(models.critic))
                 self._models = models

@@ -63,7 +63,7 @@ def _show(diagnosis: "Diagnosis", everything: bool) -> None:
 def presets() -> None:
     """List the presets, with the memory that each needs for its images and what it downloads, and what can be put after
     one of them."""
-    from ...tools.diffusion.memory import local_folder, memory_needed, model_size
+    from ...tools.diffusion.memory import Placement, local_folder, memory_needed, model_size
     from ..evaluation.tables import Table, columns
     from ..settings.presets import BASELINES, PRESETS, baseline_named
     from ..settings.settings import DiffusionSection
@@ -73,10 +73,10 @@ def presets() -> None:
         chosen = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
         memory = download = "-"
         if chosen.model is not None and chosen.kind != "endpoint":
-            need = memory_needed(chosen.model, chosen.precision or "bf16", chosen.offload, chosen.t5)
-            memory = f"{need.gpu_bytes / 1e9:.0f} GB"
-            size = model_size(chosen.model).download
-            download = "done" if local_folder(chosen.model) else f"{size / 1e9:.0f} GB"
+            size = model_size(chosen.model)
+            placement = Placement("cuda", chosen.precision or "bf16", chosen.offload, chosen.t5)
+            memory = f"{(memory_needed(size, placement).gpu_bytes or 0) / 1e9:.0f} GB"
+            download = "done" if local_folder(chosen.model) else f"{size.download / 1e9:.0f} GB"
         rows.append((name, memory, download, preset.summary))
     baselines = {**BASELINES, "best-by-clipscore": baseline_named("best-by-clipscore")}
     rows += [(f"...+{name}", "", "", f"baseline: {baseline.summary}") for name, baseline in baselines.items()]

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -23,8 +22,7 @@ from .settings import DiffusionSection, Settings
 
 if TYPE_CHECKING:
     from ...tools.diffusion.endpoint import EndpointDiffusion
-    from ...tools.diffusion.memory import MemoryThere
-    from ...tools.diffusion.placement import Placement
+    from ...tools.diffusion.memory import Memory, Placement
 
 INDEX = "model_index.json"
 WORKING = 10**9
@@ -159,10 +157,10 @@ def _held(chat: ChatSettings, size: int) -> int:
     return int(size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING)
 
 
-def _beside(settings: Settings, placement: "Placement", there: "MemoryThere") -> Iterator[tuple[str, str, int]]:
+def _beside(settings: Settings, placement: "Placement", free: "Memory") -> Iterator[tuple[str, str, int]]:
     """The other models of this process that are still to be loaded, each with the memory that it takes, by the name of
-    its field in ``MemoryThere``, and its bytes; nothing of one whose size is not known."""
-    from ...tools.diffusion.memory import memory_needed
+    its field in ``Memory``, and its bytes; nothing of one whose size is not known."""
+    from ...tools.diffusion.memory import memory_needed, model_size
 
     chats = [settings.chat_settings(), settings.vision_settings()] if settings.chats else []
     if own := {chat.model: chat for chat in chats if chat.is_local}:
@@ -170,14 +168,13 @@ def _beside(settings: Settings, placement: "Placement", there: "MemoryThere") ->
 
         with suppress(ModelError):  # it is looked at by itself
             if not any_loaded():  # else it is not in what is free
-                on_cpu = there.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
+                on_cpu = free.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
                 taken = sum(_held(chat, look_at(name)[2]) for name, chat in own.items())
                 yield "a chat model", "ram_bytes" if on_cpu else "gpu_bytes", taken
     if settings.edit.kind == "pipeline":
         with suppress(ModelError):
-            gpu, model = placement.on_gpu, settings.edit.model or ""
-            need = memory_needed(model, placement.precision, placement.offload, gpu=gpu)
-            place = "gpu_bytes" if gpu else "ram_bytes"
+            need = memory_needed(model_size(settings.edit.model or ""), placement._replace(t5="keep"))
+            place = "gpu_bytes" if placement.on_gpu else "ram_bytes"
             yield "a model that edits", place, getattr(need, place)
 
 
@@ -326,14 +323,14 @@ def _device(chosen: DiffusionSection) -> str:
     from ...tools.diffusion import choose_placement
 
     placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
-    name = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else "no GPU is used"
+    name = torch.cuda.get_device_name(placement.device) if placement.kind == "cuda" else "no GPU is used"
     return f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
 
 
 def _memory(settings: Settings) -> Finding:
-    """Needed against free; where the device cannot be used, what a machine that can would need."""
+    """The memory needed and free; where the device cannot be used, what a machine that can would need."""
     from ...tools.diffusion import choose_placement
-    from ...tools.diffusion.memory import check_memory, memory_needed, memory_there, model_size
+    from ...tools.diffusion.memory import Placement, check_memory, free_memory, memory_needed, model_size
 
     chosen = settings.diffusion
     source = EMBEDDED_DIFFUSION if chosen.model is None else chosen.model
@@ -342,41 +339,39 @@ def _memory(settings: Settings) -> Finding:
     except ModelError as error:
         return Finding(topic="memory", status="problem" if os.path.isdir(source) else "warning", text=str(error))
     try:
-        placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
+        placement, usable = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5), True
     except DetailScribeError:
-        placement = None
-    gpu = placement is None or placement.on_gpu
-    precision = placement.precision if placement else chosen.precision or "bf16"
-    need = memory_needed(size, precision, chosen.offload, chosen.t5, gpu=gpu)
-    needs = f"needs about {f'{_gb(need.gpu_bytes)} of GPU memory and ' * gpu}{_gb(need.ram_bytes)} of RAM"
-    if placement is None:
+        placement, usable = Placement("cuda", chosen.precision or "bf16", chosen.offload, chosen.t5), False
+    need = memory_needed(size, placement)
+    on_gpu = "" if need.gpu_bytes is None else f"{_gb(need.gpu_bytes)} of GPU memory and "
+    needs = f"needs about {on_gpu}{_gb(need.ram_bytes)} of RAM"
+    if not usable:
         return Finding(topic="memory", status="warning", text=f"{needs}; not here")
-    there = memory_there(str(placement.device))
+    free = free_memory(placement.device)
     beside: list[str] = []
-    for what, place, taken in _beside(settings, placement, there):
-        there = replace(there, **{place: max(0, (getattr(there, place) or 0) - taken)})
+    for what, place, taken in _beside(settings, placement, free):
+        free = free._replace(**{place: max(0, (getattr(free, place) or 0) - taken)})
         beside.append(f"{what} of {_gb(taken)}")
     others = " beside " * bool(beside) + " and ".join(beside)
     try:
-        check_memory(source, placement.precision, placement.offload, placement.t5, there, gpu=gpu, size=size)
+        check_memory(source, size, placement, free)
     except ModelError as error:
-        text = f"{error}{_preset_that_fits(chosen, there) if gpu else ''}"
+        text = f"{error}{_preset_that_fits(chosen, free) if placement.on_gpu else ''}"
         return problem("memory", ModelError(text.replace(" are free;", f" are free{others};")))
-    gpu_bytes = there.gpu_bytes if gpu else None
-    free = "" if gpu_bytes is None else f"{_gb(gpu_bytes)} and "
-    return Finding(topic="memory", status="ok", text=f"{needs}; {free}{_gb(there.ram_bytes)} of RAM are free{others}")
+    on_gpu = "" if free.gpu_bytes is None or not placement.on_gpu else f"{_gb(free.gpu_bytes)} and "
+    return Finding(topic="memory", status="ok", text=f"{needs}; {on_gpu}{_gb(free.ram_bytes)} of RAM are free{others}")
 
 
-def _preset_that_fits(chosen: DiffusionSection, there: "MemoryThere") -> str:
+def _preset_that_fits(chosen: DiffusionSection, free: "Memory") -> str:
     """The first preset of the same model that would fit on the GPU, as advice; empty if none would."""
-    from ...tools.diffusion.memory import model_size, shortage
+    from ...tools.diffusion.memory import Placement, model_size, shortage
 
     for name, preset in PRESETS.items():
         other = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
         if other.model is None or other.model != chosen.model or "policy" in preset.settings.get("run", {}):
             continue
-        size = model_size(other.model, chosen.options)
-        if not shortage(size, other.precision or "bf16", other.offload, other.t5, there, gpu=True):
+        placement = Placement("cuda", other.precision or "bf16", other.offload, other.t5)
+        if not shortage(model_size(other.model, chosen.options), placement, free):
             return f"; or use --preset {name}"
     return ""
 

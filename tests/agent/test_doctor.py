@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from detailscribe.agent.cli import app
 from detailscribe.tools.diffusion import memory
-from detailscribe.tools.diffusion.memory import MemoryThere
+from detailscribe.tools.diffusion.memory import Memory
 from detailscribe.tools.language import demo_server, local
 
 from ..chat_server.protocol import MODEL
@@ -160,7 +160,7 @@ def test_of_a_known_model_the_download_is_known_and_what_has_no_effect_on_it(cli
 
 def test_too_little_memory_is_told_with_what_is_needed(cli, monkeypatch):
     hub_that_answers(monkeypatch, (302, ""))
-    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(None, int(8e9)))
+    monkeypatch.setattr(memory, "free_memory", lambda device=None: Memory(None, int(8e9)))
     status, text = told(cli("doctor", "--json", "--diffusion", LARGE))["memory"]
     assert status == "problem"
     assert re.search(r"needs about [\d.]+ GB of memory and 8.0 GB are free", text)
@@ -174,7 +174,7 @@ def test_too_little_memory_names_the_settings_and_the_preset_that_would_do(cli, 
     hub_that_answers(monkeypatch, (302, ""))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
-    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(int(free), int(64e9)))
+    monkeypatch.setattr(memory, "free_memory", lambda device=None: Memory(int(free), int(64e9)))
     status, text = told(cli("doctor", "--json", "--preset", "sd35-large"))["memory"]
     assert status == "problem"
     assert text.endswith(advice or "use a smaller model or another machine")
@@ -193,7 +193,7 @@ def test_a_chat_model_in_this_process_shares_the_card_until_it_is_loaded(cli, mo
     hub_that_answers(monkeypatch, (302, ""))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
-    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(int(free), int(64e9)))
+    monkeypatch.setattr(memory, "free_memory", lambda device=None: Memory(int(free), int(64e9)))
     monkeypatch.setattr(local, "look_at", lambda name: (True, True, int(17.5e9)))
     monkeypatch.setattr(local, "any_loaded", lambda: loaded)
     found = told(cli("doctor", "--json", "--preset", "z-image-turbo", "--chat-url", "local"))
@@ -274,7 +274,7 @@ def test_an_index_that_cannot_be_read_is_no_model(cli, tmp_path):
 def test_a_run_ends_at_once_in_one_line_and_leaves_nothing(cli, tmp_path, monkeypatch, arguments, complaint):
     hub_that_answers(monkeypatch, (302, ""))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(None, int(1e9)))
+    monkeypatch.setattr(memory, "free_memory", lambda device=None: Memory(None, int(1e9)))
     assert_refused(cli("run", PROMPT, *arguments), complaint, tmp_path)
 
 
@@ -310,7 +310,7 @@ def test_a_model_that_edits_here_shares_the_card(cli, monkeypatch, free, status)
     hub_that_answers(monkeypatch, (302, ""))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
-    monkeypatch.setattr(memory, "memory_there", lambda device=None: MemoryThere(int(free), int(64e9)))
+    monkeypatch.setattr(memory, "free_memory", lambda device=None: Memory(int(free), int(64e9)))
     monkeypatch.setenv("DETAILSCRIBE_EDIT__KIND", "pipeline")
     monkeypatch.setenv("DETAILSCRIBE_EDIT__MODEL", LARGE)
     found = told(cli("doctor", "--json", "--preset", "z-image-turbo"))["memory"]

@@ -13,7 +13,7 @@ from detailscribe.agent.settings.loading import load_settings
 from detailscribe.agent.settings.models import Models, make_critic, make_decomposer, make_diffusion
 from detailscribe.agent.settings.presets import EMBEDDED_DIFFUSION, PRESETS, preset_named
 from detailscribe.agent.settings.settings import Settings
-from detailscribe.tools.diffusion.memory import KNOWN, memory_needed
+from detailscribe.tools.diffusion.memory import KNOWN, Placement, memory_needed
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.roles import model_name, ready
 
@@ -62,7 +62,8 @@ def test_steps_and_guidance_are_the_models_own_so_that_a_distilled_lora_can_chan
 def test_a_preset_that_names_its_memory_fits_with_a_tenth_to_spare(name):
     chosen = settings_of(name).diffusion
     room = int(name.rpartition("-")[2].removesuffix("gb")) * 1e9
-    assert memory_needed(chosen.model, chosen.precision or "bf16", chosen.offload, chosen.t5).gpu_bytes < 0.9 * room
+    placement = Placement("cuda", chosen.precision or "bf16", chosen.offload, chosen.t5)
+    assert memory_needed(KNOWN[chosen.model], placement).gpu_bytes < 0.9 * room
 
 
 def test_an_endpoint_only_draws_by_default():
@@ -161,7 +162,8 @@ def test_the_documentation_names_the_memory_of_each_preset():
     for name in PRESETS:
         chosen = settings_of(name).diffusion
         if chosen.model in KNOWN:
-            need = memory_needed(chosen.model, chosen.precision or "bf16", chosen.offload, chosen.t5)
+            placement = Placement("cuda", chosen.precision or "bf16", chosen.offload, chosen.t5)
+            need = memory_needed(KNOWN[chosen.model], placement)
             [row] = [row for row in rows if f"`{name}`" in row]
             numbers = (need.gpu_bytes, need.ram_bytes, KNOWN[chosen.model].download)
             assert "".join(f"| {number / 1e9:.1f} GB " for number in numbers) in row

@@ -117,9 +117,7 @@ async def test_a_picture_of_any_size_keeps_it_and_everything_outside_a_region(st
 async def test_what_takes_no_picture_or_draws_nothing_says_so_in_one_line(store, folders):
     source = drawn(store)
     for model in (LocalDiffusion.load(folders["one_clip"]), PipelineDiffusion(made(flux), "tiny@0", steps=1)):
-        with pytest.raises(
-            SettingsError, match=r"\A'b' is to be an edit, and the model that draws takes no picture.*\Z"
-        ):
+        with pytest.raises(SettingsError, match=r"\A'b' is an edit, and the model that draws takes no picture.*\Z"):
             await model.draw(edit(source), store, source=source)
     editor = PipelineDiffusion(made(qwen_edit), "tiny@0", steps=1)
     with pytest.raises(SettingsError, match=r"\Atiny@0 edits pictures and draws none.*\Z"):

@@ -22,7 +22,7 @@ from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion, loading
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.loading import content_hash
-from detailscribe.tools.diffusion.placement import Placement
+from detailscribe.tools.diffusion.memory import Placement
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.world.autoencoder import CellAutoencoder
 

@@ -31,14 +31,14 @@ from transformers import (
 from detailscribe.tools.diffusion import LocalDiffusion, loading
 from detailscribe.tools.diffusion.memory import (
     KNOWN,
-    MemoryNeed,
-    MemoryThere,
+    Memory,
     ModelSize,
     PartSize,
+    Placement,
     check_memory,
+    free_memory,
     local_folder,
     memory_needed,
-    memory_there,
     model_size,
     read_header,
     remote_size,
@@ -168,33 +168,33 @@ def test_headers_tell_what_is_in_a_folder(folder):
 @pytest.mark.parametrize(
     ("way", "need"),
     [
-        (("bf16", "none", "keep"), MemoryNeed(2 * 1610 + WORKING, 2000)),
-        (("fp32", "none", "keep"), MemoryNeed(4 * 1610 + 2 * WORKING, 4000)),
-        (("bf16", "none", "drop"), MemoryNeed(2 * 1010 + WORKING, 2000)),
-        (("bf16", "none", "once"), MemoryNeed(2 * 1010 + WORKING, 2000)),
-        (("bf16", "model", "keep"), MemoryNeed(20 + 2000 + WORKING, 2 * 1610)),
-        (("bf16", "model", "once"), MemoryNeed(20 + 2000 + WORKING, 2 * 1010)),
-        (("bf16", "group", "once"), MemoryNeed(200 + WORKING, 2 * 1610)),
-        (("nf4", "none", "keep"), MemoryNeed(562 + 281 + 200 + 20 + WORKING, 562)),
-        (("nf4", "model", "drop"), MemoryNeed(562 + 20 + WORKING, 562 + 20)),
+        (("bf16", "none", "keep"), Memory(2 * 1610 + WORKING, 2000)),
+        (("fp32", "none", "keep"), Memory(4 * 1610 + 2 * WORKING, 4000)),
+        (("bf16", "none", "drop"), Memory(2 * 1010 + WORKING, 2000)),
+        (("bf16", "none", "once"), Memory(2 * 1010 + WORKING, 2000)),
+        (("bf16", "model", "keep"), Memory(20 + 2000 + WORKING, 2 * 1610)),
+        (("bf16", "model", "once"), Memory(20 + 2000 + WORKING, 2 * 1010)),
+        (("bf16", "group", "once"), Memory(200 + WORKING, 2 * 1610)),
+        (("nf4", "none", "keep"), Memory(562 + 281 + 200 + 20 + WORKING, 562)),
+        (("nf4", "model", "drop"), Memory(562 + 20 + WORKING, 562 + 20)),
     ],
 )
 def test_what_each_way_of_loading_needs(way, need):
-    assert memory_needed(SMALL, *way, gpu=True) == need
+    assert memory_needed(SMALL, Placement("cuda", *way)) == need
 
 
 def test_on_a_cpu_everything_is_in_ram():
-    assert memory_needed(SMALL, "fp32", "none", "keep", gpu=False) == MemoryNeed(0, 4 * 1610 + 2 * WORKING)
-    assert memory_needed(SMALL, "bf16", "none", "once", gpu=False) == MemoryNeed(0, 2 * 1010 + WORKING)
+    assert memory_needed(SMALL, Placement("cpu", "fp32")) == Memory(None, 4 * 1610 + 2 * WORKING)
+    assert memory_needed(SMALL, Placement("cpu", t5="once")) == Memory(None, 2 * 1010 + WORKING)
 
 
 def test_a_known_model_is_known_before_it_is_there():
-    whole = memory_needed(LARGE)
+    whole = memory_needed(model_size(LARGE), Placement())
     assert 28 * GB < whole.gpu_bytes < 34 * GB
-    quantized = memory_needed(LARGE, "nf4", "model", "once")
+    quantized = memory_needed(model_size(LARGE), Placement("cuda", "nf4", "model", "once"))
     assert quantized.gpu_bytes < 12 * GB
     with pytest.raises(ModelError, match="not known before it is here"):
-        memory_needed("nobody/nothing")
+        model_size("nobody/nothing")
 
 
 def way(precision, offload, t5):
@@ -215,30 +215,30 @@ def test_too_little_is_one_line_that_says_what_would_do(free, advice):
     with pytest.raises(
         ModelError, match=rf"\A.*needs about 30.8 GB of GPU memory and {free}.0 GB are free; .*\Z"
     ) as said:
-        check_memory(LARGE, "bf16", "none", "keep", MemoryThere(free * GB, 64 * GB), gpu=True)
+        check_memory(LARGE, KNOWN[LARGE], Placement(), Memory(free * GB, 64 * GB))
     assert advice in str(said.value)
 
 
 def test_ram_counts_too():
     with pytest.raises(ModelError, match=r"27.6 GB of memory and 20.0 GB are free; set .*diffusion.t5 = \"once\""):
-        check_memory(LARGE, "bf16", "model", "keep", MemoryThere(24 * GB, 20 * GB), gpu=True)
+        check_memory(LARGE, KNOWN[LARGE], Placement("cuda", "bf16", "model"), Memory(24 * GB, 20 * GB))
     with pytest.raises(ModelError, match=way("bf16", "none", "keep")):
-        check_memory(LARGE, "fp32", "none", "keep", MemoryThere(None, 40 * GB), gpu=False)
+        check_memory(LARGE, KNOWN[LARGE], Placement("cpu", "fp32"), Memory(None, 40 * GB))
 
 
 def test_what_fits_is_let_through():
-    assert check_memory(LARGE, "bf16", "none", "keep", MemoryThere(40 * GB, 40 * GB), gpu=True) is None
+    assert check_memory(LARGE, KNOWN[LARGE], Placement(), Memory(40 * GB, 40 * GB)) is None
 
 
 def test_loading_looks_before_it_loads(folders, monkeypatch):
-    monkeypatch.setattr(loading.memory, "memory_there", lambda device: MemoryThere(None, 1000))
+    monkeypatch.setattr(loading.memory, "free_memory", lambda device: Memory(None, 1000))
     monkeypatch.setattr(loading, "_load_network", lambda *given: pytest.fail("weights were loaded"))
     with pytest.raises(ModelError, match=r"\A.*sd3 cannot be used: .*0.0 GB are free; .*\Z"):
         LocalDiffusion.load(folders["sd3"])
 
 
 def test_a_model_that_does_not_fit_is_not_downloaded(monkeypatch):
-    monkeypatch.setattr(loading.memory, "memory_there", lambda device: MemoryThere(None, 10 * GB))
+    monkeypatch.setattr(loading.memory, "free_memory", lambda device: Memory(None, 10 * GB))
     monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("it was fetched"))
     with pytest.raises(ModelError, match=r"10.0 GB are free"):
         LocalDiffusion.load(LARGE)
@@ -267,7 +267,7 @@ def test_an_unknown_model_is_measured_on_the_hub_before_it_is_fetched(hub, folde
     size, fetched = remote_size("owner/name")
     assert size.parts == model_size(folders["sd3"]).parts
     assert fetched == sum(path.stat().st_size for path in folders["sd3"].glob("*/*.safetensors"))
-    monkeypatch.setattr(loading.memory, "memory_there", lambda device: MemoryThere(None, 1000))
+    monkeypatch.setattr(loading.memory, "free_memory", lambda device: Memory(None, 1000))
     with pytest.raises(ModelError, match=r"name in fp32 with offload .none. needs about .* are free"):
         LocalDiffusion.load("owner/name", device="cpu")
 
@@ -290,7 +290,7 @@ def test_a_model_of_another_class_is_not_downloaded(tmp_path, monkeypatch):
 
 
 def test_this_machine_has_memory():
-    there = memory_there()
+    there = free_memory()
     assert there.ram_bytes > 10**8
     assert (there.gpu_bytes is not None) == torch.cuda.is_available()
 
@@ -298,7 +298,7 @@ def test_this_machine_has_memory():
 def test_the_memory_is_that_of_the_chosen_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ({None: 1, "cuda:1": 2}[device], 9))
-    assert [memory_there(device).gpu_bytes for device in (None, "cuda:1", "cpu", "mps")] == [1, 2, None, None]
+    assert [free_memory(device).gpu_bytes for device in (None, "cuda:1", "cpu", "mps")] == [1, 2, None, None]
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def cached(folders, tmp_path, monkeypatch):
 
 def test_a_downloaded_model_is_found_without_the_network(cached):
     assert local_folder("someone/something")
-    assert memory_needed("someone/something") == memory_needed(cached)
+    assert model_size("someone/something") == model_size(cached)
     assert not local_folder("someone/else")
     assert not local_folder("no hub id")
 

@@ -13,9 +13,9 @@ from detailscribe.agent.settings.presets import PRESETS
 from detailscribe.tools.diffusion import LocalDiffusion, loading, local, placement
 from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.memory import KNOWN, large_parts, memory_needed, quantized_parts
+from detailscribe.tools.diffusion.memory import KNOWN, Placement, large_parts, memory_needed, quantized_parts
 from detailscribe.tools.diffusion.memory import _weight_bytes as weight_bytes
-from detailscribe.tools.diffusion.placement import Placement, TransientEncoder, Turns, choose_placement
+from detailscribe.tools.diffusion.placement import TransientEncoder, Turns, choose_placement
 from detailscribe.tools.errors import ModelError, SettingsError
 
 CPU = torch.device("cpu")
@@ -110,7 +110,7 @@ async def test_the_text_encoder_and_the_denoiser_change_places_once_for_prompts_
     ],
 )
 def test_the_small_cards_have_room_for_what_is_on_them_at_once(model, way, bound):
-    assert memory_needed(KNOWN[model], *way, gpu=True).gpu_bytes < bound * 1e9 - 0.5e9
+    assert memory_needed(KNOWN[model], Placement("cuda", *way)).gpu_bytes < bound * 1e9 - 0.5e9
 
 
 async def test_in_8_bits_the_denoiser_takes_half_the_room_and_draws_about_the_same(load, store, draw):
@@ -272,7 +272,7 @@ async def test_two_overlapping_prompts_never_have_more_on_the_card_than_the_pres
         module.register_forward_pre_hook(lambda *called, part=part: ran.add(part) if part in there else 1 / 0)
     await asyncio.gather(draw(model, "a", "a cat"), draw(model, "b", "a dog"))
     assert ran >= {"transformer", "text_encoder", "text_encoder_2"}
-    need = memory_needed(KNOWN[chosen["model"]], *way, gpu=True).gpu_bytes
+    need = memory_needed(KNOWN[chosen["model"]], Placement("cuda", *way)).gpu_bytes
     working = KNOWN[chosen["model"]].pixels * 1536 * 2
     assert max(peaks) + working == need
     assert need < int(name.removesuffix("gb").rpartition("-")[2]) * 1e9

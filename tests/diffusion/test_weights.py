@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from detailscribe.state import DrawingOptions
 from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion, loading
 from detailscribe.tools.diffusion.latents import read_latent
-from detailscribe.tools.diffusion.memory import memory_needed, model_size
+from detailscribe.tools.diffusion.memory import Placement, memory_needed, model_size
 from detailscribe.tools.errors import ModelError, SettingsError
 
 from .test_exactness import PROMPT, SEED, STEPS, Stock
@@ -29,6 +29,7 @@ from .test_families import draw as draw_family
 
 Weights = dict[str, torch.Tensor]
 
+GPU = Placement()
 _ORIGINAL = {
     r"pos_embed\.proj": "x_embedder.proj",
     r"pos_embed\.pos_embed": "pos_embed",
@@ -220,13 +221,13 @@ def test_the_memory_is_that_of_the_file_and_of_the_pixels(folders, tmp_path, oth
     assert (own.pixels, size.pixels) == (24 * 24, 48 * 24)
     save_file(whole(other), tmp_path / "other.safetensors")
     size = model_size(folders["sd3"], DrawingOptions(weights=str(tmp_path / "other.safetensors")))
-    assert memory_needed(size).gpu_bytes == pytest.approx(memory_needed(own).gpu_bytes, rel=0.01)
+    assert memory_needed(size, GPU).gpu_bytes == pytest.approx(memory_needed(own, GPU).gpu_bytes, rel=0.01)
 
 
 def test_weights_that_are_in_8_bits_already_are_counted_as_such(folders, tmp_path):
     folder = Path(shutil.copytree(folders["sd3"], tmp_path / "sd3"))
     save_file({"a.weight": torch.zeros(8, 4, dtype=torch.int8)}, next((folder / "transformer").glob("*.safetensors")))
-    assert memory_needed(model_size(folders["sd3"])) != memory_needed(model_size(folder))
+    assert memory_needed(model_size(folders["sd3"]), GPU) != memory_needed(model_size(folder), GPU)
     part = model_size(folder).parts["transformer"]
     assert (part.parameters, part.quantized) == (0, 32)
 
@@ -260,8 +261,6 @@ def test_files_that_do_not_fit_are_refused_in_one_line(folders, tmp_path, monkey
 
 def placement_anyway(device, precision, offload, t5):
     """One that could not be here."""
-    from detailscribe.tools.diffusion.placement import Placement
-
     return Placement(torch.device("cpu"), precision, offload, t5)
 
 

@@ -1,5 +1,4 @@
-"""The blocks of SD3's denoiser: attention among prompts of different lengths; compiled; or spared where they would add
-what they added before."""
+"""Changes SD3's denoiser: attention for prompts of different lengths, compiled blocks, and a block cache."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,13 +16,13 @@ from .sampling import Sample
 
 
 class MaskedJointAttention(JointAttnProcessor2_0):
-    """SD3's joint attention with a mask for padding, or a backend of diffusers; without either it is diffusers' own.
+    """SD3's joint attention with a mask for padding, or a backend of diffusers; without them, diffusers' own attention.
 
-    ``attention_mask`` is (rows, 1, 1, image and text tokens), False where a token is padding.
+    ``attention_mask`` is (rows, 1, 1, image and text tokens), False for padding.
     """
 
     _attention_backend = None
-    """Where ``set_attention_backend`` of diffusers writes what it is to be."""
+    """Set by ``set_attention_backend`` of diffusers."""
 
     def __call__(
         self,
@@ -32,7 +31,7 @@ class MaskedJointAttention(JointAttnProcessor2_0):
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> Any:
-        """As diffusers' processor: the attended image tokens, and the text tokens where there are any."""
+        """The attended image tokens, and text tokens if there are any, as from diffusers' processor."""
         backend = self._attention_backend
         if backend is None and (encoder_hidden_states is None or attention_mask is None):
             return super().__call__(attn, hidden_states, encoder_hidden_states)  # type: ignore[arg-type]
@@ -46,8 +45,8 @@ class MaskedJointAttention(JointAttnProcessor2_0):
             (attn.norm_added_q, attn.norm_added_k),
         )
         both = [torch.cat(pair, dim=2) for pair in zip(image, text, strict=True)]
-        seen = _attend(both, attention_mask, backend)
-        of_image, of_text = seen.split([hidden_states.shape[1], text[0].shape[2]], dim=1)
+        attended = _attend(both, attention_mask, backend)
+        of_image, of_text = attended.split([hidden_states.shape[1], text[0].shape[2]], dim=1)
         return attn.to_out[0](of_image), of_text if attn.context_pre_only else attn.to_add_out(of_text)
 
 
@@ -66,7 +65,7 @@ def _attend(parts: list[torch.Tensor], mask: torch.Tensor | None, backend: Any) 
 
 
 def set_attention(transformer: Any, backend: str) -> None:
-    """Attend through a backend of diffusers' dispatcher; ``SettingsError`` if that is not here or has no effect."""
+    """Attend through a backend of diffusers' dispatcher; ``SettingsError`` if it is missing or has no effect."""
     processors = [getattr(module, "processor", None) for module in transformer.modules()]
     if not any(hasattr(processor, "_attention_backend") for processor in processors):
         raise SettingsError(f"a {type(transformer).__name__} attends in its own way: leave diffusion.attention out")
@@ -77,7 +76,7 @@ def set_attention(transformer: Any, backend: str) -> None:
 
 
 def mix_lengths(transformer: SD3Transformer2DModel) -> bool:
-    """Let prompts of any lengths share a pass; False, and no change, if the model has attention of its own."""
+    """Let prompts of any lengths share a pass; False, and no change, if the model has custom attention."""
     known = (JointAttnProcessor2_0, MaskedJointAttention)
     if any(type(processor) not in known for processor in transformer.attn_processors.values()):
         return False
@@ -87,7 +86,7 @@ def mix_lengths(transformer: SD3Transformer2DModel) -> bool:
 
 @contextmanager
 def replaced(owner: Any, **methods: Any) -> Generator[None]:
-    """Replace methods of one object, as long as it lasts."""
+    """Replace methods of one object inside the block."""
     own = {name: vars(owner)[name] for name in methods if name in vars(owner)}
     vars(owner).update(methods)
     try:
@@ -99,15 +98,13 @@ def replaced(owner: Any, **methods: Any) -> Generator[None]:
 
 
 def compile_rows(module: torch.nn.Module) -> None:
-    """Compile a module once for any number of rows; other sizes become dynamic where they are seen to vary.
-
-    Block by block takes a fraction of the time that a whole model takes to compile, for about the same speed.
-    """
+    """Compile a module once for any number of rows; other sizes become dynamic once they vary. Compiling blocks takes a
+    fraction of the time that a whole model takes, for about the same speed."""
     from torch._dynamo import config, maybe_mark_dynamic
 
     if hasattr(module.forward, "compiled"):
         return
-    # All blocks share their code, which beyond the limit would run uncompiled without a word.
+    # All blocks share their code, which beyond the limit would silently run uncompiled.
     config.recompile_limit = max(config.recompile_limit, 64)
     compiled = torch.compile(module.forward)
 
@@ -122,11 +119,11 @@ def compile_rows(module: torch.nn.Module) -> None:
 
 
 class BlockCache:
-    """First-block cache, https://github.com/chengzeyi/ParaAttention, that decides for each image by itself.
+    """First-block cache, https://github.com/chengzeyi/ParaAttention, that decides for each image separately.
 
-    The first block always runs. Where what it adds has changed by less than ``threshold`` of its size since the last
-    step at which all blocks ran, the others add what they added then. To decide, the host waits for the device once a
-    pass. Each image holds two tensors as large as the denoiser's state.
+    The first block always runs. If its output has changed by less than ``threshold``, relative to its size, since the
+    last step at which all blocks ran, the others add what they added then. The host waits for the device once a pass
+    to decide. Each image holds two tensors as large as the denoiser's state.
     """
 
     def __init__(self, transformer: SD3Transformer2DModel, threshold: float) -> None:
@@ -134,8 +131,8 @@ class BlockCache:
         self._threshold = threshold
 
     @contextmanager
-    def sparing(self, rows: Sequence[Sample]) -> Generator[None]:
-        """A forward pass inside, whose rows are of these images, spares what it can."""
+    def applied(self, rows: Sequence[Sample]) -> Generator[None]:
+        """Let a forward pass in the block, whose rows are of these images, use the cache."""
         forwards: list[Callable[..., Any]] = [block.forward for block in self._blocks]
         entered, noted = list[torch.Tensor](), list[Callable[[], None]]()
 
@@ -154,7 +151,7 @@ class BlockCache:
             for block, forward in zip(self._blocks, new, strict=True):
                 changed.enter_context(replaced(block, forward=forward))
             yield
-        for note in noted:  # Only now is it known that the pass did not fail, after which it is tried again.
+        for note in noted:  # only now, since a pass that failed is tried again
             note()
 
     def _run(
@@ -165,34 +162,31 @@ class BlockCache:
         given: dict[str, Any],
         noted: list[Callable[[], None]],
     ) -> torch.Tensor:
-        """The state (rows, tokens, width) after all blocks; what the images are to remember goes to ``noted``."""
+        """The state (rows, tokens, width) after all blocks; updates of the images' caches are appended to ``noted``."""
         state, places = given["hidden_states"], dict[int, list[int]]()
         for place, sample in enumerate(rows):
             places.setdefault(id(sample), []).append(place)
         samples, first = {id(sample): sample for sample in rows}, state - entered
-        known = [key for key, one in samples.items() if one.blocks and len(one.blocks[0]) == len(places[key])]
-        changes = [_change(samples[key].blocks[0], _pick(first, places[key])) for key in known]
-        spared = {
-            key
-            for key, change in zip(known, torch.stack(changes).tolist() if changes else [], strict=True)
-            if change < self._threshold
-        }
+        cached = [key for key, one in samples.items() if one.blocks and len(one.blocks[0]) == len(places[key])]
+        changes = [_change(samples[key].blocks[0], _pick(first, places[key])) for key in cached]
+        changes = torch.stack(changes).tolist() if changes else []
+        skipping = {key for key, change in zip(cached, changes, strict=True) if change < self._threshold}
         after = list(state)
-        for key in spared:
+        for key in skipping:
             for place, added in zip(places[key], samples[key].blocks[1], strict=True):
                 after[place] = state[place] + added
-        running = [place for key, own in places.items() if key not in spared for place in own]
+        running = [place for key, own in places.items() if key not in skipping for place in own]
         if running:
             chosen = {name: _pick(value, running) for name, value in given.items()}
             for forward in forwards:
                 chosen["encoder_hidden_states"], chosen["hidden_states"] = forward(**chosen)
             for place, made in zip(running, chosen["hidden_states"], strict=True):
                 after[place] = made
-            for key in samples.keys() - spared:
+            for key in samples.keys() - skipping:
                 own = places[key]
                 added = _pick(first, own), torch.stack([after[p] - state[p] for p in own])
                 noted.append(partial(setattr, samples[key], "blocks", added))
-        for key in spared:
+        for key in skipping:
             left = samples[key].evaluations - len(places[key])
             noted.append(partial(setattr, samples[key], "evaluations", left))
         return torch.stack(after)

@@ -1,4 +1,4 @@
-"""The diffusion role where one model draws and refines, and another one edits; also a function that edits."""
+"""Diffusion roles for edits: by a function, or by a second model beside the one that draws."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,16 +15,17 @@ from .job import Job
 
 
 class FunctionEditor:
-    """Edits by a function of this process, in a thread; it draws nothing."""
+    """Edits with a Python function, in a thread; it draws nothing."""
 
     def __init__(self, edit: Callable[[Image.Image, str, int], Image.Image]) -> None:
-        """``edit`` makes of a picture, instruction and seed a picture of the same shape; its ``model`` names it."""
+        """``edit`` takes a picture, an instruction and a seed, and returns a picture of the same shape; its attribute
+        ``model``, if any, is the name in records."""
         self.edit, self.model = edit, model_name(edit)
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
-        """Carry an edit out; raises as the function does, and ``SettingsError`` for another attempt."""
+        """Edit a picture; raises as the function does, and ``SettingsError`` for an attempt that is no edit."""
         job, began = Job(attempt, store, source, progress), perf_counter()
 
         def carry_out() -> ImageRecord:
@@ -40,7 +41,7 @@ class FunctionEditor:
 
 
 class WithEditor:
-    """Draws and refines with one model, and edits with another; what else is asked of it is that of the first."""
+    """Draws and refines with one model, and edits with another; other attributes are those of the first."""
 
     def __init__(self, draws: Diffusion, edits: Diffusion) -> None:
         self.draws, self.edits = draws, edits
@@ -52,7 +53,7 @@ class WithEditor:
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
-        """Carry an attempt out; an edit has no latent, since the model that draws may not read it."""
+        """Draw or edit; an edit gets no latent, since the model that draws may be unable to read it."""
         if attempt.operator != "edit":
             return await self.draws.draw(attempt, store, source=source, progress=progress)
         image = await self.edits.draw(attempt, store, source=source, progress=progress)

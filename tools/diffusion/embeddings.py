@@ -1,4 +1,4 @@
-"""Prompts in and pictures out: the text encoders and the image decoder of a pipeline."""
+"""Encodes prompts and decodes pictures with the text encoders and the autoencoder of a pipeline."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from PIL import Image
 from ..quiet import quiet_encoding
 
 BUCKET = 8
-"""A model with one encoder reads prompts padded to a multiple of it, in tokens."""
+"""Prompts of a model with one encoder are padded to a multiple of so many tokens."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,21 @@ class Embedding:
     """One encoded prompt."""
 
     tokens: torch.Tensor
-    """(tokens, width) one vector a token."""
+    """(tokens, width)"""
     pooled: torch.Tensor
-    """(pooled width,) one vector for the whole prompt."""
+    """(pooled width,), for the whole prompt."""
 
 
 @torch.no_grad()
 def encode(
     pipe: StableDiffusion3Pipeline, prompt: str, max_tokens: int = 256, length: int = 0, refined: bool = False
 ) -> Embedding:
-    """Encode one prompt as the model was trained to read it.
+    """Encode one prompt as in the model's training.
 
-    With two CLIP encoders it is exactly what ``pipe.encode_prompt`` makes, where T5 reads ``max_tokens`` tokens and
-    zeros stand for an absent T5; of a ``refined`` prompt the CLIPs read the corrections first (``corrections_first``).
-    With one CLIP encoder it is its last but one hidden state and its projection; the prompt is padded to a multiple of
-    ``BUCKET`` tokens and to ``length`` at least, and cut off at the longest text that the encoder reads.
+    With two CLIP encoders it is what ``pipe.encode_prompt`` returns for ``max_tokens`` T5 tokens (zeros without a T5);
+    the CLIPs read the corrections of a ``refined`` prompt first (``corrections_first``). With one CLIP encoder it is
+    its last but one hidden state and its projection; the prompt is padded to a multiple of ``BUCKET`` tokens and at
+    least to ``length``, and truncated to what the encoder reads.
     """
     if pipe.text_encoder_2 is not None:
         short = corrections_first(pipe, prompt) if refined else prompt
@@ -46,19 +46,16 @@ def encode(
     tokenizer: Any = pipe.tokenizer
     encoder: Any = pipe.text_encoder
     longest = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
-    written = len(tokenizer(prompt, truncation=True, max_length=longest).input_ids)
-    padded = min(longest, max(length, -(-written // BUCKET) * BUCKET))
+    tokens = len(tokenizer(prompt, truncation=True, max_length=longest).input_ids)
+    padded = min(longest, max(length, -(-tokens // BUCKET) * BUCKET))
     ids = tokenizer(prompt, truncation=True, padding="max_length", max_length=padded, return_tensors="pt").input_ids
-    read = encoder(ids.to(encoder.device), output_hidden_states=True)
-    return Embedding(read.hidden_states[-2][0].to(encoder.dtype), read.text_embeds[0])
+    output = encoder(ids.to(encoder.device), output_hidden_states=True)
+    return Embedding(output.hidden_states[-2][0].to(encoder.dtype), output.text_embeds[0])
 
 
 def corrections_first(pipe: DiffusionPipeline, prompt: str) -> str:
-    """A refined prompt as CLIP, which reads 77 tokens, should have it.
-
-    Its corrections follow the first sentence, which is the prompt of the user; where CLIP would cut them off, that
-    sentence goes last.
-    """
+    """A refined prompt for CLIP, which reads 77 tokens: if CLIP would cut off the corrections, which follow the user's
+    prompt in the first sentence, that sentence is moved to the end."""
     clip: Any = pipe
     first, *corrections = re.split(r"(?<=[.!?;])\s+", prompt.strip())
     if not corrections or len(clip.tokenizer(prompt, verbose=False).input_ids) <= clip.tokenizer_max_length:
@@ -68,7 +65,7 @@ def corrections_first(pipe: DiffusionPipeline, prompt: str) -> str:
 
 @torch.no_grad()
 def decode(pipe: StableDiffusion3Pipeline, latents: torch.Tensor) -> list[Image.Image]:
-    """Pictures of final latents (n, channels, height, width), as the pipeline itself makes them."""
+    """Pictures of final latents (n, channels, height, width), as the pipeline itself decodes them."""
     config = pipe.vae.config
     scaled = (latents / config.scaling_factor) + config.shift_factor
     decoded = pipe.vae.decode(scaled, return_dict=False)[0]

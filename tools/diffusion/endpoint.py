@@ -1,4 +1,4 @@
-"""Pictures from an OpenAI-compatible images endpoint (DALL·E 3, gpt-image, vLLM-Omni), drawn or edited."""
+"""Draws and edits with an OpenAI-compatible images endpoint (DALL·E 3, gpt-image, vLLM-Omni)."""
 
 import asyncio
 import base64
@@ -19,14 +19,13 @@ from ..text import brief
 from .job import Job, mask_of
 
 _LONGEST = 4000
-"""Characters of a revised prompt that are kept."""
+"""Characters of a revised prompt that are kept, at most."""
 
 
 class EndpointDiffusion:
-    """Draws and edits by asking a server (``POST /v1/images/generations`` and ``/v1/images/edits``); it cannot denoise
-    again.
+    """Draws and edits on a server (``POST /v1/images/generations`` and ``/v1/images/edits``); it cannot refine.
 
-    Its records have no latent, count a drawing as one step, and say with ``seeded`` whether the seed had any effect.
+    Its records have no latent, count a drawing as one step, and state in ``seeded`` whether the seed was sent.
     """
 
     evaluations_per_drawing = 0
@@ -35,8 +34,8 @@ class EndpointDiffusion:
     def __init__(
         self, server: ChatSettings, options: ImageOptions | None = None, extra: dict[str, Any] | None = None
     ) -> None:
-        """``extra`` are more parameters of the request, such as ``num_inference_steps`` for vLLM-Omni; what concerns
-        chat alone in ``server`` has no effect. ``ModelError`` without a key for OpenAI's own server."""
+        """``extra`` are further parameters of the request, such as ``num_inference_steps`` for vLLM-Omni; settings of
+        ``server`` for chat have no effect. ``ModelError`` without a key for OpenAI's own server."""
         self.settings, self.options, self._extra = server, options or ImageOptions(), extra or {}
         self.model: str = server.name
         self._server, self._editor = Server(server, IMAGES), Server(server, EDITS)
@@ -44,69 +43,51 @@ class EndpointDiffusion:
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
-        """Carry an attempt out; ``keep_steps`` have no effect. An edit comes back in the size of its source.
+        """Draw or edit; ``keep_steps`` have no effect. An edit has the size of its source.
 
         ``ModelError`` if server or model cannot be used, ``ReplyError`` if no picture came, and ``SettingsError`` for
-        what only a model of one's own can do.
+        what only a local model can do.
         """
         job = Job(attempt, store, source, progress)
         edited = await asyncio.to_thread(job.read_edited)
         if source is not None and edited is None:
-            raise SettingsError(
-                f"{self.model} gives no latents, so it cannot refine an image: "
-                "use the policy 'best_of_n', which only draws, an edit, or a diffusion model of your own"
-            )
-        if asked := [name for name in ("stop_step", "steps", "guidance") if getattr(attempt, name) is not None]:
-            raise SettingsError(
-                f"{self.model} is a server that takes no {' and no '.join(asked)} (asked for {job.id!r}): "
-                "leave it out, or use a diffusion model of your own"
-            )
+            advice = "use the policy 'best_of_n', which only draws, an edit, or a diffusion model of your own"
+            raise SettingsError(f"{self.model} gives no latents, so it cannot refine an image: {advice}")
+        if unused := [name for name in ("stop_step", "steps", "guidance") if getattr(attempt, name) is not None]:
+            takes = f"{self.model} is a server that takes no {' and no '.join(unused)} (asked for {job.id!r})"
+            raise SettingsError(f"{takes}: leave it out, or use a diffusion model of your own")
         began, options, server = perf_counter(), self.options, self.settings
         request = {"prompt": job.prompt, "model": server.model, "n": 1, "size": options.size}
-        # DALL·E's pictures lie on another server unless they are asked for like this; its successors refuse the word.
+        # DALL·E returns URLs of another server unless base64 is requested; its successors refuse the parameter.
         form = "b64_json" if server.model.startswith("dall-e") else None
         request |= {"quality": options.quality, "response_format": form}
         request |= {"seed": job.seed if options.send_seed else None} | self._extra
-        given = {name: v for name, v in request.items() if v is not None}
+        request = {name: value for name, value in request.items() if value is not None}
         try:
             if edited is None:
-                body, seconds = await self._server.post(given)
+                body, seconds = await self._server.post(request)
             else:
-                body, seconds = await self._editor.post(given, self._files(job, edited))
+                body, seconds = await self._editor.post(request, self._files(job, edited))
             data, revised = await self._picture_in(body)
             picture = await asyncio.to_thread(picture_in, data)
             picture = picture if edited is None else job.fitted(picture, edited)
         except Declined as declined:
-            words = declined.complaint.words
-            raise ModelError(
-                f"{server.host} takes no such request ({words}): change size, quality or extra parameters; {DOCTOR}"
-            ) from None
-        except (NoAnswer, ValueError) as none:
-            prompt, reason = server.clean(job.prompt), brief(str(none))
-            made: dict[str, Any] = {"seconds": perf_counter() - began, "no_reply": getattr(none, "transient", False)}
-            asked = Exchange(model=server.name, prompt=prompt, reply="", **made)
-            lack = f"{server.name} {'drew' if edited is None else 'edited'} no picture: {reason}"
-            raise ReplyError(lack, reason=reason, raw="", exchanges=(asked,)) from None
-        record = await asyncio.to_thread(
-            job.write,
-            picture,
-            revised_prompt=revised,
-            seeded=options.send_seed,
-            steps=1,
-            start_sigma=1.0,
-            guidance=0.0,
-            model=self.model,
-            latent=None,
-            evaluations=0,
-            seconds=seconds,
-            money=options.price,
-        )
+            refusal = f"{server.host} takes no such request ({declined.complaint.words})"
+            raise ModelError(f"{refusal}: change size, quality or extra parameters; {DOCTOR}") from None
+        except (NoAnswer, ValueError) as error:
+            prompt, reason = server.clean(job.prompt), brief(str(error))
+            made: dict[str, Any] = {"seconds": perf_counter() - began, "no_reply": getattr(error, "transient", False)}
+            exchange = Exchange(model=server.name, prompt=prompt, reply="", **made)
+            message = f"{server.name} {'drew' if edited is None else 'edited'} no picture: {reason}"
+            raise ReplyError(message, reason=reason, raw="", exchanges=(exchange,)) from None
+        made = {"model": self.model, "latent": None, "steps": 1, "start_sigma": 1.0, "guidance": 0.0, "evaluations": 0}
+        made |= {"seeded": options.send_seed, "revised_prompt": revised, "seconds": seconds, "money": options.price}
+        record = await asyncio.to_thread(job.write, picture, **made)
         job.report(1, 1)
         return record
 
     def _files(self, job: Job, edited: Image.Image) -> dict[str, tuple[str, bytes, str]]:
-        """What is uploaded: the picture, without the record that its file carries, and a mask, clear where it may
-        change."""
+        """The files to upload: the picture without its record, and a mask, transparent where it may change."""
         pictures = {"image": edited}
         if self.options.mask and job.attempt.region is not None:
             pictures["mask"] = edited.convert("RGBA")
@@ -114,7 +95,7 @@ class EndpointDiffusion:
         return {name: (f"{name}.png", picture_file(picture), "image/png") for name, picture in pictures.items()}
 
     async def _picture_in(self, body: dict[str, Any]) -> tuple[bytes, str | None]:
-        """The first picture's file and the prompt as the server revised it."""
+        """The file of the first picture, and the prompt as revised by the server."""
         pictures = body.get("data") or body.get("images")
         first: Any = cast("list[Any]", pictures)[0] if isinstance(pictures, list) else None
         if not isinstance(first, dict):
@@ -131,7 +112,7 @@ class EndpointDiffusion:
 
 
 def _decoded(text: str) -> bytes:
-    """The bytes of base64, also of a data URL, with line breaks or without padding."""
+    """Decodes base64 or a data URL, with line breaks or without padding."""
     text = re.sub(r"\s+", "", text.partition(";base64,")[2] if text.startswith("data:") else text)
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -1,7 +1,7 @@
-"""The engine: one owner of a model, which takes step after step with as many images as are in flight.
+"""The engine: the only owner of a model, which denoises as many images side by side as are in flight.
 
-Images join and leave between any two steps, from any event loop. The engine knows neither prompts nor files, nor what
-an image is: ``Work`` begins with something ``Moving`` and makes a result of it.
+Images join and leave between any two steps, from any event loop. The engine knows neither prompts nor files: ``Work``
+begins with a ``Moving`` sample and turns it into a result.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from ..errors import ModelError
 TICKS = 2
 """Turns of the event loop that new work waits for more to arrive before it wakes the engine."""
 BEGUN = 4
-"""Images that have begun, at most, in full passes; the others wait as mere requests, so that memory is bounded."""
+"""Full passes of images that have begun, at most; further images wait unread, which bounds the memory."""
 
 
 class Kind(NamedTuple):
-    """What decides which images fit in one forward pass."""
+    """Decides which images fit in one forward pass."""
 
     shape: tuple[object, ...]
     """Of the latent, or whatever else all images of a pass have in common."""
@@ -40,14 +40,15 @@ class Kind(NamedTuple):
 
 
 class Moving(Protocol):
-    """An image on its way: what else fits in its next pass, the rows of forward passes that its next step takes, and
-    whether no step is left to run."""
+    """An image being denoised."""
 
     @property
     def kind(self) -> Kind: ...
 
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """Rows of forward passes that its next step takes."""
+        ...
 
     @property
     def done(self) -> bool: ...
@@ -58,11 +59,11 @@ R = TypeVar("R")
 
 
 def next_pass(kinds: Sequence[Kind], most: int) -> list[int]:
-    """Indices of the images, given by their kinds from the oldest on, that take the next step.
+    """Indices of the images that take the next step, given the kinds of all, the oldest first.
 
-    The oldest one leads, and those that fit fill the pass up to ``most``: first the nearest in length of prompt, for
-    which least is padded, and of these the oldest. So images end about in the order in which they came; every pass is
-    as full as it can be; and the oldest waits for no other.
+    The oldest leads. Those that fit with it fill the pass up to ``most``: first the nearest in prompt length, which
+    need the least padding, and among these the oldest. So images end in about the order in which they came, and every
+    pass is as full as it can be.
     """
     if not kinds:
         return []
@@ -86,7 +87,7 @@ class Statistics:
 
 
 class Work(Generic[S, R]):
-    """One image to make; all is called in the engine's thread, and an error raised there fails this image alone."""
+    """One image to make; everything runs in the engine's thread, and an error raised there fails this image alone."""
 
     sample: S
     """Once it has begun."""
@@ -99,54 +100,49 @@ class Work(Generic[S, R]):
         """``begin`` makes the sample when there is room, ``finish`` its result; ``on_step`` follows each step."""
         self._begin, self._finish, self._on_step = begin, finish, on_step
         self.future: Future[None] = Future()
+        """Cancelled once nobody waits for the result."""
         self.seconds = 0.0
-        """Of the model: its part in each pass by its rows, and its beginning and end."""
+        """Of the model: its share of each pass by rows, and its beginning and end."""
         self.waited = 0.0
-        """Seconds in the engine in which the model worked for others alone."""
-        self._abandoned, self._arrived, self._attended = False, perf_counter(), 0.0
+        """Seconds in the engine in which the model worked only for other images."""
+        self._arrived, self._attended = perf_counter(), 0.0
 
     @property
     def wanted(self) -> bool:
         """Whether someone still waits for the result."""
-        return not (self._abandoned or self.future.done())
-
-    def abandon(self) -> None:
-        """Note that nobody waits; work that has begun ends at the next step."""
-        self._abandoned = True
-        self.future.cancel()
+        return not self.future.done()
 
     def fail(self, error: BaseException) -> None:
         """Raise an error where the result is awaited, unless there is a result or an error already."""
-        said = None
+        clear = None
         if is_out_of_memory(error):
-            said = ModelError(
+            clear = ModelError(
                 "there is no room in memory for one image of this size: free some, load the model in a smaller type, "
                 "quantized or offloaded, or take a smaller model"
             )
-        elif isinstance(error, StopIteration):  # which asyncio refuses to raise: whoever waits would for ever
-            said = ModelError(f"the model ended in a StopIteration ({error}), which is a fault of the program")
-        if said is not None:
-            said.__cause__ = error
+        elif isinstance(error, StopIteration):  # asyncio refuses to raise it, so the caller would wait for ever
+            clear = ModelError(f"the model ended in a StopIteration ({error}), which is a fault of the program")
+        if clear is not None:
+            clear.__cause__ = error
         with suppress(InvalidStateError):
-            self.future.set_exception(said or error)
+            self.future.set_exception(clear or error)
 
     def begin(self) -> bool:
         """Make the sample; False if nobody waits for it, or it failed."""
-        if self.future.done() or not self.future.set_running_or_notify_cancel():
-            return False
-        with self._alone():
-            self.sample = self._begin()
+        if self.wanted:
+            with self._alone():
+                self.sample = self._begin()
         return self.wanted
 
     def count_step(self, seconds: float, share: float) -> None:
-        """Note a step in a pass of so many seconds, which worked for this image in that share, and report it."""
+        """Note and report a step in a pass of so many seconds, of which this image had that share."""
         self.seconds += seconds * share
         self._attended += seconds
         with self._alone():
             self._on_step(self.sample)
 
     def finish(self) -> None:
-        """Hand over the result."""
+        """Make the result and hand it over."""
         with self._alone():
             self.result = self._finish(self.sample)
         self.waited = perf_counter() - self._arrived - self._attended
@@ -155,7 +151,7 @@ class Work(Generic[S, R]):
 
     @contextmanager
     def _alone(self) -> Generator[None]:
-        """What is done for this image alone takes its time, and fails it alone."""
+        """Attribute time and errors of the block to this image alone."""
         began = perf_counter()
         try:
             yield
@@ -170,10 +166,10 @@ class Engine(Generic[S]):
     """Denoises samples in one thread, which lives only as long as there is work.
 
     ``advance`` takes one step of samples that fit together, or raises and moves none. Out of memory halves
-    ``max_batch`` from then on; any other error reaches all in the pass, and the engine goes on.
-    ``on_idle`` is called in the thread whenever no work is left; all work is done inside ``around``. With ``in_turns``
-    new work begins only when no image is in flight: for a model whose text encoder and denoiser take turns on the
-    device.
+    ``max_batch`` from then on; any other error reaches all images of the pass, and the engine goes on.
+    ``on_idle`` is called in the thread whenever no work is left, and all work is done inside ``around``. With
+    ``in_turns`` new work begins only when no image is in flight: for a model whose text encoder and denoiser take
+    turns on the device.
     """
 
     def __init__(
@@ -194,7 +190,7 @@ class Engine(Generic[S]):
         self._closed = False
 
     async def run(self, work: Work[S, R]) -> Work[S, R]:
-        """The work with its result, once it is its turn; cancelling it does not disturb other work."""
+        """The work with its result; cancelling it does not disturb other work."""
         try:
             with self._lock:
                 self._waiting.append(work)
@@ -205,17 +201,17 @@ class Engine(Generic[S]):
             await asyncio.wrap_future(work.future)
             return work
         finally:
-            work.abandon()
+            work.future.cancel()
 
     def close(self) -> None:
-        """Fail what is in flight and whatever comes later, and wait for the pass that runs; again does nothing."""
+        """Fail what is in flight and whatever comes later, and wait for the current pass; again does nothing."""
         with self._lock:
             self._closed, thread = True, self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _wake(self) -> None:
-        """Start a thread if there is work and none; called with the lock."""
+        """Start a thread if there is work and no thread; called with the lock."""
         if self._thread is None and self._waiting:
             self._thread = threading.Thread(target=self._run, name="detailscribe-diffusion")
             self._thread.start()
@@ -239,7 +235,7 @@ class Engine(Generic[S]):
                 raise
 
     def _has_work(self) -> bool:
-        """Whether there is work; if not, the thread has to end."""
+        """Whether there is work; without any, the thread has to end."""
         if not self._flight and not self._waiting:
             self._on_idle()
         with self._lock:
@@ -248,7 +244,7 @@ class Engine(Generic[S]):
         return any_left
 
     def _admit(self) -> None:
-        """Let work begin, up to the bound."""
+        """Let work begin, up to the limit."""
         if self._closed:
             with self._lock:
                 everything = [*self._flight, *self._waiting]
@@ -293,7 +289,7 @@ class Engine(Generic[S]):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch had no room, on a GPU or on the CPU, where only the message says so."""
+    """Whether torch ran out of memory, on a GPU or on the CPU, where only the message says so."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )

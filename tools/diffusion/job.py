@@ -1,4 +1,4 @@
-"""One attempt while it is drawn, and the picture that carries how it was made: the same whichever model draws it."""
+"""An attempt while it is drawn, and the PNG that carries its record, whichever model draws it."""
 
 import contextvars
 import hashlib
@@ -17,18 +17,18 @@ from ..files import PREVIEWS, Store, picture_file, picture_in
 from ..roles import Progress
 
 RECORD = "detailscribe"
-"""Chunk with the image's record as JSON."""
+"""PNG chunk with the image's record as JSON."""
 PARAMETERS = "parameters"
-"""Chunk in the form that AUTOMATIC1111's web UI began and many viewers show."""
+"""PNG chunk in the form of AUTOMATIC1111's web UI, which many viewers show."""
 SAME_SHAPE = 0.02
-"""Relative difference of the ratio of width and height up to which an edit is scaled to the size of its source."""
+"""Relative difference in aspect ratio up to which an edit is scaled to the size of its source."""
 
 PREVIEW_PAUSE = 1.0
-"""Seconds between two pictures of an image on its way, and before the first."""
+"""Seconds between two previews of an image, and before the first."""
 
 
 def mask_of(region: Region, size: tuple[int, int]) -> Image.Image:
-    """White where a region lets a picture of that size change, and black elsewhere."""
+    """A mask of that size, white inside the region and black outside."""
     width, height = size
     mask = Image.new("L", size, 0)
     for left, top, right, bottom in region.grown:
@@ -37,7 +37,7 @@ def mask_of(region: Region, size: tuple[int, int]) -> Image.Image:
 
 
 def pixel_digest(picture: Image.Image) -> str:
-    """SHA-256 of mode, size and pixels, in hexadecimal; the same for every file that shows this picture exactly."""
+    """SHA-256 of mode, size and pixels, in hexadecimal; the same for every file with exactly this picture."""
     head = f"{picture.mode} {picture.width}x{picture.height}\n".encode()
     return hashlib.sha256(head + picture.tobytes()).hexdigest()
 
@@ -63,7 +63,7 @@ def png_bytes(picture: Image.Image, record: ImageRecord) -> bytes:
 
 
 def read_record(path: Path) -> ImageRecord:
-    """The record that a PNG carries; ``ValueError`` if it is no picture, or carries none."""
+    """The record in a PNG; ``ValueError`` if it is no picture, or has no record."""
     with Image.open(path) as picture:
         text = picture.info.get(RECORD)
     if text is None:
@@ -72,12 +72,12 @@ def read_record(path: Path) -> ImageRecord:
 
 
 class Job:
-    """An attempt, the store for its files, and whom to report its progress to."""
+    """An attempt, the store for its files, and the callback for its progress."""
 
     def __init__(
         self, attempt: Attempt, store: Store, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> None:
-        """Must be called where the caller's context variables are: ``progress`` sees them, from whatever thread.
+        """``progress`` is later called with the context variables of this call, from any thread.
 
         ``ValueError`` if the attempt has no id, prompt or seed yet, or ``source`` is not the image that it names.
         """
@@ -89,7 +89,7 @@ class Job:
         self.attempt, self.store, self.source = attempt, store, source
         self.start_step, self.keep_steps = attempt.start_step, frozenset(attempt.keep_steps or ())
         self.wanted = True
-        """Whether somebody waits for the image."""
+        """Whether a caller still waits for the image."""
         self._progress, self._context = progress, contextvars.copy_context()
         self._shown = perf_counter()
 
@@ -99,21 +99,21 @@ class Job:
             self._context.run(self._progress, self.id, done, steps)
 
     def preview(self, picture: Callable[[], Image.Image]) -> None:
-        """Show what the image will be like, where somebody watches and saw none of late."""
+        """Write a preview, if a viewer has made the folder for previews and the last one is old enough."""
         if perf_counter() - self._shown > PREVIEW_PAUSE and self.store.path(PREVIEWS).is_dir():
             with suppress(OSError):
                 self.store.write(f"{PREVIEWS}/{self.id}.png", picture_file(picture()))
             self._shown = perf_counter()
 
     def read_edited(self) -> Image.Image | None:
-        """The picture that is to be edited; None where another operator, or none, is asked for."""
+        """The picture to edit; None unless the attempt is an edit."""
         if self.source is None or self.attempt.operator != "edit":
             return None
         return picture_in(self.store.read(self.source.path))
 
     def fitted(self, picture: Image.Image, edited: Image.Image) -> Image.Image:
-        """An edit in the size of the picture that was ``edited``, which stays outside the region; ``ValueError`` if it
-        has another shape, so that nothing in it is where it was."""
+        """The result of an edit in the size of the picture that was ``edited``, pasted into it inside the region;
+        ``ValueError`` if its aspect ratio differs, since nothing in it is where it was."""
         if abs(picture.width / picture.height / (edited.width / edited.height) - 1) > SAME_SHAPE:
             raise ValueError(
                 f"a picture of {edited.width} by {edited.height} pixels came back as one of another shape,"
@@ -126,16 +126,13 @@ class Job:
         return picture
 
     def check_start(self, steps: int) -> None:
-        """Raises ``SettingsError`` if the schedule of N = ``steps`` has no step to start at."""
+        """Raises ``SettingsError`` if a schedule of N = ``steps`` has no such step to start at."""
         if not 0 <= self.start_step <= steps:
             raise SettingsError(f"{self.id!r} cannot start at step {self.start_step}: steps go from 0 to {steps}")
 
     def write(self, picture: Image.Image, **made: Any) -> ImageRecord:
-        """Write the picture, which carries its record.
-
-        It is written last, so that what its record refers to is there. ``made`` are the fields of the record that the
-        model knows: how the image was made and what that cost.
-        """
+        """Write the picture with its record, after all files to which the record refers. ``made`` are the fields of the
+        record that the model knows: how the image was made and what that cost."""
         attempt = self.attempt
         record = ImageRecord(
             id=self.id,

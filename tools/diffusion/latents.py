@@ -1,4 +1,4 @@
-"""Latents as files of a store."""
+"""Reads and writes latents as files of a store."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,18 +25,18 @@ def read_latent(store: Store, reference: str | None) -> torch.Tensor:
 
 
 def final_latent(job: Job) -> torch.Tensor:
-    """The final latent of the image that a refinement starts from; raises as ``read_latent`` does."""
+    """The final latent of the image that is refined; raises as ``read_latent`` does."""
     return read_latent(job.store, job.source and job.source.latent)
 
 
 def read_source(job: Job, steps: int) -> torch.Tensor | None:
-    """The latent (channels, height, width) that an image of N = ``steps`` is made of, on the CPU; None for a new one.
-    To resume it is x_k of the source's own denoising, and to inject noise the source's final latent."""
+    """The latent (channels, height, width) from which an image of N = ``steps`` starts, on the CPU: x_k of the source's
+    denoising for ``resume``, its final latent for ``inject``, None for a new drawing."""
     source, step = job.source, job.start_step
     if source is None:
         return None
     if job.attempt.operator == "edit":
-        raise SettingsError(f"{job.id!r} is to be an edit, and the model that draws takes no picture: set edit.kind")
+        raise SettingsError(f"{job.id!r} is an edit, and the model that draws takes no picture: set edit.kind")
     if job.attempt.operator == "inject":
         return final_latent(job)
     if source.steps != steps:
@@ -54,19 +54,17 @@ def read_source(job: Job, steps: int) -> torch.Tensor | None:
 
 
 def write_latents(job: Job, final: torch.Tensor, kept: Mapping[int, torch.Tensor]) -> dict[str, Any]:
-    """Write latents (channels, height, width), each in its own dtype; ``kept`` are x_k by step k.
+    """Write latents (channels, height, width), each in its own dtype, ``kept`` by step k; returns the fields ``latent``
+    and ``trajectory`` of the record. Of a resumed image, earlier kept steps refer to the files of its source."""
 
-    The result are the fields ``latent`` and ``trajectory`` of the record. What an image resumed at step k shares with
-    its source, the steps below k that both are to keep, is referred to and not written again.
-    """
-    name, trajectory = f"latents/{job.id}", dict[int, str]()
+    def write(suffix: str, latent: torch.Tensor) -> str:
+        file = save({"latent": latent.cpu().contiguous()})
+        return job.store.write(f"latents/{job.id}{suffix}.safetensors", file)
+
+    trajectory = dict[int, str]()
     if job.source is not None and job.attempt.operator == "resume":
         shared = sorted(k for k in job.keep_steps & job.source.trajectory.keys() if k < job.start_step)
         trajectory = {k: job.source.trajectory[k] for k in shared}
     for k, latent in sorted(kept.items()):
-        trajectory[k] = _write(job.store, f"{name}.k{k:02d}.safetensors", latent)
-    return {"latent": _write(job.store, f"{name}.safetensors", final), "trajectory": trajectory}
-
-
-def _write(store: Store, reference: str, latent: torch.Tensor) -> str:
-    return store.write(reference, save({"latent": latent.cpu().contiguous()}))
+        trajectory[k] = write(f".k{k:02d}", latent)
+    return {"latent": write("", final), "trajectory": trajectory}

@@ -1,4 +1,4 @@
-"""Loads any pipeline of diffusers, from a folder or from the hub, whole or not at all, and quietly."""
+"""Loads any pipeline of diffusers from a folder or the hub, and refuses one with missing or broken weights."""
 
 import hashlib
 import importlib
@@ -23,98 +23,94 @@ from ..errors import ModelError, SettingsError
 from ..quiet import quiet_loading
 from ..text import HUB_ID, brief
 from . import memory
-from .memory import DENOISER, INDEX, KNOWN, T5, T5_PART, ModelSize, read_index
-from .placement import Placement, TransientEncoder, loading_arguments, put
+from .memory import DENOISER, INDEX, KNOWN, T5, T5_PART, Placement, read_index
+from .placement import TransientEncoder, loading_arguments, put
 
 NETWORKS = (DENOISER, "unet", "vae", "text_encoder", "text_encoder_2", T5_PART)
-"""Parts that have weights, whatever lies in their folders."""
+"""Parts that always have weights, even if their folders lack a configuration."""
 _SMALL = 2**26
-"""Bytes of a file that is hashed whole."""
+"""Bytes of a file up to which all of it is hashed."""
 _SAMPLE = 1024
-"""Bytes of each tensor that are hashed in a larger file."""
+"""Bytes hashed of each tensor in a larger file."""
 _SAMPLES = 4096
-"""Parts of a larger file whose tensors are not looked up."""
+"""Samples hashed of a larger file whose tensors are not looked up."""
 
 
 def load(
-    source: Path | str,
-    placement: Placement,
-    options: DrawingOptions | None = None,
-    check_class: Callable[[str], object] = lambda name: None,
+    source: Path | str, placement: Placement, options: DrawingOptions | None, check_class: Callable[[str], object]
 ) -> tuple[DiffusionPipeline, str]:
-    """The pipeline of a diffusers folder or a hub id, of the class that its index names, with the weights and LoRAs of
-    the options, and its name with a short content hash of each.
+    """The pipeline of a diffusers folder or a hub id, with the weights and LoRAs of the options, and its name with a
+    short content hash of each.
 
     Raises:
-        ModelError: see ``locate``; a file is missing or corrupt, weights are missing, ``check_class`` refuses the
-            class, a file does not fit it, or there is no room or no such device. Neither a model that does not fit nor
-            one of another class is downloaded first.
+        ModelError: there is no such model, its files are missing or broken, ``check_class`` refuses its class, a file
+            of the options does not fit it, or memory or the device is lacking. Class and memory are checked before the
+            download.
         SettingsError: a file of weights is to be quantized.
     """
     options, known = options or DrawingOptions(), KNOWN.get(str(source))
+    whole, is_gguf = options.weights is None, str(options.weights).endswith(".gguf")
     if not (known and T5_PART in known.parts) and not Path(source).is_dir():
         check_class(class_named(source))
-    narrow = ("fp8", "nf4", "nf4-denoiser") if str(options.weights).endswith(".gguf") else ("nf4", "nf4-denoiser")
-    if options.weights is not None and placement.precision in narrow:
+    if not whole and placement.precision in ("nf4", "nf4-denoiser", *(["fp8"] if is_gguf else [])):
         raise SettingsError(f'precision "{placement.precision}" has no effect on {options.weights}: choose another')
-    for package, wanted in (("gguf", str(options.weights).endswith(".gguf")), ("peft", options.loras)):
+    for package, wanted in (("gguf", is_gguf), ("peft", options.loras)):
         if wanted and find_spec(package) is None:
             raise ModelError(f"{options.files[0]} needs {package}: pip install 'detailscribe[weights]'")
     files: dict[str, Path] = {}
     for file in options.files:
-        if (here := memory.local_file(file)) is None:
+        if (path := memory.local_file(file)) is None:
             hub_id, name = memory.split_hub_file(file)
-            here = _fetch(hub_id, lambda hub_id, name=name: hf_hub_download(hub_id, name))
-        files[file] = here
-    whole = options.weights is None
+            path = _fetch(hub_id, lambda hub_id, name=name: hf_hub_download(hub_id, name))
+        files[file] = path
     if memory.local_folder(source, whole=whole) is None and HUB_ID.fullmatch(str(source)):
-        _check_room(source, placement, memory.model_size(source, options, ask=True))
+        size = memory.model_size(source, options, ask_hub=True)
+        memory.check_memory(source, size, placement, memory.free_memory(placement.device))
     folder, model = locate(source, whole=whole)
     try:
         with quiet_loading():
             size = memory.model_size(folder, options)
-            _check_room(folder, placement, size)
+            memory.check_memory(folder, size, placement, memory.free_memory(placement.device))
             check_class(class_named(folder))
-            weights = None if options.weights is None else _from_file(files[options.weights], folder, placement)
-            pipe = _load_parts(folder, placement, memory.quantized_parts(size.parts, placement.precision), weights)
+            denoiser = None if options.weights is None else _from_file(files[options.weights], folder, placement)
+            pipe = _load_parts(folder, placement, memory.quantized_parts(size.parts, placement.precision), denoiser)
             _add_loras(pipe, {str(files[file]): scale for file, scale in options.loras.items()})
     except ModelError as error:
         raise ModelError(f"{folder} cannot be used: {error}") from error
     except Exception as error:  # tokenizers raises it bare
-        raise ModelError(f"{folder} is not whole: {_words(error)}; fetch or save it again") from error
+        raise ModelError(f"{folder} is not whole: {_message(error)}; fetch or save it again") from error
     for file, path in files.items():
         scale = options.loras.get(file)
         model += f"+{path.name}@{file_hash(path).hex()[:12]}" + ("" if scale is None else f"*{scale:g}")
     try:
         return put(pipe, placement), model
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_words(error)}") from error
+        raise ModelError(f"{folder} cannot be put on the device {placement.device}: {_message(error)}") from error
 
 
 def _load_parts(
-    folder: Path, placement: Placement, narrow: Sequence[str], denoiser: torch.nn.Module | None
+    folder: Path, placement: Placement, quantized: Sequence[str], denoiser: torch.nn.Module | None
 ) -> DiffusionPipeline:
-    """The pipeline, each of its networks whole, and those that are ``narrow`` in 4 bits."""
+    """The pipeline with all its weights, ``quantized`` parts in 4 bits, and ``denoiser`` in place of its own."""
     check_t5(folder, placement.t5)
-    named = read_index(folder)
-    reads_once = placement.t5 == "once" and named.get(T5_PART, [None])[0] is not None
+    index = read_index(folder)
     absent = {"keep": (), "once": (T5_PART,), "drop": (T5_PART, "tokenizer_3")}[placement.t5]
     parts: dict[str, Any] = {}
-    for part, (library, kind) in named.items():
+    for part, (library, kind) in index.items():
         if library is None or part in absent:
-            parts[part] = None  # diffusers wants those named that a pipeline can do without
+            parts[part] = None  # diffusers wants to be told which optional parts are absent
         elif part == DENOISER and denoiser is not None:
             parts[part] = denoiser
         elif (folder / part / "config.json").exists() or part in NETWORKS:
-            parts[part] = _load_network(folder, part, (library, kind), placement, part in narrow)
+            parts[part] = _load_network(folder, part, placement, part in quantized)
         elif kind.endswith("VLProcessor") and find_spec("torchvision") is None:
             from ..language.local import still_processor
 
             parts[part] = still_processor(_class_of(library, kind), folder / part)
     pipe: Any = DiffusionPipeline.from_pretrained(str(folder), **parts, local_files_only=True)
-    if reads_once:
-        reader = partial(_load_t5, folder, named[T5_PART], placement, T5_PART in narrow)
-        pipe.register_modules(text_encoder_3=TransientEncoder(reader, placement.dtype))
+    if placement.t5 == "once" and index.get(T5_PART, [None])[0] is not None:
+        encoder = partial(_load_t5, folder, placement, T5_PART in quantized)
+        pipe.register_modules(text_encoder_3=TransientEncoder(encoder, placement.dtype))
     if class_named(folder).startswith("StableDiffusion3"):
         check_scheduler(pipe.scheduler)
         if pipe.text_encoder is None or (pipe.text_encoder_2 is None and pipe.text_encoder_3 is not None):
@@ -135,23 +131,23 @@ def _from_file(file: Path, folder: Path, placement: Placement) -> torch.nn.Modul
     try:
         network = kind.from_single_file(weights, **how)
     except Exception as error:  # of many libraries
-        raise ModelError(f"{file} has no weights of a {kind.__name__}: {_words(error)}") from error
+        raise ModelError(f"{file} has no weights of a {kind.__name__}: {_message(error)}") from error
     if missing := [name for name, weight in network.state_dict().items() if weight.is_meta]:
         raise ModelError(f"{file} lacks {len(missing)} of the denoiser's weights, such as {missing[0]}")
     return network
 
 
 def _unscaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights as they are, where some are 8-bit floats with a scale beside them; in bfloat16 then."""
+    """The weights, with 8-bit floats multiplied by their scales, in bfloat16."""
     for name in [name for name in weights if name.endswith((".scale_weight", ".weight_scale"))]:
         scale, scaled = weights.pop(name), f"{name.rpartition('.')[0]}.weight"
         weights[scaled] = (weights[scaled].float() * scale.float()).bfloat16()
-    beside = ("scaled_fp8", ".scale_input", ".input_scale", ".comfy_quant")
-    return {name: weight for name, weight in weights.items() if not name.endswith(beside)}
+    unused = ("scaled_fp8", ".scale_input", ".input_scale", ".comfy_quant")
+    return {name: weight for name, weight in weights.items() if not name.endswith(unused)}
 
 
 def _add_loras(pipe: Any, loras: Mapping[str, float]) -> None:
-    """Add LoRAs to the weights; where these are quantized, beside them."""
+    """Fuse LoRAs into the weights, or keep them beside quantized weights."""
     names = {f"lora{n}": file for n, file in enumerate(loras)}
     for name, file in names.items():
         try:
@@ -159,8 +155,8 @@ def _add_loras(pipe: Any, loras: Mapping[str, float]) -> None:
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # of the one before
                 pipe.load_lora_weights(file, adapter_name=name)
         except Exception as error:  # of many libraries
-            raise ModelError(f"the LoRA {file} cannot be added to this model: {_words(error)}") from error
-        if not any(name in own for own in pipe.get_list_adapters().values()):
+            raise ModelError(f"the LoRA {file} cannot be added to this model: {_message(error)}") from error
+        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
             raise ModelError(f"the LoRA {file} cannot be added to this model: it has no weights of its parts")
     if names:
         pipe.set_adapters(list(names), list(loras.values()))
@@ -170,8 +166,8 @@ def _add_loras(pipe: Any, loras: Mapping[str, float]) -> None:
 
 
 def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
-    """The folder of a model and its name with a short content hash; a hub id is downloaded, of its denoiser no weights
-    unless ``whole``. ``ModelError`` if it is neither a folder nor a model of the hub that can be fetched."""
+    """The folder of a model and its name with a short content hash; a hub id is downloaded, without the weights of its
+    denoiser unless ``whole``. ``ModelError`` if it is no folder and the hub does not give it."""
     folder = Path(source)
     if folder.is_dir():
         return folder, f"{folder.resolve().name}@{content_hash(folder)}"
@@ -184,35 +180,33 @@ def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
 
 
 def class_named(source: Path | str, part: str = "") -> str:
-    """The class that a model's index names, of the pipeline or of one part; of a hub model that is not here, the index
-    alone is fetched. ``ModelError`` if there is no such model."""
+    """The class that a model's index names for the pipeline or one part; only the index of a hub model is fetched.
+    ``ModelError`` if there is no such model."""
     folder = Path(source)
     index = folder / INDEX if folder.is_dir() else _fetch(source, lambda hub_id: hf_hub_download(hub_id, INDEX))
     try:
         named = json.loads(index.read_text(encoding="utf-8"))
         return str(named[part][1] if part else named["_class_name"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{source} has no {INDEX} that can be read: {_words(error)}") from error
+        raise ModelError(f"{source} has no {INDEX} that can be read: {_message(error)}") from error
 
 
 def _fetch(source: Path | str, fetch: Callable[[str], str | os.PathLike[Any]]) -> Path:
-    """What ``fetch`` downloads, given a hub id."""
+    """The path that ``fetch`` returns for a hub id."""
     if isinstance(source, Path) or not HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a diffusers folder or a hub id such as owner/name")
     try:
         return Path(fetch(source))
     except Exception as error:  # of many libraries
-        for refusal in (error, error.__cause__):
-            if isinstance(refusal, HfHubHTTPError):
-                raise memory.hub_refusal(str(source), refusal.response) from error
-        raise ModelError(f"{source} is no folder here, and the hub did not give it: {_words(error)}") from error
+        for cause in (error, error.__cause__):
+            if isinstance(cause, HfHubHTTPError):
+                raise memory.hub_refusal(source, cause.response) from error
+        raise ModelError(f"{source} is no folder here, and the hub did not give it: {_message(error)}") from error
 
 
 def content_hash(folder: Path) -> str:
-    """The first 12 hex digits of a SHA-256 over names and contents of the configuration and weight files.
-
-    Files beside the parts' own folders do not count, except for ``model_index.json``. See ``file_hash``.
-    """
+    """The first 12 hex digits of a SHA-256 over the index and the names and contents (``file_hash``) of the
+    configuration and weight files in the parts' folders."""
     total = hashlib.sha256()
     files = [path for kind in ("json", "txt", "model", "safetensors") for path in folder.glob(f"*/*.{kind}")]
     for path in [*folder.glob(INDEX), *sorted(files)]:
@@ -222,84 +216,72 @@ def content_hash(folder: Path) -> str:
 
 
 def file_hash(path: Path) -> bytes:
-    """SHA-256 of a file; of one with weights over 64 MiB, of its header and the first KiB of each tensor, which any
-    training or merging of weights changes, and of GGUF of as many parts all over it."""
+    """SHA-256 of a file. Of weights over 64 MiB only samples are hashed, which any training or merging changes: the
+    header and the first KiB of each tensor, or for GGUF as much at equal distances."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _SMALL or path.suffix not in (".safetensors", ".gguf"):
             return hashlib.file_digest(file, "sha256").digest()
         if path.suffix == ".gguf":
-            found = hashlib.sha256(f"{size}".encode())
-            for begin in range(0, size, size // _SAMPLES):
-                file.seek(begin)
-                found.update(file.read(_SAMPLE))
-            return found.digest()
-        start, tensors = 8 + int.from_bytes(file.read(8), "little"), sorted(memory.read_header(path).items())
-        header = [(n, {"dtype": t.dtype, "shape": t.shape, "data_offsets": [*t.data_offsets]}) for n, t in tensors]
-        found = hashlib.sha256(f"{size} {header}".encode())
-        for begin, end in sorted(tensor.data_offsets for _, tensor in tensors):
-            file.seek(start + begin)
-            found.update(file.read(min(_SAMPLE, end - begin)))
-        return found.digest()
+            head: object = size
+            samples = [(begin, _SAMPLE) for begin in range(0, size, size // _SAMPLES)]
+        else:
+            start, tensors = 8 + int.from_bytes(file.read(8), "little"), sorted(memory.read_header(path).items())
+            header = [(n, {"dtype": t.dtype, "shape": t.shape, "data_offsets": [*t.data_offsets]}) for n, t in tensors]
+            head = f"{size} {header}"
+            spans = sorted(tensor.data_offsets for _, tensor in tensors)
+            samples = [(start + begin, min(_SAMPLE, end - begin)) for begin, end in spans]
+        total = hashlib.sha256(f"{head}".encode())
+        for begin, length in samples:
+            file.seek(begin)
+            total.update(file.read(length))
+        return total.digest()
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return brief(str(error), 200) or type(error).__name__
 
 
-def _check_room(model: Path | str, placement: Placement, size: ModelSize) -> None:
-    way: memory.Way = (placement.precision, placement.offload, placement.t5)
-    there = memory.memory_there(str(placement.device))
-    memory.check_memory(model, *way, there, gpu=placement.on_gpu, size=size)
-
-
-def check_sd3(name: str) -> None:
-    """Raises ``ModelError`` for another class of pipelines than SD3's."""
-    if not name.startswith("StableDiffusion3"):
-        raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
-
-
 def check_t5(folder: Path, t5: T5) -> None:
-    """Refuse a folder whose index names a T5 that was left out, unless prompts are to be read without it."""
+    """Refuse a folder that lacks the T5 in its index, unless T5 is dropped anyway."""
     if read_index(folder).get(T5_PART, [None])[0] is not None and t5 != "drop" and not (folder / T5_PART).is_dir():
         raise ModelError(f'it has no {T5_PART}, which is T5: to read prompts without it, set diffusion.t5 = "drop"')
 
 
-def _load_t5(folder: Path, named: Sequence[str], placement: Placement, narrow: bool) -> torch.nn.Module:
-    """T5 where it is to run: on the GPU only where the denoiser makes room for it, and in 4 bits only there."""
-    device = placement.device if placement.offload == "model" else torch.device("cpu")
-    narrow = narrow and device.type != "cpu"
+def _load_t5(folder: Path, placement: Placement, quantized: bool) -> torch.nn.Module:
+    """T5 where it runs: on the GPU, and perhaps in 4 bits, only if the denoiser makes room for it there."""
+    device = torch.device(placement.device if placement.offload == "model" else "cpu")
+    quantized = quantized and device.type != "cpu"
     with quiet_loading():
-        reader = _load_network(folder, T5_PART, named, placement, narrow)
-    return reader if narrow else reader.to(device)
+        encoder = _load_network(folder, T5_PART, placement, quantized)
+    return encoder if quantized else encoder.to(device)
 
 
-def _load_network(
-    folder: Path, part: str, named: Sequence[str], placement: Placement, narrow: bool = False
-) -> torch.nn.Module:
-    """One part, of the library and class ``named``; the libraries fill what its file lacks with random numbers."""
-    kind: Any = _class_of(*named)
-    arguments = loading_arguments(named[0], placement, narrow)
-    network, info = kind.from_pretrained(folder / part, output_loading_info=True, local_files_only=True, **arguments)
+def _load_network(folder: Path, part: str, placement: Placement, quantized: bool) -> torch.nn.Module:
+    """One part; refused if weights are missing, which the libraries would fill with random numbers."""
+    library, kind = read_index(folder)[part]
+    arguments = loading_arguments(library, placement, quantized)
+    network, info = _class_of(library, kind).from_pretrained(
+        folder / part, output_loading_info=True, local_files_only=True, **arguments
+    )
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{part} lacks {len(missing)} of its weights, such as {missing[0]}")
     return network
 
 
 def _class_of(library: str, name: str) -> Any:
-    """A folder cannot name other code to run."""
-    known = library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}.")
-    home = importlib.import_module(library) if known else getattr(diffusers.pipelines, library, None)
-    kind: Any = getattr(home, name, None)
-    if kind is None:
+    """A class of diffusers, transformers or this package, so that a folder cannot name other code to run."""
+    trusted = library in ("diffusers", "transformers") or library.startswith(f"{__name__.partition('.')[0]}.")
+    module = importlib.import_module(library) if trusted else getattr(diffusers.pipelines, library, None)
+    if (kind := getattr(module, name, None)) is None:
         raise ModelError(f"it names the class {library}.{name}, which is not known here")
     return kind
 
 
 def check_scheduler(scheduler: Any) -> None:
-    """Raises ``ModelError`` if the noise levels are not ones that a step names, or no seed would name an image."""
+    """Raises ``ModelError`` unless a step fixes its noise level and a seed fixes the image."""
     if not isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
         raise ModelError(f"its scheduler is a {type(scheduler).__name__}, not a FlowMatchEulerDiscreteScheduler")
-    settings: Any = scheduler.config
-    if settings.stochastic_sampling or settings.invert_sigmas:
+    config: Any = scheduler.config
+    if config.stochastic_sampling or config.invert_sigmas:
         raise ModelError("its scheduler samples stochastically or upside down, so no seed would name an image")

@@ -23,24 +23,24 @@ from .embeddings import Embedding, decode, encode
 from .engine import Engine, Statistics, Work
 from .job import Job
 from .latents import final_latent, read_source, write_latents
-from .loading import check_sd3, load
+from .loading import load
 from .memory import T5, Offload, Precision
 from .placement import choose_placement, tile
 from .sampling import ALL, Sample, Schedule, picture_size
 
 PROMPTS = 64
-"""Encoded prompts remembered."""
+"""Encoded prompts kept in memory."""
 PREVIEW_SIDE = 32
-"""Latent pixels; the longer side of what is decoded of an image on its way, a sixteenth of one of 1024 pixels."""
+"""The longer side of a preview, in latent pixels: a quarter of that of an image of 1024 pixels."""
 SMALL = 10**8
-"""Numbers of a denoiser that computes in one thread on a CPU, if it has fewer."""
+"""A denoiser with fewer parameters computes in one thread on a CPU."""
 
 
 class ModelDiffusion:
-    """A pipeline of diffusers and its only owner; whatever is in flight, from any callers, shares its passes.
+    """The only owner of a diffusers pipeline; images in flight, from any callers, share its passes.
 
     An image is the same alone and in a batch up to rounding: 1e-4 in latents of unit variance in float32, about 0.05 in
-    bfloat16 and float16; with ``max_batch=1`` it is the same exactly.
+    bfloat16 and float16. With ``max_batch=1`` it is exactly the same.
     """
 
     _engine: Engine[Any]
@@ -61,36 +61,36 @@ class ModelDiffusion:
         tiled: bool = False,
         in_turns: bool = False,
     ) -> None:
-        """Take over a pipeline, quantized or offloaded as one likes; nobody else may use it from now on.
+        """Take over a pipeline, quantized or offloaded or neither; nobody else may use it from now on.
 
         ``SettingsError`` if the family has no such setting, ``ModelError`` if it cannot draw from a prompt alone.
 
         Args:
             pipe: Of diffusers.
             model: Name and hash, for the records.
-            steps: N, at least 1, where an attempt names none; None for the model's own.
-            guidance: Scale of classifier-free guidance where an attempt names none; 1 or less means none, and None the
-                model's own. Of other families than SD3 it is what they call so: ``true_cfg_scale`` for Qwen-Image and
-                undistilled Flux, otherwise ``guidance_scale``, of which 0 means none to Z-Image.
-            options: What else is set of how it draws; the pipeline has its weights and LoRAs already.
-            max_tokens: What T5, or another family's text encoder, reads of a prompt; None for the family's own.
-            swap_pooled: Whether a refined image of SD3 has the pooled embedding of its new prompt. Without it, only the
-                token embeddings are new, unless at step 0, and the CLIPs read refined prompts from their beginning, as
-                in the code published with the paper.
-            max_batch: Images in one forward pass, at most; guidance doubles it. Out of memory halves it.
-            compiled: Compile the denoiser's blocks, and SD3's decoder: a minute for the first passes, so it pays for
-                many images. They round otherwise; an exact repeat of their images needs them uncompiled.
+            steps: N, at least 1, for attempts that set none; None for the model's default.
+            guidance: Scale of classifier-free guidance, for attempts that set none; 1 or less turns it off, and None is
+                the model's default. For other families than SD3 it is ``true_cfg_scale`` (Qwen-Image, undistilled Flux)
+                or ``guidance_scale`` (the others; Z-Image turns it off at 0).
+            options: Further drawing options; the pipeline already has their weights and LoRAs.
+            max_tokens: Tokens of a prompt that T5, or another family's text encoder, reads; None for the default.
+            swap_pooled: Whether a refined image of SD3 gets the pooled embedding of its new prompt. Without it, only
+                the token embeddings are new, unless at step 0, and the CLIPs read refined prompts from the beginning,
+                as in the code published with the paper.
+            max_batch: Images in one forward pass, at most; guidance doubles the rows. Out of memory halves it.
+            compiled: Compile the denoiser's blocks, and SD3's decoder. The first passes take a minute, so it pays for
+                many images. Results round differently: for images to repeat exactly, leave it off.
             attention: A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for
-                torch's own choice. With one, prompts of other lengths do not share a pass.
+                torch's choice. With a backend, prompts of different lengths do not share a pass.
             tiled: Decode in overlapping tiles, which takes less memory.
-            in_turns: Read prompts only while no image is in flight, for parts that take turns on the device.
+            in_turns: Encode prompts only while no image is in flight, for parts that take turns on the device.
         """
         self.pipe: Any = pipe
         self.denoiser: Any = getattr(pipe, "transformer", None) or self.pipe.unet
-        (usual_steps, usual_guidance), self.options = self._usual(model, options or DrawingOptions())
+        default_steps, default_guidance, self.options = self._defaults(model, options or DrawingOptions())
         self.model = self.options.name(model)
-        self.steps = usual_steps if steps is None else steps
-        self.guidance = usual_guidance if guidance is None else guidance
+        self.steps = default_steps if steps is None else steps
+        self.guidance = default_guidance if guidance is None else guidance
         if min(self.steps, max_batch) < 1 or self.guidance < 0:
             raise SettingsError("steps and max_batch must be at least 1, and guidance at least 0")
         self._swap_pooled, self._attention, self._compiled = swap_pooled, attention, compiled
@@ -114,8 +114,8 @@ class ModelDiffusion:
     ) -> Self:
         """Load a diffusers folder, or a model of the hub by its id; ``drawing`` are the constructor's arguments.
 
-        See ``choose_placement`` and ``memory`` for where it goes; ``t5`` has no effect on a model without one.
-        ``ModelError`` if weights are missing, corrupt or of another kind, or there is too little memory for them.
+        See ``choose_placement`` and ``memory`` for the others; ``t5`` has no effect on a model without a T5.
+        ``ModelError`` if weights are missing, broken or of another kind, or there is too little memory for them.
         """
         with one_thread():
             pipe, model = load(source, choose_placement(device, precision, offload, t5), options, cls.check_class)
@@ -129,15 +129,15 @@ class ModelDiffusion:
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
-        """Carry an attempt out; all that are awaited together, as by ``asyncio.gather``, share the forward passes.
+        """Draw one image; attempts that are awaited together, as by ``asyncio.gather``, share the forward passes.
 
-        Of ``keep_steps``, those beyond the last step that is run are left out. An image resumed at step k has, of the
-        steps below k that are to be kept, those that its source kept. ``progress`` is called from another thread, in
-        the caller's context (as ``asyncio.to_thread`` would).
+        An image resumed at step k has the steps below k of ``keep_steps`` that its source kept; steps after the last
+        one that runs are not kept. ``progress`` is called from another thread, in the caller's context (as
+        ``asyncio.to_thread`` would).
 
-        ``MissingLatentError`` if x_k was not kept, or its file is gone; ``SettingsError`` if a step is beyond the
-        schedule, or the source has another; ``ModelError`` if there is no memory for one image even alone, the source
-        is of another model, or this one was closed.
+        ``MissingLatentError`` if x_k was not kept, or its file is missing; ``SettingsError`` if a step is beyond the
+        schedule, or the source has another schedule; ``ModelError`` if there is no memory even for this image alone,
+        the source is of another model, or this model was closed.
         """
         job = Job(attempt, store, source, progress)
         try:
@@ -152,57 +152,60 @@ class ModelDiffusion:
             job.wanted = False
 
     def close(self) -> None:
-        """End the work in flight with ``ModelError`` and take no more; it need not be called."""
+        """End the work in flight with ``ModelError`` and take no more; calling it is optional."""
         self._engine.close()
 
     @staticmethod
     def check_class(name: str) -> object:
-        """Raises ``ModelError`` if a pipeline of the class of that name is not for this role."""
-        raise NotImplementedError
+        """Raises ``ModelError`` if pipelines of that class cannot take this role."""
+        ...
 
-    def _usual(self, model: str, options: DrawingOptions) -> tuple[tuple[int, float], DrawingOptions]:
+    def _defaults(self, model: str, options: DrawingOptions) -> tuple[int, float, DrawingOptions]:
         """The model's own steps and guidance under these options, and the options with what follows from them."""
-        raise NotImplementedError
+        ...
 
     def _set_up(self, max_tokens: int | None) -> None:
         """Make the engine and what it needs."""
-        raise NotImplementedError
+        ...
 
-    def _work(self, job: Job) -> Work[Any, Image.Image]:
-        raise NotImplementedError
+    def _work(self, job: Job) -> Work[Any, Image.Image]: ...
+
+    def _made(self, job: Job, done: Work[Any, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
+        """Write the latents; the picture, and the fields of its record that say how it was made."""
+        ...
 
     def _write(self, job: Job, done: Work[Any, Image.Image]) -> ImageRecord:
         picture, made = self._made(job, done)
         made |= {"options": self.options.chosen, "model": self.model, "seconds": done.seconds, "waited": done.waited}
         return job.write(picture, **made)
 
-    def _made(self, job: Job, done: Work[Any, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
-        """The picture, and the fields of its record that say how it was made; its latents are written."""
-        raise NotImplementedError
-
 
 class LocalDiffusion(ModelDiffusion):
     """Draws with an SD3-class pipeline, step by step (``engine``).
 
     Besides the model it holds the latents and embeddings of at most 4 * ``max_batch`` images that have begun, and the
-    last embeddings of prompts.
+    latest embeddings of prompts.
     """
 
-    check_class = staticmethod(check_sd3)
+    @staticmethod
+    def check_class(name: str) -> object:
+        """Raises ``ModelError`` for a class of pipelines other than SD3's."""
+        if not name.startswith("StableDiffusion3"):
+            raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
 
-    def _usual(self, model: str, options: DrawingOptions) -> tuple[tuple[int, float], DrawingOptions]:
-        """As the publisher of SD3.5 draws with Turbo, Medium (40 and 4.5), and Large."""
+    def _defaults(self, model: str, options: DrawingOptions) -> tuple[int, float, DrawingOptions]:
+        """Those of the publisher of SD3.5 for Turbo, Medium and Large."""
         config = self.denoiser.config
         medium = config.num_layers == 24 and config.dual_attention_layers
         steps, guidance = (4, 0.0) if "turbo" in model.lower() else (40 if medium else 28, 4.5)
         if options.distilled_steps is not None:
             steps, guidance = options.distilled_steps, options.distilled_guidance(guidance)
-        return (steps, guidance), options
+        return steps, guidance, options
 
     def _set_up(self, max_tokens: int | None) -> None:
         pipe, options, config = self.pipe, self.options, self.denoiser.config
-        guided = ("negative_prompt", "guidance_interval", "skip_layers")
-        if self.guidance <= 1 and (idle := [name for name in guided if getattr(options, name)]):
+        needs_guidance = ("negative_prompt", "guidance_interval", "skip_layers")
+        if self.guidance <= 1 and (idle := [name for name in needs_guidance if getattr(options, name)]):
             raise SettingsError(f"{idle[0]} has no effect at guidance {self.guidance:g}: leave one of them out")
         if options.skip_layers and max(options.skip_layers) >= config.num_layers:
             last = config.num_layers - 1
@@ -222,16 +225,16 @@ class LocalDiffusion(ModelDiffusion):
                 compile_rows(part)
         step = partial(sampling.advance, self.denoiser)
         if options.block_cache is not None:
-            step = partial(step, around=BlockCache(self.denoiser, options.block_cache).sparing)
-        # Several OpenMP threads wait for each other busily: beside other processes that costs a small model ten times
-        # the time, and alone they gain it a tenth.
+            step = partial(step, around=BlockCache(self.denoiser, options.block_cache).applied)
+        # OpenMP threads busy-wait for each other: that slows a small model down ten times beside other processes, and
+        # on an idle machine several threads gain only a tenth.
         small = self._device.type == "cpu" and self.denoiser.num_parameters() < SMALL
         around = one_thread if small else nullcontext
         self._engine = Engine(step, self._max_batch, pipe.maybe_free_model_hooks, self._in_turns, around)
 
     @property
     def schedule(self) -> Schedule:
-        """Of an image whose attempt names no number of steps."""
+        """Of attempts that set no number of steps."""
         return self._schedule(self.steps)
 
     @property
@@ -244,20 +247,20 @@ class LocalDiffusion(ModelDiffusion):
     def _work(self, job: Job) -> Work[Sample, Image.Image]:
         return Work(
             begin=partial(self._begin, job),
-            # One by one, so that the pixels follow from the latent alone.
+            # One by one, so that the pixels depend on nothing but the latent.
             finish=lambda sample: decode(self.pipe, sample.final[None])[0],
             on_step=partial(self._on_step, job),
         )
 
     def _on_step(self, job: Job, sample: Sample) -> None:
         job.report(sample.step - job.start_step, sample.end - job.start_step)
-        # A compiled decoder would be compiled anew for their size, and one that takes turns with the denoiser fetched.
+        # A compiled decoder would be compiled again for previews, and one that takes turns would displace the denoiser.
         if (clean := sample.clean) is not None and not (sample.done or self._compiled or self._in_turns):
             ratio = ceil(max(clean.shape[1:]) / PREVIEW_SIDE)
             job.preview(lambda: decode(self.pipe, avg_pool2d(clean[None], ratio))[0])
 
     def _begin(self, job: Job) -> Sample:
-        """The image as it starts, in the engine's thread."""
+        """The image before its first step."""
         attempt = job.attempt
         schedule = self._schedule(attempt.steps or self.steps)
         end, start = schedule.steps, job.start_step
@@ -266,11 +269,11 @@ class LocalDiffusion(ModelDiffusion):
         if not min(start + 1, end) <= stop <= end:
             raise SettingsError(f"{job.id!r} starts at step {start} of {end} and cannot stop at {stop}")
         guidance = self.guidance if attempt.guidance is None else attempt.guidance
-        read = partial(self._encode, job.prompt, refined=job.source is not None and self._swap_pooled)
-        prompt, negative = read(), None
+        encoded = partial(self._encode, job.prompt, refined=job.source is not None and self._swap_pooled)
+        prompt, negative = encoded(), None
         if guidance > 1:
             negative = self._encode(self.options.negative_prompt or "", length=len(prompt.tokens))
-            prompt = read(length=len(negative.tokens)) if len(negative.tokens) > len(prompt.tokens) else prompt
+            prompt = encoded(length=len(negative.tokens)) if len(negative.tokens) > len(prompt.tokens) else prompt
         if job.source is not None and start and not self._swap_pooled:
             prompt = Embedding(prompt.tokens, self._encode(job.source.prompt, refined=False).pooled)
         latent = self._start(job, schedule)
@@ -292,7 +295,7 @@ class LocalDiffusion(ModelDiffusion):
         )
 
     def _skip_steps(self, steps: int) -> frozenset[int]:
-        """Steps k of N = ``steps`` with skip-layer guidance, where they are guided."""
+        """Steps k of N = ``steps`` with skip-layer guidance, if they are guided."""
         start, stop = self.options.skip_interval
         return frozenset(k for k in range(steps) if self.options.skip_layers and steps * start < k < steps * stop)
 
@@ -301,8 +304,8 @@ class LocalDiffusion(ModelDiffusion):
         latent = read_source(job, schedule.steps)
         if latent is not None:
             if tuple(latent.shape) != self._shape:
-                other = tuple(latent.shape)
-                raise ModelError(f"a latent of shape {other} is of another model; this one has {self._shape}")
+                shape = tuple(latent.shape)
+                raise ModelError(f"a latent of shape {shape} is of another model; this one has {self._shape}")
             latent = latent.to(self._device, self._dtype)
             if job.attempt.operator == "resume":
                 return latent

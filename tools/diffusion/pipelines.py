@@ -25,8 +25,6 @@ from .loading import check_scheduler
 from .local import ModelDiffusion
 from .sampling import Held, Schedule, hold, inject, picture_size, shifted
 
-_NEEDED = ("prompt", "num_inference_steps", "generator")
-"""Parameters of a pipeline that draws from a prompt and a seed."""
 _DISTILLED: dict[str, tuple[int, float, Callable[[Any], bool]]] = {
     "FluxPipeline": (
         4,
@@ -37,38 +35,41 @@ _DISTILLED: dict[str, tuple[int, float, Callable[[Any], bool]]] = {
     "Flux2KleinPipeline": (4, 1.0, lambda pipe: pipe.config.is_distilled),
     "Krea2Pipeline": (8, 0.0, lambda pipe: pipe.config.is_distilled),
 }
-"""Steps and guidance by class for models that were distilled, which a pipeline's own defaults do not suit, and how to
-recognize one: FLUX.1 schnell, Z-Image-Turbo, FLUX.2 klein, Krea 2 TDM, as their publishers draw with them."""
-_EDITS_ALONE = "QwenImageEdit"
-"""How classes begin that draw nothing without a picture."""
+"""For distilled models, by class: the publisher's steps and guidance, and how to recognize the model: FLUX.1 schnell,
+Z-Image-Turbo, FLUX.2 klein, Krea 2 TDM."""
+_ONLY_EDITS = "QwenImageEdit"
+"""Prefix of classes that draw nothing without a picture."""
 
 
 class PipelineDiffusion(ModelDiffusion):
     """Draws and refines with a text-to-image pipeline of diffusers. One that takes a picture beside the prompt, such as
     Kontext, FLUX.2 or Qwen-Image-Edit, edits.
 
-    Images that wait together and are alike in steps, start and guidance are drawn in the same passes. To refine, the
-    pipeline is called as for a full drawing, with its noise replaced by x_k and its noise levels by those from step k
-    on. Latents are in the pipeline's own form without the batch: (tokens, channels) where it packs them. What cannot be
-    steered so can still draw: its images have no latents.
+    Waiting images with the same steps, start and guidance are drawn in the same passes. To refine, the pipeline is
+    called as for a full drawing, with x_k in place of its noise and the noise levels from step k on. Latents have the
+    pipeline's own form without the batch: (tokens, channels) if it packs them. Pipelines that cannot be called so only
+    draw, and their images have no latents.
     """
 
-    def _usual(self, model: str, options: DrawingOptions) -> tuple[tuple[int, float], DrawingOptions]:
+    def _defaults(self, model: str, options: DrawingOptions) -> tuple[int, float, DrawingOptions]:
         pipe = self.pipe
         scheduler: Any = pipe.scheduler
         self.name = type(pipe).__name__
-        self.unsteered = check_family(self.name, type(pipe))
+        self.only_draws = check_family(self.name, type(pipe))
         """Why its images cannot be refined; empty if they can."""
         if type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler":
             check_scheduler(scheduler)
         else:
-            self.unsteered = self.unsteered or f"its scheduler is a {type(scheduler).__name__}"
-        if self.unsteered and options.shift is not None:
-            raise SettingsError(f"{self.unsteered}, so it has no shift: leave it out")
+            self.only_draws = self.only_draws or f"its scheduler is a {type(scheduler).__name__}"
+        if self.only_draws and options.shift is not None:
+            raise SettingsError(f"{self.only_draws}, so it has no shift: leave it out")
         self._parameters = inspect.signature(type(pipe).__call__).parameters
         self._reads_guidance = _reads_guidance(pipe)
-        self._true = "true_cfg_scale" in self._parameters and not self._reads_guidance
-        default = self._parameters.get("true_cfg_scale" if self._true else "guidance_scale")
+        self._scale = "guidance_scale"
+        """Parameter for the guidance."""
+        if "true_cfg_scale" in self._parameters and not self._reads_guidance:
+            self._scale = "true_cfg_scale"
+        default = self._parameters.get(self._scale)
         steps, guidance = self._parameters["num_inference_steps"].default, default.default if default else 0.0
         self._distilled = False
         if (known := _DISTILLED.get(self.name)) is not None and known[2](pipe):
@@ -77,9 +78,9 @@ class PipelineDiffusion(ModelDiffusion):
             steps = options.distilled_steps
             guidance = guidance if self._reads_guidance else options.distilled_guidance(guidance)
             if scheduler.config.shift_terminal and options.shift is None:
-                # Few steps need no last one near the end: as the publishers of Qwen-Image-Lightning draw with it.
+                # As the publishers of Qwen-Image-Lightning do: few steps need no last one near the end.
                 options = options.model_copy(update={"shift": 3.0})
-        return (steps, guidance), options
+        return steps, guidance, options
 
     def _set_up(self, max_tokens: int | None) -> None:
         pipe, options, has = self.pipe, self.options, self._parameters
@@ -119,10 +120,10 @@ class PipelineDiffusion(ModelDiffusion):
         except ValueError as error:
             raise SettingsError(f"a {self.name} has no blocks to compile: {error}") from error
         if hasattr(pipe.vae, "enable_slicing"):
-            pipe.vae.enable_slicing()  # decode one by one, which takes no longer and a fraction of the memory
+            pipe.vae.enable_slicing()  # decoding one by one takes no longer and a fraction of the memory
         pipe.set_progress_bar_config(disable=True)
         self._schedules: dict[int, Schedule] = {}
-        # A chosen kernel may take no mask for prompts of other lengths, and diffusers' block cache decides for a batch.
+        # A chosen kernel may take no mask for padded prompts, and diffusers' block cache decides for a whole batch.
         alone = "list" not in str(has["prompt"].annotation) or self._attention or options.block_cache
         self._engine = Engine(self._draw_together, 1 if alone else self._max_batch)
 
@@ -144,7 +145,7 @@ class PipelineDiffusion(ModelDiffusion):
         first, rows = drawings[0], 0
 
         def count(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            """Before each forward pass; its latents are the first argument, one tensor or a list of them."""
+            """Count the rows of a forward pass; its first argument is the latents, one tensor or a list of them."""
             nonlocal rows
             rows += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
 
@@ -156,15 +157,15 @@ class PipelineDiffusion(ModelDiffusion):
             drawing.finish(picture, rows // len(drawings))
 
     def schedule(self, steps: int) -> Schedule:
-        """The noise levels of N = ``steps``, as the pipeline itself sets them; to be called in the engine's thread."""
+        """The noise levels for N = ``steps``, as the pipeline sets them; call it in the engine's thread."""
         if steps not in self._schedules:
             with suppress(Ended):
                 self._call(steps, 0.0)
         return self._schedules[steps]
 
     def _call(self, steps: int, guidance: float, drawings: "Sequence[Drawing]" = ()) -> list[Image.Image]:
-        """The pictures that the pipeline draws in the same passes, of N = ``steps`` from the step on at which they
-        start; without any drawings it raises ``Ended`` as soon as the noise levels are known."""
+        """The pictures of ``drawings``, which all start at one step of N = ``steps``, in the same passes; without
+        drawings it raises ``Ended`` as soon as the noise levels are known."""
         scheduler: Any = self.pipe.scheduler
         prepare, set_all = self.pipe.prepare_latents, scheduler.set_timesteps
         start, edited = (drawings[0].job.start_step, drawings[0].edited) if drawings else (0, None)
@@ -175,18 +176,18 @@ class PipelineDiffusion(ModelDiffusion):
                 raise Ended
 
         def prepare_latents(*args: Any, **more: Any) -> Any:
-            made = prepare(*args, **more)
-            noise, rest = (made[0], made[1:]) if isinstance(made, tuple) else (made, None)
+            prepared = prepare(*args, **more)
+            noise, rest = (prepared[0], prepared[1:]) if isinstance(prepared, tuple) else (prepared, None)
             if drawings:
-                noise = torch.stack([one.first(row) for one, row in zip(drawings, noise, strict=True)])
+                noise = torch.stack([drawing.first(row) for drawing, row in zip(drawings, noise, strict=True)])
             return noise if rest is None else (noise, *rest)
 
         @functools.wraps(set_all)
         def set_timesteps(*args: Any, **more: Any) -> None:
             set_all(*args, **more)
-            if self.unsteered:
+            if self.only_draws:
                 return
-            if edited is None:  # an edit may be of another size, on which the shift depends
+            if edited is None:  # the shift depends on the size, which an edit may change
                 self._schedules[steps] = Schedule(scheduler.sigmas, scheduler.timesteps)
             scheduler.sigmas, scheduler.timesteps = scheduler.sigmas[start:], scheduler.timesteps[start:]
             check_wanted()
@@ -194,38 +195,37 @@ class PipelineDiffusion(ModelDiffusion):
         def on_step_end(pipe: Any, step: int, timestep: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
             check_wanted()
             rows = zip(drawings, tensors["latents"], strict=True)
-            return {"latents": torch.stack([one.on_step(start + step + 1, latent) for one, latent in rows])}
+            return {"latents": torch.stack([drawing.on_step(start + step + 1, latent) for drawing, latent in rows])}
 
-        how: dict[str, Any] = {"guidance_scale": guidance, "callback_on_step_end": on_step_end}
+        how: dict[str, Any] = {self._scale: guidance, "callback_on_step_end": on_step_end}
         how = {name: value for name, value in how.items() if name in self._parameters}
-        if self._true:
-            how |= {"true_cfg_scale": guidance} | ({"negative_prompt": " "} if guidance > 1 else {})
-            how.pop("guidance_scale", None)
+        if self._scale == "true_cfg_scale" and guidance > 1:
+            how["negative_prompt"] = " "
         how |= self._arguments
-        if edited is not None:  # Kontext would draw, and look at, another size
+        if edited is not None:  # Kontext would read and draw another size
             unit = self.pipe.image_processor.config.vae_scale_factor
             width, height = (max(side // unit, 1) * unit for side in edited.size)
             more = {"width": width, "height": height, "max_area": width * height, "_auto_resize": False}
             how |= {name: value for name, value in more.items() if name in self._parameters} | {"image": edited}
         seeds = [drawing.job.seed for drawing in drawings] or [0]
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        given: dict[str, Any] = {"prompt": prompts, "generator": generators}
+        per_image: dict[str, Any] = {"prompt": prompts, "generator": generators}
         refined = drawings and drawings[0].job.source is not None and edited is None
         if refined and "prompt_2" in self._parameters:
-            given |= {"prompt": [corrections_first(self.pipe, prompt) for prompt in prompts], "prompt_2": prompts}
+            per_image |= {"prompt": [corrections_first(self.pipe, prompt) for prompt in prompts], "prompt_2": prompts}
         if "negative_prompt" in how:
-            given["negative_prompt"] = [how["negative_prompt"]] * len(prompts)
+            per_image["negative_prompt"] = [how["negative_prompt"]] * len(prompts)
         if len(prompts) == 1:
-            given = {name: values[0] for name, values in given.items()}
+            per_image = {name: values[0] for name, values in per_image.items()}
         try:
             with (
                 quiet_encoding(self.pipe),
                 replaced(self.pipe, prepare_latents=prepare_latents),
                 replaced(scheduler, set_timesteps=set_timesteps),
             ):
-                return self.pipe(num_inference_steps=steps, **(how | given)).images
+                return self.pipe(num_inference_steps=steps, **(how | per_image)).images
         finally:
-            # A call that ended early has neither offloaded the model nor forgotten what its blocks added.
+            # A call that ended early has neither offloaded the model nor reset the block cache.
             self.pipe.maybe_free_model_hooks()
 
     def _is_guided(self, guidance: float) -> bool:
@@ -239,46 +239,45 @@ class PipelineDiffusion(ModelDiffusion):
 
     def _made(self, job: Job, done: "Work[Drawing, Image.Image]") -> tuple[Image.Image, dict[str, Any]]:
         drawing, start = done.sample, job.start_step
-        sigma = 1.0 if drawing.edited or self.unsteered else self.schedule(drawing.steps).sigma(start)
+        sigma = 1.0 if drawing.edited or self.only_draws else self.schedule(drawing.steps).sigma(start)
         picture = job.fitted(done.result, drawing.edited) if drawing.edited else done.result
-        has_latent = not self.unsteered and picture is done.result
+        has_latent = not self.only_draws and picture is done.result
         latents = write_latents(job, drawing.latent, drawing.kept) if has_latent else {"latent": None}
         made = {"steps": drawing.steps, "guidance": drawing.guidance, "evaluations": drawing.evaluations}
         return picture, made | latents | {"start_sigma": sigma}
 
 
 class Drawing:
-    """One image of a pipeline, which draws all its steps at once: how it starts, what is kept, and what it costs."""
+    """One image of a pipeline, which draws all steps in one call: its start, kept latents and cost."""
 
     picture: Image.Image
     """Once it is done."""
     rows = 1
-    """Of its part in the time of a call."""
+    """Its share of the time of a call."""
 
     def __init__(self, diffusion: PipelineDiffusion, job: Job) -> None:
-        """Read what it starts from."""
         self.diffusion, self.job, attempt = diffusion, job, job.attempt
         self.steps = attempt.steps or diffusion.steps
         self.guidance = diffusion.guidance if attempt.guidance is None else attempt.guidance
         self.kept: dict[int, torch.Tensor] = {}
         self.held: Held | None = None
-        """Puts the source back outside the region of a refinement."""
+        """The source outside the region of a refinement."""
         self.evaluations, self.done = 0, False
         job.check_start(self.steps)
         if attempt.stop_step not in (None, self.steps):
             stop = attempt.stop_step
             raise SettingsError(f"{job.id!r} cannot stop at step {stop}: only SD3 (LocalDiffusion) can preview")
         self.edited = job.read_edited() if diffusion.edits else None
-        """The picture that it changes."""
-        if self.edited is None and diffusion.name.startswith(_EDITS_ALONE):
+        """The picture to edit."""
+        if self.edited is None and diffusion.name.startswith(_ONLY_EDITS):
             raise SettingsError(f"{diffusion.model} edits pictures and draws none: name it with edit.model instead")
-        if self.edited is None and job.source is not None and diffusion.unsteered:
-            raise SettingsError(f"{job.id!r} cannot be made: {diffusion.unsteered}, so it draws and does not refine")
+        if self.edited is None and job.source is not None and diffusion.only_draws:
+            raise SettingsError(f"{job.id!r} cannot be made: {diffusion.only_draws}, so it draws and does not refine")
         self._source = None if self.edited else read_source(job, self.steps)
         alone = id(self) if self.edited else None
         self.kind = Kind((self.steps, self.guidance, job.start_step, job.source is None, alone))
         if self._source is not None and job.source is not None and job.start_step == self.steps:
-            self._note(self.steps, self._source)  # nothing changes: the source's own latent and picture
+            self._note(self.steps, self._source)  # no step is left: the image is the source itself
             self.finish(picture_in(job.store.read(job.source.path)), 0)
 
     def finish(self, picture: Image.Image, evaluations: int) -> None:
@@ -292,7 +291,7 @@ class Drawing:
         return self._source is not None and (attempt.operator == "inject" or attempt.region is not None)
 
     def first(self, noise: torch.Tensor) -> torch.Tensor:
-        """x_start as the pipeline has it, of the noise that it drew."""
+        """x_start in the pipeline's own form, given the noise that it drew."""
         first, job, diffusion = noise, self.job, self.diffusion
         if self._source is not None and job.source is not None:
             if self._source.shape != noise.shape:
@@ -308,7 +307,7 @@ class Drawing:
         return first
 
     def on_step(self, step: int, latent: torch.Tensor) -> torch.Tensor:
-        """Note x_k after a step, and give what to go on with."""
+        """Note x_k after a step, and return the latent to go on with."""
         if self.held is not None and step <= self.held.until:
             latent = self.held.put_back(latent, self.diffusion.schedule(self.steps).sigma(step))
         self._note(step, latent)
@@ -322,32 +321,32 @@ class Drawing:
 
 
 class Ended(Exception):
-    """A call of a pipeline was to end early."""
+    """Raised to end a call of a pipeline early."""
 
 
 def _reads_guidance(pipe: Any) -> bool:
-    """Whether the denoiser was distilled to read the guidance, so that a step takes one pass."""
+    """Whether the denoiser takes the guidance as input, so that a step takes one pass."""
     denoiser = getattr(pipe, "transformer", None) or pipe.unet
     return bool(denoiser.config.get("guidance_embeds", False))
 
 
 def takes_pictures(name: str) -> bool:
-    """Whether pipelines of that class take a picture beside the prompt, so that they edit."""
+    """Whether pipelines of that class take a picture beside the prompt, and so can edit."""
     kind = getattr(diffusers, name, None)
     return isinstance(kind, type) and "image" in inspect.signature(kind.__call__).parameters
 
 
 def check_family(name: str, kind: type[Any] | None = None) -> str:
-    """Why images of pipelines of that class cannot be refined, as far as the class shows; empty if they can.
-    ``ModelError`` if they cannot draw from a prompt alone."""
+    """Why pipelines of that class cannot refine images, as far as the class shows; empty if they can. ``ModelError`` if
+    they cannot draw from a prompt alone."""
     kind = kind or getattr(diffusers, name, None)
     if not isinstance(kind, type):
         raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")
     parameters = inspect.signature(kind.__call__).parameters
-    if missing := [parameter for parameter in _NEEDED if parameter not in parameters]:
+    if missing := [need for need in ("prompt", "num_inference_steps", "generator") if need not in parameters]:
         raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot draw from a prompt and a seed")
-    if wanted := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
-        raise ModelError(f"a {name} takes {', '.join(wanted)}: here is only a prompt, so name a text-to-image pipeline")
+    if extra := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
+        raise ModelError(f"a {name} takes {', '.join(extra)}: here is only a prompt, so name a text-to-image pipeline")
     lacking = [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
     lacking += [] if hasattr(kind, "prepare_latents") else ["latents"]
     lacking += [] if "callback_on_step_end" in parameters else ["callback_on_step_end"]

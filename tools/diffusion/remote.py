@@ -1,11 +1,10 @@
-"""The diffusion role over engines on a Ray cluster: the graph stays in one process, and many GPUs draw."""
+"""The diffusion role on a Ray cluster: the graph stays in this process, and engines on many GPUs draw."""
 
 import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Self
@@ -18,26 +17,26 @@ from ..roles import Diffusion, Progress, model_name
 from ..text import brief
 
 RETRIES = 2
-"""How often an image is drawn again whose engine crashed."""
+"""How often an image is drawn again after its engine crashed."""
 IN_FLIGHT = 32
-"""Images on one engine, at most; others wait."""
+"""Images per engine, at most; further ones wait."""
 
 Files = dict[str, bytes]
-"""Contents by reference."""
+"""Contents by reference in a store."""
 Step = tuple[str, int, int]
 """Image id, steps done and steps to do."""
 
 
 class Drawn(NamedTuple):
-    """An image with its files."""
+    """A drawn image."""
 
     record: ImageRecord
     files: Files
-    """All that the model wrote."""
+    """Everything that the model wrote."""
 
 
 class EngineActor:
-    """The actor: loads a diffusion role at the first call and draws whatever is in flight side by side."""
+    """The actor: loads a diffusion role at its first call and draws images side by side."""
 
     def __init__(self, make: Callable[[], Diffusion], threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read once torch is imported
@@ -45,12 +44,12 @@ class EngineActor:
         self._diffusion: Diffusion | None = None
 
     async def describe(self) -> tuple[str, int, Any]:
-        """Name, cost and schedule of the model, as ``RemoteDiffusion`` has them; raises as loading it does."""
+        """The model's ``model``, ``evaluations_per_drawing`` and ``schedule``; raises as loading it does."""
         role = await self._loaded()
         return model_name(role), getattr(role, "evaluations_per_drawing", 0), getattr(role, "schedule", None)
 
     async def draw(self, attempt: Attempt, source: ImageRecord | None, given: Files) -> AsyncGenerator[Step | Drawn]:
-        """Each step, then the image; ``given`` are the files of the source that the attempt can need."""
+        """Yield each step, then the image; ``given`` are the files of the source that the attempt may need."""
         diffusion, loop = await self._loaded(), asyncio.get_running_loop()
         steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
@@ -73,7 +72,7 @@ class EngineActor:
                 drawn = await drawing
             finally:
                 drawing.cancel()
-        yield drawn  # when the folder is gone, since the caller may end this process as soon as it has the image
+        yield drawn  # after the folder is removed, since the caller may end this process once it has the image
 
     async def _loaded(self) -> Diffusion:
         async with self._loading:
@@ -83,21 +82,20 @@ class EngineActor:
 
 
 class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
-    """Draws on engines of a Ray cluster, each of which owns a model; images and records end up in the caller's store.
+    """Draws on engines of a Ray cluster, each of which owns a model, and writes into the caller's store what a local
+    model would, byte for byte if forward passes are the same.
 
-    Each image goes to the engine that has the fewest; each engine batches what it has. What a local model would
-    write is written, byte for byte where forward passes are the same. An engine that crashes is started again, and
-    its images are drawn again.
-
-    ``close`` ends the engines, and the cluster if it was started here; so does leaving a ``with`` block.
+    Each image goes to the engine with the fewest images; an engine batches its images. A crashed engine is restarted,
+    and its images are drawn again. ``close``, or the end of a ``with`` block, ends the engines, and the cluster if it
+    was started here.
     """
 
     model: str
     """Name and hash, for the records."""
     evaluations_per_drawing: int
-    """Forward passes of the denoiser for one full drawing; 0 where the model does not know."""
+    """Forward passes of the denoiser for one full drawing; 0 if the model does not know."""
     schedule: Any
-    """That of the engines' model; None where it has none."""
+    """That of the engines' model; None if it has none."""
 
     def __init__(
         self,
@@ -108,11 +106,11 @@ class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
         gpus: float = 0,
         cpus: float = 1,
     ) -> None:
-        """Start the engines and wait for the first model; ``ModelError`` if it cannot be loaded, ``SettingsError`` if
-        the cluster cannot be joined.
+        """Start the engines and wait for the first to load; ``ModelError`` if the model cannot be loaded,
+        ``SettingsError`` if the cluster cannot be joined.
 
-        ``make`` loads the model in each engine, importable there or picklable; ``address`` is that of ``joined``;
-        ``gpus`` and ``cpus`` are of each engine, which computes with as many threads.
+        ``make``, importable or picklable, loads the model in each engine; ``address`` is as for ``joined``; ``gpus``
+        and ``cpus``, also the number of threads, are per engine.
         """
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": IN_FLIGHT}
         options |= {"max_restarts": -1, "max_task_retries": RETRIES}
@@ -141,13 +139,19 @@ class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
         cpus: float = 1,
         **how: Any,
     ) -> Self:
-        """Engines that are ``LocalDiffusion.load(source, **how)``; the other arguments are the constructor's."""
-        return cls(partial(_load, str(source), how), address=address, engines=engines, gpus=gpus, cpus=cpus)
+        """Engines with ``LocalDiffusion.load(source, **how)``; the other arguments are the constructor's."""
+
+        def make() -> Diffusion:
+            from .local import LocalDiffusion
+
+            return LocalDiffusion.load(str(source), **how)
+
+        return cls(make, address=address, engines=engines, gpus=gpus, cpus=cpus)
 
     async def draw(
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
-        """Carry an attempt out; raises as the engines' model does, and ``ModelError`` where no engine can draw."""
+        """Draw one image; raises as the engines' model does, and ``ModelError`` if no engine can draw."""
         given = {} if source is None else await asyncio.to_thread(_needed, attempt, source, store)
         engine = min(self._engines, key=lambda engine: self._in_flight[engine])
         self._in_flight[engine] += 1
@@ -178,31 +182,25 @@ class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
 
 
 def _needed(attempt: Attempt, source: ImageRecord, store: Store) -> Files:
-    """The files of the source that an attempt can start from, as far as they are there."""
+    """The existing files of the source that the attempt may need."""
     references = (source.path, source.latent, source.trajectory.get(attempt.start_step))
     return {name: store.read(name) for name in references if name is not None and store.path(name).is_file()}
 
 
 def _written(store: Store, given: Files) -> Files:
-    """The files of a store but for those that were given."""
+    """The files of a store, except ``given``."""
     paths = {path.relative_to(store.root).as_posix(): path for path in store.root.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in paths.items() if name not in given}
 
 
 def _write(files: Files, store: Store) -> None:
-    """Write them, the picture last, so that what its record refers to is there."""
+    """Write files, the picture last, so that everything its record refers to exists."""
     for name in sorted(files, key=lambda name: name.startswith("images/")):
         store.write(name, files[name])
 
 
-def _load(source: str, how: dict[str, Any]) -> Diffusion:
-    from .local import LocalDiffusion
-
-    return LocalDiffusion.load(source, **how)
-
-
 def _own_error(error: Any) -> Exception:
-    """What the engine's model raised, where it is an error for users; else that no engine can draw, and why."""
+    """The error of the engine's model if it is one for users, else a ``ModelError`` with the reason."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, DetailScribeError):
         return cause

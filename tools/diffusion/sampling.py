@@ -1,13 +1,12 @@
-"""How an image is drawn: rectified flow (arXiv 2403.03206) in Euler steps, as functions that one can call by hand.
+"""Draws an image by rectified flow (arXiv 2403.03206) in Euler steps, as functions that can be called by hand.
 
     schedule = make_schedule(pipe.scheduler, steps=28, tokens=4096, device=device)
     noise = draw_noise(seed, (16, 128, 128), dtype, device)
     sample = Sample(noise, schedule, encode(pipe, prompt), encode(pipe, ""), guidance=4.5, keep_steps={2, 4})
     [picture] = decode(pipe, denoise(pipe.transformer, sample)[None])
 
-A refinement starts at step k of the schedule, with ``step=k``: its latent is ``inject(final, noise, schedule, k)``, or
-the ``kept[k]`` of an earlier sample, whose denoising it resumes. ``denoise`` draws one image; the engine calls
-``advance`` for many at once.
+A refinement starts at step k of the schedule, with ``step=k``, from ``inject(final, noise, schedule, k)`` or from the
+``kept[k]`` of an earlier sample. ``denoise`` draws one image; the engine calls ``advance`` for many at once.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -27,7 +26,7 @@ from .embeddings import Embedding
 from .engine import Kind
 
 ALL = (0.0, 1.0)
-"""Least and greatest noise level."""
+"""All noise levels."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,8 @@ class Schedule:
 
 
 def make_schedule(scheduler: Any, steps: int, tokens: int, device: torch.device) -> Schedule:
-    """The noise levels of ``scheduler`` for N = ``steps``.
-
-    Only its configuration counts. ``tokens`` is the number of patches of one image, on which dynamic shifting depends.
-    """
+    """The noise levels for N = ``steps``, from the configuration of ``scheduler``; ``tokens``, the number of patches of
+    an image, matters only for dynamic shifting."""
     fresh: Any = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
     config, shift = fresh.config, {}
     if config.use_dynamic_shifting:
@@ -64,7 +61,7 @@ def make_schedule(scheduler: Any, steps: int, tokens: int, device: torch.device)
 
 
 def shifted(scheduler: Any, options: DrawingOptions) -> Any:
-    """``scheduler``, or one like it with the shift that the options set, whatever the size of the image."""
+    """``scheduler``, or a copy with the shift of the options in place of its own."""
     if options.shift is None:
         return scheduler
     fixed: dict[str, Any] = {"shift": options.shift, "use_dynamic_shifting": False, "shift_terminal": None}
@@ -72,35 +69,33 @@ def shifted(scheduler: Any, options: DrawingOptions) -> Any:
 
 
 def picture_size(options: DrawingOptions, side: int, multiple: int, most: int | None = None) -> tuple[int, int]:
-    """Width and height in pixels, each ``side`` unless it is set; ``SettingsError`` if the model cannot draw that."""
+    """Width and height in pixels, by default ``side``; ``SettingsError`` if the model cannot draw that size."""
     for name, pixels in (("width", options.width), ("height", options.height)):
         if pixels is not None and (pixels % multiple or pixels > (most or pixels)):
-            bound = "" if most is None else f", {most} at most"
-            raise SettingsError(f"this model draws no {name} of {pixels} pixels: give a multiple of {multiple}{bound}")
+            limit = "" if most is None else f", {most} at most"
+            raise SettingsError(f"this model draws no {name} of {pixels} pixels: give a multiple of {multiple}{limit}")
     return options.width or side, options.height or side
 
 
 def draw_noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Standard normal noise (channels, height, width) from a CPU generator of its own, so the same in every batch.
-
-    It is what ``StableDiffusion3Pipeline`` draws with ``generator=torch.Generator("cpu").manual_seed(seed)``.
-    """
+    """Standard normal noise (channels, height, width) from its own CPU generator, so the same in every batch, and the
+    same as in ``StableDiffusion3Pipeline`` with ``generator=torch.Generator("cpu").manual_seed(seed)``."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return randn_tensor((1, *shape), generator=generator, device=device, dtype=dtype)[0]
 
 
 @dataclass(frozen=True)
 class Held:
-    """A source outside the region of its refinement, where each step puts it back at its own noise level.
+    """The source image, which each step puts back outside the region of its refinement, at the step's noise level.
 
-    Its latents lie on the straight line from x_k, where the refinement starts, to its final one, with the same noise.
-    So inpainting works in ``StableDiffusion3InpaintPipeline`` of diffusers; the end is exact here, too.
+    Its latents lie on the straight line from x_k, where the refinement starts, to the final latent. Diffusers'
+    ``StableDiffusion3InpaintPipeline`` works alike; here the last step is exact, too.
     """
 
     inside: torch.Tensor
-    """True where the refinement may change the latent, of a shape that fits it."""
+    """True where the refinement may change the latent; broadcasts to its shape."""
     final: torch.Tensor
-    """The source's final latent, of the refinement's shape."""
+    """The source's final latent."""
     start: torch.Tensor
     """x_k."""
     sigma: float
@@ -123,10 +118,10 @@ def hold(
     step: int,
     ratio: float = 1.0,
 ) -> Held | None:
-    """What holds the source outside ``region``; None without a region, and at the end of the schedule.
+    """The source held outside ``region``; None without a region, or at the end of the schedule.
 
-    ``final`` gives the source's final latent; ``start`` is x_k for k = ``step``, (..., height, width), or (tokens,
-    channels) where the model packs it row by row, of a picture that is ``ratio`` times as wide as it is high.
+    ``final`` returns the source's final latent. ``start`` is x_k for k = ``step``, (..., height, width), or (tokens,
+    channels) if the model packs latents row by row; ``ratio`` is the picture's width over its height.
     """
     if region is None or step == schedule.steps:
         return None
@@ -142,20 +137,20 @@ def hold(
 
 @dataclass
 class Sample:
-    """One image on its way through its schedule."""
+    """One image being denoised."""
 
     latent: torch.Tensor
     """(channels, height, width) x_k."""
     schedule: Schedule
     prompt: Embedding
     negative: Embedding | None = None
-    """Of as many tokens as the prompt; needed where there is guidance."""
+    """Of as many tokens as the prompt; required with guidance."""
     guidance: float = 1.0
-    """Scale of classifier-free guidance (arXiv 2207.12598); 1 or less means none."""
+    """Scale of classifier-free guidance (arXiv 2207.12598); 1 or less turns it off."""
     step: int = 0
     """k in [0, N]."""
     stop: int | None = None
-    """Step to end at, in [step, N]; None is N."""
+    """Last step, in [step, N]; None is N."""
     keep_steps: Set[int] = frozenset()
     """Steps k whose x_k is kept."""
     interval: tuple[float, float] = ALL
@@ -165,20 +160,20 @@ class Sample:
     skip_scale: float = 0.0
     """Of skip-layer guidance."""
     skip_steps: Set[int] = frozenset()
-    """Steps k with skip-layer guidance, where they are guided."""
+    """Steps k with skip-layer guidance, if they are guided."""
     any_length: bool = False
     """Whether it may share a pass with prompts of other lengths; see ``blocks.mix_lengths``."""
     held: Held | None = None
-    """Puts the source back outside the region of a refinement."""
+    """The source outside the region of a refinement."""
     kept: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
     """x_k by step k, (channels, height, width)."""
     clean: torch.Tensor | None = None
     """(channels, height, width) the prediction of x_0 after the last step; None before the first."""
     blocks: Any = None
-    """What the first block and the others added at the last step that ran them all, each (rows, tokens, width), as
-    ``blocks.BlockCache`` remembers it; None where it remembers nothing."""
+    """The cache of ``blocks.BlockCache``: what the first block and the others added at the last step that ran all
+    blocks, each (rows, tokens, width); None without a cache."""
     evaluations: int = 0
-    """Rows of forward passes so far, without those that ``blocks.BlockCache`` spared."""
+    """Rows of forward passes so far, without those that ``blocks.BlockCache`` skipped."""
 
     def __post_init__(self) -> None:
         self.end = self.schedule.steps if self.stop is None else self.stop
@@ -189,7 +184,7 @@ class Sample:
 
     @property
     def is_guided(self) -> bool:
-        """Whether the next step is."""
+        """Whether the next step has guidance."""
         return self._guided[self.step]
 
     @property
@@ -199,12 +194,12 @@ class Sample:
 
     @property
     def kind(self) -> Kind:
-        """What else fits in its next pass."""
+        """Which other samples fit in its next pass."""
         return Kind(tuple(self.latent.shape), len(self.prompt.tokens), self.any_length)
 
     @property
     def rows(self) -> int:
-        """Rows of forward passes that the next step takes: one, one more with guidance, and one more that skips."""
+        """Rows of forward passes in the next step: one, plus one with guidance, plus one with skip-layer guidance."""
         return 1 + self.is_guided + self.skips
 
     @property
@@ -214,11 +209,11 @@ class Sample:
 
     @property
     def final(self) -> torch.Tensor:
-        """(channels, height, width) the latent of its picture: x_N, or the prediction of it at an earlier stop."""
+        """(channels, height, width) the latent of its picture: x_N, or its prediction at an earlier stop."""
         return self.latent if self.clean is None or self.end == self.schedule.steps else self.clean
 
     def take_step(self, velocity: torch.Tensor) -> None:
-        """Go one Euler step along ``velocity`` (channels, height, width), in float32 as diffusers does."""
+        """Take one Euler step along ``velocity`` (channels, height, width), in float32 as diffusers does."""
         sigmas, k, start = self.schedule.sigmas, self.step, self.latent.float()
         self.clean = (start - sigmas[k] * velocity).to(velocity.dtype)
         self.clean = self.held.put_back(self.clean, 0) if self.held else self.clean
@@ -236,7 +231,7 @@ class Sample:
 
 
 Around = Callable[[Sequence[Sample]], AbstractContextManager[object]]
-"""What a forward pass, whose rows are of these images, runs inside of."""
+"""A context in which a forward pass runs, given the image of each of its rows."""
 
 
 def guided_steps(schedule: Schedule, guidance: float, interval: tuple[float, float]) -> list[bool]:
@@ -246,14 +241,14 @@ def guided_steps(schedule: Schedule, guidance: float, interval: tuple[float, flo
 
 
 def denoise(transformer: SD3Transformer2DModel, sample: Sample) -> torch.Tensor:
-    """Take all steps that are left, and return the final latent (channels, height, width)."""
+    """Take all remaining steps, and return the final latent (channels, height, width)."""
     while not sample.done:
         advance(transformer, [sample])
     return sample.final
 
 
 def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = nullcontext) -> None:
-    """Take one step of each sample, wherever in its schedule it is, in one forward pass; on failure none moves."""
+    """Take one step of each sample in one forward pass, whatever step each is at; if that fails, none moves."""
     for sample, velocity in zip(samples, predict(transformer, samples, around), strict=True):
         sample.take_step(velocity)
 
@@ -262,16 +257,15 @@ def advance(transformer: SD3Transformer2DModel, samples: Sequence[Sample], aroun
 def predict(
     transformer: SD3Transformer2DModel, samples: Sequence[Sample], around: Around = nullcontext
 ) -> list[torch.Tensor]:
-    """Guided velocity (channels, height, width) at the latent of each sample.
+    """Guided velocity (channels, height, width) at the latent of each sample; all latents have one shape.
 
-    Guided samples take two rows of the pass, the others one; latents are of one shape. The rows of a sample alone are
-    in the order of ``StableDiffusion3Pipeline``. Samples with skip-layer guidance, which all skip the same blocks, take
-    another pass.
+    Guided samples take two rows of the pass, in the order of ``StableDiffusion3Pipeline``, the others one. Samples with
+    skip-layer guidance, which all skip the same blocks, take another pass.
     """
     guided = [sample for sample in samples if sample.is_guided]
     prompts = [sample.negative for sample in guided if sample.negative] + [sample.prompt for sample in samples]
     skipping, skipped = [sample for sample in samples if sample.skips], iter(())
-    if skipping:  # first, since a block cache takes note of the other pass, after which nothing may fail
+    if skipping:  # first: the block cache is updated by the other pass, after which nothing may fail
         own, layers = [sample.prompt for sample in skipping], list(skipping[0].skip_layers)
         skipped = iter(_evaluate(transformer, skipping, own, skip_layers=layers))
     rows = [*guided, *samples]
@@ -288,19 +282,19 @@ def predict(
 
 
 def pad(prompts: list[torch.Tensor], image_tokens: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Prompts (tokens, width) as one (rows, most tokens, width), and the mask if some are shorter than others."""
+    """Prompts (tokens, width) as one (rows, most tokens, width), and a mask if their lengths differ."""
     lengths = [len(prompt) for prompt in prompts]
     if len(set(lengths)) == 1:
         return torch.stack(prompts), None
     tokens = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
-    there = torch.arange(image_tokens + tokens.shape[1]) < image_tokens + torch.tensor(lengths)[:, None]
-    return tokens, there[:, None, None].to(tokens.device, non_blocking=True)
+    mask = torch.arange(image_tokens + tokens.shape[1]) < image_tokens + torch.tensor(lengths)[:, None]
+    return tokens, mask[:, None, None].to(tokens.device, non_blocking=True)
 
 
 def _evaluate(
     transformer: SD3Transformer2DModel, rows: Sequence[Sample], prompts: Sequence[Embedding], **more: Any
 ) -> torch.Tensor:
-    """Velocity (rows, channels, height, width) at the latent of each sample, for its prompt."""
+    """Velocity (rows, channels, height, width) at the latent of each sample for each prompt."""
     config: Any = transformer.config
     latents = torch.stack([sample.latent for sample in rows])
     tokens, mask = pad([prompt.tokens for prompt in prompts], latents[0, 0].numel() // config.patch_size**2)

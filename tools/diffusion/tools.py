@@ -1,4 +1,4 @@
-"""Diffusion as LangChain tools, for any agent that can bind them."""
+"""LangChain tools that draw and refine images."""
 
 import inspect
 import json
@@ -23,10 +23,8 @@ Answer = str | list[str | dict[str, str]]
 
 
 def tool(coroutine: Callable[..., Coroutine[Any, Any, Any]]) -> BaseTool:
-    """A tool, sync and async, whose message has an artifact; a ``ToolException`` is its answer.
-
-    Its docstring says what it does and what its arguments mean; the ``Field`` of an argument does, too.
-    """
+    """A tool, sync and async, whose messages carry an artifact and which answers with the text of a ``ToolException``.
+    Its description is the docstring of ``coroutine``; those of its arguments are there or in their ``Field``."""
     words = " ".join((inspect.getdoc(coroutine) or "").partition("\n\nArgs:")[0].split())
     return StructuredTool.from_function(
         blocking(coroutine),
@@ -39,7 +37,7 @@ def tool(coroutine: Callable[..., Coroutine[Any, Any, Any]]) -> BaseTool:
 
 
 def with_image(facts: Mapping[str, object], path: Path, shown: bool) -> Answer:
-    """A line of JSON; where the image is to be shown, as a text block before an image block (JPEG, base64)."""
+    """A line of JSON; if the image is ``shown``, a text block with it and an image block (JPEG, base64)."""
     text = json.dumps({**facts, "path": str(path)})
     if not shown:
         return text
@@ -50,9 +48,9 @@ def with_image(facts: Mapping[str, object], path: Path, shown: bool) -> Answer:
 def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -> list[BaseTool]:
     """The tools ``generate_image`` and ``redenoise_image``, which draw into ``store``.
 
-    They answer with a line of JSON that names the image and its file, and, where ``show`` is set, with the image, for
-    models that see what is in tool messages; the ``ImageRecord`` is the message's artifact. An error that the agent
-    can mend is its answer, too.
+    They answer with a line of JSON that names the image and its file, and with ``show`` also with the image, for
+    models that see images in tool messages; the ``ImageRecord`` is the message's artifact. They also answer with
+    errors that the agent can mend.
     """
 
     async def draw(attempt: Attempt, source: ImageRecord | None = None) -> tuple[Answer, ImageRecord]:
@@ -95,7 +93,7 @@ def diffusion_tools(diffusion: Diffusion, store: Store, *, show: bool = False) -
             seed: Of the noise that inject adds; another one than the image's by default.
         """
         try:
-            # The record in the image's own PNG, so that images of earlier sessions can be refined, too.
+            # The PNG has the record, so images of earlier sessions can be refined, too.
             source = read_record(store.path(f"images/{image}.png"))
         except (OSError, ValueError) as error:
             raise ToolException(f"there is no image {image!r}; give an id that a tool returned") from error
