@@ -64,9 +64,7 @@ class Batch:
 class Elsewhere(Protocol):
     """Runs jobs on other processes or machines, such as ``Cluster``."""
 
-    async def run_jobs(self, *given: Any, **how: Any) -> None:
-        """As ``Cluster.run_jobs``."""
-        ...
+    async def run_jobs(self, *args: Any, **options: Any) -> None: ...
 
 
 @typed
@@ -148,7 +146,10 @@ async def arun_batch(
                 await models.check()
                 await require_models(folder, models)
                 ledger.plan(jobs)
-                await run_jobs(jobs, loaded, models, ledger, on_event=on_event, **how)
+                with closing(TaskCache(folder / CACHE)) as cache:
+                    own: dict[str, Any] = {"cache": cache, "shared": folder / RUNS, "on_event": on_event}
+                    perform = partial(run_job, loaded=loaded, models=models, **own)
+                    await perform_jobs(jobs, perform, ledger, **how)
     return Batch(folder, ledger.tally)
 
 
@@ -164,25 +165,6 @@ def check_concurrency(concurrency: int) -> None:
 def default_folder(source: str | None) -> Path:
     """``runs/`` and the name of the file, or a new name for prompts without a file."""
     return Path("runs") / (new_run_id("batch") if source in (None, STDIN) else folder_name(stem(source)))
-
-
-async def run_jobs(
-    jobs: Iterable[Job],
-    loaded: Loaded,
-    models: Models,
-    ledger: Ledger,
-    *,
-    concurrency: int = 16,
-    keep_runs: bool = True,
-    on_event: Callable[[Event], object] | None = None,
-    on_row: OnRow | None = None,
-) -> None:
-    """Run every job without a row; a failed run gets a row, too. Cancelling this cancels the runs in flight, which get
-    no row. Another call continues them, and draws and asks nothing again."""
-    with closing(TaskCache(ledger.root / CACHE)) as cache:
-        how: dict[str, Any] = {"cache": cache, "shared": ledger.root / RUNS, "on_event": on_event}
-        perform = partial(run_job, loaded=loaded, models=models, **how)
-        await perform_jobs(jobs, perform, ledger, concurrency=concurrency, keep_runs=keep_runs, on_row=on_row)
 
 
 async def run_job(
@@ -229,18 +211,18 @@ def _identity(manifest: Manifest) -> tuple[object, ...]:
     return manifest.prompt, manifest.seed, manifest.policy, settings.budget, manifest.state_version
 
 
+@dataclass(eq=False)
 class FailedElsewhere(Exception):
     """The error of a job in another process, as far as it can be pickled."""
 
-    def __init__(self, kind: str, message: str, no_reply: bool = False) -> None:
-        super().__init__(kind, message, no_reply)  # all, so that it can be pickled
-        self.kind = kind
-        """Name of the class of the original error."""
-        self.no_reply = no_reply
-        """As in the original error."""
+    kind: str
+    """Name of the class of the original error."""
+    message: str
+    no_reply: bool = False
+    """As in the original error."""
 
     def __str__(self) -> str:
-        return str(self.args[1])
+        return self.message
 
 
 def row_of(job: Job, folder: Path, root: Path, seconds: float, outcome: Run | BaseException) -> Row:
@@ -320,8 +302,9 @@ async def perform_jobs(
     keep_runs: bool = True,
     on_row: OnRow | None = None,
 ) -> None:
-    """As ``run_jobs``, with ``perform`` to run a job in its folder. Ids and folders of jobs differ; a job is taken when
-    there is room for it. Raises a ``ModelError`` if no job can use a model; see ``Suspects``."""
+    """Run every job without a row by ``perform``, in its folder; a failed run gets a row, too. Jobs, whose ids and
+    folders differ, are taken from ``jobs`` when there is room. Cancelling this cancels the runs in flight, which get no
+    row; another call continues them. Raises a ``ModelError`` if no job can use a model; see ``Suspects``."""
     waiting = (job for job in jobs if not ledger.has(job))
     running: dict[asyncio.Task[Run], tuple[Job, Path, int, float]] = {}
     done: asyncio.Queue[asyncio.Task[Run]] = asyncio.Queue()  # asyncio.wait would be slow for thousands of tasks

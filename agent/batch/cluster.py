@@ -73,8 +73,8 @@ class Cluster:
         note_models: Callable[[Mapping[str, str]], None],
         on_row: OnRow,
     ) -> None:
-        """As ``batch.run_jobs``, with ``concurrency`` runs in flight per replica. ``note_models`` is called with the
-        models of each replica that is ready, and raises if they differ."""
+        """Run every job without a row, as ``perform_jobs``, with ``concurrency`` runs in flight per replica.
+        ``note_models`` is called with the models of each replica that is ready, and raises if they differ."""
         store = self._open_store(ledger.root, keep_runs)
         limited = loaded.settings.chat.requests_per_minute is not None
         # The name of the actor keeps two drivers of a cluster from using one store; the ledger locks the folder.

@@ -4,14 +4,17 @@ import asyncio
 import gc
 import json
 import random
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
 from detailscribe.agent import BestOfN, Run, Single, read_run
-from detailscribe.agent.batch.batch import run_jobs
+from detailscribe.agent.batch.batch import RUNS, perform_jobs, run_job
 from detailscribe.agent.batch.folder import Ledger
 from detailscribe.agent.batch.jobs import Job, folder_name
+from detailscribe.agent.graph.checkpoints import CACHE, TaskCache
 from detailscribe.agent.records.events import NodeStarted
 from detailscribe.agent.records.rows import RESULTS, read_rows
 from detailscribe.agent.settings.loading import load
@@ -38,7 +41,11 @@ async def many(folder, given, **changes):
     chosen |= {name: changes.pop(name) for name in chosen if name in changes}
     loaded = load(Settings())
     with Ledger(folder) as ledger:
-        await run_jobs(given, loaded, Models(loaded.settings, **chosen), ledger, **changes)
+        models, how = Models(loaded.settings, **chosen), {"concurrency": 16} | changes
+        with closing(TaskCache(folder / CACHE)) as cache:
+            own = {"cache": cache, "shared": folder / RUNS, "on_event": how.pop("on_event", None)}
+            perform = partial(run_job, loaded=loaded, models=models, **own)
+            await perform_jobs(given, perform, ledger, **how)
     return {row.id: row for row in read_rows(folder)}
 
 
