@@ -15,7 +15,7 @@ from detailscribe.tools.diffusion.embeddings import encode
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.diffusion.memory import KNOWN, Placement, large_parts, memory_needed, quantized_parts
 from detailscribe.tools.diffusion.memory import _weight_bytes as weight_bytes
-from detailscribe.tools.diffusion.placement import TransientEncoder, Turns, choose_placement
+from detailscribe.tools.diffusion.placement import DeviceTurns, TransientEncoder, choose_placement
 from detailscribe.tools.errors import ModelError, SettingsError
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ class Weights(torch.nn.Linear):
 
 
 def test_large_networks_take_turns_on_the_device():
-    turns, networks = Turns(torch.device("meta")), [Weights(), Weights()]
+    turns, networks = DeviceTurns(torch.device("meta")), [Weights(), Weights()]
     reader = TransientEncoder(Weights, torch.float32)
     reader.before_loading = turns.clear
     for network in networks:

@@ -84,7 +84,7 @@ def put(pipe: DiffusionPipeline, placement: Placement) -> DiffusionPipeline:
     if placement.offload == "none":
         return pipe.to(placement.device)
     large = large_parts({name: sum(weight.nbytes for weight in part.parameters()) for name, part in networks.items()})
-    turns = Turns(torch.device(placement.device))
+    turns = DeviceTurns(torch.device(placement.device))
     for name, network in networks.items():
         if name in large:
             turns.add(network)
@@ -95,7 +95,7 @@ def put(pipe: DiffusionPipeline, placement: Placement) -> DiffusionPipeline:
     return pipe
 
 
-class Turns:
+class DeviceTurns:
     """Large networks that take turns on a device; each waits in RAM until it is called."""
 
     def __init__(self, device: torch.device) -> None:
