@@ -75,7 +75,12 @@ class Cluster:
     ) -> None:
         """Run every job without a row, as ``perform_jobs``, with ``concurrency`` runs in flight per replica.
         ``note_models`` is called with the models of each replica that is ready, and raises if they differ."""
-        store = self._open_store(ledger.root, keep_runs)
+        store = None
+        if self.store is not None:
+            if not keep_runs:
+                raise SettingsError("--store keeps run folders, and --no-runs keeps none: leave out one of them")
+            store = RunStore(self.store)
+            store.begin(read_manifest(ledger.root))
         limited = loaded.settings.chat.requests_per_minute is not None
         # The name of the actor keeps two drivers of a cluster from using one store; the ledger locks the folder.
         name = f"batch-{uuid4().hex if self.store is None else digest(self.store)}"
@@ -88,17 +93,10 @@ class Cluster:
                 calls = concurrency + 2  # `ready` and `stop` must not wait for runs
                 options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": calls}
                 actor = ray.remote(**options, max_restarts=RESTARTS, max_task_retries=0)(Replica)
-                start = partial(
-                    actor.remote,
-                    loaded=loaded,
-                    make_models=self.roles or Models,
-                    root=ledger.root.resolve(),
-                    store=self.store,
-                    threads=max(1, int(cpus)),
-                    turns=name if limited else None,
-                    working_folder=os.getcwd(),
-                    command=tuple(sys.argv),
-                )
+                driver = {"loaded": loaded, "working_folder": os.getcwd(), "command": tuple(sys.argv)}
+                place = {"root": ledger.root.resolve(), "store": self.store, "threads": max(1, int(cpus))}
+                turns = name if limited else None
+                start = partial(actor.remote, make_models=self.roles or Models, turns=turns, **driver, **place)
                 workers = Workers(ray, self, start, concurrency, note_models)
                 how: dict[str, Any] = {"concurrency": concurrency * self.replicas, "keep_runs": keep_runs}
                 await workers.serve(perform_jobs(jobs, workers.perform, ledger, on_row=on_row, **how))
@@ -117,16 +115,6 @@ class Cluster:
                 f" {gpus:g}: set --cpus-per-replica and --gpus-per-replica"
             )
         return own_cpus, own_gpus
-
-    def _open_store(self, root: Path, keep_runs: bool) -> RunStore | None:
-        """The store of finished runs; ``SettingsError`` if it holds another batch."""
-        if self.store is None:
-            return None
-        if not keep_runs:
-            raise SettingsError("--store keeps run folders, and --no-runs keeps none: leave out one of them")
-        store = RunStore(self.store)
-        store.begin(read_manifest(root))
-        return store
 
 
 @dataclass(eq=False)

@@ -1,6 +1,7 @@
 """The jobs of a batch: the user's prompts, checked, and kept on disk until they run."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -114,10 +115,21 @@ class Spool:
 
     def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], policy: Policy, settings: Settings) -> None:
         self._file, self._policy, self._settings = file, policy, settings
+        self._copies: dict[str, int] = defaultdict(lambda: 1)
         self._places: dict[str, str] = {}
-        self._again: dict[str, int] = {}
+        """Where each prompt came from, by the name of its run folder."""
         for ask, where in asks:
-            self._add(ask, where)
+            try:
+                job = job_of(ask, policy, settings)
+                if ask.id is None:
+                    job = replace(job, id=self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
+                line = ask.model_copy(update={"id": job.id}).model_dump_json()
+            except (SettingsError, ValueError) as error:
+                raise SettingsError(f"{where}: {error}") from error
+            if job.folder in self._places:
+                raise SettingsError(f"{where} has the id {job.id!r}, which {self._places[job.folder]} has already")
+            self._places[job.folder] = where
+            file.write(line.encode() + b"\n")
         if not self._places:
             raise SettingsError("there is no prompt")
 
@@ -129,21 +141,10 @@ class Spool:
         self._file.seek(0)
         return (job_of(Ask.model_validate_json(line), self._policy, self._settings) for line in self._file)
 
-    def _add(self, ask: Ask, where: str) -> None:
-        try:
-            job = job_of(ask, self._policy, self._settings)
-            if ask.id is None:
-                job = replace(job, id=self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
-            line = ask.model_copy(update={"id": job.id}).model_dump_json()
-        except (SettingsError, ValueError) as error:
-            raise SettingsError(f"{where}: {error}") from error
-        if job.folder in self._places:
-            raise SettingsError(f"{where} has the id {job.id!r}, which {self._places[job.folder]} has already")
-        self._places[job.folder] = where
-        self._file.write(line.encode() + b"\n")
-
     def _free(self, id: str) -> str:
         """The id, with a number appended if it is taken."""
-        while (candidate := f"{id}-{self._again[id]}" if id in self._again else id) in self._places:
-            self._again[id] = self._again.get(id, 1) + 1
+        candidate = id
+        while candidate in self._places:
+            self._copies[id] += 1
+            candidate = f"{id}-{self._copies[id]}"
         return candidate
