@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detailscribe.agent.experiments.load import load_experiment
 from detailscribe.agent.experiments.plots import draw, figures_of
-from detailscribe.agent.experiments.rows import read_rows
+from detailscribe.agent.experiments.rows import read_experiment_rows
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
 KEPT = ("tables", "images.parquet")
@@ -32,7 +32,7 @@ def keep(folder: Path, to: Path) -> None:
         elif (folder / name).is_file():
             shutil.copy(folder / name, to / name)
     variants = load_experiment(folder / "experiment.toml").variants
-    for figure in figures_of(read_rows(folder / "rows.jsonl"), variants):
+    for figure in figures_of(read_experiment_rows(folder / "rows.jsonl"), variants):
         if PLOTS.fullmatch(figure.name):
             (to / "plots" / f"{figure.name}.png").write_bytes(draw(figure, "png"))
     (to / "summary.md").write_text(_with_kept_plots((folder / "summary.md").read_text("utf-8")), "utf-8")

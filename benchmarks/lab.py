@@ -17,7 +17,7 @@ from typing import Any
 
 from detailscribe.agent.experiments.load import make_experiment
 from detailscribe.agent.experiments.measures import MEASURES, answers, by_label, correct, effect, finished, whole
-from detailscribe.agent.experiments.rows import Row
+from detailscribe.agent.experiments.rows import ExperimentRow
 from detailscribe.agent.experiments.run import run_experiment
 
 from .figures import interval, print_json, print_table
@@ -36,7 +36,7 @@ ASPECTS = ("presence", "attribute", "relation")
 
 def measured(
     complexity: int, prompts: int, folder: Path, critic: Mapping[str, Any], run: Mapping[str, Any]
-) -> list[Row]:
+) -> list[ExperimentRow]:
     """Run all policies and return their rows."""
     table = {
         "question": "Does the laboratory tell policies apart?",
@@ -49,7 +49,7 @@ def measured(
     return run_experiment(make_experiment("lab", table, folder), folder / str(complexity), concurrency=24)
 
 
-def figures_of(rows: Sequence[Row]) -> dict[str, float]:
+def figures_of(rows: Sequence[ExperimentRow]) -> dict[str, float]:
     """All measurements at one complexity, by name."""
     groups = {label.partition(",")[0]: finished(group) for label, group in by_label(rows).items()}
     drawn = [whole(row)[0] for row in groups["best_of_4"]]
@@ -81,7 +81,7 @@ def _with_interval(name: str, samples: Sequence[float]) -> dict[str, float]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _effects(row: Row) -> list[str]:
+def _effects(row: ExperimentRow) -> list[str]:
     """The effect of each of its refinements."""
     known = {image.id: image for image in whole(row)}
     return [effect(i, known[i.parent]) for i in known.values() if i.origin == "refine" and i.parent in known]

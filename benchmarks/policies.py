@@ -20,7 +20,7 @@ from detailscribe.agent.evaluation.statistics import Interval, mean_interval, pr
 from detailscribe.agent.evaluation.tables import markdown
 from detailscribe.agent.experiments.load import Experiment, load_experiment
 from detailscribe.agent.experiments.measures import by_label, by_prompt, differences, frame, pairs
-from detailscribe.agent.experiments.rows import Row
+from detailscribe.agent.experiments.rows import ExperimentRow
 from detailscribe.agent.experiments.run import run_experiment
 from detailscribe.agent.experiments.summary import differences_table, summary
 
@@ -52,7 +52,7 @@ def best_of_n(bound: int) -> str:
     return f"best_of_n budget.evaluations={bound}"
 
 
-def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
+def figures_of(rows: Sequence[ExperimentRow], seconds: float) -> dict[str, float]:
     """All measurements, by dotted name."""
     groups, figures = by_label(rows), dict[str, float]()
     for label, group in groups.items():
@@ -73,7 +73,7 @@ def figures_of(rows: Sequence[Row], seconds: float) -> dict[str, float]:
     return figures | {"runs": len(rows), "wall_seconds": seconds}
 
 
-def _gain(groups: dict[str, list[Row]], name: str, ours: int, theirs: int) -> dict[str, float]:
+def _gain(groups: dict[str, list[ExperimentRow]], name: str, ours: int, theirs: int) -> dict[str, float]:
     paired = pairs(frame(groups[adaptive(ours)]), frame(groups[best_of_n(theirs)]))
     return _named(f"{name}_gain_over_{theirs}", mean_interval(differences(paired, "all_correct")))
 
@@ -82,7 +82,7 @@ def _named(name: str, found: Interval | None) -> dict[str, float]:
     return {} if found is None else {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(rows: Sequence[ExperimentRow]) -> None:
     """Print the measurements as tables."""
     groups = by_label(rows)
     asked = [(bound, bound) for bound in BOUNDS] + [(bound // 2, bound) for bound in BOUNDS[1:]]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..batch.jobs import Job
     from ..experiments.load import Experiment
-    from ..experiments.rows import Row
+    from ..experiments.rows import ExperimentRow
 
 EXHAUSTIVE = "Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on."
 BOUND = "Another bound than the recorded: evaluations=112."
@@ -79,7 +80,7 @@ def experiment(
 
 
 def _print_plan(experiment: "Experiment", prompts: int | None, exhaustive: bool) -> None:
-    count, seeds = len(experiment.prompts[:prompts]), len(experiment.spec.seeds)
+    count, seeds = len(list(islice(experiment.prompts, prompts))), len(experiment.spec.seeds)
     lines, asked = [experiment.spec.question], f"{count} prompts, {seeds} seed(s)"
     if exhaustive:
         most = experiment.spec.tree.budget.images
@@ -106,7 +107,7 @@ class Bars:
         self._bars = dict[str, progress.TaskID]()
         self._correct, self._done, self._total = Counter[str](), Counter[str](), 0
 
-    def begin(self, planned: "Sequence[Job]", done: "Sequence[Row]") -> None:
+    def begin(self, planned: "Sequence[Job]", done: "Sequence[ExperimentRow]") -> None:
         """All runs, and the rows of those that are done."""
         self._total = len(planned)
         runs = Counter(str(job.tags["label"]) for job in planned)
@@ -117,7 +118,7 @@ class Bars:
         if done:
             self._print(f"{len(done)} of {self._total} runs are there already")
 
-    def step(self, row: "Row") -> None:
+    def step(self, row: "ExperimentRow") -> None:
         """One more row."""
         share = self._count(row)
         if row.error is not None:
@@ -126,7 +127,7 @@ class Bars:
         if not self._drawn and done * 10 // self._total != (done - 1) * 10 // self._total:
             self._print(f"{done} of {self._total} runs, {share}")
 
-    def _count(self, row: "Row") -> str:
+    def _count(self, row: "ExperimentRow") -> str:
         from ..experiments.measures import correct
 
         share = ""

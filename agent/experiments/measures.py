@@ -1,22 +1,22 @@
 """Measures of a run, and estimates over runs with prompts as the unit.
 
-Measures read one row, in the eyes of the independent judge where there is one and of the critic elsewhere. Estimates
-read a frame of runs, one line a run: the seeds of a prompt are averaged first, since they are alike.
+A measure reads one row: the independent judge's answers, or the critic's where there was no judge. An estimate reads a
+frame with one line per run, and averages the seeds of a prompt first, because they are not independent.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import nan
 from typing import Any, Literal
 
-from ...state import Answer
-from .rows import ImageRow, Row
+from ...state import Answer, Aspect
+from .rows import ExperimentRow, ImageRow
 
 Eyes = Literal["judge", "critic"]
 """Whose answers count. judge: the independent judge's, or the critic's where there was none."""
-Measure = Callable[[Row], float]
+Measure = Callable[[ExperimentRow], float]
 Frame = Any
-"""A ``pandas.DataFrame`` or ``Series``; type checkers know too little of them to help."""
+"""A ``pandas.DataFrame`` or ``Series``, which type checkers know little about."""
 
 
 def answers(image: ImageRow, eyes: Eyes = "judge") -> dict[str, Answer]:
@@ -35,34 +35,42 @@ def correct(image: ImageRow, eyes: Eyes = "judge") -> float:
     return float(score(image, eyes) == 1)
 
 
-def whole(row: Row) -> list[ImageRow]:
+def whole(row: ExperimentRow) -> list[ImageRow]:
     """Its images without previews and second opinions; all of them where there is nothing else."""
     return [image for image in row.images if image.is_whole] or list(row.images)
 
 
-def retention(row: Row) -> float:
-    """What the chosen image keeps of the peak: its share of checks divided by the highest one."""
+def retention(row: ExperimentRow) -> float:
+    """Share of checks of the chosen image, divided by the highest of any image."""
     return score(row.chosen) / peak if (peak := max(map(score, whole(row)))) else 1.0
 
 
-def efficiency(row: Row) -> float:
-    """Share of its images that were made up to the first one at the peak, that one included."""
+def efficiency(row: ExperimentRow) -> float:
+    """Share of its images that were made up to and including the first one at the peak."""
     scores = [score(image) for image in whole(row)]
     return (scores.index(max(scores)) + 1) / len(scores)
 
 
-def kept(row: Row) -> float:
-    """Of the checks that passed on what was refined, the share that passes on the refinements too; nan without any."""
-    known = {image.id: answers(image) for image in whole(row)}
-    before = [(known[i.parent], known[i.id]) for i in whole(row) if i.operator is not None and i.parent in known]
-    passed = [new[check] == "pass" for old, new in before for check, answer in old.items() if answer == "pass"]
-    return sum(passed) / len(passed) if passed else nan
+def kept(row: ExperimentRow) -> float:
+    """Of the checks that passed before a refinement, the share that pass after it; nan without any."""
+    by_id = {image.id: answers(image) for image in whole(row)}
+    refined = [(by_id[i.parent], by_id[i.id]) for i in whole(row) if i.operator is not None and i.parent in by_id]
+    return _mean([new[check] == "pass" for old, new in refined for check, answer in old.items() if answer == "pass"])
 
 
-def changed(row: Row, name: Literal["outside_changed", "lpips"]) -> float:
-    """How much refinements change, in the mean, outside of what was wrong or by LPIPS; nan where it is not known."""
-    found = [value for image in whole(row) if (value := getattr(image, name)) is not None]
-    return sum(found) / len(found) if found else nan
+def changed(row: ExperimentRow, name: Literal["outside_changed", "lpips"]) -> float:
+    """Mean of what refinements change, outside of what was wrong or by LPIPS; nan where none was measured."""
+    return _mean([value for image in whole(row) if (value := getattr(image, name)) is not None])
+
+
+def passed_of(row: ExperimentRow, aspect: Aspect) -> float:
+    """Share of the checks of an aspect that the chosen image passes; nan without any."""
+    chosen = answers(row.chosen).items()
+    return _mean([answer == "pass" for check, answer in chosen if row.checks[check] == aspect])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else nan
 
 
 MEASURES: dict[str, Measure] = {
@@ -86,79 +94,69 @@ MEASURES: dict[str, Measure] = {
     "tokens": lambda row: row.spend.tokens,
     "money": lambda row: row.spend.money,
 }
-"""By name. Images are those that were drawn to the end; a preview is counted apart, since it and what goes on with it
-are one drawing, while ``Spend.images`` counts every picture that was made and looked at. Peak, retention and
-efficiency are named after Generation Navigator (arXiv 2605.17969), and defined here for a loop that may choose an
-earlier image than the last."""
+"""By name. ``images`` counts finished drawings: a preview is counted apart, because it and its continuation are one
+drawing (``Spend.images`` counts both). Peak, retention and efficiency are named after Generation Navigator (arXiv
+2605.17969), and defined here for a loop that may choose an earlier image than the last."""
 
 
-def by_aspect(row: Row) -> dict[str, float]:
-    """Share of the checks of each aspect that the chosen image passes."""
-    passed: dict[str, list[bool]] = defaultdict(list)
-    for check, answer in answers(row.chosen).items():
-        passed[row.checks[check]].append(answer == "pass")
-    return {aspect: sum(found) / len(found) for aspect, found in passed.items()}
-
-
-def until(row: Row, round: int) -> ImageRow:
+def until(row: ExperimentRow, round: int) -> ImageRow:
     """The image that the run would have chosen had it ended after that round."""
-    seen = [image for image in whole(row) if image.round <= round] or whole(row)[:1]
-    return row.chosen if row.chosen in seen else max(seen, key=lambda image: image.rank)
+    images = [image for image in whole(row) if image.round <= round] or whole(row)[:1]
+    return row.chosen if row.chosen in images else max(images, key=lambda image: image.rank)
 
 
-def newest(row: Row, round: int) -> ImageRow:
+def newest(row: ExperimentRow, round: int) -> ImageRow:
     """The last image made up to that round: what a loop without keep-best would return."""
     images = whole(row)
     return [image for image in images if image.round <= round or image is images[0]][-1]
 
 
 def effect(image: ImageRow, parent: ImageRow) -> Literal["fixed", "broken", "both", "unchanged"]:
-    """What became of the checks against the parent."""
+    """How the checks changed relative to the parent."""
     now, before = answers(image), answers(parent)
     fixed = any(now[c] == "pass" != before.get(c) for c in now)
     broken = any(before.get(c) == "pass" != now[c] for c in now)
     return "both" if fixed and broken else "fixed" if fixed else "broken" if broken else "unchanged"
 
 
-def effects(rows: Iterable[Row]) -> dict[int, Counter[str]]:
-    """By round, how many images fixed, broke, did both or changed nothing against their parents; previews left out."""
+def effects(rows: Iterable[ExperimentRow]) -> dict[int, Counter[str]]:
+    """How many images had each ``effect``, by round; previews are left out."""
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     for row in finished(rows):
-        known = {image.id: image for image in whole(row)}
-        for image in known.values():
-            if image.parent in known:
-                counts[image.round][effect(image, known[image.parent])] += 1
+        by_id = {image.id: image for image in whole(row)}
+        for image in by_id.values():
+            if image.parent in by_id:
+                counts[image.round][effect(image, by_id[image.parent])] += 1
     return dict(sorted(counts.items()))
 
 
-def finished(rows: Iterable[Row]) -> list[Row]:
-    """Those that came to their end."""
+def finished(rows: Iterable[ExperimentRow]) -> list[ExperimentRow]:
+    """Those of runs that did not fail."""
     return [row for row in rows if row.error is None]
 
 
-def by_label(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def by_label(rows: Iterable[ExperimentRow]) -> dict[str, list[ExperimentRow]]:
     """Rows by variant, in the order of their first one."""
-    groups: dict[str, list[Row]] = defaultdict(list)
+    groups: dict[str, list[ExperimentRow]] = defaultdict(list)
     for row in rows:
         groups[row.label].append(row)
     return dict(groups)
 
 
-def frame(rows: Iterable[Row], measures: Mapping[str, Measure] = MEASURES) -> Frame:
+def frame(rows: Iterable[ExperimentRow], measures: Mapping[str, Measure] = MEASURES) -> Frame:
     """One line for each finished run: label, prompt, scenario, seed, and a column for each measure."""
     from pandas import DataFrame
 
     about = ("label", "prompt", "scenario", "seed")
-    lines: list[dict[str, Any]] = [
-        {name: getattr(row, name) for name in about} | {name: measure(row) for name, measure in measures.items()}
-        for row in finished(rows)
-    ]
+    lines = [[*(getattr(row, n) for n in about), *(m(row) for m in measures.values())] for row in finished(rows)]
     return DataFrame(lines, columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
 
 
-def by_prompt(runs: Frame, measure: str) -> list[float]:
-    """Means of the prompts for which the measure is defined."""
-    return runs.groupby("prompt", sort=False)[measure].mean().dropna().tolist()
+def by_prompt(runs: Frame, measure: str, less: str | None = None) -> list[float]:
+    """The mean of each prompt for which the measure is defined, less that of the measure ``less`` if it is given."""
+    means = runs.groupby("prompt", sort=False)[[measure] if less is None else [measure, less]].mean()
+    values = means[measure] if less is None else (means[measure] - means[less]).round(12)
+    return values.dropna().tolist()
 
 
 def pairs(ours: Frame, theirs: Frame) -> Frame:
@@ -168,12 +166,4 @@ def pairs(ours: Frame, theirs: Frame) -> Frame:
 
 def differences(paired: Frame, measure: str) -> list[float]:
     """Ours less theirs, of each prompt for which both are defined."""
-    means = paired.groupby("prompt", sort=False)[[measure, f"{measure}_other"]].mean()
-    return (means[measure] - means[f"{measure}_other"]).round(12).dropna().tolist()
-
-
-def gains(runs: Frame, eyes: Eyes) -> list[float]:
-    """All correct of the chosen image less that of the first drawing, of each prompt."""
-    prefix = "critic_" if eyes == "critic" else ""
-    means = runs.groupby("prompt", sort=False).mean(numeric_only=True)
-    return (means[f"{prefix}all_correct"] - means[f"{prefix}first_all_correct"]).round(12).tolist()
+    return by_prompt(paired, measure, f"{measure}_other")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..evaluation.statistics import proportion_interval
 from .load import Variant
 from .measures import Frame, by_label, by_prompt, finished, frame
-from .rows import Row
+from .rows import ExperimentRow
 from .summary import COSTS, by_round, mean_of
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Figure:
     beside each other."""
 
 
-def figures_of(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
+def figures_of(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> list[Figure]:
     """Every plot of an experiment."""
     return [*frontiers(rows, variants), *sweeps(rows, variants), *round_by_round(rows, variants)]
 
 
-def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
+def frontiers(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> list[Figure]:
     """Quality against each cost: a point for each variant, joined along a grid."""
     found = list[Figure]()
     for cost in COSTS:
@@ -58,7 +58,7 @@ def frontiers(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     return found
 
 
-def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
+def sweeps(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> list[Figure]:
     """Quality against each number that a grid varies, the other values of the grid held."""
     found = list[Figure]()
     for name in dict.fromkeys(name for variant in variants for name in variant.numbers):
@@ -66,7 +66,7 @@ def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
             rows,
             variants,
             lambda variant, _, name=name: variant.numbers.get(name),
-            lambda variant, name=name: variant.said(variant.group, lambda key: key != name),
+            lambda variant, name=name: variant.with_values(variant.group, lambda key: key != name),
         )
         if points["name"].duplicated().any():
             side, _, parameter = name.partition(".")
@@ -75,7 +75,7 @@ def sweeps(rows: Sequence[Row], variants: Sequence[Variant]) -> list[Figure]:
     return found
 
 
-def round_by_round(rows: Sequence[Row], variants: Sequence[Variant] = ()) -> list[Figure]:
+def round_by_round(rows: Sequence[ExperimentRow], variants: Sequence[Variant] = ()) -> list[Figure]:
     """Quality after each round: of the image that would be chosen, and of the newest one.
 
     ``variants`` say which curves belong together.
@@ -85,7 +85,7 @@ def round_by_round(rows: Sequence[Row], variants: Sequence[Variant] = ()) -> lis
     last = max((image.round for row in finished(rows) for image in row.images), default=0)
     if last == 0:
         return []
-    curves = {v.label: {"group": _family(v), "name": v.said("", v.numbers.__contains__)} for v in variants}
+    curves = {v.label: {"group": _family(v), "name": v.with_values("", v.numbers.__contains__)} for v in variants}
     points: dict[str, list[dict[str, Any]]] = {"chosen": [], "newest": []}
     for label, group in by_label(finished(rows)).items():
         curve = curves.get(label, {"group": "", "name": label})
@@ -119,7 +119,7 @@ def draw(figure: Figure, format: Literal["svg", "png"] = "svg") -> bytes:
 
 
 def _points(
-    rows: Sequence[Row],
+    rows: Sequence[ExperimentRow],
     variants: Sequence[Variant],
     x: Callable[[Variant, Frame], float | None],
     line: Callable[[Variant], str],
@@ -140,7 +140,7 @@ def _points(
 
 def _family(variant: Variant) -> str:
     """What is joined by one curve: all that differs by numbers alone."""
-    return variant.said(variant.group, lambda name: name not in variant.numbers)
+    return variant.with_values(variant.group, lambda name: name not in variant.numbers)
 
 
 def _panels(canvas: "Canvas", figure: Figure) -> None:

@@ -1,4 +1,4 @@
-"""The results of an experiment: one row a run, with every image of it; everything else is computed from them."""
+"""The results of an experiment: one row per run, with all its images. Tables and plots are computed from the rows."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,6 +11,7 @@ from ...state import Action, Answer, Aspect, Budget, Critique, Frozen, Origin, R
 from ...tools.files import Store
 from ..evaluation.measure import changes
 from ..records.events import records_in
+from ..records.reader import RecordedRun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from ...tools.metrics.local import Lpips
 
 JUDGED = "judged.jsonl"
-"""The rows of an experiment as they come, beside those of its runs; older ones of the folder among them."""
+"""Rows in the order in which runs are judged; rows of earlier starts stay in it."""
 ROWS = "rows.jsonl"
-"""The rows of the whole experiment, one a run, in its order."""
+"""The rows of the finished experiment, in its order."""
 
 
 class ImageRow(Frozen):
@@ -44,7 +45,7 @@ class ImageRow(Frozen):
     critic: dict[str, Answer]
     """The critic's answer by check."""
     rank: tuple[float, float]
-    """What the run compared images by: share of checks that the critic passed, and its confidence."""
+    """What images are compared by: share of checks that the critic passed, and its confidence."""
     outside_changed: float | None = None
     """Of a refinement, the mean difference of pixels, 0 to 1, outside of what the critic found wrong with its source;
     None where it did not say where."""
@@ -59,11 +60,11 @@ class ImageRow(Frozen):
         return self.stop_step is None and self.origin != "look"
 
 
-class Row(Frozen):
+class ExperimentRow(Frozen):
     """One run of an experiment."""
 
     job: str
-    """Id of its job; nothing is done twice under one id."""
+    """Id of its job."""
     label: str
     """Of the variant."""
     prompt: str
@@ -71,15 +72,15 @@ class Row(Frozen):
     seed: int
     """As the experiment counts them."""
     budget: Budget = Budget()
-    """Of its variant; what is replayed on an exhaustive run has it too."""
+    """Of its variant; replays on an exhaustive run are bound by it."""
     error: str | None = None
-    """Why the run came to nothing; then the rest is empty."""
+    """Why the run failed; then the rest is empty."""
     judge: str | None = None
     """Name and hash of the independent judge; None without one."""
     lpips: str | None = None
     """Name and hash of the weights of LPIPS; None where it was not measured."""
     folder: str | None = None
-    """Of the run, relative to the results; None where nothing was left there."""
+    """Of the run, relative to the results; None where there is none."""
     stop: str = ""
     """Rule that ended the best image's work."""
     best: str = ""
@@ -102,44 +103,44 @@ class Row(Frozen):
 
 
 def with_result(
-    row: Row, result: RunResult, judged: Mapping[str, Critique], store: Store, network: "Lpips | None" = None
-) -> Row:
+    row: ExperimentRow, result: RunResult, judged: Mapping[str, Critique], store: Store, network: "Lpips | None" = None
+) -> ExperimentRow:
     """The row with the outcome of its run in ``store``; ``judged`` holds the judge's critiques by image id."""
-    images: list[ImageRow] = []
-    sources = {image.id: (image, seen) for image, seen in zip(result.images, result.critiques, strict=True)}
-    for image, seen, end in zip(result.images, result.critiques, result.decisions, strict=True):
-        known = {name: value for name, value in image if name in ImageRow.model_fields}
+    images = list[ImageRow]()
+    sources = {image.id: (image, critique) for image, critique in zip(result.images, result.critiques, strict=True)}
+    for image, critique, decision in zip(result.images, result.critiques, result.decisions, strict=True):
+        fields = {name: value for name, value in image if name in ImageRow.model_fields}
+        fields |= {"action": decision.action, "rule": decision.rule, "rank": (critique.score, critique.confidence)}
         judge = judged[image.id].answers() if image.id in judged else None
-        ranks = (seen.score, seen.confidence)
-        known |= {"action": end.action, "rule": end.rule, "critic": seen.answers(), "rank": ranks, "judge": judge}
         if image.origin == "refine" and image.parent in sources:
-            source, looked = sources[image.parent]
             with suppress(OSError, ValueError):  # a picture may have been moved away since
-                known |= changes(source, looked, image, store, network)
-        images.append(ImageRow(**known))
-    found = {
-        "lpips": network and network.model,
-        "stop": result.stop,
-        "best": result.best.id,
-        "spend": result.spend,
-        "images": tuple(images),
-    }
-    return row.model_copy(update=found | {"checks": {check.id: check.aspect for check in result.concepts.checks}})
+                fields |= changes(*sources[image.parent], image, store, network)
+        images.append(ImageRow(**fields, critic=critique.answers(), judge=judge))
+    outcome = {"stop": result.stop, "best": result.best.id, "spend": result.spend, "images": tuple(images)}
+    checks = {check.id: check.aspect for check in result.concepts.checks}
+    return row.model_copy(update=outcome | {"checks": checks, "lpips": network and network.model})
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_experiment_rows(path: Path) -> list[ExperimentRow]:
     """Every whole line of a results file; ``SettingsError`` if one is no row of this version."""
 
-    def read(line: bytes) -> Row:
-        row = Row.model_validate_json(line)
+    def read(line: bytes) -> ExperimentRow:
+        row = ExperimentRow.model_validate_json(line)
         if row.error is None and row.best not in (image.id for image in row.images):
-            raise ValueError(f"its best image {row.best!r} is none of its images")
+            raise ValueError(f"its best image {row.best!r} is not among its images")
         return row
 
     return list(records_in(path, read, "result"))
 
 
-def image_frame(rows: Iterable[Row]) -> "DataFrame":
+def rows_by_run(runs: Iterable[RecordedRun]) -> dict[Path, ExperimentRow]:
+    """The rows that the experiments of these runs hold, by run folder."""
+    results = {run.folder.parent.parent for run in runs}
+    rows = ((path, row) for path in results for row in read_experiment_rows(path / JUDGED))
+    return {path / row.folder: row for path, row in rows if row.folder is not None}
+
+
+def image_frame(rows: Iterable[ExperimentRow]) -> "DataFrame":
     """The tidy table: one line an image."""
     from pandas import DataFrame
 

@@ -1,14 +1,16 @@
-"""Runs an experiment: runs that ended before are kept, the others are made, and every image is judged once."""
+"""Runs an experiment: finished runs are kept, the others run, and every image is judged once."""
 
 import asyncio
 import copy
 import os
 import shutil
+from asyncio import Task
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +26,12 @@ from ..graph.checkpoints import CACHE, TaskCache
 from ..graph.tasks import about
 from ..policies import Exhaustive, policy_name
 from ..records.reader import RESULT, Run
-from ..records.rows import RESULTS, digest
-from ..records.rows import Row as BatchRow
-from ..records.rows import read_rows as read_batch_rows
+from ..records.rows import RESULTS, Row, digest, read_rows
 from ..runs.folder import LOCK, slug
 from ..settings.models import Models, make_critic
 from ..settings.settings import Settings
 from .load import Experiment, Variant
-from .rows import JUDGED, Row, read_rows, with_result
+from .rows import JUDGED, ExperimentRow, read_experiment_rows, with_result
 from .spec import CriticSettings, JudgeSettings
 
 if TYPE_CHECKING:
@@ -39,21 +39,11 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 """Runs whose images are judged side by side."""
-OnPlan = Callable[[list[Job], list[Row]], object]
-
-
-@dataclass(frozen=True)
-class ExperimentModels:
-    """The models of an experiment, loaded once."""
-
-    models: Models
-    """Of its runs."""
-    judge: Critic | None
-    """None where the critic's word is taken."""
+OnPlan = Callable[[list[Job], list[ExperimentRow]], object]
 
 
 def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
-    """The judge; None where the critic's word is taken; ``ModelError`` if it cannot be loaded, or lacks a key."""
+    """The judge; None where the critic measures too; ``ModelError`` if it cannot be loaded, or lacks a key."""
     if chosen.kind == "critic":
         return None
     if chosen.kind == "embedded":
@@ -70,57 +60,59 @@ def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
     return make_critic(settings, Models(settings).vision)
 
 
-async def load_models(experiment: Experiment) -> ExperimentModels:
-    """The models that an experiment names; ``DetailScribeError`` where one cannot be used."""
+async def load_models(experiment: Experiment) -> tuple[Models, Critic | None]:
+    """The models and the judge that an experiment names; ``DetailScribeError`` where one cannot be used."""
     models = Models(experiment.settings.settings)
     judge = make_judge(experiment.spec.judge, experiment.settings.settings)
     await models.check()
-    return ExperimentModels(models, judge)
+    return models, judge
 
 
 @typed
 async def arun_experiment(
     experiment: Experiment,
     folder: Path,
-    models: ExperimentModels | None = None,
+    models: Models | None = None,
+    judge: Critic | None = None,
     *,
     prompts: int | None = None,
     concurrency: int = 16,
     keep_all: bool = False,
     lpips: Path | None = None,
     on_plan: OnPlan | None = None,
-    on_row: Callable[[Row], object] | None = None,
-) -> list[Row]:
-    """Make the runs that are missing in ``folder``, judge what is not judged, and return all rows of the experiment.
+    on_row: Callable[[ExperimentRow], object] | None = None,
+) -> list[ExperimentRow]:
+    """Run what is missing in ``folder``, judge what is not judged, and return all rows of the experiment.
 
-    A kill at any moment loses no run that had ended: to call it again goes on, and runs that failed are made again. A
-    run counts as done only while all that decides about it is the same, models included; what an older file asked for
-    stays on the disk and out of the rows. Equal images are drawn once, whichever variants ask for them, and equal
-    questions are asked once.
+    Finished runs survive a kill at any moment: another call continues, and repeats runs that failed. A run counts as
+    done only if everything that determines it is the same, models included; runs of an older version of the file stay
+    on the disk, without rows. Variants share equal images, which are drawn once, and equal questions, which are asked
+    once.
 
     Args:
         experiment: What to run.
         folder: Of the results; made where it is absent.
-        models: By default those that the experiment names.
-        prompts: Only so many of its prompts.
+        models: Of the runs; by default models and judge are those that the experiment names.
+        judge: Goes with ``models``; None where the critic measures too.
+        prompts: Only the first so many of its prompts.
         concurrency: Runs in flight.
-        keep_all: Whether the run folders keep latents and reports, which take most of the room.
-        lpips: Weights of LPIPS; refinements then have their distance to what they were refined from.
+        keep_all: Whether run folders keep latents and reports, which take most of the disk space.
+        lpips: Weights of LPIPS, to measure the distance of each refinement to its source.
         on_plan: Called once with all runs and the rows of those that are done.
         on_row: Called with each new row.
 
     Raises:
         SettingsError: the folder is in use, or holds something else.
-        ModelError: a model cannot be used by any run, or the weights of LPIPS are others.
+        ModelError: a model cannot be used by any run, or the file of weights is not that of LPIPS.
     """
     from ...tools.metrics.local import Lpips
 
     check_concurrency(concurrency)
     network = None if lpips is None else Lpips(lpips)
-    models = models or await load_models(experiment)
-    by_variant = await _models_of_variants(experiment, models.models)
+    if models is None:
+        models, judge = await load_models(experiment)
+    by_variant = await _models_of_variants(experiment, models)
     planned = plan(experiment, by_variant, prompts)
-    by_job = {job.id: by_variant[str(job.tags["label"])] for job in planned}
     jobs = {job.id: job for job in planned}
     try:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
@@ -134,14 +126,14 @@ async def arun_experiment(
     ):
 
         async def perform(job: Job, run_folder: Path) -> Run:
-            models = by_job[job.id]
+            models = by_variant[str(job.tags["label"])]
             return await run_job(job, run_folder, experiment.settings, models, cache=cache, shared=folder / RUNS)
 
-        judging = Judging(folder, experiment, planned, models.judge, cache, keep_all, on_row, network)
+        judging = Judging(folder, experiment, planned, judge, cache, keep_all, on_row, network)
         try:
             if on_plan is not None:
                 on_plan(planned, judging.rows())
-            for ended in read_batch_rows(folder):
+            for ended in read_rows(folder):
                 judging.take(ended)
             ledger.plan(jobs.values())
             await perform_jobs(jobs.values(), perform, ledger, concurrency=concurrency, on_row=judging.take)
@@ -154,16 +146,16 @@ run_experiment = blocking(arun_experiment)
 
 
 def exhaustive(experiment: Experiment) -> Experiment:
-    """The same prompts and seeds with one variant: the exhaustive policy, on whose runs others can be replayed."""
+    """The same prompts and seeds with the exhaustive policy alone, on whose runs other policies can be replayed."""
     tree, budget = experiment.spec.tree, experiment.spec.budget
     recording = Variant("exhaustive", "exhaustive", tree, budget, CriticSettings(), "exhaustive")
     return replace(experiment, variants=(recording,))
 
 
 def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | None = None) -> list[Job]:
-    """Every run, all variants of a prompt together, so that what a stopped experiment has done can be compared.
+    """Every run, all variants of a prompt together, so that a stopped experiment can be compared as far as it went.
 
-    ``models`` are those of each variant, loaded, by its label.
+    ``models`` are loaded, by the label of their variant.
     """
     settings, names = _settings(experiment), dict[str, str]()
     for variant in experiment.variants:
@@ -177,17 +169,17 @@ def plan(experiment: Experiment, models: Mapping[str, Models], prompts: int | No
             seed=derive_seed(seed, "experiment", text),  # the same for all variants, another for every prompt
             policy=policy,
             budget=policy.budget if isinstance(policy, Exhaustive) else variant.budget,
-            tags={"label": variant.label, "scenario": prompt.scenario, "seed": seed},
+            tags={"label": variant.label, "scenario": scenario, "seed": seed},
         )
-        for prompt in experiment.prompts[:prompts]
+        for text, scenario in islice(experiment.prompts.items(), prompts)
         for seed in experiment.spec.seeds
         for variant in experiment.variants
-        for text, policy in [(prompt.text, variant.resolved)]
+        for policy in [variant.resolved]
     ]
 
 
 def _settings(experiment: Experiment) -> str:
-    """Hash of those that images and verdicts follow from, and of the user's own templates."""
+    """Hash of the settings that images and verdicts depend on, and of the user's own templates."""
     settings = experiment.settings.settings
     folder = settings.chat.templates
     templates = [] if folder is None else [(file.name, file.read_text()) for file in sorted(folder.glob("*.txt"))]
@@ -195,63 +187,62 @@ def _settings(experiment: Experiment) -> str:
 
 
 async def _models_of_variants(experiment: Experiment, models: Models) -> dict[str, Models]:
-    """Loaded models by variant: the critic is that of the settings, as the variant has it."""
-    await ready(models.critic)  # first, since it loads faster
+    """Loaded models by the label of the variant, each with the critic as the variant has it."""
+    critic = await ready(models.critic)  # first, since it loads faster
     await ready(models.decomposer)
     await ready(models.diffusion)
-    made: dict[str, Models] = {}
+    by_label = dict[str, Models]()
     for variant in experiment.variants:
-        critic = variant.critic.applied(await ready(models.critic))
-        known = next((own for own in made.values() if own.critic == critic), None)
-        own = known or copy.copy(models)
-        own.critic = critic
-        made[variant.label] = own
-    return made
+        own = variant.critic.applied(critic)
+        same = next((other for other in by_label.values() if other.critic == own), None)
+        by_label[variant.label] = same or copy.copy(models)
+        by_label[variant.label].critic = own
+    return by_label
 
 
+@dataclass
 class Judging:
-    """Judges the runs of an experiment as they end, and writes their rows; variants that plan one run share it.
+    """Judges the runs of an experiment as they end, and writes their rows; variants that plan the same run share it.
 
-    A run that failed in an earlier start has no row here, since it is run again. Latents and reports of runs that are
-    not kept whole are removed when all runs of a prompt and seed are judged, since until then these may take images
-    from each other.
+    A run that failed in an earlier start has no row here, because it runs again. Latents and reports that are not kept
+    are removed once all runs of a prompt and seed are judged, since these may share images until then.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        experiment: Experiment,
-        planned: Iterable[Job],
-        judge: Critic | None,
-        cache: TaskCache,
-        keep_all: bool,
-        on_row: Callable[[Row], object] | None,
-        network: "Lpips | None",
-    ) -> None:
-        self._store, self._judge, self._cache = Store(folder), judge, cache
-        self._budgets = {variant.label: variant.budget for variant in experiment.variants}
-        self._judge_name = None if judge is None else model_name(judge)
-        self._keep_all, self._on_row, self._network = keep_all, on_row, network
-        self._places, self._tasks = asyncio.Semaphore(AT_ONCE), list[asyncio.Task[None]]()
-        self._planned: dict[str, list[Job]] = defaultdict(list)
+    folder: Path
+    experiment: Experiment
+    planned: Sequence[Job]
+    judge: Critic | None
+    cache: TaskCache
+    keep_all: bool
+    on_row: Callable[[ExperimentRow], object] | None
+    network: "Lpips | None"
+
+    def __post_init__(self) -> None:
+        self._store, self._places, self._tasks = Store(self.folder), asyncio.Semaphore(AT_ONCE), list[Task[None]]()
+        self._budgets = {variant.label: variant.budget for variant in self.experiment.variants}
+        self._judge_name = None if self.judge is None else model_name(self.judge)
+        self._jobs: dict[str, list[Job]] = defaultdict(list)
         self._groups: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for job in planned:
-            self._planned[job.id].append(job)
+        for job in self.planned:
+            self._jobs[job.id].append(job)
             self._groups[job.prompt, job.seed].add(job.id)
-        mend_lines(folder / JUDGED, Row)
-        self._lines = JsonLines(folder / JUDGED)
-        ended = {row.id for row in read_batch_rows(folder)}  # others are run again
-        kept = (row for row in read_rows(folder / JUDGED) if row.judge == self._judge_name and row.error is None)
-        measured = (row for row in kept if network is None or row.lpips == network.model)
-        self._rows = {row.job: row for row in measured if row.job in self._planned and row.job in ended}
+        mend_lines(self.folder / JUDGED, ExperimentRow)
+        self._lines = JsonLines(self.folder / JUDGED)
+        ended = self._jobs.keys() & {row.id for row in read_rows(self.folder)}  # others run again
+        self._rows = {
+            row.job: row
+            for row in read_experiment_rows(self.folder / JUDGED)
+            if row.job in ended and row.judge == self._judge_name and row.error is None
+            if self.network is None or row.lpips == self.network.model
+        }
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ExperimentRow]:
         """Those of the experiment, in its order and under the labels that its variants have now."""
-        return [row for id in self._planned if id in self._rows for row in self._shared(self._rows[id])]
+        return [row for id in self._jobs if id in self._rows for row in self._shared(self._rows[id])]
 
-    def take(self, ended: BatchRow) -> None:
-        """Begin to judge a run that ended, unless that was done before."""
-        if ended.id in self._planned and ended.id not in self._rows:
+    def take(self, ended: Row) -> None:
+        """Begin to judge a run that ended, unless it is judged."""
+        if ended.id in self._jobs and ended.id not in self._rows:
             self._tasks.append(asyncio.create_task(self._finish(ended)))
 
     async def end(self) -> None:
@@ -261,39 +252,38 @@ class Judging:
         for task in self._tasks:
             task.result()
 
-    def _shared(self, row: Row) -> list[Row]:
-        """The row of a run under the label of each variant that comes to it."""
-        return [row.model_copy(update=dict(job.tags)) for job in self._planned[row.job]]
+    def _shared(self, row: ExperimentRow) -> list[ExperimentRow]:
+        """The row of a run, once for each variant that planned it."""
+        return [row.model_copy(update=dict(job.tags)) for job in self._jobs[row.job]]
 
-    async def _finish(self, ended: BatchRow) -> None:
-        job, *_ = self._planned[ended.id]
-        known = {"job": ended.id, "prompt": ended.prompt, "judge": self._judge_name, "folder": ended.run}
-        known |= {"error": f"{ended.error}: {ended.message}" if ended.status == "failed" else None}
-        row = Row.model_validate(known | dict(job.tags) | {"budget": self._budgets[str(job.tags["label"])]})
+    async def _finish(self, ended: Row) -> None:
+        job = self._jobs[ended.id][0]
+        fields = {"job": ended.id, "prompt": ended.prompt, "judge": self._judge_name, "folder": ended.run}
+        fields |= {"error": f"{ended.error}: {ended.message}" if ended.status == "failed" else None}
+        row = ExperimentRow.model_validate(fields | dict(job.tags) | {"budget": self._budgets[str(job.tags["label"])]})
         if row.error is None:
             async with self._places:
                 row = await self._judged(row)
         self._rows[row.job] = row
         self._clean(self._groups[job.prompt, job.seed])  # before the row, which says that nothing is left to do
         self._lines.append(row.model_dump_json())
-        if self._on_row is not None:
+        if self.on_row is not None:
             for shared in self._shared(row):
-                self._on_row(shared)
+                self.on_row(shared)
 
-    async def _judged(self, row: Row) -> Row:
-        store, judge, judged = Store(self._store.path(row.folder or "")), self._judge, dict[str, Critique]()
+    async def _judged(self, row: ExperimentRow) -> ExperimentRow:
+        store, judge, judged = Store(self._store.path(row.folder or "")), self.judge, dict[str, Critique]()
         result = RunResult.model_validate_json(store.read(RESULT))
         if judge is not None:
             for image in [i for i in result.images if i.is_whole] or result.images:
                 key = content_hash("judge", *about(image, result.concepts, judge, store))
-                judged[image.id] = await self._cache.once(key, partial(judge.critique, image, result.concepts, store))
-        return await asyncio.to_thread(with_result, row, result, judged, store, self._network)
+                judged[image.id] = await self.cache.once(key, partial(judge.critique, image, result.concepts, store))
+        return await asyncio.to_thread(with_result, row, result, judged, store, self.network)
 
     def _clean(self, ids: set[str]) -> None:
         """Remove what is not kept of the runs of a prompt and seed, if this was the last of them."""
-        if self._keep_all or not ids <= self._rows.keys():
+        if self.keep_all or not ids <= self._rows.keys():
             return
-        for folder in (self._rows[id].folder for id in ids):
-            if folder is not None:
-                shutil.rmtree(self._store.path(f"{folder}/latents"), ignore_errors=True)
-                self._store.path(f"{folder}/report.html").unlink(missing_ok=True)
+        for folder in filter(None, (self._rows[id].folder for id in ids)):
+            shutil.rmtree(self._store.path(f"{folder}/latents"), ignore_errors=True)
+            self._store.path(f"{folder}/report.html").unlink(missing_ok=True)

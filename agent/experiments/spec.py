@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -47,15 +46,6 @@ def _seeds(given: object) -> object:
     return tuple(range(given))
 
 
-@dataclass(frozen=True)
-class ExperimentPrompt:
-    """A prompt, and the group that it is reported in."""
-
-    text: str
-    scenario: str = ""
-    """Empty where it is not known."""
-
-
 class PromptSource(Frozen):
     """Where the prompts come from: one of ``embedded``, ``files`` and ``texts``."""
 
@@ -87,18 +77,18 @@ class PromptSource(Frozen):
             raise ValueError(f"give one of embedded, files and texts, not {' and '.join(given) or 'none'}")
         return self
 
-    def prompts(self, folder: Path) -> list[ExperimentPrompt]:
-        """All of them, none twice; ``SettingsError`` if a file cannot be read or lacks the column."""
+    def prompts(self, folder: Path) -> dict[str, str]:
+        """The scenario of each prompt, empty where unknown; ``SettingsError`` if a file cannot be read."""
         if self.embedded:
             return held_out(self.embedded, self.seed, self.kinds, self.complexity)
-        found = [ExperimentPrompt(text) for text in self.texts]
+        prompts = dict.fromkeys(self.texts, "")
         for path in self.files:
             rows = [row for row in read_rows(folder / path, column=self.column) if row.prompt.strip()]
-            named = [str(row.others.get(self.scenario, "")) if self.scenario else path.stem for row in rows]
-            in_file = [ExperimentPrompt(row.prompt.strip(), name) for row, name in zip(rows, named, strict=True)]
-            kept = min(self.limit or len(in_file), len(in_file))
-            found += [in_file[index * len(in_file) // kept] for index in range(kept)]
-        return list({prompt.text: prompt for prompt in found}.values())
+            kept = min(self.limit or len(rows), len(rows))
+            for row in (rows[index * len(rows) // kept] for index in range(kept)):
+                scenario = str(row.others.get(self.scenario, "")) if self.scenario else path.stem
+                prompts[row.prompt.strip()] = scenario
+        return prompts
 
 
 class PolicyEntry(Frozen):
@@ -252,21 +242,18 @@ def changed_budget(budget: Budget, *changes: Budget) -> Budget:
 
 def held_out(
     count: int, seed: int, kinds: Sequence[InteractionKind] = (), complexity: int | None = None
-) -> list[ExperimentPrompt]:
-    """Prompts of the embedded world that training never saw; the first ones are the same for any count."""
-    found = dict[str, ExperimentPrompt]()
+) -> dict[str, str]:
+    """Prompts of the embedded world that training never saw, with the kind of their first interaction; the first ones
+    are the same for any count."""
+    prompts = dict[str, str]()
 
     def wanted(scene: Scene) -> bool:
-        return scene.held_out and scene.unseen == (len(found) % 2 == 1)
+        return scene.held_out and scene.unseen == (len(prompts) % 2 == 1)
 
     for scene, _ in laid_out_specs(random.Random(seed), wanted, complexity):
-        if not kinds or _kind(scene) in kinds:
-            text = short_caption(scene)
-            found.setdefault(text, ExperimentPrompt(text, _kind(scene)))
-        if len(found) == count:
+        kind = RELATIONS[scene.links[0].relation].kind if scene.links else ""
+        if not kinds or kind in kinds:
+            prompts.setdefault(short_caption(scene), kind)
+        if len(prompts) == count:
             break
-    return list(found.values())
-
-
-def _kind(scene: Scene) -> str:
-    return RELATIONS[scene.links[0].relation].kind if scene.links else ""
+    return prompts

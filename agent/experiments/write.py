@@ -13,29 +13,28 @@ from ..views.pages import data_url, filled
 from .load import Experiment
 from .measures import answers, finished, score
 from .plots import can_plot, draw, figures_of
-from .rows import ROWS, Row, image_frame
+from .rows import ROWS, ExperimentRow, image_frame
 from .summary import tables_of
 
 MOST_ROWS = 40
-"""Of a table that the page shows without a click."""
-Example = tuple[Row, Row]
-"""Runs of a variant and of the baseline with the same prompt and seed."""
+"""Longer tables are folded on the page."""
+Example = tuple[ExperimentRow, ExperimentRow]
+"""A run of a variant, and that of the baseline with the same prompt and seed."""
 
 
-def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> dict[str, Table]:
+def write_results(experiment: Experiment, rows: Sequence[ExperimentRow], folder: Path) -> dict[str, Table]:
     """Write ``rows.jsonl``, ``summary.md``, ``page.html``, ``tables/*.csv``, ``plots/*.svg`` and the tidy ``images.*``.
 
-    Rows and tables are written before any plot is drawn, and a plot that cannot be drawn is named in ``summary.md`` and
-    on the page. Plots are left out where matplotlib is not installed, and ``images.parquet`` where pyarrow is not.
-    Returns the tables by the name of their file.
+    Rows and tables are written before any plot is drawn; a plot that cannot be drawn is reported in ``summary.md`` and
+    on the page. There are no plots without matplotlib, and no ``images.parquet`` without pyarrow. Returns the tables
+    by the name of their file.
     """
     store, tables = Store(folder), tables_of(rows, experiment.baseline, experiment.variants)
     prompts, failed = len({row.prompt for row in rows}), len(rows) - len(finished(rows))
     judge = next((row.judge for row in rows if row.judge), None)
     lost = f", of which {failed} failed and are missing" if failed else ""
-    facts = (
-        f"{prompts} prompts, {len(experiment.spec.seeds)} seed(s), {len(rows)} runs{lost}. Judge: {judge or 'none'}."
-    )
+    runs = f"{prompts} prompts, {len(experiment.spec.seeds)} seed(s), {len(rows)} runs"
+    facts = f"{runs}{lost}. Judge: {judge or 'none'}."
     parts = [f"# {experiment.name}", experiment.spec.question, facts, *map(markdown, tables.values())]
     manifest = {
         "experiment": experiment.name,
@@ -48,11 +47,10 @@ def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> 
     }
     texts = {ROWS: "".join(f"{row.model_dump_json()}\n" for row in rows), "experiment.toml": experiment.text}
     texts |= {"manifest.json": json.dumps(manifest, indent=2), "summary.md": "\n\n".join(parts) + "\n"}
-    texts |= {
-        f"tables/{name}.csv": table.frame.to_csv(index=False, lineterminator="\n") for name, table in tables.items()
-    }
-    if len(images := image_frame(rows)):
-        texts["images.csv"] = images.to_csv(index=False, lineterminator="\n")
+    images = image_frame(rows)
+    frames = {f"tables/{name}": table.frame for name, table in tables.items()}
+    frames |= {"images": images} if len(images) else {}
+    texts |= {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
     for name, text in texts.items():
         store.write(name, text.encode())
     if len(images) and find_spec("pyarrow") is not None:
@@ -69,8 +67,8 @@ def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> 
         parts.append(f"![{figure.title}](plots/{figure.name}.svg)")
     store.write("summary.md", ("\n\n".join([*parts, *problems]) + "\n").encode())
     examples = [
-        (f"Largest {kind} against {experiment.baseline}", [[_side(row, folder) for row in pair] for pair in found])
-        for kind, found in zip(("wins", "losses"), wins_and_losses(rows, experiment.baseline), strict=True)
+        (f"Largest {kind} against {experiment.baseline}", [[_side(row, store) for row in pair] for pair in pairs])
+        for kind, pairs in zip(("wins", "losses"), wins_and_losses(rows, experiment.baseline), strict=True)
     ]
     page = filled(
         "experiment",
@@ -87,24 +85,24 @@ def write_results(experiment: Experiment, rows: Sequence[Row], folder: Path) -> 
     return tables
 
 
-def wins_and_losses(rows: Sequence[Row], baseline: str, count: int = 4) -> tuple[list[Example], list[Example]]:
-    """The largest gains in checks, and the largest losses, of all variants; each prompt at most once on a side."""
+def wins_and_losses(rows: Sequence[ExperimentRow], baseline: str, most: int = 4) -> list[list[Example]]:
+    """The largest gains in checks, and the largest losses, of all variants; each prompt at most once in a list."""
     theirs = {(row.prompt, row.seed): row for row in finished(rows) if row.label == baseline}
     ours = [(row, theirs.get((row.prompt, row.seed))) for row in finished(rows) if row.label != baseline]
     gains = [(score(row.chosen) - score(other.chosen), row, other) for row, other in ours if other is not None]
 
     def best(sign: int) -> list[Example]:
-        once: dict[str, Example] = {}
-        for gain, row, other in sorted(gains, key=lambda found: -sign * found[0]):
+        by_prompt: dict[str, Example] = {}
+        for gain, row, other in sorted(gains, key=lambda entry: -sign * entry[0]):
             if sign * gain > 0:
-                once.setdefault(row.prompt, (row, other))
-        return list(once.values())[:count]
+                by_prompt.setdefault(row.prompt, (row, other))
+        return list(by_prompt.values())[:most]
 
-    return best(1), best(-1)
+    return [best(1), best(-1)]
 
 
-def _side(row: Row, folder: Path) -> dict[str, str]:
-    path = Store(folder).path(f"{row.folder or '.'}/images/{row.best}.png")
+def _side(row: ExperimentRow, store: Store) -> dict[str, str]:
+    path = store.path(f"{row.folder or '.'}/images/{row.best}.png")
     return {
         "prompt": row.prompt,
         "label": row.label,

@@ -23,8 +23,7 @@ import transformers  # noqa: F401
 
 from detailscribe.agent import read_events, read_run, resume, run
 from detailscribe.agent.cli import app
-from detailscribe.agent.experiments.rows import JUDGED
-from detailscribe.agent.experiments.rows import read_rows as read_judged
+from detailscribe.agent.experiments.rows import JUDGED, read_experiment_rows
 from detailscribe.agent.records.events import Critiqued, Decided, ImageMade
 from detailscribe.agent.records.rows import RESULTS, read_rows
 from detailscribe.agent.runs.reproduce import difference
@@ -144,7 +143,7 @@ class Experiments:
         return (folder / "summary.md").exists()
 
     def state(self, folder):
-        judged = [row.model_dump() for row in read_judged(folder / JUDGED)]
+        judged = [row.model_dump() for row in read_experiment_rows(folder / JUDGED)]
         return rows_in(folder), judged, {path.name: pictures_in(path) for path in folder.glob("runs/*")}
 
     def check(self, folder, whole, killed):
@@ -155,7 +154,7 @@ class Experiments:
         check_runs(folder, whole, pictures)
 
     def _outcomes(self, folder):
-        rows = sorted(read_judged(folder / JUDGED), key=lambda row: row.job)
+        rows = sorted(read_experiment_rows(folder / JUDGED), key=lambda row: row.job)
         return [
             (row.job, row.error, row.best, row.stop, [(i.id, i.parent, i.rule, i.critic, i.judge) for i in row.images])
             for row in rows

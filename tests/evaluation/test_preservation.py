@@ -13,7 +13,7 @@ from torch import nn
 from detailscribe.agent.evaluation.collect import Shot
 from detailscribe.agent.evaluation.measure import changed_outside, kept, preserved
 from detailscribe.agent.experiments.measures import MEASURES
-from detailscribe.agent.experiments.rows import Row, with_result
+from detailscribe.agent.experiments.rows import ExperimentRow, with_result
 from detailscribe.state import Budget, RunResult, Spend
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.files import Store
@@ -136,7 +136,7 @@ def test_an_experiments_row_has_it_for_each_refinement(store):
         run="a", prompt=PROMPT, concepts=concepts(), best=NEW, images=(OLD, NEW), critiques=looks, decisions=ends,
         stop="all_pass", spend=Spend(),
     )  # fmt: skip
-    row = with_result(Row(job="a", label="a", prompt=PROMPT, seed=1, budget=Budget()), result, {}, store)
+    row = with_result(ExperimentRow(job="a", label="a", prompt=PROMPT, seed=1, budget=Budget()), result, {}, store)
     assert [image.outside_changed for image in row.images] == [None, pytest.approx(0.2)]
     assert MEASURES["outside_changed"](row) == pytest.approx(0.2)
     assert (row.lpips, MEASURES["lpips"](row)) == (None, pytest.approx(nan, nan_ok=True))

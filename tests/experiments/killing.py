@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas  # noqa: F401  # before the processes are forked, once for all
 
-from detailscribe.agent.experiments.rows import JUDGED, read_rows
+from detailscribe.agent.experiments.rows import JUDGED, read_experiment_rows
 from detailscribe.agent.experiments.run import run_experiment
 from detailscribe.agent.experiments.write import ROWS, write_results
 
@@ -48,13 +48,13 @@ def begin(folder: Path) -> None:
     """Start the experiment, or go on with it."""
     os.environ["BILL"] = str(folder.with_suffix(".bill"))
     experiment, fakes = small(**EXPERIMENT), Fakes(diffusion=Billing(writes_latents=True))
-    rows = run_experiment(experiment, folder, fakes.models(experiment), concurrency=AT_ONCE)
+    rows = run_experiment(experiment, folder, *fakes.models(experiment), concurrency=AT_ONCE)
     write_results(experiment, rows, folder)
 
 
 def outcome(folder: Path) -> list[dict[str, object]]:
     """The rows without what is never the same twice."""
-    rows = read_rows(folder / ROWS)
+    rows = read_experiment_rows(folder / ROWS)
     return [row.model_dump(exclude={"spend": {"seconds"}, "images": {"__all__": {"seconds"}}}) for row in rows]
 
 

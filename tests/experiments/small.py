@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detailscribe.agent.experiments.load import Experiment, make_experiment
-from detailscribe.agent.experiments.rows import ImageRow, Row
-from detailscribe.agent.experiments.run import ExperimentModels
+from detailscribe.agent.experiments.rows import ExperimentRow, ImageRow
 from detailscribe.agent.settings.models import Models
 from detailscribe.state import Spend
 
@@ -43,9 +42,11 @@ def image(
     return ImageRow.model_validate(given | changes)
 
 
-def row(label: str, prompt: str, *images: ImageRow, best: str | None = None, seed: int = 0, **changes: Any) -> Row:
+def row(
+    label: str, prompt: str, *images: ImageRow, best: str | None = None, seed: int = 0, **changes: Any
+) -> ExperimentRow:
     """A run that chose the last of its images unless it is said otherwise."""
-    return Row(
+    return ExperimentRow(
         job=f"{label} {prompt} {seed}",
         label=label,
         prompt=prompt,
@@ -73,11 +74,11 @@ class Fakes:
     critic: ScriptedCritic = field(default_factory=lambda: ScriptedCritic(wrong_until_corrected))
     judge: ScriptedCritic = field(default_factory=lambda: ScriptedCritic(wrong_until_corrected, model="judge@0"))
 
-    def models(self, experiment: Experiment) -> ExperimentModels:
+    def models(self, experiment: Experiment) -> tuple[Models, ScriptedCritic]:
         models = Models(
             experiment.settings.settings, decomposer=FakeDecomposer(), diffusion=self.diffusion, critic=self.critic
         )
-        return ExperimentModels(models, self.judge)
+        return models, self.judge
 
     @property
     def drawn(self) -> int:

@@ -41,10 +41,10 @@ async def test_a_judge_that_is_gone_loses_no_run(server, tmp_path):
     models = await load_models(experiment)
     server.can.sees = False
     with pytest.raises(ModelError):
-        await arun_experiment(experiment, tmp_path, models)
+        await arun_experiment(experiment, tmp_path, *models)
     server.reset()
     drawn = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
-    rows = await arun_experiment(experiment, tmp_path, models)
+    rows = await arun_experiment(experiment, tmp_path, *models)
     assert [row.error for row in rows] == [None, None]
     assert drawn == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
 

@@ -66,7 +66,7 @@ def test_two_runs_are_compared_by_every_measure(tmp_path):
 async def test_experiments_are_compared_prompt_by_prompt(tmp_path):
     for name, policy in (("a", "single"), ("b", "best_of_n")):
         fakes, experiment = Fakes(), small(policies=[{"policy": policy, "label": "mine"}])
-        rows = await arun_experiment(experiment, tmp_path / name, fakes.models(experiment))
+        rows = await arun_experiment(experiment, tmp_path / name, *fakes.models(experiment))
         write_results(experiment, rows, tmp_path / name)
     differs, first, differences, prompts = compare(tmp_path / "a", tmp_path / "b")
     assert [line[1] for line in differs.texts] == ["policy"]
@@ -82,7 +82,7 @@ async def test_experiments_are_compared_prompt_by_prompt(tmp_path):
 
 async def test_a_batch_is_compared_with_a_folder_of_runs(tmp_path):
     experiment = small(policies=[{"policy": "single"}])
-    await arun_experiment(experiment, tmp_path / "batch", Fakes().models(experiment))
+    await arun_experiment(experiment, tmp_path / "batch", *Fakes().models(experiment))
     (tmp_path / "batch" / "judged.jsonl").unlink()
     differs, figures, *_ = compare(tmp_path / "batch", tmp_path / "batch" / "runs")
     assert not differs.rows
@@ -92,14 +92,14 @@ async def test_a_batch_is_compared_with_a_folder_of_runs(tmp_path):
 
 async def test_variants_that_decided_alike_are_named(tmp_path):
     experiment = small()
-    rows = await arun_experiment(experiment, tmp_path, Fakes().models(experiment))
+    rows = await arun_experiment(experiment, tmp_path, *Fakes().models(experiment))
     _, one, two = [variant.label for variant in experiment.variants]
     assert tables_of(rows, one)["summary"].note.startswith(f"{one} and {two} decided alike in all 6 runs:")
     assert "decided alike" not in tables_of([row for row in rows if row.label != two], one)["summary"].note
 
 
 def test_a_folder_without_anything_to_compare_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="holds no experiment, batch or run"):
+    with pytest.raises(SettingsError, match="holds no finished experiment, batch or run"):
         compare(tmp_path, tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from detailscribe.agent import arun
 from detailscribe.agent.evaluation.statistics import Interval
 from detailscribe.agent.experiments.replay import areplay, each, replay, replay_run, totals
-from detailscribe.agent.experiments.run import ExperimentModels, arun_experiment, exhaustive
+from detailscribe.agent.experiments.run import arun_experiment, exhaustive
 from detailscribe.agent.experiments.spec import changed_budget
 from detailscribe.agent.policies import (
     Adaptive,
@@ -64,9 +64,9 @@ class Eyes:
         return critique(image.id, fails, refined=f"a prompt against {fails}")
 
 
-def models(experiment) -> ExperimentModels:
+def models(experiment):
     chance = Models(experiment.settings.settings, decomposer=FakeDecomposer(), diffusion=Chance(), critic=Eyes())
-    return ExperimentModels(chance, Eyes("judge@0"))
+    return chance, Eyes("judge@0")
 
 
 WIDE = {"drawings": 3, "rounds": 2, "start_steps": [1, 2, 4], "width": 2}
@@ -80,8 +80,8 @@ BOUNDS = (None, 112, 150)
 BUDGET = Budget(rounds=2, images=30)
 
 
-async def recorded(experiment, folder, **how) -> list[RecordedRun]:
-    rows = await arun_experiment(exhaustive(experiment), folder, **how)
+async def recorded(experiment, folder, models, **how) -> list[RecordedRun]:
+    rows = await arun_experiment(exhaustive(experiment), folder, *models, **how)
     return [read_run(folder / row.folder) for row in rows]
 
 
@@ -90,7 +90,7 @@ def forest(tmp_path_factory):
     """Runs of chance, wide enough for every policy above, with the rows of the judge."""
     folder = tmp_path_factory.mktemp("forest")
     experiment = small(tree=WIDE, seeds=2, budget={"rounds": 2, "images": 30})
-    rows = asyncio.run(arun_experiment(exhaustive(experiment), folder, models(experiment), prompts=1))
+    rows = asyncio.run(arun_experiment(exhaustive(experiment), folder, *models(experiment), prompts=1))
     return [(read_run(folder / row.folder), row) for row in rows], folder
 
 
@@ -217,9 +217,7 @@ async def test_the_embedded_world_scores_the_same_replayed_and_run(tmp_path):
     settings = experiment.settings.settings
     diffusion = LocalDiffusion.load(EMBEDDED_DIFFUSION, steps=10, max_batch=1)
     judge = make_judge(experiment.spec.judge, settings)
-    [run] = await recorded(
-        experiment, tmp_path / "trees", models=ExperimentModels(Models(settings, diffusion=diffusion), judge)
-    )
+    [run] = await recorded(experiment, tmp_path / "trees", models=(Models(settings, diffusion=diffusion), judge))
     policy = MultiRound(rounds=2, patience=None)
     [found] = await areplay(tmp_path / "trees", policy)
     own = (

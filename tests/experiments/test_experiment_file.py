@@ -41,13 +41,13 @@ def test_a_short_file_is_enough(tmp_path):
     assert experiment.name == "mine"
     assert experiment.spec.seeds == (0, 1)
     assert [v.label for v in experiment.variants] == ["single"]
-    assert [p.text for p in experiment.prompts] == [p.text for p in held_out(3, 2026)]
+    assert experiment.prompts == held_out(3, 2026)
 
 
 def test_prompts_have_the_complexity_that_is_asked_for(tmp_path):
     hard = load_experiment(written(tmp_path, GOOD.replace("embedded = 3", "embedded = 5\ncomplexity = 3")))
-    assert [len(parse(p.text).links) for p in hard.prompts] == [3] * 5
-    assert [parse(p.text).unseen for p in hard.prompts] == [False, True, False, True, False]
+    assert [len(parse(prompt).links) for prompt in hard.prompts] == [3] * 5
+    assert [parse(prompt).unseen for prompt in hard.prompts] == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_prompts_have_the_complexity_that_is_asked_for(tmp_path):
         (("seeds = 2", 'settings.chat.model = "m"'), "judge: the embedded judge sees only the embedded world"),
         (("seeds = 2", 'judge.kind = "chat"'), "judge: model is missing: name the chat model that judges"),
         (("embedded = 3", 'files = ["no.jsonl"]'), "prompts: cannot read"),
-        (("[prompts]", "[prompts"), "is no TOML"),
+        (("[prompts]", "[prompts"), "is not TOML"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(tmp_path, change, said):
@@ -154,28 +154,28 @@ def test_prompts_come_from_tables_and_plain_text(tmp_path):
     (tmp_path / "two.csv").write_text('prompt,topic\n"a cat, sitting\nand waiting",pets\n')
     (tmp_path / "three.txt").write_text("a cat\na pig\n")
     prompts = small(prompts={"files": [str(tmp_path / n) for n in ("one.jsonl", "two.csv", "three.txt")]}).prompts
-    assert [(p.text, p.scenario) for p in prompts] == [
+    assert list(prompts.items()) == [
         ("a cat", "three"),
         ("a dog", "one"),
         ("a cat, sitting\nand waiting", "two"),
         ("a pig", "three"),
     ]
-    [cat, dog] = small(prompts={"files": [str(tmp_path / "one.jsonl")], "scenario": "topic"}).prompts
-    assert (cat.scenario, dog.scenario) == ("pets", "")
+    prompts = small(prompts={"files": [str(tmp_path / "one.jsonl")], "scenario": "topic"}).prompts
+    assert prompts == {"a cat": "pets", "a dog": ""}
 
 
 def test_a_limit_spreads_over_the_file(tmp_path):
     (tmp_path / "many.txt").write_text("\n".join(f"prompt {n}" for n in range(100)))
     prompts = small(prompts={"files": [str(tmp_path / "many.txt")], "limit": 4}).prompts
-    assert [p.text for p in prompts] == ["prompt 0", "prompt 25", "prompt 50", "prompt 75"]
+    assert list(prompts) == ["prompt 0", "prompt 25", "prompt 50", "prompt 75"]
 
 
 def test_held_out_prompts_are_held_out_and_half_of_them_unseen():
-    found = [parse(prompt.text) for prompt in held_out(10, 2026)]
+    found = [parse(prompt) for prompt in held_out(10, 2026)]
     assert [spec.unseen for spec in found] == [False, True] * 5
     assert all(spec.held_out for spec in found)
-    assert held_out(4, 2026) == held_out(10, 2026)[:4]
-    assert {p.scenario for p in held_out(10, 2026, ("functional",))} == {"functional"}
+    assert list(held_out(4, 2026)) == list(held_out(10, 2026))[:4]
+    assert set(held_out(10, 2026, ("functional",)).values()) == {"functional"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

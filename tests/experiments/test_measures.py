@@ -7,15 +7,14 @@ import pytest
 from detailscribe.agent.evaluation.statistics import mean_interval, ratio_interval
 from detailscribe.agent.experiments.measures import (
     MEASURES,
-    by_aspect,
     by_label,
     by_prompt,
     differences,
     effects,
     frame,
-    gains,
     newest,
     pairs,
+    passed_of,
     until,
 )
 from detailscribe.agent.experiments.spec import CriticSettings
@@ -92,12 +91,10 @@ def test_what_a_round_fixed_and_broke_is_counted_against_the_parents():
 
 
 def test_checks_are_grouped_by_aspect():
-    assert by_aspect(row("x", "p", image("00-00", "cat holding"))) == {
-        "presence": 0.5,
-        "attribute": 1.0,
-        "relation": 0.0,
-        "nothing_else": 1.0,
-    }
+    run = row("x", "p", image("00-00", "cat holding"))
+    shares = {aspect: passed_of(run, aspect) for aspect in run.checks.values()}
+    assert shares == {"presence": 0.5, "attribute": 1.0, "relation": 0.0, "nothing_else": 1.0}
+    assert isnan(passed_of(run, "count"))
 
 
 RIGHT, WRONG = image("00-00"), image("00-00", "red")
@@ -131,7 +128,8 @@ def test_what_survives_is_the_share_of_the_critics_gain_that_the_judge_sees():
 
 def _surviving(rows):
     runs = frame(rows)
-    return ratio_interval(gains(runs, "judge"), gains(runs, "critic"))
+    judge, critic = (by_prompt(runs, f"{eyes}all_correct", f"{eyes}first_all_correct") for eyes in ("", "critic_"))
+    return ratio_interval(judge, critic)
 
 
 def test_failed_runs_are_counted_and_left_out():

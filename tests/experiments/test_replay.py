@@ -3,7 +3,7 @@
 import pytest
 
 from detailscribe.agent import run
-from detailscribe.agent.experiments.replay import Score, replay
+from detailscribe.agent.experiments.replay import ReplayScore, replay
 from detailscribe.agent.policies import Adaptive, BestOfN, MultiRound, Single
 from detailscribe.tools.errors import SettingsError
 
@@ -42,9 +42,9 @@ def test_a_replay_leaves_the_run_folder_as_it_is(tmp_path):
 
 def test_a_policy_that_stops_earlier_is_scored_from_the_record(tmp_path):
     [one] = replay(recorded(tmp_path, MultiRound(rounds=3, patience=None), LINE), MultiRound(rounds=1))
-    assert (one.differs, one.best, one.score) == (1, "01-00", Score(0.8, None, 56 + 48, 2))
+    assert (one.differs, one.best, one.score) == (1, "01-00", ReplayScore(0.8, None, 56 + 48, 2))
     assert "rounds_done" in one.reason
-    assert one.recorded == Score(1.0, None, 56 + 3 * 48, 4)
+    assert one.recorded == ReplayScore(1.0, None, 56 + 3 * 48, 4)
 
 
 def test_a_policy_that_asks_for_what_was_never_made_has_no_score(tmp_path):
@@ -57,7 +57,7 @@ def test_a_policy_that_asks_for_what_was_never_made_has_no_score(tmp_path):
 def test_other_first_drawings_are_told(tmp_path):
     runs = recorded(tmp_path, BestOfN(n=3), {"00-01": "red", "00-00": "red cat"})
     [fewer], [more] = replay(runs, BestOfN(n=2)), replay(runs, BestOfN(n=5))
-    assert (fewer.differs, fewer.best, fewer.score) == (-1, "00-01", Score(0.8, None, 2 * 56, 2))
+    assert (fewer.differs, fewer.best, fewer.score) == (-1, "00-01", ReplayScore(0.8, None, 2 * 56, 2))
     assert (more.differs, more.score) == (-1, None)
     assert more.missing.startswith("a first drawing, seed ")
     assert more.missing.endswith(" and 1 more")

@@ -7,7 +7,7 @@ import pytest
 
 from detailscribe.agent.experiments.learn import learn
 from detailscribe.agent.experiments.rows import JUDGED
-from detailscribe.agent.experiments.run import ExperimentModels, arun_experiment
+from detailscribe.agent.experiments.run import arun_experiment
 from detailscribe.agent.experiments.summary import trajectories
 from detailscribe.tools.errors import SettingsError
 
@@ -17,7 +17,7 @@ from .small import PROMPTS, Fakes, small
 
 
 async def carried_out(experiment, folder, fakes, **how):
-    return await arun_experiment(experiment, folder, fakes.models(experiment), **how)
+    return await arun_experiment(experiment, folder, *fakes.models(experiment), **how)
 
 
 def comparable(rows):
@@ -241,7 +241,7 @@ async def test_a_worse_critic_errs_at_its_rate_and_the_judge_does_not(tmp_path, 
 
 async def test_without_a_judge_the_rows_say_so(tmp_path, fakes):
     experiment = small(judge={"kind": "critic"}, seeds=1)
-    rows = await arun_experiment(experiment, tmp_path / "out", ExperimentModels(fakes.models(experiment).models, None))
+    rows = await arun_experiment(experiment, tmp_path / "out", fakes.models(experiment)[0])
     assert not any(row.is_judged for row in rows)
 
 
@@ -275,7 +275,7 @@ async def test_what_is_learned_from_an_experiment_is_the_judges_word(tmp_path, m
     monkeypatch.setattr("detailscribe.agent.experiments.learn.LEAST", 2)
     fakes = Fakes(judge=ScriptedCritic(lambda image: "red", model="judge@0"))  # the critic sees gains, the judge none
     tries = small(policies=[{"policy": "value", "args": {"explore": 1.0}}], seeds=4)
-    await arun_experiment(tries, tmp_path, fakes.models(tries))
+    await arun_experiment(tries, tmp_path, *fakes.models(tries))
     with pytest.raises(SettingsError, match="some of which gain something"):
         learn(tmp_path)
     (tmp_path / JUDGED).unlink()

@@ -12,7 +12,7 @@ from detailscribe.agent.evaluation.statistics import Interval
 from detailscribe.agent.evaluation.tables import Column, Table, for_terminal, markdown
 from detailscribe.agent.experiments import plots, write
 from detailscribe.agent.experiments.plots import figures_of
-from detailscribe.agent.experiments.rows import read_rows
+from detailscribe.agent.experiments.rows import read_experiment_rows
 from detailscribe.agent.experiments.run import arun_experiment
 from detailscribe.agent.experiments.write import wins_and_losses, write_results
 
@@ -138,7 +138,7 @@ async def left(tmp_path):
     """A small experiment that has left all it leaves."""
     fakes, experiment = Fakes(), small(policies=[{"policy": "single"}, {"policy": "best_of_n", "args": {"n": 1}}])
     fakes.judge.script = lambda seen: "red" if seen.round == 0 and seen.seed % 2 else ""
-    rows = await arun_experiment(experiment, tmp_path / "<out>", fakes.models(experiment))
+    rows = await arun_experiment(experiment, tmp_path / "<out>", *fakes.models(experiment))
     write_results(experiment, rows, tmp_path / "<out>")
     return tmp_path / "<out>", rows
 
@@ -148,7 +148,7 @@ async def test_an_experiment_leaves_tables_plots_rows_and_a_page(left):
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if "runs" not in path.parts}
     assert {"summary.md", "page.html", "images.csv", "rows.jsonl", "manifest.json", "experiment.toml"} <= names
     assert {"tables/summary.csv", "tables/against_baseline.csv", "plots/frontier_evaluations.svg"} <= names
-    assert read_rows(out / "rows.jsonl") == rows
+    assert read_experiment_rows(out / "rows.jsonl") == rows
     assert (out / "summary.md").read_text().startswith("# small\n\nIs refining better than drawing?")
     table = list(csv.DictReader(io.StringIO((out / "images.csv").read_text())))
     assert len(table) == sum(len(row.images) for row in rows)
@@ -165,7 +165,7 @@ async def test_the_page_needs_nothing_else(left):
 
 async def test_hostile_text_is_shown_as_text(tmp_path):
     experiment = small(question="<script>alert(1)</script>", prompts={"texts": ["a <b>cat</b> | here"]})
-    rows = await arun_experiment(experiment, tmp_path / "out", Fakes().models(experiment))
+    rows = await arun_experiment(experiment, tmp_path / "out", *Fakes().models(experiment))
     write_results(experiment, rows, tmp_path / "out")
     page = (tmp_path / "out" / "page.html").read_text()
     assert "<script>" not in page
@@ -212,7 +212,7 @@ def test_rows_and_tables_are_written_before_any_plot(tmp_path, monkeypatch):
     rows = [row("single", "p", image("00-00"), image("01-00", "", "00-00"))]
     with pytest.raises(SystemExit):
         write_results(small(policies=[{"policy": "single"}]), rows, tmp_path)
-    assert read_rows(tmp_path / "rows.jsonl") == rows
+    assert read_experiment_rows(tmp_path / "rows.jsonl") == rows
     assert {"summary.md", "images.csv", "tables"} <= {path.name for path in tmp_path.iterdir()}
 
 
