@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 
 from ...state import Answer
 from ...tools.errors import SettingsError
-from ..policies.value import Values, known_of, worth
+from ..policies.value import Values, features_of, worth
 from ..records.reader import RecordedRun, read_run, runs_in
 from .rows import rows_by_run
 
@@ -28,7 +28,7 @@ class _TrainingExample(NamedTuple):
 
     prompt: str
     features: dict[str, float]
-    """See ``known_of``."""
+    """See ``features_of``."""
     gain: float
     """What it added to the worth of the best image, in [0, 1]."""
 
@@ -82,7 +82,7 @@ def _examples(run: RecordedRun, judged: Mapping[str, Mapping[str, Answer]]) -> I
     for image in images:
         if image.parent is not None and image.is_whole and image.operator != "edit":
             best = max(worths[i.id] for i in images if i.round < image.round)
-            features = known_of(population, population.images[image.parent], image.attempt(), image.round)
+            features = features_of(population, population.images[image.parent], image.attempt(), image.round)
             yield _TrainingExample(run.prompt, features, max(0.0, worths[image.id] - best))
 
 

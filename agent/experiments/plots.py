@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 NEEDS = "plots need matplotlib: pip install 'detailscribe[plots]'"
 MOST_CURVES = 8
-"""In one panel; of more, every group has a panel of its own."""
-_MARKS = "osD^vP*X"
+"""In one panel; with more, every group has its own panel."""
+_MARKERS = "osD^vP*X"
 _ACROSS = 3
 """Panels side by side."""
 _LINE = 84
-"""Characters of the legend that go in one line."""
+"""Characters of the legend in one line."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,9 @@ class Figure:
     title: str
     x_label: str
     points: Frame
-    """One line a point: ``group`` and ``name`` of its curve, ``x``, and ``value``, ``low`` and ``high`` as shares."""
+    """One line a point: ``group`` and ``name`` of its curve, ``x``, and ``value``, ``low`` and ``high`` in [0, 1]."""
     is_cost: bool = False
-    """Whether x is a measured cost, of which ratios matter: its axis is logarithmic. Else curves are drawn a little
-    beside each other."""
+    """Whether x is a cost, on a logarithmic axis; else curves are shifted a little, so that none hides another."""
 
 
 def figures_of(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> list[Figure]:
@@ -48,38 +47,31 @@ def figures_of(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> li
 
 def frontiers(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> list[Figure]:
     """Quality against each cost: a point for each variant, joined along a grid."""
-    found = list[Figure]()
+    points, figures = _points(rows, variants, _family), list[Figure]()
     for cost in COSTS:
-        points = _points(rows, variants, lambda _, runs, cost=cost: mean_of(by_prompt(runs, cost)), _family)
-        if points["x"].nunique() > 1:
-            words = cost.replace("_", " ")
+        words = cost.replace("_", " ")
+        if points[cost].nunique() > 1:
             title, label = f"Quality against {words}", f"{words} a prompt"
-            found.append(Figure(f"frontier_{cost}", title, label, points, is_cost=True))
-    return found
+            figures.append(Figure(f"frontier_{cost}", title, label, points.assign(x=points[cost]), is_cost=True))
+    return figures
 
 
 def sweeps(rows: Sequence[ExperimentRow], variants: Sequence[Variant]) -> list[Figure]:
-    """Quality against each number that a grid varies, the other values of the grid held."""
-    found = list[Figure]()
+    """Quality against each number that a grid varies, while the other values of the grid are fixed."""
+    figures = list[Figure]()
     for name in dict.fromkeys(name for variant in variants for name in variant.numbers):
-        points = _points(
-            rows,
-            variants,
-            lambda variant, _, name=name: variant.numbers.get(name),
-            lambda variant, name=name: variant.with_values(variant.group, lambda key: key != name),
-        )
+        varied = [variant for variant in variants if name in variant.numbers]
+        points = _points(rows, varied, lambda v, name=name: v.with_values(v.group, lambda key: key != name))
         if points["name"].duplicated().any():
             side, _, parameter = name.partition(".")
+            points["x"] = [variant.numbers[name] for variant in points["variant"]]
             title = f"Quality against {parameter} of the {side}"
-            found.append(Figure(f"sweep_{side}_{parameter}", title, parameter, points))
-    return found
+            figures.append(Figure(f"sweep_{side}_{parameter}", title, parameter, points))
+    return figures
 
 
 def round_by_round(rows: Sequence[ExperimentRow], variants: Sequence[Variant] = ()) -> list[Figure]:
-    """Quality after each round: of the image that would be chosen, and of the newest one.
-
-    ``variants`` say which curves belong together.
-    """
+    """Quality after each round: of the image that would be chosen, and of the newest one; ``variants`` group curves."""
     from pandas import DataFrame
 
     last = max((image.round for row in finished(rows) for image in row.images), default=0)
@@ -90,10 +82,10 @@ def round_by_round(rows: Sequence[ExperimentRow], variants: Sequence[Variant] = 
     for label, group in by_label(finished(rows)).items():
         curve = curves.get(label, {"group": "", "name": label})
         for kind, after in by_round(group, last).items():
-            points[kind] += [curve | {"x": round, **asdict(y)} for round, y in enumerate(after) if y is not None]
+            points[kind] += [curve | {"x": round} | vars(y) for round, y in enumerate(after) if y is not None]
     return [
-        Figure(f"rounds_{kind}", f"The {kind} image after each round", "round", DataFrame(found))
-        for kind, found in points.items()
+        Figure(f"rounds_{kind}", f"The {kind} image after each round", "round", DataFrame(lines))
+        for kind, lines in points.items()
     ]
 
 
@@ -118,33 +110,27 @@ def draw(figure: Figure, format: Literal["svg", "png"] = "svg") -> bytes:
     return out.getvalue()
 
 
-def _points(
-    rows: Sequence[ExperimentRow],
-    variants: Sequence[Variant],
-    x: Callable[[Variant, Frame], float | None],
-    line: Callable[[Variant], str],
-) -> Frame:
-    """A point for each variant that has an x and a finished run, joined where ``line`` is the same."""
+def _points(rows: Sequence[ExperimentRow], variants: Sequence[Variant], curve: Callable[[Variant], str]) -> Frame:
+    """The quality and mean costs of each variant with finished runs; those of the same ``curve`` are joined."""
     from pandas import DataFrame
 
-    runs = {label: frame(group) for label, group in by_label(finished(rows)).items()}
-    found = [
-        {"group": "", "name": line(variant), "x": place, **asdict(quality)}
-        for variant in variants
-        if variant.label in runs
-        and (place := x(variant, runs[variant.label])) is not None
-        and (quality := proportion_interval(by_prompt(runs[variant.label], "all_correct"))) is not None
-    ]
-    return DataFrame(found, columns=["group", "name", "x", "value", "low", "high"])
+    groups, points = by_label(finished(rows)), list[dict[str, Any]]()
+    for variant in variants:
+        if variant.label in groups:
+            runs = frame(groups[variant.label])
+            quality = proportion_interval(by_prompt(runs, "all_correct"))
+            costs = {cost: mean_of(by_prompt(runs, cost)) for cost in COSTS}
+            points.append({"variant": variant, "group": "", "name": curve(variant)} | costs | vars(quality))
+    return DataFrame(points, columns=["variant", "group", "name", "value", "low", "high", *COSTS])
 
 
 def _family(variant: Variant) -> str:
-    """What is joined by one curve: all that differs by numbers alone."""
+    """The curve of a variant, which joins those that differ only by numbers."""
     return variant.with_values(variant.group, lambda name: name not in variant.numbers)
 
 
 def _panels(canvas: "Canvas", figure: Figure) -> None:
-    """All curves in one panel, or one for each group; what has the same name has the same colour in all of them."""
+    """All curves in one panel, or a panel for each group; a name has the same colour in all of them."""
     points = figure.points
     many = points.groupby(["group", "name"]).ngroups > MOST_CURVES
     if not many:
@@ -174,17 +160,14 @@ def _panels(canvas: "Canvas", figure: Figure) -> None:
 
 
 def _draw(axes: "Axes", line: Frame, label: str, place: int, beside: float) -> None:
-    """One curve, in the colour and with the mark of its place, moved ``beside`` the others."""
+    """One curve, with the colour and marker of its place, shifted by ``beside``."""
     from matplotlib import color_sequences
 
-    colours = color_sequences["petroff10"]  # which colour-blind readers can tell apart too
+    colours = color_sequences["petroff10"]  # readable by colour-blind people
     ends = [100 * (line["value"] - line["low"]).clip(lower=0), 100 * (line["high"] - line["value"]).clip(lower=0)]
-    look: dict[str, Any] = {
-        "color": colours[place % len(colours)],
-        "marker": _MARKS[place % len(_MARKS)],
-        "label": label,
-    }
-    axes.errorbar(line["x"] + beside, 100 * line["value"], ends, markersize=5, capsize=3, linewidth=1.4, **look)
+    style: dict[str, Any] = {"color": colours[place % len(colours)], "marker": _MARKERS[place % len(_MARKERS)]}
+    style |= {"markersize": 5, "capsize": 3, "linewidth": 1.4}
+    axes.errorbar(line["x"] + beside, 100 * line["value"], ends, label=label, **style)
 
 
 def _finish(axes: "Axes", figure: Figure) -> None:

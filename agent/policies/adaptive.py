@@ -1,4 +1,4 @@
-"""The default policy: refine what is nearly right, draw anew what is not, keep the best."""
+"""The default policy: refine what is nearly right, draw again what is not, keep the best."""
 
 from pydantic import Field
 
@@ -12,21 +12,19 @@ KEPT_STEPS = (1, 2, 4)
 
 
 class Adaptive(Parameters):
-    """Local failures are refined, global ones drawn anew, until all checks pass.
+    """Refine local failures, draw global ones again, until all checks pass.
 
-    A refinement that gains nothing is undone: work goes back to the best ancestor, and tries an
-    earlier start step with other noise, or noise where a trajectory was resumed or an edit was in vain. When that
-    stalls too, the image is drawn anew.
+    After a refinement that gains nothing, the next one starts from the best ancestor: at an earlier step with other
+    noise, or with noise after an edit or a resumed trajectory. When that stalls too, the image is drawn again.
 
-    That a missing subject wants another seed and a wrong detail a refinement is the finding of EPIC
-    (arXiv 2605.11722); that later images are often worse, so that work has to go on from the best
-    one, is plain from published traces of such loops.
+    A missing subject needs another seed, a wrong detail a refinement (EPIC, arXiv 2605.11722). Published traces of
+    such loops show that later images are often worse, so the best one is refined.
     """
 
     images: int = Field(default=2, ge=1, le=MOST)
     """First drawings."""
     width: int = Field(default=1, ge=1, le=MOST)
-    """Images that are worked on in one round, the most promising ones."""
+    """Images that are refined in one round, the most promising ones."""
     operator: Operator = "inject"
     """How a refinement starts; ``edit`` where the settings name a model that edits, unless another one is set."""
     mild: float = Field(default=1 / 7, ge=0, lt=1)
@@ -34,9 +32,9 @@ class Adaptive(Parameters):
     severe: float = Field(default=1 / 14, ge=0, lt=1)
     """The same when more than a quarter of the checks fail: step 2 of 28."""
     reseed_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of failed checks from which an image is drawn anew."""
+    """Share of failed checks from which an image is drawn again."""
     patience: int = Field(default=2, ge=1, le=MOST)
-    """Refinements in a row after which one is drawn anew if no more checks pass than before."""
+    """Refinements in a row without gain after which an image is drawn again."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=self.images, keep_steps=KEPT_STEPS if self.operator == "resume" else ())
@@ -45,8 +43,7 @@ class Adaptive(Parameters):
         return [self._decide(population, image, place) for place, image in enumerate(promising(population))]
 
     def _decide(self, population: Population, image: ImageRecord, place: int) -> Decision:
-        stopped = success(population, image)
-        if stopped is not None:
+        if (stopped := success(population, image)) is not None:
             return stopped
         if place >= self.width:
             return stop(image, "outranked", f"{self.width} more promising image(s) are worked on")
@@ -58,14 +55,13 @@ class Adaptive(Parameters):
 
     def _anew(self, population: Population, image: ImageRecord, critique: Critique) -> Decision | None:
         """A reseed where refining is not worth it."""
-        wrong, total = failed(critique), len(critique.verdicts)
-        missing = _missing(population.concepts, critique)
-        if missing:
+        wrong, total, concepts = failed(critique), len(critique.verdicts), population.concepts
+        absent = {check.about for check in map(concepts.check, wrong) if check.aspect == "presence"}
+        if missing := [entity.name for entity in concepts.entities if entity.id in absent]:
             return reseed(population, image, "subject_missing", f"not in the picture: {', '.join(missing)}")
         if len(wrong) >= self.reseed_share * total:
             return reseed(population, image, "most_checks_fail", f"{len(wrong)} of {total} checks fail")
-        tried = tried_in_vain(population, image)
-        if tried >= self.patience:
+        if (tried := tried_in_vain(population, image)) >= self.patience:
             return reseed(population, image, "refinement_stalls", f"{tried} refinements in a row fixed nothing")
         return None
 
@@ -85,7 +81,7 @@ class Adaptive(Parameters):
         )
 
     def _start(self, population: Population, source: ImageRecord) -> tuple[Operator, int]:
-        """Operator and step of the next refinement of ``source``: by severity, then what was not tried on it."""
+        """Operator and step of the next refinement of ``source``: by severity, then by what was tried on it."""
         critique = population.critiques[source.id]
         severe = len(failed(critique)) > len(critique.verdicts) / 4
         fractions = (self.severe, self.severe / 2) if severe else (self.mild, self.severe, self.severe / 2)
@@ -97,10 +93,3 @@ class Adaptive(Parameters):
             ways = [("edit", 0), *(("inject", step) for step in steps if source.latent is not None)]
         tried = sum(i.parent == source.id and i.origin == "refine" for i in population.images.values())
         return ways[min(tried, len(ways) - 1)]
-
-
-def _missing(concepts: ConceptGraph, critique: Critique) -> tuple[str, ...]:
-    """Names of the entities that are not in the picture."""
-    checks = [concepts.check(id) for id in failed(critique)]
-    absent = {check.about for check in checks if check.aspect == "presence"}
-    return tuple(entity.name for entity in concepts.entities if entity.id in absent)

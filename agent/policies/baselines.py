@@ -1,4 +1,4 @@
-"""Fixed procedures, which a policy has to beat: the paper's, the best of several seeds, and a judge that draws lots."""
+"""Baselines that a policy has to beat: the paper's procedure, the best of several seeds, and random choice."""
 
 from pydantic import Field
 
@@ -7,16 +7,16 @@ from .guards import own_success
 from .policy import MOST, MOST_STEPS, Parameters, failed, lot, refine, refinement, reseed, stop
 
 PUBLISHED_STEPS = (0, 2, 3, 5)
-"""Of 28: where the published k of 0, 1, 2 and 4 start, since its callback swaps the prompt after k + 1 steps."""
+"""Of 28: the published k of 0, 1, 2 and 4, whose callback swaps the prompt after k + 1 steps."""
 
 
 class BestOfN(Parameters):
-    """Draw the original prompt from ``n`` seeds at once; refine nothing."""
+    """Draw the original prompt from ``n`` seeds; refine nothing."""
 
     n: int = Field(default=4, ge=1, le=MOST)
     """How many images to draw; the budget may allow fewer."""
     seeds: tuple[Seed, ...] = Field(default=(), max_length=MOST)
-    """Of the first of them, where they are fixed; the others' follow from the run's."""
+    """Seeds of the first drawings; the others follow from the run's."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=self.n, seeds=[*self.seeds, *[None] * self.n][: self.n])
@@ -32,26 +32,26 @@ class BestOfN(Parameters):
 
 
 class RandomControl(Parameters):
-    """The control that a judge has to beat: refine, reseed or stop by lot; only an image that passes all is left alone.
+    """The control: refine, reseed or stop at random, unless every check passes.
 
-    The lot is drawn from the run's seed and the image's id, so that the same population has the same answer. Its
-    refinements still use the critic's corrected prompt: what is by chance is the choice between the moves.
+    The choice depends on the run's seed and the image's id, so that it can be replayed. Refinements use the critic's
+    corrected prompt; only the choice of the action is random.
     """
 
     images: int = Field(default=2, ge=1, le=MOST)
     """First drawings."""
     stop_share: float = Field(default=0.2, ge=0, le=1)
-    """How often the lot falls on stop."""
+    """How often it stops."""
     refine_share: float = Field(default=0.5, ge=0, le=1)
-    """Of the rest, how often it falls on refine."""
+    """Of the rest, how often it refines."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=self.images)
 
     def judge(self, population: Population) -> list[Decision]:
-        return [own_success(population, i) or self._by_lot(population, i) for i in population.pending()]
+        return [own_success(population, i) or self._at_random(population, i) for i in population.pending()]
 
-    def _by_lot(self, population: Population, image: ImageRecord) -> Decision:
+    def _at_random(self, population: Population, image: ImageRecord) -> Decision:
         if lot(population, image, "stop") < self.stop_share:
             return stop(image, "by_lot_stop", "the lot fell on stop")
         if lot(population, image, "refine") >= self.refine_share:
@@ -64,14 +64,13 @@ class RandomControl(Parameters):
 class Paper(Parameters):
     """Draw once, refine the drawing from each of four steps, and keep the best of the four.
 
-    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714) and the code published with
-    it. All four are made even of a drawing that passes every check, and the drawing takes no part in
-    the choice. A step of 0 is a full drawing from the corrected prompt with the same seed. Where the
-    critic has nothing to correct, the four are the drawing again, since its prompt is.
+    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714) and its published code. It refines even a
+    drawing that passes every check, and never chooses the drawing. Step 0 is a full drawing from the corrected prompt
+    with the same seed. Where the critic corrects nothing, all four equal the drawing.
     """
 
     start_steps: tuple[Step, ...] = Field(default=PUBLISHED_STEPS, min_length=1, max_length=MOST_STEPS)
-    """Where the drawing is resumed, all in one round; steps beyond the schedule are left out."""
+    """Steps at which the drawing is resumed, all in one round; steps beyond the schedule are skipped."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=1, keep_steps=self.start_steps)
@@ -96,9 +95,9 @@ class Paper(Parameters):
 class Single(Parameters):
     """One image, one critique, one refinement, then stop.
 
-    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714), section on DetailScribe. Its
-    code resumes the trajectory at several steps, whatever the picture (``Paper``); here one step is
-    resumed where a check does not pass, and the better of the drawing and its refinement is kept.
+    "Generating Fine Details of Entity Interactions" (arXiv 2504.08714), section on DetailScribe. Its code always
+    resumes at several steps (``Paper``); this resumes at one step if a check does not pass, and keeps the better of the
+    drawing and its refinement.
     """
 
     operator: Operator = "resume"
@@ -116,6 +115,6 @@ class Single(Parameters):
         if image.origin != "generate":
             return stop(image, "refined_once", "it has had its one refinement")
         critique = population.critiques[image.id]
-        reason = f"{len(critique.verdicts) - critique.passed} of {len(critique.verdicts)} checks do not pass"
-        reason = ": ".join(filter(None, (reason, ", ".join(failed(critique)))))
+        count = f"{len(critique.verdicts) - critique.passed} of {len(critique.verdicts)} checks do not pass"
+        reason = ": ".join(filter(None, (count, ", ".join(failed(critique)))))
         return refine(population, image, "first_critique", reason, operator=self.operator, start_step=self.start_step)

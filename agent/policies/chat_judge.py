@@ -1,4 +1,4 @@
-"""A chat model as the judge: it reads the trace so far and decides, within the rules that hold for all."""
+"""A chat model as the policy: it reads the trace so far and decides."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -14,11 +14,11 @@ from .lineage import promising, refine_anew
 from .policy import MOST, Parameters, failed, reseed, stop
 
 MOST_DECISIONS = 64
-"""In one reply; a small model that repeats itself ends here."""
+"""In one reply, in case a small model repeats itself."""
 
 
 class ChatDecision(BaseModel):
-    """What to do with one image; the reason comes first, so that it is thought of first."""
+    """What to do with one image; the reason comes first, so that the model writes it first."""
 
     reason: Annotated[str, Field(max_length=600)] = ""
     image: Annotated[str, Field(max_length=40)]
@@ -29,18 +29,18 @@ class ChatDecision(BaseModel):
 
 
 class ChatDecisions(BaseModel):
-    """One decision for each image that waits."""
+    """One decision for each pending image."""
 
     decisions: Annotated[list[ChatDecision], Field(max_length=MOST_DECISIONS)]
 
 
 class ChatJudge(Parameters):
-    """A chat model decides about each image from what was done and found so far, without seeing it.
+    """A chat model decides about each image from the trace so far, without seeing the image.
 
-    It is asked between the critique and the judge, and its answer is recorded, so that ``judge`` only reads it. It
-    cannot repeat an attempt, go beyond the budget or work on after success; an image that it does not name is stopped,
-    and all are where no usable answer came. That an agent may choose between continuing, going back and starting anew
-    is the idea of Iterative Refinement (arXiv 2601.15286).
+    It is asked after the critique, and its answer is recorded, so that ``judge`` only reads it. It cannot repeat an
+    attempt, exceed the budget or continue after success. Images that it does not name are stopped; without a usable
+    answer, all are. An agent that may continue, go back or start again is the idea of Iterative Refinement (arXiv
+    2601.15286).
     """
 
     images: int = Field(default=2, ge=1, le=MOST)
@@ -52,42 +52,41 @@ class ChatJudge(Parameters):
     strong: Step = 2
     """Start step of a strong one."""
     chat: InstanceOf[Asker] | None = Field(default=None, repr=False)
-    """An ``Asker``, such as ``ChatModel``; None for the one that the run is configured with."""
+    """An ``Asker``, such as ``ChatModel``; None for that of the run."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=self.images, keep_steps=(self.strong, self.light) if self.operator == "resume" else ())
 
     async def advise(self, population: Population, chat: Asker) -> Advice:
-        """What the model says of the images that wait; nothing is asked where nothing is left to decide."""
-        waiting = [i for i in promising(population) if not _settled(population, i)]
+        """The model's advice on pending images; it is not asked when there is nothing to decide."""
+        round, waiting = population.round, [i for i in promising(population) if not _stopped(population, i)]
         if not waiting:
-            return Advice(round=population.round, silence="nothing is left to decide")
+            return Advice(round=round, silence="nothing is left to decide")
         try:
             reply = await chat.ask(decision_question(population, waiting), ChatDecisions)
         except ReplyError as error:
-            return Advice(round=population.round, silence=f"no answer: {error.reason}", exchanges=error.exchanges)
+            return Advice(round=round, silence=f"no answer: {error.reason}", exchanges=error.exchanges)
         except ModelError as error:
-            return Advice(round=population.round, silence=f"no answer: {error}")
-        said = {d.image: d for d in reversed(reply.value.decisions)}
-        choices = tuple(self._choice(said[i.id]) for i in waiting if i.id in said)
+            return Advice(round=round, silence=f"no answer: {error}")
+        decisions = {d.image: d for d in reversed(reply.value.decisions)}
+        choices = tuple(self._choice(decisions[i.id]) for i in waiting if i.id in decisions)
         silence = None if choices else "the reply decides about none of the images that wait"
-        return Advice(round=population.round, choices=choices, silence=silence, exchanges=reply.exchanges)
+        return Advice(round=round, choices=choices, silence=silence, exchanges=reply.exchanges)
 
     def judge(self, population: Population) -> list[Decision]:
-        images = promising(population)
-        return [_settled(population, image) or self._decide(population, image) for image in images]
+        return [_stopped(population, i) or self._decide(population, i) for i in promising(population)]
 
-    def _choice(self, said: ChatDecision) -> Choice:
-        action = "reseed" if said.action == "redraw" else said.action
-        start = {"light": self.light, "strong": self.strong}[said.strength] if action == "refine" else None
-        return Choice(image=said.image, action=action, reason=said.reason or "no reason given", start_step=start)
+    def _choice(self, decision: ChatDecision) -> Choice:
+        action = "reseed" if decision.action == "redraw" else decision.action
+        start = (self.light if decision.strength == "light" else self.strong) if action == "refine" else None
+        reason = decision.reason or "no reason given"
+        return Choice(image=decision.image, action=action, reason=reason, start_step=start)
 
     def _decide(self, population: Population, image: ImageRecord) -> Decision:
-        advice = population.advice_now()
-        choice = None if advice is None else advice.about(image.id)
-        if choice is None:
-            silence = advice.silence if advice is not None else "nobody was asked"
-            return stop(image, "no_advice", silence or "the reply does not name this image")
+        if (advice := population.advice_now()) is None:
+            return stop(image, "no_advice", "nobody was asked")
+        if (choice := advice.about(image.id)) is None:
+            return stop(image, "no_advice", advice.silence or "the reply does not name this image")
         if choice.action == "stop":
             return stop(image, "advised_stop", choice.reason)
         if choice.action == "reseed":
@@ -98,13 +97,13 @@ class ChatJudge(Parameters):
         )
 
 
-def _settled(population: Population, image: ImageRecord) -> Decision | None:
-    """What needs no advice."""
+def _stopped(population: Population, image: ImageRecord) -> Decision | None:
+    """The stop of an image that needs no advice."""
     return first_stop((success, nothing_failed), population, image)
 
 
 def decision_question(population: Population, waiting: Sequence[ImageRecord]) -> Question:
-    """What should become of these images, given everything so far?"""
+    """Asks what to do with these images, given the trace so far."""
     images = sorted(population.images.values(), key=lambda i: (i.round, i.id))
     return Wording.load("decision", "decision_system").question(
         "decision",

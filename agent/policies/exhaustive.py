@@ -1,4 +1,4 @@
-"""The exhaustive policy: it asks for everything that other policies could, so that these can be scored on its run."""
+"""The exhaustive policy: it makes every attempt that other policies could, so that they can be replayed on its run."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -11,32 +11,31 @@ from .policy import MOST, MOST_STEPS, Parameters, drawing, refinement, stop
 
 
 class Exhaustive(Parameters):
-    """Draw, refine and draw anew in every way that other policies could ask for, within bounds.
+    """Draw, refine and draw again in every way that other policies could, within bounds.
 
-    A policy takes the seed of an attempt from the run's seed and from the id of the image that it judges, so every
-    image is tried with the seeds of each place that it can have in a run. Nothing is tried on an image that passes
-    every check.
+    The seed of an attempt depends on the run's seed and on the id of the judged image, so every image is tried with the
+    seed of each id that it could have in another policy's run. An image that passes every check is not refined.
     """
 
     drawings: int = Field(default=2, ge=1, le=MOST)
-    """First drawings, from the seeds that a policy's first ones have."""
+    """First drawings, with the usual seeds."""
     rounds: int = Field(default=2, ge=0, le=MOST_STEPS)
-    """Rounds after them; what is replayed on the run has no more."""
+    """Rounds after them, which also bound replays."""
     operators: Annotated[tuple[Operator, ...], Field(min_length=1, max_length=2)] = ("inject", "resume")
     """How images are refined."""
     start_steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)] = (1, 2, 4)
-    """Steps of the schedule from which each of them is."""
+    """Steps of the schedule at which each operator starts."""
     reseeds: bool = True
-    """Whether images are drawn anew as well."""
+    """Whether images are also drawn again."""
     width: int = Field(default=1, ge=1, le=MOST)
-    """Images that a policy works on in one round."""
+    """Images that a replayed policy may refine in one round."""
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         keep = sorted(set(self.start_steps)) if "resume" in self.operators else []
         return Plan(images=self.drawings, keep_steps=keep)
 
     def judge(self, population: Population) -> Sequence[Decision]:
-        """Everything is asked for on behalf of the first image that waits; the others are stopped for now."""
+        """All attempts on behalf of the first pending image; the others are stopped for now."""
         first, *others = pending = population.pending()
         tries = [attempt for image in population.images.values() for attempt in self._tries(image, population)]
         if not tries or population.round >= self.rounds:
@@ -52,7 +51,7 @@ class Exhaustive(Parameters):
 
     @property
     def budget(self) -> Budget:
-        """What a run takes at most, in which no image passes."""
+        """The most that a run can take, if no image passes."""
         refined = len(self.start_steps) * len(self.operators)
         renoised = len(self.start_steps) * ("inject" in self.operators)
         by_round = [self.drawings]

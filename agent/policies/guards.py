@@ -1,6 +1,6 @@
-"""Guards: each looks at one image and stops it, or has nothing to say; policies compose them.
+"""Guards: functions that stop an image or return None, which policies combine.
 
-The budget is no policy's business: the graph holds every one of them to it, and to trying nothing twice.
+Policies need no guard for the budget or for repeated attempts: the graph checks both.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ def first_stop(guards: Iterable[Guard], population: Population, image: ImageReco
 
 
 def success(population: Population, image: ImageRecord) -> Decision | None:
-    """Everything ends once any image passes every check."""
+    """Stops all images once any image passes every check."""
     best = population.best()
     if not population.critiques[best.id].all_pass:
         return None
@@ -28,14 +28,14 @@ def success(population: Population, image: ImageRecord) -> Decision | None:
 
 
 def own_success(population: Population, image: ImageRecord) -> Decision | None:
-    """An image that passes every check is left alone, whatever the others do."""
+    """Stops an image that passes every check."""
     if not population.critiques[image.id].all_pass:
         return None
     return stop(image, "all_pass", "every check passes")
 
 
 def nothing_failed(population: Population, image: ImageRecord) -> Decision | None:
-    """What the critic could not tell is no reason to work."""
+    """Stops an image on which no check failed for certain."""
     critique = population.critiques[image.id]
     if critique.all_pass or failed(critique):
         return None
@@ -44,7 +44,7 @@ def nothing_failed(population: Population, image: ImageRecord) -> Decision | Non
 
 
 def at_most(rounds: int) -> Guard:
-    """A drawing is refined this many times."""
+    """Stops a drawing after this many refinements."""
 
     def guard(population: Population, image: ImageRecord) -> Decision | None:
         if refinements(population, image) < rounds:
@@ -55,7 +55,7 @@ def at_most(rounds: int) -> Guard:
 
 
 def plateau(patience: int) -> Guard:
-    """So many refinements in a row passed no more checks than the line had passed before."""
+    """Stops after so many refinements in a row without gain."""
 
     def guard(population: Population, image: ImageRecord) -> Decision | None:
         tried = tried_in_vain(population, image)
@@ -65,7 +65,7 @@ def plateau(patience: int) -> Guard:
 
 
 def regression(drops: int = 2) -> Guard:
-    """So many images in a row passed fewer checks than what they were refined from."""
+    """Stops after so many refinements in a row that pass fewer checks than their sources."""
 
     def guard(population: Population, image: ImageRecord) -> Decision | None:
         scores = [population.critiques[i.id].score for i in line_of(population, image)[: drops + 1]]
@@ -77,7 +77,7 @@ def regression(drops: int = 2) -> Guard:
 
 
 def oscillation(population: Population, image: ImageRecord) -> Decision | None:
-    """What one refinement fixed or broke, the next one undid."""
+    """Stops when a refinement undoes what the one before changed."""
     line = line_of(population, image)
     if len(line) < 3:
         return None

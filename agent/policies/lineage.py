@@ -1,18 +1,17 @@
-"""Where images come from and what was tried on them, and the next refinement that was not."""
+"""The lineage of images, what was tried on them, and the next refinement that was not."""
 
-from collections.abc import Iterable
 from typing import Literal
 
 from ...state import Attempt, Decision, ImageRecord, Operator, Population, derive_seed
 from .policy import refine
 
 Keep = Literal["best", "better", "newest"]
-"""What a refinement goes on from. best: the best image of the line; better: the newest one if it
-ranks above what it was refined from, else that; newest: the newest one, for better or worse."""
+"""What a refinement starts from. best: the best image of the line; better: the newest one if it ranks above its source,
+else that; newest: the newest one in any case."""
 
 
 def line_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
-    """``image``, what it was refined from, and so on up to the drawing that they all come from."""
+    """``image``, its source, and so on up to the drawing that they come from."""
     line = [image]
     for ancestor in population.ancestors(image):
         if line[-1].origin not in ("refine", "look"):
@@ -22,32 +21,32 @@ def line_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
 
 
 def family_of(population: Population, image: ImageRecord) -> list[ImageRecord]:
-    """Every image that came of the drawing that ``image`` comes from, that one included, by round."""
+    """Every image that comes from the same drawing as ``image``, with that drawing, by round."""
     drawing = line_of(population, image)[-1]
     family = [i for i in population.images.values() if line_of(population, i)[-1] == drawing]
     return sorted(family, key=lambda i: (i.round, i.id))
 
 
 def refinements(population: Population, image: ImageRecord) -> int:
-    """How many times the drawing that ``image`` comes from was refined; to go on with a preview is not to refine."""
+    """How often the drawing that ``image`` comes from was refined; continuing a preview does not count."""
     parents = [population.parent(i) for i in family_of(population, image) if i.origin == "refine"]
     return sum(parent is not None and parent.stop_step is None for parent in parents)
 
 
 def tried_in_vain(population: Population, image: ImageRecord) -> int:
-    """Refinements of its drawing since the image that first passed as many checks as any of them."""
+    """Refinements of its drawing since the first one with the highest score."""
     whole = [i for i in family_of(population, image) if i.is_whole]
     scores = [population.critiques[i.id].score for i in whole]
     return len(scores) - 1 - scores.index(max(scores))
 
 
 def best_of_line(population: Population, image: ImageRecord) -> ImageRecord:
-    """The best of ``image`` and what it was refined from; of equals, the oldest. Previews and looks stand back."""
+    """The best image of the line; of equals, the oldest. Previews and second opinions only if there is nothing else."""
     return max(reversed(line_of(population, image)), key=lambda i: (i.is_whole, population.rank(i)))
 
 
 def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
-    """What to go on from where ``image`` is the newest of its line."""
+    """What to refine where ``image`` is the newest of its line."""
     if keep == "best":
         return best_of_line(population, image)
     before = population.parent(image) if image.origin == "refine" else None
@@ -62,18 +61,18 @@ def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
 
 
 def promising(population: Population) -> list[ImageRecord]:
-    """The pending images, that with the best image in its line first."""
+    """The pending images, by the best image of their lines, best first."""
     pending = population.pending()
     return sorted(pending, key=lambda i: population.rank(best_of_line(population, i)), reverse=True)
 
 
 Identity = tuple[object, ...]
-"""What an attempt's outcome depends on: two attempts with one identity would give the same image."""
+"""What an attempt's outcome depends on: attempts with the same identity give the same image."""
 
 
 def identity(attempt: Attempt | ImageRecord, like: ImageRecord) -> Identity:
-    """Of an attempt, or of what was made of one; ``like`` gives steps and guidance where it leaves them to the model. A
-    resumed trajectory takes its noise from the source, so its seed says nothing. Looks differ by their seeds alone."""
+    """Of an attempt or an image; ``like`` has the steps and guidance that an attempt leaves to the model. The seed of a
+    resumed trajectory has no effect; second opinions differ by their seeds alone."""
     if attempt.operator == "look":
         return attempt.operator, attempt.source, attempt.seed
     return (
@@ -90,26 +89,25 @@ def identity(attempt: Attempt | ImageRecord, like: ImageRecord) -> Identity:
 
 
 def identities_made(population: Population) -> set[Identity]:
-    """Of everything that was tried."""
+    """Of all images so far."""
     return {identity(image, image) for image in population.images.values()}
 
 
 def identities_of(decision: Decision, population: Population) -> list[Identity]:
-    """Of the attempts that a decision asks for, in order."""
+    """Of the attempts of a decision, in order."""
     return [identity(attempt, image_like(attempt, population, decision.image)) for attempt in decision.attempts]
 
 
 def image_like(attempt: Attempt, population: Population, image: str) -> ImageRecord:
-    """The image whose steps and guidance an attempt on behalf of the image of an id has where it says nothing of them:
-    its source, or the drawing that ``image`` comes from, since an edit may be another model's."""
+    """The image whose steps and guidance an attempt for the image with this id has by default: its source, or the
+    drawing that ``image`` comes from, since another model may have made an edit."""
     source = population.images.get(attempt.source or "")
     return source or line_of(population, population.images[image])[-1]
 
 
 def is_repeat(population: Population, decision: Decision) -> bool:
-    """Whether every attempt that it asks for was made before."""
-    wanted: Iterable[Identity] = identities_of(decision, population)
-    return bool(decision.attempts) and identities_made(population).issuperset(wanted)
+    """Whether all its attempts were made before."""
+    return bool(decision.attempts) and identities_made(population).issuperset(identities_of(decision, population))
 
 
 def refine_anew(
@@ -122,8 +120,8 @@ def refine_anew(
     operator: Operator,
     start_step: int,
 ) -> Decision:
-    """``refine`` in a way that was not tried before: ``resume`` goes to the nearest kept step that was not, and when
-    there is none, or for ``inject``, noise of a seed of its own is added."""
+    """``refine`` in a way that was not tried before: ``resume`` starts at the nearest kept step that was not tried; if
+    there is none, and for ``inject``, the noise has a new seed."""
 
     def at(step: int, operator: Operator = operator, seed: int | None = None) -> Decision:
         return refine(population, image, rule, reason, source=source, operator=operator, start_step=step, seed=seed)

@@ -1,4 +1,4 @@
-"""What a policy is, and the decisions it can make: stop, refine, draw anew, or several of these for one image."""
+"""The policy protocol, and the decisions that a policy can make: stop, refine, draw again, or several for one image."""
 
 import inspect
 import reprlib
@@ -31,18 +31,18 @@ from ...tools.roles import Asker
 
 T = TypeVar("T")
 MOST = 1000
-"""Of images, rounds and whatever else a parameter of a policy counts; a budget is smaller still."""
+"""Upper limit of every parameter that counts images or rounds."""
 MOST_STEPS = 100
-"""Start steps, or other places in a schedule, that a parameter can list."""
+"""Upper limit of the steps that a parameter can list."""
 
 
 class PolicyError(DetailScribeError):
-    """A policy answered with what cannot be carried out."""
+    """A decision of a policy cannot be carried out."""
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Decides about images; both methods are pure, so any recorded run can be judged again."""
+    """Decides about images; both methods are pure, so that recorded runs can be replayed."""
 
     def plan(self, concepts: ConceptGraph) -> Sequence[Attempt]:
         """What to draw before the first critique; ``Plan(images=n)`` are n drawings of the run's prompt."""
@@ -51,28 +51,27 @@ class Policy(Protocol):
     def judge(self, population: Population) -> Sequence[Decision]:
         """One decision for each of ``population.pending()``, the most promising first.
 
-        When no decision is left but stops, the run ends. Until then a stop is not final: the image is asked about again
-        after the next round. Where the budget does not reach for all, the first ones have it.
+        The run ends when all decisions are stops. Until then a stop is not final: the image is pending again after the
+        next round. Where the budget is too small for all, the first decisions come first.
         """
         ...
 
 
 class Parameters(Frozen):
-    """A policy that ships: its fields are its parameters, whose docstrings ``detailscribe policies`` prints."""
+    """A built-in policy: its fields are its parameters, and ``detailscribe policies`` prints their docstrings."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 def list_of(kind: type[T], policy: Policy, method: Literal["plan", "judge"], given: object) -> Sequence[T]:
-    """What a method of a policy answers; ``PolicyError`` where that is no list of this kind."""
+    """Calls a method of a policy; ``PolicyError`` if it raises, or returns anything else than a list of this kind."""
     name = f"{type(policy).__name__}.{method}"
     try:
         answer: Any = getattr(policy, method)(given)
     except ValidationError as error:
         raise PolicyError(f"{name} makes no {error.title}: {first_problem(error)}") from error
     except Exception as error:
-        code = policy.function if isinstance(policy, FunctionPolicy) else type(policy)
-        if isinstance(error, DetailScribeError) or code.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        if isinstance(error, DetailScribeError) or user_code(policy) is None:
             raise
         raise PolicyError(f"{name} raised {described(error)}") from error
     if not isinstance(answer, list | tuple) or not all(isinstance(entry, kind) for entry in cast("list[Any]", answer)):
@@ -86,16 +85,16 @@ def list_of(kind: type[T], policy: Policy, method: Literal["plan", "judge"], giv
 
 @runtime_checkable
 class Advised(Protocol):
-    """A policy that has a chat model asked after each round. The answer is recorded in the state and found in
-    ``population.advice_now()``, so that ``judge`` stays pure, and a recorded run can be judged again without asking."""
+    """A policy for which a chat model is asked after each round. The answer is recorded, and ``judge`` reads it from
+    ``population.advice_now()``, so that ``judge`` stays pure and recorded runs can be replayed without a model."""
 
     @property
     def chat(self) -> Asker | None:
-        """The model to ask; None for the one that the run is configured with."""
+        """The model to ask; None for that of the run."""
         ...
 
     async def advise(self, population: Population, chat: Asker) -> Advice:
-        """What the model says of the images that wait; an unusable answer is silence, with the reason."""
+        """The model's advice on pending images; an unusable answer is silence, with the reason."""
         ...
 
 
@@ -105,7 +104,7 @@ JudgeFunction = Callable[[Population], Sequence[Decision]]
 
 @dataclass(frozen=True)
 class FunctionPolicy:
-    """A plain function as a policy: one first drawing, then whatever the function decides."""
+    """A plain function as a policy: one first drawing, then what the function decides."""
 
     function: JudgeFunction
 
@@ -116,6 +115,12 @@ class FunctionPolicy:
         return self.function(population)
 
 
+def user_code(policy: Policy) -> type[Policy] | JudgeFunction | None:
+    """The class or function of a policy of the user's; None for a built-in one."""
+    code = policy.function if isinstance(policy, FunctionPolicy) else type(policy)
+    return None if code.__module__.partition(".")[0] == __name__.partition(".")[0] else code
+
+
 def stop(image: ImageRecord, rule: str, reason: str) -> Decision:
     """No more work on ``image``."""
     return Decision(image=image.id, rule=rule, reason=reason)
@@ -124,7 +129,7 @@ def stop(image: ImageRecord, rule: str, reason: str) -> Decision:
 def drawing(
     population: Population, image: ImageRecord, *, prompt: str | None = None, seed: Seed | None = None
 ) -> Attempt:
-    """A new drawing in place of ``image``: from its corrected prompt and a seed of its own, unless they are given."""
+    """A new drawing in place of ``image``, by default from its corrected prompt and a new seed."""
     return Attempt(
         prompt=prompt or corrected_prompt(population, image),
         seed=derive_seed(population.seed, "reseed", image.id) if seed is None else seed,
@@ -132,16 +137,16 @@ def drawing(
 
 
 class Otherwise(TypedDict, total=False):
-    """What a refinement has otherwise than by default."""
+    """Optional arguments of a refinement."""
 
     prompt: str | None
-    """None for the corrected prompt, or of an edit an ``instruction``."""
+    """None for the corrected prompt or, for an edit, an ``instruction``."""
     seed: Seed | None
     """None for fresh noise where noise is injected, else for the source's own."""
     guidance: float | None
     """None for the model's own."""
     region: Region | None
-    """What alone may change; None for all of the picture."""
+    """What alone may change; None for the whole picture."""
 
 
 def refinement(
@@ -149,8 +154,8 @@ def refinement(
 ) -> Attempt:
     """Re-denoise or edit ``source``, by default with its corrected prompt or an ``instruction``, and with fresh noise.
 
-    The noise that it was drawn from, injected again, leads back to it and mends half as much (``benchmarks/LOG.md``).
-    ``resume`` takes the nearest kept step, and injects noise where the source kept none. ``start_step`` is brought into
+    Its own noise, injected again, leads back to the source and fixes half as much (``benchmarks/LOG.md``). ``resume``
+    takes the nearest kept step, and becomes ``inject`` where the source kept none. ``start_step`` is brought into
     [0, N-1].
     """
     prompt, seed = given.get("prompt"), given.get("seed")
@@ -176,12 +181,12 @@ def refinement(
 
 
 def instruction(population: Population, image: ImageRecord) -> str:
-    """What an edit of ``image`` is to change and to keep, from the template ``edit``."""
+    """The instruction for an edit of ``image``: what to change and what to keep, from the template ``edit``."""
     return instruction_for(population.concepts, population.critiques[image.id], corrected_prompt(population, image))
 
 
 def instruction_for(concepts: ConceptGraph, critique: Critique, prompt: str) -> str:
-    """What an edit of the picture of a critique is to change and to keep, so that it shows ``prompt``."""
+    """The instruction for an edit of the picture of a critique, so that it shows ``prompt``."""
     verdicts = critique.verdicts
     wrong = [v for v in verdicts if v.answer == "fail" and v.settled_by is None]
     lines = [f"- {concepts.check(v.check).question} {' '.join((v.evidence or 'No').split())}" for v in wrong]
@@ -196,9 +201,9 @@ def instruction_for(concepts: ConceptGraph, critique: Critique, prompt: str) -> 
 
 
 def second_opinion(population: Population, image: ImageRecord, *, seed: Seed | None = None) -> Attempt:
-    """Have the critic look at ``image`` once more, at the price of that look. After the next round it waits for a
-    decision as an image of its own with the same picture, whose critique is the new one; ``population.opinions`` has
-    all of them, and their mean ranks the picture. Several in one round need seeds that differ."""
+    """Have the critic look at ``image`` again, which costs a critic call. After the next round it is pending as another
+    image, with the same picture and the new critique; ``population.opinions`` has all critiques, and their mean ranks
+    the picture. Several in one round need different seeds."""
     return Attempt(source=population.drawn(image).id, operator="look", seed=seed)
 
 
@@ -211,7 +216,7 @@ def reseed(
     *,
     seed: Seed | None = None,
 ) -> Decision:
-    """Draw anew in place of ``image``; see ``drawing``."""
+    """Draw again in place of ``image``; see ``drawing``."""
     attempt = drawing(population, image, prompt=prompt, seed=seed)
     return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
 
@@ -227,13 +232,13 @@ def refine(
     start_step: Step,
     **given: Unpack[Otherwise],
 ) -> Decision:
-    """Re-denoise ``source`` (``image`` itself unless an ancestor is better); see ``refinement``."""
+    """Re-denoise ``source``, by default ``image`` itself; see ``refinement``."""
     attempt = refinement(population, source or image, operator=operator, start_step=start_step, **given)
     return Decision(image=image.id, rule=rule, reason=reason, attempts=(attempt,))
 
 
 def go_on(population: Population, image: ImageRecord, rule: str, reason: str, stop_step: int | None = None) -> Decision:
-    """Continue a preview from where it stopped, to ``stop_step`` or the end, as if it had never stopped."""
+    """Continue a preview to ``stop_step`` or the end, as if it had never stopped."""
     attempt = Attempt(
         source=image.id,
         operator="resume",
@@ -246,16 +251,16 @@ def go_on(population: Population, image: ImageRecord, rule: str, reason: str, st
 
 
 def corrected_prompt(population: Population, image: ImageRecord) -> str:
-    """The critic's newest prompt for ``image``; the user's own words where it has none."""
+    """The critic's newest prompt for ``image``, or the user's where there is none."""
     prompts = [look.refined_prompt for look in population.opinions(image) if look.refined_prompt]
     return prompts[-1] if prompts else population.concepts.prompt
 
 
 def failed(critique: Critique) -> tuple[str, ...]:
-    """Ids of the checks that failed; unknown ones did not."""
+    """Ids of the checks that failed, without unknown ones."""
     return tuple(v.check for v in critique.verdicts if v.answer == "fail")
 
 
 def lot(population: Population, image: ImageRecord, name: str) -> float:
-    """A number in [0, 1) that depends on the run's seed, the image and the name alone."""
+    """A random number in [0, 1) that depends only on the run's seed, the image and the name."""
     return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT

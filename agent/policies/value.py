@@ -1,9 +1,9 @@
-"""The policy that was learned: each round the attempt with the best index, until none is worth its cost.
+"""The learned policy: each round the attempt with the best index, until none is worth its cost.
 
-An attempt is a box that is opened at a price and holds a better picture, or none. Pandora's rule (Weitzman, "Optimal
-Search for the Best Alternative", Econometrica 47, 1979) opens the box with the highest index and stops when none is
-above what is there already. What is learned is the expected gain over the best picture so far; of boxes that hold a
-whole gain or none, the index is 1 - price / gain, so that gain by price puts them in order.
+An attempt is a box that costs a price to open and holds a better image, or none. Pandora's rule (Weitzman, "Optimal
+Search for the Best Alternative", Econometrica 47, 1979) opens the box with the highest index, and stops when none is
+above the best image so far. The policy learns the expected gain over that image. For boxes that hold the whole gain or
+nothing, the index is 1 - price / gain, so gain / price orders them.
 """
 
 from collections import Counter
@@ -22,35 +22,35 @@ from .lineage import identities_made, identity, line_of
 from .policy import MOST, Parameters, drawing, lot, refinement, stop
 
 STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
-"""Where a refinement can start, as fractions of the schedule: steps 1, 2, 4, 8 and 12 of 28."""
+"""Start steps of refinements, as fractions of the schedule: 1, 2, 4, 8 and 12 of 28."""
 
 
 def worth(answers: Mapping[str, Answer]) -> float:
-    """Of an image, in (0, 1]: 1 where every check passes, and half of it for each check that does not."""
+    """Of an image, in (0, 1]: 1 if every check passes, halved for each check that does not."""
     return 0.5 ** sum(answer != "pass" for answer in answers.values())
 
 
 class Values(Frozen):
-    """What ``detailscribe learn`` writes: how the gain of an attempt follows from what is known."""
+    """What ``detailscribe learn`` writes: the weights that predict the gain of an attempt."""
 
     card: dict[str, str | int | float]
-    """What it was fitted to, and how well it foretells."""
+    """What it was fitted to, and how well it predicts."""
     refinement: dict[str, float]
-    """Weight by name of what is known of a refinement; see ``known_of``."""
+    """Weight of each feature of a refinement; see ``features_of``."""
     drawing: dict[str, float]
-    """The same of a new drawing."""
+    """The same for a new drawing."""
 
-    def gain(self, known: dict[str, float]) -> float:
-        """How much worth an attempt that ``known_of`` describes adds to that of the best image so far, in [0, 1)."""
-        weights = self.drawing if "own words" in known else self.refinement
-        if not weights:  # no run tried this, so nothing is promised
+    def gain(self, features: dict[str, float]) -> float:
+        """The worth, in [0, 1), that an attempt with these features is expected to add to that of the best image."""
+        weights = self.drawing if "own words" in features else self.refinement
+        if not weights:  # no run tried this
             return 0.0
-        total = sum(weights.get(name, 0.0) * value for name, value in known.items())
+        total = sum(weights.get(name, 0.0) * value for name, value in features.items())
         return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 
 
 def read_values(file: str) -> tuple[Values, str]:
-    """Learned values with a hash of the file; "" for those that ship, fitted to runs of the embedded world."""
+    """Learned values with a hash of the file; "" for the built-in ones, fitted to runs of the embedded world."""
     path = Path(file) if file else Path(__file__).with_suffix(".json")
     try:
         text = path.read_text("utf-8")
@@ -61,8 +61,8 @@ def read_values(file: str) -> tuple[Values, str]:
         raise SettingsError(f"{path} holds no learned values: {first_problem(error)}") from error
 
 
-def known_of(population: Population, source: ImageRecord, attempt: Attempt, round: int) -> dict[str, float]:
-    """What the gain of an attempt on ``source`` follows from, by name, as it was known before that round."""
+def features_of(population: Population, source: ImageRecord, attempt: Attempt, round: int) -> dict[str, float]:
+    """Features of an attempt on ``source`` that predict its gain, as they were before that round."""
     critique, concepts = population.critiques[source.id], population.concepts
     failed = [v for v in critique.verdicts if v.answer == "fail"]
     kinds = Counter(concepts.check(v.check).aspect for v in failed)
@@ -90,20 +90,20 @@ def known_of(population: Population, source: ImageRecord, attempt: Attempt, roun
 
 
 class Value(Parameters):
-    """Take the attempt with the best learned gain for its cost, on any image so far, until none is worth it.
+    """Make the attempt with the best learned gain for its cost, on any image so far, until none is worth it.
 
-    The values that ship were learned in the embedded world; ``detailscribe learn`` fits them to runs of your own.
+    The built-in values were learned in the embedded world; ``detailscribe learn`` fits them to runs of your own.
     """
 
     file: str = ""
-    """Learned values, as ``detailscribe learn`` writes them; those that ship where it is empty."""
+    """Learned values, as ``detailscribe learn`` writes them; empty for the built-in ones."""
     images: int = Field(default=1, ge=1, le=MOST)
     """First drawings."""
     price: float = Field(default=0.002, ge=0, le=1)
-    """Gain that a full drawing has to promise at least, where 1 is a right picture and each wrong check halves it; a
-    part of a drawing, as large a part of it."""
+    """Least expected gain of a full drawing, where 1 is a right image and each wrong check halves it; in proportion
+    for a part of a drawing."""
     explore: float = Field(default=0.0, ge=0, le=1)
-    """Share of the rounds in which the lot decides, for runs to learn from."""
+    """Share of the rounds in which the attempt is chosen at random, for runs to learn from."""
 
     _values: tuple[Values, str] = PrivateAttr()
 
@@ -111,8 +111,8 @@ class Value(Parameters):
         self._values = read_values(self.file)
 
     def __repr__(self) -> str:
-        known = f"images={self.images}, price={self.price}, explore={self.explore}"
-        return f"Value({known}, values={self._values[1]})"
+        parameters = f"images={self.images}, price={self.price}, explore={self.explore}"
+        return f"Value({parameters}, values={self._values[1]})"
 
     def plan(self, concepts: ConceptGraph) -> Plan:
         return Plan(images=self.images)
@@ -127,22 +127,22 @@ class Value(Parameters):
     def _best(self, population: Population, image: ImageRecord) -> Decision:
         round, values = population.round + 1, self._values[0]
         boxes = [
-            (values.gain(known_of(population, source, attempt, round)), cost_of(attempt, source), attempt)
+            (values.gain(features_of(population, source, attempt, round)), cost_of(attempt, source), attempt)
             for source, attempt in attempts(population)
         ]
         if not boxes:
             return stop(image, "not_worth_it", "no attempt is left that the budget has room for")
-        by_lot = lot(population, image, "explore") < self.explore
-        by_chance = boxes[int(lot(population, image, "attempt") * len(boxes))]
-        gain, cost, attempt = by_chance if by_lot else max(boxes, key=lambda box: box[0] / box[1])
+        explores = lot(population, image, "explore") < self.explore
+        at_random = boxes[int(lot(population, image, "attempt") * len(boxes))]
+        gain, cost, attempt = at_random if explores else max(boxes, key=lambda box: box[0] / box[1])
         reason = f"an expected gain of {gain:.1%} for {cost:.2f} of a drawing"
-        if not by_lot and gain < self.price * cost:
+        if not explores and gain < self.price * cost:
             return stop(image, "not_worth_it", f"the best attempt has {reason}")
-        return Decision(image=image.id, rule="by_lot" if by_lot else "best_index", reason=reason, attempts=(attempt,))
+        return Decision(image=image.id, rule="by_lot" if explores else "best_index", reason=reason, attempts=(attempt,))
 
 
 def attempts(population: Population) -> list[tuple[ImageRecord, Attempt]]:
-    """Every new attempt that the evaluations left reach for, each with the image that it goes on from."""
+    """Every new attempt that the remaining evaluations allow, each with its source."""
     bound, made = population.budget.evaluations, identities_made(population)
     left = inf if bound is None else bound - population.spend.evaluations
     fresh = derive_seed(population.seed, "fresh", population.round)
@@ -156,8 +156,8 @@ def attempts(population: Population) -> list[tuple[ImageRecord, Attempt]]:
 
 
 def attempts_on(population: Population, source: ImageRecord, fresh: int) -> list[Attempt]:
-    """Refinements of an image with its own noise and with that of the seed ``fresh``, and drawings from its corrected
-    prompt and from the user's; none of a preview."""
+    """Refinements of an image with its own noise and with that of the seed ``fresh``, and new drawings from its
+    corrected prompt and from the user's; none of a preview."""
     if not source.is_whole or source.start_step == source.steps:
         return []
     steps = sorted({round(start * source.steps) for start in STARTS} - {source.steps})
@@ -173,5 +173,5 @@ def attempts_on(population: Population, source: ImageRecord, fresh: int) -> list
 
 
 def cost_of(attempt: Attempt, source: ImageRecord) -> float:
-    """Share of a full drawing that an attempt takes."""
+    """Share of a full drawing that an attempt costs."""
     return 1 - attempt.start_step / source.steps
