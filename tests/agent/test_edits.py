@@ -250,7 +250,7 @@ def test_report_and_terminal_say_where(tmp_path):
     page = (tmp_path / "a/report.html").read_text()
     assert 'style="left:50.00%;top:75.00%;width:25.00%;height:25.00%"' in page
     assert "&lt;it&gt; is green" in page.partition('class="box fail"')[2][:400]
-    assert "<small>lower middle</small>" in page
+    assert "box: lower middle</small>" in page
     screen = io.StringIO()
     PlainConsole(file=screen, width=200).print(story(read_run(found.folder)))
     assert re.search(r"fails .*\(lower middle\)", screen.getvalue())
