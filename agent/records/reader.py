@@ -35,7 +35,7 @@ Status = Literal["finished", "failed", "unfinished"]
 
 SHOWN, MOST_SHOWN = 128, 12
 """Pixels of a picture in a notebook, and how many pictures it shows at most."""
-Table = Literal["images", "checks"]
+RowKind = Literal["images", "checks"]
 """images: a row for each image; checks: a row for each check of each image that has a critique."""
 
 
@@ -100,7 +100,7 @@ class Run:
         """The run as one HTML page."""
         return self.folder / REPORT
 
-    def to_frame(self, of: "Table" = "images") -> Any:
+    def to_frame(self, of: RowKind = "images") -> Any:
         """Its images, or its checks, as a ``pandas.DataFrame``; see ``RecordedRun.rows``."""
         return read_run(self.folder).to_frame(of)
 
@@ -336,13 +336,13 @@ class RecordedRun:
     def _last(self, *kinds: type[E]) -> E | None:
         return next((e for e in reversed(self.events) if isinstance(e, kinds)), None)
 
-    def rows(self, of: Table = "images") -> list[dict[str, Any]]:
+    def rows(self, of: RowKind = "images") -> list[dict[str, Any]]:
         """Plain dicts with the same keys; None where a value is unknown."""
         if of == "images":
             return [_image_row(self, image) for image in self.images.values()]
         return [row for image in self.images.values() for row in _check_rows(self, image)]
 
-    def to_frame(self, of: Table = "images") -> Any:
+    def to_frame(self, of: RowKind = "images") -> Any:
         """``rows`` as a ``pandas.DataFrame``."""
         import pandas  # not needed to import the package
 

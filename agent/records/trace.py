@@ -24,10 +24,10 @@ PARTS: dict[str, tuple[str, ...]] = {
 class Tracer:
     """Reads the parts of ``graph.astream(stream_mode=["tasks", "custom"], version="v2")`` of one run.
 
-    Nothing in the state becomes an event twice, even after a kill: ``known`` are the events of the trace so far.
+    Nothing in the state becomes an event twice, even after a kill: ``past`` are the events of the trace so far.
     """
 
-    def __init__(self, run: str, known: Iterable[Event] = ()) -> None:
+    def __init__(self, run: str, past: Iterable[Event] = ()) -> None:
         self.run = run
         self.failed = False
         """Whether a node raised."""
@@ -35,7 +35,7 @@ class Tracer:
         """Parts of the state that the trace holds, by event type and identity."""
         self._started: dict[str, tuple[float, dict[str, Any]]] = {}
         """When each running node began, and the fields that its events share, by task."""
-        for event in known:
+        for event in past:
             self._is_new(event)
 
     def read(self, part: Mapping[str, Any]) -> Iterator[Event]:

@@ -42,13 +42,13 @@ class Step:
     number: int
     """Of the step: 0 before anything was done."""
     state: RunState
-    """What was known then; a part of it at first."""
+    """The channels that had a value."""
     next: tuple[str, ...]
     """Nodes that came next; none at the end."""
 
     @property
     def images(self) -> tuple[str, ...]:
-        """Ids of the images that there were."""
+        """Ids of the images so far."""
         return tuple(self.state.get("images", {}))
 
     @property
@@ -109,7 +109,7 @@ async def _recorded_graph(manifest: Manifest, folder: Path, checkpointer: Checkp
                 raise SettingsError(f"the run in {folder} has no checkpoints: {folder / FILE} is missing")
             _copy_database(Store(folder), FILE, Path(place))
             if problem := problem_of(Path(place) / FILE, COLUMNS):
-                raise SettingsError(f"the run in {folder} cannot be gone back in: {problem}")
+                raise SettingsError(f"the steps of the run in {folder} cannot be read: {problem}")
         async with checkpoints_of(where, Store(place)) as saver:
             yield build_graph(saver, interactive=manifest.interactive)
 

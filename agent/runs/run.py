@@ -114,13 +114,12 @@ async def aresume(
 ) -> Run:
     """Go on with the run in ``folder``, with the settings of its manifest; secrets come from the environment.
 
-    What was drawn is not drawn again, and what was answered is not asked again. A run that is at its end is returned
-    as it is. What ``run`` was given as an object is given again: roles, checkpointer and ``ask``. The arguments that
-    are not named below are those of ``run``.
+    Nothing is drawn or asked twice; a finished run is returned as it is. Objects that were passed to ``run`` are passed
+    again: roles, checkpointer and ``ask``. The arguments that are not named below are those of ``run``.
 
     Args:
         folder: The run folder.
-        policy: The one that the run began with, where it was given as an object or as ``module:Name``.
+        policy: The run's own, where it was given as an object or as ``module:Name``.
         chat_url: The server of the chat model, where the run names another than the key was set for.
 
     Raises:

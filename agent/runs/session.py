@@ -1,4 +1,4 @@
-"""One run at work in its folder, from wherever it stands to its end; the graph's stream becomes the trace."""
+"""Carries one run in its folder on to its end, and writes the stream of the graph as the trace."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ from .folder import result_of
 from .steering import STEERING, Inbox, Instruction, budget_with
 
 POLL = 0.2
-"""Seconds between two looks at the instructions of a paused run."""
+"""Seconds after which a paused run reads its instructions again."""
 
 
 @dataclass
@@ -43,13 +43,10 @@ class Session:
     """Everything that one run works with; the caller has locked its folder."""
 
     store: Store
-    """The run folder."""
     manifest: Manifest
-    """What the run is made of; the names of models are added when they are loaded."""
+    """Names of models are added when they are loaded."""
     models: Models
-    """The roles."""
     policy: Policy
-    """Decides about each image."""
     begin: RunState | None = None
     """The state that a fork begins with."""
     checkpointer: Checkpointer = None
@@ -59,13 +56,9 @@ class Session:
     shared: Path | None = None
     """As in ``Context``."""
     on_event: Callable[[Event], object] | None = None
-    """Called with each event of the trace, and with every denoising step."""
     control: RunControl | None = None
-    """Its ``request_drain()`` stops the run after the current step."""
     ask: Ask | None = None
-    """Decides in an interactive run."""
     context: Context = field(init=False)
-    """What the graph is invoked with."""
 
     async def run(self) -> Run:
         """Go on to the end, and write result and report; ``Interrupted`` where ``control`` asked to stop."""
@@ -92,11 +85,11 @@ class Session:
                 raise SettingsError("a person can be asked only where checkpoints are kept, and run.checkpoints is off")
             await self._require_same_models()
             write_manifest(store, self.manifest)
-            known = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
-            return await self._finish(known, stack.enter_context(JsonLines(store.path(EVENTS))))
+            past = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
+            return await self._finish(past, stack.enter_context(JsonLines(store.path(EVENTS))))
 
-    async def _finish(self, known: list[Event], log: JsonLines) -> Run:
-        """``known`` are the events that earlier processes wrote to the log."""
+    async def _finish(self, past: list[Event], log: JsonLines) -> Run:
+        """``past`` are the events that earlier processes wrote to the log."""
         manifest, store = self.manifest, self.store
 
         def emit(events: Iterable[Event]) -> None:
@@ -106,9 +99,9 @@ class Session:
                 if self.on_event is not None:
                     self.on_event(event)
 
-        began = {name: getattr(manifest, name) for name in ("run", "prompt", "seed", "policy")}
-        emit([Resumed(run=manifest.run) if known else RunStarted(budget=self.context.budget, **began)])
-        state = await self._drive(Tracer(manifest.run, known), emit)
+        facts = {name: getattr(manifest, name) for name in ("run", "prompt", "seed", "policy")}
+        emit([Resumed(run=manifest.run) if past else RunStarted(budget=self.context.budget, **facts)])
+        state = await self._drive(Tracer(manifest.run, past), emit)
         result = result_of(manifest.run, state)
         self._note_models()
         store.write(RESULT, result.model_dump_json(indent=2).encode())
@@ -171,9 +164,8 @@ class Session:
         return state
 
     async def _saved(self) -> tuple[RunState | None, bool, list[ImageRecord]]:
-        """The state in the checkpointer, if any; whether the graph can go on from it, which it cannot at the run's end
-        or after a kill before the first step; and its images, with those of the nodes that had ended in a step that was
-        cut off, since these nodes do not run again."""
+        """The saved state, if any; whether the graph can go on from it (not at the end, nor after a kill before the
+        first step); and all images, also those of finished nodes of a step that was cut off, which do not run again."""
         if self.checkpointer is None:
             return None, False, []
         try:
@@ -193,7 +185,7 @@ class Session:
         return state, bool(snapshot.next), [image for part in updates for image in part.get("images", {}).values()]
 
     async def _redraw_missing(self, images: Iterable[ImageRecord]) -> None:
-        """Draw images again that miss a file, sources first; an error where another picture comes out."""
+        """Draw images again of which a file is missing, sources first; refuse another picture."""
         by_id, store = {image.id: image for image in images}, self.store
         for image in sorted(by_id.values(), key=lambda image: image.round):
             present = {file for file in image.files if store.path(file).is_file()}

@@ -1,11 +1,10 @@
 """The layout of the charts on a run's page: the tree of images and the timeline."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from ...state import ImageRecord
-from ..records.events import Event, NodeFinished, NodeStarted, RunStarted, processes
+from ..records.events import Event, NodeFinished, NodeStarted, processes
 from .words import WORK, duration
 
 
@@ -60,22 +59,21 @@ class _Span(NamedTuple):
 def timeline(events: Sequence[Event], images: Iterable[ImageRecord]) -> dict[str, Any] | None:
     """The values for the timeline, without the time in which no process worked on the run; edges, widths and shares in
     percent of the whole. None without a trace, or before the first node."""
-    began = next((n for n, e in enumerate(events) if isinstance(e, RunStarted)), len(events))
-    spans = list(_spans(events[began:]))
+    spans = list(_spans(events))
     total = max((s.end for s in spans if s.node), default=0.0)
     if not total:
         return None
-    made = {i.id: i for i in images}
+    by_id = {i.id: i for i in images}
     drawing = _covered(s for s in spans if s.kind == "denoiser")
     seconds: dict[Kind, float] = {
-        "denoiser": min(sum(i.seconds for i in made.values()), drawing),
+        "denoiser": min(sum(i.seconds for i in by_id.values()), drawing),
         "critic": _covered(s for s in spans if s.kind == "critic"),
         "loading": sum(s.end - s.start for s in spans if s.kind == "loading"),
     }
     seconds["waiting"] = max(0.0, total - sum(seconds.values()))
     bars: list[dict[str, Any]] = []
     for span in spans:
-        length, image = span.end - span.start, made.get(span.image or "")
+        length, image = span.end - span.start, by_id.get(span.image or "")
         waited = "" if image is None or image.waited < 0.01 else f", of which {duration(image.waited)} waiting"
         bar = {"work": WORK.get(span.node, span.node) or "loading models", "image": span.image, "kind": span.kind}
         bar |= {"left": 100 * span.start / total, "width": 100 * length / total, "words": duration(length) + waited}
@@ -88,18 +86,14 @@ def _spans(events: Sequence[Event]) -> Iterable[_Span]:
     """Every node's work in the order of its start; without an end it lasts as long as its process."""
     worked = 0.0
     for process in processes(events):
-        began = process[0].time - timedelta(seconds=worked)  # as if no time had passed since the process before
-
-        def at(time: datetime, began: datetime = began) -> float:
-            return (time - began).total_seconds()
-
-        worked = at(process[-1].time)
-        ends = {e.task: e.time for e in process if isinstance(e, NodeFinished)}
-        begun = [e for e in process if isinstance(e, NodeStarted)]
-        if begun:
-            yield _Span(at(process[0].time), at(begun[0].time), "", None)
-        for e in begun:
-            yield _Span(at(e.time), at(ends.get(e.task, process[-1].time)), e.node or "node", e.image)
+        zero = process[0].time.timestamp() - worked  # as if no time had passed since the process before
+        worked = process[-1].time.timestamp() - zero
+        ends = {e.task: e.time.timestamp() - zero for e in process if isinstance(e, NodeFinished)}
+        starts = [(e, e.time.timestamp() - zero) for e in process if isinstance(e, NodeStarted)]
+        if starts:
+            yield _Span(process[0].time.timestamp() - zero, starts[0][1], "", None)
+        for e, start in starts:
+            yield _Span(start, ends.get(e.task, worked), e.node or "node", e.image)
 
 
 def _covered(spans: Iterable[_Span]) -> float:

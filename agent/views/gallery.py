@@ -118,9 +118,13 @@ def _thumbnail(store: Store, beside: Store, image: ImageRecord) -> str | None:
     crisp = is_small(image)
     try:
         png = store.read(image.path)
-        source = f"{PICTURES}/{sha256(png).hexdigest()[:24]}.{'png' if crisp else 'jpg'}"
-        exists = beside.path(source).exists()
-        small = png if crisp or exists else shrunk(png, 2 * THUMBNAIL)
     except (OSError, ValueError):
         return None
-    return source if exists else beside.write(source, small)
+    source = f"{PICTURES}/{sha256(png).hexdigest()[:24]}.{'png' if crisp else 'jpg'}"
+    if not beside.path(source).exists():
+        try:
+            small = png if crisp else shrunk(png, 2 * THUMBNAIL)
+        except ValueError:
+            return None
+        beside.write(source, small)
+    return source

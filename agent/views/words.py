@@ -61,29 +61,22 @@ def differences(before: str, after: str) -> tuple[Piece, ...]:
     a, b = [word for word, _ in old], [word for word, _ in new]
     head = _common(a, b)
     tail = _common(a[head:][::-1], b[head:][::-1])
-    a, b = a[head : len(a) - tail], b[head : len(b) - tail]
-    if len(a) > COMPARED or len(b) > COMPARED:
-        opcodes = [("replace", 0, len(a), 0, len(b))]
-    else:
-        opcodes = SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes()
-    pieces = [Piece("same", _joined(new[:head]))]
-    for tag, i, j, k, m in opcodes:
-        if tag == "equal":
-            pieces.append(Piece("same", _joined(new[head + k : head + m])))
-        else:
-            pieces.append(Piece("removed", _joined(old[head + i : head + j])))
-            pieces.append(Piece("added", _joined(new[head + k : head + m])))
-    pieces.append(Piece("same", _joined(new[len(new) - tail :])))
+    end_a, end_b = len(a) - tail, len(b) - tail
+    edits = [("replace", head, end_a, head, end_b)]
+    if max(end_a, end_b) - head <= COMPARED:
+        matcher = SequenceMatcher(a=a[head:end_a], b=b[head:end_b], autojunk=False)
+        edits = [(tag, head + i, head + j, head + k, head + m) for tag, i, j, k, m in matcher.get_opcodes()]
+    pieces: list[Piece] = []
+    for tag, i, j, k, m in (("equal", 0, head, 0, head), *edits, ("equal", end_a, len(a), end_b, len(b))):
+        if tag != "equal":
+            pieces.append(Piece("removed", "".join(word + space for word, space in old[i:j])))
+        pieces.append(Piece("same" if tag == "equal" else "added", "".join(word + space for word, space in new[k:m])))
     return tuple(piece for piece in pieces if piece.text)
 
 
 def _common(a: list[str], b: list[str]) -> int:
     """The length of their common beginning."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
-def _joined(words: list[tuple[str, str]]) -> str:
-    return "".join(word + space for word, space in words)
 
 
 def counted(number: int, noun: str) -> str:
