@@ -16,7 +16,7 @@ from pathlib import Path
 
 from detailscribe.agent import Single
 from detailscribe.agent.batch.folder import Ledger
-from detailscribe.agent.batch.jobs import Ask, Spool
+from detailscribe.agent.batch.jobs import JobRequest, Spool
 from detailscribe.agent.records.rows import Row
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Spend
@@ -121,14 +121,17 @@ def needs(prompts: int, gpus: int, assumed: Assumed, flops: float, held: float) 
 def bytes_held(count: int) -> float:
     """Measures the driver's bytes of memory per prompt of a batch."""
 
-    def asks() -> Iterator[tuple[Ask, str]]:
+    def requests() -> Iterator[tuple[JobRequest, str]]:
         for number in range(count):
-            yield Ask(prompt=f"a fox number {number} riding a red bicycle, next to a bear with a balloon"), f"{number}"
+            yield (
+                JobRequest(prompt=f"a fox number {number} riding a red bicycle, next to a bear with a balloon"),
+                f"{number}",
+            )
 
     with tempfile.TemporaryDirectory() as folder:
         tracemalloc.start()
         with tempfile.TemporaryFile() as file, Ledger(Path(folder)) as ledger:
-            for job in Spool(file, asks(), Single(), Settings()):
+            for job in Spool(file, requests(), Single(), Settings()):
                 ledger._note(  # pyright: ignore[reportPrivateUsage] - without syncing to disk
                     Row(
                         id=job.id,

@@ -31,7 +31,7 @@ from ..runs.session import Session
 from ..settings.loading import Given, Loaded
 from ..settings.models import Models
 from .folder import BatchManifest, Ledger, batch_folder, note_models, require_models
-from .jobs import Job, Prompts, Spool, folder_name, read_asks
+from .jobs import Job, Prompts, Spool, folder_name, read_requests
 
 MOST_AT_ONCE = 10_000
 """Runs in flight, at most."""
@@ -61,7 +61,7 @@ class Batch:
 
 
 @runtime_checkable
-class Elsewhere(Protocol):
+class JobRunner(Protocol):
     """Runs jobs on other processes or machines, such as ``Cluster``."""
 
     async def run_jobs(self, *args: Any, **options: Any) -> None: ...
@@ -85,7 +85,7 @@ async def arun_batch(
     diffusion: Diffusion | None = None,
     critic: Critic | None = None,
     concurrency: int = 16,
-    cluster: Elsewhere | None = None,
+    cluster: JobRunner | None = None,
     # where its files go
     out: Path | str | None = None,
     keep_runs: bool = True,
@@ -125,7 +125,7 @@ async def arun_batch(
     source = str(prompts) if isinstance(prompts, (str, Path)) else None
     manifest = BatchManifest(source=source and shown(source), settings=loaded.settings, policy=policy_name(judge))
     with TemporaryFile() as file:
-        jobs, folder = Spool(file, read_asks(prompts), judge, loaded.settings), chosen.out or default_folder(source)
+        jobs, folder = Spool(file, read_requests(prompts), judge, loaded.settings), chosen.out or default_folder(source)
         with batch_folder(folder, manifest, forget_failed=retry_failed) as ledger:
             progress = Progress(folder, len(jobs), sum(not ledger.has(job) for job in jobs), ledger.tally)
             models = None
@@ -212,7 +212,7 @@ def _identity(manifest: Manifest) -> tuple[object, ...]:
 
 
 @dataclass(eq=False)
-class FailedElsewhere(Exception):
+class RemoteFailure(Exception):
     """The error of a job in another process, as far as it can be pickled."""
 
     kind: str
@@ -232,7 +232,7 @@ def row_of(job: Job, folder: Path, root: Path, seconds: float, outcome: Run | Ba
     fields["run"] = folder.relative_to(root).as_posix() if isinstance(outcome, Run) or folder.is_dir() else None
     if isinstance(outcome, BaseException):
         message = str(outcome).encode(errors="replace").decode()  # it may quote characters that no file can hold
-        kind = outcome.kind if isinstance(outcome, FailedElsewhere) else type(outcome).__name__
+        kind = outcome.kind if isinstance(outcome, RemoteFailure) else type(outcome).__name__
         if isinstance(outcome, NoAnswerError):
             fields |= {"unheard": outcome.unheard, "unknown_because": outcome.reason}
         return Row(status="failed", error=kind, message=" ".join(message.split()), **fields)

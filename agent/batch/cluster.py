@@ -14,12 +14,13 @@ from uuid import uuid4
 from ...tools.cluster import joined, shared_turns
 from ...tools.data.reader import shown
 from ...tools.errors import DetailScribeError, ModelError, SettingsError
+from ...tools.text import brief
 from ..records.reader import Run
 from ..records.rows import RESULTS, digest
 from ..settings.loading import Loaded
 from ..settings.models import Models
 from ..settings.settings import Settings
-from .batch import MOST_AT_ONCE, FailedElsewhere, OnRow, perform_jobs
+from .batch import MOST_AT_ONCE, OnRow, RemoteFailure, perform_jobs
 from .folder import Ledger, read_manifest
 from .jobs import Job
 from .replica import Replica, RunStore
@@ -31,6 +32,9 @@ RESTARTS = 3
 count the loss of a machine."""
 ORDERLY = 5.0
 """Seconds for runs in flight to leave their folders resumable when the batch ends early."""
+
+NoteModels = Callable[[Mapping[str, str]], None]
+"""Called with the names of a replica's models by role; raises if they differ from those of the batch."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,10 @@ class Cluster:
         *,
         concurrency: int,
         keep_runs: bool,
-        note_models: Callable[[Mapping[str, str]], None],
+        note_models: NoteModels,
         on_row: OnRow,
     ) -> None:
-        """Run every job without a row, as ``perform_jobs``, with ``concurrency`` runs in flight per replica.
-        ``note_models`` is called with the models of each replica that is ready, and raises if they differ."""
+        """Run every job without a row, as ``perform_jobs``, with ``concurrency`` runs in flight per replica."""
         store = None
         if self.store is not None:
             if not keep_runs:
@@ -137,12 +140,7 @@ class Workers:
     """The replicas of a cluster, which take up to ``places`` runs each while they are up; Ray restarts crashed ones."""
 
     def __init__(
-        self,
-        ray: Any,
-        cluster: Cluster,
-        start: Callable[[], Any],
-        places: int,
-        note_models: Callable[[Mapping[str, str]], None],
+        self, ray: Any, cluster: Cluster, start: Callable[[], Any], places: int, note_models: NoteModels
     ) -> None:
         self._ray, self._start, self._places = ray, start, places
         self._note_models, self._news = note_models, cluster.news
@@ -165,11 +163,11 @@ class Workers:
                     if worker.is_up:
                         worker.is_up = False
                         worker.lost.set()
-                        self._news(f"replica {worker.number} was lost ({_first_line(error)})")
+                        self._news(f"replica {worker.number} was lost ({brief(str(error))})")
                     continue
                 worker.returned += 1
                 return Run(result, folder)
-        raise FailedElsewhere("ReplicaLost", f"{TRIES} replicas crashed while they ran it, the last with nothing else")
+        raise RemoteFailure("ReplicaLost", f"{TRIES} replicas crashed while they ran it, the last with nothing else")
 
     @asynccontextmanager
     async def place(self, *, alone: bool = False) -> AsyncGenerator[Worker]:
@@ -237,8 +235,4 @@ class Workers:
         if not self._usable:
             if isinstance(error, DetailScribeError):
                 raise error
-            raise ModelError(f"no replica of the models can be started: {_first_line(error)}")
-
-
-def _first_line(error: object) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+            raise ModelError(f"no replica of the models can be started: {brief(str(error) or repr(error))}")

@@ -27,6 +27,10 @@ class BatchManifest(Provenance):
     source: str | None
     """Where the prompts came from, without secrets; None if the caller passed them."""
 
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the batch."""
+        Store(folder).write(MANIFEST, self.model_dump_json(indent=2).encode())
+
     def refuse_other(self, place: str, now: "BatchManifest") -> None:
         """``SettingsError`` if the batch in ``place``, which began with this manifest, differs from ``now``."""
         _refuse_difference(place, *(m.settings.facts() | {"policy": m.policy} for m in (self, now)))
@@ -97,7 +101,7 @@ def note_models(folder: Path, models: Mapping[str, str]) -> None:
     if manifest.models:
         _refuse_difference(str(folder), manifest.models, models)
     else:
-        _write_manifest(folder, manifest.model_copy(update={"models": dict(models)}))
+        manifest.model_copy(update={"models": dict(models)}).write(folder)
 
 
 async def require_models(folder: Path, models: Models) -> None:
@@ -106,10 +110,6 @@ async def require_models(folder: Path, models: Models) -> None:
         for role in before:
             await ready(getattr(models, role))
         _refuse_difference(str(folder), before, models.names)
-
-
-def _write_manifest(folder: Path, manifest: BatchManifest) -> None:
-    Store(folder).write(MANIFEST, manifest.model_dump_json(indent=2).encode())
 
 
 def read_manifest(folder: Path) -> BatchManifest:
@@ -133,7 +133,7 @@ def batch_folder(folder: Path, manifest: BatchManifest, *, forget_failed: bool =
     is_new = not os.path.exists(folder)
     with Ledger(folder, forget_failed=forget_failed) as ledger:
         if not (folder / MANIFEST).exists():
-            _write_manifest(folder, manifest)
+            manifest.write(folder)
         try:
             yield ledger
         except BaseException:

@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9._-
 _TAGS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 Prompts = Path | str | Iterable[str | Mapping[str, Any]]
-"""A file, a URL or ``-``; or prompts, each a text or a mapping with ``prompt`` and other keys of ``Ask``."""
+"""A file, a URL or ``-``; or prompts, each a text or a mapping with ``prompt`` and other keys of ``JobRequest``."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def folder_name(id: str) -> str:
     return id if _PLAIN.fullmatch(id) else f"{slug(id) or 'run'}-{digest(id)}"
 
 
-class Ask(BaseModel):
+class JobRequest(BaseModel):
     """One prompt as the user wrote it; unknown keys are copied into its row."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -76,7 +76,7 @@ class Ask(BaseModel):
     """Limits that differ from those of the batch."""
 
 
-def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
+def read_requests(prompts: Prompts) -> Iterator[tuple[JobRequest, str]]:
     """The prompts one by one, each with its place for error messages; see ``tools.data`` for sources."""
     if isinstance(prompts, Mapping):
         raise SettingsError("the prompts are one table: give a list of them")
@@ -90,40 +90,42 @@ def read_asks(prompts: Prompts) -> Iterator[tuple[Ask, str]]:
         rows = (({"prompt": p} if isinstance(p, str) else p, f"prompt {n}") for n, p in enumerate(prompts, 1))
     for given, where in rows:
         try:
-            yield Ask.model_validate(_TAGS.validate_python(given)), where
+            yield JobRequest.model_validate(_TAGS.validate_python(given)), where
         except ValidationError as error:
             raise SettingsError(f"{where}: {first_problem(error)}") from error
 
 
-def job_of(ask: Ask, policy: Policy, settings: Settings) -> Job:
+def job_of(request: JobRequest, policy: Policy, settings: Settings) -> Job:
     """The job of a prompt, with this policy and these settings as defaults; ``SettingsError`` if it is invalid."""
-    chosen, name = settings.run, ask.policy
-    if name is None and ask.policy_args:
+    chosen, name = settings.run, request.policy
+    if name is None and request.policy_args:
         raise SettingsError("policy_args belong to a policy: name it too")
     if name is not None:
         if name not in POLICIES:  # a file of prompts from anywhere must not import code
             raise no_such("policy", name, sorted(POLICIES))
-        policy = resolve_policy(name, **settings.policy_parameters(name, ask.policy_args))
-    seed = chosen.seed if ask.seed is None else ask.seed
-    budget = budget_with(chosen.budget, ask.budget) if ask.budget else chosen.budget
-    return Job(ask.id or "", ask.prompt, seed, policy, budget, dict(ask.model_extra or {}))
+        policy = resolve_policy(name, **settings.policy_parameters(name, request.policy_args))
+    seed = chosen.seed if request.seed is None else request.seed
+    budget = budget_with(chosen.budget, request.budget) if request.budget else chosen.budget
+    return Job(request.id or "", request.prompt, seed, policy, budget, dict(request.model_extra or {}))
 
 
 class Spool:
     """All jobs of a batch, checked; can be iterated repeatedly. Prompts are kept in ``file``; in memory are only the
     names of their run folders."""
 
-    def __init__(self, file: IO[bytes], asks: Iterable[tuple[Ask, str]], policy: Policy, settings: Settings) -> None:
+    def __init__(
+        self, file: IO[bytes], requests: Iterable[tuple[JobRequest, str]], policy: Policy, settings: Settings
+    ) -> None:
         self._file, self._policy, self._settings = file, policy, settings
         self._copies: dict[str, int] = defaultdict(lambda: 1)
         self._places: dict[str, str] = {}
         """Where each prompt came from, by the name of its run folder."""
-        for ask, where in asks:
+        for request, where in requests:
             try:
-                job = job_of(ask, policy, settings)
-                if ask.id is None:
-                    job = replace(job, id=self._free(f"{slug(ask.prompt) or 'prompt'}-{digest(job.key)}"))
-                line = ask.model_copy(update={"id": job.id}).model_dump_json()
+                job = job_of(request, policy, settings)
+                if request.id is None:
+                    job = replace(job, id=self._free(f"{slug(request.prompt) or 'prompt'}-{digest(job.key)}"))
+                line = request.model_copy(update={"id": job.id}).model_dump_json()
             except (SettingsError, ValueError) as error:
                 raise SettingsError(f"{where}: {error}") from error
             if job.folder in self._places:
@@ -139,7 +141,7 @@ class Spool:
     def __iter__(self) -> Iterator[Job]:
         """The jobs, in the order of their prompts; only one iteration at a time."""
         self._file.seek(0)
-        return (job_of(Ask.model_validate_json(line), self._policy, self._settings) for line in self._file)
+        return (job_of(JobRequest.model_validate_json(line), self._policy, self._settings) for line in self._file)
 
     def _free(self, id: str) -> str:
         """The id, with a number appended if it is taken."""

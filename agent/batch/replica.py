@@ -42,7 +42,7 @@ from ..runs.folder import LOCK, FolderInUse
 from ..settings.loading import Loaded
 from ..settings.models import Models
 from ..settings.settings import Settings
-from .batch import RUNS, FailedElsewhere, run_job
+from .batch import RUNS, RemoteFailure, run_job
 from .folder import MANIFEST as BATCH
 from .folder import BatchManifest
 from .jobs import Job
@@ -183,7 +183,7 @@ class Replica:
         return models.names, f"{platform.node()}, process {os.getpid()}"
 
     async def run(self, job: Job) -> RunResult:
-        """Run a job to its end; raises ``ModelError``, or ``FailedElsewhere`` for any other error."""
+        """Run a job to its end; raises ``ModelError``, or ``RemoteFailure`` for any other error."""
         task = asyncio.create_task(self._run(job))
         self._runs.add(task)
         try:
@@ -191,7 +191,7 @@ class Replica:
         except ModelError as error:
             raise ModelError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - the driver may not have its class
-            raise FailedElsewhere(type(error).__name__, str(error), getattr(error, "no_reply", False)) from None
+            raise RemoteFailure(type(error).__name__, str(error), getattr(error, "no_reply", False)) from None
         finally:
             self._runs.discard(task)
 

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from detailscribe.agent import Single
-from detailscribe.agent.batch.jobs import Spool, read_asks
+from detailscribe.agent.batch.jobs import Spool, read_requests
 from detailscribe.agent.settings.settings import Settings
 from detailscribe.state import Budget
 from detailscribe.tools.errors import SettingsError
@@ -19,9 +19,9 @@ from detailscribe.tools.errors import SettingsError
 SETTINGS = Settings(run={"seed": 7, "budget": {"images": 9}})
 
 
-def jobs(asks):
+def jobs(requests):
     with tempfile.TemporaryFile() as file:
-        spool = Spool(file, asks, Single(), SETTINGS)
+        spool = Spool(file, requests, Single(), SETTINGS)
         assert list(spool) == list(spool), "it can be gone through again"
         return list(spool)
 
@@ -29,7 +29,7 @@ def jobs(asks):
 def read(tmp_path, name, text):
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return jobs(read_asks(path))
+    return jobs(read_requests(path))
 
 
 def test_lines_of_json_say_what_differs(tmp_path):
@@ -79,35 +79,35 @@ def test_a_packed_file_is_unpacked(tmp_path, suffix, packed):
 def test_a_url_is_read_as_a_file_is():
     with fsspec.open("memory://bucket/p.csv", "wb") as file:
         file.write(b"prompt\na cat\n")
-    assert [job.prompt for job in jobs(read_asks("memory://bucket/p.csv"))] == ["a cat"]
+    assert [job.prompt for job in jobs(read_requests("memory://bucket/p.csv"))] == ["a cat"]
 
 
 def test_standard_input_is_read_and_left_open(monkeypatch):
     stdin = io.TextIOWrapper(io.BytesIO(b"a cat\na dog\n"))
     monkeypatch.setattr(sys, "stdin", stdin)
-    assert [job.prompt for job in jobs(read_asks("-"))] == ["a cat", "a dog"]
+    assert [job.prompt for job in jobs(read_requests("-"))] == ["a cat", "a dog"]
     assert not stdin.closed
 
 
 def test_a_caller_gives_texts_and_tables():
-    first, second = jobs(read_asks(["a cat", {"prompt": "a dog", "seed": 1}]))
+    first, second = jobs(read_requests(["a cat", {"prompt": "a dog", "seed": 1}]))
     assert (first.prompt, first.seed, second.prompt, second.seed) == ("a cat", 7, "a dog", 1)
 
 
 def test_an_id_is_made_of_the_prompt_and_does_not_depend_on_its_place():
-    first, again = jobs(read_asks(["A cat, holding the umbrella!", "A cat, holding the umbrella!"]))
+    first, again = jobs(read_requests(["A cat, holding the umbrella!", "A cat, holding the umbrella!"]))
     assert first.id.startswith("cat-holding-umbrella-")
     assert again.id == f"{first.id}-2"
-    _, moved = jobs(read_asks(["a dog", "A cat, holding the umbrella!"]))
+    _, moved = jobs(read_requests(["a dog", "A cat, holding the umbrella!"]))
     assert moved == first
-    [other_seed] = jobs(read_asks([{"prompt": "A cat, holding the umbrella!", "seed": 8}]))
+    [other_seed] = jobs(read_requests([{"prompt": "A cat, holding the umbrella!", "seed": 8}]))
     assert other_seed.id != first.id
-    [other_letters] = jobs(read_asks(["猫が傘を持つ"]))
+    [other_letters] = jobs(read_requests(["猫が傘を持つ"]))
     assert other_letters.id.startswith("prompt-")
 
 
 def test_many_of_the_same_prompt_have_ids_of_their_own():
-    found = jobs(read_asks(["a cat"] * 3000))
+    found = jobs(read_requests(["a cat"] * 3000))
     assert len({job.id for job in found}) == len({job.folder for job in found}) == 3000
 
 
@@ -178,7 +178,7 @@ def test_what_is_no_prompt_is_told_with_its_place(tmp_path, name, text, complain
 )
 def test_a_source_that_cannot_be_read_is_named_without_its_secrets(source, complaint):
     with pytest.raises(SettingsError, match=complaint) as raised:
-        jobs(read_asks(source))
+        jobs(read_requests(source))
     assert "secret" not in str(raised.value)
 
 

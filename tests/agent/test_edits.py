@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from detailscribe.agent import Adaptive, resume, run
-from detailscribe.agent.batch.jobs import Ask, job_of
+from detailscribe.agent.batch.jobs import JobRequest, job_of
 from detailscribe.agent.experiments.load import make_experiment
 from detailscribe.agent.graph.judge import allowed, costs
 from detailscribe.agent.graph.person import meant
@@ -145,9 +145,9 @@ def test_adaptive_edits_in_experiments_and_rows_of_a_batch_too():
         return [variant.resolved.operator for variant in make_experiment("a", table, Path()).variants]
 
     assert (made(), made(**EDITS)) == (["inject", "inject"], ["edit", "inject"])
-    ask = Ask(prompt=PROMPT, policy="adaptive")
+    request = JobRequest(prompt=PROMPT, policy="adaptive")
     for settings, operator in (({}, "inject"), (EDITS, "edit")):
-        assert job_of(ask, Adaptive(), load_settings(settings)).policy.operator == operator
+        assert job_of(request, Adaptive(), load_settings(settings)).policy.operator == operator
 
 
 @pytest.mark.parametrize(

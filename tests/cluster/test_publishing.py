@@ -11,7 +11,7 @@ import pytest
 
 from detailscribe.agent import Cluster, Single, run, run_batch
 from detailscribe.agent.batch import replica as replicas
-from detailscribe.agent.batch.batch import FailedElsewhere
+from detailscribe.agent.batch.batch import RemoteFailure
 from detailscribe.agent.batch.jobs import Job
 from detailscribe.agent.batch.replica import RunStore, private_folder
 from detailscribe.agent.settings.loading import load
@@ -92,7 +92,7 @@ async def test_a_published_run_is_not_published_again_and_no_scratch_folder_stay
 
 
 async def test_a_run_that_failed_is_not_published_and_its_error_comes_in_words(url, replica):
-    with pytest.raises(FailedElsewhere, match="it failed") as raised:
+    with pytest.raises(RemoteFailure, match="it failed") as raised:
         await replica.run(job("it fails"))
     assert pickle.loads(pickle.dumps(raised.value)).kind == "RuntimeError"
     assert RunStore(url).read("runs/cat/manifest.json") is None

@@ -290,13 +290,13 @@ def test_what_is_written_is_read_again(put, tmp_path):
 
 def test_a_batch_reads_it_and_keeps_all_that_is_said_of_it(put, tmp_path):
     """A source's own ``seed`` or ``policy`` must not steer a run."""
-    from detailscribe.agent.batch.jobs import read_asks
+    from detailscribe.agent.batch.jobs import read_requests
 
     row = {"id": "a", "prompt": "A cat", "tag": "two", "include": [1], "seed": 3, "policy": "none"}
     write_prompts(read_prompts(put("a.jsonl", lines(row))), tmp_path / "b.jsonl")
-    [(ask, _)] = read_asks(tmp_path / "b.jsonl")
-    assert (ask.id, ask.prompt, ask.seed, ask.policy) == ("a", "A cat", None, None)
-    assert ask.model_extra == {"scenario": "two", "include": [1], "source_seed": 3, "source_policy": "none"}
+    [(request, _)] = read_requests(tmp_path / "b.jsonl")
+    assert (request.id, request.prompt, request.seed, request.policy) == ("a", "A cat", None, None)
+    assert request.model_extra == {"scenario": "two", "include": [1], "source_seed": 3, "source_policy": "none"}
 
 
 def test_a_file_behind_a_url_is_read(tmp_path):

@@ -133,22 +133,9 @@ class Job:
     def write(self, picture: Image.Image, **made: Any) -> ImageRecord:
         """Write the picture with its record, after all files to which the record refers. ``made`` are the fields of the
         record that the model knows: how the image was made and what that cost."""
-        attempt = self.attempt
-        record = ImageRecord(
-            id=self.id,
-            round=attempt.round,
-            origin=attempt.origin,
-            parent=attempt.parent,
-            prompt=self.prompt,
-            seed=self.seed,
-            start_step=self.start_step,
-            operator=attempt.operator,
-            region=attempt.region,
-            width=picture.width,
-            height=picture.height,
-            path=f"images/{self.id}.png",
-            digest=pixel_digest(picture),
-            **made,
-        )
+        fields = ("id", "round", "origin", "parent", "prompt", "seed", "start_step", "operator", "region")
+        made |= {name: getattr(self.attempt, name) for name in fields}
+        made |= {"width": picture.width, "height": picture.height, "digest": pixel_digest(picture)}
+        record = ImageRecord(path=f"images/{self.id}.png", **made)
         self.store.write(record.path, png_bytes(picture, record))
         return record

@@ -1,11 +1,12 @@
 """The diffusion role over a model in this process."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -43,6 +44,8 @@ class ModelDiffusion:
     bfloat16 and float16. With ``max_batch=1`` it is exactly the same.
     """
 
+    check_class: ClassVar[Callable[[str], object]]
+    """Raises ``ModelError`` if pipelines of the class of that name cannot take this role."""
     _engine: Engine[Any]
 
     def __init__(
@@ -155,11 +158,6 @@ class ModelDiffusion:
         """End the work in flight with ``ModelError`` and take no more; calling it is optional."""
         self._engine.close()
 
-    @staticmethod
-    def check_class(name: str) -> object:
-        """Raises ``ModelError`` if pipelines of that class cannot take this role."""
-        ...
-
     def _defaults(self, model: str, options: DrawingOptions) -> tuple[int, float, DrawingOptions]:
         """The model's own steps and guidance under these options, and the options with what follows from them."""
         ...
@@ -180,6 +178,12 @@ class ModelDiffusion:
         return job.write(picture, **made)
 
 
+def check_sd3(name: str) -> None:
+    """Raises ``ModelError`` for a class of pipelines other than SD3's."""
+    if not name.startswith("StableDiffusion3"):
+        raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
+
+
 class LocalDiffusion(ModelDiffusion):
     """Draws with an SD3-class pipeline, step by step (``engine``).
 
@@ -187,11 +191,7 @@ class LocalDiffusion(ModelDiffusion):
     latest embeddings of prompts.
     """
 
-    @staticmethod
-    def check_class(name: str) -> object:
-        """Raises ``ModelError`` for a class of pipelines other than SD3's."""
-        if not name.startswith("StableDiffusion3"):
-            raise ModelError(f"it holds a {name}, not a StableDiffusion3Pipeline")
+    check_class = staticmethod(check_sd3)
 
     def _defaults(self, model: str, options: DrawingOptions) -> tuple[int, float, DrawingOptions]:
         """Those of the publisher of SD3.5 for Turbo, Medium and Large."""

@@ -41,6 +41,23 @@ _ONLY_EDITS = "QwenImageEdit"
 """Prefix of classes that draw nothing without a picture."""
 
 
+def check_family(name: str, kind: type[Any] | None = None) -> str:
+    """Why pipelines of that class cannot refine images, as far as the class shows; empty if they can. ``ModelError`` if
+    they cannot draw from a prompt alone."""
+    kind = kind or getattr(diffusers, name, None)
+    if not isinstance(kind, type):
+        raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")
+    parameters = inspect.signature(kind.__call__).parameters
+    if missing := [need for need in ("prompt", "num_inference_steps", "generator") if need not in parameters]:
+        raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot draw from a prompt and a seed")
+    if extra := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
+        raise ModelError(f"a {name} takes {', '.join(extra)}: here is only a prompt, so name a text-to-image pipeline")
+    lacking = [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
+    lacking += [] if hasattr(kind, "prepare_latents") else ["latents"]
+    lacking += [] if "callback_on_step_end" in parameters else ["callback_on_step_end"]
+    return f"a {name} takes no {', '.join(lacking)}" if lacking else ""
+
+
 class PipelineDiffusion(ModelDiffusion):
     """Draws and refines with a text-to-image pipeline of diffusers. One that takes a picture beside the prompt, such as
     Kontext, FLUX.2 or Qwen-Image-Edit, edits.
@@ -50,6 +67,8 @@ class PipelineDiffusion(ModelDiffusion):
     pipeline's own form without the batch: (tokens, channels) if it packs them. Pipelines that cannot be called so only
     draw, and their images have no latents.
     """
+
+    check_class = staticmethod(check_family)
 
     def _defaults(self, model: str, options: DrawingOptions) -> tuple[int, float, DrawingOptions]:
         pipe = self.pipe
@@ -126,11 +145,6 @@ class PipelineDiffusion(ModelDiffusion):
         # A chosen kernel may take no mask for padded prompts, and diffusers' block cache decides for a whole batch.
         alone = "list" not in str(has["prompt"].annotation) or self._attention or options.block_cache
         self._engine = Engine(self._draw_together, 1 if alone else self._max_batch)
-
-    @staticmethod
-    def check_class(name: str) -> object:
-        """See ``check_family``."""
-        return check_family(name)
 
     @property
     def evaluations_per_drawing(self) -> int:
@@ -334,20 +348,3 @@ def takes_pictures(name: str) -> bool:
     """Whether pipelines of that class take a picture beside the prompt, and so can edit."""
     kind = getattr(diffusers, name, None)
     return isinstance(kind, type) and "image" in inspect.signature(kind.__call__).parameters
-
-
-def check_family(name: str, kind: type[Any] | None = None) -> str:
-    """Why pipelines of that class cannot refine images, as far as the class shows; empty if they can. ``ModelError`` if
-    they cannot draw from a prompt alone."""
-    kind = kind or getattr(diffusers, name, None)
-    if not isinstance(kind, type):
-        raise ModelError(f"diffusers {diffusers.__version__} has no pipeline {name}: a newer one may")
-    parameters = inspect.signature(kind.__call__).parameters
-    if missing := [need for need in ("prompt", "num_inference_steps", "generator") if need not in parameters]:
-        raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot draw from a prompt and a seed")
-    if extra := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
-        raise ModelError(f"a {name} takes {', '.join(extra)}: here is only a prompt, so name a text-to-image pipeline")
-    lacking = [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
-    lacking += [] if hasattr(kind, "prepare_latents") else ["latents"]
-    lacking += [] if "callback_on_step_end" in parameters else ["callback_on_step_end"]
-    return f"a {name} takes no {', '.join(lacking)}" if lacking else ""

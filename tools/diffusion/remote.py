@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from ...state import Attempt, ImageRecord
 from ..cluster import joined
@@ -25,14 +25,8 @@ Files = dict[str, bytes]
 """Contents by reference in a store."""
 Step = tuple[str, int, int]
 """Image id, steps done and steps to do."""
-
-
-class Drawn(NamedTuple):
-    """A drawn image."""
-
-    record: ImageRecord
-    files: Files
-    """Everything that the model wrote."""
+Drawn = tuple[ImageRecord, Files]
+"""A drawn image and everything that the model wrote."""
 
 
 class EngineActor:
@@ -61,7 +55,7 @@ class EngineActor:
                 record = await diffusion.draw(attempt, store, source=source, progress=report)
             finally:
                 steps.put_nowait(None)
-            return Drawn(record, await asyncio.to_thread(_written, store, given))
+            return record, await asyncio.to_thread(_written, store, given)
 
         with TemporaryDirectory(prefix="detailscribe-") as folder:
             await asyncio.to_thread(_write, given, Store(folder))
@@ -159,9 +153,10 @@ class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
         try:
             async for reference in answers:
                 answer: Step | Drawn = await reference
-                if isinstance(answer, Drawn):
-                    await asyncio.to_thread(_write, answer.files, store)
-                    return answer.record
+                if len(answer) == 2:
+                    record, files = answer
+                    await asyncio.to_thread(_write, files, store)
+                    return record
                 if progress is not None:
                     progress(*answer)
         except self._ray.exceptions.RayError as error:
