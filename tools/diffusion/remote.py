@@ -13,7 +13,7 @@ from ...state import Attempt, ImageRecord
 from ..cluster import joined
 from ..errors import DetailScribeError, ModelError
 from ..files import Store
-from ..roles import Diffusion, Progress, model_name
+from ..roles import Diffusion, Lazy, Progress, model_name
 from ..text import brief
 
 RETRIES = 2
@@ -34,17 +34,16 @@ class EngineActor:
 
     def __init__(self, make: Callable[[], Diffusion], threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read once torch is imported
-        self._make, self._loading = make, asyncio.Lock()
-        self._diffusion: Diffusion | None = None
+        self._diffusion = Lazy(make)
 
     async def describe(self) -> tuple[str, int, Any]:
         """The model's ``model``, ``evaluations_per_drawing`` and ``schedule``; raises as loading it does."""
-        role = await self._loaded()
+        role = await self._diffusion.get()
         return model_name(role), getattr(role, "evaluations_per_drawing", 0), getattr(role, "schedule", None)
 
     async def draw(self, attempt: Attempt, source: ImageRecord | None, given: Files) -> AsyncGenerator[Step | Drawn]:
         """Yield each step, then the image; ``given`` are the files of the source that the attempt may need."""
-        diffusion, loop = await self._loaded(), asyncio.get_running_loop()
+        diffusion, loop = await self._diffusion.get(), asyncio.get_running_loop()
         steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
         def report(*step: Any) -> None:
@@ -67,12 +66,6 @@ class EngineActor:
             finally:
                 drawing.cancel()
         yield drawn  # after the folder is removed, since the caller may end this process once it has the image
-
-    async def _loaded(self) -> Diffusion:
-        async with self._loading:
-            if self._diffusion is None:
-                self._diffusion = await asyncio.to_thread(self._make)
-            return self._diffusion
 
 
 class RemoteDiffusion(AbstractContextManager["RemoteDiffusion"]):
