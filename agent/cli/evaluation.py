@@ -162,13 +162,13 @@ def ratings(
     """Report what people think of methods, how far they agree, and how far metrics and the critic agree with them."""
     from ..evaluation.answers import read_answers
     from ..evaluation.measure import read_measurements
-    from ..evaluation.ratings import noted, results
+    from ..evaluation.ratings import rating_tables, tables_of_notes
     from ..evaluation.survey import read_key
 
     if key is None:
         if not all(file.is_dir() for file in files):
             raise SettingsError("give --key, the file that `detailscribe rate` wrote, or folders of runs alone")
-        tables = noted(files)
+        tables = tables_of_notes(files)
         data = {name: table.records for name, table in tables.items()}
         print_tables(list(tables.values()), markdown=markdown, json=json, data=data)
         if not tables["notes"].rows:
@@ -176,12 +176,16 @@ def ratings(
         return
     known = read_key(key)
     measured = [one for path in scores or [] for one in read_measurements(path)]
-    found = results(read_answers(files, known), known, measured, against)
+    answers = read_answers(files, known)
+    tables = rating_tables(answers, known, measured, against)
+    raters, rated = answers.rated["rater"].value_counts(sort=False).to_dict(), answers.rated["item"].nunique()
     if not (json or markdown):
-        who = ", ".join(f"{rater} {count}" for rater, count in found.raters.items())
-        typer.echo(f"{found.rated} of {found.pictures} pictures rated; by rater: {who}\n")
-    print_tables(list(found.tables.values()), markdown=markdown, json=json, data=found.data)
-    for line in found.problems:
+        who = ", ".join(f"{rater} {count}" for rater, count in raters.items())
+        typer.echo(f"{rated} of {len(known.items)} pictures rated; by rater: {who}\n")
+    data: dict[str, Any] = {"raters": raters, "pictures": len(known.items), "rated": rated}
+    data |= {name: table.records for name, table in tables.items()} | {"problems": answers.problems}
+    print_tables(list(tables.values()), markdown=markdown, json=json, data=data)
+    for line in answers.problems:
         typer.echo(line, err=True)
 
 

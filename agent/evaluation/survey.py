@@ -1,6 +1,6 @@
-"""What people are asked about which pictures, in an order that reveals nothing: a page for raters, and its key.
+"""A blind rating page for people, and its key, which says who made which picture.
 
-The page is one HTML file, whose pictures hold pixels alone, all of one size and format.
+The page is one HTML file with shuffled pictures of one size and format, without metadata.
 """
 
 import os
@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BytesIO
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Literal
@@ -20,13 +19,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ...state import Answer, Aspect, ConceptGraph, Frozen, ImageRecord
 from ...tools.errors import SettingsError
-from ...tools.files import require_writable, write_whole
+from ...tools.files import picture_file, require_writable, write_whole
 from ...tools.metrics.metric import Sample, pixel_hash
 from ..views.pages import SMALL, data_url, filled
 from .collect import Shot
 
 LARGEST = 768
-"""Pixels; no side is longer, so that a page of 300 pictures stays below 100 MB."""
+"""Longest side in pixels, so that a page of 300 pictures stays below 100 MB."""
 
 
 class Criterion(Frozen):
@@ -43,13 +42,12 @@ CRITERIA: dict[str, Criterion] = {
     one.id: one
     for one in TypeAdapter(list[Criterion]).validate_json(Path(__file__).with_name("criteria.json").read_bytes())
 }
-"""By id, in the order in which they are asked: the criteria of "Generating Fine Details of Entity Interactions" (arXiv
-2504.08714). The words are this project's own; they mean what the rubrics of the chat model's ratings mean, so that both
-can be compared."""
+"""By id, in the order of the page: the criteria of "Generating Fine Details of Entity Interactions" (arXiv 2504.08714)
+in this project's own words, with the meaning of the chat model's rubrics, so that both can be compared."""
 
 
 def criteria_named(names: Sequence[str]) -> tuple[Criterion, ...]:
-    """Those of these ids, in their own order; ``SettingsError`` for an unknown one, or none at all."""
+    """The criteria with these ids; ``SettingsError`` for an unknown one, or none at all."""
     unknown = [name for name in names if name not in CRITERIA]
     if unknown or not names:
         raise SettingsError(f"{', '.join(unknown) or 'no name'!r} is no criterion; known are {', '.join(CRITERIA)}")
@@ -57,22 +55,22 @@ def criteria_named(names: Sequence[str]) -> tuple[Criterion, ...]:
 
 
 class Source(Frozen):
-    """One image that a picture of the page stands for."""
+    """An image of a run that the page shows."""
 
     method: str
     scenario: str
-    """Empty where nothing is known of it."""
+    """Empty where unknown."""
     run: str
     """Id of its run."""
     image: str
     """Its id in the run."""
     score: float | None = None
-    """Share of the run's own checks that the run's critic passed, in [0, 1]; None where it answered none, as without a
-    critic, or with a metric in its place."""
+    """Share of checks that the run's critic passed, in [0, 1]; None where it answered none, as without a critic, or
+    with a metric in its place."""
     confidence: float | None = None
     """The critic's mean certainty, in [0, 1]; None where it gave none."""
     answers: dict[int, Answer] = Field(default_factory=dict)
-    """The critic's answer by number of the item's check; checks that the critic was not asked are left out."""
+    """The critic's answer by number of the item's check, without checks that it was not asked."""
 
 
 class AskedCheck(Frozen):
@@ -83,32 +81,32 @@ class AskedCheck(Frozen):
 
 
 class KeyItem(Frozen):
-    """One picture of the page."""
+    """A picture of the page."""
 
     prompt: str
     checks: tuple[AskedCheck, ...] = ()
     """By number; the same for every picture of a prompt."""
     sources: tuple[Source, ...] = Field(min_length=1)
-    """Several where runs made the same picture, which is rated once for all of them."""
+    """Several where runs made the same picture, which is rated once."""
 
 
 class Key(Frozen):
-    """Written beside the page as JSON, and to be kept from raters."""
+    """The file beside the page that raters must not see."""
 
     kind: Literal["detailscribe-rating-key"] = "detailscribe-rating-key"
     version: Literal[1] = 1
     survey: str
-    """Id of the survey; it follows from what is asked, whatever the order."""
+    """Id of the survey, a hash of what is asked, in any order."""
     criteria: tuple[str, ...]
-    """Ids of what is rated."""
+    """Ids of the criteria."""
     methods: tuple[str, ...] = Field(min_length=1)
     """In the order in which they were named."""
     items: dict[str, KeyItem]
-    """By the id that the page knows."""
+    """By id in the page."""
 
 
 def read_key(path: Path) -> Key:
-    """The key in a file; ``SettingsError`` if it is none of this version."""
+    """The key in a file; ``SettingsError`` if it is no key of this version."""
     try:
         return Key.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -119,10 +117,10 @@ def read_key(path: Path) -> Key:
 
 @dataclass(frozen=True)
 class Survey:
-    """A page to be, and its key."""
+    """What the page shows, and its key."""
 
     shots: Mapping[str, Shot]
-    """One of the shots of each picture, by the id of its item, in the order in which they are shown."""
+    """One shot of each picture by the id of its item, in the order of the page."""
     criteria: tuple[Criterion, ...]
     seed: int
     """Of the order."""
@@ -130,7 +128,7 @@ class Survey:
 
     @property
     def prompts(self) -> int:
-        """How many of them are shown."""
+        """Number of prompts that are shown."""
         return len({item.prompt for item in self.key.items.values()})
 
 
@@ -142,41 +140,38 @@ def make_survey(
     checks: bool = False,
     prompts: int | None = None,
 ) -> Survey:
-    """Every distinct picture of each prompt once, shuffled by ``seed``; ``SettingsError`` if there is none to be read.
+    """Every distinct picture of each prompt once, shuffled by ``seed``; ``SettingsError`` if there is no picture.
 
-    What is asked, and so the survey's id, does not depend on the seed: raters may have pages in different orders. With
-    ``checks``, each check of the prompt is asked too. At most so many ``prompts`` are shown, alike in every call,
-    evenly from each scenario, those first that every method has.
+    The survey's id does not depend on the seed: raters may have pages in different orders. With ``checks``, raters are
+    also asked each check of the prompt. At most ``prompts`` prompts are shown, the same ones in every call, evenly from
+    each scenario, those first for which every method has an image.
     """
     if not shots:
         raise SettingsError("there is no image to rate in these runs")
-    by_prompt: dict[str, list[Shot]] = defaultdict(list)
+    by_prompt = defaultdict[str, list[Shot]](list)
     for shot in shots:
         by_prompt[shot.sample.prompt].append(shot)
-    asked = dict[str, tuple[AskedCheck, ...]]()
-    for prompt, group in by_prompt.items():
-        longest = longest_checklist(shot.sample for shot in group) if checks else None
-        shown = longest.checks_in_order() if longest else ()
-        asked[prompt] = tuple(AskedCheck(question=c.question, aspect=c.aspect) for c in shown)
-    pictures: dict[str, list[Shot]] = defaultdict(list)
-    chosen = _chosen(by_prompt, prompts)
-    for shot in filter(lambda shot: shot.sample.prompt in chosen, shots):
-        pictures[_short(shot.sample.prompt, pixel_hash(pixels_of(shot)))].append(shot)
-    items: dict[str, KeyItem] = {}
-    for id, group in pictures.items():
+    chosen, groups = _chosen(by_prompt, prompts), defaultdict[str, list[Shot]](list)
+    for shot in shots:
+        if shot.sample.prompt in chosen:
+            groups[_short_hash(shot.sample.prompt, pixel_hash(pixels_of(shot)))].append(shot)
+    items = dict[str, KeyItem]()
+    for id, group in groups.items():
         prompt = group[0].sample.prompt
-        sources = tuple(_source(shot, asked[prompt]) for shot in group)
-        items[id] = KeyItem(prompt=prompt, checks=asked[prompt], sources=sources)
+        longest = longest_checklist(shot.sample for shot in by_prompt[prompt]) if checks else None
+        ordered = longest.checks_in_order() if longest else ()
+        asked = tuple(AskedCheck(question=check.question, aspect=check.aspect) for check in ordered)
+        items[id] = KeyItem(prompt=prompt, checks=asked, sources=tuple(_source(shot, asked) for shot in group))
     parts = sorted("\0".join((id, *(check.question for check in item.checks))) for id, item in items.items())
     key = Key(
-        survey=_short(*(criterion.model_dump_json() for criterion in criteria), *parts),
+        survey=_short_hash(*(criterion.model_dump_json() for criterion in criteria), *parts),
         criteria=tuple(c.id for c in criteria),
         methods=tuple(dict.fromkeys(shot.method for shot in shots)),
         items=items,
     )
     order = list(items)
     random.Random(seed).shuffle(order)
-    return Survey({id: pictures[id][0] for id in order}, tuple(criteria), seed, key)
+    return Survey({id: groups[id][0] for id in order}, tuple(criteria), seed, key)
 
 
 def pixels_of(shot: Shot) -> Image.Image:
@@ -190,22 +185,22 @@ def pixels_of(shot: Shot) -> Image.Image:
 
 
 def _chosen(by_prompt: dict[str, list[Shot]], most: int | None) -> set[str]:
-    """The prompts that are shown: in turn from each scenario, in an order of their hashes."""
+    """At most ``most`` prompts, taken in turn from each scenario, in the order of their hashes."""
 
-    def place(prompt: str) -> tuple[int, str]:
+    def rank(prompt: str) -> tuple[int, str]:
         return -len({shot.method for shot in by_prompt[prompt]}), sha256(prompt.encode()).hexdigest()
 
-    scenarios: dict[str, list[str]] = defaultdict(list)
-    for prompt in sorted(by_prompt, key=place):
+    scenarios = defaultdict[str, list[str]](list)
+    for prompt in sorted(by_prompt, key=rank):
         scenarios[by_prompt[prompt][0].scenario].append(prompt)
     in_turn = chain.from_iterable(zip_longest(*(scenarios[name] for name in sorted(scenarios))))
     return set([prompt for prompt in in_turn if prompt is not None][:most])
 
 
 def longest_checklist(samples: Iterable[Sample]) -> ConceptGraph | None:
-    """The longest that any run made of a prompt, so that all pictures of it are asked the same."""
-    known = (sample.concepts for sample in samples if sample.concepts is not None)
-    return max(known, key=lambda concepts: len(concepts.checks), default=None)
+    """The concepts with the most checks, so that all pictures of a prompt get the same questions."""
+    decomposed = (sample.concepts for sample in samples if sample.concepts is not None)
+    return max(decomposed, key=lambda concepts: len(concepts.checks), default=None)
 
 
 def _source(shot: Shot, checks: tuple[AskedCheck, ...]) -> Source:
@@ -214,19 +209,19 @@ def _source(shot: Shot, checks: tuple[AskedCheck, ...]) -> Source:
     if critique is None or concepts is None or all(v.answer == "unknown" for v in critique.verdicts):
         return about
     by_id = critique.answers()
-    said = {check.question: by_id[check.id] for check in concepts.checks if check.id in by_id}
-    answers = {n: said[check.question] for n, check in enumerate(checks) if check.question in said}
+    by_question = {check.question: by_id[check.id] for check in concepts.checks if check.id in by_id}
+    answers = {n: by_question[check.question] for n, check in enumerate(checks) if check.question in by_question}
     return about.model_copy(update={"score": critique.score, "confidence": critique.confidence, "answers": answers})
 
 
-def _short(*parts: str) -> str:
+def _short_hash(*parts: str) -> str:
     return sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False) -> Path | None:
-    """Write page and key, each whole; ``SettingsError`` if they are one file, or cannot be written.
+    """Write page and key; ``SettingsError`` if they are one file, or cannot be written.
 
-    Returns the folder of the pictures where these lie ``beside`` the page; None where the page holds them.
+    Returns the folder of the pictures if they are ``beside`` the page; None if the page holds them.
     """
     folder = page.with_name(f"{page.stem}-pictures") if beside else None
     if os.path.realpath(page) == os.path.realpath(key):
@@ -235,7 +230,7 @@ def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False)
     side = common_side(shot.sample.image for shot in survey.shots.values())
     suffix = "png" if side <= SMALL else "jpeg"
     try:
-        items: list[dict[str, object]] = []
+        items = list[dict[str, object]]()
         for id, shot in survey.shots.items():
             data = _bare(pixels_of(shot), side, suffix)
             source = data_url(f"image/{suffix}", data)
@@ -262,16 +257,14 @@ def write_survey(survey: Survey, page: Path, key: Path, *, beside: bool = False)
 
 
 def common_side(images: Iterable[ImageRecord]) -> int:
-    """Longer side in pixels of all pictures of a page: that of the smallest one, since a size can reveal its model."""
+    """Longer side in pixels of all pictures of a page: that of the smallest one, since a size can reveal a model."""
     return min(LARGEST, *(max(image.width, image.height) for image in images), LARGEST)
 
 
 def _bare(picture: Image.Image, side: int, suffix: str) -> bytes:
-    """The pixels without anything else that their file said."""
+    """The file of a picture scaled to ``side``, without metadata."""
     bare = Image.frombytes("RGB", picture.size, picture.tobytes())
     scale = side / max(bare.size)
     if scale != 1:
         bare = bare.resize((max(round(bare.width * scale), 1), max(round(bare.height * scale), 1)))
-    written = BytesIO()
-    bare.save(written, suffix.upper(), quality=85)
-    return written.getvalue()
+    return picture_file(bare, suffix.upper(), quality=85)

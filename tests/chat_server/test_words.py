@@ -9,7 +9,7 @@ from detailscribe.tools.files import Store
 from detailscribe.tools.language.demo_server import sentence
 from detailscribe.tools.metrics import Sample
 from detailscribe.tools.metrics.asking import Rubric, VqaScore
-from detailscribe.tools.metrics.local import ChatPhrases
+from detailscribe.tools.metrics.local import BlipVqa
 
 from ..agent.fakes import record
 from .clients import chat
@@ -56,10 +56,10 @@ async def test_a_prompt_from_elsewhere_is_refused_and_so_missing(server, sample)
     for metric in (Rubric(chat(server), "layout"), VqaScore(chat(server))):
         [score] = await metric.score_all([foreign])
         assert score.value is None
-    assert isinstance(await ChatPhrases(chat(server))(foreign), str)
+    assert isinstance(await BlipVqa(chat=chat(server)).phrases(foreign), str)
 
 
 async def test_noun_phrases_are_those_of_the_prompt(server, sample):
-    found = await asyncio.gather(*(ChatPhrases(chat(server))(sample("right", picture())) for _ in range(2)))
+    found = await asyncio.gather(*(BlipVqa(chat=chat(server)).phrases(sample("right", picture())) for _ in range(2)))
     assert found[0] == found[1]
     assert "a red umbrella" in found[0]

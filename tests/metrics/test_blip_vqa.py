@@ -10,6 +10,7 @@ from PIL import Image
 from detailscribe.state import Entity
 from detailscribe.tools.metrics.local import BlipVqa
 
+from ..vision.fakes import FakeChat
 from .conftest import SIDE, WORDS, concepts_of, noise
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
@@ -70,9 +71,7 @@ async def test_a_prompt_that_was_not_decomposed_is_missing(blip_folder, sample):
     assert other.value is not None
 
 
-async def test_phrases_may_come_from_elsewhere(blip_folder, sample):
-    async def named(sample):
-        return ("a red cat",)
-
-    [score] = await BlipVqa(str(blip_folder), phrases=named, size=SIDE).score_all([sample(noise(1))])
+async def test_phrases_may_come_from_a_chat_model(blip_folder, sample):
+    chat = FakeChat(lambda question: {"phrases": ["a red cat"]})
+    [score] = await BlipVqa(str(blip_folder), chat=chat, size=SIDE).score_all([sample(noise(1))])
     assert score.value == pytest.approx(reference(blip_folder, noise(1), "a red cat ?"), abs=1e-5)

@@ -1,4 +1,4 @@
-"""Sets of prompts: read from wherever they are kept, made up from a grammar or by a chat model, written as JSONL."""
+"""Sets of prompts: read from any format, generated from a grammar or by a chat model, and written as JSONL."""
 
 from .benchmarks import BenchmarkName, questions_in, read_benchmark
 from .reader import PromptRow, read_prompts, read_rows

@@ -1,6 +1,6 @@
-"""Benchmarks that ship questions with their prompts: their files as published, read as prompts with ``questions``.
+"""Reads the published files of benchmarks that have questions for their prompts.
 
-None of the files comes with this package; docs/metrics.md names where they are and under which licences.
+The files are not part of this package; docs/metrics.md lists them with their licences.
 """
 
 import json
@@ -32,19 +32,17 @@ _ASPECTS: tuple[tuple[str, Aspect], ...] = (
     ("attribute|colou?r|shape|size|texture|material|expression", "attribute"),
     ("object|animal|human|food|entity|instance", "presence"),
 )
-"""Aspect by a word in the benchmark's name of the kind; any other kind is asked of the whole picture."""
+"""Aspect by a word in the kind of a question; any other kind is about the whole picture."""
 _FRAME = gist("are there any is in the image picture does do contain one or more show this of") | gist("there")
-"""What a question about presence says beside the name of the entity."""
+"""The words of a question about presence, except for the name of the entity."""
 _Part = tuple[str, str, str, str]
-"""Question, answer, kind and, where the benchmark gives it, the name of the entity."""
+"""Question, answer, kind and the name of the entity, or an empty one if the benchmark does not give it."""
 _STORED: TypeAdapter[tuple[OwnQuestion, ...]] = TypeAdapter(tuple[OwnQuestion, ...])
 
 
 def read_benchmark(name: BenchmarkName | str, source: str) -> Iterator[PromptRecord]:
-    """The prompts of a benchmark with their questions, one by one; ``source`` is read as by ``read_rows``.
-
-    ``SettingsError`` if it cannot be read, or is no file of this benchmark.
-    """
+    """The prompts of a benchmark with their questions, one by one, from a ``source`` of ``read_rows``;
+    ``SettingsError`` if it cannot be read, or is no file of this benchmark."""
     if name not in _READERS:
         raise no_such("benchmark", name, _READERS)
     yield from with_own_ids(_records(name, source))
@@ -56,16 +54,16 @@ def _records(name: str, source: str) -> Iterator[PromptRecord]:
 
     for number, (_, group) in enumerate(groupby(read_rows(source), key), 1):
         rows = list(group)
-        said = rows[0].others
+        first = rows[0].others
         try:
             read, scenario = _READERS[name]
-            found = _questions(part for row in rows for part in read(row.others))
-            own = next((str(said[field]) for field in ("id", "index") if said.get(field) is not None), None)
+            questions = _questions(part for row in rows for part in read(row.others))
+            own = next((str(first[field]) for field in ("id", "index") if first.get(field) is not None), None)
             yield PromptRecord(
                 id=own or f"{name}-{number:05}",
                 prompt=" ".join(rows[0].prompt.split()),
-                scenario=str(scenario(said)) or None,
-                extra={"benchmark": name, QUESTIONS: [one.model_dump(exclude_defaults=True) for one in found]},
+                scenario=str(scenario(first)) or None,
+                extra={"benchmark": name, QUESTIONS: [q.model_dump(exclude_defaults=True) for q in questions]},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             why = first_problem(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
@@ -76,54 +74,53 @@ def _questions(parts: Iterable[_Part]) -> list[OwnQuestion]:
     asked, names = list[OwnQuestion](), list[frozenset[str]]()
     for text, answer, kind, entity in parts:
         question = " ".join(text.split())
-        fits: list[Aspect] = [one for words, one in _ASPECTS if re.search(words, kind, re.IGNORECASE)]
-        aspect = fits[0] if fits else "scene"
+        aspect: Aspect = next((a for words, a in _ASPECTS if re.search(words, kind, re.IGNORECASE)), "scene")
         names.append(gist(entity or question) - (frozenset() if entity else _FRAME))
         asked.append(OwnQuestion(question=question, answer=answer.strip().lower(), kind=kind, aspect=aspect))
-    for n, one in enumerate(asked):
-        words = gist(one.question)
-        parents = [p for p, other in enumerate(asked) if other.aspect == "presence" and names[p] and names[p] <= words]
-        if one.aspect in ("relation", "attribute", "count"):
-            asked[n] = one.model_copy(update={"depends_on": tuple(parents)})
+    for n, question in enumerate(asked):
+        if question.aspect in ("relation", "attribute", "count"):
+            words = gist(question.question)
+            parents = (p for p, q in enumerate(asked) if q.aspect == "presence" and names[p] and names[p] <= words)
+            asked[n] = question.model_copy(update={"depends_on": tuple(parents)})
     return asked
 
 
-def _dimensions(said: Columns) -> Mapping[str, Any]:
-    return json.loads(next(value for name, value in said.items() if name.startswith("sub_dims")))
+def _dimensions(row: Columns) -> Mapping[str, Any]:
+    return json.loads(next(value for name, value in row.items() if name.startswith("sub_dims")))
 
 
-def _unigenbench(said: Columns) -> Iterator[_Part]:
-    found = _dimensions(said)
-    for kind, words in zip(found["Testpoints"], found["Testpoint Description"], strict=True):
+def _unigenbench(row: Columns) -> Iterator[_Part]:
+    points = _dimensions(row)
+    for kind, words in zip(points["Testpoints"], points["Testpoint Description"], strict=True):
         yield f"Does the picture show this ({kind}): {words}?", "yes", kind, ""
 
 
-def _conceptmix(said: Columns) -> Iterator[_Part]:
-    for text, kind, skill in zip(said["question"], said["categories"], said["skills"], strict=True):
+def _conceptmix(row: Columns) -> Iterator[_Part]:
+    for text, kind, skill in zip(row["question"], row["categories"], row["skills"], strict=True):
         yield text, "yes", kind, str(skill) if kind == "object" else ""
 
 
 _READERS: dict[str, tuple[Callable[[Columns], Iterable[_Part]], Callable[[Columns], object]]] = {
     "geneval2": (
-        lambda said: ((*pair, kind, "") for pair, kind in zip(said["vqa_list"], said["skills"], strict=True)),
-        lambda said: f"{said['atom_count']} atoms",
+        lambda row: ((*pair, kind, "") for pair, kind in zip(row["vqa_list"], row["skills"], strict=True)),
+        lambda row: f"{row['atom_count']} atoms",
     ),
-    "unigenbench": (_unigenbench, lambda said: _dimensions(said)["Primary Categories"]),
+    "unigenbench": (_unigenbench, lambda row: _dimensions(row)["Primary Categories"]),
     "corebench": (
-        lambda said: ((one["question"], "yes", ", ".join(one.get("tags") or ()), "") for one in said["Checklist"]),
-        lambda said: said["Sub Class"],
+        lambda row: ((one["question"], "yes", ", ".join(one.get("tags") or ()), "") for one in row["Checklist"]),
+        lambda row: row["Sub Class"],
     ),
-    "conceptmix": (_conceptmix, lambda said: f"k={len(said['categories']) - 1}"),
+    "conceptmix": (_conceptmix, lambda row: f"k={len(row['categories']) - 1}"),
     "tifa": (
-        lambda said: [(str(said["question"]), str(said["answer"]), str(said["element_type"]), str(said["element"]))],
-        lambda said: str(said.get("id", "")).partition("_")[0],
+        lambda row: [(str(row["question"]), str(row["answer"]), str(row["element_type"]), str(row["element"]))],
+        lambda row: str(row.get("id", "")).partition("_")[0],
     ),
 }
 """Questions and scenario of each row; a prompt of TIFA has a row for each question."""
 
 
 def questions_in(fields: Mapping[str, Any]) -> tuple[OwnQuestion, ...]:
-    """The questions that a record or row keeps; none where it has none, or others than ours."""
+    """The questions in a record or row; none if it has none, or questions of another form."""
     try:
         return _STORED.validate_python(fields.get(QUESTIONS) or ())
     except ValidationError:
@@ -131,19 +128,19 @@ def questions_in(fields: Mapping[str, Any]) -> tuple[OwnQuestion, ...]:
 
 
 class OwnChecklist:
-    """In the decomposer's place: the questions of a file of prompts are the checklist."""
+    """A decomposer whose checklists are the questions of a file of prompts."""
 
     def __init__(self, source: str) -> None:
-        found = {record.prompt: questions_in(record.extra) for record in read_prompts(source)}
-        self._known = {prompt: questions for prompt, questions in found.items() if questions}
-        if not self._known:
+        by_prompt = {record.prompt: questions_in(record.extra) for record in read_prompts(source)}
+        self._questions = {prompt: questions for prompt, questions in by_prompt.items() if questions}
+        if not self._questions:
             raise SettingsError(f"no prompt of {shown(source)} has questions: convert it with `data benchmark`")
-        self.model = f"own questions {content_hash(sorted((p, repr(q)) for p, q in self._known.items()))[:12]}"
-        """With a hash of them all."""
+        self.model = f"own questions {content_hash(sorted((p, repr(q)) for p, q in self._questions.items()))[:12]}"
+        """With a hash of all questions."""
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """The prompt's own questions; ``PromptError`` where the file has none for it."""
-        questions = self._known.get(" ".join(prompt.split()))
+        """The prompt's own questions; ``PromptError`` if the file has none for it."""
+        questions = self._questions.get(" ".join(prompt.split()))
         if questions is None:
             raise PromptError(f"the file of prompts has no questions for {prompt!r}")
         return own_concepts(prompt, questions)

@@ -1,4 +1,4 @@
-"""New prompts about uncommon interactions: combinations of a taxonomy, worded by a chat model and held to the rules."""
+"""New prompts about uncommon interactions: combinations of a taxonomy, written by a chat model and validated."""
 
 import random
 import re
@@ -20,15 +20,15 @@ from ..sentences import gist
 from .records import PromptRecord, ScenarioName
 
 SHORTEST, LONGEST = 4, 45
-"""Words of a prompt."""
+"""Number of words of a prompt."""
 _ALIKE = 0.7
-"""Share of words in common from which two prompts say the same."""
+"""Share of common words from which two prompts count as the same."""
 _AT_ONCE = 10
 """Combinations in one question."""
 _ROUNDS = 3
-"""Times that a combination is asked for, each time with what was wrong."""
+"""Times that a combination is requested, each time with what was wrong before."""
 _FRUITLESS = 3
-"""Questions in a row without a usable prompt, after which no more are asked."""
+"""Questions in a row without a usable prompt, after which the builder stops."""
 
 TAXONOMY: dict[str, Any] = tomllib.loads((Path(__file__).parent / "taxonomy.toml").read_text("utf-8"))
 """Subjects, materials and, by scenario and subclass, interactions."""
@@ -36,26 +36,26 @@ TAXONOMY: dict[str, Any] = tomllib.loads((Path(__file__).parent / "taxonomy.toml
 
 @dataclass(frozen=True)
 class Combination:
-    """What one prompt is to be about."""
+    """The subject of one prompt."""
 
     scenario: ScenarioName
     subclass: str
     name: str
-    """Of the interaction: a verb in its -ing form, or the name of a form."""
+    """Of the interaction: an -ing form, or the name of a form."""
     members: tuple[str, ...]
-    """Who acts, or what a form is made of."""
+    """Who acts, or the material of a form."""
     object: str
-    """What it is done to, or where; empty for forms."""
+    """Of the action, or its place; empty for forms."""
 
     def brief(self) -> str:
-        """In the words in which a model is asked for it."""
+        """The combination as the chat model is asked for it."""
         if self.scenario == "compositional":
             return f"{self.name} made of {self.members[0]}"
         return f"{' and '.join(self.members)}, {self.name} {self.object}".strip()
 
 
 def combinations(scenario: ScenarioName, rng: random.Random) -> Iterator[Combination]:
-    """Distinct uncommon combinations of a scenario, its interactions in turn, until there are no more."""
+    """All distinct uncommon combinations of a scenario, its interactions in turn."""
     kinds = [(subclass, kind) for subclass, kinds in TAXONOMY[scenario].items() for kind in kinds]
     pools: list[list[Combination]] = []
     for subclass, kind in rng.sample(kinds, len(kinds)):
@@ -63,8 +63,8 @@ def combinations(scenario: ScenarioName, rng: random.Random) -> Iterator[Combina
         unusual = [name for name in everyone if name not in kind.get("usual", ())]
         members = pairs(unusual, 2 if scenario == "multi_subject" else 1)
         objects = kind.get("objects", ("",))
-        found = [Combination(scenario, subclass, kind["name"], who, object) for who in members for object in objects]
-        pools.append(rng.sample(found, len(found)))
+        pool = [Combination(scenario, subclass, kind["name"], who, object) for who in members for object in objects]
+        pools.append(rng.sample(pool, len(pool)))
     while pools := [pool for pool in pools if pool]:
         for pool in pools:
             yield pool.pop()
@@ -85,47 +85,44 @@ class WordedAnswer(BaseModel):
 
 @dataclass
 class Builder:
-    """Makes prompts of one scenario, and counts what it turned down."""
+    """Makes prompts of one scenario, and counts rejected ones."""
 
     chat: ChatModel
     scenario: ScenarioName
     seed: int = 0
     """Of the combinations."""
     rejected: Counter[str] = field(default_factory=Counter[str])
-    """How often each reason turned a prompt down."""
+    """Number of rejected prompts by reason."""
     _gists: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
 
     async def build(self, count: int) -> AsyncIterator[PromptRecord]:
-        """At most ``count`` prompts; fewer where combinations run out, or the model words none that can be taken."""
+        """At most ``count`` prompts; fewer if combinations run out, or the model writes no usable ones."""
         waiting = combinations(self.scenario, random.Random(f"{self.seed} {self.scenario}"))
         made = fruitless = 0
         while made < count and fruitless < _FRUITLESS and (chunk := list(islice(waiting, min(_AT_ONCE, count - made)))):
-            worded = await self._worded(chunk)
-            fruitless = 0 if worded else fruitless + 1
-            for number in sorted(worded):
+            prompts = await self._write(chunk)
+            fruitless = 0 if prompts else fruitless + 1
+            for number in sorted(prompts):
                 combination, made = chunk[number], made + 1
                 extra = {"interaction": combination.name, "combination": combination.brief(), "model": self.chat.name}
                 yield PromptRecord(
                     id=f"{self.scenario}-{self.seed}-{made:04}",
-                    prompt=worded[number],
+                    prompt=prompts[number],
                     scenario=self.scenario,
                     subclass=combination.subclass,
                     extra=extra,
                 )
 
-    async def _worded(self, chunk: Sequence[Combination]) -> dict[int, str]:
-        """Usable prompts by index in the chunk; those that are wrong are asked for again, with the reason."""
-        worded: dict[int, str] = {}
-        wrong: dict[int, str] = dict.fromkeys(range(len(chunk)), "")
+    async def _write(self, chunk: Sequence[Combination]) -> dict[int, str]:
+        """Usable prompts by index in the chunk; wrong ones are requested again, with the reason."""
+        prompts, wrong = dict[int, str](), dict.fromkeys(range(len(chunk)), "")
         for _ in range(_ROUNDS):
             for number, prompt in (await self._ask(chunk, wrong)).items():
                 if number not in wrong:
                     continue
-                reason = what_is_wrong(prompt, chunk[number].members)
-                if reason is None and is_alike(prompt, self._gists):
-                    reason = "it says nearly the same as another"
-                if reason is None:
-                    worded[number] = prompt
+                alike = "it says nearly the same as another" if is_alike(prompt, self._gists) else None
+                if (reason := what_is_wrong(prompt, chunk[number].members) or alike) is None:
+                    prompts[number] = prompt
                     self._gists.append(gist(prompt))
                     del wrong[number]
                 else:
@@ -135,10 +132,10 @@ class Builder:
                 break
         if wrong:
             self.rejected["no usable prompt came"] += len(wrong)
-        return worded
+        return prompts
 
     async def _ask(self, chunk: Sequence[Combination], wrong: dict[int, str]) -> dict[int, str]:
-        """Prompts by index in the chunk; none where no answer could be read."""
+        """Prompts by index in the chunk; none without a readable answer."""
         lines = [f"{n + 1}: {chunk[n].brief()}{f' - {why}' if why else ''}" for n, why in wrong.items()]
         question = Wording.load(f"build_prompts_{self.scenario}", "build_prompts_system").question(
             "new_prompts", shortest=SHORTEST, longest=LONGEST, combinations="\n".join(lines)
@@ -165,18 +162,17 @@ _PASSIVE = re.compile(
 
 
 def what_is_wrong(prompt: str, must_name: Iterable[str] = ()) -> str | None:
-    """Why a prompt is not taken, in words a model can act on, such as one of ``must_name`` that is not in it; else
-    None."""
+    """Why a prompt is rejected, such as one of ``must_name`` that is not in it, for the chat model; else None."""
     words = prompt.split()
     if not SHORTEST <= len(words) <= LONGEST:
         return f"it has {len(words)} words; write {SHORTEST} to {LONGEST}"
-    if (passive := _PASSIVE.search(prompt.lower())) is not None:
+    if passive := _PASSIVE.search(prompt.lower()):
         return f"{passive.group()!r} is in the passive voice; say who acts"
     lost = [name for name in must_name if not gist(name) & gist(prompt)]
     return f"it does not name {', '.join(lost)}" if lost else None
 
 
 def is_alike(prompt: str, others: Iterable[frozenset[str]]) -> bool:
-    """Whether one of the others, given by their ``gist``, says nearly the same."""
+    """Whether a prompt says nearly the same as another, given by its ``gist``."""
     own = gist(prompt)
     return any(len(own & other) >= _ALIKE * len(own | other) for other in others)

@@ -1,7 +1,5 @@
-"""One reader for every set of prompts, wherever it is kept and in whichever format.
-
-``read_rows`` yields what a source says under its own names, with the place in it; ``read_prompts`` makes records of it.
-"""
+"""Reads prompts from files, URLs and data sets in any format: ``read_rows`` as rows with all columns of the source,
+``read_prompts`` as records."""
 
 import csv
 import io
@@ -28,33 +26,33 @@ STDIN = "-"
 """As a source: standard input."""
 _TEXTS = ("text_prompt", "caption", "text", "sentence", "description")
 PROMPT_COLUMNS = ("prompt", "prompts", "prompt_en", "prompt_zh", "original_prompt", *_TEXTS)
-"""Names of the column that holds the prompt, in the order of preference; case and blanks around them do not matter."""
+"""Names of the prompt column, in the order of preference; case and surrounding spaces do not matter."""
 _SCENARIO = ("scenario", "category", "tag")
 _SUBCLASS = ("subclass", "subcategory", "challenge")
 _ID = ("id", "prompt_id", "key")
 _INDEX = re.compile(r"|Unnamed: \d.*|__index_level_\d+__")
-"""Names that pandas gives to the column of its row numbers."""
+"""Names of the column in which pandas writes row numbers."""
 _HUB = "dataset:"
-"""Begins the name of a data set that the package ``datasets`` loads: ``dataset:owner/name``, ``...#split``."""
+"""Prefix of a data set that the package ``datasets`` loads: ``dataset:owner/name``, ``...#split``."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half a letter, which JSON can name and no file can hold."""
+"""Half a character, which JSON can express but no file can hold."""
 _HEAD = 1 << 16
-"""Bytes of a file that are looked at to find its format."""
+"""Bytes of a file that are read to detect its format."""
 
 Columns = dict[str, Any]
-"""What a source says of one prompt, under its own names."""
+"""One prompt with the columns of its source."""
 Located = tuple[str, Columns]
-"""The place in the source, such as ``line 3``, and what is said there."""
+"""The place in the source, such as ``line 3``, and the columns there."""
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One prompt of a source, with all that the source says of it."""
+    """One prompt of a source, with its other columns."""
 
     prompt: str
     """Empty where the source has an empty one."""
     others: Columns
-    """Every other column, without pandas' row numbers; plain JSON values."""
+    """Every other column, without pandas' row numbers, as JSON values."""
     where: str
     """The place, for messages: ``line 3 of prompts.jsonl``."""
     number: int
@@ -70,17 +68,15 @@ def read_prompts(
     limit: int | None = None,
     skip_empty: bool = False,
 ) -> Iterator[PromptRecord]:
-    """The prompts of a file or a data set, one by one; nothing is read before the first is asked for.
-
-    The arguments that are not named below are those of ``read_rows``.
+    """The prompts of a file or a data set, read one by one; other arguments are those of ``read_rows``.
 
     Args:
         scenario: The column that holds the scenario; by default ``scenario``, ``category`` or ``tag``.
         limit: Prompts at most.
-        skip_empty: Leave out records whose prompt is empty, which tables from the web are full of, rather than stop.
+        skip_empty: Skip empty prompts, which are common in tables from the web, instead of raising.
 
     Raises:
-        SettingsError: the source cannot be read, or holds no such column; the message says where in it.
+        SettingsError: the source cannot be read, or has no such column; the message names the place in it.
     """
     rows = read_rows(source, column=column, format=format)
     wanted = (row for row in rows if row.prompt.strip() or not skip_empty)
@@ -91,64 +87,65 @@ def _record(row: PromptRow, name: str, scenario: str | None) -> PromptRecord:
     if not row.prompt.strip():
         raise SettingsError(f"{row.where} has an empty prompt")
     wanted = {"id": _ID, "scenario": (scenario,) if scenario else _SCENARIO, "subclass": _SUBCLASS}
-    held = {known: column for known, names in wanted.items() if (column := _named(row.others, names)) is not None}
-    said = {known: str(row.others[column]).strip() for known, column in held.items() if row.others[column] is not None}
+    columns = {field: column for field, names in wanted.items() if (column := _named(row.others, names)) is not None}
+    cells = {
+        field: str(row.others[column]).strip() for field, column in columns.items() if row.others[column] is not None
+    }
     try:
         return PromptRecord(
-            id=said.get("id") or f"{name}-{row.number:05}",
+            id=cells.get("id") or f"{name}-{row.number:05}",
             prompt=" ".join(row.prompt.split()),
-            scenario=said.get("scenario") or None,
-            subclass=said.get("subclass") or None,
-            extra={name: value for name, value in row.others.items() if name not in held.values()},
+            scenario=cells.get("scenario") or None,
+            subclass=cells.get("subclass") or None,
+            extra={name: value for name, value in row.others.items() if name not in columns.values()},
         )
     except ValidationError as error:
         raise SettingsError(f"{row.where}: {error.errors()[0]['msg']}") from error
 
 
 def read_rows(source: str | Path, *, column: str | None = None, format: str | None = None) -> Iterator[PromptRow]:
-    """The rows of a file or a data set, one by one, each with its prompt; ``SettingsError`` says where one is wrong.
+    """The rows of a file or a data set, read one by one; ``SettingsError`` names the place of a wrong one.
 
     Args:
         source: A path, any URL that fsspec opens (``https://``, ``s3://``, ``hf://``, ``github://``, also
             compressed), ``-`` for standard input, or ``dataset:owner/name#split`` for the package ``datasets``.
-        column: The column that holds the prompt; by default one of ``PROMPT_COLUMNS``.
-        format: A key of ``FORMATS``; by default the suffix says it, and for any other suffix the first lines do.
+        column: The column of prompts; by default one of ``PROMPT_COLUMNS``.
+        format: A key of ``FORMATS``; by default the suffix or, if that is none of them, detected from the content.
     """
     name, number = str(source), 0
     for number, (place, columns) in enumerate(_dataset(name) if name.startswith(_HUB) else _file(name, format), 1):
         where = f"{place} of {shown(name)}"
-        held = _named(columns, (column,) if column else PROMPT_COLUMNS)
-        if held is None:
+        key = _named(columns, (column,) if column else PROMPT_COLUMNS)
+        if key is None:
             wanted = column or ", ".join(PROMPT_COLUMNS)
             raise SettingsError(f"{where} has no column {wanted}, but {', '.join(columns) or 'nothing'}")
-        prompt = columns[held]
+        prompt = columns[key]
         if not isinstance(prompt, str | None) or _SURROGATE.search(prompt or ""):
-            raise SettingsError(f"{where} holds no text in {held}")
-        others = _plain({k: v for k, v in columns.items() if k != held and not _INDEX.fullmatch(k)})
+            raise SettingsError(f"{where} holds no text in {key}")
+        others = _json_values({k: v for k, v in columns.items() if k != key and not _INDEX.fullmatch(k)})
         yield PromptRow(prompt or "", others, where, number)
     if not number:
         raise SettingsError(f"there is no prompt in {shown(name)}")
 
 
 def shown(source: str | Path) -> str:
-    """A source as messages and files may name it: without users, passwords and queries, which can be secret."""
+    """A source for messages and files: without user, password and query, which can be secret."""
     return "standard input" if str(source) == STDIN else without_secrets(str(source))
 
 
 def stem(source: str | Path) -> str:
-    """The last part of a path or URL without suffixes, by which its prompts are named."""
+    """The last part of a path or URL without suffixes, which starts the ids of its prompts."""
     return "prompt" if str(source) == STDIN else _name(str(source)).partition(".")[0] or "prompt"
 
 
 def _name(source: str) -> str:
-    """The last part of a path or URL, without query and the suffix of its compression."""
+    """The last part of a path or URL, without query and suffix of compression."""
     path = source.removeprefix(_HUB).partition("#")[0] if source.startswith(_HUB) else shown(source)
     path = next((part for part in path.split("::") if "://" in part), path)
     return re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", posixpath.basename(path.replace("\\", "/").rstrip("/")))
 
 
 def _dataset(source: str) -> Iterator[Located]:
-    """The rows of a data set that ``datasets`` loads, as a stream."""
     try:
         datasets: Any = import_module("datasets")
     except ModuleNotFoundError as error:
@@ -173,13 +170,13 @@ def _file(source: str, format: str | None) -> Iterator[Located]:
             place, what = error.args
             raise SettingsError(f"{place} of {shown(source)} {what}") from error
         finally:
-            if not file.closed:  # as it may be where the interpreter ends
-                file.detach()  # who opened it closes it
+            if not file.closed:  # it may be, at the end of the interpreter
+                file.detach()  # is closed by its opener
 
 
 @contextmanager
 def _opened(source: str) -> Generator[IO[bytes]]:
-    """A file at a path or URL, decompressed where its suffix says so; ``SettingsError`` if it cannot be read."""
+    """A file at a path or URL, decompressed after its suffix; ``SettingsError`` if it cannot be read."""
     if source == STDIN:
         yield sys.stdin.buffer
         return
@@ -200,7 +197,7 @@ class _Unreadable(Exception):
 
 
 def _format_of(head: bytes) -> str:
-    """The format of a file that begins so; ``_Unreadable`` for what is no text."""
+    """Detects the format from the first bytes; ``_Unreadable`` if they are no text."""
     if head.startswith(b"PAR1"):
         return "parquet"
     if any(byte < 9 for byte in head):
@@ -218,50 +215,51 @@ def _format_of(head: bytes) -> str:
 
 
 def _jsonl(file: IO[bytes]) -> Iterator[Located]:
-    """One JSON value a line: an object, a text that is the prompt, or either of them encoded once more."""
+    """A JSON value on each line: an object, or a string that is the prompt; it may be encoded as a string again."""
     for number, line in enumerate(file, 1):
         place = f"line {number}"
         if text := _text(line, place).strip():
             try:
-                yield place, _columns(json.loads(text), place)
+                value = json.loads(text)
             except (ValueError, RecursionError) as error:
                 raise _Unreadable(place, f"is no JSON: {error}") from error
+            yield place, _columns(value, place)
 
 
 def _json(file: IO[bytes]) -> Iterator[Located]:
-    """A list of objects or texts, an object with one such list (COCO captions), one prompt, or prompts by their id."""
+    """A list of objects or strings, an object with one such list (COCO captions), one prompt, or prompts by id."""
     data = file.read()
     try:
-        found: Any = json.loads(_text(data, "the file"))
+        value: Any = json.loads(_text(data, "the file"))
     except (ValueError, RecursionError) as error:
         if not str(error).startswith("Extra data"):
             place = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "the whole"
             raise _Unreadable(place, f"is no JSON: {error}") from error
         yield from _jsonl(io.BytesIO(data))
         return
-    items = _listed(cast(Columns, found)) if isinstance(found, dict) else found
+    items = _items(cast(Columns, value)) if isinstance(value, dict) else value
     if not isinstance(items, list):
         raise _Unreadable("the whole", "is no list of prompts")
     for number, item in enumerate(cast(list[Any], items), 1):
         yield f"item {number}", _columns(item, f"item {number}")
 
 
-def _listed(found: Columns) -> list[Any] | None:
-    """The list of prompts that an object stands for."""
-    if isinstance(found.get("annotations"), list):
-        return found["annotations"]
-    if _named(found, PROMPT_COLUMNS) is not None:
-        return [found]
-    if all(isinstance(value, str) for value in found.values()):
-        return [{"id": id, "prompt": prompt} for id, prompt in found.items()]
-    if len(found) > 0 and all(isinstance(value, dict) for value in found.values()):
-        return [{"id": id, **value} for id, value in found.items()]
-    lists = [value for value in found.values() if isinstance(value, list)]
+def _items(value: Columns) -> list[Any] | None:
+    """The list of prompts in a JSON object."""
+    if isinstance(value.get("annotations"), list):
+        return value["annotations"]
+    if _named(value, PROMPT_COLUMNS) is not None:
+        return [value]
+    if all(isinstance(item, str) for item in value.values()):
+        return [{"id": id, "prompt": prompt} for id, prompt in value.items()]
+    if all(isinstance(item, dict) for item in value.values()):
+        return [{"id": id, **item} for id, item in value.items()]
+    lists = [item for item in value.values() if isinstance(item, list)]
     return lists[0] if len(lists) == 1 else None
 
 
 def _columns(value: Any, place: str) -> Columns:
-    """What a JSON value says of one prompt; a text may hold an object or a text that was encoded once more."""
+    """The columns of a JSON object, or of a string with the prompt or with JSON in it."""
     while isinstance(value, str) and (inner := _from_json(value)) is not None:
         value = inner
     if isinstance(value, str | dict):
@@ -270,7 +268,7 @@ def _columns(value: Any, place: str) -> Columns:
 
 
 def _from_json(text: str) -> Columns | str | None:
-    """The object or the text that a text encodes; None where it encodes neither."""
+    """The object or string that a text encodes; None if it encodes neither."""
     try:
         return json.loads(text) if text.lstrip().startswith(("{", '"')) else None
     except (ValueError, RecursionError):
@@ -278,19 +276,19 @@ def _from_json(text: str) -> Columns | str | None:
 
 
 def _csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Located]:
-    """A table with a header; its columns may also be separated by semicolons or tabs."""
+    """A table with a header, separated by commas, semicolons or tabs."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     number = 0
     try:
         header = next((line for line in text if line.strip()), "")
-        if header.lower().startswith("sep="):  # as spreadsheets write it
+        if header.lower().startswith("sep="):  # written by spreadsheets
             delimiter, header = header.strip()[4:5] or delimiter, next(text, "")
         elif delimiter not in header:
             delimiter = next((other for other in ";\t" if other in header), delimiter)
         rows = csv.DictReader(chain([header], text), delimiter=delimiter, strict=True)
         names = {name: name.strip() for name in rows.fieldnames or ()}
         for number, row in enumerate(rows, 1):
-            if any(cast(dict[Any, Any], row).pop(None, ())):  # where csv keeps what is beyond the header's columns
+            if any(cast(dict[Any, Any], row).pop(None, ())):  # cells beyond the header's columns
                 raise _Unreadable(f"row {number}", "has more cells than the first line has names")
             if any(row.values()):
                 yield f"row {number}", {own: row[name] for name, own in names.items()}
@@ -299,11 +297,11 @@ def _csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Located]:
     except UnicodeDecodeError as error:
         raise _Unreadable("the text", f"is no UTF-8: {error.reason}") from error
     finally:
-        text.detach()  # who opened the file closes it
+        text.detach()  # the file is closed by its opener
 
 
 def _txt(file: IO[bytes]) -> Iterator[Located]:
-    """A plain list: one prompt a line; empty lines and those that begin with ``#`` are none."""
+    """A prompt on each line, except empty lines and comments, which start with ``#``."""
     for number, line in enumerate(file, 1):
         for part in _text(line, f"line {number}").split("\r"):
             if (prompt := part.strip()) and not prompt.startswith("#"):
@@ -329,7 +327,7 @@ FORMATS: dict[str, Callable[[IO[bytes]], Iterator[Located]]] = {
     "parquet": _parquet,
     "txt": _txt,
 }
-"""Reader by format, which is also the suffix of such files."""
+"""Reader by format, which is also the suffix of the file."""
 
 
 def _text(data: bytes, place: str) -> str:
@@ -340,16 +338,16 @@ def _text(data: bytes, place: str) -> str:
 
 
 def _named(columns: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
-    """The first of the wanted columns that there is, under the source's name."""
+    """The first of the wanted columns that exists, as the source spells it."""
     names = {name.strip().casefold(): name for name in columns}
     return next((names[name.casefold()] for name in wanted if name.casefold() in names), None)
 
 
-def _plain(columns: Columns) -> Columns:
-    """Values that JSON can hold; what it cannot (dates, pictures) in words, and no number for one that is none."""
+def _json_values(columns: Columns) -> Columns:
+    """The columns as JSON values: other types, such as dates, as strings, bytes as their number, and NaN as None."""
 
-    def in_words(value: Any) -> str:
+    def as_text(value: Any) -> str:
         return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
 
-    text = json.dumps(columns, default=in_words, ensure_ascii=False).encode(errors="replace")
+    text = json.dumps(columns, default=as_text, ensure_ascii=False).encode(errors="replace")
     return json.loads(text, parse_constant=lambda name: None)

@@ -1,4 +1,4 @@
-"""A prompt with what is known of it, as every reader returns it and every file of this project holds it."""
+"""The record of a prompt, which readers return and files of this project hold."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ...state import Frozen, Words
 from ..errors import SettingsError
-from ..files import Store
+from ..files import write_whole
 
 ScenarioName = Literal["functional", "compositional", "multi_subject"]
 """functional: one acts on something, with a tool or its body; compositional: things make up a form;
@@ -18,7 +18,7 @@ multi_subject: several act together."""
 
 _OWN = ("id", "prompt", "scenario", "subclass")
 _SETTINGS = ("seed", "policy", "policy_args", "budget")
-"""Names by which a line of a batch says how its prompt is drawn."""
+"""Fields of a batch's line that are settings of its run."""
 
 
 class PromptRecord(Frozen):
@@ -28,14 +28,14 @@ class PromptRecord(Frozen):
     """Unique in its set."""
     prompt: Words
     scenario: str | None = None
-    """The group that it is reported in; None where nothing is known of it."""
+    """The group that it is reported in; None if unknown."""
     subclass: str | None = None
-    """A part of the scenario; None where nothing is known of it."""
+    """A part of the scenario; None if unknown."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Whatever else its source says, by the source's names; plain JSON values."""
+    """The other columns of its source, as JSON values."""
 
     def line(self) -> str:
-        """It as one JSON object with ``extra`` beside the rest, without what is not known. A name in ``extra`` that a
+        """The record as one JSON object with the fields of ``extra``, without unknown ones. A field of ``extra`` that a
         batch would read as a setting, such as ``seed``, becomes ``source_seed``."""
         known = {name: value for name in _OWN if (value := getattr(self, name)) is not None}
         extra = {f"source_{k}" if k in (*_OWN, *_SETTINGS) else k: v for k, v in self.extra.items()}
@@ -43,7 +43,7 @@ class PromptRecord(Frozen):
 
 
 def with_own_ids(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
-    """The same records, each under an id of its own: the second ``a`` becomes ``a-2``."""
+    """The same records with distinct ids: the second ``a`` becomes ``a-2``."""
     seen: Counter[str] = Counter()
     for record in records:
         id = record.id
@@ -55,7 +55,7 @@ def with_own_ids(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
 
 
 def distinct(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
-    """The first record of each prompt, blanks and case aside."""
+    """The first record of each prompt, ignoring case and spaces."""
     seen = set[str]()
     for record in records:
         key = " ".join(record.prompt.casefold().split())
@@ -65,15 +65,13 @@ def distinct(records: Iterable[PromptRecord]) -> Iterator[PromptRecord]:
 
 
 def write_prompts(records: Iterable[PromptRecord], path: Path) -> int:
-    """Write one record a line, the file whole or not at all, and return their number.
-
-    ``SettingsError`` if it cannot be written, or its suffix names another format, as which it would be read.
-    """
+    """Write one record a line and return their number; ``SettingsError`` if that fails, or the suffix names another
+    format."""
     if path.suffix.lower() in (".json", ".csv", ".tsv", ".parquet", ".txt"):
         raise SettingsError(f"prompts are written as JSON lines: name {path.with_suffix('.jsonl')}")
     lines = [record.line() for record in records]
     try:
-        Store(path.parent).write(path.name, "".join(f"{line}\n" for line in lines).encode())
+        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
     return len(lines)

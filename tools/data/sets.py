@@ -1,4 +1,4 @@
-"""Sets of prompts with scenarios and subclasses: the published InterActing set, and those of the embedded world.
+"""Prompts with scenarios and subclasses: the published InterActing set, and prompts of the embedded world.
 
 InterActing comes with "Generating Fine Details of Entity Interactions" (arXiv 2504.08714, table 1): three files of
 JSON lines with ``topic`` and ``prompt``, some of them encoded twice. The scenario is that of the file. The files have
@@ -26,7 +26,7 @@ _TOOLS = re.compile(
     "|scrubbing|using|writing|cranking|tacking|typing|drumming|smoking|conducting|sweeping|mopping"
 )
 _PLACES = ("on", "in", "by", "from", "near", "at", "snow")
-"""Second words after which a first one is no work: ``hang-from``."""
+"""Second words of topics that are no work with a tool: ``hang-from``."""
 
 
 def read_interacting(folder: str) -> Iterator[PromptRecord]:
@@ -51,7 +51,7 @@ def read_interacting(folder: str) -> Iterator[PromptRecord]:
 
 
 def subclass_of(scenario: ScenarioName, topic: str) -> str:
-    """The subclass that a topic speaks of, by its words alone; a guess of this project's, not the publishers'."""
+    """The subclass of a topic, guessed by this project from its words."""
     words = re.sub(r"_\d+$", "", topic.strip().lower()).replace(" ", "-")
     if scenario == "multi_subject":
         return "interaction"
@@ -70,14 +70,14 @@ _BY_KIND: dict[str, tuple[ScenarioName, str]] = {
     "contact": ("functional", "physical_contact"),
     "spatial": ("compositional", "layout"),
 }
-"""Scenario and subclass by kind of relation; a prompt with several kinds belongs to the first of these."""
+"""Scenario and subclass by kind of relation; the first one counts for a prompt with several kinds."""
 
 
 def world_prompts(
     count: int, seed: int = 0, scenario: ScenarioName | None = None, complexity: int | None = None
 ) -> Iterator[PromptRecord]:
-    """Distinct prompts of the embedded world, which its models never saw in training, with 1 to 5 relations each, or
-    easy ones where no ``complexity`` is given; needs no model. The first ones are the same for any count."""
+    """Distinct prompts of the embedded world that its models were not trained on, with ``complexity`` relations (1 to
+    5, by default one to three). A larger count starts with the same prompts."""
     from ..world.language import short_caption
     from ..world.layout import laid_out_specs
     from ..world.relations import RELATIONS
@@ -85,20 +85,20 @@ def world_prompts(
 
     def belongs(spec: Spec) -> tuple[ScenarioName, str]:
         kinds = {RELATIONS[link.relation].kind for link in spec.links}
-        return next(found for kind, found in _BY_KIND.items() if kind in kinds)
+        return next(group for kind, group in _BY_KIND.items() if kind in kinds)
 
     def wanted(spec: Spec) -> bool:
         return spec.held_out and scenario in (None, belongs(spec)[0])
 
-    seen = set[str]()
+    prompts = set[str]()
     for spec, _ in laid_out_specs(random.Random(seed), wanted, complexity):
-        if len(seen) == count:
+        if len(prompts) == count:
             return
-        if (prompt := short_caption(spec)) not in seen:
-            seen.add(prompt)
+        if (prompt := short_caption(spec)) not in prompts:
+            prompts.add(prompt)
             group, part = belongs(spec)
             yield PromptRecord(
-                id=f"world-{seed}-{len(seen):05}",
+                id=f"world-{seed}-{len(prompts):05}",
                 prompt=prompt,
                 scenario=group,
                 subclass=part,

@@ -1,4 +1,4 @@
-"""Numbers for images and their prompts; higher is better, and what cannot be told is missing, with the reason."""
+"""Metrics of images and their prompts: higher is better; a score may be missing, with the reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from ..language.chat import ChatModel
 from ..roles import Critic, Decomposer
 from .asking import Checklist, JudgeMetric, OwnQuestions, Rubric, VqaScore
 from .image_reward import ImageReward
-from .local import BlipVqa, ChatPhrases, ClipScore
+from .local import BLIP, CLIP, BlipVqa, ClipScore
 from .metric import (
     AskingMetric,
     BatchMetric,
@@ -30,18 +30,18 @@ PhrasesName = Literal["concepts", "chat"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What metrics are made of; each is asked for only by the metrics that need it."""
+    """What metrics are made of; each metric only calls for what it needs."""
 
     cache: Path
     """Folder for scores."""
     chat: Callable[[], ChatModel]
-    """The chat model that sees; ``SettingsError`` if none is configured."""
+    """Makes the chat model with vision; ``SettingsError`` if none is configured."""
     critic: Callable[[], Critic]
-    """Answers checklists."""
+    """Makes the critic that answers checklists."""
     decomposer: Callable[[], Decomposer]
     """For prompts that no run decomposed."""
     models: dict[str, str] = field(default_factory=dict[str, str])
-    """Folder or hub id by metric name, where it is another than the metric's own."""
+    """Folder or hub id by metric, instead of the metric's default."""
     phrases: PhrasesName = "concepts"
     """Where the noun phrases of BLIP-VQA come from."""
 
@@ -49,19 +49,16 @@ class Parts:
         """The metric with its scores kept in ``cache``."""
         return CachedMetric(metric, self.cache / "scores")
 
-    def model(self, metric: str) -> tuple[str, ...]:
-        """The first argument of a metric, where it is not the metric's own."""
-        return (self.models[metric],) if metric in self.models else ()
-
 
 def _blip_vqa(parts: Parts) -> BatchMetric:
+    model = parts.models.get("blip_vqa", BLIP)
     if parts.phrases == "chat":
-        return parts.cached(BlipVqa(*parts.model("blip_vqa"), phrases=ChatPhrases(parts.chat())))
-    return WithConcepts(parts.cached(BlipVqa(*parts.model("blip_vqa"))), parts.decomposer)
+        return parts.cached(BlipVqa(model, chat=parts.chat()))
+    return WithConcepts(parts.cached(BlipVqa(model)), parts.decomposer)
 
 
 METRICS: dict[str, Callable[[Parts], BatchMetric]] = {
-    "clipscore": lambda parts: parts.cached(ClipScore(*parts.model("clipscore"))),
+    "clipscore": lambda parts: parts.cached(ClipScore(parts.models.get("clipscore", CLIP))),
     "image_reward": lambda parts: ImageReward(parts.cache / "image_reward", parts.models.get("image_reward")),
     "blip_vqa": _blip_vqa,
     "vqascore": lambda parts: VqaScore(parts.chat()),
@@ -75,16 +72,7 @@ METRICS: dict[str, Callable[[Parts], BatchMetric]] = {
     "judge": lambda parts: parts.cached(JudgeMetric()),
     "judge_all_correct": lambda parts: parts.cached(JudgeMetric(whole=True)),
 }
-"""How to make each metric, by name; making one loads nothing."""
+"""Makes a metric by name, without loading a model."""
 
-__all__ = [
-    "METRICS",
-    "AskingMetric",
-    "BatchMetric",
-    "JudgeMetric",
-    "LocalMetric",
-    "MetricCritic",
-    "Parts",
-    "PhrasesName",
-]
-__all__ += ["Sample", "Score", "batched", "decompose_all", "missing"]
+__all__ = ["METRICS", "AskingMetric", "BatchMetric", "JudgeMetric", "LocalMetric", "MetricCritic", "Parts"]
+__all__ += ["PhrasesName", "Sample", "Score", "batched", "decompose_all", "missing"]

@@ -1,5 +1,5 @@
-"""Metrics that ask: a chat model that sees for ratings, VQAScore and a benchmark's own questions; a critic, or the
-embedded world's independent judge, for the checklist."""
+"""Metrics that ask a chat model with vision (ratings, VQAScore, a benchmark's questions), a critic, or the embedded
+world's independent judge."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,14 @@ from ..vision.questions import Remark, YesNo, read_picture
 from .metric import AskingMetric, LocalMetric, Sample, Score, WithConcepts, missing
 
 RubricName = Literal["interactions", "layout"]
-"""interactions: who does what with what, and how they touch; layout: where things stand, and what they form."""
+"""interactions: who does what with what, and how they touch; layout: where things are, and what they form."""
 How = Literal["mean", "geometric", "gated"]
-"""mean: arithmetic, over questions (Soft-TIFA AM, arXiv 2512.16853); geometric: over questions, which one failure
-brings near to 0 (Soft-TIFA GM); gated: arithmetic, where a question about entities of which one fails counts 0, as in
-EGIP."""
+"""mean: arithmetic mean over questions (Soft-TIFA AM, arXiv 2512.16853); geometric: geometric mean, which one failure
+brings near 0 (Soft-TIFA GM); gated: arithmetic, with 0 for a question about an entity that fails, as in EGIP."""
 
 
 def _number(value: object) -> object:
-    """``"4"``, ``"4/5"`` and ``4.0`` are 4; anything else is left for the validation to refuse."""
+    """``"4"``, ``"4/5"`` and ``4.0`` become 4; anything else is validated as it is."""
     if isinstance(value, str):
         value = value.strip(" *").removesuffix("/5").strip()
         return int(value) if value.isdecimal() else value
@@ -51,16 +50,14 @@ class OwnAnswer(BaseModel):
 
 
 class Rubric(AskingMetric):
-    """The rating of a chat model that sees, 1 to 5, with its reason as the note. A reply that holds none is missing,
-    whatever it may have meant."""
+    """The rating of a chat model with vision, 1 to 5, with its reason as the note; an unreadable reply is missing."""
 
     def __init__(self, chat: ChatModel, rubric: RubricName) -> None:
         self._chat, self._wording = chat, Wording.load("rate_picture", f"rate_{rubric}_system")
 
     async def rate(self, sample: Sample) -> Score:
-        question = self._wording.question(
-            "rating", [await read_picture(sample.store, sample.image)], prompt=sample.prompt
-        )
+        picture = await read_picture(sample.store, sample.image)
+        question = self._wording.question("rating", [picture], prompt=sample.prompt)
         try:
             reply = await self._chat.ask(question, RatingAnswer)
         except ReplyError as error:
@@ -70,15 +67,14 @@ class Rubric(AskingMetric):
 
 class VqaScore(AskingMetric):
     """VQAScore (arXiv 2404.01291): P(yes) to "Does this figure show the prompt?", in [0, 1], by a chat model. The
-    source takes P(yes) over all words; servers report only the likeliest, so here it is P(yes) / (P(yes) + P(no))."""
+    source takes P(yes) over all words; servers report only the most likely, so here it is P(yes) / (P(yes) + P(no))."""
 
     def __init__(self, chat: ChatModel) -> None:
         self._chat, self._wording = chat, Wording.load("rate_vqascore")
 
     async def rate(self, sample: Sample) -> Score:
-        question = self._wording.question(
-            "vqascore", [await read_picture(sample.store, sample.image)], prompt=sample.prompt
-        )
+        picture = await read_picture(sample.store, sample.image)
+        question = self._wording.question("vqascore", [picture], prompt=sample.prompt)
         try:
             found = await self._chat.likelihood(question)
         except ReplyError as error:
@@ -89,10 +85,9 @@ class VqaScore(AskingMetric):
 
 
 class OwnQuestions(AskingMetric):
-    """The score of a prompt's own questions, in [0, 1]; missing for a prompt without. Each is asked by itself and
-    without the prompt: P(expected answer) where the server gives probabilities, else 1 or 0 by a yes/no verdict. What
-    gets no answer counts neither way; the geometric mean is then missing, the others where fewer than half are
-    answered."""
+    """The mean over the prompt's own questions, in [0, 1], of P(expected answer), or of 1 or 0 by a yes/no answer where
+    the server gives no probabilities. Each question is asked alone, without the prompt. Questions without an answer do
+    not count; any of them makes the geometric mean missing, more than half of them the other means."""
 
     def __init__(self, chat: ChatModel, how: How = "mean") -> None:
         self._chat, self._how, self._wording = chat, how, Wording.load("own_question")
@@ -103,19 +98,19 @@ class OwnQuestions(AskingMetric):
             return missing("no question of a benchmark is known for the prompt: give its file with --prompts")
         picture = await read_picture(sample.store, sample.image)
         answers = await gather_or_cancel(self._answer(question, picture) for question in asked)
-        likely, exchanges = [value for value, _, _ in answers], tuple(e for _, made, _ in answers for e in made)
+        values, exchanges = [value for value, _, _ in answers], tuple(e for _, made, _ in answers for e in made)
         if self._how == "gated":
-            likely = [gated(n, asked, likely) for n in range(len(asked))]
-        known = [value for value in likely if value is not None]
+            values = [gated(n, asked, values) for n in range(len(asked))]
+        known = [value for value in values if value is not None]
         if 2 * len(known) < len(asked) or (self._how == "geometric" and len(known) < len(asked)):
             reasons = "; ".join(dict.fromkeys(why for _, _, why in answers if why))
             return missing(f"{len(asked) - len(known)} of {len(asked)} questions have no answer ({reasons})", exchanges)
         value = prod(known) ** (1 / len(known)) if self._how == "geometric" else mean(known)
-        shown = (f"{q.kind or q.aspect} {'-' if v is None else f'{v:.2f}'}" for q, v in zip(asked, likely, strict=True))
+        shown = (f"{q.kind or q.aspect} {'-' if v is None else f'{v:.2f}'}" for q, v in zip(asked, values, strict=True))
         return Score(value=value, note=", ".join(shown), exchanges=exchanges)
 
     async def _answer(self, asked: OwnQuestion, picture: Picture) -> tuple[float | None, tuple[Exchange, ...], str]:
-        """P(expected answer), what was asked for it, and why there is none."""
+        """P(expected answer), the calls that it took, and the reason where it is None."""
         is_no = asked.answer == "no"
         wanted = ("yes",) if is_no else spellings(asked.answer)
         bare, check = (
@@ -128,23 +123,22 @@ class OwnQuestions(AskingMetric):
             reply = await self._chat.ask(check, OwnAnswer)
         except ReplyError as error:
             return None, error.exchanges, error.reason
-        said, exchanges = reply.value.answer, (found.exchange, *reply.exchanges)
-        if said == "unclear":
+        exchanges, answer = (found.exchange, *reply.exchanges), reply.value.answer
+        if answer == "unclear":
             return None, exchanges, "the model cannot tell"
-        return float(said == "yes"), exchanges, ""
+        return float(answer == "yes"), exchanges, ""
 
 
-def gated(place: int, asked: tuple[OwnQuestion, ...], likely: list[float | None]) -> float | None:
-    """The value of one question, 0 where an entity that it speaks of fails, with 0.5 or less; None where one is not
-    known."""
-    entities = [likely[parent] for parent in asked[place].depends_on]
+def gated(place: int, asked: tuple[OwnQuestion, ...], values: list[float | None]) -> float | None:
+    """The value of one question: 0 if one of its entities fails, with 0.5 or less; None if one is not known."""
+    entities = [values[parent] for parent in asked[place].depends_on]
     if any(value is not None and value <= 0.5 for value in entities):
         return 0.0
-    return None if None in entities else likely[place]
+    return None if None in entities else values[place]
 
 
 class Checklist(AskingMetric):
-    """The share of checks that pass, in [0, 1], by a critic; or, with ``whole``, whether all do, 0 or 1."""
+    """The share of checks that pass according to a critic, in [0, 1]; with ``whole``, 1 if all do, else 0."""
 
     def __init__(self, critic: Critic, *, whole: bool = False) -> None:
         self._critic, self._whole = critic, whole
@@ -158,8 +152,8 @@ class Checklist(AskingMetric):
 
 
 class JudgeMetric(LocalMetric):
-    """The checklist by the embedded world's independent judge, which takes part in no run, always of the world's own
-    reading of the prompt: the concepts of a run may have fewer checks. Prompts from outside that world are missing."""
+    """The checklist by the embedded world's independent judge, which takes part in no run. It checks that world's own
+    concepts of the prompt, since those of a run may have fewer checks; prompts from outside of it are missing."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._whole = whole
@@ -182,8 +176,8 @@ class JudgeMetric(LocalMetric):
 
 
 def checklist_score(verdicts: Sequence[Verdict], *, whole: bool) -> Score:
-    """The score that verdicts amount to. The share is of the checks that were answered, and missing where fewer than
-    half were; whether all pass is missing where none failed and some are unknown."""
+    """The share of the answered checks that pass, missing if fewer than half are answered; with ``whole``, whether all
+    pass, missing if none failed and some are unknown."""
     failed = [v.check for v in verdicts if v.answer == "fail"]
     unknown = [v for v in verdicts if v.answer == "unknown"]
     answered = len(verdicts) - len(unknown)

@@ -1,9 +1,9 @@
-"""Measures by models that run here, CLIPScore, BLIP-VQA and LPIPS, and how their weights are found and loaded."""
+"""Metrics by local models: CLIPScore, BLIP-VQA and LPIPS."""
 
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,11 @@ from ..language.question import Wording
 from ..text import HUB_ID, brief
 from .metric import LocalMetric, Sample, Score, missing
 
+CLIP = "openai/clip-vit-base-patch32"
+BLIP = "Salesforce/blip-vqa-capfilt-large"
 _SMALL = ("*.json", "*.txt")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""In the order of preference; the second is read as weights alone, which runs no code."""
+"""In the order of preference; the second is loaded with ``weights_only``, which runs no code."""
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Weights:
     source: str
     """Folder or hub id."""
     kinds: tuple[str, str, str]
-    """Names of the classes in transformers: model, tokenizer, image processor."""
+    """Classes of transformers: model, tokenizer, image processor."""
 
     @cached_property
     def located(self) -> tuple[Path, str]:
@@ -71,14 +73,13 @@ def locate(source: str) -> tuple[Path, str]:
     if not HUB_ID.fullmatch(source):
         raise ModelError(f"there is no model folder {source}; give a folder or a hub id such as owner/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         for weights in _WEIGHTS:
             snapshot = Path(snapshot_download(source, allow_patterns=[*_SMALL, weights]))
             if any(snapshot.glob(weights)):
                 return snapshot, f"{source}@{snapshot.name[:12]}"
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # errors of the hub are OSErrors
         raise ModelError(
             f"{source} is no folder here, and the hub did not give it ({brief(str(error))}):"
             " download it elsewhere and name its folder with --weights METRIC=FOLDER"
@@ -89,12 +90,11 @@ def locate(source: str) -> tuple[Path, str]:
 class ClipScore(LocalMetric):
     """2.5 * max(cos(image, "A photo depicts " + prompt), 0), in [0, 2.5]: equation 1 of "CLIPScore: A Reference-free
     Evaluation Metric for Image Captioning" (arXiv 2104.08718), with a CLIP model of any folder or hub id. In single
-    precision, on a GPU too, where the source takes half; the scores differ by about 1e-3. Prompts are cut at the 77
-    tokens that CLIP reads, in the source as here."""
+    precision, where the source takes half on a GPU; scores differ by about 1e-3. Prompts are cut at 77 tokens."""
 
     BATCH = 32
 
-    def __init__(self, model: str = "openai/clip-vit-base-patch32") -> None:
+    def __init__(self, model: str = CLIP) -> None:
         self._weights = Weights(model, ("CLIPModel", "CLIPTokenizer", "CLIPImageProcessorPil"))
 
     @property
@@ -114,24 +114,14 @@ class ClipScore(LocalMetric):
         texts = tokenizer(words, padding=True, truncation=True, max_length=77, return_tensors="pt")
         pictures = processor(images=[sample.pixels() for sample in samples], return_tensors="pt")
         with torch.inference_mode():
-            words_of = model.get_text_features(**texts.to(model.device)).pooler_output
-            seen = model.get_image_features(**pictures.to(model.device)).pooler_output
-            words_of, seen = (features / features.norm(dim=-1, keepdim=True) for features in (words_of, seen))
-            return (2.5 * (words_of * seen).sum(-1).clamp(min=0)).tolist()
+            text = model.get_text_features(**texts.to(model.device)).pooler_output
+            image = model.get_image_features(**pictures.to(model.device)).pooler_output
+            text, image = (features / features.norm(dim=-1, keepdim=True) for features in (text, image))
+            return (2.5 * (text * image).sum(-1).clamp(min=0)).tolist()
 
 
 MOST = 8
-"""Phrases of one prompt that are asked for, the first; as many as the published evaluation takes."""
-
-Phrases = Callable[[Sample], Awaitable[tuple[str, ...] | str]]
-"""The noun phrases of a sample's prompt, or the reason why there are none."""
-
-
-async def phrases_of_concepts(sample: Sample) -> tuple[str, ...] | str:
-    """Those of the sample's concepts: every entity with its attributes and its number, then the place."""
-    if sample.concepts is None:
-        return "the prompt was not decomposed, so its noun phrases are not known"
-    return noun_phrases(sample.concepts)[:MOST]
+"""Phrases of one prompt that are scored, the first ones; as many as in the published evaluation."""
 
 
 class PhrasesAnswer(BaseModel):
@@ -140,19 +130,29 @@ class PhrasesAnswer(BaseModel):
     phrases: Annotated[list[Annotated[str, Field(min_length=1, max_length=80)]], Field(min_length=1, max_length=16)]
 
 
-class ChatPhrases:
-    """Has a chat model name the noun phrases of a prompt."""
+class BlipVqa(LocalMetric):
+    """BLIP-VQA of T2I-CompBench (arXiv 2307.06350, section 4.1): the product over the prompt's noun phrases of P(yes) /
+    (P(yes) + P(no)) for the question ``PHRASE?``, in [0, 1]. The phrases are the sample's entities with attributes and
+    number, and its place; or, with ``chat``, those that a chat model finds. Pictures are scaled to ``size`` pixels a
+    side, 480 in the source; the model's position embeddings are interpolated."""
 
-    def __init__(self, chat: ChatModel) -> None:
-        self._chat = chat
+    uses_concepts = True
+
+    def __init__(self, model: str = BLIP, *, chat: ChatModel | None = None, size: int = 480) -> None:
+        self._weights = Weights(model, ("BlipForQuestionAnswering", "BertTokenizer", "BlipImageProcessorPil"))
+        self._chat, self._size = chat, size
         self._wording = Wording.load("rate_phrases", "rate_phrases_system")
 
     @property
     def identity(self) -> str:
-        """Model and templates, which scores depend on."""
-        return f"{self._chat.name} {self._wording.label}"
+        phrases = f"{self._chat.name} {self._wording.label}" if self._chat else "phrases_of_concepts"
+        return f"blip-vqa {self._weights.located[1]} size={self._size} phrases={phrases}"
 
-    async def __call__(self, sample: Sample) -> tuple[str, ...] | str:
+    async def phrases(self, sample: Sample) -> tuple[str, ...] | str:
+        """The noun phrases of a sample's prompt, or the reason why there are none."""
+        if self._chat is None:
+            reason = "the prompt was not decomposed, so its noun phrases are not known"
+            return reason if sample.concepts is None else noun_phrases(sample.concepts)[:MOST]
         question = self._wording.question("noun_phrases", prompt=sample.prompt, most=MOST)
         try:
             reply = await self._chat.ask(question, PhrasesAnswer)
@@ -160,33 +160,9 @@ class ChatPhrases:
             return f"no noun phrases: {error.reason}"
         return tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in reply.value.phrases))[:MOST]
 
-
-class BlipVqa(LocalMetric):
-    """BLIP-VQA of T2I-CompBench (arXiv 2307.06350, section 4.1): the product over the prompt's noun phrases of P(yes) /
-    (P(yes) + P(no)) for the question ``PHRASE?``, in [0, 1]. Pictures are scaled to ``size`` pixels a side, 480 in the
-    source; the model's positions are interpolated."""
-
-    uses_concepts = True
-
-    def __init__(
-        self,
-        model: str = "Salesforce/blip-vqa-capfilt-large",
-        *,
-        phrases: Phrases = phrases_of_concepts,
-        size: int = 480,
-    ) -> None:
-        self._weights = Weights(model, ("BlipForQuestionAnswering", "BertTokenizer", "BlipImageProcessorPil"))
-        self._phrases = phrases
-        self._size = size
-
-    @property
-    def identity(self) -> str:
-        source = getattr(self._phrases, "identity", None) or getattr(self._phrases, "__name__", repr(self._phrases))
-        return f"blip-vqa {self._weights.located[1]} size={self._size} phrases={source}"
-
     async def score_all(self, samples: Sequence[Sample]) -> list[Score]:
-        found = await asyncio.gather(*(self._phrases(sample) for sample in samples))
-        return await asyncio.to_thread(lambda: list(map(self._score, samples, found)))
+        phrases = await asyncio.gather(*map(self.phrases, samples))
+        return await asyncio.to_thread(lambda: list(map(self._score, samples, phrases)))
 
     def _score(self, sample: Sample, phrases: tuple[str, ...] | str) -> Score:
         if isinstance(phrases, str) or not phrases:
@@ -197,27 +173,27 @@ class BlipVqa(LocalMetric):
 
     def probabilities(self, sample: Sample, phrases: Sequence[str]) -> list[float]:
         """P(yes) / (P(yes) + P(no)) for each phrase. Questions are cut at 35 tokens, as in the source; those of one
-        length go together, since the decoder of transformers 5 minds padding whatever the mask says."""
+        length are batched, since the decoder of transformers 5 attends to padding despite the mask."""
         import torch
 
         model, tokenizer, processor = self._weights.loaded
         size = {"height": self._size, "width": self._size}
         pixels = processor(images=[sample.pixels()], size=size, return_tensors="pt")["pixel_values"].to(model.device)
         questions = [f"{phrase}?" for phrase in phrases]
-        asked: list[list[int]] = tokenizer(questions, truncation=True, max_length=35)["input_ids"]
+        tokens: list[list[int]] = tokenizer(questions, truncation=True, max_length=35)["input_ids"]
         yes_no, start = tokenizer.convert_tokens_to_ids(["yes", "no"]), model.decoder_start_token_id
         likely: dict[int, float] = {}
         with torch.inference_mode():
             interpolated = self._size != model.config.vision_config.image_size
-            seen = model.vision_model(pixels, interpolate_pos_encoding=interpolated).last_hidden_state
-            for length in {len(ids) for ids in asked}:
-                places = [n for n, ids in enumerate(asked) if len(ids) == length]
-                ids = torch.tensor([asked[n] for n in places], device=model.device)
-                # The encoder's own first token stands behind the decoder's in BLIP's vocabulary.
+            vision = model.vision_model(pixels, interpolate_pos_encoding=interpolated).last_hidden_state
+            for length in {len(ids) for ids in tokens}:
+                places = [n for n, ids in enumerate(tokens) if len(ids) == length]
+                ids = torch.tensor([tokens[n] for n in places], device=model.device)
+                # In BLIP's vocabulary the encoder's first token follows the decoder's.
                 ids[:, 0] = start + 1
-                read = model.text_encoder(ids, encoder_hidden_states=seen.expand(len(ids), -1, -1)).last_hidden_state
+                text = model.text_encoder(ids, encoder_hidden_states=vision.expand(len(ids), -1, -1)).last_hidden_state
                 starts = torch.full((len(ids), 1), start, device=model.device)
-                logits = model.text_decoder(starts, encoder_hidden_states=read).logits[:, 0]
+                logits = model.text_decoder(starts, encoder_hidden_states=text).logits[:, 0]
                 likely |= zip(places, logits[:, yes_no].softmax(-1)[:, 0].tolist(), strict=True)
         return [likely[n] for n in range(len(phrases))]
 
@@ -226,14 +202,14 @@ _LAYERS = (
     *(("net.slice1.0", 4, 2), ("net.slice2.3", 1, 2), ("net.slice3.6", 1, 1)),
     *(("net.slice4.8", 1, 1), ("net.slice5.10", 1, 1)),
 )
-"""Name, stride and padding of each convolution; the first three are followed by a pool of 3 with a stride of 2."""
+"""Name, stride and padding of each convolution; max pooling of size 3 and stride 2 precedes the second and third."""
 
 _SMALLEST = 63
-"""Pixels of a side."""
+"""Shortest side in pixels."""
 
 
 class Lpips:
-    """The distance, by the weights of the package ``lpips``, saved with safetensors' ``save_model``."""
+    """LPIPS with the weights of the package ``lpips``, saved by safetensors' ``save_model``."""
 
     model: str
     """Name and hash of the weights."""
@@ -256,7 +232,7 @@ class Lpips:
             ) from error
 
     def distance(self, first: Image.Image, second: Image.Image) -> float | None:
-        """Of two pictures; None where they are of different sizes, or smaller than the network can read."""
+        """The distance of two pictures; None if their sizes differ, or are too small for the network."""
         import numpy as np
         import torch
         from torch.nn.functional import conv2d, max_pool2d, normalize
@@ -264,7 +240,7 @@ class Lpips:
         if first.size != second.size or min(first.size) < _SMALLEST:
             return None
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
-        pixels = np.stack([np.asarray(one.convert("RGB"), np.float32) for one in (first, second)])
+        pixels = np.stack([np.asarray(picture.convert("RGB"), np.float32) for picture in (first, second)])
         hidden = (torch.from_numpy(pixels / 127.5 - 1) - shift).div(scale).permute(0, 3, 1, 2)
         total = 0.0
         with torch.inference_mode():

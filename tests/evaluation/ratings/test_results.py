@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from detailscribe.agent.cli import app
 from detailscribe.agent.evaluation.answers import read_answers
 from detailscribe.agent.evaluation.measure import Measurement, read_measurements, write_measurements
-from detailscribe.agent.evaluation.ratings import results
+from detailscribe.agent.evaluation.ratings import rating_tables
 from detailscribe.agent.evaluation.survey import read_key
 from detailscribe.agent.evaluation.tables import markdown
 from detailscribe.tools.errors import SettingsError
@@ -44,6 +44,13 @@ def answers_of(key, folder, *exports):
     return read_answers(files, key)
 
 
+def results(answers, *more, **how):
+    """The tables beside the answers that they are made of."""
+    raters = answers.rated["rater"].value_counts().to_dict()
+    numbers = {"raters": raters, "rated": answers.rated["item"].nunique(), "problems": answers.problems}
+    return SimpleNamespace(tables=rating_tables(answers, *more, **how), **numbers)
+
+
 def squeezed(found):
     """All tables as Markdown, without the blanks that align them."""
     return " ".join("\n\n".join(map(markdown, found.tables.values())).split())
@@ -69,7 +76,7 @@ def test_means_are_over_raters_then_prompts_and_gains_over_the_prompts_of_both(k
     assert (fine.mean.value, fine.gain.value, fine.win_rate) == (4.5, 2.0, 1.0)
     assert plain.gain is None
     assert found.raters == {"Ada": 4, "Grace": 2}
-    assert (found.pictures, found.rated) == (5, 4)
+    assert found.rated == 4
 
 
 def test_a_shared_picture_counts_for_every_method_that_made_it(key, tmp_path):
