@@ -26,13 +26,14 @@ questions and answers such as ``tifa_v1.0_question_answers.json`` (arXiv 2303.11
 QUESTIONS = "questions"
 """The field of a record that holds its questions."""
 
-_ASPECTS: tuple[tuple[str, Aspect], ...] = (
-    ("count|number|quantity", "count"),
-    ("relation|position|spatial|verb|activit|action|layout", "relation"),
-    ("attribute|colou?r|shape|size|texture|material|expression", "attribute"),
-    ("object|animal|human|food|entity|instance", "presence"),
-)
-"""Aspect by a word in the kind of a question; any other kind is about the whole picture."""
+_ASPECTS: dict[str, Aspect] = {
+    "count|number|quantity": "count",
+    "relation|position|spatial|verb|activit|action|layout": "relation",
+    "attribute|colou?r|shape|size|texture|material|expression": "attribute",
+    "object|animal|human|food|entity|instance": "presence",
+    "": "scene",
+}
+"""Aspect by a word in the kind of a question; any other kind is about the whole scene."""
 _FRAME = gist("are there any is in the image picture does do contain one or more show this of") | gist("there")
 """The words of a question about presence, except for the name of the entity."""
 _Part = tuple[str, str, str, str]
@@ -74,7 +75,7 @@ def _questions(parts: Iterable[_Part]) -> list[OwnQuestion]:
     asked, names = list[OwnQuestion](), list[frozenset[str]]()
     for text, answer, kind, entity in parts:
         question = " ".join(text.split())
-        aspect: Aspect = next((a for words, a in _ASPECTS if re.search(words, kind, re.IGNORECASE)), "scene")
+        aspect: Aspect = next(a for words, a in _ASPECTS.items() if re.search(words, kind, re.IGNORECASE))
         names.append(gist(entity or question) - (frozenset() if entity else _FRAME))
         asked.append(OwnQuestion(question=question, answer=answer.strip().lower(), kind=kind, aspect=aspect))
     for n, question in enumerate(asked):
