@@ -1,4 +1,4 @@
-"""Installs the four folders at the top of the checkout as subpackages of ``detailscribe``."""
+"""Installs the four top-level folders as subpackages of ``detailscribe``."""
 
 from setuptools import find_packages, setup
 
@@ -6,7 +6,7 @@ FOLDERS = ("state", "prompts", "tools", "agent")
 
 
 def packages() -> list[str]:
-    """Every package of the four folders, by the name it is imported under."""
+    """All packages of the four folders, by import name."""
     found = [name for folder in FOLDERS for name in (folder, *(f"{folder}.{part}" for part in find_packages(folder)))]
     return [f"detailscribe.{name}" for name in found]
 
