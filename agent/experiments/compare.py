@@ -14,7 +14,7 @@ from ..policies import CODE
 from ..records.manifest import MANIFEST, read_manifest
 from ..records.reader import RESULT, read_run, runs_in
 from ..settings.loading import known_names
-from .measures import MEASURES, Frame, by_label, by_prompt, differences, finished, frame, pairs, score
+from .measures import MEASURES, Frame, by_label, by_prompt, differences, finished, frame, gains, pairs
 from .rows import JUDGED, ROWS, ExperimentRow, read_experiment_rows, with_result
 from .summary import differences_table, note_on_judge, table_of
 
@@ -53,14 +53,12 @@ def run_pairs(
 
     ``SettingsError`` as ``compare``, or if no run folder is there.
     """
-    found = list[tuple[float, RunImagePair]]()
-    for first, second in pair_variants(read_side(a), read_side(b), only_a, only_b).values():
-        theirs = {(row.prompt, row.seed): row for row in finished(second)}
-        for row in finished(first):
-            other = theirs.get((row.prompt, row.seed))
-            if other is not None and row.folder and other.folder:
-                pair = (a / row.folder, row.best), (b / other.folder, other.best)
-                found.append((abs(score(row.chosen) - score(other.chosen)), pair))
+    found = [
+        (abs(gain), ((a / row.folder, row.best), (b / other.folder, other.best)))
+        for first, second in pair_variants(read_side(a), read_side(b), only_a, only_b).values()
+        for gain, row, other in gains(first, second)
+        if row.folder and other.folder
+    ]
     if not found:
         raise SettingsError(f"{a} and {b} share no prompt of which both keep a finished run")
     return [pair for _, pair in sorted(found, key=lambda entry: -entry[0])[: max(most, 1)]]

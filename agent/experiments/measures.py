@@ -15,6 +15,7 @@ from .rows import ExperimentRow, ImageRow
 Eyes = Literal["judge", "critic"]
 """Whose answers count. judge: the independent judge's, or the critic's where there was none."""
 Measure = Callable[[ExperimentRow], float]
+Gain = tuple[float, ExperimentRow, ExperimentRow]
 Frame = Any
 """A ``pandas.DataFrame`` or ``Series``, which type checkers know little about."""
 
@@ -162,6 +163,13 @@ def by_prompt(runs: Frame, measure: str, less: str | None = None) -> list[float]
 def pairs(ours: Frame, theirs: Frame) -> Frame:
     """The runs of the same prompt and seed, one line a pair; the columns of ``theirs`` end in ``_other``."""
     return ours.merge(theirs, on=["prompt", "seed"], suffixes=("", "_other"))
+
+
+def gains(ours: Iterable[ExperimentRow], theirs: Iterable[ExperimentRow]) -> list[Gain]:
+    """The finished runs of the same prompt and seed, with what ours gains over theirs in the share of checks."""
+    others = {(row.prompt, row.seed): row for row in finished(theirs)}
+    both = ((row, others[key]) for row in finished(ours) if (key := (row.prompt, row.seed)) in others)
+    return [(score(row.chosen) - score(other.chosen), row, other) for row, other in both]
 
 
 def differences(paired: Frame, measure: str) -> list[float]:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 """Runs whose images are judged side by side."""
-OnPlan = Callable[[list[Job], list[ExperimentRow]], object]
 
 
 def make_judge(chosen: JudgeSettings, settings: Settings) -> Critic | None:
@@ -79,7 +78,7 @@ async def arun_experiment(
     concurrency: int = 16,
     keep_all: bool = False,
     lpips: Path | None = None,
-    on_plan: OnPlan | None = None,
+    on_plan: Callable[[list[Job], list[ExperimentRow]], object] | None = None,
     on_row: Callable[[ExperimentRow], object] | None = None,
 ) -> list[ExperimentRow]:
     """Run what is missing in ``folder``, judge what is not judged, and return all rows of the experiment.

@@ -29,8 +29,8 @@ COSTS = ("evaluations", "images", "critic_calls", "seconds")
 """What quality is drawn against."""
 EFFECTS = ("fixed", "broken", "both", "unchanged")
 _PREVIEWS = (
-    "Images are those drawn to the end. A preview is a picture too, and costs a look, but it and what goes on with it "
-    "share their evaluations, which are the honest cost."
+    "Images are those drawn to the end. A preview also costs a critic call, but it and its continuation share their "
+    "evaluations, which are the honest cost."
 )
 _INTERVALS = (
     "Means over prompts, each the mean of its seeds, with 95% bootstrap intervals; where every run is alike, the "
@@ -117,7 +117,7 @@ def _alike(rows: Sequence[ExperimentRow]) -> Iterable[str]:
         groups[tuple(sorted(steps))].append(label)
     for runs, labels in groups.items():
         if len(labels) > 1:
-            yield f"{' and '.join(labels)} decided alike in all {len(runs)} runs: nothing here tells them apart."
+            yield f"{' and '.join(labels)} decided alike in all {len(runs)} runs, so their figures cannot differ."
 
 
 def against_baseline(rows: Sequence[ExperimentRow], baseline: str) -> Table:
@@ -240,4 +240,4 @@ def note_on_judge(rows: Iterable[ExperimentRow]) -> str:
     """Says so where there was no independent judge."""
     if all(row.is_judged for row in finished(rows)):
         return ""
-    return "No independent judge looked: these are the words of the critic that chose the images."
+    return "There was no independent judge: the critic that chose the images also measured them."

@@ -11,13 +11,15 @@ from ..evaluation.tables import Table, markdown
 from ..records.manifest import command_line, installed
 from ..views.pages import data_url, filled
 from .load import Experiment
-from .measures import answers, finished, score
+from .measures import answers, finished, gains, score
 from .plots import can_plot, draw, figures_of
 from .rows import ROWS, ExperimentRow, image_frame
 from .summary import tables_of
 
 MOST_ROWS = 40
 """Longer tables are folded on the page."""
+MOST_EXAMPLES = 4
+"""Of wins, and of losses."""
 Example = tuple[ExperimentRow, ExperimentRow]
 """A run of a variant, and that of the baseline with the same prompt and seed."""
 
@@ -85,18 +87,17 @@ def write_results(experiment: Experiment, rows: Sequence[ExperimentRow], folder:
     return tables
 
 
-def wins_and_losses(rows: Sequence[ExperimentRow], baseline: str, most: int = 4) -> list[list[Example]]:
+def wins_and_losses(rows: Sequence[ExperimentRow], baseline: str) -> list[list[Example]]:
     """The largest gains in checks, and the largest losses, of all variants; each prompt at most once in a list."""
-    theirs = {(row.prompt, row.seed): row for row in finished(rows) if row.label == baseline}
-    ours = [(row, theirs.get((row.prompt, row.seed))) for row in finished(rows) if row.label != baseline]
-    gains = [(score(row.chosen) - score(other.chosen), row, other) for row, other in ours if other is not None]
+    theirs = [row for row in rows if row.label == baseline]
+    found = gains((row for row in rows if row.label != baseline), theirs)
 
     def best(sign: int) -> list[Example]:
         by_prompt: dict[str, Example] = {}
-        for gain, row, other in sorted(gains, key=lambda entry: -sign * entry[0]):
+        for gain, row, other in sorted(found, key=lambda entry: -sign * entry[0]):
             if sign * gain > 0:
                 by_prompt.setdefault(row.prompt, (row, other))
-        return list(by_prompt.values())[:most]
+        return list(by_prompt.values())[:MOST_EXAMPLES]
 
     return [best(1), best(-1)]
 

@@ -49,15 +49,10 @@ def kept(population: Population, image: ImageRecord, keep: Keep) -> ImageRecord:
     """What to refine where ``image`` is the newest of its line."""
     if keep == "best":
         return best_of_line(population, image)
-    before = population.parent(image) if image.origin == "refine" else None
-    if (
-        keep == "newest"
-        or before is None
-        or before.stop_step is not None
-        or population.rank(image) > population.rank(before)
-    ):
+    before = population.parent(image) if keep == "better" and image.origin == "refine" else None
+    if before is None or before.stop_step is not None:
         return image
-    return before
+    return max(before, image, key=population.rank)  # of equals, the first
 
 
 def promising(population: Population) -> list[ImageRecord]:

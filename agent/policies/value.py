@@ -142,34 +142,31 @@ class Value(Parameters):
 
 
 def attempts(population: Population) -> list[tuple[ImageRecord, Attempt]]:
-    """Every new attempt that the remaining evaluations allow, each with its source."""
+    """Every new attempt that the remaining evaluations allow, each with its source.
+
+    Each image that is not a preview is refined with its own noise and with that of a new seed, and drawn again from its
+    corrected prompt and from the user's.
+    """
     bound, made = population.budget.evaluations, identities_made(population)
     left = inf if bound is None else bound - population.spend.evaluations
-    fresh = derive_seed(population.seed, "fresh", population.round)
-    return [
-        (source, attempt)
-        for source in population.images.values()
-        for attempt in attempts_on(population, source, fresh)
-        if identity(attempt, source) not in made
-        and source.evaluations * cost_of(attempt, source) <= left * (1 - source.start_step / source.steps)
-    ]
-
-
-def attempts_on(population: Population, source: ImageRecord, fresh: int) -> list[Attempt]:
-    """Refinements of an image with its own noise and with that of the seed ``fresh``, and new drawings from its
-    corrected prompt and from the user's; none of a preview."""
-    if not source.is_whole or source.start_step == source.steps:
-        return []
-    steps = sorted({round(start * source.steps) for start in STARTS} - {source.steps})
-    return [
-        *(
+    fresh, found = derive_seed(population.seed, "fresh", population.round), list[tuple[ImageRecord, Attempt]]()
+    for source in population.images.values():
+        if not source.is_whole or source.start_step == source.steps:
+            continue
+        steps = sorted({round(start * source.steps) for start in STARTS} - {source.steps})
+        tries = [
             refinement(population, source, operator="inject", start_step=step, seed=seed)
             for step in (steps if source.latent is not None else ())
             for seed in (source.seed, fresh)
-        ),
-        drawing(population, source, seed=fresh),
-        drawing(population, source, seed=fresh, prompt=population.concepts.prompt),
-    ]
+        ]
+        tries += [drawing(population, source, seed=fresh, prompt=p) for p in (None, population.concepts.prompt)]
+        room = left * (1 - source.start_step / source.steps)
+        found += [
+            (source, attempt)
+            for attempt in tries
+            if identity(attempt, source) not in made and source.evaluations * cost_of(attempt, source) <= room
+        ]
+    return found
 
 
 def cost_of(attempt: Attempt, source: ImageRecord) -> float:
