@@ -42,7 +42,7 @@ def learn(folder: Path) -> Values:
     attempts, or none that gained.
     """
     runs = [read_run(run) for run in runs_in(folder)]
-    judged = {path: row for path, row in rows_by_run(runs).items() if row.is_judged}
+    judged = {path: row for path, row in rows_by_run(runs).items() if row.judge is not None}
     answers = {path: {i.id: i.judge for i in row.images if i.judge is not None} for path, row in judged.items()}
     examples = [example for run in runs for example in _examples(run, answers.get(run.folder, {}))]
     if len(examples) < LEAST or not any(e.gain for e in examples):
@@ -60,7 +60,7 @@ def learn(folder: Path) -> Values:
     pairs = len(gained) * len(not_gained)
     area = float(mannwhitneyu(gained, not_gained).statistic) / pairs if pairs else 0.5
     card: Card = {
-        "judged by": ", ".join(sorted({row.judge or "" for row in judged.values()})) or "the critic",
+        "judged by": ", ".join(sorted({str(row.judge) for row in judged.values()})) or "the critic",
         "runs": len(runs),
         "prompts": len(prompts),
         "attempts": len(examples),

@@ -96,11 +96,6 @@ class ExperimentRow(Frozen):
         """The image that the run chose."""
         return next(image for image in self.images if image.id == self.best)
 
-    @property
-    def is_judged(self) -> bool:
-        """Whether an independent judge looked at its images."""
-        return self.judge is not None
-
 
 def with_result(
     row: ExperimentRow, result: RunResult, judged: Mapping[str, Critique], store: Store, network: "Lpips | None" = None

@@ -168,7 +168,7 @@ def trajectories(rows: Sequence[ExperimentRow]) -> Table:
         judge = by_prompt(runs, "all_correct", "first_all_correct")
         line: Line = {"variant": label, **{name: mean_interval(by_prompt(runs, name)) for name in shares}}
         line |= {"critic's gain": mean_interval(critic), "judge's gain": mean_interval(judge)}
-        lines.append(line | {"survives": ratio_interval(judge, critic) if any(r.is_judged for r in group) else None})
+        lines.append(line | {"survives": ratio_interval(judge, critic) if any(r.judge for r in group) else None})
     styles = dict.fromkeys((*shares, "survives"), "share") | {"critic's gain": "points", "judge's gain": "points"}
     title = "Trajectories, and what survives the change of judge"
     return _table(title, rows, lines, styles, _TRAJECTORY, _SURVIVES)
@@ -238,6 +238,6 @@ def mean_of(values: Sequence[float]) -> float | None:
 
 def note_on_judge(rows: Iterable[ExperimentRow]) -> str:
     """Says so where there was no independent judge."""
-    if all(row.is_judged for row in finished(rows)):
+    if all(row.judge for row in finished(rows)):
         return ""
     return "There was no independent judge: the critic that chose the images also measured them."

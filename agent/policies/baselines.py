@@ -4,7 +4,7 @@ from pydantic import Field
 
 from ...state import ConceptGraph, Decision, ImageRecord, Operator, Plan, Population, Seed, Step
 from .guards import own_success
-from .policy import MOST, MOST_STEPS, Parameters, failed, lot, refine, refinement, reseed, stop
+from .policy import MOST, MOST_STEPS, Parameters, failed, random_number, refine, refinement, reseed, stop
 
 PUBLISHED_STEPS = (0, 2, 3, 5)
 """Of 28: the published k of 0, 1, 2 and 4, whose callback swaps the prompt after k + 1 steps."""
@@ -52,11 +52,11 @@ class RandomControl(Parameters):
         return [own_success(population, i) or self._at_random(population, i) for i in population.pending()]
 
     def _at_random(self, population: Population, image: ImageRecord) -> Decision:
-        if lot(population, image, "stop") < self.stop_share:
+        if random_number(population, image, "stop") < self.stop_share:
             return stop(image, "by_lot_stop", "the lot fell on stop")
-        if lot(population, image, "refine") >= self.refine_share:
+        if random_number(population, image, "refine") >= self.refine_share:
             return reseed(population, image, "by_lot_reseed", "the lot fell on reseed")
-        step = int(lot(population, image, "step") * image.steps)
+        step = int(random_number(population, image, "step") * image.steps)
         reason = f"the lot fell on refine, from step {step}"
         return refine(population, image, "by_lot_refine", reason, operator="inject", start_step=step)
 

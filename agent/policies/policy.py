@@ -261,6 +261,6 @@ def failed(critique: Critique) -> tuple[str, ...]:
     return tuple(v.check for v in critique.verdicts if v.answer == "fail")
 
 
-def lot(population: Population, image: ImageRecord, name: str) -> float:
+def random_number(population: Population, image: ImageRecord, name: str) -> float:
     """A random number in [0, 1) that depends only on the run's seed, the image and the name."""
     return derive_seed(population.seed, "lot", image.id, name) / SEED_LIMIT

@@ -104,7 +104,7 @@ def _construct(cls: type[object], parameters: dict[str, object]) -> object:
 
 def _import(path: str) -> object:
     module_name, _, attribute = path.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:  # last, so that files in it cannot replace other modules
+    if (here := str(Path.cwd())) not in sys.path:  # last and only now: the folder may be anybody's
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)

@@ -19,7 +19,7 @@ from ...tools.errors import SettingsError, first_problem
 from ...tools.files import content_hash
 from .guards import success
 from .lineage import identities_made, identity, line_of
-from .policy import MOST, Parameters, drawing, lot, refinement, stop
+from .policy import MOST, Parameters, drawing, random_number, refinement, stop
 
 STARTS = (1 / 28, 1 / 14, 1 / 7, 2 / 7, 3 / 7)
 """Start steps of refinements, as fractions of the schedule: 1, 2, 4, 8 and 12 of 28."""
@@ -132,8 +132,8 @@ class Value(Parameters):
         ]
         if not boxes:
             return stop(image, "not_worth_it", "no attempt is left that the budget has room for")
-        explores = lot(population, image, "explore") < self.explore
-        at_random = boxes[int(lot(population, image, "attempt") * len(boxes))]
+        explores = random_number(population, image, "explore") < self.explore
+        at_random = boxes[int(random_number(population, image, "attempt") * len(boxes))]
         gain, cost, attempt = at_random if explores else max(boxes, key=lambda box: box[0] / box[1])
         reason = f"an expected gain of {gain:.1%} for {cost:.2f} of a drawing"
         if not explores and gain < self.price * cost:
