@@ -242,7 +242,7 @@ async def test_a_worse_critic_errs_at_its_rate_and_the_judge_does_not(tmp_path, 
 async def test_without_a_judge_the_rows_say_so(tmp_path, fakes):
     experiment = small(judge={"kind": "critic"}, seeds=1)
     rows = await arun_experiment(experiment, tmp_path / "out", fakes.models(experiment)[0])
-    assert not any(row.is_judged for row in rows)
+    assert not any(row.judge for row in rows)
 
 
 async def test_pictures_and_traces_stay_and_latents_go(tmp_path, fakes):
