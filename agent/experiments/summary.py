@@ -117,7 +117,7 @@ def _alike(rows: Sequence[ExperimentRow]) -> Iterable[str]:
         groups[tuple(sorted(steps))].append(label)
     for runs, labels in groups.items():
         if len(labels) > 1:
-            yield f"{' and '.join(labels)} decided alike in all {len(runs)} runs, so their figures cannot differ."
+            yield f"{' and '.join(labels)} decided alike in all {len(runs)} runs: their figures cannot differ."
 
 
 def against_baseline(rows: Sequence[ExperimentRow], baseline: str) -> Table:
