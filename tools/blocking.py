@@ -1,5 +1,4 @@
-"""Async functions for callers that cannot await, and what Ctrl-C does to them; calls side by side; small computations
-beside large ones."""
+"""Sync versions of async functions, Ctrl-C, concurrent calls, and computing in one thread."""
 
 import asyncio
 import contextvars
@@ -24,26 +23,24 @@ STOPPING = "stopping after this step; Ctrl-C again stops at once"
 
 
 def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-    """The same function for callers that cannot await; where a loop runs already, as in a notebook, in a thread. Where
-    it takes a ``control``, the first Ctrl-C asks that to stop after the step; a second one interrupts as ever."""
+    """A sync version of an async function, run in a thread if a loop is running, as in a notebook. If it takes a
+    ``control``, the first Ctrl-C asks that to stop after the step; a second one interrupts."""
     stops = "control" in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        control = None
-        if stops:
-            given = kwargs.get("control")
-            kwargs["control"] = given = RunControl() if given is None else given
-            control = given if isinstance(given, RunControl) else None  # anything else the function refuses
+        if stops and kwargs.get("control") is None:
+            kwargs["control"] = RunControl()
+        control = kwargs["control"] if stops else None
         before = signal.getsignal(signal.SIGINT)
 
         def ask(*_: object) -> None:
             signal.signal(signal.SIGINT, before)
-            if control is not None:
+            if isinstance(control, RunControl):  # the function refuses anything else
                 control.request_drain("Ctrl-C")
             print(STOPPING, file=sys.stderr, flush=True)
 
-        with nullcontext() if control is None else on_ctrl_c(ask):
+        with on_ctrl_c(ask) if stops else nullcontext():
             try:
                 asyncio.get_running_loop()
             except RuntimeError:
@@ -58,8 +55,8 @@ def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
 
 @contextmanager
 def on_ctrl_c(handler: Callable[[int, FrameType | None], object] = signal.default_int_handler) -> Generator[None]:
-    """Ctrl-C calls the handler; by default it raises ``KeyboardInterrupt``, as ever, for where nothing is being done
-    that should come to its end first. Signals reach the main thread alone; in another one nothing is changed."""
+    """Make Ctrl-C call the handler; by default it raises ``KeyboardInterrupt``. Does nothing outside the main thread,
+    which alone receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -71,8 +68,7 @@ def on_ctrl_c(handler: Callable[[int, FrameType | None], object] = signal.defaul
 
 
 async def gather_or_cancel(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
-    """The results in order, as of ``asyncio.gather``; but the first error, which is fatal for the run, cancels the
-    other calls, so that they are not paid for, and is raised itself."""
+    """Like ``asyncio.gather``, but the first error cancels the other calls, so that they cost nothing more."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(call) for call in calls]
@@ -83,12 +79,12 @@ async def gather_or_cancel(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Compute in the calling Python thread alone; other threads are not touched, unlike by ``torch.set_num_threads``. A
-    Python thread keeps the OpenMP threads that it ever used. As soon as those of a process are more than its
-    processors, the passes of a small denoiser take twice as long (``benchmarks/LOG.md``)."""
+    """Compute without OpenMP threads in the calling Python thread; ``torch.set_num_threads`` would change all threads.
+    Each Python thread keeps its OpenMP threads, and with more of them than processors a small denoiser is half as fast
+    (``benchmarks/LOG.md``)."""
     import torch
 
-    torch.get_num_threads()  # a thread's first use of torch sets its number anew
+    torch.get_num_threads()  # a thread's first use of torch resets its number of threads
     with _controller().limit(limits=1, user_api="openmp"):
         yield
 

@@ -1,4 +1,4 @@
-"""The errors a user can meet; each message says what to do next."""
+"""The errors that users can meet; each message says what to do next."""
 
 from __future__ import annotations
 
@@ -23,64 +23,64 @@ R = TypeVar("R")
 
 
 class DetailScribeError(RuntimeError):
-    """Base of every error that is the user's to mend; the command line prints it in one line, exit status 2. A
-    ``RuntimeError``, since a LangGraph server hands the words of few classes of errors on to its clients."""
+    """Base of every error that the user can fix; the command line prints it in one line, with exit status 2. A
+    ``RuntimeError``, since a LangGraph server passes the messages of few error classes on to its clients."""
 
 
 class PromptError(DetailScribeError):
-    """The prompt cannot be read by the decomposer."""
+    """The decomposer cannot read the prompt."""
 
 
 class SettingsError(DetailScribeError):
-    """A setting, a policy name, a folder or a file is not usable."""
+    """A setting, a policy name, a folder or a file cannot be used."""
 
 
 class OutsideError(SettingsError, ValueError):
-    """Something in a folder leads out of it, or is neither a file nor a folder."""
+    """Something in a folder links outside it, or is neither a file nor a folder."""
 
 
 class ModelError(DetailScribeError):
-    """A model cannot be used: its weights are missing or of another kind, or its server refuses or cannot be found."""
+    """A model cannot be used: its weights are missing or of another kind, or its server refuses or is not found."""
 
 
 class ReplyError(DetailScribeError):
-    """A chat model gave no usable answer to one question, however often it was asked."""
+    """A chat model gave no usable answer to one question, after all retries."""
 
     def __init__(self, message: str, *, reason: str, raw: str, exchanges: tuple[Exchange, ...]) -> None:
         super().__init__(message)
         self.reason = reason
         """What was wrong with the last answer, in a few words."""
         self.raw = raw
-        """Text of the last answer; empty if none came."""
+        """Text of the last answer, if any."""
         self.exchanges = exchanges
-        """Every call that was made, in order."""
+        """Every call, in order."""
         self.no_reply = bool(exchanges) and exchanges[-1].no_reply
-        """Whether the server was silent; see ``Exchange``."""
+        """Whether the server did not reply; see ``Exchange``."""
 
 
 class NoAnswerError(DetailScribeError):
-    """The critic gave no usable answer about any image of a round, so that nothing can be decided."""
+    """The critic gave no usable answer about any image of a round, so that no policy can decide."""
 
     def __init__(self, message: str, *, reason: str, unheard: int, no_reply: bool) -> None:
         super().__init__(message)
         self.reason = reason
-        """Why none came."""
+        """Why there is none."""
         self.unheard = unheard
-        """Checks of the round's images to which none came."""
+        """Number of checks of the round's images without one."""
         self.no_reply = no_reply
-        """Whether a server was silent; see ``Exchange``."""
+        """Whether a server did not reply; see ``Exchange``."""
 
 
 class MissingLatentError(DetailScribeError):
-    """A trajectory was to be resumed at a step that was not kept."""
+    """A trajectory cannot be resumed at a step that was not kept."""
 
 
 class Interrupted(DetailScribeError):
-    """A run was asked to stop, and did so after a step; it can go on from there."""
+    """A run was asked to stop, and did so after a step; it can be resumed."""
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether a full disk, or a bound on the size of files, is what an error comes from."""
+    """Whether an error comes from a full disk or a limit on the size of files."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
@@ -94,21 +94,21 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """Kind, words and place of an error that code of the user's raised, in one line."""
+    """Class, message and place of an error in the user's code, in one line."""
     place = "".join(f" ({frame.filename}:{frame.lineno})" for frame in extract_tb(error.__traceback__)[-1:])
-    words = str(error) if type(error).__name__ != "ValidationError" else first_problem(cast("ValidationError", error))
-    return f"{type(error).__name__}: {' '.join(words.split())}{place}"
+    message = str(error) if type(error).__name__ != "ValidationError" else first_problem(cast("ValidationError", error))
+    return f"{type(error).__name__}: {' '.join(message.split())}{place}"
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first complaint of pydantic as ``place: message``, without the value, which may be a secret."""
+    """The first error of pydantic as ``field: message``, without the value, which may be a secret."""
     detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part) for part in detail["loc"])
     return f"{place}: {detail['msg']}" if place else detail["msg"]
 
 
 def no_such(kind: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
-    """The error of an unknown name, with the nearest known one; ``more`` says what else could be given."""
+    """The error of an unknown name, with the nearest known one; ``more`` adds other possibilities."""
     names = list(known)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -119,8 +119,7 @@ _PROXY = re.compile(r"SOCKS proxy|proxy URL")
 
 
 def mended(error: Exception) -> DetailScribeError | None:
-    """The same error in words that say what the user can do, where no room nearer to it did; None for a fault of this
-    program or of a library."""
+    """The error with a message that says what the user can do; None for a bug in this program or a library."""
     if disk_is_full(error):
         return SettingsError("the disk is full: make room, and go on with the same command or detailscribe resume")
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
@@ -140,11 +139,11 @@ def mended(error: Exception) -> DetailScribeError | None:
 
 
 _ROLES = ("decomposer", "diffusion", "critic", "policy")
-"""Arguments that ``require_role`` looks at, which says more."""
+"""Arguments that ``require_role`` checks in more detail."""
 
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, which refuses arguments of another type than it declares before it does anything."""
+    """Decorates a function to refuse arguments that do not have their annotated types."""
     declared = inspect.signature(function)
 
     @wraps(function)
@@ -161,7 +160,7 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value is of a type as it is annotated, with the parts of its containers; iterators are not run."""
+    """Whether a value, with the parts of its containers, has the annotated type; iterators are not consumed."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
@@ -181,6 +180,6 @@ def _fits(value: object, kind: Any) -> bool:
     if origin is None or isinstance(value, type):
         return True
     if isinstance(value, Mapping):
-        return all(_fits(one, parts[-1]) for one in cast("Mapping[Any, Any]", value).values())
+        return all(_fits(item, parts[-1]) for item in cast("Mapping[Any, Any]", value).values())
     is_text = isinstance(value, (str, bytes))
-    return not is_text and (not isinstance(value, Sequence) or all(_fits(one, parts[0]) for one in value))
+    return not is_text and (not isinstance(value, Sequence) or all(_fits(item, parts[0]) for item in value))

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Reads and writes files: atomic writes, crash-safe JSON lines, a disk cache, and checks of foreign files."""
 
 import errno
 import hashlib
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-"""Of pictures that are decoded; other decoders are not trusted with the files of a stranger."""
+"""Formats of pictures that are decoded; other decoders are not trusted with foreign files."""
 MOST_PIXELS = 2**24
-"""Of a picture that is decoded: 4096 by 4096."""
+"""Most pixels of a picture that is decoded: 4096 by 4096."""
 PREVIEWS = "previews"
-"""Folder of a run that is there while somebody watches: pictures of what images on their way will be like."""
+"""Folder in a run folder for previews of images that are being drawn, while somebody watches."""
 PARTIAL = ".*.partial"
-"""Pattern of files that are being written."""
+"""Pattern of the names of files that are being written."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,52 +38,51 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Store:
-    """A run folder: images, latents, and the text that is written about them. Every file in it is whole or absent."""
+    """A run folder with images, latents and records. Every file in it is whole or absent."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
     def path(self, reference: str) -> Path:
-        """The file that a reference of an ``ImageRecord`` names; ``OutsideError`` if it leads outside the folder."""
+        """The path of a reference of an ``ImageRecord``; ``OutsideError`` if it leads outside the folder."""
         path = self.root / reference
         if not leads_inside(path, self.root):
             raise OutsideError(f"{reference!r} leads outside the folder {self.root}: it is neither read nor written")
         return path
 
     def write(self, reference: str, data: bytes) -> str:
-        """Write a file whole and return its reference."""
+        """Write a file atomically and return its reference."""
         write_whole(self.path(reference), data)
         return reference
 
     def read(self, reference: str) -> bytes:
-        """The bytes of a file; ``FileNotFoundError`` if it was never written."""
+        """The bytes of a file; ``FileNotFoundError`` if there is none."""
         return self.path(reference).read_bytes()
 
     def picture(self, reference: str) -> "Image":
-        """The picture in a file, RGB; ``FileNotFoundError`` if it was never written, and as ``picture_in``."""
+        """The picture in a file, as of ``picture_in``; ``FileNotFoundError`` if there is none."""
         return picture_in(self.read(reference))
 
 
 def picture_in(data: bytes) -> "Image":
-    """The picture in a file as RGB, on white where it is transparent; ``ValueError`` where it is none that is
-    trusted."""
+    """The picture in a file's bytes as RGB, on white where it is transparent; ``ValueError`` if it cannot be used."""
     from PIL import Image  # not needed to import the package
 
-    # What decoders raise of damaged files; a warning is an error where the caller has it so.
+    # What decoders raise for damaged files; the warning is an error if the caller's filter says so.
     errors = (OSError, SyntaxError, EOFError, LookupError, TypeError, ValueError, ArithmeticError, struct.error)
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(f"{picture.width} by {picture.height} pixels are more than {MOST_PIXELS}")
-            if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's, of one view and more
+            if getattr(picture, "is_animated", False) and picture.format != "MPO":  # of cameras, with several views
                 raise ValueError("it is animated, and a still picture is needed")
             if picture.mode.startswith("I;16"):
                 return picture.point(lambda value: value / 256).convert("RGB")
             if not picture.has_transparency_data:
                 return picture.convert("RGB")
-            clear = picture.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+            transparent = picture.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), transparent).convert("RGB")
     except Image.UnidentifiedImageError as error:
         raise ValueError(f"what came is no picture of {', '.join(FORMATS)}") from error
     except (*errors, *bombs) as error:
@@ -91,14 +90,14 @@ def picture_in(data: bytes) -> "Image":
 
 
 def picture_file(picture: "Image", form: str = "PNG", **how: Any) -> bytes:
-    """The file of a picture in one of ``FORMATS``; ``how`` is what Pillow takes to save it."""
+    """The bytes of a picture's file in one of ``FORMATS``; ``how`` are Pillow's options for saving it."""
     file = io.BytesIO()
     picture.save(file, form, **how)
     return file.getvalue()
 
 
 def leads_inside(path: Path, folder: Path) -> bool:
-    """Whether a path is in a folder when all links are followed; not where it is no path at all, or a circle."""
+    """Whether a path is in a folder when all links are followed; False for an invalid path or a circle of links."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):
@@ -106,13 +105,13 @@ def leads_inside(path: Path, folder: Path) -> bool:
 
 
 def require_own(folder: Path, *, deep: bool = True) -> None:
-    """Refuse a folder that may be a stranger's and does not hold plain files and folders alone: a link may lead out of
-    it, and a pipe may never end. What is in its folders is looked at too where it is ``deep``."""
+    """Refuse a folder, perhaps a stranger's, with links that lead outside it, pipes or devices; with ``deep``, also in
+    its subfolders."""
     for place, folders, files in os.walk(folder):
         for path in (Path(place, name) for name in (*folders, *files)):
             try:
                 mode = path.lstat().st_mode
-            except FileNotFoundError:  # by now, as a process is at work in the folder
+            except FileNotFoundError:  # another process has removed it
                 continue
             if stat.S_ISLNK(mode) and not leads_inside(path, folder):
                 raise OutsideError(f"{path} is a link that leads outside the folder {folder}: remove it first")
@@ -123,7 +122,7 @@ def require_own(folder: Path, *, deep: bool = True) -> None:
 
 
 def set_aside(path: Path, problem: object) -> None:
-    """Rename a damaged file or folder, if it is there, and log a warning that it is made anew."""
+    """Rename a damaged file or folder, if it exists, and log a warning that it is made anew."""
     aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(2)}")
     try:
         path.rename(aside)
@@ -136,7 +135,7 @@ def set_aside(path: Path, problem: object) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside the file and move it into place, so that no reader and no kill ever meets a part of it."""
+    """Write a file atomically: under another name first, which is then renamed."""
     partial = _partial(path)
     try:
         with partial.open("xb") as file:
@@ -148,15 +147,15 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _partial(path: Path) -> Path:
-    """A new name beside the file that is to be written, in a folder that is made where it is absent."""
+    """A new name beside a file, in its folder, which is created if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(path) and not os.path.isfile(path):  # such as a device or a pipe, which would be replaced
+    if os.path.lexists(path) and not os.path.isfile(path):  # a device or a pipe would be replaced
         raise FileExistsError(errno.EEXIST, "it is there, and no file", str(path))
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def require_writable(*paths: Path) -> None:
-    """Refuse files that could not be written, before any work is done for them; nothing is left behind."""
+    """Refuse files that could not be written, before any work is done for them."""
     for path in paths:
         absent = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
@@ -173,19 +172,22 @@ def require_writable(*paths: Path) -> None:
 
 
 class JsonLines:
-    """Appends to a file of JSON objects, one a line; each line is written whole or not at all, and with ``sync`` on the
-    disk when ``append`` returns. A last line that a kill left without its end is cut off first."""
+    """Appends to a file of JSON objects, one per line. Each line is written whole or not at all, with ``sync`` to the
+    disk before ``append`` returns. An incomplete last line, of a killed process, is removed first."""
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
         self._sync = sync
         try:
             self._file: BinaryIO = path.open("ab", buffering=0)
-            self._file.truncate(_whole_length(path))
+            if length := path.stat().st_size:  # it may be long, so the end of the last line is searched from the end
+                with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines:
+                    length = lines.rfind(b"\n") + 1
+            self._file.truncate(length)
         except OSError as error:
             raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
 
     def append(self, line: str) -> None:
-        """Write one line, given without its end; after an ``OSError`` (a full disk) the file is as before."""
+        """Write one line, given without its end; after an ``OSError`` (a full disk) the file is unchanged."""
         data = line.encode() + b"\n"
         before = os.fstat(self._file.fileno()).st_size
         try:
@@ -210,7 +212,7 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file, without their ends; a torn last line is left out, an absent file has none."""
+    """The lines of a file, without their ends and without an incomplete last line; none if there is no file."""
     try:
         if path.is_symlink() and not leads_inside(path, path.parent):
             raise OutsideError(f"{path} is a link that leads outside its folder: remove it first")
@@ -225,10 +227,9 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def mend_lines(path: Path, model: type[BaseModel]) -> None:
-    """Where some lines of a file are no records, keep the others alone, and set the file aside as it was. A file
-    without any record is left to whoever reads it: it may be of another version."""
-    kept = list[bytes]()
-    lost = 0
+    """Remove damaged lines from a file, and keep it as it was under another name. A file without any record is not
+    changed: it may be of another version."""
+    kept, lost = list[bytes](), 0
     for line in read_lines(path):
         try:
             model.model_validate_json(line)
@@ -240,16 +241,8 @@ def mend_lines(path: Path, model: type[BaseModel]) -> None:
         write_whole(path, b"".join(kept))
 
 
-def _whole_length(path: Path) -> int:
-    """Bytes up to the end of the last whole line; searched from the end, since the file may be long."""
-    if not path.stat().st_size:
-        return 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines:
-        return lines.rfind(b"\n") + 1
-
-
 class DiskCache:
-    """One small JSON file for each key; several processes may share the folder. ``what`` is kept, for messages."""
+    """One small JSON file for each key, in a folder that processes can share; ``what`` names it in messages."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what
@@ -257,14 +250,14 @@ class DiskCache:
             folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str, kind: type[M]) -> M | None:
-        """The object that is kept under the key; None where there is none that can be read."""
+        """The object of the key; None if there is none that can be read."""
         try:
             return kind.model_validate_json(self._path(key).read_bytes())
         except (OSError, ValidationError):
             return None
 
     def put(self, key: str, value: BaseModel) -> None:
-        """Keep an object; ``SettingsError`` if the folder cannot be written."""
+        """Save an object; ``SettingsError`` if the folder cannot be written."""
         with self._writing():
             write_whole(self._path(key), value.model_dump_json().encode())
 
@@ -281,12 +274,12 @@ class DiskCache:
 
 
 def content_hash(*parts: object) -> str:
-    """SHA-256 of parts that JSON can hold, in hexadecimal; alike in every process."""
+    """SHA-256 of the JSON of ``parts``, in hexadecimal."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where links cannot be had; files of a run never change in place."""
+    """Link a file, whose content never changes, to another name, or copy it if it cannot be linked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         return

@@ -1,4 +1,4 @@
-"""Keeps libraries quiet while they are imported and while a model loads; at any other time they are heard."""
+"""Silences known log messages of libraries while they are imported, load a model or encode a prompt."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from .roles import LOADING
 
 
 def quiet_importing() -> AbstractContextManager[None]:
-    """Import diffusers inside: nothing asks for torchvision or kernels, which are not needed here."""
+    """While diffusers is imported: no requests for torchvision or kernels, which are not needed here."""
     return _without(
         ("transformers.utils.import_utils", "requires torchvision"),
         ("bitsandbytes.backends.cpu.ops", "pip install kernels"),
@@ -18,7 +18,7 @@ def quiet_importing() -> AbstractContextManager[None]:
 
 
 def quiet_encoding(pipe: object) -> AbstractContextManager[None]:
-    """Let a pipeline encode a prompt inside: nothing reports that CLIP does not read all of it, which is known."""
+    """While a pipeline encodes a prompt: no warning that CLIP truncates it."""
     return _without(
         (type(pipe).__module__, "truncated because CLIP"),
         ("transformers.tokenization_utils_base", "longer than the specified maximum"),
@@ -27,8 +27,8 @@ def quiet_encoding(pipe: object) -> AbstractContextManager[None]:
 
 @contextmanager
 def quiet_loading() -> Generator[None]:
-    """Load from disk in here, one at a time in a process: no bars, and no complaint of a VAE other than
-    ``AutoencoderKL``, which works as well, nor of a LoRA for the denoiser alone."""
+    """While a model loads, one at a time in a process: no progress bars, and no warning of a VAE other than
+    ``AutoencoderKL`` or a LoRA for the denoiser alone, which work."""
     libraries = ("transformers", "diffusers") if "diffusers" in sys.modules else ("transformers",)
     loggers = [import_module(f"{library}.utils.logging") for library in libraries]
     with_bars = [logger for logger in loggers if logger.is_progress_bar_enabled()]
@@ -48,15 +48,15 @@ def quiet_loading() -> Generator[None]:
 
 @contextmanager
 def _without(*dropped: tuple[str, str]) -> Generator[None]:
-    """Drop what these loggers say with these words."""
+    """Drop the records of these loggers that contain these words."""
 
-    def is_another(record: logging.LogRecord) -> bool:
+    def is_other(record: logging.LogRecord) -> bool:
         return not any(record.name == name and words in record.getMessage() for name, words in dropped)
 
     for name, _ in dropped:
-        logging.getLogger(name).addFilter(is_another)
+        logging.getLogger(name).addFilter(is_other)
     try:
         yield
     finally:
         for name, _ in dropped:
-            logging.getLogger(name).removeFilter(is_another)
+            logging.getLogger(name).removeFilter(is_other)

@@ -1,4 +1,4 @@
-"""The rules of a corrected prompt: the user's own words first, then corrections, in a bounded number of words."""
+"""The rules of a corrected prompt: the user's prompt first, then corrections, in a limited number of words."""
 
 import re
 from itertools import pairwise
@@ -7,34 +7,34 @@ _ENDS = ".!?…。！？"
 _PAUSES = ",;:"
 _CLOSERS = "\"'”’»)]"
 _STOP = rf"(?:[{_ENDS}]*[。！？]|[{_ENDS}]++(?=\s|$))"
-"""Marks that end a sentence; where no blanks part sentences, none need follow."""
+"""Marks that end a sentence; CJK ones need no blank after them."""
 _END = re.compile(rf"(?<![{_ENDS}])(?:{_STOP}|[{_ENDS}]++[{re.escape(_CLOSERS)}]++(?=\s|$))")
-"""A run of marks is looked at once, from its first one, so that a long text takes no longer than its length."""
+"""Matches a run of marks only from its first one, so that it takes linear time."""
 _WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
 _IDLE = re.compile("an?|the|and|of|in|on|at|with|to|its|their|his|her|is|are|while|as|it|they|from|into|by")
 _QUOTES = str.maketrans("“”„‘’‚`", "\"\"\"''''")
 
 
 def count_words(text: str) -> int:
-    """As blanks part them."""
+    """The number of words, separated by blanks."""
     return len(text.split())
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; a rest without an end counts as one."""
+    """The sentences of a text, the last one even if it has no end."""
     bounds = [0, *(end.end() for end in _END.finditer(text)), len(text)]
-    return [found for start, end in pairwise(bounds) if (found := text[start:end].strip())]
+    return [sentence for start, end in pairwise(bounds) if (sentence := text[start:end].strip())]
 
 
 def opening(prompt: str) -> str:
-    """The user's prompt as a first sentence: unchanged, with a full stop where no mark ends it."""
+    """The user's prompt as a first sentence: unchanged, with a full stop if no mark ends it."""
     prompt = prompt.strip()
-    return prompt if _is_ended(prompt) else f"{prompt}."
+    return prompt if prompt.rstrip(_CLOSERS).endswith((*_ENDS, *_PAUSES)) else f"{prompt}."
 
 
 def corrections(prompt: str, answer: str) -> str | None:
-    """What ``answer`` says after the user's prompt; None where it does not begin with that as a sentence. Letter case,
-    blanks and the shape of quotation marks are no difference."""
+    """What ``answer`` says after the user's prompt; None if it does not begin with that as a sentence. Letter case,
+    blanks and the shape of quotation marks do not matter."""
     exact = rf"{_pattern(opening(prompt))}(?=\s|$)"
     otherwise_ended = rf"{_pattern(prompt.strip().rstrip(f'{_ENDS} '))}\s*(?:{_STOP}|$)"
     begins = re.match(rf"\s*(?:{exact}|{otherwise_ended})", answer.translate(_QUOTES), re.IGNORECASE)
@@ -42,7 +42,7 @@ def corrections(prompt: str, answer: str) -> str | None:
 
 
 def problem(prompt: str, answer: str, words: int) -> str | None:
-    """What is wrong with a corrected prompt, as the model is told it; None where it keeps to the rules."""
+    """What is wrong with a corrected prompt, in words for the model; None if it follows the rules."""
     rest = corrections(prompt, answer)
     if rest is None:
         return f"It does not begin with the given prompt, unchanged, as its first sentence: {opening(prompt)}"
@@ -53,21 +53,10 @@ def problem(prompt: str, answer: str, words: int) -> str | None:
 
 
 def repaired(prompt: str, answer: str, words: int) -> str:
-    """A corrected prompt that keeps to the rules, whatever ``answer`` is: the user's prompt is put before it where it
-    was changed, and the end is cut off after the last whole sentence that fits."""
-    rest = corrections(prompt, answer)
-    return shortened(prompt, answer if rest is None else rest, words)
-
-
-def joined(prompt: str, rest: str) -> str:
-    """The user's prompt as first sentence, and the corrections after it."""
-    return f"{opening(prompt)} {rest}".rstrip()
-
-
-def shortened(prompt: str, rest: str, words: int) -> str:
-    """The user's prompt and as many whole sentences of ``rest`` as fit into ``words`` words with it."""
-    kept = opening(prompt)
-    for sentence in sentences(rest):
+    """A corrected prompt that follows the rules: the user's prompt, and as many sentences of ``answer`` as fit into
+    ``words`` words with it."""
+    rest, kept = corrections(prompt, answer), opening(prompt)
+    for sentence in sentences(answer if rest is None else rest):
         longer = joined(kept, sentence)
         if count_words(longer) > words:
             break
@@ -75,8 +64,9 @@ def shortened(prompt: str, rest: str, words: int) -> str:
     return kept
 
 
-def _is_ended(text: str) -> bool:
-    return text.rstrip(_CLOSERS).endswith((*_ENDS, *_PAUSES))
+def joined(prompt: str, rest: str) -> str:
+    """The user's prompt as first sentence, then the corrections."""
+    return f"{opening(prompt)} {rest}".rstrip()
 
 
 def _pattern(text: str) -> str:
@@ -84,12 +74,12 @@ def _pattern(text: str) -> str:
 
 
 def gist(prompt: str) -> frozenset[str]:
-    """The words that carry its meaning, in their short form."""
+    """The stems of its content words."""
     return frozenset(_stem(word) for word in _WORD.findall(prompt.lower()) if not _IDLE.fullmatch(word))
 
 
 def _stem(word: str) -> str:
-    """Rough: ``stirring``, ``stirs`` and ``stir`` are one; so are ``weave`` and ``weaving``."""
+    """Roughly: ``stirring``, ``stirs`` and ``stir`` are the same, so are ``weave`` and ``weaving``."""
     for ending in ("ing", "ies", "es", "ed", "s", "e", "y"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]

@@ -1,4 +1,4 @@
-"""Texts from users and models: prompts that can be read, and words made fit to be shown."""
+"""Checks prompts, and makes texts from users and models safe to show."""
 
 import re
 import unicodedata
@@ -6,9 +6,9 @@ import unicodedata
 from .errors import PromptError
 
 PROMPT_LIMIT = 2000
-"""Characters of a prompt, at most."""
+"""Most characters of a prompt."""
 HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-"""``owner/name`` of a model of the hub, and no path such as ``./name``."""
+"""``owner/name`` of a model on the hub, but no path such as ``./name``."""
 _CHAINED = r"::[a-z][\w+.-]*:"
 _URL = re.compile(
     r"([a-z][a-z\d+.-]{0,30}://)"
@@ -16,14 +16,14 @@ _URL = re.compile(
     rf"((?:(?!{_CHAINED})[^\s?#])*)(?:[?#](?:(?!{_CHAINED})\S)*)?",
     re.IGNORECASE,
 )
-"""A URL: scheme, user and password, host and path, query and fragment, up to the next one of a chain."""
+"""A URL up to the next one of a chain: scheme, user and password, host and path, query and fragment."""
 _CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters by which a text could command a terminal or show itself in another order, and those that are none, such as
-in names of files that are no Unicode."""
+"""Characters that could command a terminal or reorder the text, and surrogates, such as in file names that are not
+Unicode."""
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse what no decomposer could read: what is no text, empty, too long or holds control characters."""
+    """Refuse a prompt that is no text, empty, too long or has control characters."""
     if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a client sends what it likes
         raise PromptError(f"the prompt should be a text, not {type(prompt).__name__}")
     if not prompt.strip():
@@ -36,17 +36,17 @@ def check_prompt(prompt: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """With every URL in it without user, password, query and fragment, which can be secret. fsspec chains URLs, as in
-    ``zip://a.txt::https://host/b.zip``; each part is treated so."""
+    """The text with every URL without user, password, query and fragment, which can be secret; also in fsspec's chains
+    of URLs, such as ``zip://a.txt::https://host/b.zip``."""
     return _URL.sub(r"\1\2", text)
 
 
 def said_by(error: BaseException, source: str) -> str:
-    """An error in one line; its class alone where the source holds secrets, which may be in what it says."""
+    """An error in one line; only its class if the source has secrets, which the message may repeat."""
     if without_secrets(source) != source and not isinstance(error, ImportError):
         return type(error).__name__
-    said = error.strerror if isinstance(error, OSError) and error.strerror else one_line(str(error))
-    return said or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) and error.strerror else one_line(str(error))
+    return message or type(error).__name__
 
 
 def plain(text: str) -> str:
@@ -55,11 +55,11 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """With every run of blanks and line breaks as one blank."""
+    """The text with one blank for every run of blanks and line breaks."""
     return " ".join(text.split())
 
 
 def brief(text: str, longest: int = 300) -> str:
-    """One line of at most so many characters: words of a stranger that are shown, such as those of an error."""
+    """The text in one line of at most ``longest`` characters, such as a foreign error message."""
     line = one_line(text[: 20 * longest])
     return line if len(line) <= longest else f"{line[: longest - 1]}…"

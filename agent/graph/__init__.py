@@ -1,1 +1,1 @@
-"""The state machine: its nodes, its routing, what they are handed, and where its state is kept."""
+"""The state machine: nodes, routing, runtime context, and checkpoints."""

@@ -1,4 +1,4 @@
-"""Where the state of a run is kept: SQLite in its folder, or a Postgres server."""
+"""Checkpoints, in SQLite in the run folder or on a Postgres server, and the cache of tasks' results."""
 
 import asyncio
 import logging
@@ -37,24 +37,23 @@ R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
 Checkpointer = BaseCheckpointSaver[Any] | None
-"""Where a run's state is kept, so that it can be resumed, rewound and forked."""
+"""Saves a run's state, so that it can be resumed, rewound and forked."""
 
 FILE = "checkpoints.sqlite"
 """In the run folder."""
 COLUMNS = "SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata FROM checkpoints"
-"""Of ``FILE``, those without which it is of no use."""
+"""A query of ``FILE`` that fails if it is not usable."""
 CACHE = "cache.sqlite"
-"""Results of tasks: what models answered, and the images that were drawn."""
+"""Results of tasks: answers of models, and records of images."""
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, sqlite3.DatabaseError)
-"""What langgraph raises for a checkpoint or a result of noise."""
+"""Errors of langgraph for damaged checkpoints and results."""
 
 STATE_TYPES = (Advice, Attempt, Comparison, ConceptGraph, Critique, Decision, ImageRecord, Population, Ruling)
-"""Everything that a checkpoint or a cache of ours holds beside plain data. Nothing else is made from one, so that a
-file of unknown origin cannot run code."""
+"""The only types, beside plain data, that are read from a checkpoint or a cache, so that no file can run code."""
 
 
 class _Strict(JsonPlusSerializer):
-    """Reads nothing in the older encoding, which can name classes of LangChain and secrets of the environment."""
+    """Refuses the older encoding, which can name classes of LangChain and secrets of the environment."""
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         if data[0] == "json":
@@ -63,45 +62,44 @@ class _Strict(JsonPlusSerializer):
 
 
 def serializer() -> JsonPlusSerializer:
-    """Strict both ways: what is read becomes only ``STATE_TYPES``, and what cannot be written is an error."""
+    """Reads only ``STATE_TYPES``; other types that it writes are errors."""
     return _Strict(allowed_msgpack_modules=STATE_TYPES)
 
 
 class TaskCache(SqliteCache[Any]):
-    """Results of tasks in a file; several runs of a process may share it."""
+    """A file of tasks' results, which several runs of a process may share."""
 
     def __init__(self, path: Path, *about: str) -> None:
-        """``about``: on what the results depend beside their keys."""
+        """``about``: what the results depend on beside their keys."""
         mend_database(path, "SELECT ns, key, expiry, encoding, val FROM cache")
         try:
             super().__init__(path=str(path), serde=serializer())
-            # In the write-ahead log a kill loses nothing; a power cut may lose the last results.
+            # With the write-ahead log a kill loses nothing; a power cut may lose the last results.
             self._conn.execute("PRAGMA synchronous=NORMAL")
         except sqlite3.Error as error:
             raise SettingsError(f"{path} cannot be used: {error}") from error
-        self._asked: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._namespace = ("results", *about)
 
     async def once(self, key: str, work: Callable[[], Awaitable[R]]) -> R:
-        """What ``work`` gives, or gave before for the same key, to whichever run; callers that come meanwhile wait. It
-        is recorded before anything else on the event loop goes on, so that hardly a kill comes between a result and its
-        record."""
-        place: FullKey = (self._namespace, key)
-        async with self._asked.setdefault(key, asyncio.Lock()):
+        """The cached result, or that of ``work``; concurrent callers of one key wait. A new result is written before
+        the event loop continues, so that a kill can hardly come between."""
+        full_key: FullKey = (self._namespace, key)
+        async with self._locks.setdefault(key, asyncio.Lock()):
             try:
-                known = self.get([place])
+                cached = self.get([full_key])
             except UNREADABLE as error:
                 if disk_is_full(error):
                     raise
                 _log.warning("a result in %s cannot be read, and is made anew: %s", CACHE, error)
-                known = {}
-            if place not in known:
-                known[place] = await work()
+                cached = {}
+            if full_key not in cached:
+                cached[full_key] = await work()
                 try:
-                    self.set({place: (known[place], None)})
+                    self.set({full_key: (cached[full_key], None)})
                 except sqlite3.OperationalError as error:
                     raise SettingsError(f"{CACHE} cannot be written: {error}") from error
-            return known[place]
+            return cached[full_key]
 
     def close(self) -> None:
         """Close the file."""
@@ -109,28 +107,28 @@ class TaskCache(SqliteCache[Any]):
 
 
 def problem_of(path: Path, query: str) -> str | None:
-    """What is wrong with a database that is there, if anything; ``query`` reads the columns that it should have. One
-    that cannot be opened for another reason than that it is damaged is a ``SettingsError``."""
+    """What is damaged in an existing database, if anything; ``query`` reads the columns that it needs.
+    ``SettingsError`` if it cannot be opened for another reason."""
     if not path.is_file():
         return f"{path} is no file" if os.path.lexists(path) else None
     try:
         with closing(sqlite3.connect(path)) as connection:
-            [(found,)] = connection.execute("PRAGMA quick_check(1)")
-            if found == "ok":
+            [(damage,)] = connection.execute("PRAGMA quick_check(1)")
+            if damage == "ok":
                 connection.execute(f"{query} LIMIT 1").fetchall()
                 return None
-    except UnicodeDecodeError as error:  # of SQLite's words about what it found
-        found = str(error)
+    except UnicodeDecodeError as error:  # in a message of SQLite
+        damage = str(error)
     except sqlite3.DatabaseError as error:
-        damage = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        if getattr(error, "sqlite_errorcode", 1) not in damage:
+        codes = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if getattr(error, "sqlite_errorcode", 1) not in codes:
             raise SettingsError(f"{path} cannot be used: {error}") from error
-        found = None if "no such table" in str(error) else str(error)
-    return found and f"{path} is damaged ({found})"
+        damage = None if "no such table" in str(error) else str(error)
+    return damage and f"{path} is damaged ({damage})"
 
 
 def mend_database(path: Path, query: str) -> None:
-    """Set a damaged database aside, with its log."""
+    """Rename a damaged database, and remove its log."""
     if problem := problem_of(path, query):
         set_aside(path, problem)
         for beside in ("-wal", "-shm"):
@@ -143,42 +141,36 @@ async def checkpoints_of(where: str, store: Store) -> AsyncGenerator[Checkpointe
     if where == "off":
         yield None
         return
-    if where != "sqlite":
-        async with _postgres(where) as saver:
-            yield saver
+    if where == "sqlite":
+        import aiosqlite
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        mend_database(store.path(FILE), COLUMNS)
+        try:
+            async with aiosqlite.connect(store.path(FILE)) as connection:
+                yield AsyncSqliteSaver(connection, serde=serializer())
+        except sqlite3.OperationalError as error:
+            raise SettingsError(f"the databases in {store.root} cannot be used: {error}") from error
         return
-    import aiosqlite
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    mend_database(store.path(FILE), COLUMNS)
-    try:
-        async with aiosqlite.connect(store.path(FILE)) as connection:
-            yield AsyncSqliteSaver(connection, serde=serializer())
-    except sqlite3.OperationalError as error:
-        raise SettingsError(f"the databases in {store.root} cannot be used: {error}") from error
-
-
-@asynccontextmanager
-async def _postgres(url: str) -> AsyncGenerator[Checkpointer]:
     try:
         postgres: Any = import_module("langgraph.checkpoint.postgres.aio")
         driver: Any = import_module("psycopg")
     except ImportError as error:
         raise SettingsError('checkpoints on a Postgres server need pip install "detailscribe[postgres]"') from error
     try:
-        async with postgres.AsyncPostgresSaver.from_conn_string(url, serde=serializer()) as saver:
-            # Of two processes that make the tables at once, one fails, and finds them made when it tries again.
-            retried, some = retry_if_exception_type(driver.Error), stop_after_attempt(5)
-            await AsyncRetrying(retry=retried, stop=some, wait=wait_random(0, 0.5), reraise=True)(saver.setup)
+        async with postgres.AsyncPostgresSaver.from_conn_string(where, serde=serializer()) as saver:
+            # If two processes create the tables at once, one fails, and succeeds when it tries again.
+            retry, stop = retry_if_exception_type(driver.Error), stop_after_attempt(5)
+            await AsyncRetrying(retry=retry, stop=stop, wait=wait_random(0, 0.5), reraise=True)(saver.setup)
             yield saver
     except driver.OperationalError as error:
-        raise SettingsError(f"the checkpoints on {url} cannot be used: {error}") from error
+        raise SettingsError(f"the checkpoints on {where} cannot be used: {error}") from error
 
 
-def check_version(found: int, what: str) -> None:
-    """Refuse the state of another version; ``what`` says whose it is."""
-    if found != STATE_VERSION:
+def check_version(version: int, what: str) -> None:
+    """Refuse a state of another version; ``what`` names it in the message."""
+    if version != STATE_VERSION:
         raise SettingsError(
-            f"{what} was made by another version of DetailScribe (state {found}, this one reads {STATE_VERSION}):"
+            f"{what} was made by another version of DetailScribe (state {version}, this one reads {STATE_VERSION}):"
             " resume it with the version that its manifest.json names"
         )

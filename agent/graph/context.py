@@ -1,4 +1,4 @@
-"""What the caller chose for a run; everything that happens is in the state instead."""
+"""The runtime context: what the caller chose for a run."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,30 +17,30 @@ from .checkpoints import TaskCache
 
 @dataclass(frozen=True)
 class Context:
-    """The roles, the policy and the bounds of a run: LangGraph's runtime context."""
+    """The roles, the policy and the bounds of a run."""
 
     decomposer: Decomposer | Lazy[Decomposer]
-    """Reads the prompt."""
+    """Turns the prompt into concepts."""
     diffusion: Diffusion | Lazy[Diffusion]
-    """Draws and re-denoises."""
+    """Draws and re-denoises images."""
     critic: Critic | Lazy[Critic]
-    """Looks at every image once."""
+    """Critiques every image."""
     policy: Policy
-    """Decides what becomes of each image."""
+    """Decides what happens next to each image."""
     store: Store
-    """The run folder that images and latents go to."""
+    """The run folder, for images and latents."""
     budget: Budget = field(default_factory=Budget)
     """Bounds that no policy can exceed."""
     chat: Asker | None = None
-    """A chat model for policies that ask one; None where there is none."""
+    """The chat model of policies that ask one."""
     owns_store: bool = False
-    """Whether no other run, thread or fork writes to the store, so that images lie there under their ids."""
+    """Whether no other run, thread or fork writes to the store, so that files can be named after image ids."""
     cache: TaskCache | None = None
-    """Keeps what models answered and drew, so that a run that was killed, or another one with the same cache, does not
-    ask and draw it again; None: only the checkpointer does."""
+    """Caches answers and drawings, for this run when it is resumed and for others with the same cache; None: only the
+    checkpointer keeps them."""
     shared: Path | None = None
-    """Holds the folders of all runs that use the same cache: equal images are copied instead of drawn. None: no other
-    run uses it."""
+    """Parent folder of all runs that share the cache, so that equal images are copied instead of drawn; None: the cache
+    is not shared."""
 
     def __post_init__(self) -> None:
         roles = {"decomposer": Decomposer, "diffusion": Diffusion, "critic": Critic, "policy": Policy}
@@ -52,7 +52,7 @@ class Context:
 
 
 def context_of(runtime: Runtime[Context]) -> Context:
-    """What the caller chose; ``SettingsError`` if the graph was invoked without it."""
+    """The runtime's context; ``SettingsError`` if the graph was invoked without one."""
     context = cast("object", runtime.context)
     if not isinstance(context, Context):
         raise SettingsError(
@@ -63,7 +63,7 @@ def context_of(runtime: Runtime[Context]) -> Context:
 
 
 def chat_of(policy: Advised, context: Context) -> Asker:
-    """The policy's own chat model, or that of the run; ``SettingsError`` where there is neither."""
+    """The policy's own chat model, or the run's; ``SettingsError`` if there is neither."""
     chat = policy.chat or context.chat
     if chat is None:
         raise SettingsError(f"the policy {policy!r} asks a chat model: name one with --chat-model and --chat-url")
@@ -71,10 +71,10 @@ def chat_of(policy: Advised, context: Context) -> Asker:
 
 
 def population_of(state: RunState, budget: Budget) -> Population:
-    """The part of a state that policies see, once every image was looked at; it may not fit together if somebody edited
-    it."""
+    """The part of a state that policies see, once every image has its critique; ``SettingsError`` if the state was
+    edited so that it is inconsistent."""
     try:
-        known = {name: value for name, value in state.items() if name in Population.model_fields}
-        return Population.model_validate({"decisions": {}, **known, "budget": budget})
+        fields = {name: value for name, value in state.items() if name in Population.model_fields}
+        return Population.model_validate({"decisions": {}, **fields, "budget": budget})
     except ValidationError as error:
         raise SettingsError(f"the state does not fit together: {first_problem(error)}") from error

@@ -1,4 +1,4 @@
-"""The state machine: decompose, draw, look, judge each image, and finish with the best."""
+"""The state machine: decompose, draw, critique, judge each image, and finish with the best."""
 
 from collections.abc import Callable
 from inspect import isawaitable, iscoroutinefunction
@@ -21,13 +21,13 @@ Graph = CompiledStateGraph[RunState, Context, RunInput, RunState]
 """The compiled graph; invoke it with ``context=Context(...)``."""
 
 Bound = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes another of a node or a route, with the same signature."""
+"""Wraps a node or a route in a function with the same signature."""
 
 BACKSTOP = Budget(rounds=100, images=1000)
-"""The budget whose recursion limit a graph has by default; ``run`` puts that of its own budget on."""
+"""The budget of the default recursion limit; ``run`` sets the limit of its own budget."""
 
 EXITS: dict[Any, str] = {"refine ": "refine", "reseed": "generate", "stop": "finish"}
-"""The judge's exits by label. LangGraph draws no label that equals its target, hence the space."""
+"""The judge's exits by label. LangGraph omits a label that equals its target, hence the space."""
 
 
 def build_graph(
@@ -38,23 +38,23 @@ def build_graph(
     context_schema: type[Any] = Context,
     bound: Bound = lambda work: work,
 ) -> Graph:
-    """The graph over injected roles; nothing is loaded and nothing runs until it is invoked.
+    """Compile the graph; no model is loaded until it is invoked.
 
-    The judge ends every run within the budget of its context. A budget of more than 100 rounds needs
+    Every run ends within the budget of its context. A budget of more than 100 rounds needs
     ``{"recursion_limit": recursion_limit(budget)}`` in the config.
 
-    A second input on a thread starts a new run. Inside a graph that has another context, invoke this one in a node:
-    ``await build_graph().ainvoke({"prompt": ...}, context=context())``; where it has the same, or none, the compiled
-    graph can be the node.
+    A second input on a thread starts a new run. A parent graph with the same context, or none, can have the compiled
+    graph as a node; with another context, invoke it in a node:
+    ``await build_graph().ainvoke({"prompt": ...}, context=context())``.
 
     Args:
-        checkpointer: Where the state is kept.
-        interactive: Whether a person is asked before the judge: a node ``person`` interrupts after each round, with
-            ``{"round": ..., "proposed": [...]}``, and takes one decision for each image that waits.
-        output: Where the graph is a node of another one, the key of that one's state that takes the final ``RunState``;
-            its other keys stay as they are. None: every key of ``RunState`` is an output under its own name.
-        context_schema: What callers give as ``context``, where ``bound`` makes a ``Context`` of it.
-        bound: Put around every node and route.
+        checkpointer: Saves the state.
+        interactive: Whether a node ``person`` interrupts after each round, with ``{"round": ..., "proposed": [...]}``,
+            to ask for one decision for each image that waits.
+        output: As a node of a parent graph, the key of the parent's state that takes the final ``RunState``; its other
+            keys are unchanged. None: every key of ``RunState`` is an output.
+        context_schema: Type of the callers' ``context``, from which ``bound`` makes a ``Context``.
+        bound: Wraps every node and route.
     """
     if output in RunState.__annotations__:
         raise SettingsError(f"output={output!r} is a key of the graph's own state: take another name")
@@ -89,23 +89,23 @@ def build_graph(
 
 
 def _route(route: Callable[..., Any], node: str) -> Callable[[RunState], Any]:
-    """A route from a node that has no context while ``update_state`` edits that node's outcome: then it leads there
-    once more, which does nothing again, and goes on from what was edited."""
+    """The route from a node. ``update_state`` calls it without a context: it then leads to the same node again, which
+    finds its work done and continues from the edited state."""
 
     def routed(state: RunState) -> Any:
         runtime = cast("Runtime[Context] | None", get_runtime(Context))
         return [Send(node, state)] if runtime is None else route(state, runtime)
 
     async def awaited(state: RunState) -> Any:
-        found = routed(state)
-        return await found if isawaitable(found) else found
+        sends = routed(state)
+        return await sends if isawaitable(sends) else sends
 
-    found = awaited if iscoroutinefunction(route) else routed
-    found.__name__ = route.__name__
-    return found
+    wrapped = awaited if iscoroutinefunction(route) else routed
+    wrapped.__name__ = route.__name__
+    return wrapped
 
 
 def recursion_limit(budget: Budget) -> int:
     """Supersteps that a run within ``budget`` can take: decompose, generate, critique, finish and ``write_output``; two
-    for every further round; and the one in which LangGraph finds nothing left to do."""
+    for every further round; and LangGraph's last one, which finds nothing to do."""
     return 5 + 2 * budget.rounds + 1

@@ -1,4 +1,4 @@
-"""The work of the graph: each node is handed its input and returns only what it adds to the state."""
+"""The nodes of the graph; each returns only what it adds to the state."""
 
 import asyncio
 import contextvars
@@ -31,13 +31,11 @@ from ..policies.policy import Advised
 from . import tasks
 from .context import Context, context_of, population_of
 
-_BEFORE = {name: Overwrite({}) for name in ("images", "critiques", "decisions", "advice", "comparisons", "rulings")} | {
-    "best": "",
-    "stop": "",
-}
-"""Takes the place of what an earlier run of the thread left in the state."""
-MOST_COMPARED = 4
-"""Images of those that lead together that are compared, the earliest."""
+_RECORDS = ("images", "critiques", "decisions", "advice", "comparisons", "rulings")
+_CLEARED = {"best": "", "stop": ""} | {name: Overwrite({}) for name in _RECORDS}
+"""Removes an earlier run of the thread from the state."""
+_MOST_COMPARED = 4
+"""How many of the highest-ranked images are compared, the earliest."""
 
 
 class ImageWork(TypedDict):
@@ -47,7 +45,7 @@ class ImageWork(TypedDict):
     source: ImageRecord | None
     """The image that the attempt starts from."""
     decision: Decision | None
-    """The decision that asked for it; None for a first drawing."""
+    """The decision that it belongs to; None for a first drawing."""
 
 
 class FinishWork(TypedDict):
@@ -55,13 +53,13 @@ class FinishWork(TypedDict):
 
     population: Population
     stops: list[Decision]
-    """One for each image that had no decision yet."""
+    """One for each image without a decision."""
     chosen: str | None
     """The best image by a person's choice; None: by its checks."""
 
 
 class Update(TypedDict, total=False):
-    """What a node adds to the state: some channels of ``RunState``, with what is new in each."""
+    """What a node adds to the channels of ``RunState``."""
 
     seed: int
     version: int
@@ -78,7 +76,7 @@ class Update(TypedDict, total=False):
 
 
 async def decompose(state: RunState, runtime: Runtime[Context]) -> Update:
-    """Read the prompt, unless it was read and the outcome edited; a thread's earlier run stays in its history alone."""
+    """Decompose the prompt, unless the state has its concepts already; a new run of a thread clears the state."""
     context = context_of(runtime)
     check_prompt(state.get("prompt", ""))
     if type(seed := state.get("seed", 0)) is not int or not 0 <= seed < SEED_LIMIT:
@@ -86,55 +84,53 @@ async def decompose(state: RunState, runtime: Runtime[Context]) -> Update:
     concepts = cast(object, state.get("concepts"))
     if not isinstance(concepts, ConceptGraph) or concepts.prompt != state["prompt"] or state.get("images"):
         concepts = await tasks.decompose(state["prompt"], context)
-    before = cast(Update, _BEFORE if state.get("images") else {})
-    return {**before, "concepts": concepts, "seed": seed, "version": STATE_VERSION}
+    cleared = cast(Update, _CLEARED if state.get("images") else {})
+    return {**cleared, "concepts": concepts, "seed": seed, "version": STATE_VERSION}
 
 
 async def generate(work: ImageWork, runtime: Runtime[Context]) -> Update:
-    """Draw one image from pure noise or from its source, or hand that on for a second opinion."""
+    """Draw one image from pure noise or from its source, or repeat the source for a second opinion."""
     image = await tasks.draw(work["attempt"], work["source"], context_of(runtime), _progress(runtime))
     decision = work["decision"]
     return {"images": {image.id: image}, "decisions": {} if decision is None else {decision.image: decision}}
 
 
 async def critique(state: RunState, runtime: Runtime[Context]) -> Update:
-    """Look at every image that was not looked at, all at once; then ask the policy's chat model, if it has one."""
-    context, known = context_of(runtime), state.get("critiques", {})
+    """Critique every new image, all at once; then ask the policy's chat model, if it has one."""
+    context, earlier = context_of(runtime), state.get("critiques", {})
     if not state.get("images") or not state.get("concepts"):
         raise SettingsError("there are no concepts and images to look at yet: begin with a prompt")
-    images = [image for id, image in sorted(state["images"].items()) if id not in known]
+    images = [image for id, image in sorted(state["images"].items()) if id not in earlier]
 
     async def look(image: ImageRecord) -> Critique:
-        found = await tasks.critique(image, state["concepts"], context)
-        runtime.stream_writer({"type": "critique", "image": image.id, "critique": found})
-        return found
+        made = await tasks.critique(image, state["concepts"], context)
+        runtime.stream_writer({"type": "critique", "image": image.id, "critique": made})
+        return made
 
     critiques = await asyncio.gather(*map(look, images))
-    new = {image.id: found for image, found in zip(images, critiques, strict=True)}
+    new = {image.id: made for image, made in zip(images, critiques, strict=True)}
     round = max(image.round for image in state["images"].values())
-    reasons = [found.silence for found in critiques if found.silence]
+    reasons = [made.silence for made in critiques if made.silence]
     if images and len(reasons) == len(images):
-        reason, unheard = " ".join(reasons[0].split()), sum(len(found.unheard) for found in critiques)
+        reason, unheard = " ".join(reasons[0].split()), sum(len(made.unheard) for made in critiques)
         raise NoAnswerError(
             f"the critic was not heard about any image of round {round} ({unheard} checks unknown): {reason};"
             " what was drawn is kept, and resume or --retry-failed asks again",
             reason=reason,
             unheard=unheard,
-            no_reply=any(exchange.no_reply for found in critiques for exchange in found.exchanges),
+            no_reply=any(exchange.no_reply for made in critiques for exchange in made.exchanges),
         )
-    made: Update = {"critiques": new, "round": round}
-    if not isinstance(context.policy, Advised):
-        return made
-    everything: RunState = {**state, "critiques": known | new, "round": round}
-    population = population_of(everything, context.budget).heard()
-    one_more = population.spend + Spend(images=1, critic_calls=1)
-    if population.round < context.budget.rounds and not context.budget.exceeded_by(one_more):
-        made["advice"] = {str(round): await tasks.advise(population, context.policy, context)}
-    return made
+    update: Update = {"critiques": new, "round": round}
+    if isinstance(context.policy, Advised) and round < context.budget.rounds:
+        after: RunState = {**state, "critiques": earlier | new, "round": round}
+        population = population_of(after, context.budget).heard()
+        if not context.budget.exceeded_by(population.spend + Spend(images=1, critic_calls=1)):
+            update["advice"] = {str(round): await tasks.advise(population, context.policy, context)}
+    return update
 
 
 async def finish(work: FinishWork, runtime: Runtime[Context]) -> Update:
-    """Keep the best image over all rounds, equals compared, and the reason why work ended."""
+    """Choose the best image over all rounds, and name the rule that ended the run."""
     stops, population, best = work["stops"], work["population"], work["chosen"]
     comparisons = dict(population.comparisons)
     if best is None:
@@ -150,22 +146,21 @@ async def finish(work: FinishWork, runtime: Runtime[Context]) -> Update:
 
 
 async def _compared(population: Population, context: Context) -> tuple[str, dict[str, Comparison]]:
-    """Id of the best of the first leaders, each compared with the winner so far as the budget reaches, and all
-    comparisons."""
+    """Id of the best of the earliest leaders, and all comparisons: each with the best so far, within the budget."""
     best, *others = population.leaders()
     critic = await ready(context.critic) if others else None
-    for other in others[: MOST_COMPARED - 1]:
+    for other in others[: _MOST_COMPARED - 1]:
         if not compares(critic) or population.budget.exceeded_by(population.spend + Spend(critic_calls=1)):
             break
         made = await tasks.compare(best, other, population.concepts, critic, context)
-        known = {**population.comparisons, pair_name(best, other): made}
-        population = population.model_copy(update={"comparisons": known})
+        comparisons = {**population.comparisons, pair_name(best, other): made}
+        population = population.model_copy(update={"comparisons": comparisons})
         best = other if made.better == other.id else best
     return best.id, population.comparisons
 
 
 def _progress(runtime: Runtime[Context]) -> Progress:
-    """Denoising steps as ``custom`` stream parts; the callback may be called from any thread."""
+    """A callback, for any thread, that streams denoising steps as ``custom`` parts."""
     loop, write, called_in = asyncio.get_running_loop(), runtime.stream_writer, contextvars.copy_context()
 
     def progress(image: str, done: int, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""A person as the judge: asked after each round with what the policy proposes, they decide."""
+"""A person as the judge: after each round they see what the policy proposes, and decide."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from .judge import allowed, decide
 from .nodes import Update
 
 RULE = "person"
-"""Of decisions that a person made otherwise than proposed."""
+"""Rule of decisions in which a person did not follow the policy."""
 
 
 @dataclass(frozen=True)
@@ -25,33 +25,31 @@ class Question:
     """What a person is asked after a round."""
 
     population: Population
-    """All images with what is known of them; ``population.pending()`` wait for a decision."""
+    """All images; ``population.pending()`` wait for a decision."""
     proposed: tuple[Decision, ...]
-    """What the policy would do, one decision for each image that waits."""
+    """The policy's decisions, one for each image that waits."""
     folder: Path
     """The run folder, in which ``image.path`` is a PNG."""
     earlier: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
-    """The person's last decisions, by image id; one that they stopped waits again as long as others are worked on."""
+    """The person's last decisions, by image id; a stopped image waits again as long as others are refined."""
 
 
 Ask = Callable[[Question], "Sequence[Decision] | Awaitable[Sequence[Decision] | None] | None"]
-"""Decides instead of the policy: one decision for each image that waits; None accepts the proposal. ``stop``,
-``refine`` and ``reseed`` of ``detailscribe.agent.policies`` make decisions."""
+"""Returns one decision for each image that waits, made with ``stop``, ``refine`` or ``reseed`` of
+``detailscribe.agent.policies``; None accepts the proposal."""
 
 
 async def person(state: RunState, runtime: Runtime[Context]) -> Update:
-    """Wait until a person has decided about this round, unless they have; an answer that does not fit is refused and
-    asked for again.
+    """Interrupt until a person has decided about this round; ask again if the answer is invalid.
 
-    Answers are ``True``, which accepts what is proposed; ``{"choose": id}``, which ends the run with an image; or a
-    list with one decision, or its fields, for each image that waits.
+    Answers are ``True``, which accepts the proposal; ``{"choose": id}``, which ends the run with an image; or a list
+    with one decision, or its fields, for each image that waits.
     """
-    if str(state.get("round")) in state.get("rulings", {}):  # decided by other means, while the run was paused
+    if str(state.get("round")) in state.get("rulings", {}):  # written by ``update_state`` while the run was paused
         return {"rulings": {}}
     context = context_of(runtime)
     population, refused = population_of(state, context.budget), None
     proposed, questions = decide(population, context.policy), {c.id: c.question for c in population.concepts.checks}
-    # Plain data but for the decisions that are proposed.
     images = [
         {
             "id": image.id,
@@ -76,7 +74,7 @@ async def person(state: RunState, runtime: Runtime[Context]) -> Update:
 
 
 def _ruling(answer: object, population: Population, proposed: Sequence[Decision]) -> Ruling:
-    """A person's answer as a ruling; ``PolicyError`` or ``ValidationError`` where it is none."""
+    """A person's answer as a ruling; ``PolicyError`` or ``ValidationError`` if it is none."""
     match answer:
         case True:
             return Ruling(round=population.round, decisions=tuple(proposed))
@@ -94,8 +92,8 @@ def _ruling(answer: object, population: Population, proposed: Sequence[Decision]
 
 
 def meant(action: Action, population: Population, image: ImageRecord, words: str = "") -> Decision:
-    """The decision of a person who names no more than an action, and perhaps the prompt to draw from. A refinement is
-    one that was not tried before: from a seventh of the schedule on, or from earlier."""
+    """The decision of a person who gives an action, and perhaps the prompt. A refinement starts at a seventh of the
+    schedule, or earlier if that was tried before."""
     reason, start = "a person decided so", round(image.steps / 7)
     if action == "stop":
         return stop(image, RULE, reason)
@@ -109,7 +107,7 @@ def meant(action: Action, population: Population, image: ImageRecord, words: str
 
 
 async def answer_of(ask: Ask | None, state: RunState, context: Context, payload: Any) -> list[Decision]:
-    """What the person answers to an interrupt of ``person``; an answer that did not fit ends the run."""
+    """The person's answer to an interrupt of ``person``; an invalid answer ends the run."""
     if payload["refused"]:
         raise PolicyError(payload["refused"])
     if ask is None:

@@ -1,14 +1,12 @@
-"""The calls of roles inside nodes, each a LangGraph task: recorded as soon as it returns, and not made again.
+"""The calls of roles inside nodes, each a LangGraph task whose result is saved as soon as it returns.
 
-The checkpointer keeps a task's result with the step that it belongs to, and the cache of the context keeps it under a
-hash of everything that it depends on. So a run that was killed asks and draws again only what was in flight, and
-runs with one cache do the same work once.
+The checkpointer saves a result with its superstep, and the context's cache under a hash of everything that it depends
+on. So a killed run repeats only what was in flight, and runs with one cache share their results.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast
 
 from langgraph.config import get_config
 from langgraph.func import task
@@ -21,32 +19,23 @@ from ..policies.policy import Advised
 from .context import Context, chat_of
 
 R = TypeVar("R")
-Work = Callable[[], Awaitable[Any]]
 Name = Literal["decompose", "draw", "critique", "compare", "advise"]
-"""What is asked of a role; the name of the task in LangGraph's stream."""
-
-Drawn = tuple[ImageRecord, str]
-"""An image, and the folder of the run that it was drawn for, relative to ``Context.shared``; empty where nothing is
-shared."""
-
-
-async def _done(work: Work) -> Any:
-    return await work()
-
-
-_TASKS: dict[str, Any] = {name: cast(Any, task)(name=name)(partial(_done)) for name in get_args(Name)}
+"""The call of a role; the name of its task in LangGraph's stream."""
 
 
 async def _once(
     name: Name, context: Context, parts: Callable[[], tuple[object, ...]], work: Callable[[], Awaitable[R]]
 ) -> R:
-    """What ``work`` gives, or gave when it was called for the same parts before. A run without a thread id cannot be
-    continued, so that no task is made of its calls, and it costs less."""
+    """The result of ``work``, which is saved, and cached under a hash of ``parts``. Runs without a thread id cannot be
+    resumed, and skip the overhead of a task."""
     cache = context.cache
-    kept = work if cache is None else lambda: cache.once(content_hash(name, *parts()), work)
+
+    async def cached() -> R:
+        return await (work() if cache is None else cache.once(content_hash(name, *parts()), work))
+
     if "thread_id" not in get_config().get("configurable", {}):
-        return await kept()
-    return cast(R, await _TASKS[name](kept))
+        return await cached()
+    return await cast(Any, task)(name=name)(cached)()
 
 
 async def decompose(prompt: str, context: Context) -> ConceptGraph:
@@ -61,7 +50,7 @@ async def decompose(prompt: str, context: Context) -> ConceptGraph:
 
 
 async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, progress: Progress) -> ImageRecord:
-    """The image of an attempt; drawn again where it is known and its files are missing."""
+    """The image of an attempt; a cached one whose files are missing is drawn again."""
     if attempt.operator == "look" and source is not None:
         return source.again(attempt)
     diffusion, store, shared = await ready(context.diffusion), context.store, context.shared
@@ -72,7 +61,8 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         asked = attempt.model_dump(mode="json", exclude={"id", "round", "parent", "source"})
         return model_name(diffusion), asked, source and _content(source, store)
 
-    async def carry_out() -> Drawn:
+    async def carry_out() -> tuple[ImageRecord, str]:
+        """The image, and the folder of its run relative to ``shared``, or empty."""
         nonlocal is_new
         is_new = True
         place = Store(store.root / within)
@@ -88,25 +78,22 @@ async def draw(attempt: Attempt, source: ImageRecord | None, context: Context, p
         return made.moved(lambda file: f"{within}/{file}") if within else made, folder
 
     record, origin = await _once("draw", context, lambda: parts() if shared else (*parts(), attempt.id), carry_out)
-    if origin != folder and not record.seeded:  # a server without seeds draws for each run anew
+    if origin != folder and not record.seeded:  # without seeds, each run draws its own
         record, origin = await _once("draw", context, lambda: (*parts(), folder, attempt.id), carry_out)
     if is_new:
         return record
     root = store if shared is None else Store(Store(shared).path(origin))
-    found = await asyncio.to_thread(_adopted, record, root, attempt, store)
-    return found or (await carry_out())[0]
+    return await asyncio.to_thread(_adopted, record, root, attempt, store) or (await carry_out())[0]
 
 
 def _place(context: Context) -> str:
-    """The folder in the store that the drawing of this node writes to; empty where the store belongs to the run. Image
-    ids repeat, so that another thread, a loop that comes again, or a fork would replace pictures. LangGraph's
-    checkpoint namespace names the very task, the same when it is carried out again after a kill."""
+    """The folder in the store for the files of this node's drawing; empty if the run owns the store. Image ids are not
+    unique across threads, repeated loops and forks; LangGraph's checkpoint namespace is, also after a kill."""
     return "" if context.owns_store else content_hash(get_config().get("configurable", {}).get("checkpoint_ns"))[:12]
 
 
 def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store) -> ImageRecord | None:
-    """A known image of the run in ``origin`` as the one that an attempt asks for; None where its files are not
-    those."""
+    """A cached image of the run in ``origin`` as the image of an attempt; None if its files are missing or changed."""
     if not all(origin.path(file).is_file() for file in record.files):
         return None
     from PIL import Image
@@ -114,7 +101,7 @@ def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store)
     from ...tools.diffusion.job import pixel_digest, png_bytes
 
     with Image.open(origin.path(record.path)) as picture:
-        if record.digest and pixel_digest(picture) != record.digest:  # a run that began anew drew another one
+        if record.digest and pixel_digest(picture) != record.digest:  # a restarted run has overwritten it
             return None
     if origin.root == store.root and record.id == attempt.id:
         return record
@@ -132,7 +119,7 @@ def _adopted(record: ImageRecord, origin: Store, attempt: Attempt, store: Store)
 
 
 class _NotHeard(Exception):
-    """Takes a critique past cache and checkpointer, which keep no errors, so that what had no answer is asked again."""
+    """Carries a critique past cache and checkpointer, which save no errors, so that its checks are asked again."""
 
     def __init__(self, critique: Critique) -> None:
         super().__init__("no usable answer came")
@@ -140,43 +127,42 @@ class _NotHeard(Exception):
 
 
 async def critique(image: ImageRecord, concepts: ConceptGraph, context: Context) -> Critique:
-    """What the critic says of an image; only where every check had a usable answer is it kept."""
+    """The critique of an image, which is saved only if every check has a usable answer."""
     critic = await ready(context.critic)
 
     async def look() -> Critique:
-        seen = await answered(critic.critique(image, concepts, context.store), Critique, critic, "critique")
-        if (said := [v.check for v in seen.verdicts]) != (asked := [check.id for check in concepts.checks]):
+        made = await answered(critic.critique(image, concepts, context.store), Critique, critic, "critique")
+        if (checks := [v.check for v in made.verdicts]) != (asked := [check.id for check in concepts.checks]):
             raise ModelError(
-                f"{type(critic).__name__}.critique answered the checks {', '.join(said)}; expected were"
+                f"{type(critic).__name__}.critique answered the checks {', '.join(checks)}; expected were"
                 f" {', '.join(asked)}, in this order"
             )
-        if seen.unheard:
-            raise _NotHeard(seen)
-        return seen
+        if made.unheard:
+            raise _NotHeard(made)
+        return made
 
     try:
-        said = await _once("critique", context, lambda: about(image, concepts, critic, context.store), look)
-    except _NotHeard as lost:
-        said = lost.critique
-    return said if said.image == image.id else said.model_copy(update={"image": image.id})
+        made = await _once("critique", context, lambda: about(image, concepts, critic, context.store), look)
+    except _NotHeard as error:
+        made = error.critique
+    return made if made.image == image.id else made.model_copy(update={"image": image.id})
 
 
 async def compare(
     first: ImageRecord, second: ImageRecord, concepts: ConceptGraph, critic: Comparer, context: Context
 ) -> Comparison:
-    """Which of two images the critic takes for better."""
-
-    def parts() -> tuple[object, ...]:
-        return about(first, concepts, critic, context.store), about(second, concepts, critic, context.store)
-
-    async def look() -> Comparison:
-        return await answered(critic.compare(first, second, concepts, context.store), Comparison, critic, "compare")
-
-    return await _once("compare", context, parts, look)
+    """Which of two images is better."""
+    store = context.store
+    return await _once(
+        "compare",
+        context,
+        lambda: (about(first, concepts, critic, store), about(second, concepts, critic, store)),
+        lambda: answered(critic.compare(first, second, concepts, store), Comparison, critic, "compare"),
+    )
 
 
 async def advise(population: Population, policy: Advised, context: Context) -> Advice:
-    """What the policy's chat model says of the images that wait."""
+    """The choices of the policy's chat model for the pending images."""
     chat = chat_of(policy, context)
     return await _once(
         "advise",
@@ -187,11 +173,11 @@ async def advise(population: Population, policy: Advised, context: Context) -> A
 
 
 def about(image: ImageRecord, concepts: ConceptGraph, critic: object, store: Store) -> tuple[object, ...]:
-    """All that a critic's answer about an image depends on; it may draw random numbers from id, seed and prompt."""
+    """Everything that a critique depends on; a simulated critic draws random numbers from id, seed and prompt."""
     checklist = concepts.model_dump_json(exclude={"exchanges"})
     return model_name(critic), checklist, image.id, image.seed, image.prompt, _content(image, store)
 
 
 def _content(image: ImageRecord, store: Store) -> str:
-    """What a picture shows, whatever run it belongs to; where its pixels were not hashed, its run and id."""
+    """A hash of a picture's content or, if it has none, its run and id."""
     return image.digest or f"{store.root.name} {image.id}"

@@ -1,4 +1,4 @@
-"""The whole loop, and its critic, as LangChain tools for any agent."""
+"""The graph and the critic as LangChain tools for any agent."""
 
 from typing import Annotated, Any
 
@@ -17,9 +17,9 @@ from .graph import build_graph
 def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
     """The tools ``draw_and_check``, which runs the graph, and ``critique_image``.
 
-    Both are sync and async, within the budget and in the folder of the context. They answer with a line of JSON that
-    holds every check with its answer; where ``show`` is set, with the image too, for models that see what is in tool
-    messages. The final ``RunState`` and the ``Critique`` are the messages' artifacts.
+    Both are sync and async, and use budget and folder of the context. They return a line of JSON with the answer to
+    every check and, if ``show`` is set, the image, for models that see images in tool messages. The artifacts of the
+    messages are the final ``RunState`` and the ``Critique``.
     """
     graph, store = build_graph(), context.store
 
@@ -56,9 +56,9 @@ def langchain_tools(context: Context, *, show: bool = False) -> list[BaseTool]:
             raise ToolException(f"there is no image {path!r}; give a path that a tool returned") from error
         try:
             concepts = await (await ready(context.decomposer)).decompose(prompt or image.prompt)
-            found = await (await ready(context.critic)).critique(image, concepts, store)
+            critique = await (await ready(context.critic)).critique(image, concepts, store)
         except DetailScribeError as error:
             raise ToolException(str(error)) from error
-        return answer(image, {"concepts": concepts}, found, correction=found.refined_prompt), found
+        return answer(image, {"concepts": concepts}, critique, correction=critique.refined_prompt), critique
 
     return [tool(draw_and_check), tool(critique_image)]
