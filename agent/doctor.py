@@ -1,8 +1,8 @@
-"""What is configured, reachable and downloaded, and whether it fits, in one record."""
+"""Checks of the settings, the models and the machine, in one record: ``detailscribe doctor``."""
 
 import asyncio
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast, get_args
 
 from pydantic import SecretStr, computed_field
 
@@ -21,68 +21,64 @@ class Setting(Frozen):
     name: str
     """``section.name``."""
     value: str | None
-    """In words; ``set`` for a secret that is there; None for what is not set."""
+    """As text; ``set`` for a secret; None if it is not set."""
     source: str
     """``argument``, ``environment``, ``file``, ``preset`` with its name, or ``default``."""
 
 
 class Diagnosis(Frozen):
-    """What is configured, and what was found."""
+    """The settings and the results of all checks."""
 
     preset: str
     """The name of the preset."""
     versions: dict[str, str]
     """By distribution, of those that can change a run."""
     settings: tuple[Setting, ...]
-    """All of them."""
+    """Every setting."""
     findings: tuple[Finding, ...]
     """Of policy, diffusion model, chat models and templates."""
 
     @computed_field
     @property
     def status(self) -> Status:
-        """The worst of the findings'."""
-        statuses = {finding.status for finding in self.findings}
-        return "problem" if "problem" in statuses else "warning" if "warning" in statuses else "ok"
+        """The worst status of the findings."""
+        statuses: list[Status] = [finding.status for finding in self.findings]
+        return max(statuses, key=get_args(Status).index)
 
 
 async def examine(loaded: Loaded) -> Diagnosis:
-    """Look at all of it; nothing is loaded, and a chat model is asked two short questions."""
+    """Run every check; nothing is loaded, and a chat model is asked two short questions."""
     settings = loaded.settings
     chat = asyncio.create_task(look_at_chat(settings))
     diffusion = await asyncio.to_thread(lambda: list(look_at_diffusion(settings)))
     policy = found("policy", lambda: repr(resolve_policy(settings.run.policy, **settings.run.policy_args)))
     findings = [policy, *diffusion, *await chat]
     if settings.chats and settings.chat.templates is not None:
-        findings.append(found("templates", lambda: _tried_templates(settings)))
+        findings.append(found("templates", lambda: _check_templates(settings)))
     return Diagnosis(
         preset=settings.run.preset,
         versions=installed(),
         settings=tuple(
-            Setting(name=name, value=_in_words(attrgetter(name)(settings)), source=loaded.source(name))
+            Setting(name=name, value=_as_text(attrgetter(name)(settings)), source=loaded.source(name))
             for name in known_names()
         ),
         findings=tuple(findings),
     )
 
 
-def _tried_templates(settings: Settings) -> str:
+def _check_templates(settings: Settings) -> str:
     models = Models(settings)
     make_decomposer(settings, models.language)
     make_critic(settings, models.vision)
     return f"those in {settings.chat.templates} can be used"
 
 
-def _in_words(value: Any) -> str | None:
-    match value:
-        case None:
-            return None
-        case SecretStr():
-            return "set"
-        case dict():
-            words = (f"{k}={_in_words(v) if isinstance(v, SecretStr) else repr(v)}" for k, v in value.items())
-            return ", ".join(words) or None
-        case bool():
-            return "true" if value else "false"
-        case _:
-            return str(value)
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, dict):
+        entries = cast(dict[str, Any], value).items()
+        return ", ".join(f"{k}={'set' if isinstance(v, SecretStr) else repr(v)}" for k, v in entries) or None
+    if isinstance(value, SecretStr):
+        return "set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)

@@ -34,19 +34,19 @@ from .views.pages import CARD, shrunk
 from .views.terminal import as_data
 
 Call = Context[Any, Any, Any]
-"""What a tool may ask of the protocol."""
+"""The protocol's context of a call."""
 Shows = Annotated[str | None, Field(description="What the picture should show; by default what its run was asked for.")]
 Picture = Annotated[str, Field(description="Path of the image's PNG, as a tool returned it.")]
 PATIENCE = 5.0
-"""Seconds that a call, and so the next one, waits for a client that does not read its progress."""
+"""Seconds that a call waits for a client that does not read its progress."""
 
 _log = logging.getLogger(__name__)
 
 
 class Server(FastMCP):
-    """The tools over one folder, outside of which nothing is read, one call at a time.
+    """The tools over one folder, outside of which nothing is read; one call runs at a time.
 
-    The settings' budget bounds each call, and ``total`` all calls together; ``roles`` stand in place of the settings'.
+    The settings' budget bounds each call, and ``total`` all calls together; ``roles`` replace those of the settings.
     ``SettingsError`` if a setting or a bound is wrong.
     """
 
@@ -64,15 +64,15 @@ class Server(FastMCP):
             self.add_tool(work, structured_output=False)
 
     async def call_tool(self, name: str, arguments: dict[str, Any]) -> Sequence[ContentBlock] | dict[str, Any]:
-        """Call a tool; whatever goes wrong is one line."""
+        """Call a tool, with errors in one line."""
         try:
             return await super().call_tool(name, arguments)
         except ToolError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             if isinstance(cause, ValidationError):
                 words = first_problem(cause)
-            elif known := cause if isinstance(cause, ToolError) else mended(cause):
-                words = str(known)
+            elif mendable := cause if isinstance(cause, ToolError) else mended(cause):
+                words = str(mendable)
             else:
                 _log.error("%s failed", name, exc_info=cause)
                 words = f"this is a fault of detailscribe: {type(cause).__name__}: {cause}"
@@ -83,9 +83,7 @@ class Server(FastMCP):
         call: Call,
         prompt: Annotated[str, Field(description="What the picture should show.")],
         seed: Annotated[Seed, Field(description="Another seed gives other pictures of the same prompt.")] = 0,
-        budget: Annotated[
-            Budget | None, Field(description="Bounds below those of the server, which hold in any case.")
-        ] = None,
+        budget: Annotated[Budget | None, Field(description="Further bounds; the server's always hold.")] = None,
     ) -> list[Any]:
         """Draw a prompt, check the drawing item by item, and refine it. Returns the best image, its checks as JSON, and
         the run's name for show_run."""
@@ -98,20 +96,19 @@ class Server(FastMCP):
                     prompt, settings=self.given, seed=seed, budget=bounds, out=folder, on_event=note, **self.roles
                 )
             finally:
-                with suppress(SettingsError):  # nothing of it was kept
+                with suppress(SettingsError):  # it wrote nothing
                     self.spent += read_run(folder).spend
             facts = {"run": folder.name, "stop": run.stop, "images": len(run.images), "spend": run.spend.model_dump()}
-            best = run.best
-            return self._answer(run.concepts, best.record, best.critique, Store(folder), **facts)
+            return self._answer(run.concepts, run.best.record, run.best.critique, Store(folder), **facts)
 
     async def critique_image(self, call: Call, path: Picture, prompt: Shows = None) -> list[Any]:
         """Check an image item by item. Returns it with each check's answer as JSON, and a corrected prompt."""
         async with self._call(call) as (_, note):
             image, store = self._image(path)
-            concepts = await self._read(prompt, image, store)
+            concepts = await self._decompose(prompt, image, store)
             note("looking at the image")
-            look = await self._look(image, concepts, store)
-            return self._answer(concepts, image, look, store, correction=look.refined_prompt)
+            critique = await self._critique(image, concepts, store)
+            return self._answer(concepts, image, critique, store, correction=critique.refined_prompt)
 
     async def refine_image(
         self,
@@ -123,21 +120,17 @@ class Server(FastMCP):
         prompt: Shows = None,
         start_step: Annotated[
             int | None,
-            Field(
-                ge=0,
-                description="Denoising step to start at. Low ones (1 to 4 of 28) change the layout, high ones"
-                " only details.",
-            ),
+            Field(ge=0, description="Denoising step to start at: low (1 to 4 of 28) for the layout, high for details."),
         ] = None,
         seed: Annotated[Seed | None, Field(description="Of the noise; by default not the image's own.")] = None,
     ) -> list[Any]:
-        """Correct an image: denoise it again from an early step with a corrected prompt, or edit it where a server drew
+        """Correct an image: denoise it again from an early step with a corrected prompt, or edit it if a server drew
         it. Returns the new image, its checks as JSON, and which were fixed and broken; the old image stays."""
         async with self._call(call) as (_, note):
             image, store = self._image(path)
-            concepts = await self._read(prompt, image, store)
+            concepts = await self._decompose(prompt, image, store)
             note("looking at the image")
-            before = await self._look(image, concepts, store)
+            before = await self._critique(image, concepts, store)
             words, is_edit = correction or before.refined_prompt or image.prompt, image.latent is None
             start = image.steps // 7 if start_step is None else min(start_step, image.steps)
             attempt = Attempt(
@@ -152,14 +145,14 @@ class Server(FastMCP):
                 keep_steps=tuple(image.trajectory),
             )
             note("refining")
-            made = await (await ready(self.context.diffusion)).draw(attempt, store, source=image)
-            self.spent += spend_of(None, {made.id: made}, {})
+            refined = await (await ready(self.context.diffusion)).draw(attempt, store, source=image)
+            self.spent += spend_of(None, {refined.id: refined}, {})
             note("looking at the new image")
-            after = await self._look(made, concepts, store)
-            questions = {check.id: check.question for check in concepts.checks}
+            after = await self._critique(refined, concepts, store)
             changed = change(before, after)
-            facts = {name: [questions[id] for id in getattr(changed, name)] for name in ("fixed", "broken")}
-            return self._answer(concepts, made, after, store, drawn_from=made.prompt, **facts)
+            fixed, broken = ([concepts.check(id).question for id in ids] for ids in (changed.fixed, changed.broken))
+            more: dict[str, object] = {"drawn_from": refined.prompt, "fixed": fixed, "broken": broken}
+            return self._answer(concepts, refined, after, store, **more)
 
     async def show_run(
         self,
@@ -167,12 +160,13 @@ class Server(FastMCP):
         image: Annotated[str | None, Field(description="Id of the image; by default the best.")] = None,
     ) -> list[Any]:
         """Show a run: its images, checks, decisions with their reasons and cost as JSON, and one of the images."""
-        found = self._run(run)
-        shown = found.best if image is None else found.images.get(image)
+        recorded = self._run(run)
+        shown = recorded.best if image is None else recorded.images.get(image)
         if image is not None and shown is None:
-            raise SettingsError(f"there is no image {image!r:.80} in {found.run}; known: {', '.join(found.images)}")
-        text = json.dumps(as_data(found))
-        return [text] if shown is None else [text, self._picture(found.path(shown.id))]
+            known = ", ".join(recorded.images)
+            raise SettingsError(f"there is no image {image!r:.80} in {recorded.run}; known: {known}")
+        text = json.dumps(as_data(recorded))
+        return [text] if shown is None else [text, self._picture(recorded.path(shown.id))]
 
     def _run(self, name: str | None) -> RecordedRun:
         if name is not None:
@@ -186,7 +180,7 @@ class Server(FastMCP):
 
     @asynccontextmanager
     async def _call(self, call: Call) -> AsyncGenerator[tuple[Budget, Any]]:
-        """The bounds of a call that spends something, and what notes its progress, once the call before it is done;
+        """Waits for the call before, and gives the bounds of this one and the function that notes its progress;
         ``SettingsError`` if nothing is left to spend."""
         async with self.busy:
             bounds = self.total.model_dump(exclude_unset=True, exclude_none=True, exclude={"rounds"})
@@ -204,28 +198,27 @@ class Server(FastMCP):
             image = read_record(file)
             root = file.parents[len(PurePosixPath(image.path).parts) - 1]
             if root / image.path != file or not leads_inside(root, self.store.root):
-                raise ValueError("it lies elsewhere than where it was made")
+                raise ValueError("it was moved")
         except (OSError, ValueError, IndexError) as error:
             raise SettingsError(f"there is no image {path!r:.200}; give a path that a tool returned") from error
         return image, Store(root)
 
-    async def _read(self, prompt: str | None, image: ImageRecord, store: Store) -> ConceptGraph:
+    async def _decompose(self, prompt: str | None, image: ImageRecord, store: Store) -> ConceptGraph:
         asked = prompt or (read_run(store.root).prompt if is_run(store.root) else image.prompt)
         check_prompt(asked)
         concepts = await (await ready(self.context.decomposer)).decompose(asked)
         self.spent += spend_of(concepts, {}, {})
         return concepts
 
-    async def _look(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
-        look = await (await ready(self.context.critic)).critique(image, concepts, store)
-        self.spent += spend_of(None, {}, {image.id: look})
-        return look
+    async def _critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+        critique = await (await ready(self.context.critic)).critique(image, concepts, store)
+        self.spent += spend_of(None, {}, {image.id: critique})
+        return critique
 
     def _answer(
-        self, concepts: ConceptGraph, image: ImageRecord, look: Critique, store: Store, **facts: object
+        self, concepts: ConceptGraph, image: ImageRecord, critique: Critique, store: Store, **facts: object
     ) -> list[Any]:
-        questions = {check.id: check.question for check in concepts.checks}
-        checks = {questions[verdict.check]: verdict.answer for verdict in look.verdicts}
+        checks = {concepts.check(verdict.check).question: verdict.answer for verdict in critique.verdicts}
         path = store.path(image.path)
         return [json.dumps({"image": image.id, "path": str(path), "checks": checks, **facts}), self._picture(path)]
 
@@ -235,7 +228,7 @@ class Server(FastMCP):
 
 @asynccontextmanager
 async def _progress(call: Call) -> AsyncGenerator[Any]:
-    """Sends what is noted, words or events of a run, as progress notifications in their order."""
+    """Sends noted words and events of a run as progress notifications, in order."""
     waiting = asyncio.Queue[str | None]()
 
     async def send() -> None:
@@ -261,14 +254,14 @@ async def _progress(call: Call) -> AsyncGenerator[Any]:
 
 
 def serve(server: Server, port: int | None) -> None:
-    """Serve on stdio until the other end closes it, or on a port of this machine until Ctrl-C."""
+    """Serve on stdio until the client closes it, or on a port of this machine until Ctrl-C."""
     if port is not None:
         server.settings.port = port
         server.run("streamable-http")
         return
 
     async def serve_stdio() -> None:
-        # The protocol alone may be on stdout: what anything else prints, libraries in C too, goes to stderr.
+        # Only the protocol may use stdout: the output of libraries, in C too, goes to stderr.
         protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         own = server._mcp_server  # pyright: ignore[reportPrivateUsage] - run_stdio_async takes no stream

@@ -1,4 +1,4 @@
-"""The graph on a LangGraph server, whose clients can send no objects: the roles come from the server's settings."""
+"""The graph on a LangGraph server, whose clients send JSON: the models come from the server's settings."""
 
 import asyncio
 import inspect
@@ -22,18 +22,18 @@ from .settings.loading import load
 from .settings.models import Models
 
 FOLDER = Path("runs")
-"""Where the server keeps what runs make, a folder a thread."""
+"""Where the server writes the files of runs, a folder for each thread."""
 
 
 class Chosen(Frozen):
-    """What a client may choose for a run, in place of the server's settings."""
+    """What a client may choose in place of the server's settings."""
 
     policy: str | None = None
-    """A known name; a client can have no module imported."""
+    """The name of a policy that ships."""
     policy_args: dict[str, Any] = Field(default_factory=dict)
     """Parameters of its class."""
     budget: Budget | None = None
-    """Bounds below those of the server, which hold in any case."""
+    """Further bounds; those of the server always hold."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -45,7 +45,7 @@ class Chosen(Frozen):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """By reference, since a LangGraph server drops keys that are no properties of the schema itself, unsaid."""
+        """The schema as a reference, since a LangGraph server silently drops keys beside its properties."""
         schema = super().model_json_schema(*args, **kwargs)
         definitions = schema.pop("$defs", {}) | {cls.__name__: schema}
         return {"$ref": f"#/$defs/{cls.__name__}", "$defs": definitions}
@@ -58,11 +58,11 @@ NEEDED: dict[str, dict[str, type[Any]]] = {
     "person": {"concepts": ConceptGraph, "images": dict},
     "finish": {"population": Population},
 }
-"""What nodes are handed by those before them; a client can go to any node, with plain data."""
+"""What nodes need from earlier ones; a client can go to any node, with plain data."""
 
 
 class Roles:
-    """The models of a server, loaded at their first use and shared by all runs."""
+    """The models of a server, which all runs share."""
 
     def __init__(self) -> None:
         self._folder = FOLDER
@@ -70,7 +70,7 @@ class Roles:
         self._checking = asyncio.Lock()
 
     async def check(self) -> None:
-        """Return when it is known that the models can be had; ``DetailScribeError`` where they cannot."""
+        """Check once that the models are usable; ``DetailScribeError`` if not."""
         async with self._checking:
             if self._models is None:
                 models = Models((await asyncio.to_thread(load)).settings)
@@ -79,11 +79,7 @@ class Roles:
                 self._models = models
 
     def context(self, chosen: Chosen, thread: str) -> Context:
-        """What a run on that thread works with.
-
-        Raises:
-            SettingsError: the client's choice is not usable.
-        """
+        """The context of a run on a thread; ``SettingsError`` if the client's choice is not usable."""
         if self._models is None:
             raise RuntimeError("a route was taken before the node that it leads from")
         models, own = self._models, self._models.settings.run
@@ -103,12 +99,12 @@ class Roles:
         )
 
     def bound(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        """A node or route that is given these roles, as far as the client may not choose them."""
+        """A node or route with a context of these models and of what the client chose."""
         if not inspect.iscoroutinefunction(work):
 
             @wraps(work)
             def route(state: Any, runtime: Runtime[Any]) -> Any:
-                return work(state, self._given(runtime))
+                return work(state, self._runtime(runtime))
 
             return route
 
@@ -118,11 +114,11 @@ class Roles:
                 if not (state.get(name) and isinstance(state[name], kind)):
                     raise SettingsError(f"{work.__name__} needs {name} from the node before it: begin with a prompt")
             await self.check()
-            return await work(state, self._given(runtime))
+            return await work(state, self._runtime(runtime))
 
         return node
 
-    def _given(self, runtime: Runtime[Any]) -> Runtime[Context]:
+    def _runtime(self, runtime: Runtime[Any]) -> Runtime[Context]:
         if isinstance(runtime.context, Context):
             return runtime
         thread = str(get_config().get("configurable", {})["thread_id"])
@@ -130,20 +126,18 @@ class Roles:
 
 
 def make_graph() -> Graph:
-    """The graph as ``langgraph.json`` names it: clients choose in JSON, and the server brings the rest."""
+    """The graph of ``langgraph.json``: clients choose in JSON, and the models are the server's."""
     return build_graph(context_schema=Chosen, bound=Roles().bound)
 
 
 def make_interactive_graph() -> Graph:
-    """The same, with a person who is asked after each round; see ``graph.person``."""
+    """The same graph, which asks a person after each round; see ``graph.person``."""
     return build_graph(interactive=True, context_schema=Chosen, bound=Roles().bound)
 
 
 def __getattr__(name: str) -> object:
-    """``app``, which a LangGraph server mounts beside its own routes: ``GET /images/{thread}/{path}`` is a PNG.
-
-    The path is that of an ``ImageRecord`` of the thread. Starlette comes with the server's packages.
-    """
+    """``app``, which a LangGraph server mounts beside its own routes: ``GET /images/{thread}/{path}`` is the PNG of an
+    ``ImageRecord`` of the thread. Starlette comes with the server's packages."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from starlette.applications import Starlette

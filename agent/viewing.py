@@ -1,10 +1,10 @@
-"""Runs in a browser while they go on: ``detailscribe view``, a server for this machine alone unless told otherwise."""
+"""``detailscribe view``: a server that shows runs in a browser while they go on, by default for this machine alone."""
 
 import asyncio
 import json
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -25,7 +25,7 @@ from starlette.routing import Route
 from ..state import ImageRecord
 from ..tools.errors import SettingsError, first_problem
 from ..tools.files import PREVIEWS, Store, leads_inside, read_lines
-from .records.events import TraceError, read_events
+from .records.events import Event, TraceError, read_events
 from .records.notes import NOTES, Note, add_note, read_notes
 from .records.reader import EVENTS, RecordedRun, is_run, read_run, runs_in
 from .records.rows import PLAN, RESULTS, Plan
@@ -39,43 +39,43 @@ from .views.report import page_of
 from .views.words import duration
 
 POLL = 0.5
-"""Seconds between two looks at the files."""
+"""Seconds between two reads of the files."""
 FIRST_ROWS = 0.7
-"""Seconds that the first page waits for runs to be read; the others come as they are."""
+"""Seconds that the first page waits for runs to be read."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
 class Index:
-    """The runs of a folder, each read again only where its trace has changed."""
+    """A row for each run of a folder, read again only if its files have changed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.version = 0
-        """Raised with every change."""
-        self.is_whole = False
+        """Incremented with every change."""
+        self.is_complete = False
         """Whether every run was read."""
         self.rows: dict[Path, dict[str, Any]] = {}
         self._stamps: dict[Path, object] = {}
         self._busy = Lock()
 
-    def look(self) -> None:
-        """Read what is new; a second caller meanwhile returns at once."""
+    def update(self) -> None:
+        """Read what has changed; a second caller at the same time returns at once."""
         if not self._busy.acquire(blocking=False):
             return
         try:
-            found = runs_in(self.folder)
-            for gone in self.rows.keys() - set(found):
-                del self.rows[gone]
+            runs = runs_in(self.folder)
+            for missing in self.rows.keys() - set(runs):
+                del self.rows[missing]
                 self.version += 1
-            for run in found:
+            for run in runs:
                 with suppress(OSError):
-                    stamp, known = stamp_of(run), self.rows.get(run)
-                    if known and known["state"] not in ("running", "paused") and self._stamps[run] == stamp:
+                    stamp, old = stamp_of(run), self.rows.get(run)
+                    if old and old["state"] not in ("running", "paused") and self._stamps[run] == stamp:
                         continue
                     row = self._row(run)
-                    self.version += row != known
+                    self.version += row != old
                     self.rows[run], self._stamps[run] = row, stamp
-            self.is_whole = True
+            self.is_complete = True
         finally:
             self._busy.release()
 
@@ -90,20 +90,20 @@ class Index:
 
 
 def picture_url(place: str, image: ImageRecord, side: int) -> str:
-    """Where a picture of the run at a place is, no larger than it is shown; relative to the gallery."""
+    """The URL of a picture, no larger than it is shown, relative to the gallery; ``place`` is that of its run."""
     url = f"file/{quote(place)}/{quote(image.path)}"
     return url if is_small(image) else f"{url}?side={side}"
 
 
 def stamp_of(run: Path) -> str:
-    """Other whenever the trace, the notes or the previews of a run have changed."""
+    """Changes with the trace, the notes and the previews of a run."""
     stats = [path.stat() for path in (run / EVENTS, run / NOTES, run / PREVIEWS) if path.exists()]
-    return "-".join(f"{one.st_mtime_ns}.{one.st_size}" for one in stats)
+    return "-".join(f"{stat.st_mtime_ns}.{stat.st_size}" for stat in stats)
 
 
 def batches_in(folder: Path) -> list[dict[str, Any]]:
-    """How far each batch and experiment in a folder is, and when it will end at its pace so far."""
-    found: list[dict[str, Any]] = []
+    """The progress of each batch and experiment in a folder, and when it will end at its pace so far."""
+    batches: list[dict[str, Any]] = []
     for path in sorted(folder.rglob(RESULTS)):
         with suppress(SettingsError, ValueError):
             lines = [json.loads(line) for line in read_lines(path)]
@@ -119,15 +119,15 @@ def batches_in(folder: Path) -> list[dict[str, Any]]:
                     end = (now + timedelta(seconds=left)).astimezone()
                     words += f", about {duration(left, rough=True)} left, until {end:%d %b %H:%M}"
             place = relpath(path.parent, folder)
-            found.append({"place": place, "rows": len(lines), "total": total, "words": words.removeprefix(", ")})
-    return found
+            batches.append({"place": place, "rows": len(lines), "total": total, "words": words.removeprefix(", ")})
+    return batches
 
 
 class Viewer:
     """The pages of one folder.
 
-    Whatever changes anything has to come with the ``token``. ``hosts`` are the names under which a browser may reach
-    the server, with their port; empty for any.
+    Requests that change anything need the ``token``. ``hosts`` are the names and ports under which a browser may reach
+    the server; empty for any.
     """
 
     def __init__(self, folder: Path, token: str, hosts: frozenset[str]) -> None:
@@ -148,7 +148,7 @@ class Viewer:
         return Starlette(routes=[*routes, Route("/{kind}/{place:path}", self._guarded(self.change), methods=["POST"])])
 
     def _guarded(self, work: Any) -> Any:
-        """Answers requests of our own pages alone: a foreign page that a browser shows can neither read nor write."""
+        """A handler for requests of our own pages alone: pages of other sites can neither read nor write."""
 
         async def answer(request: Request) -> Response:
             host, origin = request.headers.get("host", ""), request.headers.get("origin")
@@ -160,18 +160,18 @@ class Viewer:
             if changes and not secrets.compare_digest(request.headers.get("x-token", "").encode(), self.token.encode()):
                 return PlainTextResponse("the token is missing: open the page anew", 403, HEADERS)
             try:
-                made: Response = await work(request)
+                response: Response = await work(request)
             except ValidationError as error:
                 return JSONResponse({"error": first_problem(error)}, 400, HEADERS)
             except (SettingsError, ValueError) as error:
                 return JSONResponse({"error": str(error)}, 400 if changes else 404, HEADERS)
-            made.headers.update(HEADERS if "cache-control" not in made.headers else {})
-            return made
+            response.headers.update(HEADERS if "cache-control" not in response.headers else {})
+            return response
 
         return answer
 
     def _run(self, place: str) -> RecordedRun:
-        """The run at a place in the folder; ``SettingsError`` if there is none, or it leads out of the folder."""
+        """The run at a place in the folder; ``SettingsError`` if there is none, or if it leads out of the folder."""
         folder = Store(self.folder).path(place)
         if not is_run(folder):
             raise TraceError(f"there is no run {place!r:.80}")
@@ -179,26 +179,24 @@ class Viewer:
 
     async def gallery(self, request: Request) -> Response:
         """Every run, as a table and a gallery."""
-        look = asyncio.create_task(asyncio.to_thread(self.index.look))
-        await asyncio.wait([look], timeout=FIRST_ROWS)
-        seen = self.index.version
+        update = asyncio.create_task(asyncio.to_thread(self.index.update))
+        await asyncio.wait([update], timeout=FIRST_ROWS)
+        live: dict[str, Any] = {"seen": self.index.version}
         rows = [row for _, row in sorted(self.index.rows.items())]
-        note = "" if self.index.is_whole else f"Reading further runs; {len(rows)} so far"
-        batches = await asyncio.to_thread(batches_in, self.folder)
-        return HTMLResponse(collection_page(self.folder.name, rows, {"seen": seen, "note": note, "batches": batches}))
+        live["note"] = "" if self.index.is_complete else f"Reading further runs; {len(rows)} so far"
+        live["batches"] = await asyncio.to_thread(batches_in, self.folder)
+        return HTMLResponse(collection_page(self.folder.name, rows, live))
 
     async def run(self, request: Request) -> Response:
         """One run, as it is now."""
         return HTMLResponse(await asyncio.to_thread(self._run_page, request.path_params["place"]))
 
     def _run_page(self, place: str) -> str:
-        seen = stamp_of(Store(self.folder).path(place))
+        stamp = stamp_of(Store(self.folder).path(place))
         run = self._run(place)
         up = "../" * (place.count("/") + 1)
         live: dict[str, Any] = {"token": self.token, "place": quote(place), "up": up, "status": live_status(run)}
-        live["seen"] = seen
-        live |= {"notes": read_notes(run.folder), "bounds": bounds_of(run)}
-        live["doing"] = next((words for event in reversed(run.events) if (words := sentence(event))), "")
+        live |= {"seen": stamp, "notes": read_notes(run.folder), "bounds": bounds_of(run), "doing": _latest(run.events)}
         live["previews"] = {
             path.stem: f"{up}file/{quote(place)}/{PREVIEWS}/{quote(path.name)}?at={time_ns()}"
             for path in sorted((run.folder / PREVIEWS).glob("[!.]*.png"))
@@ -217,8 +215,8 @@ class Viewer:
         """A picture of a run; with ``side``, a small one."""
         path = Store(self.folder).path(request.path_params["place"])
         side = request.query_params.get("side")
-        own = next((above for above in path.parents if is_run(above)), None)
-        if path.suffix != ".png" or not path.is_file() or own is None or not leads_inside(path, own):
+        run = next((parent for parent in path.parents if is_run(parent)), None)
+        if path.suffix != ".png" or not path.is_file() or run is None or not leads_inside(path, run):
             raise TraceError("there is no such picture")
         keep = {"Cache-Control": "private, max-age=3600"}
         if side is None:
@@ -227,27 +225,27 @@ class Viewer:
             except FileNotFoundError as error:
                 raise TraceError("there is no such picture") from error
             return Response(data, media_type="image/png", headers=keep)
-        wanted = min((CARD, 2 * THUMBNAIL, THUMBNAIL), key=lambda known: abs(known - int(side)))
-        data = await asyncio.to_thread(small_picture, path, path.stat().st_mtime_ns, wanted)
+        nearest = min((CARD, 2 * THUMBNAIL, THUMBNAIL), key=lambda size: abs(size - int(side)))
+        data = await asyncio.to_thread(small_picture, path, path.stat().st_mtime_ns, nearest)
         return Response(data, media_type="image/jpeg", headers=keep)
 
     async def events(self, request: Request) -> Response:
-        """What happens, as server-sent events: the last line of a run's trace in words, or that the gallery changed;
-        with ``seen``, the state that a page shows, also what happened since."""
+        """Server-sent events: the latest event of a run in words, or the number of runs whenever the gallery changes.
+        ``seen`` is the state that the page shows; a later one is sent at once."""
         place = request.query_params.get("run")
         folder = self._run(place).folder if place is not None else None
 
         async def stream() -> AsyncGenerator[str]:
             seen = request.query_params.get("seen")
             is_open = False
-            # A run's folder may be removed or spoilt while it is watched; asked anew, the browser is told so.
+            # The folder may be removed or damaged meanwhile; the browser then connects again and gets an error.
             with ExitStack() as previews, suppress(SettingsError, OSError):
                 while not await request.is_disconnected():
                     if folder is None:
-                        await asyncio.to_thread(self.index.look)
+                        await asyncio.to_thread(self.index.update)
                         now, words = str(self.index.version), f"{len(self.index.rows)} runs"
                     else:
-                        now, words = await asyncio.to_thread(_latest, folder, previews)
+                        now, words = await asyncio.to_thread(_watch, folder, previews)
                     if seen is not None and now != seen:
                         yield f"data: {json.dumps(words)}\n\n"
                     elif not is_open:
@@ -264,7 +262,7 @@ class Viewer:
         return HTMLResponse(await asyncio.to_thread(compare_page, [(first, second)]))
 
     async def change(self, request: Request) -> Response:
-        """Keep a note about a run, or ask something of one that goes on."""
+        """Write a note about a run, or steer it."""
         kind, place, data = request.path_params["kind"], request.path_params["place"], await request.body()
         if kind == "note":
             await asyncio.to_thread(add_note, self._run(place), Note.model_validate_json(data))
@@ -276,32 +274,35 @@ class Viewer:
 
 
 def bounds_of(run: RecordedRun) -> list[tuple[str, float, float | None]]:
-    """Each dimension of a run's budget: its name, what was spent of it, and its bound, if any."""
+    """The name, the amount spent and the bound, if any, of each dimension of a run's budget."""
     spent = {"rounds": max((image.round for image in run.images.values()), default=0), **run.spend.model_dump()}
     return [(name, spent[name], bound) for name, bound in run.budget.model_dump().items()]
 
 
-def _latest(folder: Path, previews: ExitStack) -> tuple[str, str]:
-    """What changes with a run, and the last thing that it says; while it goes on it is asked for previews."""
+def _latest(events: Sequence[Event]) -> str:
+    """The latest event that a person need see, in words."""
+    return next((words for event in reversed(events) if (words := sentence(event))), "")
+
+
+def _watch(folder: Path, previews: ExitStack) -> tuple[str, str]:
+    """The stamp and the latest event of a run; asks it for previews while it goes on."""
     if is_at_work(folder):
-        with suppress(OSError):  # another page asks for them, or the folder is not ours to write
+        with suppress(OSError):  # another page has asked for them, or the folder is not writable
             (folder / PREVIEWS).mkdir()
             previews.callback(shutil.rmtree, folder / PREVIEWS, ignore_errors=True)
     else:
         previews.close()
-    stamp = stamp_of(folder)
-    events = read_events(folder / EVENTS)
-    return stamp, next((words for event in reversed(events) if (words := sentence(event))), "")
+    return stamp_of(folder), _latest(read_events(folder / EVENTS))
 
 
 @lru_cache(2000)
 def small_picture(path: Path, changed: int, side: int) -> bytes:
-    """A picture as a small JPEG, as the file was at that time."""
+    """A picture as a small JPEG; ``changed``, the time of the file, is part of the cache's key."""
     return shrunk(path.read_bytes(), side)
 
 
 def serve(folder: Path, host: str, port: int, ready: Callable[[], None]) -> None:
-    """Serve a folder's pages until Ctrl-C, after a call of ``ready``; ``SettingsError`` if there is no such folder."""
+    """Call ``ready`` and serve a folder's pages until Ctrl-C; ``SettingsError`` if there is no such folder."""
     if not folder.is_dir():
         raise SettingsError(f"there is no folder {folder}")
     own = host in ("127.0.0.1", "::1", "localhost")

@@ -1,5 +1,5 @@
 """``python -m detailscribe.agent.cli``."""
 
-from .app import main
+from . import main
 
 main()

@@ -1,4 +1,4 @@
-"""``detailscribe doctor``, ``presets``, ``policies`` and ``graph``, which say what is here."""
+"""``detailscribe doctor``, ``presets``, ``policies`` and ``graph``."""
 
 import asyncio
 import inspect
@@ -12,8 +12,6 @@ from .options import MODEL_OPTIONS, SettingsFile, option, with_options
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-
-    from ..doctor import Diagnosis
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 ENDINGS = {
@@ -30,39 +28,35 @@ def doctor(
     everything: Annotated[bool, option("Show settings at their defaults too.", "--all")] = False,
     as_json: Annotated[bool, option("Print JSON, with every setting.", "--json")] = False,
 ) -> None:
-    """Say what is configured, reachable and downloaded, and whether it fits; exit status 2 if a run would fail."""
+    """Check settings, servers, downloads and memory, and print the results; exit status 2 if a run would fail."""
     from ..doctor import examine
     from ..settings.loading import load
 
     diagnosis = asyncio.run(examine(load(given, file=settings)))
+    exit = typer.Exit(2 if diagnosis.status == "problem" else 0)
     if as_json:
         typer.echo(diagnosis.model_dump_json(indent=2))
-    else:
-        _show(diagnosis, everything)
-    raise typer.Exit(2 if diagnosis.status == "problem" else 0)
-
-
-def _show(diagnosis: "Diagnosis", everything: bool) -> None:
+        raise exit
     from rich.text import Text
 
     from ..evaluation.tables import Table, columns
 
-    out, shown = console(), [one for one in diagnosis.settings if everything or one.source != "default"]
-    settings = tuple((one.name, one.value, one.source) for one in shown)
-    findings = tuple((one.status, one.topic, one.text) for one in diagnosis.findings)
+    out, shown = console(), [setting for setting in diagnosis.settings if everything or setting.source != "default"]
+    rows = tuple((setting.name, setting.value, setting.source) for setting in shown)
+    findings = tuple((finding.status, finding.topic, finding.text) for finding in diagnosis.findings)
     versions = ", ".join(f"{name} {version}" for name, version in diagnosis.versions.items())
     out.print(Text(f"{versions}\n", style="dim"))
-    print_tables(
-        [Table("", columns("setting, value, from"), settings), Table("", columns("status, of, finding"), findings)]
-    )
+    print_tables([Table("", columns("setting, value, from"), rows)])
+    out.print()
+    print_tables([Table("", columns("status, of, finding"), findings)])
     if hidden := len(diagnosis.settings) - len(shown):
         out.print(Text(f"\n{hidden} settings are at their defaults; --all shows them", style="dim"))
     out.print(Text(f"\n{ENDINGS[diagnosis.status]}", style=STYLES[diagnosis.status]))
+    raise exit
 
 
 def presets() -> None:
-    """List the presets, with the memory that each needs for its images and what it downloads, and what can be put after
-    one of them."""
+    """List the presets with the GPU memory and the download that each needs, and the baselines."""
     from ...tools.diffusion.memory import Placement, local_folder, memory_needed, model_size
     from ..evaluation.tables import Table, columns
     from ..settings.presets import BASELINES, PRESETS, baseline_named
@@ -84,7 +78,7 @@ def presets() -> None:
 
 
 def policies() -> None:
-    """List the policies that ship, each with its parameters: default, range and meaning."""
+    """List the policies and their parameters: default, range and meaning."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -101,7 +95,7 @@ def policies() -> None:
 
 
 def _range(field: "FieldInfo") -> str:
-    """What a parameter can be, in brackets."""
+    """The values or the bounds of a parameter, in brackets."""
     if get_origin(field.annotation) is Literal:
         return f"  [{' | '.join(map(str, get_args(field.annotation)))}]"
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,8 +28,8 @@ METHODS = (
     " rewrite, refine, best-by-METRIC, best-of-N-by-METRIC, or another preset (dall-e-3+base)."
 )
 CHECKLIST = "What guides the loop: the decomposer's checks, or the benchmark's own questions in PROMPTS."
-OUT = "The folder. By default runs/ and the name of the file. One that holds a part of the batch is gone on with."
-RETRY = "Run the prompts again that failed, or had checks without an answer."
+OUT = "The folder. By default runs/ and the name of the file. If it holds a part of the batch, the rest is run."
+RETRY = "Run the prompts again that failed or had checks without an answer."
 
 
 @with_options(RUN_OPTIONS)
@@ -66,11 +67,8 @@ def batch(
     if ray is not None:
         from ..batch.cluster import Cluster
 
-        def tell(line: str) -> None:
-            if not quiet:
-                typer.echo(line, err=True)
-
-        cluster = Cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store, news=tell)
+        cluster = Cluster(ray, replicas, gpus_per_replica, cpus_per_replica, store)
+        cluster = cluster if quiet else replace(cluster, news=partial(typer.echo, err=True))
     elif (replicas, gpus_per_replica, cpus_per_replica, store) != (1, None, None, None):
         raise SettingsError("--replicas, --gpus-per-replica, --cpus-per-replica and --store belong to --ray")
     if methods is None:
@@ -116,9 +114,9 @@ def load_methods(
     """The settings of each method, by its name, which is also the name of its folder in ``folder``.
 
     A name is ``detailscribe`` for the preset itself, a baseline of that preset, or another preset with or without a
-    baseline. Settings of the model that draws are for the preset's own model; settings of the policy are for the
-    methods that have none of their own. ``SettingsError`` if a name is unknown or comes twice, the preset is a baseline
-    already, or another preset's model would be overruled by a setting from elsewhere.
+    baseline. Given settings of the model that draws apply to the preset's own model, and those of the policy to methods
+    that set none. ``SettingsError`` if a name is unknown or comes twice, the preset is already a baseline, or a setting
+    from elsewhere would override another preset's model.
     """
     from ..settings.loading import load
 
@@ -139,19 +137,19 @@ def _load_method(
     bare = name.partition("+")[0]
     preset = own if name == WHOLE else name if bare in PRESETS else f"{own}+{name}"
     try:
-        fixed = preset_named(preset)
+        method = preset_named(preset)
     except SettingsError as error:
         if bare in PRESETS:
             raise
         known = f"{WHOLE}, {', '.join(BASELINES)}, best-by-METRIC, best-of-N-by-METRIC, or another preset"
         raise SettingsError(f"no method {name!r}; known are {known}") from error
     is_other = preset.partition("+")[0] != own
-    decides = fixed.baseline is not None and "policy" in fixed.baseline.settings.get("run", {})
+    decides = method.baseline is not None and "policy" in method.baseline.settings.get("run", {})
     dropped = ("steps", "guidance") * is_other + ("policy", "policy_args") * (is_other or decides)
     sections = {section: values for section, values in given.items() if not (is_other and section == "diffusion")}
     run = {key: value for key, value in given.get("run", {}).items() if key not in dropped}
     loaded = load({**sections, "run": {**run, "preset": preset, "out": folder}}, file=file)
-    model = fixed.settings.get("diffusion", {}).get("model")
+    model = method.settings.get("diffusion", {}).get("model")
     if is_other and loaded.settings.diffusion.model != model:
         source = loaded.source("diffusion.model")
         raise SettingsError(f"{name} draws with {model}, but diffusion.model comes from elsewhere ({source}): unset it")

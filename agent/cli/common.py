@@ -1,4 +1,4 @@
-"""What commands share. Everything that they print comes through here, and no text in it can command the terminal."""
+"""Output and errors of all commands; no text that they print can command the terminal."""
 
 import os
 import re
@@ -22,52 +22,51 @@ if TYPE_CHECKING:
     from ..views.live import Live
 
 PIPED_WIDTH = 120
-"""Columns of text where stdout is no terminal."""
+"""Columns of text in a file or pipe."""
 WIDEST_TABLE = 1000
-"""Columns of a table where stdout is no terminal, so that no number is cut off in a file."""
+"""Columns of a table in a file or pipe, so that no number is cut off."""
 
 ASK_FOR_REPORT = (
     "this is a fault of detailscribe and not of what you gave it: please report it, with the lines above and what"
     " `detailscribe doctor` prints"
 )
 LONGEST = 800
-"""Characters of an error; what is more is left out in its middle."""
+"""Characters of an error; a longer one is cut in its middle."""
 _STYLE = "(?:[0-4]|22|3[1-79]|9[1-7])"
 _HARMLESS = re.compile(rf"(\x1b\[(?:{_STYLE}(?:;{_STYLE})*)?m|\A\r|\A(?:\n|\x1b\[A)+\Z)")
-"""Commands of a terminal that are kept: colours of letters, and how progress bars of libraries (tqdm) go back to their
-line."""
+"""Terminal commands that are kept: colours, and the cursor movements of progress bars (tqdm)."""
 _UsageError: Any = typer.BadParameter.__base__
-"""Of click, wherever typer keeps it."""
+"""Click's, which typer may vendor."""
 
 
 class PlainStream:
-    """An output in which control characters are replaced as they are written, but for harmless ones."""
+    """A text stream that replaces control characters except harmless ones."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        """Where the text goes; rich's consoles, which replace control characters themselves, write to it at once."""
+        """The output; rich's consoles replace control characters themselves and write to it directly."""
 
     def write(self, text: str) -> int:
-        """Write the text; the count is that of its own characters."""
+        """Write the text and return its length."""
         self.stream.write("".join(part if n % 2 else plain(part) for n, part in enumerate(_HARMLESS.split(text))))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
-        """Write each of them."""
+        """Write each line."""
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # who writes bytes would write past this
+        if name == "buffer":  # bytes would bypass this class
             raise AttributeError(name)
         return getattr(self.stream, name)
 
 
 @contextmanager
 def reported() -> Generator[None]:
-    """Prints what the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130.
+    """Prints errors that the user can mend as one line on stderr, with exit status 2; Ctrl-C exits with 130.
 
-    Anything else is a fault of this program: a traceback and a line that asks for a report, with exit status 1.
+    Any other error is a bug: it prints a traceback and a line that asks for a report, with exit status 1.
     """
     try:
         yield
@@ -86,21 +85,21 @@ def reported() -> Generator[None]:
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
-        if (known := mended(error)) is None:
+        if (mendable := mended(error)) is None:
             typer.echo(without_secrets(traceback.format_exc()) + ASK_FOR_REPORT, err=True)
             raise typer.Exit(1) from error
-        print_line(f"error: {known}")
+        print_line(f"error: {mendable}")
         raise typer.Exit(2) from error
 
 
 def print_line(words: str) -> None:
-    """Print one line on stderr, whatever the words hold."""
+    """Print words as one line on stderr, without secrets of URLs and control characters."""
     line = plain(without_secrets(one_line(words)))
     typer.echo(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}", err=True)
 
 
 def terminal_asker(live: "Live") -> "TerminalAsker":
-    """Asks on the terminal, between what ``live`` shows."""
+    """Asks on the terminal, while ``live`` is paused."""
     from rich.text import Text
 
     from ..views.asker import TerminalAsker
@@ -133,17 +132,10 @@ def console(quiet: bool = False, *, stderr: bool = False) -> "Console":
 
 
 def print_tables(
-    tables: "Sequence[Table]",
-    *,
-    markdown: bool = False,
-    latex: bool = False,
-    json: bool = False,
-    data: object = None,
+    tables: "Sequence[Table]", *, markdown: bool = False, latex: bool = False, json: bool = False, data: object = None
 ) -> None:
-    """Prints the tables that hold a row, each with its note below, on the terminal, as Markdown or as LaTeX.
-
-    With ``json`` it prints ``data`` instead, by default the tables by their titles.
-    """
+    """Prints the tables that are not empty with their notes, for the terminal, as Markdown or as LaTeX; with ``json``,
+    prints ``data``, by default the tables by title."""
     from json import dumps
 
     from rich.text import Text

@@ -40,9 +40,9 @@ def interacting(
 @commands.command()
 def read(
     source: Annotated[str, argument("A file, a URL, - or dataset:owner/name#split.")],
-    column: Annotated[str | None, option("That of prompts: prompt, caption, text or the like.", metavar="NAME")] = None,
-    scenario: Annotated[str | None, option("That of scenarios: scenario, category or tag.", metavar="NAME")] = None,
-    format: Annotated[str | None, option("jsonl, json, csv, tsv, parquet, txt; or found out.", metavar="NAME")] = None,
+    column: Annotated[str | None, option("Of prompts; by default prompt, caption, text ...", metavar="NAME")] = None,
+    scenario: Annotated[str | None, option("Of scenarios; by default scenario, category ...", metavar="NAME")] = None,
+    format: Annotated[str | None, option("jsonl, json, csv, tsv, parquet, txt; or detected.", metavar="NAME")] = None,
     limit: Annotated[int | None, option("Prompts at most.", min=1)] = None,
     unique: Annotated[bool, option("Each prompt once.", "--distinct")] = False,
     skip_empty: Annotated[bool, option("Leave out empty prompts, rather than stop.", "--skip-empty")] = False,
@@ -112,7 +112,7 @@ def build(
     records = asyncio.run(build_all())
     _write(records, out)
     for reason, times in builder.rejected.most_common():
-        typer.echo(f"turned down {times} times: {reason}", err=True)
+        typer.echo(f"rejected {times} times: {reason}", err=True)
     if len(records) < count:
         typer.echo(f"{len(records)} of {count} prompts came", err=True)
         raise typer.Exit(1)

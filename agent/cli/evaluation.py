@@ -1,4 +1,4 @@
-"""``detailscribe evaluate``, ``rate`` and ``ratings``: methods measured by metrics and by people."""
+"""``detailscribe evaluate``, ``rate``, ``ratings`` and ``critic-test``: measures methods and critics."""
 
 import asyncio
 from pathlib import Path
@@ -11,41 +11,36 @@ from .common import console, print_tables
 from .options import Json, LpipsWeights, Markdown, SettingsFile, argument, option, split_arguments, with_options
 
 if TYPE_CHECKING:
-    from ...tools.metrics import BatchMetric
     from ...tools.roles import Critic
-    from ..evaluation.collect import Collected
-    from ..evaluation.measure import Measurement
 
 KNOWN = (
     "clipscore, image_reward, blip_vqa: local models; vqascore, interactions, layout: a chat model with vision;"
-    " questions, questions_geometric, questions_gated: the same, asked what the benchmark asks; checklist, all_correct:"
-    " the critic of the settings; judge, judge_all_correct: the embedded world's independent"
-    " judge."
+    " questions, questions_geometric, questions_gated: the same with the benchmark's own questions; checklist,"
+    " all_correct: the critic of the settings; judge, judge_all_correct: the embedded world's independent judge."
 )
 IMAGES = "Of each run: best, first (as the bare model draws), last, all; each further one is a method."
 PHRASES = (
     "Noun phrases of blip_vqa: concepts of the run, or of the settings' decomposer where it has none; or a list of the"
     " chat model's own."
 )
-AGAINST = "Win rates are against this one; the first."
+AGAINST = "Win rates are against this one; by default the first."
 PROMPTS = "Prompts with scenario and questions, for runs of no batch."
 WEIGHTS = "A local folder, or a hub id."
-VALUES = "Every single value: .parquet, .csv or .jsonl."
+VALUES = "Writes every single value: .parquet, .csv or .jsonl."
 KEPT = "Also what refinements keep: passing checks, and pixels outside of what was wrong."
 WIDE = "A row for each method, a column for each metric: mean ± standard error, win rate."
-EXPORTED = "What raters exported; or folders of runs that have notes."
-SCORES = "What `detailscribe evaluate --out` measured, to compare with people."
+EXPORTED = "Files that raters exported; or folders of runs that have notes."
+SCORES = "Files of `detailscribe evaluate --out`, to compare with people."
 WRITTEN_KEY = "The key that `detailscribe rate` wrote."
-KEY = "Which method made which picture, not for raters. By default beside the page, ending in .key.json."
+KEY = "Which method made which picture; keep it from raters. By default beside the page, ending in .key.json."
 SOURCE = (
-    "world:N for pictures of the embedded world; a folder with runs that people left notes on; with --key, what raters"
-    " exported, as a file or a folder; R3-Bench's JSONL; genai_image.json; or a table with prompt, image, and answer or"
-    " rating."
+    "world:N for pictures of the embedded world; a folder of runs that have notes; with --key, what raters exported, as"
+    " a file or a folder; R3-Bench's JSONL; genai_image.json; or a table with prompt, image, and answer or rating."
 )
 PICTURES = "Where the pictures are, or rated runs; beside SOURCE, or the key."
 SECOND = "A second critic: judge (the embedded world's), or a model of the same server."
-PAIRS = "So many pairs of one prompt are shown to each critic that can compare two pictures."
-REPAIR = "So many wrong pictures are edited by the editor of the settings, or drawn anew, and judged."
+PAIRS = "Pairs of pictures of one prompt that each critic compares, if it can."
+REPAIR = "Wrong pictures that the editor of the settings edits, or that are drawn anew, and judged."
 RUNS = "Runs, batches, or folders of them; each batch is a method; NAME=FOLDER names it."
 Runs = Annotated[list[str], argument(RUNS, metavar="RUNS...")]
 
@@ -72,54 +67,48 @@ def evaluate(
     out: Annotated[Path | None, option(VALUES, panel="shows", metavar="FILE")] = None,
 ) -> None:
     """Measure the images of RUNS: means, deviations, standard errors and win rates by method and scenario."""
+    from rich.progress import Progress
+
     from ...tools.data import read_prompts
     from ..evaluation import figures
     from ..evaluation.collect import collect, listed, picks_named
-    from ..evaluation.measure import corrected, preserved, require_output, write_measurements
+    from ..evaluation.measure import corrected, measure, preserved, require_output, write_measurements
     from ..settings.loading import load
     from ..settings.models import Models
 
     if out is not None:
         require_output(out)
     folders = split_arguments(weights, "--weights", "metric=folder")
-    made = Models(load(given, file=settings).settings).metrics(listed(metrics), folders, phrases)
+    loaded = Models(load(given, file=settings).settings).metrics(listed(metrics), folders, phrases)
     records = {} if prompts is None else {record.prompt: record for record in read_prompts(prompts)}
     collected = collect(runs, by=by, picks=picks_named(images), prompts=records)
     methods = list(dict.fromkeys(shot.method for shot in collected.shots))
     if against is not None and against not in methods:
         raise SettingsError(f"--against {against!r} is none of the methods: {', '.join(methods)}")
-    measured = asyncio.run(_measured(collected, made)) + corrected(collected.shots)
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        bars = {name: progress.add_task(name, total=len(collected.shots)) for name in loaded}
+        work = measure(
+            collected.shots,
+            loaded,
+            skipped=collected.skipped,
+            on_progress=lambda name, done, total: progress.update(bars[name], completed=done, total=total),
+        )
+        measured = asyncio.run(work) + corrected(collected.shots)
     if preservation or lpips is not None:
         measured += preserved(collected.shots, lpips)
     if out is not None:
         write_measurements(measured, out)
-    found, costs = figures.figures_of(measured, against), figures.costs_of(collected.spent)
-    missing = figures.reasons(measured)
-    guided = "; ".join(f"{method}: {what}" for method, what in collected.checklists.items())
+    rows, costs = figures.figures_of(measured, against), figures.costs_of(collected.spent)
+    missing, checklists = figures.reasons(measured), collected.checklists
     benchmark = any(shot.sample.questions or shot.checklist == "own" for shot in collected.shots)
-    note = f"Checklist that the loop saw (own: the benchmark's questions): {guided}." if benchmark else ""
-    tables = [figures.wide_table(found, note) if wide else figures.long_table(found, note), *([costs] if cost else [])]
-    data: dict[str, Any] = {"figures": [figure.data for figure in found], "costs": costs.records}
-    data |= {"checklists": collected.checklists, "missing": missing}
+    by_method = "; ".join(f"{method}: {checklist}" for method, checklist in checklists.items())
+    note = f"Checklist that the loop saw (own: the benchmark's questions): {by_method}." if benchmark else ""
+    tables = [figures.wide_table(rows, note) if wide else figures.long_table(rows, note), *([costs] if cost else [])]
+    data: dict[str, Any] = {"figures": [row.data for row in rows], "costs": costs.records}
+    data |= {"checklists": checklists, "missing": missing}
     print_tables(tables, markdown=markdown, latex=latex, json=json, data=data)
     for line in () if json else missing:
         typer.echo(line, err=True)
-
-
-async def _measured(collected: "Collected", metrics: "dict[str, BatchMetric]") -> "list[Measurement]":
-    from rich.progress import Progress
-
-    from ..evaluation.measure import measure
-
-    # Standard output is the table's alone.
-    with Progress(console=console(stderr=True), transient=True) as progress:
-        bars = {name: progress.add_task(name, total=len(collected.shots)) for name in metrics}
-        return await measure(
-            collected.shots,
-            metrics,
-            skipped=collected.skipped,
-            on_progress=lambda name, done, total: progress.update(bars[name], completed=done, total=total),
-        )
 
 
 def rate(
@@ -138,8 +127,8 @@ def rate(
     from ..evaluation.survey import criteria_named, make_survey, write_survey
 
     asked = criteria_named(listed(criteria))
-    found = collect(runs, picks=picks_named(images))
-    survey = make_survey(found.shots, asked, seed=seed, checks=checks, prompts=prompts)
+    collected = collect(runs, picks=picks_named(images))
+    survey = make_survey(collected.shots, asked, seed=seed, checks=checks, prompts=prompts)
     key = key or out.with_suffix(".key.json")
     pictures = write_survey(survey, out, key, beside=beside)
     typer.echo(f"page     {out}")
@@ -147,8 +136,8 @@ def rate(
         typer.echo(f"pictures {pictures}")
     typer.echo(f"key      {key} (keep it from raters)")
     typer.echo(f"{len(survey.shots)} pictures of {survey.prompts} prompts, {len(survey.key.methods)} methods")
-    if found.skipped:
-        typer.echo(f"{len(found.skipped)} run(s) give no image, such as {found.skipped[0].place}", err=True)
+    if skipped := collected.skipped:
+        typer.echo(f"{len(skipped)} run(s) give no image, such as {skipped[0].place}", err=True)
 
 
 def ratings(
@@ -159,7 +148,7 @@ def ratings(
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
-    """Report what people think of methods, how far they agree, and how far metrics and the critic agree with them."""
+    """Report how people rate methods, how far they agree, and how far metrics and the critic agree with them."""
     from ..evaluation.answers import read_answers
     from ..evaluation.measure import read_measurements
     from ..evaluation.ratings import rating_tables, tables_of_notes
@@ -174,15 +163,15 @@ def ratings(
         if not tables["notes"].rows:
             typer.echo("no run in there has notes; `detailscribe view` keeps what you note", err=True)
         return
-    known = read_key(key)
-    measured = [one for path in scores or [] for one in read_measurements(path)]
-    answers = read_answers(files, known)
-    tables = rating_tables(answers, known, measured, against)
+    survey_key = read_key(key)
+    measured = [measurement for path in scores or [] for measurement in read_measurements(path)]
+    answers = read_answers(files, survey_key)
+    tables = rating_tables(answers, survey_key, measured, against)
     raters, rated = answers.rated["rater"].value_counts(sort=False).to_dict(), answers.rated["item"].nunique()
     if not (json or markdown):
         who = ", ".join(f"{rater} {count}" for rater, count in raters.items())
-        typer.echo(f"{rated} of {len(known.items)} pictures rated; by rater: {who}\n")
-    data: dict[str, Any] = {"raters": raters, "pictures": len(known.items), "rated": rated}
+        typer.echo(f"{rated} of {len(survey_key.items)} pictures rated; by rater: {who}\n")
+    data: dict[str, Any] = {"raters": raters, "pictures": len(survey_key.items), "rated": rated}
     data |= {name: table.records for name, table in tables.items()} | {"problems": answers.problems}
     print_tables(list(tables.values()), markdown=markdown, json=json, data=data)
     for line in answers.problems:
@@ -198,7 +187,7 @@ def critic_test(
     against: Annotated[str | None, option(SECOND, metavar="NAME")] = None,
     passes: Annotated[float, option("Mean rating from which a picture counts as right.")] = 4.0,
     limit: Annotated[int | None, option("Pictures at most.", min=1)] = None,
-    votes: Annotated[int, option("Looks at each picture, to see how far they agree.", min=1)] = 1,
+    votes: Annotated[int, option("Critiques of each picture, to see how far they agree.", min=1)] = 1,
     pairs: Annotated[int, option(PAIRS, min=0)] = 0,
     repair: Annotated[int, option(REPAIR, min=0)] = 0,
     seed: Annotated[int, option("Of the embedded world's pictures.", min=0)] = 0,
@@ -207,7 +196,7 @@ def critic_test(
     markdown: Markdown = False,
     out: Annotated[Path, option("For the profiles and the plot.", metavar="FOLDER")] = Path("critic-test"),
 ) -> None:
-    """Measure the critic of the settings, and a second one, on pictures whose content is known."""
+    """Measure the critic of the settings, and a second one, on labelled images."""
     from ...tools.files import Store
     from ...tools.world.critic import EmbeddedJudge
     from ..evaluation import critic_test as test
@@ -221,23 +210,21 @@ def critic_test(
     uncached = chosen.model_copy(update={"chat": chosen.chat.model_copy(update={"cache": None})})
     again = [make_critic(uncached, Models(uncached).vision) for _ in range(votes - 1)]
     critics: dict[str, list[Critic]] = {"critic": [make_critic(chosen, models.vision), *again]}
-    judge = EmbeddedJudge() if against == "judge" or not chosen.chats else None
-    if against is not None and against != "judge" and not chosen.chats:
+    if against == "judge":
+        critics["judge"] = [EmbeddedJudge()]
+    elif against is not None and not chosen.chats:
         raise SettingsError(f"--against {against}: name a --chat-model, or the judge of the embedded world")
-    if against == "judge" and judge is not None:
-        critics["judge"] = [judge]
     elif against is not None:
-        vision = chosen.vision.model_copy(update={"model": against})
-        other = chosen.model_copy(update={"vision": vision})
+        other = chosen.model_copy(update={"vision": chosen.vision.model_copy(update={"model": against})})
         critics[against] = [make_critic(other, Models(other).vision)]
     decomposer = make_decomposer(chosen, models.language)
     by_critic, ordered, unanswered = asyncio.run(test.run_critics(labelled, critics, decomposer, pairs))
     tables = [test.accuracy_table(by_critic), test.calibration_table(by_critic), test.agreement_table(by_critic)]
     tables += [test.pairs_table(ordered), test.cost_table(by_critic, ordered)]
     if repair:
-        drawer, repairs, by = make_diffusion(chosen), Store(out / "repaired"), judge or critics[against or "critic"][0]
-        edits = chosen.edit.kind != "off"
-        tables.append(asyncio.run(test.repair_table(by_critic["critic"], drawer, by, repairs, repair, edits=edits)))
+        drawer, repairs, edits = make_diffusion(chosen), Store(out / "repaired"), chosen.edit.kind != "off"
+        judge = critics[against or "critic"][0] if chosen.chats else EmbeddedJudge()
+        tables.append(asyncio.run(test.repair_table(by_critic["critic"], drawer, judge, repairs, repair, edits=edits)))
     written = test.write_files(by_critic, out)
     print_tables(tables, markdown=markdown, json=json)
     for line in (*written, *unanswered):

@@ -1,4 +1,4 @@
-"""``detailscribe experiment``, ``compare`` and ``replay``: many policies, compared."""
+"""``detailscribe experiment``, ``compare``, ``replay`` and ``learn``: compares policies over many runs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ..experiments.load import Experiment
     from ..experiments.rows import ExperimentRow
 
-EXHAUSTIVE = "Instead of its policies, record a tree of each prompt and seed that any policy can be replayed on."
-BOUND = "Another bound than the recorded: evaluations=112."
+EXHAUSTIVE = "Instead of its policies, record a tree for each prompt and seed, to replay any policy on."
+BOUND = "A bound in place of the recorded one, such as evaluations=112."
 PAGE = "Write runs side by side, with their images, as one page."
 _TREE_RUNS = 8
-"""Runs that recording a tree counts for: it has that many images in flight."""
+"""Images that a tree has in flight, for which it counts as so many runs."""
 
 
 def experiment(
     file: Annotated[Path, argument("The experiment, in TOML.")],
     out: Annotated[Path | None, option("Folder of the results. By default runs and the file's name.")] = None,
-    prompts: Annotated[int | None, option("Only so many of its prompts, to try it out.", min=1)] = None,
+    prompts: Annotated[int | None, option("Use only so many of its prompts, to try it out.", min=1)] = None,
     concurrency: Annotated[int, option("Runs in flight.", min=1)] = 16,
     keep_all: Annotated[bool, option("Keep latents and reports of every run; they take most of the room.")] = False,
     lpips: LpipsWeights = None,
@@ -39,7 +39,7 @@ def experiment(
 ) -> None:
     """Run the experiment in FILE, judge every image, and write tables and plots; exit status 1 if some runs failed.
 
-    To start it again goes on, and runs again what failed.
+    If you start it again, it goes on and repeats what failed.
     """
     from ..experiments.load import ExperimentError, load_experiment
     from ..experiments.plots import NEEDS, can_plot
@@ -93,22 +93,22 @@ def _print_plan(experiment: "Experiment", prompts: int | None, exhaustive: bool)
 
 
 class Bars:
-    """A bar for each variant and one for all; where the terminal draws none, a line for each tenth of the runs."""
+    """A bar for each variant and one for all; without a terminal, a line for each tenth of the runs."""
 
     def __init__(self, out: "Console") -> None:
         from rich import progress
 
-        self._drawn = out.is_terminal and not out.is_dumb_terminal
+        self._is_drawn = out.is_terminal and not out.is_dumb_terminal
         self._print = partial(out.print, markup=False, soft_wrap=True)  # above the bars
         text = partial(progress.TextColumn, markup=False)
         columns = (text("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
         times = (text("{task.fields[note]}"), progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
-        self.progress = progress.Progress(*columns, *times, console=out, disable=not self._drawn)
+        self.progress = progress.Progress(*columns, *times, console=out, disable=not self._is_drawn)
         self._bars = dict[str, progress.TaskID]()
         self._correct, self._done, self._total = Counter[str](), Counter[str](), 0
 
     def begin(self, planned: "Sequence[Job]", done: "Sequence[ExperimentRow]") -> None:
-        """All runs, and the rows of those that are done."""
+        """Start with all runs, and the rows of those that are done."""
         self._total = len(planned)
         runs = Counter(str(job.tags["label"]) for job in planned)
         for label, total in {"all": self._total, **runs}.items():
@@ -119,12 +119,12 @@ class Bars:
             self._print(f"{len(done)} of {self._total} runs are there already")
 
     def step(self, row: "ExperimentRow") -> None:
-        """One more row."""
+        """Add a row."""
         share = self._count(row)
         if row.error is not None:
             self._print(f"failed: {row.label}: {row.prompt}: {row.error}")
         done = self._done["all"]
-        if not self._drawn and done * 10 // self._total != (done - 1) * 10 // self._total:
+        if not self._is_drawn and done * 10 // self._total != (done - 1) * 10 // self._total:
             self._print(f"{done} of {self._total} runs, {share}")
 
     def _count(self, row: "ExperimentRow") -> str:
@@ -142,14 +142,14 @@ class Bars:
 def compare(
     a: Annotated[Path, argument("An experiment, a batch, a run, or a folder of runs.")],
     b: Annotated[Path, argument("Another one, or the same.")],
-    only_a: Annotated[str | None, option("Of A, this variant alone.", "--a", metavar="VARIANT")] = None,
-    only_b: Annotated[str | None, option("Of B, this variant alone.", "--b", metavar="VARIANT")] = None,
-    prompts: Annotated[int, option("List the prompts that differ most, at most so many.", min=0)] = 20,
+    only_a: Annotated[str | None, option("Only this variant of A.", "--a", metavar="VARIANT")] = None,
+    only_b: Annotated[str | None, option("Only this variant of B.", "--b", metavar="VARIANT")] = None,
+    prompts: Annotated[int, option("List so many of the prompts that differ most.", min=0)] = 20,
     markdown: Markdown = False,
     page: Annotated[Path | None, option(PAGE, "--page", metavar="FILE")] = None,
     opened: Annotated[bool, option("Open that page in the browser.", "--open")] = False,
 ) -> None:
-    """Print what B does other than A: differences with intervals, prompt by prompt, over the same prompts and seeds."""
+    """Print how B differs from A over the same prompts and seeds: differences with intervals, and prompt by prompt."""
     from ..experiments.compare import compare, run_pairs
 
     if page is None and not opened:
@@ -161,11 +161,11 @@ def compare(
     from ..records.reader import read_run
     from ..views.comparison import compare_page
 
-    one, other = _run_or_image(a), _run_or_image(b)
-    found = [(one, other)] if one and other else run_pairs(a, b, only_a, only_b, prompts)
+    left, right = _run_or_image(a), _run_or_image(b)
+    pairs = [(left, right)] if left and right else run_pairs(a, b, only_a, only_b, prompts)
     page = page or Path("comparison.html")
     require_writable(page)
-    shown = [((read_run(one), first), (read_run(two), second)) for (one, first), (two, second) in found]
+    shown = [((read_run(one), first), (read_run(two), second)) for (one, first), (two, second) in pairs]
     write_whole(page, compare_page(shown).encode())
     typer.echo(page)
     if opened:
@@ -185,11 +185,11 @@ def replay(
     policy: Annotated[str, option("A known name, or your own as module:Name.", show_default=False)],
     policy_arg: PolicyArgs = None,
     bound: Annotated[list[str] | None, option(BOUND, "--bound", "-b", metavar="KEY=VALUE")] = None,
-    most: Annotated[int, option("List at most so many runs or trees.", "--list", min=0)] = 20,
+    most: Annotated[int, option("List so many runs or trees at most.", "--list", min=0)] = 20,
 ) -> None:
-    """Judge recorded runs again by another policy: where it differs and, as far as the record reaches, its score.
+    """Replay another policy on recorded runs: where it decides otherwise and, as far as the record reaches, its score.
 
-    On trees that `detailscribe experiment --exhaustive` recorded: what it would have scored on each.
+    On trees of `detailscribe experiment --exhaustive`: its score on each.
     """
     from pydantic import ValidationError
 
@@ -201,11 +201,12 @@ def replay(
         bounds = Budget.model_validate(parsed_arguments(bound, "--bound"))
     except ValidationError as error:
         raise SettingsError(f"--bound {first_problem(error)}") from error
-    found = replay(folder, resolve_policy(policy, **parsed_arguments(policy_arg)), bounds)
-    are_runs = found[0].recorded is not None
-    print_tables([each(found, most)] if are_runs else [each(found, most), totals(found)])
-    if are_runs:
-        typer.echo(in_words(found))
+    replays = replay(folder, resolve_policy(policy, **parsed_arguments(policy_arg)), bounds)
+    if replays[0].recorded is None:  # on trees
+        print_tables([each(replays, most), totals(replays)])
+    else:
+        print_tables([each(replays, most)])
+        typer.echo(in_words(replays))
 
 
 def learn(

@@ -48,7 +48,7 @@ _PRESETS = (
 )
 _POLICIES = "adaptive, single, best_of_n, paper ..., or your own as module:Name."
 _WEIGHTS = "The denoiser's weights in one .safetensors or .gguf file, in place of the model's own."
-_LORA = "A LoRA, and how strong it is (1 by default)."
+_LORA = "A LoRA and its scale (1 by default)."
 _SETTING = "Any setting, such as diffusion.shift=3."
 _POLICY_ARG = option("A parameter of the policy.", "--policy-arg", "-p", metavar="KEY=VALUE", panel="decides")
 PolicyArgs = Annotated[list[str] | None, _POLICY_ARG]
@@ -57,13 +57,9 @@ _DRAWS = "A diffusers folder or hub id that draws."
 _SETTINGS: Mapping[str, tuple[str, Any, Any]] = {
     "preset": ("run.preset", str, option(_PRESETS, panel="models")),
     "chat_url": ("chat.url", str, option(_SERVER, metavar="URL", panel="models")),
-    "chat_model": (
-        "chat.model",
-        str,
-        option("Its model, for decomposing and looking.", metavar="NAME", panel="models"),
-    ),
-    "vision_url": ("vision.url", str, option("Another server for looking.", metavar="URL", panel="models")),
-    "vision_model": ("vision.model", str, option("Another model for looking.", metavar="NAME", panel="models")),
+    "chat_model": ("chat.model", str, option("Its model, to decompose and check.", metavar="NAME", panel="models")),
+    "vision_url": ("vision.url", str, option("Another server, to check images.", metavar="URL", panel="models")),
+    "vision_model": ("vision.model", str, option("Another model, to check images.", metavar="NAME", panel="models")),
     "diffusion": ("diffusion.model", str, option(_DRAWS, metavar="MODEL", panel="models")),
     "steps": ("run.steps", int, option("Denoising steps of an image.", panel="models")),
     "guidance": ("run.guidance", float, option("Scale of classifier-free guidance.", panel="models")),
@@ -85,7 +81,7 @@ RUN_OPTIONS = tuple(_SETTINGS)
 
 
 def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Puts the options of these names in the place of a command's parameter ``given``, their settings by section."""
+    """Replaces a command's parameter ``given`` by options, and passes it their values as settings by section."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
@@ -114,7 +110,7 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
 
 
 def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings such as ``run.budget.images`` as nested tables; those that are None are left out."""
+    """Settings such as ``run.budget.images`` as nested tables, without those that are None."""
     tables: dict[str, Any] = {}
     for setting, value in values.items():
         if value is not None:
@@ -131,21 +127,21 @@ def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
 def split_arguments(
     arguments: Sequence[str] | None, option: str, form: str = "key=value", alone: str | None = None
 ) -> dict[str, str]:
-    """Each ``key=value``; of a key without a value it is ``alone``, or a ``SettingsError`` that shows the ``form``."""
-    found: dict[str, str] = {}
+    """Each ``key=value``; a key without one has the value ``alone``, or raises ``SettingsError`` with the ``form``."""
+    values: dict[str, str] = {}
     for argument in arguments or ():
         key, equals, value = argument.partition("=")
         text = value if equals else alone
         if not key or text is None:
             raise SettingsError(f"{option} {argument!r} should read {form}")
-        found[key] = text
-    return found
+        values[key] = text
+    return values
 
 
 def parsed_arguments(
     arguments: Sequence[str] | None, option: str = "--policy-arg", alone: str | None = None
 ) -> dict[str, object]:
-    """``split_arguments``, each value read as TOML where it is any, else as text."""
+    """``split_arguments`` with each value read as TOML, or as text if it is none."""
     import tomllib
 
     parsed: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""``detailscribe run``, ``resume``, ``history``, ``fork`` and ``reproduce``: a single run, and what follows it."""
+"""``detailscribe run``, ``resume``, ``history``, ``fork`` and ``reproduce``: single runs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..records.reader import Run
 
 INTERACTIVE = "Ask you after each round; the policy proposes."
-EDIT = "Change what was known: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass."
+EDIT = "Change the state: refined_prompt=..., or the answer to a check, such as 00-00.CHECK=pass."
 EMBEDDED = "models   embedded, offline; --preset sd35-large or another for full-size ones, see detailscribe doctor"
 
 
@@ -53,14 +53,14 @@ def resume(
     chat_url: ChatUrl = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run that was killed, interrupted or failed; what is done is not done again, nor paid for again."""
+    """Go on with a run that was killed, interrupted or failed; finished work is not repeated or paid for again."""
     from ..runs.run import resume
 
     _show(partial(resume, folder, policy=policy, chat_url=chat_url), quiet, asks=True)
 
 
 def _show(start: "Callable[..., Run]", quiet: bool, asks: bool = False) -> None:
-    """Shows a run while it goes on, and what came of it; ``asks`` for one that may ask a person."""
+    """Shows a run while it goes on, and its result; with ``asks`` it may ask a person."""
     from ..records.manifest import read_manifest
     from ..views.live import Live, summary
     from ..views.words import shares
@@ -83,7 +83,7 @@ def _show(start: "Callable[..., Run]", quiet: bool, asks: bool = False) -> None:
 
 
 def history(folder: RunFolder) -> None:
-    """List the steps of a run, each of which `detailscribe fork` can go on from."""
+    """List the steps of a run, for `detailscribe fork`."""
     from ..evaluation.tables import Table, columns
     from ..runs.fork import history
 
@@ -103,12 +103,12 @@ def fork(
     policy_arg: PolicyArgs = None,
     edit: Annotated[list[str] | None, option(EDIT, metavar="[IMAGE.]NAME=VALUE")] = None,
     rounds: Annotated[int | None, option("At most so many rounds after the first drawings.")] = None,
-    images: Annotated[int | None, option("At most so many images, with those taken over.")] = None,
+    images: Annotated[int | None, option("At most so many images, including those of the run.")] = None,
     chat_url: ChatUrl = None,
     out: Annotated[Path | None, option("The new run folder. By default a new one in runs.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go back to a step of a run, and go on from there otherwise, as a new run."""
+    """Go back to a step of a run and go on from there with changes, as a new run."""
     from ..records.manifest import read_manifest
     from ..runs.fork import fork
 
@@ -122,14 +122,14 @@ def fork(
 def reproduce(
     folder: RunFolder,
     image: Annotated[str, argument("Id of an image, such as 01-00.")],
-    out: Annotated[Path | None, option("For the new picture and its latents. By default nothing is kept.")] = None,
+    out: Annotated[Path | None, option("Folder for the picture and its latents. By default nothing is kept.")] = None,
 ) -> None:
-    """Make an image of a run again from its record, and report how it differs from what it was."""
+    """Make an image of a run again from its record, and report how it differs."""
     from ..runs.reproduce import reproduce
 
     again = reproduce(folder, image, out=out)
-    apart = again.difference
-    pixels = "identical" if apart.identical else f"differ by at most {apart.largest} of 255, PSNR {apart.psnr:.1f} dB"
+    by = again.difference
+    pixels = "identical" if by.identical else f"differ by at most {by.largest} of 255, PSNR {by.psnr:.1f} dB"
     model = again.model_now if again.model_now == again.model_then else f"{again.model_now}, then {again.model_then}"
     typer.echo(f"image    {again.image}\nmade     {' '.join(again.made)}\nmodel    {model}\npixels   {pixels}")
     if again.path is not None:

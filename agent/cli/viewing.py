@@ -1,5 +1,4 @@
-"""``detailscribe show``, ``report``, ``export``, ``view``, ``ctl`` and ``mcp``: runs in a terminal, in pages and in a
-browser, steered from elsewhere, and made by other programs."""
+"""``detailscribe show``, ``report``, ``export``, ``view``, ``ctl`` and ``mcp``: shows, exports and steers runs."""
 
 import os
 import sys
@@ -27,17 +26,17 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-DRAW = "Draw the images in the terminal; by default where it speaks kitty's or iTerm2's protocol."
+DRAW = "Draw the images in the terminal; by default if it supports kitty's or iTerm2's protocol."
 ENDPOINT = (
-    "URL of the collector, such as http://localhost:4318/v1/traces; by default what OTEL_EXPORTER_OTLP_ENDPOINT says,"
-    " or this machine."
+    "URL of the collector, such as http://localhost:4318/v1/traces; by default OTEL_EXPORTER_OTLP_ENDPOINT, or this"
+    " machine."
 )
 IMAGES = (
-    "inline, to send small JPEGs; else put before references, such as https://host/runs/fox/. With --layout: which"
+    "inline, to send small JPEGs; or a prefix of references, such as https://host/runs/fox/. With --layout: which"
     " images of each run; best,first by default."
 )
 LAYOUT = "Copy images under the names that this benchmark's evaluator reads, with a manifest."
-ACTION = "What to do after the step that is at work; `status` only looks."
+ACTION = "What to do after the current step; `status` only looks."
 WHAT = "accept IMAGE; decide IMAGE=refine, reseed or stop; budget images=20."
 Action = Literal["status", "pause", "go", "accept", "decide", "budget", "cancel"]
 BOUND = "A bound of each call, such as images=8."
@@ -75,7 +74,7 @@ def show(
     store, drawn = Store(run.folder), list["RenderableType"]()
     out.print()
     for id, image in run.images.items():
-        with suppress(OSError, ValueError):  # a picture that is missing or leads out of the folder is passed over
+        with suppress(OSError, ValueError):  # it is missing or leads out of the folder
             png = store.read(image.path)
             if protocol is None:
                 drawn.append(Group(half_blocks(png), Text(id)))
@@ -89,7 +88,7 @@ def report(
     folder: Annotated[Path, argument("A run folder, or a folder of them.")],
     out: Annotated[Path | None, option("The page to write. By default report.html in FOLDER.")] = None,
 ) -> None:
-    """Write a run as one HTML page, or a folder of runs as a table and gallery of them."""
+    """Write a run as one HTML page, or a folder of runs as a table and gallery."""
     from ..records.reader import is_run
     from ..views.gallery import write_collection
     from ..views.report import write_report
@@ -104,15 +103,14 @@ def export(
     layout: Annotated[Literal["geneval2", "unigenbench", "folder"] | None, option(LAYOUT)] = None,
     out: Annotated[Path, option("Where --layout copies to.", metavar="FOLDER")] = Path("export"),
 ) -> None:
-    """Send a run to an OpenTelemetry collector, as spans with OpenInference attributes; or copy the images of RUNS for
-    an evaluator."""
+    """Send a run to an OpenTelemetry collector, or with --layout copy the images of RUNS for an evaluator."""
     if layout is not None:
         from ..evaluation.collect import collect, picks_named, write_layout
 
-        found = collect(runs, picks=picks_named(images or "best,first"))
-        notes = write_layout(found, layout, out)
-        typer.echo(f"{len(found.shots)} images in {out}")
-        for line in (*notes, *(f"no image of {lost.place}: {lost.reason}" for lost in found.skipped)):
+        collected = collect(runs, picks=picks_named(images or "best,first"))
+        notes = write_layout(collected, layout, out)
+        typer.echo(f"{len(collected.shots)} images in {out}")
+        for line in (*notes, *(f"no image of {run.place}: {run.reason}" for run in collected.skipped)):
             typer.echo(line, err=True)
         return
     if len(runs) > 1:
@@ -137,10 +135,10 @@ def _extra(name: str, *packages: str) -> Generator[None]:
 
 def view(
     folder: Annotated[Path, argument("A folder of runs, or a run.")] = Path("runs"),
-    host: Annotated[str, option("Where it listens; another than this machine's own lets others in.")] = "127.0.0.1",
+    host: Annotated[str, option("Address to listen on; by default only this machine can connect.")] = "127.0.0.1",
     port: Annotated[int, option("Of the page.", min=1, max=65535)] = 7575,
 ) -> None:
-    """Show FOLDER in a browser: runs as they go on, side by side, with what you note on them, and steered by hand."""
+    """Show FOLDER in a browser: watch runs, compare them side by side, write notes, and steer runs."""
     with _extra("view", "starlette", "uvicorn"):
         from ..viewing import serve
     serve(folder, host, port, lambda: typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)"))
@@ -150,10 +148,10 @@ def ctl(
     folder: RunFolder,
     action: Annotated[Action, argument(ACTION)] = "status",
     what: Annotated[list[str] | None, argument(WHAT, metavar="[WHAT...]")] = None,
-    by: Annotated[str, option("Who asks, for the trace.", metavar="NAME")] = "",
+    by: Annotated[str, option("Your name, for the trace.", metavar="NAME")] = "",
     json: Json = False,
 ) -> None:
-    """Steer a run that goes on in another process: pause it, accept an image, go on, decide, raise a budget, cancel."""
+    """Steer a run of another process: pause it, accept an image, go on, decide, raise a budget, cancel."""
     from json import dumps
 
     from pydantic import ValidationError
@@ -163,13 +161,13 @@ def ctl(
 
     run = read_run(folder)
     if action != "status":
-        given: dict[str, object] = {"action": action, "by": by}
+        fields: dict[str, object] = {"action": action, "by": by}
         if action == "accept":
-            given["image"] = " ".join(what or ())
+            fields["image"] = " ".join(what or ())
         elif action in ("decide", "budget"):
-            given["decisions" if action == "decide" else "budget"] = parsed_arguments(what, action)
+            fields["decisions" if action == "decide" else "budget"] = parsed_arguments(what, action)
         try:
-            instruct(run, Instruction.model_validate(given))
+            instruct(run, Instruction.model_validate(fields))
         except ValidationError as error:
             raise SettingsError(f"{action}: {first_problem(error)}") from error
     data = {"run": run.run, "state": live_status(run), "asked": None if action == "status" else action}
@@ -180,19 +178,19 @@ def ctl(
         return
     typer.echo(f"run      {run.run}\nstate    {data['state']}\nimages   {' '.join(run.images) or '-'}")
     if action != "status":
-        typer.echo(f"asked    {action}, after the step that is at work")
+        typer.echo(f"asked    {action}, after the current step")
 
 
 @with_options((*MODEL_OPTIONS, "steps", "guidance", "policy", "policy_arg"))
 def mcp(
     given: dict[str, Any],
-    folder: Annotated[Path, argument("Runs are made in it, and nothing outside it is read.")] = Path("runs"),
+    folder: Annotated[Path, argument("For the runs; nothing outside it is read.")] = Path("runs"),
     budget: Annotated[list[str] | None, option(BOUND, "--budget", "-b", metavar="NAME=VALUE", panel="decides")] = None,
     total: Annotated[list[str] | None, option(TOTAL, metavar="NAME=VALUE", panel="decides")] = None,
     http: Annotated[int | None, option(HTTP, min=1, max=65535, metavar="PORT", panel="shows")] = None,
     settings: SettingsFile = None,
 ) -> None:
-    """Offer drawing, checking and refining as tools of the Model Context Protocol, to the program that starts this."""
+    """Offer drawing, checking and refining as tools of the Model Context Protocol."""
     from ..settings.loading import load
 
     bounds = by_section({"run.budget": parsed_arguments(budget, "--budget") or None})

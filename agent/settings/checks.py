@@ -1,4 +1,4 @@
-"""What can be found out about models without loading them: whether they are there, answer, see and fit."""
+"""Checks of models without loading them: whether they are there, answer, see and fit in memory."""
 
 import asyncio
 import os
@@ -16,22 +16,22 @@ from pydantic import Field
 from ...state import Frozen
 from ...tools.errors import DetailScribeError, ModelError, ReplyError, SettingsError
 from ...tools.language.settings import ChatSettings, ImageOptions
-from ...tools.text import HUB_ID
+from ...tools.text import HUB_ID, one_line
 from .presets import EMBEDDED_DIFFUSION, PRESETS
 from .settings import DiffusionSection, Settings
 
 if TYPE_CHECKING:
     from ...tools.diffusion.endpoint import EndpointDiffusion
-    from ...tools.diffusion.memory import Memory, Placement
+    from ...tools.diffusion.memory import Memory, ModelSize, Placement
 
 INDEX = "model_index.json"
 WORKING = 10**9
-"""Bytes that a chat model in this process holds while it answers about one picture. An estimate."""
+"""Bytes that a chat model in this process needs beside its weights. An estimate."""
 TIMEOUT = 5
-"""Seconds for one question to the hub."""
+"""Of a request to the hub, in seconds."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
-"""That of the families that can be refined."""
+"""Of the families that can be refined."""
 DRAWING_ALONE = ("best_of_n",)
 """Policies that never refine."""
 SD3_ALONE = ("t5", "swap_pooled", "guidance_interval", "skip_layers")
@@ -40,20 +40,20 @@ LOCAL_ALONE = tuple(name for name in DiffusionSection.model_fields if name not i
 """Settings of ``diffusion`` that have no effect on an images endpoint."""
 
 Status = Literal["ok", "warning", "problem"]
-"""ok: works; warning: works, but the user should know; problem: a run would end with it."""
+"""ok: works; warning: works, but the user should know; problem: a run would fail."""
 
 
 class Finding(Frozen):
-    """One thing that was looked at, and what to do about it."""
+    """The result of one check."""
 
     topic: str
-    """What was looked at, in a word or two."""
+    """What was checked, in a word or two."""
     status: Status
     """``ok``, ``warning`` or ``problem``."""
     text: str
     """In one line, with what to do unless it is ok."""
     seconds: float | None = None
-    """Of the call that found it, where there was one."""
+    """Duration of the call to a server, if there was one."""
 
     def refuse(self) -> None:
         """Raise ``ModelError`` for a problem."""
@@ -61,42 +61,41 @@ class Finding(Frozen):
             raise ModelError(self.text)
 
 
-def found(topic: str, look: Callable[[], str]) -> Finding:
-    """``ok`` with what ``look`` returns, or the problem that it raises."""
+def found(topic: str, check: Callable[[], str]) -> Finding:
+    """``ok`` with the text that ``check`` returns, or the problem that it raises."""
     try:
-        return Finding(topic=topic, status="ok", text=look())
+        return Finding(topic=topic, status="ok", text=check())
     except DetailScribeError as error:
         return problem(topic, error)
 
 
 def problem(topic: str, error: DetailScribeError) -> Finding:
-    return Finding(topic=topic, status="problem", text=" ".join(str(error).split()))
+    return Finding(topic=topic, status="problem", text=one_line(str(error)))
 
 
 async def look_at_chat(settings: Settings) -> list[Finding]:
-    """Whether the chat models answer, how fast, and whether the critic's sees; two short calls, cached where they can
-    be."""
+    """Whether the chat models answer, how fast, and whether the critic's sees: two short calls, cached if possible."""
     if not settings.chats:
         return [Finding(topic="chat", status="ok", text="none: the embedded decomposer and critic, offline")]
     language, vision = settings.chat_settings(), settings.vision_settings()
     findings: list[Finding] = []
-    for chat in (language,) if language == vision else (language, vision):
-        parts = urlsplit(chat.url)
-        if chat.api_key and not chat.is_local and parts.scheme != "https" and parts.hostname not in LOCAL:
+    for chat in [language] if language == vision else [language, vision]:
+        url = urlsplit(chat.url)
+        if chat.api_key and not chat.is_local and url.scheme != "https" and url.hostname not in LOCAL:
             text = f"the key goes to {chat.host} unencrypted: use https"
             findings.append(Finding(topic="chat", status="warning", text=text))
-    findings.append(await _reachable(language))
+    findings.append(await _answers(language))
     if findings[-1].status == "ok" or language != vision:
         findings.append(await look_at_vision(vision))
     return findings
 
 
-async def _reachable(chat: ChatSettings) -> Finding:
+async def _answers(chat: ChatSettings) -> Finding:
     if chat.is_local:
         return await asyncio.to_thread(found, "chat", lambda: _in_process(chat))
     from ...tools.language.chat import ChatModel
 
-    import_module("openai")  # or its second of loading would count
+    import_module("openai")  # outside of the time that is measured
     try:
         model, began = ChatModel(chat), perf_counter()
         await model.check()
@@ -106,17 +105,32 @@ async def _reachable(chat: ChatSettings) -> Finding:
     return Finding(topic="chat", status="ok", text=f"{chat.name} answers in {seconds:.2g} s", seconds=seconds)
 
 
+def _in_process(chat: ChatSettings, *, vision: bool = False) -> str:
+    from ...tools.language.local import look_at
+
+    is_here, sees, size = look_at(chat.model)
+    if vision and not sees:
+        raise ModelError(f"{chat.name} takes no pictures: name a vision model with --vision-model")
+    where = "downloaded" if is_here else f"not downloaded: the first run fetches {_gb(size)}"
+    needs = f"{where}; it needs about {_gb(_memory_of(chat, size))} beside the model that draws"
+    return f"{chat.name} sees pictures" if vision else f"{chat.name}, {needs}"
+
+
+def _memory_of(chat: ChatSettings, size: int) -> int:
+    """Bytes that a chat model in this process needs, whose weight files have that ``size``."""
+    return int(size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING)
+
+
 class Seen(Frozen):
-    """What a model reads in the test picture."""
+    """The model's answer about the test picture."""
 
     number: str = Field(max_length=40)
 
 
 async def look_at_vision(chat: ChatSettings) -> Finding:
-    """Whether the critic's model takes pictures, and sees what is in them; one in this process is not loaded for
-    that."""
+    """Whether the critic's model takes pictures and sees what is in them; a model in this process is not loaded."""
     if chat.is_local:
-        return await asyncio.to_thread(found, "vision", lambda: _in_process(chat, looks=True))
+        return await asyncio.to_thread(found, "vision", lambda: _in_process(chat, vision=True))
     from ...tools.language.chat import ChatModel
     from ...tools.language.question import NUMBER, Picture, Question, picture_of_number
 
@@ -139,71 +153,42 @@ async def look_at_vision(chat: ChatSettings) -> Finding:
     return Finding(topic="vision", status="warning", text=f"{chat.name} takes pictures, but {but}")
 
 
-def _in_process(chat: ChatSettings, *, looks: bool = False) -> str:
-    """What a chat model of this process can see, or where it is and what it needs."""
-    from ...tools.language.local import look_at
-
-    here, sees, size = look_at(chat.model)
-    if looks and not sees:
-        raise ModelError(f"{chat.name} takes no pictures: name a vision model with --vision-model")
-    if looks:
-        return f"{chat.name} sees pictures"
-    where = "downloaded" if here else f"not downloaded: the first run fetches {_gb(size)}"
-    return f"{chat.name}, {where}; it needs about {_gb(_held(chat, size))} beside the model that draws"
-
-
-def _held(chat: ChatSettings, size: int) -> int:
-    """Bytes that a chat model of this process holds, whose weight files have that size."""
-    return int(size * {"fp32": 2, "nf4": 0.4}.get(chat.precision or "", 1) + WORKING)
-
-
-def _beside(settings: Settings, placement: "Placement", free: "Memory") -> Iterator[tuple[str, str, int]]:
-    """The other models of this process that are still to be loaded, each with the memory that it takes, by the name of
-    its field in ``Memory``, and its bytes; nothing of one whose size is not known."""
-    from ...tools.diffusion.memory import memory_needed, model_size
-
-    chats = [settings.chat_settings(), settings.vision_settings()] if settings.chats else []
-    if own := {chat.model: chat for chat in chats if chat.is_local}:
-        from ...tools.language.local import any_loaded, look_at
-
-        with suppress(ModelError):  # it is looked at by itself
-            if not any_loaded():  # else it is not in what is free
-                on_cpu = free.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
-                taken = sum(_held(chat, look_at(name)[2]) for name, chat in own.items())
-                yield "a chat model", "ram_bytes" if on_cpu else "gpu_bytes", taken
-    if settings.edit.kind == "pipeline":
-        with suppress(ModelError):
-            need = memory_needed(model_size(settings.edit.model or ""), placement._replace(t5="keep"))
-            place = "gpu_bytes" if placement.on_gpu else "ram_bytes"
-            yield "a model that edits", place, getattr(need, place)
-
-
 def look_at_diffusion(settings: Settings, *, loaded: bool = False) -> Iterator[Finding]:
-    """Whether the model that draws is there, fits and can run here, cheapest first; nothing is loaded, and the hub is
-    asked for nothing but an index. One that is ``loaded`` has its memory."""
+    """Whether the model that draws is there, works on this machine and, unless it is ``loaded``, fits in memory; the
+    cheapest check first. Of the hub, only an index is fetched."""
     if settings.edit.kind != "off":
         yield found("edit", lambda: _editor(settings))
-    policy = settings.run.policy if settings.edit.kind == "off" else DRAWING_ALONE[0]  # an edit needs no latents
-    if settings.diffusion.kind == "endpoint":
-        yield found("diffusion", lambda: _remote(settings, policy))
-        return
-    place = found("diffusion", lambda: _where(settings.diffusion, policy))
+    chosen, place = settings.diffusion, found("diffusion", lambda: _where(settings))
     yield place
-    if place.status == "problem":  # nothing is known of a model that is not there
+    if place.status == "problem" or chosen.kind == "endpoint":
         return
-    yield found("device", lambda: _device(settings.diffusion))
+    import torch
+
+    from ...tools.diffusion import choose_placement
+
+    try:
+        placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
+    except DetailScribeError as error:
+        placement = None
+        yield problem("device", error)
+    else:
+        name = torch.cuda.get_device_name(placement.device) if placement.kind == "cuda" else "no GPU is used"
+        text = f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
+        yield Finding(topic="device", status="ok", text=text)
     if not loaded:
-        yield _memory(settings)
+        yield _memory(settings, placement)
 
 
 def _editor(settings: Settings) -> str:
-    """What edits; ``ModelError`` or ``SettingsError`` if it cannot be that."""
+    """The model that edits; ``ModelError`` or ``SettingsError`` if it cannot."""
     chosen = settings.edit
     if chosen.kind == "endpoint":
         return f"{endpoint_at(settings.edit_settings(), chosen).model}, an images endpoint"
+    if chosen.kind == "embedded":
+        return "a painter that is no trained model"
     model = settings.diffusion.model if chosen.kind == "self" else chosen.model
-    if chosen.kind == "embedded" or (chosen.kind == "self" and settings.diffusion.kind == "endpoint"):
-        return "a painter that is no trained model" if chosen.kind == "embedded" else f"{model}, which also draws"
+    if chosen.kind == "self" and settings.diffusion.kind == "endpoint":
+        return f"{model}, which also draws"
     from ...tools.diffusion.loading import class_named
     from ...tools.diffusion.pipelines import takes_pictures
 
@@ -219,27 +204,22 @@ def endpoint_at(server: ChatSettings, options: ImageOptions) -> "EndpointDiffusi
     return EndpointDiffusion(server, options)
 
 
-def _remote(settings: Settings, policy: str) -> str:
-    """What an images endpoint can do, before its first image is paid for."""
-    _check_draws_alone(policy, "an images endpoint can only draw")
-    return f"{endpoint_of(settings).model}, an images endpoint; nothing runs here"
-
-
-def _check_draws_alone(policy: str, reason: str) -> None:
-    if ":" not in policy and policy not in DRAWING_ALONE:
-        raise SettingsError(f"the policy {policy!r} refines, and {reason}: use --policy best_of_n")
-
-
 def endpoint_of(settings: Settings) -> "EndpointDiffusion":
-    """The images endpoint; settings that it has no use for are refused."""
+    """The images endpoint that draws; ``SettingsError`` for settings that have no effect on it."""
     check_effect(settings.diffusion, "an images endpoint", LOCAL_ALONE)
     if settings.images_settings().is_local:
         raise SettingsError("images.url names the server that draws, since the chat model is in this process")
     return endpoint_at(settings.images_settings(), settings.images)
 
 
+def _check_draws_alone(settings: Settings, reason: str) -> None:
+    policy = settings.run.policy
+    if settings.edit.kind == "off" and ":" not in policy and policy not in DRAWING_ALONE:  # an edit needs no latents
+        raise SettingsError(f"the policy {policy!r} refines, and {reason}: use --policy best_of_n")
+
+
 def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) -> None:
-    """``SettingsError`` if one of these settings, which have no effect on ``what``, is another than its default."""
+    """``SettingsError`` if one of the settings ``without`` effect on ``what`` is set."""
     usual = DiffusionSection()
     if idle := [f"diffusion.{name}" for name in without if getattr(chosen, name) != getattr(usual, name)]:
         have = "has" if len(idle) == 1 else "have"
@@ -247,7 +227,7 @@ def check_effect(chosen: DiffusionSection, what: str, without: tuple[str, ...]) 
 
 
 def is_sd3(settings: Settings) -> bool:
-    """Whether the model is of the SD3 class, which can be refined by every operator; its index may be fetched."""
+    """Whether the model is of the SD3 class, which every operator can refine; its index may be fetched."""
     if settings.diffusion.kind == "auto" and settings.diffusion.model is not None:
         from ...tools.diffusion.loading import class_named
 
@@ -255,8 +235,51 @@ def is_sd3(settings: Settings) -> bool:
     return settings.diffusion.kind != "pipeline"
 
 
+def _where(settings: Settings) -> str:
+    """Where the model is; ``ModelError`` if it is missing, ``SettingsError`` if it cannot do what the policy does."""
+    chosen = settings.diffusion
+    if chosen.kind == "endpoint":
+        _check_draws_alone(settings, "an images endpoint can only draw")
+        return f"{endpoint_of(settings).model}, an images endpoint; nothing runs here"
+    from ...tools.diffusion import check_family
+    from ...tools.diffusion.loading import check_t5, class_named
+    from ...tools.diffusion.memory import DENOISER, KNOWN, T5_PART, local_file, local_folder, remote_size
+
+    missing = "".join(f"; {file} is not downloaded" for file in chosen.files if local_file(file) is None)
+    model, whole = chosen.model, chosen.weights is None
+    if model is None:
+        return f"the embedded model, inside the package{missing}"
+    if not HUB_ID.fullmatch(model) or os.path.isdir(model):
+        if not os.path.isfile(Path(model) / INDEX):
+            raise ModelError(f"there is no diffusers model in {model:.99}: name a folder with a {INDEX} or owner/name")
+        place = f"the folder {model}"
+    elif local_folder(model, whole=whole):
+        place = f"{model}, downloaded"
+    else:
+        _check_hub(model)
+        if (known := KNOWN.get(model)) is None:
+            place = f"{model}, not downloaded: the first run fetches {_gb(remote_size(model, whole=whole)[1])}"
+        else:
+            if T5_PART not in known.parts:
+                check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
+            denoiser = known.parts[DENOISER].parameters * (4 if DENOISER in known.wide else 2)
+            size = known.download - (0 if whole else denoiser)
+            return f"{model}, not downloaded: the first run fetches {_gb(size)}{missing}"
+    kind = class_named(model)
+    if not kind.startswith("StableDiffusion3"):
+        check_effect(chosen, f"a {kind}", SD3_ALONE)
+        reason, scheduler = check_family(kind), class_named(model, "scheduler")
+        if not reason and scheduler != SCHEDULER:
+            reason = f"its scheduler is a {scheduler}"
+        if reason:
+            _check_draws_alone(settings, reason)
+    elif os.path.isdir(model):
+        check_t5(Path(model), chosen.t5)
+    return place + missing
+
+
 def _check_hub(model: str) -> None:
-    """Ask the hub, in one short question, whether it would give the model to this user; ``ModelError`` if not."""
+    """Ask the hub in one short request whether this user may download the model; ``ModelError`` if not."""
     import httpx
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -276,60 +299,8 @@ def _check_hub(model: str) -> None:
         raise hub_refusal(model, answer)
 
 
-def _where(chosen: DiffusionSection, policy: str) -> str:
-    """Where the model is; ``ModelError`` if it is nowhere, ``SettingsError`` if it cannot do what the policy does."""
-    from ...tools.diffusion.memory import DENOISER, KNOWN, T5_PART, local_file, local_folder, remote_size
-
-    missing = "".join(f"; {file} is not downloaded" for file in chosen.files if local_file(file) is None)
-    model, whole = chosen.model, chosen.weights is None
-    if model is None:
-        return f"the embedded model, inside the package{missing}"
-    from ...tools.diffusion import check_family
-    from ...tools.diffusion.loading import check_t5, class_named
-
-    if not HUB_ID.fullmatch(model) or os.path.isdir(model):
-        if not os.path.isfile(Path(model) / INDEX):
-            raise ModelError(f"there is no diffusers model in {model:.99}: name a folder with a {INDEX} or owner/name")
-        place = f"the folder {model}"
-    elif local_folder(model, whole=whole):
-        place = f"{model}, downloaded"
-    else:
-        _check_hub(model)
-        known = KNOWN.get(model)
-        size = remote_size(model, whole=whole)[1] if known is None else known.download
-        if known is not None and not whole:
-            size -= known.parts[DENOISER].parameters * (4 if DENOISER in known.wide else 2)
-        place = f"{model}, not downloaded: the first run fetches {_gb(size)}"
-        if known is not None:
-            if T5_PART not in known.parts:
-                check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
-            return place + missing
-    if (kind := class_named(model)).startswith("StableDiffusion3"):
-        if os.path.isdir(model):
-            check_t5(Path(model), chosen.t5)
-    else:
-        check_effect(chosen, f"a {kind}", SD3_ALONE)
-        reason, scheduler = check_family(kind), class_named(model, "scheduler")
-        if scheduler != SCHEDULER:
-            reason = reason or f"its scheduler is a {scheduler}"
-        if reason:
-            _check_draws_alone(policy, reason)
-    return place + missing
-
-
-def _device(chosen: DiffusionSection) -> str:
-    import torch
-
-    from ...tools.diffusion import choose_placement
-
-    placement = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5)
-    name = torch.cuda.get_device_name(placement.device) if placement.kind == "cuda" else "no GPU is used"
-    return f"{placement.device} ({name}), {placement.precision}, offload {placement.offload}, T5 {placement.t5}"
-
-
-def _memory(settings: Settings) -> Finding:
-    """The memory needed and free; where the device cannot be used, what a machine that can would need."""
-    from ...tools.diffusion import choose_placement
+def _memory(settings: Settings, placement: "Placement | None") -> Finding:
+    """Memory needed and free; without a ``placement``, what a machine needs that can run the model."""
     from ...tools.diffusion.memory import Placement, check_memory, free_memory, memory_needed, model_size
 
     chosen = settings.diffusion
@@ -338,40 +309,56 @@ def _memory(settings: Settings) -> Finding:
         size = model_size(source, chosen.options)
     except ModelError as error:
         return Finding(topic="memory", status="problem" if os.path.isdir(source) else "warning", text=str(error))
-    try:
-        placement, usable = choose_placement(chosen.device, chosen.precision, chosen.offload, chosen.t5), True
-    except DetailScribeError:
-        placement, usable = Placement("cuda", chosen.precision or "bf16", chosen.offload, chosen.t5), False
-    need = memory_needed(size, placement)
+    elsewhere = Placement("cuda", chosen.precision or "bf16", chosen.offload, chosen.t5)
+    need = memory_needed(size, placement or elsewhere)
     on_gpu = "" if need.gpu_bytes is None else f"{_gb(need.gpu_bytes)} of GPU memory and "
     needs = f"needs about {on_gpu}{_gb(need.ram_bytes)} of RAM"
-    if not usable:
+    if placement is None:
         return Finding(topic="memory", status="warning", text=f"{needs}; not here")
-    free = free_memory(placement.device)
-    beside: list[str] = []
-    for what, place, taken in _beside(settings, placement, free):
+    free, others = free_memory(placement.device), list[str]()
+    for name, place, taken in _other_models(settings, placement, free):
         free = free._replace(**{place: max(0, (getattr(free, place) or 0) - taken)})
-        beside.append(f"{what} of {_gb(taken)}")
-    others = " beside " * bool(beside) + " and ".join(beside)
+        others.append(f"{name} of {_gb(taken)}")
+    beside = " beside " * bool(others) + " and ".join(others)
     try:
         check_memory(source, size, placement, free)
     except ModelError as error:
-        text = f"{error}{_preset_that_fits(chosen, free) if placement.on_gpu else ''}"
-        return problem("memory", ModelError(text.replace(" are free;", f" are free{others};")))
+        text = str(error).replace(" are free;", f" are free{beside};")
+        return problem("memory", ModelError(text + _preset_that_fits(chosen, size, free) * placement.on_gpu))
     on_gpu = "" if free.gpu_bytes is None or not placement.on_gpu else f"{_gb(free.gpu_bytes)} and "
-    return Finding(topic="memory", status="ok", text=f"{needs}; {on_gpu}{_gb(free.ram_bytes)} of RAM are free{others}")
+    return Finding(topic="memory", status="ok", text=f"{needs}; {on_gpu}{_gb(free.ram_bytes)} of RAM are free{beside}")
 
 
-def _preset_that_fits(chosen: DiffusionSection, free: "Memory") -> str:
+def _other_models(settings: Settings, placement: "Placement", free: "Memory") -> Iterator[tuple[str, str, int]]:
+    """The other models of this process that are not loaded yet and whose size is known: name, field of ``Memory`` and
+    bytes."""
+    from ...tools.diffusion.memory import memory_needed, model_size
+
+    chats = [settings.chat_settings(), settings.vision_settings()] if settings.chats else []
+    if local := {chat.model: chat for chat in chats if chat.is_local}:
+        from ...tools.language.local import any_loaded, look_at
+
+        with suppress(ModelError):  # the check of the chat model reports it
+            if not any_loaded():  # free memory is already without it
+                on_cpu = free.gpu_bytes is None or str(settings.chat.device).startswith("cpu")
+                taken = sum(_memory_of(chat, look_at(name)[2]) for name, chat in local.items())
+                yield "a chat model", "ram_bytes" if on_cpu else "gpu_bytes", taken
+    if settings.edit.kind == "pipeline":
+        with suppress(ModelError):
+            need = memory_needed(model_size(settings.edit.model or ""), placement._replace(t5="keep"))
+            place = "gpu_bytes" if placement.on_gpu else "ram_bytes"
+            yield "a model that edits", place, getattr(need, place)
+
+
+def _preset_that_fits(chosen: DiffusionSection, size: "ModelSize", free: "Memory") -> str:
     """The first preset of the same model that would fit on the GPU, as advice; empty if none would."""
-    from ...tools.diffusion.memory import Placement, model_size, shortage
+    from ...tools.diffusion.memory import Placement, shortage
 
     for name, preset in PRESETS.items():
         other = DiffusionSection.model_validate(preset.settings.get("diffusion", {}))
         if other.model is None or other.model != chosen.model or "policy" in preset.settings.get("run", {}):
             continue
-        placement = Placement("cuda", other.precision or "bf16", other.offload, other.t5)
-        if not shortage(model_size(other.model, chosen.options), placement, free):
+        if not shortage(size, Placement("cuda", other.precision or "bf16", other.offload, other.t5), free):
             return f"; or use --preset {name}"
     return ""
 

@@ -5,6 +5,7 @@ defaults; pydantic-settings reads and merges them.
 """
 
 import os
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as EnvironmentSyntaxError
 
 from ...tools.errors import SettingsError, first_problem
@@ -26,9 +27,9 @@ PREFIX = "DETAILSCRIBE_"
 """Of environment variables; ``DETAILSCRIBE_RUN__SEED`` is ``run.seed``."""
 NESTED = "__"
 DEFAULT_FILE = Path("detailscribe.toml")
-"""Read where no other file is named and this one exists."""
+"""Read if no other file is named and this one exists."""
 FALLBACKS = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": "url"}
-"""Environment variables that other programs read too, and the settings of ``chat`` that they stand for."""
+"""Environment variables that other programs read too, and the settings of ``chat`` that they set."""
 OPTIONS = {"chat.url": "--chat-url", "vision.url": "--vision-url", "images.url": "DETAILSCRIBE_IMAGES__URL ="}
 OPTIONS["edit.url"] = "DETAILSCRIBE_EDIT__URL ="
 """How a user names a server."""
@@ -42,16 +43,12 @@ class Source:
 
     kind: Literal["argument", "environment", "file", "preset"]
     place: str
-    """The file, the preset or the variable; empty where there are several variables, and for arguments."""
+    """The file, the preset or the variable; empty for several variables and for arguments."""
     values: Table = field(repr=False)
     """Nested by section; some may be secrets."""
     foreign: bool = False
-    """Whether the user has not named it, so that it may be a stranger's: a file found in the working directory, or a
-    recorded run."""
-
-    def __call__(self) -> Table:
-        """As pydantic-settings reads a source."""
-        return self.values
+    """Whether it may be a stranger's, since the user did not name it: a file in the working directory, or a recorded
+    run."""
 
     def name(self, setting: str) -> str:
         """Kind and place of a setting in it, such as ``environment DETAILSCRIBE_RUN__SEED``."""
@@ -67,7 +64,7 @@ class _Merged(Settings, BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any) -> Any:
-        return tuple(init_settings.init_kwargs["sources"])
+        return tuple(source.values.copy for source in init_settings.init_kwargs["sources"])
 
 
 @dataclass(frozen=True)
@@ -86,14 +83,14 @@ class Loaded:
 
 
 Given = Settings | Loaded | Mapping[str, Any]
-"""A table by section; or settings as an object, of which what was set counts; or what ``load`` returned."""
+"""A table by section; an object, of which only the fields that were set count; or what ``load`` returned."""
 
 
 def load(*given: Given, file: Path | None = None) -> Loaded:
     """All sources merged; of ``given``, later ones override earlier ones.
 
-    Where one is an object, the caller has chosen: neither the environment nor a file is read. ``SettingsError`` says
-    what is wrong with a source, or that a key would go to a server that it was not set for.
+    If one is an object, neither the environment nor a file is read. ``SettingsError`` says what is wrong with a source,
+    or that a key would go to a server that it was not set for.
     """
     sources = [source for one in reversed(given) for source in _sources_of(one)]
     sources.sort(key=lambda source: source.kind != "argument")
@@ -102,16 +99,15 @@ def load(*given: Given, file: Path | None = None) -> Loaded:
         sources += [_environment(), _file(file)]
     name = str(_found(sources, "run.preset")[1] or "embedded")
     preset = Source("preset", name, preset_named(name).settings)
-    # A key that happens to be in the environment is no wish for a chat model.
-    wishes = ("chat.model", "chat.url", "vision.model", "vision.url")
-    if not closed and any(_found([*sources, preset], wish)[1] for wish in wishes):
+    # A key that happens to be in the environment does not ask for a chat model.
+    chat_names = ("chat.model", "chat.url", "vision.model", "vision.url")
+    if not closed and any(_found([*sources, preset], name)[1] for name in chat_names):
         sources += _fallbacks()
-    sources = _with_own_parameters([*sources, preset])
+    sources = _without_others_parameters([*sources, preset])
     settings = _merged(sources)
-    _refuse_redirection(sources)
-    policy = _found(sources, "run.policy")[0]
-    if policy is not None and policy.foreign and ":" in (code := str(policy.values["run"]["policy"])):
-        raise SettingsError(f"{policy.place} names code to run, the policy {code}: name it yourself with --policy")
+    source, policy = _found(sources, "run.policy")
+    if source is not None and source.foreign and ":" in str(policy):
+        raise SettingsError(f"{source.place} names code to run, the policy {policy}: name it yourself with --policy")
     return Loaded(settings, tuple(source for source in sources if source.values))
 
 
@@ -121,17 +117,14 @@ def load_settings(*given: Given, file: Path | None = None) -> Settings:
 
 
 def with_secrets(settings: Settings, chat_url: str | None = None) -> Settings:
-    """Settings that were recorded, and so without secrets, with those that environment and ``./detailscribe.toml`` hold
-    now, none of which goes to a server that it was not set for; ``chat_url`` is one that the user names instead."""
-    named = Source("argument", "", {} if chat_url is None else {"chat": {"url": chat_url}})
+    """Adds the secrets that the environment and ``./detailscribe.toml`` hold now to recorded settings; none goes to a
+    server that it was not set for. ``chat_url`` replaces the recorded server."""
     values = settings.model_dump()
-    if settings.chat.cache is not None:  # a folder of another machine, maybe, or of another user's choice
+    if settings.chat.cache is not None:  # perhaps a folder of another machine, or chosen by another user
         del values["chat"]["cache"]
+    named = Source("argument", "", {} if chat_url is None else {"chat": {"url": chat_url}})
     recorded = Source("file", "the recorded run", values, foreign=True)
-    sources = [named, recorded, _environment(), _file(None), *(_fallbacks() if settings.chats else [])]
-    settings = _merged(sources)
-    _refuse_redirection(sources)
-    return settings
+    return _merged([named, recorded, _environment(), _file(None), *(_fallbacks() if settings.chats else [])])
 
 
 def known_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
@@ -147,7 +140,7 @@ def known_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str
 
 
 def _sources_of(given: Given) -> list[Source]:
-    if isinstance(given, Loaded):  # its preset may be another one now
+    if isinstance(given, Loaded):  # another preset may be given now
         return [source for source in given.sources if source.kind != "preset"]
     if not isinstance(given, (Settings, Mapping)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SettingsError(f"settings are a table by section or a Settings object, not {type(given).__name__}")
@@ -167,14 +160,12 @@ def _environment() -> Source:
 
 
 def _file(path: Path | None) -> Source:
-    """A TOML file; where none is named, ``./detailscribe.toml`` if it exists."""
+    """A TOML file, by default ``./detailscribe.toml`` if it exists."""
     if path is None and not DEFAULT_FILE.is_file():
         return Source("file", "", {})
     place = path or DEFAULT_FILE
     try:
-        place.open("rb").close()  # pydantic-settings takes a missing file for an empty one
-        values = TomlConfigSettingsSource(_Merged, place)()
-        return Source("file", str(place), values, foreign=path is None)
+        return Source("file", str(place), tomllib.loads(place.read_bytes().decode()), foreign=path is None)
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {place}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -182,16 +173,13 @@ def _file(path: Path | None) -> Source:
 
 
 def _fallbacks() -> list[Source]:
-    """Key and URL of the chat model under the names that other programs use."""
-    return [
-        Source("environment", variable, {"chat": {name: os.environ[variable]}})
-        for variable, name in FALLBACKS.items()
-        if os.environ.get(variable)
-    ]
+    """Key and URL of the chat model from the variables that other programs use."""
+    variables = {name: value for name in FALLBACKS if (value := os.environ.get(name))}
+    return [Source("environment", name, {"chat": {FALLBACKS[name]: value}}) for name, value in variables.items()]
 
 
-def _with_own_parameters(sources: Sequence[Source]) -> list[Source]:
-    """No policy gets the parameters that a weaker source sets for another one."""
+def _without_others_parameters(sources: Sequence[Source]) -> list[Source]:
+    """Drops the ``policy_args`` of sources that are weaker than one that names another policy than they do."""
     kept: list[Source] = []
     policy: object = None
     for source in reversed(sources):
@@ -207,7 +195,7 @@ def _with_own_parameters(sources: Sequence[Source]) -> list[Source]:
 
 
 def _refuse_redirection(sources: Sequence[Source]) -> None:
-    """A source that the user has not named cannot send a secret from elsewhere to a server of its choice."""
+    """``SettingsError`` if a foreign source would send a secret from elsewhere to a server of its choice."""
     for section in ("chat", "vision", "images", "edit"):
         where, setting, url = _server(sources, section)
         for name in (f"{section}.{secret}" for secret in SECRETS):
@@ -223,8 +211,8 @@ def _refuse_redirection(sources: Sequence[Source]) -> None:
                 )
     where, url = _found(sources, "run.checkpoints")
     if where is not None and where.foreign and "://" in str(url) and "PGPASSWORD" in os.environ:
-        beside = _found([source for source in sources if not source.foreign], "run.checkpoints")[1]
-        if beside != url and os.environ.get("PGHOST") != urlsplit(str(url)).hostname:
+        trusted = _found([source for source in sources if not source.foreign], "run.checkpoints")[1]
+        if trusted != url and os.environ.get("PGHOST") != urlsplit(str(url)).hostname:
             raise SettingsError(
                 f"PGPASSWORD was not set for {urlsplit(without_secrets(str(url))).netloc}, which {where.place} names:"
                 " name that server yourself with PGHOST or DETAILSCRIBE_RUN__CHECKPOINTS"
@@ -232,20 +220,19 @@ def _refuse_redirection(sources: Sequence[Source]) -> None:
 
 
 def _server(sources: Sequence[Source], section: str) -> tuple[Source | None, str, str]:
-    """What names the server of a section, by which setting, and its URL; nothing where that is OpenAI's own or none."""
+    """The source, name and value of the setting for the server of a section; nothing if that is OpenAI's or none."""
     for name in (f"{section}.url", "chat.url"):
         source, url = _found(sources, name)
-        if url and url != IN_PROCESS and not str(url).startswith(f"https://{OPENAI}/"):
-            return source, name, str(url)
         if url:
-            break
+            is_own = url == IN_PROCESS or str(url).startswith(f"https://{OPENAI}/")
+            return (None, "", "") if is_own else (source, name, str(url))
     return None, "", ""
 
 
 def _merged(sources: Sequence[Source]) -> Settings:
     for source in sources:
         for name, section in cast(Mapping[Any, Any], source.values).items():
-            if not isinstance(section, Mapping) or not isinstance(name, str):  # pydantic-settings takes it for nothing
+            if not isinstance(section, Mapping) or not isinstance(name, str):  # pydantic-settings would ignore it
                 problem = f"{name}: this should be a table of settings"
                 raise SettingsError(
                     (problem if name in Settings.model_fields else _unknown(str(name)))
@@ -261,24 +248,21 @@ def _merged(sources: Sequence[Source]) -> Settings:
         origin = "" if source is None or source.kind == "argument" else f" ({source.name(name)})"
         raise SettingsError(problem + origin) from None  # its inputs may be secret
     settings = Settings(**{name: getattr(merged, name) for name in merged.model_fields_set})
-    edit, run = settings.edit, settings.run
-    if edit.kind in ("pipeline", "endpoint") and edit.model is None:
-        raise SettingsError(f"edit.kind is {edit.kind!r}: name the model that edits with edit.model")
-    if edit.model is not None and edit.kind not in ("pipeline", "endpoint"):
-        raise SettingsError(
-            f"edit.model has no effect where edit.kind is {edit.kind!r}: set it to pipeline or endpoint"
-        )
+    chat, edit, run = settings.chat, settings.edit, settings.run
+    if edit.kind in ("pipeline", "endpoint"):
+        if edit.model is None:
+            raise SettingsError(f"edit.kind is {edit.kind!r}: name the model that edits with edit.model")
+    elif edit.model is not None:
+        raise SettingsError(f"edit.model has no effect on edit.kind {edit.kind!r}: set it to pipeline or endpoint")
+    if not settings.chats and (where := chat.url or settings.vision.url or (settings.vision.model and "the critic")):
+        raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")
+    if IN_PROCESS not in (chat.url, settings.vision.url) and (chat.device or chat.precision):
+        raise SettingsError('chat.device and chat.precision are for a model in this process: set chat.url = "local"')
+    if run.preset.partition("+")[0] == "diffusers" and settings.diffusion.model is None:
+        raise SettingsError("the preset 'diffusers' draws with a model that you name: --diffusion FOLDER or owner/name")
+    _refuse_redirection(sources)
     if (parameters := settings.policy_parameters(run.policy, run.policy_args)) != run.policy_args:
         settings = settings.model_copy(update={"run": run.model_copy(update={"policy_args": parameters})})
-    if not settings.chats and (settings.chat.url or settings.vision.url or settings.vision.model):
-        where = settings.chat.url or settings.vision.url or "the critic"
-        raise SettingsError(f"no chat model is named for {where}: give --chat-model NAME")
-    if IN_PROCESS not in (settings.chat.url, settings.vision.url) and (settings.chat.device or settings.chat.precision):
-        raise SettingsError(
-            f'chat.device and chat.precision are for a model in this process: set chat.url = "{IN_PROCESS}"'
-        )
-    if settings.run.preset.partition("+")[0] == "diffusers" and settings.diffusion.model is None:
-        raise SettingsError("the preset 'diffusers' draws with a model that you name: --diffusion FOLDER or owner/name")
     return settings
 
 
@@ -306,10 +290,10 @@ def _plain_table(value: Any) -> Any:
 
 
 def _unknown(name: str) -> str:
-    """Says that a name is no setting, with the nearest known one by all of it or by its last part."""
-    known = known_names()
-    by_end = {one.rpartition(".")[2]: one for one in reversed(known)}
-    near = get_close_matches(name, [*known, *Settings.model_fields], n=1) or [
+    """A message that names the setting that is nearest by its whole name or by its last part."""
+    names = known_names()
+    by_end = {known.rpartition(".")[2]: known for known in reversed(names)}
+    near = get_close_matches(name, [*names, *Settings.model_fields], n=1) or [
         by_end[end] for end in get_close_matches(name.rpartition(".")[2], by_end, n=1)
     ]
     return f"no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

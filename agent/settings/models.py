@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from ...tools.errors import SettingsError
@@ -22,15 +23,14 @@ R = TypeVar("R")
 
 _REGISTRY = Lock()
 _ALIVE: WeakValueDictionary[Hashable, "Lazy[Any]"] = WeakValueDictionary()
-"""Models that somebody still uses, by what they were loaded from."""
+"""Models that are in use, by what they were loaded from."""
 _LATEST: dict[object, "Lazy[Any]"] = {}
-"""The model of each role that was asked for last, so that the next run need not load it again."""
+"""The latest model of each role, kept in memory for the next run."""
 
 
 class Models:
-    """The models that settings name, each loaded at its first use; roles that are given take their place. Local ones
-    are shared by all runs of a process; the one that was used last stays in memory, others as long as something uses
-    them."""
+    """The models that settings name, each loaded at its first use; roles that are given replace them. All runs of a
+    process share local models, the latest of which stay in memory, and others as long as they are in use."""
 
     def __init__(
         self,
@@ -50,20 +50,17 @@ class Models:
         self._baseline = preset_named(settings.run.preset).baseline
         self._draws, self._looks = diffusion is None, critic is None
         self.decomposer: Decomposer | Lazy[Decomposer] = decomposer or Lazy(self._own_decomposer)
-        # What asks a server is cheap to make, and remembers what belongs to its run.
+        # A client of a server is cheap to make and has state of its run, so that runs do not share it.
         self.critic: Critic | Lazy[Critic] = critic or (
             Lazy(self._own_critic)
             if settings.chats or self._baseline
             else _shared(make_critic, partial(make_critic, settings, None), settings.vision.corrections)
         )
-        make_drawer, remote = (
-            partial(make_diffusion, settings),
-            "endpoint" in (settings.diffusion.kind, settings.edit.kind),
-        )
-        edit = settings.edit.model_dump_json()
-        key = (settings.diffusion.model_dump_json(), settings.run.steps, settings.run.guidance, edit)
+        load, run = partial(make_diffusion, settings), settings.run
+        key = (settings.diffusion.model_dump_json(), run.steps, run.guidance, settings.edit.model_dump_json())
+        is_remote = "endpoint" in (settings.diffusion.kind, settings.edit.kind)
         self.diffusion: Diffusion | Lazy[Diffusion] = diffusion or (
-            Lazy(make_drawer) if remote else _shared(make_diffusion, make_drawer, *key)
+            Lazy(load) if is_remote else _shared(make_diffusion, load, *key)
         )
 
     @property
@@ -74,17 +71,17 @@ class Models:
     @property
     def names(self) -> dict[str, str]:
         """Name and content hash by role, of the models that are loaded."""
-        made = {name: role.made if isinstance(role, Lazy) else role for name, role in self.roles.items()}
-        return {name: model_name(role) for name, role in made.items() if role is not None}
+        loaded = {name: role.made if isinstance(role, Lazy) else role for name, role in self.roles.items()}
+        return {name: model_name(role) for name, role in loaded.items() if role is not None}
 
     @cached_property
     def language(self) -> "ChatModel | None":
-        """The chat model that decomposes, and that policies may ask; None where the settings name none."""
+        """The chat model that decomposes, and that policies may ask; None if the settings name none."""
         return _chat_model(self.settings.chat_settings()) if self.settings.chats else None
 
     @cached_property
     def vision(self) -> "ChatModel | None":
-        """The chat model that sees, which shares the limits of ``language`` where it is the same; None as there."""
+        """The chat model that looks at images, which is ``language`` itself if the settings are the same."""
         if not self.settings.chats or self.settings.vision_settings() == self.settings.chat_settings():
             return self.language
         return _chat_model(self.settings.vision_settings())
@@ -92,17 +89,14 @@ class Models:
     def metrics(
         self, names: Sequence[str], weights: Mapping[str, str] | None = None, phrases: "PhrasesName" = "concepts"
     ) -> "dict[str, BatchMetric]":
-        """The metrics of these names, none of them loaded yet; scores are kept beside the answers of chat models.
-        ``weights`` is a folder or hub id by metric, where it is not the metric's own."""
+        """The metrics of these names, loaded at their first use; scores are kept beside the answers of chat models.
+        ``weights`` replaces a metric's own weights by a folder or hub id."""
         from ...tools.metrics import METRICS, Parts
 
         unknown = [name for name in (*names, *(weights or {})) if name not in METRICS]
         if unknown or not names:
             named = ", ".join(unknown) or "nothing"
             raise SettingsError(f"{named} is no metric; these are known: {', '.join(METRICS)}")
-        answers = self.settings.chat.cache or ChatSection().cache
-        if answers is None:
-            raise SettingsError("there is no folder for scores: name one with chat.cache")
 
         def vision() -> "ChatModel":
             if self.vision is None:
@@ -110,7 +104,7 @@ class Models:
             return self.vision
 
         parts = Parts(
-            cache=answers.parent,
+            cache=cast("Path", self.settings.chat.cache or ChatSection().cache).parent,
             chat=vision,
             critic=lambda: make_critic(self.settings, self.vision),
             decomposer=lambda: make_decomposer(self.settings, self.language),
@@ -120,8 +114,8 @@ class Models:
         return {name: METRICS[name](parts) for name in names}
 
     async def check(self) -> None:
-        """Refuse everything that can be refused before anything is spent or loaded, what costs nothing first. The
-        server of the decomposer is not asked: the run's first question goes there before anything else is spent."""
+        """Raise ``DetailScribeError`` for what can be found before anything is spent or loaded, the cheapest checks
+        first. The server of the decomposer is not checked, since the run begins with a question to it."""
         settings = self.settings
         nobody_looks = self._baseline is not None and self._baseline.replaces in ("bare", "rewritten")
         asks = self._looks and settings.chats and not nobody_looks
@@ -133,20 +127,20 @@ class Models:
             for finding in await asyncio.to_thread(lambda: list(look_at_diffusion(settings, loaded=loaded))):
                 finding.refuse()
         if asks:
-            looks = settings.vision_settings()
-            for model in filter(None, (looks.model, settings.vision.second)):
-                (await look_at_vision(looks.model_copy(update={"model": model}))).refuse()
+            vision = settings.vision_settings()
+            for model in filter(None, (vision.model, settings.vision.second)):
+                (await look_at_vision(vision.model_copy(update={"model": model}))).refuse()
 
     def _own_decomposer(self) -> Decomposer:
-        baseline = self._baseline
-        if self.settings.run.checklist is not None and baseline is None:
+        settings, baseline = self.settings, self._baseline
+        if settings.run.checklist is not None and baseline is None:
             from ...tools.data.benchmarks import OwnChecklist
 
-            if self._looks and not self.settings.chats:
+            if self._looks and not settings.chats:
                 raise SettingsError("the embedded critic cannot read a benchmark's own questions: name a --chat-model")
-            return OwnChecklist(self.settings.run.checklist)
-        if baseline is None or (baseline.replaces == "undecomposed" and not self.settings.chats):
-            return make_decomposer(self.settings, self.language)
+            return OwnChecklist(settings.run.checklist)
+        if baseline is None or (baseline.replaces == "undecomposed" and not settings.chats):
+            return make_decomposer(settings, self.language)
         from ...tools.language.rewriting import ChatRewriter, RewritingDecomposer, WholeDecomposer
 
         if baseline.replaces != "rewritten":
@@ -155,8 +149,8 @@ class Models:
             from ...tools.world.decomposer import EmbeddedRewriter
 
             return RewritingDecomposer(WholeDecomposer(), EmbeddedRewriter())
-        templates, words = self.settings.chat.templates, self.settings.vision.words
-        return RewritingDecomposer(WholeDecomposer(), ChatRewriter(self.language, templates, words=words))
+        rewriter = ChatRewriter(self.language, settings.chat.templates, words=settings.vision.words)
+        return RewritingDecomposer(WholeDecomposer(), rewriter)
 
     def _own_critic(self) -> Critic:
         baseline = self._baseline
@@ -181,7 +175,7 @@ def _chat_model(settings: ChatSettings) -> "ChatModel":
 
 
 def make_decomposer(settings: Settings, model: "ChatModel | None") -> Decomposer:
-    """The decomposer that the settings name, whatever the baseline; it asks ``model``, or none."""
+    """The decomposer of the settings without a baseline: ``model``, or the embedded one."""
     if model is None:
         from ...tools.world import EmbeddedDecomposer
 
@@ -192,31 +186,29 @@ def make_decomposer(settings: Settings, model: "ChatModel | None") -> Decomposer
 
 
 def make_critic(settings: Settings, model: "ChatModel | None") -> Critic:
-    """The critic that the settings name, whatever the baseline; it asks ``model``, or none."""
+    """The critic of the settings without a baseline: ``model``, or the embedded one."""
     if model is None:
         from ...tools.world import EmbeddedCritic
 
         return EmbeddedCritic.load(corrections=settings.vision.corrections)
     from ...tools.vision.critic import ChatCritic
 
-    how: dict[str, Any] = {
-        name: getattr(settings.vision, name) for name in ("votes", "probabilities", "words", "boxes")
-    }
+    chosen = settings.vision
+    how: dict[str, Any] = {name: getattr(chosen, name) for name in ("votes", "probabilities", "words", "boxes")}
     how["templates"] = settings.chat.templates
-    second = settings.vision.second
-    if second is not None:  # of the same price, where one is known
-        other = _chat_model(settings.vision_settings().model_copy(update={"model": second}))
+    if chosen.second is not None:  # at the same price
+        other = _chat_model(settings.vision_settings().model_copy(update={"model": chosen.second}))
         how["second"] = ChatCritic(other, **how)
     critic = ChatCritic(model, **how)
-    if settings.vision.grounding is None:
+    if chosen.grounding is None:
         return critic
     from ...tools.vision.grounding import GroundedCritic, Grounder
 
-    return GroundedCritic(critic, Grounder(settings.vision.grounding))
+    return GroundedCritic(critic, Grounder(chosen.grounding))
 
 
 def make_diffusion(settings: Settings) -> Diffusion:
-    """The diffusion role that the settings name, loaded, with the model that edits beside it."""
+    """The diffusion role of the settings, loaded, with the model that edits."""
     drawer, chosen = _make_drawer(settings), settings.edit
     if chosen.kind in ("off", "self"):
         return drawer
@@ -235,9 +227,10 @@ def make_diffusion(settings: Settings) -> Diffusion:
 
 
 def _make_drawer(settings: Settings) -> Diffusion:
-    if settings.diffusion.kind == "endpoint":
+    chosen, run = settings.diffusion, settings.run
+    if chosen.kind == "endpoint":
         return endpoint_of(settings)
-    options = ["device", "precision", "offload", "max_tokens", "max_batch", "compiled", "attention", "tiled"]
+    options = ["device", "precision", "offload", "max_tokens", "max_batch", "compiled", "attention", "tiled", "options"]
     if is_sd3(settings):
         from ...tools.diffusion import LocalDiffusion as Local
 
@@ -245,16 +238,15 @@ def _make_drawer(settings: Settings) -> Diffusion:
     else:
         from ...tools.diffusion import PipelineDiffusion as Local
 
-        check_effect(settings.diffusion, "a model of another family than SD3", SD3_ALONE)
-    source = EMBEDDED_DIFFUSION if settings.diffusion.model is None else settings.diffusion.model
-    how: dict[str, Any] = {name: getattr(settings.diffusion, name) for name in options}
-    how |= {"steps": settings.run.steps, "guidance": settings.run.guidance, "options": settings.diffusion.options}
-    return Local.load(source, **how)
+        check_effect(chosen, "a model of another family than SD3", SD3_ALONE)
+    how: dict[str, Any] = {name: getattr(chosen, name) for name in options}
+    source = EMBEDDED_DIFFUSION if chosen.model is None else chosen.model
+    return Local.load(source, steps=run.steps, guidance=run.guidance, **how)
 
 
-def _shared(kind: Hashable, make: Callable[[], R], *key: Hashable) -> Lazy[R]:
-    """What ``make`` makes, the same for all that ask for this kind with this key."""
+def _shared(role: Hashable, load: Callable[[], R], *key: Hashable) -> Lazy[R]:
+    """The model of a role with this key, which all runs of the process share."""
     with _REGISTRY:
-        found = _ALIVE.get((kind, *key)) or Lazy(make)
-        _ALIVE[kind, *key] = _LATEST[kind] = found
-        return found
+        model = _ALIVE.get((role, *key)) or Lazy(load)
+        _ALIVE[role, *key] = _LATEST[role] = model
+        return model

@@ -1,4 +1,4 @@
-"""Presets and baselines: settings by one name, which override the defaults and nothing that the user sets."""
+"""Presets and baselines: named settings, which override the defaults and nothing that the user sets."""
 
 import re
 import tomllib
@@ -11,44 +11,43 @@ from ...tools.errors import no_such
 EMBEDDED_DIFFUSION = Path(__file__).parents[2] / "tools" / "world" / "weights" / "diffusion"
 """The diffusers folder inside the package."""
 PUBLISHED_SEEDS = (2628670643, 2628670647)
-"""Of the published code: of every drawing, and of the second one where a metric chooses among two."""
+"""Of the published code: for every drawing, and for the second of two that a metric chooses from."""
 
 Replacement = Literal["bare", "rewritten", "undecomposed", "metric"]
-"""What a baseline does to the models of a preset. bare: no decomposition and no critic; rewritten: the same, from a
-prompt that is rewritten first; undecomposed: one question for the whole picture; metric: no decomposition, and a metric
-in place of the critic."""
+"""What a baseline does to a preset. bare: no decomposition and no critic; rewritten: the same with a rewritten prompt;
+undecomposed: one question about the whole picture; metric: no decomposition, and a metric as the critic."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One choice of models, with the settings that suit them; or a baseline, which is a method without a part of
-    DetailScribe to compare with, and leaves the model that draws as it is."""
+    """A choice of models with settings that suit them; or a baseline: a method to compare with, which lacks a part of
+    DetailScribe and draws with the same model."""
 
     summary: str
     """In a few words, for lists."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """By section; a baseline's override those of the preset that it stands behind."""
+    """By section; a baseline's override those of its preset."""
     baseline: "Preset | None" = None
-    """What stands in for some of its models, for ``PRESET+BASELINE``."""
+    """For ``PRESET+BASELINE``."""
     replaces: Replacement | None = None
-    """What it does to the models of the preset, if it is a baseline."""
+    """What a baseline does to the preset."""
     asks: bool = True
-    """Whether a chat model takes part in a baseline. Where none does, the preset's is left out, so that no key is
-    needed, unless an endpoint draws, which may be at the same server."""
+    """Whether a baseline uses a chat model. If not, the preset's is dropped, so that no key is needed, unless an
+    endpoint draws, which may be at the same server."""
     metric: str = ""
-    """The name of the metric that chooses, where one does."""
+    """The metric that chooses an image, if one does."""
 
 
 _TABLES = tomllib.loads((Path(__file__).with_name("presets.toml")).read_text(encoding="utf-8"))
 BASELINES = {name: Preset(**table) for name, table in _TABLES.pop("baselines").items()}
-"""Those with a name of their own; ``best-by-METRIC`` and ``best-of-N-by-METRIC`` are further ones for each metric."""
+"""By name; ``baseline_named`` also knows ``best-by-METRIC`` and ``best-of-N-by-METRIC``."""
 PRESETS = {name: Preset(table.pop("summary"), table) for name, table in _TABLES.items()}
 """In the order of the lists."""
 EMBEDDED_STEPS: int = PRESETS["embedded"].settings["run"]["steps"]
 EMBEDDED_GUIDANCE: float = PRESETS["embedded"].settings["run"]["guidance"]
 
 BEST = re.compile(r"best-(?:of-(?P<n>[1-9]\d{0,2})-)?by-(?P<metric>.+)")
-"""Names of baselines that choose by a metric; of two seeds where no number is given."""
+"""Names of baselines that choose by a metric, of two seeds by default."""
 ASKING = ("vqascore", "interactions", "layout", "checklist", "all_correct")
 """Metrics that ask the chat model."""
 

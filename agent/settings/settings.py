@@ -19,16 +19,16 @@ HARMLESS = {
     *("cache", "checkpoints", "compiled", "concurrency", "device", "input_price", "max_batch", "offload", "out"),
     *("output_price", "picture_hosts", "price", "requests_per_minute", "timeout", "transport_retries"),
 }
-"""Settings that change no image and no verdict, but for rounding, in whatever section."""
+"""Settings, in any section, that change no image and no verdict except by rounding."""
 
 
 def _off(value: object) -> object:
-    """None for what means none where a file or the environment can only hold text."""
+    """None for the words by which files and environment variables say none."""
     return None if value is False or value in ("", "off", "false", "none") else value
 
 
 def _checkpoints(value: object) -> str:
-    """``sqlite``, ``off`` or a Postgres URL that holds no secret, since it is stored; no message repeats it."""
+    """``sqlite``, ``off`` or a Postgres URL without a secret, since it is stored; no message repeats it."""
     where = "off" if _off(value) is None else str(value)
     if where in ("sqlite", "off"):
         return where
@@ -41,7 +41,7 @@ def _checkpoints(value: object) -> str:
 
 
 class Section(Frozen):
-    """Some of the settings; an error about one does not repeat its value, which may be a secret."""
+    """Some of the settings; errors do not repeat values, which may be secret."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -50,7 +50,7 @@ class RunSettings(Section):
     """How a run decides, and where it writes its files."""
 
     preset: str = "embedded"
-    """Which models take part; it brings defaults of its own for the other settings."""
+    """Which models take part; it also sets defaults of other settings."""
     policy: str = "adaptive"
     """A known name or ``module:Name``."""
     policy_args: dict[str, Any] = Field(default_factory=dict)
@@ -64,37 +64,37 @@ class RunSettings(Section):
     budget: Budget = Field(default_factory=Budget)
     """Bounds that no policy can exceed."""
     checklist: Words | None = None
-    """A file of prompts with a benchmark's own questions, which are then the checklist; None for the decomposer's."""
+    """A file of prompts with a benchmark's own questions, which replace the decomposer's checks."""
     out: Path | None = None
     """The run folder; None for a new one under ``runs/``."""
     checkpoints: Annotated[str, BeforeValidator(_checkpoints)] = "sqlite"
-    """Where the state is kept, so that a run can be rewound and forked: ``sqlite``, a file in the run folder; ``off``;
-    or the URL of a Postgres server, without a password."""
+    """Where the state is kept, for ``fork``: ``sqlite``, a file in the run folder; ``off``; or the URL of a Postgres
+    server, without a password."""
 
 
 class ServerSection(Section):
     """The server of a section, which may be that of ``chat``."""
 
     url: ServerUrl | None = None
-    """None for that of ``chat``; in ``chat``, for OpenAI's own, and ``OPENAI_BASE_URL`` is read too."""
+    """None for that of ``chat``; in ``chat``, for OpenAI's, and ``OPENAI_BASE_URL`` is read too."""
     key: Annotated[SecretStr | None, Field(exclude=True), BeforeValidator(_off)] = None
-    """None where the server needs none, and for that of ``chat`` where the server is the same; a key is never sent to
-    another. In ``chat``, ``OPENAI_API_KEY`` is read too."""
+    """None if the server needs none, or for that of ``chat`` at the same server; a key is never sent to another. In
+    ``chat``, ``OPENAI_API_KEY`` is read too."""
     headers: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
-    """As for ``chat``, whose headers are sent where the server is the same."""
+    """HTTP headers; by default those of ``chat``, if the server is the same."""
     query: dict[str, SecretStr] = Field(default_factory=dict, exclude=True)
-    """As for ``chat``, whose query is sent where the server is the same."""
+    """Query parameters; by default those of ``chat``, if the server is the same."""
 
 
 class ChatSection(ChatOptions, ServerSection):
     """The chat model that decomposes prompts, and looks at images unless ``vision`` names another."""
 
     model: Words | None = None
-    """As the server names it; None leaves both roles to the embedded models."""
+    """As the server names it; None for the embedded models in both roles."""
     cache: Annotated[Path | None, BeforeValidator(_off)] = Field(
         default_factory=lambda: user_cache_path("detailscribe", appauthor=False) / "answers"
     )
-    """Folder of the disk cache of answers, so that none is paid for twice; ``off`` for none."""
+    """Folder of the disk cache of answers; ``off`` for none."""
     templates: Path | None = None
     """Folder of prompt templates that override the package's own."""
 
@@ -105,28 +105,26 @@ class VisionSection(ServerSection):
     model: Words | None = None
     """None for that of ``chat``."""
     second: Words | None = None
-    """At the same server, for the second opinions that a policy asks for; None for the same model, asked in another
-    order."""
+    """For second opinions, at the same server; None for the same model, with the checks in another order."""
     votes: int = Field(default=1, ge=1, le=25)
     """Calls for one answer; the majority counts."""
     probabilities: bool = False
     """Ask check by check for P(yes), where the server gives log-probabilities."""
     input_price: float | None = Field(default=None, ge=0)
-    """As for ``chat``, whose price is taken where the model is the same."""
+    """US dollars per million prompt tokens; by default that of ``chat``, if the model is the same."""
     output_price: float | None = Field(default=None, ge=0)
-    """As for ``chat``, whose price is taken where the model is the same."""
+    """US dollars per million reply tokens; by default that of ``chat``, if the model is the same."""
     boxes: BoxForm | None = None
-    """The form in which the model is asked where it looked: ``pixels`` (Qwen2.5-VL), ``thousandths`` (Qwen3-VL),
-    ``shares``, or one of these with ``-yx`` where a box begins with its upper edge (Gemini: ``thousandths-yx``). None:
-    it is not asked; that costs tokens, and many models place boxes badly."""
+    """The form in which the model is asked for boxes, which costs tokens: ``pixels`` (Qwen2.5-VL), ``thousandths``
+    (Qwen3-VL), ``shares``, or one of these with ``-yx`` if the upper edge comes first (Gemini: ``thousandths-yx``)."""
     grounding: Words | None = None
-    """A folder or hub id of a model that finds things in pictures, such as ``IDEA-Research/grounding-dino-tiny`` or
-    OWLv2: verdicts of a chat model have its boxes, in place of those of ``boxes``."""
+    """A folder or hub id of a detector, such as ``IDEA-Research/grounding-dino-tiny`` or OWLv2, whose boxes replace
+    those of the chat model."""
     words: int = Field(default=70, ge=10)
-    """Of the corrected prompt, at most."""
+    """Longest corrected prompt, in words."""
     corrections: Explicitness = "oracle"
-    """What the embedded critic's corrected prompt says, from most to least: ``oracle`` states a whole layout that
-    passes every check; ``place``, ``pose`` and ``words`` speak of what failed alone, as a person would."""
+    """What the embedded critic's corrected prompt says, from most to least: ``oracle``, a whole layout that passes all
+    checks; ``place``, ``pose`` and ``words``, only about what failed, as a person would."""
 
 
 class DiffusionSection(DrawingOptions, Section):
@@ -147,7 +145,7 @@ class DiffusionSection(DrawingOptions, Section):
     max_tokens: int | None = Field(default=None, ge=1)
     """What T5, or the text encoder of another family, reads of a prompt; None for the model's own."""
     max_batch: int = Field(default=8, ge=1)
-    """Images in one forward pass, at most."""
+    """Most images in one forward pass."""
     swap_pooled: bool = True
     """Whether a refinement takes the new prompt's pooled embedding too; the published code does not."""
     compiled: bool = False
@@ -155,7 +153,7 @@ class DiffusionSection(DrawingOptions, Section):
     attention: str | None = None
     """A backend of diffusers' dispatcher, such as ``_native_cudnn``, ``flash`` or ``sage``; None for torch's choice."""
     tiled: bool = False
-    """Decode in overlapping tiles: less memory, slightly other pixels. Else only once a whole picture has no room."""
+    """Decode in overlapping tiles: less memory, slightly other pixels. False: only if a whole picture does not fit."""
     device: str | None = None
     """As torch names it; None for the GPU if there is one."""
 
@@ -173,14 +171,13 @@ class EditSection(ImageOptions, ServerSection):
     """The model that edits pictures, where there is one beside the model that draws."""
 
     kind: Literal["off", "self", "pipeline", "endpoint", "embedded"] = "off"
-    """self: the model that draws edits as well, such as FLUX.2 or an images endpoint; pipeline: one of diffusers, such
-    as Kontext or Qwen-Image-Edit, loaded like ``diffusion``; endpoint: a server; embedded: a painter of the embedded
-    world, which is no trained model."""
+    """self: the model that draws, such as FLUX.2 or an images endpoint; pipeline: a pipeline of diffusers, such as
+    Kontext or Qwen-Image-Edit, loaded like ``diffusion``; endpoint: a server; embedded: an untrained painter of the
+    embedded world."""
     model: Words | None = None
     """A diffusers folder, a hub id, or a name at an images endpoint."""
     size: str | None = Field(default=None, pattern=r"^(auto|\d+x\d+)$")
-    """That an endpoint is asked for, ``auto``, or None to leave it to the server; an edit is brought to the size of its
-    source."""
+    """Asked of an endpoint; ``auto`` or None for the server's choice. An edit is scaled to the size of its source."""
     mistakes: float = Field(default=0.1, ge=0, le=1)
     """How often a change of the embedded painter goes wrong."""
 
@@ -197,7 +194,7 @@ class Settings(Section):
 
     @property
     def chats(self) -> bool:
-        """Whether a chat model decomposes and looks."""
+        """Whether a chat model decomposes and checks."""
         return self.chat.model is not None
 
     @property
@@ -206,7 +203,7 @@ class Settings(Section):
         return not self.chats and self.diffusion.model is None
 
     def facts(self) -> dict[str, Any]:
-        """By dotted name, all that images and verdicts follow from; nothing of ``HARMLESS``."""
+        """All settings but ``HARMLESS`` by dotted name: what images and verdicts depend on."""
         sections: dict[str, dict[str, Any]] = self.model_dump(mode="json")
         sections["run.budget"] = sections["run"].pop("budget")
         return {
@@ -214,7 +211,7 @@ class Settings(Section):
         }
 
     def policy_parameters(self, policy: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of a policy by its name: ``adaptive`` edits where a model edits, unless ``given`` says otherwise."""
+        """Parameters of a policy: ``adaptive`` edits by default if there is a model that edits."""
         edits = self.edit.kind != "off" and policy == "adaptive"
         return ({"operator": "edit"} if edits else {}) | dict(given)
 
@@ -225,11 +222,11 @@ class Settings(Section):
     def vision_settings(self) -> ChatSettings:
         """Of the critic's model; ``chat.model`` is set."""
         own, chat = self.vision, self.chat
-        looks = self._model_at(own.model or chat.model, own)
+        settings = self._model_at(own.model or chat.model, own)
         prices = {"input_price": own.input_price, "output_price": own.output_price}
-        if (looks.model, looks.base_url) == (chat.model, chat.url):
+        if (settings.model, settings.base_url) == (chat.model, chat.url):
             prices = {name: getattr(chat, name) if price is None else price for name, price in prices.items()}
-        return looks.model_copy(update=prices)
+        return settings.model_copy(update=prices)
 
     def images_settings(self) -> ChatSettings:
         """Of the images endpoint; ``diffusion.model`` is set."""

@@ -141,7 +141,7 @@ async def test_a_model_that_is_loaded_is_not_asked_whether_it_fits_beside_itself
     index = {"_class_name": "FluxPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     refusal = Finding(topic="memory", status="problem", text="no room")
-    monkeypatch.setattr(checks, "_memory", lambda settings: refusal)
+    monkeypatch.setattr(checks, "_memory", lambda *_: refusal)
     models = Models(settings_of(diffusion={"model": str(tmp_path)}))
     models.diffusion = Lazy(FakeDiffusion)
     with pytest.raises(ModelError, match="no room"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from detailscribe.agent.cli.app import app
+from detailscribe.agent.cli import app
 from detailscribe.agent.policies import POLICIES, BestOfN, resolve_policy
 from detailscribe.agent.settings.checks import is_sd3
 from detailscribe.agent.settings.loading import load_settings
