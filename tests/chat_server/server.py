@@ -108,7 +108,7 @@ class ChatServer(DemoServer):
         except BadRequestError as wrong:
             return _json(*error(400, str(wrong)))
         try:
-            refused = self.refuse_key(key) or self.refuse_request(request)
+            refused = self.refusal(key, request.body.get("model")) or self.lacks(request)
             answer = None if refused else self.mind.answer(request)
         except BadRequestError as wrong:
             refused, answer = error(400, str(wrong)), None
@@ -131,11 +131,11 @@ class ChatServer(DemoServer):
         self.served.append(Served(request, fault, answer, response.status))
         return response
 
-    def refuse_key(self, key: str) -> tuple[int, dict[str, Any]] | None:
+    def refusal(self, key: str, model: object) -> tuple[int, dict[str, Any]] | None:
         self.key = self.can.key
-        return super().refuse_key(key)
+        return super().refusal(key, model)
 
-    def refuse_request(self, request: Request) -> tuple[int, dict[str, Any]] | None:
+    def lacks(self, request: Request) -> tuple[int, dict[str, Any]] | None:
         """Why the server cannot do this."""
         if request.pictures and not self.can.sees:
             message = "Invalid content type. image_url is only supported by certain models."
@@ -144,7 +144,7 @@ class ChatServer(DemoServer):
         if not {"json_schema": self.can.schemas, "json_object": self.can.json_mode}.get(form, True):
             message = f"Invalid parameter: 'response_format' of type '{form}' is not supported."
             return error(400, message, param="response_format")
-        return super().refuse_request(request)
+        return None
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         server = self

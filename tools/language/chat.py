@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field
 
 from ...state import Exchange, Frozen
-from ..errors import ReplyError
+from ..errors import ModelError, ReplyError
 from ..files import DiskCache, content_hash
 from .dialect import Call, Dialect
 from .failures import CHAT, PICTURES, Declined, NoAnswer, refused
@@ -27,17 +27,15 @@ M = TypeVar("M", bound=BaseModel)
 
 _CACHE_VERSION = 2
 """Raised whenever cached answers no longer mean what they did."""
-_WORD = 4
-"""Tokens within which yes or no must come; a tokenizer may begin with a blank."""
+_YES_OR_NO_TOKENS = 4
+"""Limit of a reply of yes or no; a tokenizer may begin with a blank."""
+_CHECK_TOKENS = 16
 _NO_LOGPROBS = "the server gives no logprobs"
-_HELLO = 16
-"""Tokens of the answer to ``check``."""
+_FILTERED = "content_filter: the server filtered the answer"
 _MOST_TOKENS = 2**31
-"""Tokens of one call that a server may well have counted are fewer."""
-_SPARSE = 6
-"""Characters of a question for each token that the server says it read, above which some were not read."""
-_LONG = 2000
-"""Characters from which a question is compared with the tokens that were read."""
+"""Servers may report odd numbers of tokens; larger ones are ignored."""
+_LONG, _CHARACTERS_PER_TOKEN = 2000, 6
+"""A question of more characters was cut if the server read fewer tokens than one for so many characters."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,50 +44,28 @@ class CachedAnswer(Frozen):
     """A usable answer."""
 
     reply: str
-    """As it came."""
+    """The raw reply."""
     picture_side: int | None = None
-    """Of its exchange."""
+    """As in ``Exchange``."""
     probability: float | None = Field(default=None, ge=0, le=1)
     """P(yes), for a question of yes or no."""
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One reply as it came."""
-
+class _RawReply:
     text: str
-    finish: str
-    """Why the model stopped: ``stop``, ``length``, ``content_filter``; empty where the server does not say."""
-    refusal: str
-    """The model's words of refusal; empty if it did not refuse."""
+    """What the model wrote; its refusal where it refused."""
+    declined: str | None
+    """How the model or its server declined to answer, if one did."""
+    fault: str | None
+    """Why the text cannot be an answer, whatever it says; None if it can."""
     logprobs: list[Any]
-    """For each token of the reply, as the protocol has it; empty where they were not asked for or not given."""
-    prompt_tokens: int
-    reply_tokens: int
-    seconds: float
-
-    @property
-    def declined(self) -> str | None:
-        """How the model or its server declined to answer; None if neither did."""
-        if self.refusal:
-            return f"refusal: {self.refusal}"
-        return "content_filter: the server filtered the answer" if self.finish == "content_filter" else None
-
-    @property
-    def fault(self) -> str | None:
-        """What is wrong with the reply whatever it says; None if nothing is."""
-        if self.declined is None and self.finish == "length":
-            return f"length: the answer was cut after {self.reply_tokens or 'too many'} tokens; be brief"
-        return self.declined or (None if self.text.strip() else "empty: there is no text in the answer")
-
-
-Exchanges = list[Exchange]
-"""Every call that was made for a question, failed ones too, in order."""
+    """For each token of the reply, as the protocol has it."""
 
 
 class ChatModel:
-    """Asks one model on one server, and remembers in which form that server takes questions. ``ModelError`` without a
-    key for OpenAI's own server, ``SettingsError`` if the folder of the cache cannot be written."""
+    """Asks one model on one server, and learns in which form that server takes questions. ``ModelError`` without a key
+    for OpenAI's own server, ``SettingsError`` if the folder of the cache cannot be written."""
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings, self.name = settings, settings.name
@@ -109,31 +85,35 @@ class ChatModel:
         )
 
     async def ask_for(self, question: Question, schema: dict[str, Any], read: Callable[[str], T]) -> Reply[T]:
-        """Ask until the reply can be read; ``ModelError`` if the model cannot be used, ``ReplyError`` if no answer can.
+        """Ask until the reply can be read; ``ModelError`` if the model cannot be used, ``ReplyError`` if no reply can.
 
-        ``schema`` is that of the answer, in the portable form; ``read`` makes a value of the raw reply, or raises a
-        ``ValueError`` that tells the model what is wrong.
+        ``schema`` is the answer's, in the portable form; ``read`` parses the raw reply, or raises a ``ValueError`` that
+        tells the model what is wrong.
         """
         key = self._key(question, schema)
         if (cached := await self._cached(key)) is not None:
-            try:
+            with suppress(ValueError):  # cached by a version that read otherwise
                 return Reply(read(cached.reply), (self._from_cache(question, cached),))
-            except ValueError:
-                pass  # It was cached by a version that read otherwise.
-        exchanges: Exchanges = []
-        call, left = Call(question, question.text, self.settings.max_tokens, schema), self.settings.attempts
+        exchanges: list[Exchange] = []
+        call, attempts = Call(question, self.settings.max_tokens, schema), self.settings.attempts
         with self._naming_failures(question, exchanges):
             while True:
-                left -= 1
+                attempts -= 1
                 try:
-                    answered = await self._call(exchanges, call)
-                    value = _value(answered, read)
+                    reply = await self._call(exchanges, call)
+                    if reply.fault is not None:
+                        # What a filter left of a reply is no part of an answer; what was cut off may hold whole ones.
+                        raise NoAnswer(reply.fault, "" if reply.fault == _FILTERED else reply.text, again=True)
+                    try:
+                        value = read(reply.text)
+                    except ValueError as error:
+                        raise NoAnswer(what_is_wrong(error), reply.text, again=True) from None
                     break
-                except NoAnswer as none:
-                    if not (none.again and left):
+                except NoAnswer as failure:
+                    if not (failure.again and attempts):
                         raise
-                    call = replace(call, text=question.again(none.raw, none.reason).text)
-        await self._keep(key, CachedAnswer(reply=answered.text, picture_side=exchanges[-1].picture_side))
+                    call = replace(call, question=question.again(failure.raw, failure.reason))
+        await self._keep(key, CachedAnswer(reply=reply.text, picture_side=exchanges[-1].picture_side))
         return Reply(value, tuple(exchanges))
 
     async def likelihood(self, question: Question, answers: tuple[str, ...] = ("yes",)) -> Likelihood:
@@ -145,93 +125,90 @@ class ChatModel:
             return Likelihood(cached.probability, None, self._from_cache(question, cached))
         if not self._dialect.top_logprobs:
             return Likelihood(None, _NO_LOGPROBS, self._exchange(question, question.text, _NO_LOGPROBS))
-        exchanges: Exchanges = []
+        exchanges: list[Exchange] = []
         with self._naming_failures(question, exchanges):
             try:
-                answered = await self._call(exchanges, Call(question, question.text, _WORD, logprobs=True))
+                reply = await self._call(exchanges, Call(question, _YES_OR_NO_TOKENS, logprobs=True))
             except Declined as declined:
                 if question.pictures and declined.complaint.speaks_of(PICTURES):
                     raise
                 if "logprob" in declined.complaint.text:
                     self._dialect = replace(self._dialect, top_logprobs=0)
                 return Likelihood(None, f"{_NO_LOGPROBS} ({declined.complaint.words})", exchanges[-1])
-        declined = answered.declined
-        probability, reason = (None, declined) if declined else probability_of(answered.logprobs, answers)
+        probability, reason = (None, reply.declined) if reply.declined else probability_of(reply.logprobs, answers)
         if probability is not None:
-            await self._keep(key, CachedAnswer(reply=answered.text, probability=probability))
+            await self._keep(key, CachedAnswer(reply=reply.text, probability=probability))
         return Likelihood(probability, reason, exchanges[-1])
 
     async def check(self) -> None:
         """Make one cheap call; raises as ``likelihood`` does."""
-        question, exchanges = Question("hello", "", "Answer with the word OK."), Exchanges()
+        question, exchanges = Question("hello", "", "Answer with the word OK."), list[Exchange]()
         with self._naming_failures(question, exchanges):
-            await self._call(exchanges, Call(question, question.text, _HELLO))
+            await self._call(exchanges, Call(question, _CHECK_TOKENS))
 
     @contextmanager
-    def _naming_failures(self, question: Question, exchanges: Exchanges) -> Generator[None]:
-        """Raises ``ModelError`` or ``ReplyError`` for what went wrong with a question."""
+    def _naming_failures(self, question: Question, exchanges: list[Exchange]) -> Generator[None]:
+        """Raises ``ModelError`` or ``ReplyError`` for a question that was declined or not answered."""
         try:
-            try:
-                yield
-            except Declined as declined:
-                raise refused(declined.complaint, self.settings, len(question.pictures)) from None
-        except NoAnswer as none:
-            reason = "; ".join(filter(None, (none.reason, exchanges[-1].note)))
+            yield
+        except (Declined, NoAnswer) as error:
+            pictures = len(question.pictures)
+            failure = refused(error.complaint, self.settings, pictures) if isinstance(error, Declined) else error
+            if isinstance(failure, ModelError):
+                raise failure from None
+            reason = "; ".join(filter(None, (failure.reason, exchanges[-1].note)))
             message = f"{self.name} gave no usable answer to {question.name!r}: {reason}"
-            raise ReplyError(message, reason=reason, raw=none.raw, exchanges=tuple(exchanges)) from None
+            raise ReplyError(message, reason=reason, raw=failure.raw, exchanges=tuple(exchanges)) from None
 
-    async def _call(self, exchanges: Exchanges, call: Call) -> Answered:
-        """The reply to one call, put in a form that the server takes; raises as ``Server.post`` does."""
-        learned: dict[str, Any] = {}
+    async def _call(self, exchanges: list[Exchange], call: Call) -> _RawReply:
+        """The reply to one call, in the first form that the server takes; raises as ``Server.post`` does."""
+        question, learned = call.question, dict[str, Any]()
+        more: dict[str, Any]
         while True:
             dialect = replace(self._dialect, **learned)
             text = dialect.worded(call)
             try:
                 messages = await asyncio.to_thread(dialect.messages, call, self.settings)
                 parameters = dialect.parameters(call, self.settings, strict=self.is_openai)
-                answered = self._read(*await self._server.chat(call.question.name, messages, parameters))
+                message, seconds = await self._server.chat(question.name, messages, parameters)
             except Declined as declined:
-                exchanges.append(self._exchange(call.question, text, declined.complaint.words, declined.seconds))
+                exchanges.append(self._exchange(question, text, declined.complaint.words, seconds=declined.seconds))
                 other = dialect.after(declined.complaint, call, self.settings)
                 if other is None:
                     raise
                 learned |= {n: value for n, value in vars(other).items() if value != getattr(dialect, n)}
             except NoAnswer as none:
-                lost = self._exchange(call.question, text, none.reason, none.seconds)
-                exchanges.append(lost.model_copy(update={"no_reply": none.transient}))
+                more = {"seconds": none.seconds, "no_reply": none.transient}
+                exchanges.append(self._exchange(question, text, none.reason, **more))
                 raise
             else:
                 # Remembered only now: a request can be declined for reasons of its own.
                 self._dialect = replace(self._dialect, **learned)
-                reply, spent = answered.text or answered.refusal, (answered.prompt_tokens, answered.reply_tokens)
-                exchange = self._exchange(call.question, text, reply, answered.seconds, spent)
-                side = dialect.side(self.settings) if call.question.pictures else None
-                exchanges.append(exchange.model_copy(update={"picture_side": side}))
-                return answered
+                sent, replied = _token_counts(message)
+                raw = self._raw_reply(message, replied)
+                more = {"seconds": seconds, "picture_side": dialect.side(self.settings) if question.pictures else None}
+                exchanges.append(self._exchange(question, text, raw.text, sent, replied, **more))
+                return raw
 
-    def _read(self, message: "AIMessage", seconds: float) -> Answered:
-        """What a message says; ``NoAnswer`` where it is of another shape than the protocol's."""
+    def _raw_reply(self, message: "AIMessage", tokens: int) -> _RawReply:
         from .chat_openai import answer_in
 
-        clean, about, usage = self.settings.clean, message.response_metadata, message.usage_metadata
+        clean, about = self.settings.clean, message.response_metadata
         refusal = clean(str(message.additional_kwargs.get("refusal") or ""))[:LONGEST_READ]
-        try:
-            return Answered(
-                text="" if refusal else clean(answer_in(message))[:LONGEST_READ],
-                finish=str(about.get("finish_reason") or ""),
-                refusal=refusal,
-                logprobs=list((about.get("logprobs") or {}).get("content") or ()),
-                prompt_tokens=_tokens(usage and usage["input_tokens"]),
-                reply_tokens=_tokens(usage and usage["output_tokens"]),
-                seconds=seconds,
-            )
-        except (TypeError, ValueError, AttributeError) as error:
-            none = NoAnswer(f"the reply is no chat completion ({type(error).__name__}: {error})", again=True)
-            none.seconds = seconds
-            raise none from None
+        text = refusal or clean(answer_in(message))[:LONGEST_READ]
+        declined = fault = f"refusal: {refusal}" if refusal else None
+        if declined is None and about.get("finish_reason") == "content_filter":
+            declined = fault = _FILTERED
+        elif declined is None and about.get("finish_reason") == "length":
+            fault = f"length: the answer was cut after {tokens or 'too many'} tokens; be brief"
+        elif not text.strip():
+            fault = "empty: there is no text in the answer"
+        logprobs = about.get("logprobs")
+        content: Any = logprobs.get("content") if isinstance(logprobs, dict) else None
+        return _RawReply(text, declined, fault, content if isinstance(content, list) else [])
 
     def _exchange(
-        self, question: Question, text: str, reply: str, seconds: float = 0, spent: tuple[int, int] = (0, 0)
+        self, question: Question, text: str, reply: str, sent: int = 0, replied: int = 0, **more: Any
     ) -> Exchange:
         """A call for the trace: the question with its templates and messages, and pictures by reference."""
         header = [f"[template {question.template}]"] if question.template else []
@@ -241,20 +218,20 @@ class ChatModel:
             model=self.name,
             prompt=self.settings.clean("\n".join([*header, *system, "[user]", text, *pictures])),
             reply=reply,
-            prompt_tokens=spent[0],
-            reply_tokens=spent[1],
-            seconds=seconds,
-            money=cost_of(self.settings, *spent),
-            note=self._cut_note(len(question.system) + len(text), spent[0]),
+            prompt_tokens=sent,
+            reply_tokens=replied,
+            money=cost_of(self.settings, sent, replied),
+            note=self._cut_note(len(question.system) + len(text), sent),
+            **more,
         )
 
     def _from_cache(self, question: Question, cached: CachedAnswer) -> Exchange:
-        known = {"cached": True, "picture_side": cached.picture_side}
-        return self._exchange(question, question.text, cached.reply).model_copy(update=known)
+        more: dict[str, Any] = {"cached": True, "picture_side": cached.picture_side}
+        return self._exchange(question, question.text, cached.reply, **more)
 
     def _cut_note(self, characters: int, tokens: int) -> str:
-        """What to say of a question that the server cut without a word, as its number of tokens shows."""
-        if characters < _LONG or not 0 < tokens < characters / _SPARSE:
+        """The note on a question that the server cut silently, as its number of tokens shows."""
+        if characters < _LONG or not 0 < tokens < characters / _CHARACTERS_PER_TOKEN:
             return ""
         note = f"{self.name} read {tokens} tokens of {characters} characters: it cut the question; raise its context"
         if not self._warned:
@@ -263,7 +240,7 @@ class ChatModel:
         return note
 
     def _key(self, question: Question, schema: dict[str, Any] | None = None, *, logprobs: bool = False) -> str:
-        """Hash of everything that an answer depends on; no secret goes into it."""
+        """Hash of everything that an answer depends on, without secrets."""
         settings = self.settings
         sent = (settings.model, settings.url, settings.temperature, settings.body)
         if settings.is_local:
@@ -280,18 +257,9 @@ class ChatModel:
             await asyncio.to_thread(self._cache.put, key, answer)
 
 
-def _tokens(count: Any) -> int:
-    """A number of tokens that a server counted; 0 where it is no number of tokens."""
-    return int(count) if isinstance(count, int | float) and 0 <= count < _MOST_TOKENS else 0
-
-
-def _value(answered: Answered, read: Callable[[str], T]) -> T:
-    """What is read of a reply; ``NoAnswer`` with the reason."""
-    if answered.fault is not None:
-        # What a filter left of a reply is no part of an answer; what was cut off may hold whole ones.
-        left = answered.refusal if answered.declined else answered.text
-        raise NoAnswer(answered.fault, left, again=True)
-    try:
-        return read(answered.text)
-    except ValueError as error:
-        raise NoAnswer(what_is_wrong(error), answered.text, again=True) from None
+def _token_counts(message: "AIMessage") -> tuple[int, int]:
+    """Tokens of the question and of the reply as the server counted them; 0 where that is no number of tokens."""
+    usage: Any = message.usage_metadata or {}
+    counts = (usage.get(name) for name in ("input_tokens", "output_tokens"))
+    sent, replied = (int(n) if isinstance(n, int | float) and 0 <= n < _MOST_TOKENS else 0 for n in counts)
+    return sent, replied

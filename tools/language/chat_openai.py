@@ -1,4 +1,4 @@
-"""LangChain's ``ChatOpenAI`` for servers of any kind: what they take and say beyond OpenAI's protocol is kept."""
+"""LangChain's ``ChatOpenAI`` for any server, with the parameters and fields that OpenAI's protocol does not have."""
 
 import json
 from typing import Any, cast
@@ -9,11 +9,11 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Fields in which servers put what a model thought before it answered."""
+"""Fields of a model's thoughts before it answered."""
 
 
 class AnyChatOpenAI(ChatOpenAI):
-    """Sends parameters as they are given, and finds the answer wherever a server puts it."""
+    """Sends parameters unchanged, and finds the answer wherever a server puts it."""
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
@@ -28,35 +28,35 @@ class AnyChatOpenAI(ChatOpenAI):
         try:
             body: dict[str, Any] = response.model_dump(warnings=False)
             choice: dict[str, Any] = body["choices"][0]
-            said: dict[str, Any] = choice["message"]
-            message = {"role": "assistant", "content": _content(said), "refusal": said.get("refusal")}
+            fields: dict[str, Any] = choice["message"]
+            message = {"role": "assistant", "content": _content(fields), "refusal": fields.get("refusal")}
             result = super()._create_chat_result(body | {"choices": [choice | {"message": message}]}, generation_info)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
-        _keep_thoughts(said, result.generations[0].message)
+        _keep_thoughts(fields, result.generations[0].message)
         return result
 
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
     ) -> ChatGenerationChunk | None:
         choice: dict[str, Any] = (chunk.get("choices") or [{}])[0]
-        said: dict[str, Any] = choice.get("delta") or {}
-        chunk = chunk | {"choices": [choice | {"delta": said}] if choice else []}
+        fields: dict[str, Any] = choice.get("delta") or {}
+        chunk = chunk | {"choices": [choice | {"delta": fields}] if choice else []}
         converted = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
         if converted is not None:
-            _keep_thoughts(said, converted.message)
+            _keep_thoughts(fields, converted.message)
         return converted
 
 
 def answer_in(message: AIMessage) -> str:
-    """The text of a message; where there is none, the thoughts it is left with."""
+    """The text of a message; where there is none, its thoughts."""
     thoughts: str = message.additional_kwargs.get(_THOUGHTS[0]) or ""
     return str(message.text) if message.text.strip() or not thoughts.strip() else thoughts
 
 
-def _keep_thoughts(said: dict[str, Any], message: BaseMessage) -> None:
-    thoughts = next((said[name] for name in _THOUGHTS if isinstance(said.get(name), str) and said[name]), None)
-    kept = {_THOUGHTS[0]: thoughts, "refusal": said.get("refusal")}
+def _keep_thoughts(fields: dict[str, Any], message: BaseMessage) -> None:
+    thoughts = next((fields[name] for name in _THOUGHTS if isinstance(fields.get(name), str) and fields[name]), None)
+    kept = {_THOUGHTS[0]: thoughts, "refusal": fields.get("refusal")}
     message.additional_kwargs |= {name: _unicode(text) for name, text in kept.items() if text}
 
 

@@ -1,8 +1,8 @@
-"""A chat-completions server that answers from the embedded world: something to try chat models against, offline.
+"""A chat-completions server for the embedded world, to try chat models offline.
 
-``python -m detailscribe.tools.language.demo_server --port 8000`` prints commands to try. It reads prompts by the
-grammar of the embedded world and sees pictures by its network, so it knows no other things; what it is asked about
-those it refuses. Its replies are bound by no schema, but keep to the one that is asked for.
+``python -m detailscribe.tools.language.demo_server --port 8000`` prints commands to try. It parses prompts with the
+grammar of the embedded world and looks at pictures with its network; it refuses questions about anything else. It
+answers by the name of the JSON schema that is asked for, or by the fields that the text of the question names.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import math
 import re
 import threading
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,33 +39,32 @@ MODEL = "embedded-world"
 """The one model that the server has."""
 YES = {"Yes": 0.6, " yes": 0.3, "YES": 0.1}
 NO = {"No": 0.7, " no": 0.3}
-"""How yes and no are spelt, and how often so."""
+"""How often yes and no are spelt in which way."""
 OTHER = {"The": 0.02, "I": 0.01}
-"""What else a reply might begin with."""
-_IMPOSSIBLE = -9999.0
-"""Log-probability that servers give for what is all but impossible."""
+"""Other first words of a reply."""
 _REMEMBERED = 1024
-"""Pictures that corrections can be asked for; those shown longest ago are forgotten."""
+"""Questions about pictures that are remembered, so that corrections can be asked for."""
 _MARK = re.compile(r"\[picture (\w+)\]")
-"""In evidence: a corrected prompt is asked for with what was seen, but without the picture."""
+"""In evidence: the question for a corrected prompt repeats the evidence, but has no picture."""
 _FIGURE = re.compile(r'Does this figure show "(?P<prompt>.*)"\?', re.DOTALL)
 _BARE = re.compile(r"\?\nAnswer in one word\.")
 _FORM = re.compile(r"(?P<form>an? .+?|three .+?) made of (?P<parts>.+)")
 _DOES = re.compile(r"(?P<who>[^,]+), (?P<what>.+)")
-_QUESTIONS = (
-    {"entities": "concept_graph", "answers": "critique", "better": "comparison", "decisions": "decision"}
-    | {"rating": "rating", "phrases": "noun_phrases", "prompts": "new_prompts", "number": "vision_check"}
-    | {"prompt": "refined_prompt"}
+_SCHEMA_WITH = dict(
+    re.findall(
+        r"(\w+):(\w+)",
+        "entities:concept_graph answers:critique better:comparison decisions:decision rating:rating prompts:new_prompts"
+        " phrases:noun_phrases number:vision_check prompt:refined_prompt",
+    )
 )
-"""What is asked, by a field of the answer; for questions that name no schema."""
-
+"""Names of schemas by one of their fields."""
 
 Reply = tuple[int, dict[str, Any]]
 """Status and JSON body of a response."""
 
 
 class BadRequestError(Exception):
-    """The request breaks the protocol; answered by a 400."""
+    """The request breaks the protocol; the response is a 400."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,24 @@ class Request:
     body: dict[str, Any]
     """As it was sent."""
     text: str
-    """Every text part of every message, a blank line between them."""
+    """Every text part of every message, with a blank line between them."""
     pictures: tuple[bytes, ...]
-    """Files of every image part, in order."""
+    """The file of every image part, in order."""
     schema_name: str | None
-    """Of the JSON schema that was asked for; None where none was."""
+    """Name of the JSON schema that was asked for, if any."""
     limit: int | None
     """Most tokens of the reply."""
 
     @property
     def about(self) -> str:
-        """The schema's name; without a schema, the one whose fields the text names."""
-        named = (name for field, name in _QUESTIONS.items() if f'"{field}"' in self.text)
-        return self.schema_name or next(named, "nothing known")
+        """The schema's name; without a schema, that of the first one of which the text names a field."""
+        names = (name for field, name in _SCHEMA_WITH.items() if f'"{field}"' in self.text)
+        return self.schema_name or next(names, "nothing known")
 
     def section(self, tag: str) -> str:
         """What stands between the last lines ``<tag>`` and ``</tag>``; empty where there are none."""
-        found = re.findall(rf"^<{tag}>\n(.*?)\n</{tag}>$", self.text, re.DOTALL | re.MULTILINE)
-        return found[-1] if found else ""
+        sections = re.findall(rf"^<{tag}>\n(.*?)\n</{tag}>$", self.text, re.DOTALL | re.MULTILINE)
+        return sections[-1] if sections else ""
 
     @property
     def checks(self) -> list[tuple[str, str]]:
@@ -99,25 +99,25 @@ class Request:
         return [(id, question) for id, _, question in (x.partition(": ") for x in self.section("checks").splitlines())]
 
     def shown(self, number: int = 1) -> tuple[bytes, ...]:
-        """The pictures, of which there must be this many."""
+        """The pictures; ``BadRequestError`` unless there are this many."""
         if len(self.pictures) != number:
-            raise BadRequestError(f"{number} picture(s) are wanted, and {len(self.pictures)} came")
+            raise BadRequestError(f"the question needs {number} picture(s), and has {len(self.pictures)}")
         return self.pictures
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says."""
+    """What the model answers."""
 
     text: str
     first: dict[str, float] | None = None
-    """Probability of each candidate for the first token; what ``logprobs`` shows."""
+    """Probabilities of the first token, for ``logprobs``."""
     refusal: str | None = None
-    """Said in place of the text."""
+    """In place of the text."""
 
 
 def read_request(data: bytes) -> Request:
-    """The request in a body; ``BadRequestError`` if it is no JSON, or a part is not what the protocol wants."""
+    """The request in a body; ``BadRequestError`` if it is not JSON of the protocol."""
     try:
         body = json.loads(data)
         texts, pictures = list[str](), list[bytes]()
@@ -139,18 +139,19 @@ def read_request(data: bytes) -> Request:
 
 
 def tokens(text: str) -> list[str]:
-    """The text in pieces of up to four characters: what this server counts as tokens."""
+    """The text in pieces of four characters, which this server counts as tokens."""
     return [text[i : i + 4] for i in range(0, len(text), 4)]
 
 
 def completion(request: Request, answer: Answer) -> dict[str, Any]:
-    """The body that answers a request."""
-    said = tokens(answer.text)
-    text = "".join(said[: request.limit])
-    finish = "stop" if len(text) == len(answer.text) else "length"
-    message = {"role": "assistant", "content": text if answer.refusal is None else None, "refusal": answer.refusal}
+    """The response body with an answer."""
+    whole = tokens(answer.text)
+    kept = whole[: request.limit]
+    content = "".join(kept) if answer.refusal is None else None
+    message = {"role": "assistant", "content": content, "refusal": answer.refusal}
+    finish = "stop" if len(kept) == len(whole) else "length"
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": _logprobs(request, answer)}
-    sent, replied = len(tokens(request.text)) + 85 * len(request.pictures), len(tokens(text))
+    sent, replied = len(tokens(request.text)) + 85 * len(request.pictures), len(kept)
     usage = {"prompt_tokens": sent, "completion_tokens": replied, "total_tokens": sent + replied}
     about = {"id": "chatcmpl-demo", "object": "chat.completion", "created": 0, "model": request.body["model"]}
     return about | {"choices": [choice], "usage": usage}
@@ -162,17 +163,15 @@ def error(status: int, message: str, *, code: str | None = None, param: str | No
 
 
 def _logprobs(request: Request, answer: Answer) -> dict[str, Any] | None:
-    """Of the first token alone, which is what a yes or no is read from."""
+    """Those of the first token alone, from which a yes or no is read."""
     if answer.first is None or not request.body.get("logprobs"):
         return None
-
-    def candidate(token: str, likely: float) -> dict[str, Any]:
-        logprob = math.log(likely) if likely > 0 else _IMPOSSIBLE
-        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
-
-    ranked = sorted(answer.first.items(), key=lambda item: -item[1])
-    shown = [candidate(*one) for one in ranked[: int(request.body.get("top_logprobs") or 0)]]
-    return {"content": [candidate(*ranked[0]) | {"top_logprobs": shown}], "refusal": None}
+    ranked = [
+        {"token": token, "logprob": math.log(p) if p > 0 else -9999.0, "bytes": list(token.encode())}
+        for token, p in sorted(answer.first.items(), key=lambda item: -item[1])
+    ]
+    top = ranked[: int(request.body.get("top_logprobs") or 0)]
+    return {"content": [ranked[0] | {"top_logprobs": top}], "refusal": None}
 
 
 @dataclass(frozen=True)
@@ -182,11 +181,11 @@ class Subject:
     spec: Spec
     concepts: ConceptGraph
     known: Mapping[str, Check]
-    """Checks by their question, in the words of the embedded checklist and of the default one."""
+    """Checks by their question, as the embedded and the default checklist word it."""
 
     @classmethod
     def of(cls, prompt: str) -> "Subject":
-        """Of the user's prompt; ``PromptError`` if it is from outside the embedded world."""
+        """The subject of a user's prompt; ``PromptError`` if it is from outside the embedded world."""
         spec = parse(prompt)
         concepts = concepts_of(spec, prompt)
         default = default_checks(concepts.entities, concepts.interactions, [entity.id for entity in concepts.entities])
@@ -194,31 +193,34 @@ class Subject:
 
     @classmethod
     def of_question(cls, question: str) -> "Subject":
-        """Of a question that comes without the prompt: the things, the colour and the relation that it names."""
+        """The things, the colour and the relation that a question without a prompt names."""
         words = re.findall(r"\w+", question.lower())
         colour = next((word for word in words if word in COLOURS), None)
         things = tuple(Wanted(noun, colour) for noun in dict.fromkeys(words) if noun in NOUNS)
         if not things:
             raise PromptError(f"the embedded world knows nothing of {question!r}")
-        fits = (name for name in sorted(RELATIONS, key=len, reverse=True) if f" {name} " in question)
-        spec = Spec(things, tuple(Link(name, tuple(range(len(things)))) for name in fits if len(things) > 1)[:1])
+        relations = (name for name in sorted(RELATIONS, key=len, reverse=True) if f" {name} " in question)
+        spec = Spec(things, tuple(Link(name, tuple(range(len(things)))) for name in relations if len(things) > 1)[:1])
         concepts = concepts_of(spec, question)
         return cls(spec, concepts, {check.question: check for check in concepts.checks})
 
+    def asked_in(self, text: str) -> Check | None:
+        """The last check whose question stands in a text."""
+        return next((check for question, check in reversed([*self.known.items()]) if question in text), None)
+
 
 class Mind:
-    """Answers by the grammar and the network of the embedded world."""
+    """Answers with the grammar and the network of the embedded world."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, bytes] = {}
-        """Pictures by their mark, in the order of the last question about each."""
+        self._shown: deque[tuple[str, bytes]] = deque(maxlen=_REMEMBERED)
+        """Mark and file of the picture of each question."""
         self._eyes = Eyes.load("critic")
-        self._lock = threading.Lock()
-        self.look = functools.lru_cache(maxsize=_REMEMBERED)(self._seen)
+        self.look = functools.lru_cache(maxsize=_REMEMBERED)(self._look)
         """What is in a picture, given as a file."""
 
     def name(self, picture: bytes) -> str:
-        """What a picture is called; the corrections of the embedded critic depend on it."""
+        """The id of a picture, on which the corrections of the embedded critic depend."""
         return "a picture"
 
     def answer(self, request: Request) -> Answer:
@@ -226,9 +228,9 @@ class Mind:
         is missing, or cannot be opened."""
         if request.about == "vision_check":
             # The one number that this model can read is that of the picture that tests a model's sight.
-            shown, wanted = opened(request.shown()[0]), opened(picture_of_number())
-            far = shown.size != wanted.size or max(ImageStat.Stat(ImageChops.difference(shown, wanted)).mean) >= 16
-            return Answer(json.dumps({"number": "none" if far else NUMBER}))
+            shown, test = opened(request.shown()[0]), opened(picture_of_number())
+            differs = shown.size != test.size or max(ImageStat.Stat(ImageChops.difference(shown, test)).mean) >= 16
+            return Answer(json.dumps({"number": "none" if differs else NUMBER}))
         if request.about == "new_prompts":
             return Answer(json.dumps(new_prompts(request.section("combinations"))))
         figure = _FIGURE.search(request.text)
@@ -238,7 +240,9 @@ class Mind:
             else:
                 subject = Subject.of(figure["prompt"] if figure else request.section("prompt"))
             if request.body.get("logprobs"):
-                return self._likelihood(request, subject)
+                check = subject.asked_in(request.text)
+                checks = list(subject.concepts.checks) if figure else [check] if check else []
+                return self._yes_or_no(request, subject, checks)
             return Answer(json.dumps(self._content(request, subject)))
         except PromptError as error:
             return Answer("", refusal=f"I cannot help with that: {error}")
@@ -246,14 +250,17 @@ class Mind:
     def _content(self, request: Request, subject: Subject) -> dict[str, object]:
         match request.about:
             case "concept_graph":
-                concepts = subject.concepts.model_dump(mode="json")
-                return {name: concepts[name] for name in ("entities", "interactions", "scene")}
+                return subject.concepts.model_dump(mode="json", include={"entities", "interactions", "scene"})
             case "critique":
-                return self._critique(request, subject)
+                mark, sights = self._show(request)
+                answers: list[dict[str, str]] = []
+                for id, question in request.checks:
+                    word, evidence = verdict_on(subject.known.get(question), subject, sights)
+                    answers.append({"check": id, "evidence": f"{evidence} [picture {mark}]", "answer": word})
+                return {"answers": answers}
             case "refined_prompt":
-                picture = self._meant(request)
-                seen = self.look(picture)
-                return {"prompt": corrected_prompt(subject.concepts, seen, self.name(picture))}
+                picture = self._picture_with_failures(request)
+                return {"prompt": corrected_prompt(subject.concepts, self.look(picture), self.name(picture))}
             case "rewritten_prompt":
                 return {"prompt": laid_out(subject.concepts.prompt)}
             case "comparison":
@@ -267,8 +274,7 @@ class Mind:
                 waiting = enumerate(request.section("waiting").split())
                 return {"decisions": [{"image": id} | (behind if n else ahead) for n, id in waiting]}
             case "own_question":
-                check = next((check for question, check in subject.known.items() if question in request.text), None)
-                return {"answer": verdict_on(check, subject, self._show(request)[1])[0]}
+                return {"answer": verdict_on(subject.asked_in(request.text), subject, self._show(request)[1])[0]}
             case "noun_phrases":
                 return {"phrases": noun_phrases(subject.concepts)}
             case "rating":
@@ -277,67 +283,53 @@ class Mind:
             case _:
                 return {"text": "I am not sure what you want to know."}
 
-    def _critique(self, request: Request, subject: Subject) -> dict[str, object]:
-        mark, seen = self._show(request)
-        found = [(id, *verdict_on(subject.known.get(question), subject, seen)) for id, question in request.checks]
-        answers = [{"check": id, "evidence": f"{why} [picture {mark}]", "answer": said} for id, said, why in found]
-        return {"answers": answers}
-
-    def _likelihood(self, request: Request, subject: Subject) -> Answer:
-        """P(yes) of the check that the text holds; of all checks for a figure and its prompt."""
-        if _FIGURE.search(request.text):
-            asked = list(subject.concepts.checks)
-        else:
-            asked = [check for question, check in subject.known.items() if question in request.text][-1:]
-        if not asked:
+    def _yes_or_no(self, request: Request, subject: Subject, checks: list[Check]) -> Answer:
+        """Whether these checks hold, with the probabilities of the first word."""
+        if not checks:
             return Answer("Perhaps", first=OTHER)
-        _, seen = self._show(request)
-        likely = math.prod(probability(check, subject.concepts, subject.spec, seen) for check in asked)
+        _, sights = self._show(request)
+        likely = math.prod(probability(check, subject.concepts, subject.spec, sights) for check in checks)
         first = {w: likely * share for w, share in YES.items()} | {w: (1 - likely) * share for w, share in NO.items()}
         rest = 1 - sum(OTHER.values())
         return Answer("Yes" if likely > 0.5 else "No", first={w: rest * p for w, p in first.items()} | OTHER)
 
     def _show(self, request: Request) -> tuple[str, Sights]:
-        """Mark of the picture that the request is about, and what is in it."""
+        """Mark of the request's picture, and what is in it."""
         [picture] = request.shown()
         mark = hashlib.sha256(picture).hexdigest()[:8]
-        with self._lock:
-            self._shown.pop(mark, None)
-            self._shown[mark] = picture
-            if len(self._shown) > _REMEMBERED:
-                del self._shown[next(iter(self._shown))]
+        self._shown.append((mark, picture))
         return mark, self.look(picture)
 
-    def _meant(self, request: Request) -> bytes:
-        """The picture that the failures were seen in; the one shown last where they do not say."""
-        marks = _MARK.findall(request.section("failures"))
-        mark = marks[0] if marks else next(reversed(self._shown), None)
-        if mark not in self._shown:
+    def _picture_with_failures(self, request: Request) -> bytes:
+        """The picture that the evidence marks; the last one where there is no mark."""
+        marks, shown = _MARK.findall(request.section("failures")), list(self._shown)
+        pictures = [picture for mark, picture in shown if mark in marks[:1] or not marks]
+        if not pictures:
             raise BadRequestError("the picture that these failures were seen in was never shown")
-        return self._shown[mark]
+        return pictures[-1]
+
+    def _look(self, picture: bytes) -> Sights:
+        return self._eyes.look([opened(picture)])[0]
 
     def _rank(self, picture: bytes, subject: Subject) -> tuple[float, float]:
-        seen = Critique(image="a picture", verdicts=settle(subject.concepts, subject.spec, self.look(picture)))
-        return seen.score, seen.confidence
-
-    def _seen(self, picture: bytes) -> Sights:
-        with self._lock:
-            [seen] = self._eyes.look([opened(picture)])
-        return seen
+        verdicts = settle(subject.concepts, subject.spec, self.look(picture))
+        critique = Critique(image="a picture", verdicts=verdicts)
+        return critique.score, critique.confidence
 
 
-def verdict_on(check: Check | None, subject: Subject, seen: Sights) -> tuple[str, str]:
+def verdict_on(check: Check | None, subject: Subject, sights: Sights) -> tuple[str, str]:
+    """Yes, no or unclear, and the evidence."""
     if check is None:
         return "unclear", "I do not understand the question"
     alone = subject.concepts.model_copy(update={"checks": (check.model_copy(update={"depends_on": ()}),)})
-    [verdict] = settle(alone, subject.spec, seen)
+    [verdict] = settle(alone, subject.spec, sights)
     return {"pass": "yes", "fail": "no", "unknown": "unclear"}[verdict.answer], verdict.evidence
 
 
 def new_prompts(combinations: str) -> dict[str, object]:
-    """One plain sentence for each numbered combination; after a dash stands what was wrong with an earlier one."""
-    found = [re.fullmatch(r"(\d+): (.*?)(?: - '.*)?", line) for line in combinations.splitlines()]
-    return {"prompts": [{"number": int(one[1]), "prompt": sentence(one[2])} for one in found if one]}
+    """One plain sentence for each numbered combination; what follows a dash was wrong with an earlier sentence."""
+    lines = [re.fullmatch(r"(\d+): (.*?)(?: - '.*)?", line) for line in combinations.splitlines()]
+    return {"prompts": [{"number": int(line[1]), "prompt": sentence(line[2])} for line in lines if line]}
 
 
 def sentence(brief: str) -> str:
@@ -359,12 +351,12 @@ def opened(picture: bytes) -> Image.Image:
 
 
 class DemoServer:
-    """Serves in threads from ``start`` to ``stop``, on a free port unless one is named."""
+    """Serves in threads from ``start`` to ``stop``, on a free port unless one is given."""
 
     def __init__(self, mind: Mind | None = None, port: int = 0, key: str | None = None) -> None:
         self.mind = mind or Mind()
         self.key = key
-        """The only key that it takes; None takes all."""
+        """The only key that is accepted; None for any."""
         self._http = ThreadingHTTPServer(("127.0.0.1", port), self.handler())
         self._http.handle_error = lambda request, client_address: None  # clients may hang up
 
@@ -384,27 +376,24 @@ class DemoServer:
         """The response to a request; ``data`` is empty for GET."""
         if path == "/v1/models" and not data:
             model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "detailscribe"}
-            return self.refuse_key(key) or (200, {"object": "list", "data": [model]})
+            return self.refusal(key, MODEL) or (200, {"object": "list", "data": [model]})
         if path != "/v1/chat/completions":
             return 404, {"detail": "Not Found"}
         try:
             request = read_request(data)
-            refused = self.refuse_key(key) or self.refuse_request(request)
-            return refused or (200, completion(request, self.mind.answer(request)))
+            refusal = self.refusal(key, request.body.get("model"))
+            return refusal or (200, completion(request, self.mind.answer(request)))
         except BadRequestError as wrong:
             return error(400, str(wrong))
 
-    def refuse_key(self, key: str) -> Reply | None:
-        """The response to a wrong key; None for the right one."""
-        right = self.key in (None, key)
-        return None if right else error(401, "Incorrect API key provided.", code="invalid_api_key")
-
-    def refuse_request(self, request: Request) -> Reply | None:
-        """The response to a request for another model; None for its own."""
-        if (model := request.body.get("model")) == MODEL:
-            return None
-        message = f"The model `{model}` does not exist or you do not have access to it."
-        return error(404, message, code="model_not_found")
+    def refusal(self, key: str, model: object) -> Reply | None:
+        """The response to a wrong key or to a request for another model."""
+        if self.key not in (None, key):
+            return error(401, "Incorrect API key provided.", code="invalid_api_key")
+        if model != MODEL:
+            message = f"The model `{model}` does not exist or you do not have access to it."
+            return error(404, message, code="model_not_found")
+        return None
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         demo = self
@@ -434,7 +423,7 @@ class DemoServer:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m detailscribe.tools.language.demo_server", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--key", help="the only API key that it takes")
+    parser.add_argument("--key", help="the only API key that is accepted")
     chosen = parser.parse_args()
     try:
         server = DemoServer(port=chosen.port, key=chosen.key).start()

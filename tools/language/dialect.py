@@ -1,4 +1,4 @@
-"""What a chat server takes: requests are put in its dialect, which is learned from what it declines."""
+"""The form of requests that a chat server accepts, learned from what it declines."""
 
 import base64
 import json
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 Form = Literal["json_schema", "json_object", "text"]
-"""How a server is asked for an answer: bound to a schema, bound to JSON, or by words alone."""
+"""How a server is made to keep to the schema: by the schema, by JSON mode, or by words alone."""
 
 _NEXT_FORM: dict[Form, Form] = {"json_schema": "json_object", "json_object": "text"}
 _SMALLEST_REPLY, _SMALLEST_SIDE = 256, 256
-"""Tokens and pixels that a request is not reduced below."""
+"""Tokens and pixels to which a request is reduced at most."""
 _LEAST_TOKENS = 16
-"""What servers with a lower limit for the length of a reply take."""
+"""The lower bound of ``max_tokens`` on servers that have one."""
 _TOO_SMALL = re.compile(r"too small|minimum|at least|greater than or equal|>=|below")
 _SYSTEM = re.compile(r"system|developer|\brole")
 _STREAM = re.compile(r"(only|must|require|enable|set).{0,60}\bstream|\bstream.{0,60}(only|must|require|true|enable)")
@@ -29,48 +29,46 @@ _STREAM = re.compile(r"(only|must|require|enable|set).{0,60}\bstream|\bstream.{0
 
 @dataclass(frozen=True)
 class Call:
-    """What one call asks for, in whatever dialect."""
+    """One call, in whatever dialect."""
 
     question: Question
-    text: str
-    """The user's message: the question's text, or more than that when it is asked again."""
     max_tokens: int
     schema: dict[str, Any] | None = None
     """JSON schema of the answer; None for a reply in words."""
     logprobs: bool = False
-    """Whether the reply is to be as likely as it can be, with the probabilities of its words."""
+    """Whether the reply is the likeliest one, with the probabilities of its words."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What is known by now of the requests that a server takes."""
+    """What a server is known to accept."""
 
     form: Form = "json_schema"
-    """The strongest that it has not declined."""
+    """The strictest that it has not declined."""
     limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
-    """Names of the limit of a reply's length that it has not declined; the first is used."""
+    """Names of the limit of tokens that it has not declined; the first is used."""
     most_tokens: int | None = None
-    """Largest limit of a reply's length that it takes; None where none is known."""
+    """Its largest limit of tokens; None where that is not known."""
     fewest_tokens: int = 1
-    """Smallest limit of a reply's length that it takes."""
+    """Its smallest limit of tokens."""
     temperature: bool = True
     top_logprobs: int = 20
-    """Likely words that it gives for each word; 20 is the protocol's greatest number, 0 stands for no logprobs."""
+    """Alternatives that it gives for each word; 20 is the protocol's largest number, 0 stands for no logprobs."""
     system: bool = True
-    """Whether it takes a system message; elsewhere its text is put before the user's."""
+    """Whether it takes a system message; else the text is put before the user's."""
     stream: bool = False
-    """Whether it replies in a stream alone."""
+    """Whether it only streams replies."""
     picture_side: int | None = None
-    """Pixels of the longest side of a picture that it takes; None where no limit is known."""
+    """Pixels of the longest side of a picture; None where no limit is known."""
 
     def worded(self, call: Call) -> str:
-        """The text of the user's message; where nothing else binds the answer to its schema, the text has it."""
+        """The text of the user's message, with the schema where it is not sent otherwise."""
         if call.schema is None or self.form == "json_schema":
-            return call.text
-        return render("answer_format", text=call.text, schema=json.dumps(call.schema))
+            return call.question.text
+        return render("answer_format", text=call.question.text, schema=json.dumps(call.schema))
 
     def side(self, settings: ChatSettings) -> int:
-        """Pixels of the longest side of a picture as it is sent, at most."""
+        """Largest side of a picture that is sent, in pixels."""
         return min(settings.picture_side, self.picture_side or settings.picture_side)
 
     def messages(self, call: Call, settings: ChatSettings) -> "list[BaseMessage]":
@@ -85,11 +83,11 @@ class Dialect:
         urls = [f"data:{mime};base64,{base64.b64encode(data).decode()}" for mime, data in files]
         pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         # Some servers of text models take no list, not even of one text.
-        said = HumanMessage([{"type": "text", "text": text}, *pictures] if pictures else text)
-        return [SystemMessage(question.system), said] if question.system and self.system else [said]
+        message = HumanMessage([{"type": "text", "text": text}, *pictures] if pictures else text)
+        return [SystemMessage(question.system), message] if question.system and self.system else [message]
 
     def parameters(self, call: Call, settings: ChatSettings, *, strict: bool) -> dict[str, Any]:
-        """All else of the request. ``strict`` has OpenAI's own server keep to the schema."""
+        """The other parameters of the request; ``strict`` is for OpenAI's own server."""
         asked: dict[str, Any] = {}
         if self.limits:
             asked[self.limits[0]] = max(self.fewest_tokens, min(call.max_tokens, self.most_tokens or call.max_tokens))
@@ -101,17 +99,13 @@ class Dialect:
             asked |= {"stream": True, "stream_options": {"include_usage": True}}
         if call.schema is not None and self.form != "text":
             named = {"name": call.question.name, "schema": call.schema, "strict": strict}
-            asked["response_format"] = {"type": self.form} | (
-                {"json_schema": named} if self.form == "json_schema" else {}
-            )
+            schema = {"json_schema": named} if self.form == "json_schema" else {}
+            asked["response_format"] = {"type": self.form, **schema}
         return {name: value for name, value in (asked | settings.body).items() if value is not None}
 
     def after(self, complaint: Complaint, call: Call, settings: ChatSettings) -> "Dialect | None":
-        """A dialect that does without what the server complains of; None where there is none.
-
-        What it names is tried in the order from the most certain to the least; each time less is asked for, so
-        that a server that declines everything comes to an end.
-        """
+        """A dialect without what the server complains of; None where there is none. What the complaint names most
+        surely is dropped first; each dialect asks for less, so this ends."""
         text = complaint.text
         if self.temperature and "temperature" in text:
             return replace(self, temperature=False)
@@ -134,7 +128,7 @@ class Dialect:
         return None
 
     def _other_limit(self, complaint: Complaint, call: Call) -> "Dialect | None":
-        """Another name, or another size, of the limit of a reply's length."""
+        """Another name, or another size, of the limit of tokens."""
         if not self.limits:
             return None
         if _TOO_SMALL.search(complaint.text) and max(call.max_tokens, self.fewest_tokens) < _LEAST_TOKENS:
@@ -146,7 +140,7 @@ class Dialect:
 
 
 def _fewer(top_logprobs: int, text: str) -> int:
-    """The largest number in the text below the one that was asked for; 0 where logprobs are not given at all."""
+    """The largest number in the text below ``top_logprobs``; 0 where the server gives no logprobs at all."""
     if not re.search(r"top_?logprobs|sample logprobs|less|at most|greater|maximum|range|between|<=", text):
         return 0
     numbers = [int(number) for number in re.findall(r"\b\d{1,2}\b", text)]

@@ -1,7 +1,6 @@
-"""What a server's error means: the user has to act, the request should be put otherwise, or no answer came this time.
+"""What a server's error means: the user has to act, the request needs another form, or no answer came this time.
 
-Words, codes and statuses are read from the body of the response, for chat and for images alike; words decide before
-statuses do, since servers differ more in the latter.
+The same for chat and images. The words of the body decide before the status, in which servers differ more.
 """
 
 import json
@@ -14,12 +13,8 @@ from ..text import brief
 from .settings import ChatSettings
 
 DOCTOR = "`detailscribe doctor` shows what is configured"
-_LONGEST_REASON = 1000
-"""Characters of why no answer came."""
-_READ = 20_000
-"""Characters of an error's body that are read."""
-_DEEPEST = 9
-"""Levels of an error's body that are read."""
+_READ, _DEEPEST = 20_000, 9
+"""Characters and levels of an error's body that are read."""
 _WORDS = ("message", "msg", "error", "errors", "detail", "details", "error_description", "reason", "title", "raw")
 _PARAMETERS = ("param", "loc")
 _CODES = ("code", "type", "status", "error_code")
@@ -57,18 +52,22 @@ _PLAIN_HTTP = re.compile(
 
 @dataclass(frozen=True)
 class Service:
-    """One way in which a server is used, and how the user names its model and URL."""
+    """One use of a server, and how the user names its model and URL."""
 
     path: str
     """After the base URL."""
     lacking: str
-    """What is said of a server that does not have the path."""
+    """In messages: what a server without the path does not do."""
     otherwise: str
-    """What is said of a reply of another shape."""
+    """In messages: what a reply of another shape is."""
     model_option: str
     url_option: str
     most_bytes: int
-    """Of a reply, as it comes and as it is unpacked; a longer one is not read to its end."""
+    """Largest reply, packed or unpacked."""
+
+    def no_such_path(self, url: str, answer: str) -> ModelError:
+        """The error of a URL at which the server has no such service."""
+        return ModelError(f"{url} {self.lacking} ({answer}): {self.url_option} ends in /v1; {DOCTOR}")
 
 
 CHAT = Service(
@@ -82,36 +81,36 @@ EDITS = replace(IMAGES, path="/images/edits", lacking="edits no images", model_o
 
 @dataclass(frozen=True)
 class Complaint:
-    """What a server says went wrong."""
+    """The error that a server reports."""
 
     status: int
     words: str
-    """For people: one line, without secrets."""
+    """One line for people, without secrets."""
     text: str
-    """Words, codes, names of parameters and the status, in small letters."""
+    """Words, codes, names of parameters and status, in small letters."""
 
     def speaks_of(self, pattern: re.Pattern[str]) -> bool:
-        """Whether the complaint is about something, such as ``PICTURES``."""
+        """Whether it is about something, such as ``PICTURES``."""
         return pattern.search(self.text) is not None
 
 
 class NoAnswer(Exception):
-    """Nothing that can be used came back; the reason is its text."""
+    """No usable answer came; the reason is its text."""
 
     def __init__(self, reason: str, raw: str = "", *, again: bool = False, transient: bool = False) -> None:
-        self.reason = brief(reason, _LONGEST_REASON)
+        self.reason = brief(reason, 1000)
         super().__init__(self.reason)
         self.raw = raw
-        """What came; empty if nothing did."""
+        """The unusable answer; empty if none came."""
         self.again = again
-        """Whether to ask again makes sense: the transport has not tried it already."""
+        """Whether asking again may help: the client has not retried already."""
         self.transient = transient
-        """Whether the server did not reply to the request, so that the transport should try the same one again."""
+        """Whether the server did not reply, so that the client should retry."""
         self.seconds = 0.0
 
 
 class Declined(Exception):
-    """The server declined the request as it was put: it may take it in another form."""
+    """The server declined the request in this form; it may take it in another."""
 
     def __init__(self, complaint: Complaint) -> None:
         super().__init__(complaint.words)
@@ -122,8 +121,7 @@ class Declined(Exception):
 def complaint_of(status: int, text: str, settings: ChatSettings) -> Complaint:
     """The complaint in an error's body, whatever shape it has: JSON of any known server, HTML or plain text."""
     text = settings.clean(text[:_READ])
-    words: list[str] = []
-    codes: list[str] = []
+    words, codes = list[str](), list[str]()
     try:
         _collect(json.loads(text), words, codes, _DEEPEST)
     except (ValueError, RecursionError):
@@ -133,7 +131,7 @@ def complaint_of(status: int, text: str, settings: ChatSettings) -> Complaint:
 
 
 def error_status(body: Any) -> int | None:
-    """The status that an error inside a successful response stands for; None where the body is no error."""
+    """The status of an error inside a successful response; None where the body is no error."""
     if isinstance(body, list) and body:
         body = cast("list[Any]", body)[0]
     if not isinstance(body, dict):
@@ -154,8 +152,7 @@ def error_status(body: Any) -> int | None:
 def failure_of(
     complaint: Complaint, settings: ChatSettings, service: Service, *, reached: bool = False
 ) -> ModelError | NoAnswer | Declined:
-    """What to raise for a complaint about a service; one that was ``reached`` has answered before, so that its path
-    cannot be wrong."""
+    """What to raise for a complaint. A service that was ``reached`` has answered before: its path cannot be wrong."""
     status, words, text = complaint.status, complaint.words, complaint.text
     host, name = settings.host, f"name one with {service.model_option}; {DOCTOR}"
     no_model = ModelError(f"{host} has no model {settings.model!r} ({words}): {name}")
@@ -179,8 +176,7 @@ def failure_of(
             return no_model
         if reached:
             return Declined(complaint)
-        wrong = f"{settings.url} {service.lacking} ({status})"
-        return ModelError(f"{wrong}: {service.url_option} ends in /v1; {DOCTOR}")
+        return service.no_such_path(settings.url, str(status))
     if status in (400, 406, 411, 413, 414, 415, 422) or (status >= 500 and _is_refusal(complaint)):
         if "model" in text and _NO_MODEL.search(text):
             return no_model
@@ -189,8 +185,7 @@ def failure_of(
 
 
 def refused(complaint: Complaint, settings: ChatSettings, pictures: int) -> ModelError | NoAnswer:
-    """What to raise for a chat server that takes a question with so many pictures in no form, by what it said of the
-    last."""
+    """What to raise for a question with so many pictures that the server takes in no form, by its last complaint."""
     words = complaint.words
     if complaint.speaks_of(TOO_LONG):
         return NoAnswer(f"the question is too long for {settings.model} ({words})")
@@ -204,7 +199,7 @@ def refused(complaint: Complaint, settings: ChatSettings, pictures: int) -> Mode
 
 
 def _is_refusal(complaint: Complaint) -> bool:
-    """Whether a failing server (5xx) says that it never will take the request as it is."""
+    """Whether a server that fails (5xx) says that it will never take the request in this form."""
     text = complaint.text
     if complaint.status == 501 or re.search(r"grammar|schema|response_?format", text):
         return True

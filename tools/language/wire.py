@@ -1,7 +1,7 @@
-"""One OpenAI-compatible server: limits, retries, proxies, and what its failures mean.
+"""The client of one OpenAI-compatible server: rate limit, retries, proxies, and errors by their cause.
 
-Chat goes through LangChain's ``ChatOpenAI``, so that callbacks and tracers see each call; images through the SDK below
-it. Both share one HTTP client, which reads the body of every response before the SDK does.
+Chat goes through LangChain's ``ChatOpenAI``, so that callbacks and tracers see each call, and images through the SDK
+below it. Both share one HTTP client, which checks every response before the SDK does.
 """
 
 import asyncio
@@ -33,12 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT = 10
-"""Seconds within which a server that is there takes a connection."""
-_LONGEST_POLL = 0.1
-"""Seconds between two looks at the rate limiter."""
+"""Seconds to connect."""
 _REDIRECTS = 3
-"""Redirects of one request that are followed, at most."""
-
+"""Redirects of one request that are followed at most."""
 _UNSENDABLE = "the API key or a header holds characters that HTTP does not allow: was it copied whole and alone?"
 
 
@@ -49,7 +46,7 @@ def _own_limiter(settings: ChatSettings) -> Any:
     from langchain_core.rate_limiters import InMemoryRateLimiter
 
     rate = settings.requests_per_minute / 60
-    poll = min(_LONGEST_POLL, 0.25 / rate)
+    poll = min(0.1, 0.25 / rate)
     limiter = InMemoryRateLimiter(requests_per_second=rate, check_every_n_seconds=poll, max_bucket_size=1)
     limiter.available_tokens = 1  # The first call need not wait.
     return limiter
@@ -60,7 +57,7 @@ _LIMITER_OF: ContextVar[Callable[[ChatSettings], Any]] = ContextVar("limiter_of"
 
 @contextmanager
 def limited_by(choose: Callable[[ChatSettings], Any]) -> Generator[None]:
-    """Servers made inside await ``aacquire()`` of what ``choose`` gives, if any, such as a limiter of all processes."""
+    """Servers made inside use the limiter that ``choose`` returns, if any, such as one shared by all processes."""
     token = _LIMITER_OF.set(choose)
     try:
         yield
@@ -69,12 +66,11 @@ def limited_by(choose: Callable[[ChatSettings], Any]) -> Generator[None]:
 
 
 class Server:
-    """Sends requests; holds the rate limit and the cap on calls in flight. ``ModelError`` without a key for OpenAI's
+    """Sends requests within the rate limit and the limit of calls in flight. ``ModelError`` without a key for OpenAI's
     own."""
 
     def __init__(self, settings: ChatSettings, service: Service) -> None:
         self.is_openai = settings.host == OPENAI
-        """Whether it is OpenAI's own server, which takes fewer keywords in schemas."""
         if self.is_openai and settings.api_key is None:
             raise ModelError(
                 f"there is no key for {settings.model} at {OPENAI}: set OPENAI_API_KEY,"
@@ -88,7 +84,7 @@ class Server:
     async def chat(
         self, name: str, messages: "list[BaseMessage]", parameters: dict[str, Any]
     ) -> "tuple[AIMessage, float]":
-        """The reply to messages as a LangChain run called ``name``, and its seconds; raises as ``post`` does."""
+        """The reply, from a LangChain run called ``name``, and its seconds; raises as ``post`` does."""
         # Explicit, since a tracer that is attached would have it streamed.
         how: Any = {"stream": False} | parameters
         return await self._timed(lambda: self._llm.ainvoke(messages, {"run_name": name}, **how))
@@ -96,15 +92,13 @@ class Server:
     async def post(
         self, body: dict[str, Any], files: Mapping[str, tuple[str, bytes, str]] | None = None
     ) -> tuple[dict[str, Any], float]:
-        """The JSON that the server replies, and the seconds that it took; with ``files``, each with its name, contents
-        and kind, the request is a form.
-
-        The seconds are of wall time, with the retries of the transport and without the wait for a free place.
+        """The JSON reply, and the seconds with retries but without the wait for a free place. With ``files``, each with
+        its name, contents and type, the request is a form.
 
         Raises:
             ModelError: the server cannot be used, by anyone or with these settings.
-            Declined: the server does not take the request as it is put.
-            NoAnswer: nothing came, also after the transport's retries.
+            Declined: the server does not take the request in this form.
+            NoAnswer: no usable reply came, also after retries.
         """
         how: Any = {"cast_to": http_library().Response}
         if files is not None:
@@ -113,10 +107,8 @@ class Server:
         return _values(response.text)[0], seconds
 
     async def fetch(self, url: str, hosts: Collection[str]) -> bytes:
-        """A file that a reply refers to, without the key; ``NoAnswer`` if it cannot be had.
-
-        It must lie on this server, or on one of ``hosts``, given as ``host`` or ``host:port``: another one may be a
-        machine that only this one can reach.
+        """A file that a reply refers to, fetched without the key; ``NoAnswer`` if it cannot be had. It must lie on this
+        server or on one of ``hosts`` (``host`` or ``host:port``): another may be one that only this machine can reach.
         """
         http = http_library()
         try:
@@ -156,7 +148,7 @@ class Server:
         settings = self.settings
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
         limits = (settings.timeout, self.service.url_option, self.service.most_bytes)
-        http_client = _http_client(settings.url, *limits, self._judge)
+        http_client = _http_client(settings.url, *limits, self._check)
         if headers and settings.api_key is None and "authorization" not in map(str.lower, headers):
 
             async def without_key(request: Any) -> None:
@@ -190,12 +182,9 @@ class Server:
         without: Any = {"api_key": "none", "openai_proxy": "", "http_socket_options": (), "cache": False}
         return AnyChatOpenAI(model=self.settings.model, use_responses_api=False, **clients, **without)
 
-    def _judge(self, response: Any, is_stream: bool) -> None:
-        """Look at a response before the SDK does.
-
-        What the SDK should try again is given the status for that, also where the error is inside a successful
-        response; any other failure is raised.
-        """
+    def _check(self, response: Any, is_stream: bool) -> None:
+        """Raise what is wrong with a response. What the SDK should retry only gets the status for that, also where the
+        error is inside a successful response."""
         settings = self.settings
         try:
             values = _values(response.text)
@@ -210,8 +199,7 @@ class Server:
         elif not (values and isinstance(values[0], dict)):
             words = brief(settings.clean(response.text))
             if not self._reached and not urlsplit(settings.url).path.rstrip("/").endswith("/v1"):
-                wrong = f"{settings.url} {self.service.lacking} (it answered {words or 'nothing'})"
-                raise ModelError(f"{wrong}: {self.service.url_option} ends in /v1; {DOCTOR}")
+                raise self.service.no_such_path(settings.url, f"it answered {words or 'nothing'}")
             raise NoAnswer(f"the reply is {self.service.otherwise} ({words or 'empty'})", again=True)
         elif not is_stream:
             if response.text.startswith("data:"):
@@ -224,7 +212,7 @@ class Server:
         return failure_of(complaint, self.settings, self.service, reached=self._reached)
 
     def _failure(self, error: Exception) -> ModelError | NoAnswer | Declined | None:
-        """What to raise in place of an error of SDK or LangChain; None for an error that is not theirs."""
+        """What to raise in place of an error of the SDK or of LangChain; None for any other."""
         sdk, settings = _sdk(), self.settings
         match error:
             case ModelError() | NoAnswer() | Declined():
@@ -239,10 +227,9 @@ class Server:
                 # A server of https answers http with what is no HTTP, or hangs up.
                 plain = urlsplit(settings.url).scheme == "http" and not self._reached
                 if plain and "illegal status line" in words:
-                    url = self.service.url_option
-                    return ModelError(f"{settings.host} does not speak http: begin {url} with https://")
-                if plain:
-                    words += "; does the server want https?"
+                    begin = f"begin {self.service.url_option} with https://"
+                    return ModelError(f"{settings.host} does not speak http: {begin}")
+                words += "; does the server want https?" if plain else ""
                 return NoAnswer(f"the connection was cut ({words})", transient=True)
             case sdk.APIStatusError():
                 return self._of_complaint(error.response)
@@ -261,7 +248,7 @@ def http_library() -> Any:
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for a URL; None for a direct way. NO_PROXY may hold networks (CIDR)."""
+    """The proxy that the environment sets for a URL, if any; NO_PROXY may hold networks (CIDR)."""
     parts = urlsplit(url)
     host, proxies = parts.hostname or "", urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -277,12 +264,12 @@ def proxy_of(url: str) -> str | None:
 
 
 def _http_client(
-    url: str, seconds: float, url_option: str, most_bytes: int, judge: Callable[[Any, bool], None] | None = None
+    url: str, seconds: float, url_option: str, most_bytes: int, check: Callable[[Any, bool], None] | None = None
 ) -> Any:
-    """An HTTP client for one server, whose calls take at most that long; ``judge`` sees each response.
+    """An HTTP client for one server, with a timeout of ``seconds`` and a limit on the size of replies; it follows no
+    redirect to another server, and calls ``check`` on each response.
 
-    Replies are read up to ``most_bytes``, and no redirect leads to another server. Connections are not kept for a later
-    call: that may come from another event loop, where they would fail, and a model's seconds hide the handshake.
+    Connections are not kept: the next call may come from another event loop, where they would fail.
     """
     sdk, http, proxy = _sdk(), http_library(), proxy_of(url)
 
@@ -302,24 +289,24 @@ def _http_client(
                         response = await _whole(await super().send(response.next_request, **options), most_bytes)
             except TimeoutError as error:
                 again = self.reached and request.headers.get("x-stainless-retry-count", "0") == "0"
-                if not again:  # A server that hangs must not cost ten minutes a call.
+                if not again:  # The SDK would retry a server that hangs for ten minutes.
                     raise sdk.APITimeoutError(request=request) from error
                 raise http.ReadTimeout(f"no reply within {seconds:g} s", request=request) from error
             except (http.ConnectError, http.ConnectTimeout, http.ProxyError) as error:
                 if self.reached:
                     raise
-                # A wrong URL must not cost a minute of retries.
+                # The SDK would retry a wrong URL for a minute.
                 raise _unreachable(url, url_option, proxy, error) from error
             except http.LocalProtocolError as error:
                 raise ModelError(_UNSENDABLE) from error
             self.reached = True
-            if judge is not None:
-                judge(response, is_stream)
+            if check is not None:
+                check(response, is_stream)
             return response
 
     limits = http.Limits(max_keepalive_connections=0)
     try:
-        # The environment is not read by the client, which fails on proxies and networks that it does not know.
+        # The client itself fails on proxies and networks in the environment that it does not know.
         ways = {"limits": limits, "proxy": proxy, "trust_env": False, "verify": http.create_ssl_context()}
         return Client(headers={"accept-encoding": "gzip, deflate"}, **ways)
     except (ValueError, ImportError) as error:
@@ -330,10 +317,8 @@ def _http_client(
 
 
 async def _whole(response: Any, most_bytes: int) -> Any:
-    """The response with its whole body, unpacked here: what libraries unpack of a few bytes has no bound.
-
-    Text is taken for UTF-8, as JSON is: a ``charset`` may name any decoder of Python's.
-    """
+    """The response with its whole body, decompressed here, since libraries do that without a limit. Text is read as
+    UTF-8: a ``charset`` may name any decoder of Python's."""
     http, body, large = http_library(), bytearray(), NoAnswer(f"the reply is larger than {most_bytes >> 20} MiB")
     try:
         async for chunk in response.aiter_raw():
@@ -355,18 +340,17 @@ async def _whole(response: Any, most_bytes: int) -> Any:
             raise large
     elif packing not in ("", "identity"):
         raise NoAnswer(f"the reply is packed in a way that was not asked for, {brief(packing)}")
-    kind = response.headers.get("content-type", "").partition(";")[0]
-    others = ("content-encoding", "content-length", "transfer-encoding", "content-type")
-    headers = [(name, value) for name, value in response.headers.items() if name.lower() not in others]
-    whole = http.Response(
-        response.status_code, headers=[*headers, ("content-type", kind)], content=bytes(body), request=response.request
-    )
+    headers = response.headers.copy()
+    headers["content-type"] = headers.get("content-type", "").partition(";")[0]
+    for name in {"content-encoding", "content-length", "transfer-encoding"} & headers.keys():
+        del headers[name]
+    whole = http.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
     whole.next_request = response.next_request
     return whole
 
 
 def _stay(response: Any, url_option: str, reached: bool) -> None:
-    """Raises where a redirect leads to another server, which would get the question, and maybe a key."""
+    """Refuses a redirect to another server, which would get the question, and maybe a key."""
     here, there = response.request.url, response.next_request.url
     if (here.host, here.port) == (there.host, there.port) and there.scheme in (here.scheme, "https"):
         return
@@ -378,10 +362,8 @@ def _unreachable(url: str, url_option: str, proxy: str | None, error: Exception)
     host, words = urlsplit(url).netloc, brief(str(error))
     lower = words.lower()
     if "certificate" in lower:
-        return ModelError(
-            f"the certificate of {host} cannot be verified ({words}): where your network has one of its own,"
-            " set SSL_CERT_FILE to it"
-        )
+        wrong = f"the certificate of {host} cannot be verified ({words})"
+        return ModelError(f"{wrong}: where your network has one of its own, set SSL_CERT_FILE to it")
     if "ssl" in lower or "tls" in lower:
         return ModelError(f"{host} does not speak https ({words}): does its URL begin with http://?")
     if proxy is not None:
@@ -397,19 +379,16 @@ def _without_password(proxy: str | None) -> str:
 
 def _values(text: str) -> list[Any]:
     """The JSON of a response: one value, or those of a stream of events; ``ValueError`` where there is none."""
-    # Not splitlines, which would also split at characters that may stand in a JSON string.
-    events = [line[5:].strip() for line in text.split("\n") if line.startswith("data:")]
-    if not text.startswith("data:"):
-        events = [text]
-    try:
+    events = [text]
+    if text.startswith("data:"):
+        # Not splitlines, which would also split at characters that may stand in a JSON string.
+        events = [line[5:].strip() for line in text.split("\n") if line.startswith("data:")]
+    with suppress(RecursionError):
         values = [json.loads(event) for event in events if event not in ("", "[DONE]")]
         if not is_deep(values):
             return values
-    except RecursionError:
-        pass
     raise ValueError("the JSON is nested too deeply")
 
 
 def _sdk() -> Any:
-    """The SDK, loaded at its first use."""
     return importlib.import_module("openai")
