@@ -1,16 +1,16 @@
-"""The decomposer of full-size runs: a chat model takes the prompt apart.
+"""The decomposer of full-size runs: a chat model decomposes the prompt.
 
-What the model answers is plain, without references, and capped: the largest answer that keeps to the caps fits into
-one reply of ``ChatSettings.max_tokens``, so that a small model ends in time, and the caps leave room for twice what a
-prompt of 60 words holds. Slips whose meaning is clear are mended, with a note where something was left out; anything
-else is an error that the model is shown.
+The schema is plain, without references, and capped: the largest answer within the caps fits into one reply of
+``ChatSettings.max_tokens``, so that a small model ends in time, and they allow twice what a prompt of 60 words needs.
+Slips whose meaning is clear are repaired, with a note where something was left out; any other is shown to the model.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from ...prompts import render
 from ...state import Check, ConceptGraph, Entity, Interaction, InteractionKind, default_checks, parse_concepts
@@ -20,9 +20,9 @@ from .question import Question, Wording, with_templates
 from .structured import portable_schema, read_last, validated, without_thoughts
 
 LONGEST_ID = 28
-"""Characters of an id; longer ones are cut, alike wherever they stand."""
+"""Characters of an id; longer ones are cut."""
 MOST_COUNTED = 99
-"""The largest number of a thing that a check asks for."""
+"""The largest count that a check asks for."""
 _NOTATION = re.compile(r"\(\s*concept\s*:")
 _NOTHING = frozenset({"", "none", "null", "n/a", "any", "unspecified", "not specified"})
 _ARTICLES = ("a ", "an ", "the ")
@@ -34,7 +34,7 @@ def _note(info: ValidationInfo, note: str) -> None:
 
 
 def _capped(most: int) -> BeforeValidator:
-    """Makes a list of what should be one, and cuts what is over the cap, with a note."""
+    """Makes a list of what should be one, without duplicate texts, and cuts it to the cap, with a note."""
 
     def cut(value: Any, info: ValidationInfo) -> Any:
         value = [] if value is None else [value] if isinstance(value, str) else value
@@ -50,15 +50,12 @@ def _capped(most: int) -> BeforeValidator:
 
 
 def _count(value: Any, info: ValidationInfo) -> Any:
-    """A number that a check can ask for; None for any other."""
+    """A count that a check can ask for; None for any other."""
     if value is None:
         return None
-    try:
-        count = int(str(value))
-    except ValueError:
-        count = 0
-    if 1 <= count <= MOST_COUNTED:
-        return count
+    with suppress(ValueError):
+        if 1 <= (count := int(str(value))) <= MOST_COUNTED:
+            return count
     _note(info, f"count: {value!r} is no number from 1 to {MOST_COUNTED}, so that the number is left open")
     return None
 
@@ -72,57 +69,48 @@ def _kind(value: Any) -> Any:
     return "_".join(re.split(r"[\s_-]+", value.strip().lower())) if isinstance(value, str) else value
 
 
+def _or(name: str, other: str) -> Any:
+    """The field's value, which a model may give in another field."""
+    return Field(validation_alias=AliasChoices(name, other))
+
+
 Id = Annotated[str, BeforeValidator(_id), StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_ID)]
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=48)]
 Adjective = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=32)]
 
 
-class _Wire(BaseModel):
-    # Fields that nobody asked for are left out: in JSON mode a model may add a comment.
+class _Answer(BaseModel):  # The docstrings of answers are sent in their schemas.
+    # In JSON mode a model may add fields, such as a comment.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class EntityAnswer(_Wire):
+class EntityAnswer(_Answer):
     """A thing that the picture must show."""
 
-    id: Id
-    name: Phrase
+    id: Annotated[Id, _or("id", "name")]
+    name: Annotated[Phrase, _or("name", "id")]
     attributes: Annotated[list[Adjective], _capped(4), Field(max_length=4)] = Field(default_factory=list[Adjective])
     count: Annotated[Annotated[int, Field(ge=1, le=MOST_COUNTED)] | None, BeforeValidator(_count)] = None
     """None where the number is open, or it cannot be counted."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _named_once(cls, value: Any) -> Any:
-        value = {"name": value} if isinstance(value, str) else value
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[str, Any]", value)
-        return {"id": given.get("name"), "name": given.get("id")} | given
 
-
-class InteractionAnswer(_Wire):
+class InteractionAnswer(_Answer):
     """A relation between entities, by their ids."""
 
-    id: Id
+    id: Annotated[Id, _or("id", "relation")]
     kind: Annotated[InteractionKind, BeforeValidator(_kind)]
-    subjects: Annotated[list[Id], _capped(5), Field(min_length=1, max_length=5)]
+    subjects: Annotated[list[Id], _capped(5), Field(min_length=1, max_length=5), _or("subjects", "subject")]
     relation: Phrase
     object: Id | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _with_an_id(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[str, Any]", value)
-        return {"id": given.get("relation"), "subjects": given.get("subject")} | given
+
+_NamedEntity = Annotated[EntityAnswer, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)]
 
 
-class ConceptAnswer(_Wire):
+class ConceptAnswer(_Answer):
     """A prompt taken apart."""
 
-    entities: Annotated[list[EntityAnswer], _capped(16), Field(min_length=1, max_length=16)]
+    entities: Annotated[list[_NamedEntity], _capped(16), Field(min_length=1, max_length=16)]
     interactions: Annotated[list[InteractionAnswer], _capped(16), Field(max_length=16)] = Field(
         default_factory=list[InteractionAnswer]
     )
@@ -130,16 +118,16 @@ class ConceptAnswer(_Wire):
 
 
 class ChatDecomposer:
-    """Asks a chat model for the concepts of a prompt; any prompt that says something can be read."""
+    """Asks a chat model for the concepts of a prompt, which may be any but an empty one."""
 
     def __init__(self, chat: ChatModel, templates: Path | None = None) -> None:
-        """``templates`` is a folder of templates that replace those that ship; raises as ``Wording.load`` does."""
+        """The user's ``templates`` override those that ship; raises as ``Wording.load`` does."""
         self._chat, self._wording = chat, Wording.load("decompose", "decompose_system", templates)
         self.model = with_templates(chat.name, templates, "decompose", "decompose_system")
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """The prompt's concepts with the default checklist, and what was asked to get them; ``PromptError`` for an
-        empty prompt, else it raises as ``ChatModel.ask_for`` does."""
+        """The concepts with the default checklist, and the exchanges; ``PromptError`` for an empty prompt, else it raises
+        as ``ChatModel.ask_for`` does."""
         notes: list[str] = []
 
         def read(text: str) -> ConceptGraph:
@@ -148,20 +136,20 @@ class ChatDecomposer:
 
         schema = portable_schema(ConceptAnswer, strict=self._chat.is_openai)
         reply = await self._chat.ask_for(self.question(prompt), schema, read)
-        *before, last = reply.exchanges
+        *others, last = reply.exchanges
         noted = last.model_copy(update={"note": "; ".join(filter(None, (last.note, *notes)))})
-        return reply.value.model_copy(update={"exchanges": (*before, noted)})
+        return reply.value.model_copy(update={"exchanges": (*others, noted)})
 
     def question(self, prompt: str) -> Question:
-        """What is asked about a prompt; ``PromptError`` for an empty one."""
+        """The question about a prompt; ``PromptError`` for an empty one."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; say what the picture should show")
         return self._wording.question("concept_graph", prompt=prompt)
 
 
 def read_concepts(text: str, prompt: str, notes: list[str] | None = None) -> ConceptGraph:
-    """The concept graph that a reply stands for: JSON, or the flat notation of the paper; ``ValueError`` with what is
-    wrong. What was left out is added to ``notes``, in words."""
+    """The concept graph in a reply, which is JSON or the paper's flat notation; ``ValueError`` with what is wrong.
+    Appends to ``notes`` what was left out."""
     plain = without_thoughts(text)
     if (start := _NOTATION.search(plain)) is not None:
         flat = plain[start.start() : plain.rfind(")") + 1]
@@ -170,25 +158,21 @@ def read_concepts(text: str, prompt: str, notes: list[str] | None = None) -> Con
             return _graph(prompt, concepts.entities, concepts.interactions)
 
     def read(value: Any) -> ConceptGraph:
-        found: list[str] = []
-        graph = _mended(prompt, validated(value, ConceptAnswer, context=found), found)
-        (notes if notes is not None else []).extend(found)
+        new: list[str] = []
+        graph = _repaired(prompt, validated(value, ConceptAnswer, context=new), new)
+        (notes if notes is not None else []).extend(new)
         return graph
 
     return read_last(text, read)
 
 
-def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGraph:
-    """The graph of an answer.
-
-    Ids are written alike, an interaction that names an entity in place of its id finds it, what is said twice is
-    said once, interactions that share an id are told apart, and those with an entity that was over the cap are
-    left out.
-    """
-    ids, called = {_plain(e.id) for e in answer.entities}, dict[str, set[str]]()
+def _repaired(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGraph:
+    """The graph of an answer: with ids in one spelling, references by name resolved, duplicates removed, ids of
+    interactions made unique, and without interactions of entities that were cut off."""
+    ids, by_name = {_plain(e.id) for e in answer.entities}, dict[str, set[str]]()
     for entity in answer.entities:
         for name in (entity.name, " ".join((*entity.attributes, entity.name))):
-            called.setdefault(_plain(name), set()).add(_plain(entity.id))
+            by_name.setdefault(_plain(name), set()).add(_plain(entity.id))
 
     def id_of(reference: str) -> str:
         """The entity's id, for its id or for a name that only it has; else the reference as it is."""
@@ -196,17 +180,17 @@ def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGrap
         if plain in ids:
             return plain
         bare = _plain(next((lower.removeprefix(a) for a in _ARTICLES if lower.startswith(a)), lower))
-        named = called.get(plain) or called.get(bare) or ({bare} & ids)
+        named = by_name.get(plain) or by_name.get(bare) or ({bare} & ids)
         return next(iter(named)) if len(named) == 1 else plain
 
-    def interaction_of(said: InteractionAnswer) -> Interaction:
-        object = None if said.object is None else id_of(said.object)
+    def interaction_of(answer: InteractionAnswer) -> Interaction:
+        object = None if answer.object is None else id_of(answer.object)
         return Interaction(
-            id=_plain(said.id),
-            kind=said.kind,
-            subjects=tuple(dict.fromkeys(map(id_of, said.subjects))),
-            relation=said.relation,
-            object=object if object in ids else _something(object),
+            id=_plain(answer.id),
+            kind=answer.kind,
+            subjects=tuple(dict.fromkeys(map(id_of, answer.subjects))),
+            relation=answer.relation,
+            object=object if object in ids else _unless_nothing(object),
         )
 
     entities = tuple(
@@ -232,7 +216,7 @@ def _mended(prompt: str, answer: ConceptAnswer, notes: list[str]) -> ConceptGrap
         taken.add(id)
         interactions[n] = interaction.model_copy(update={"id": id})
     counted = frozenset(_plain(e.id) for e in answer.entities if e.count is not None)
-    return _graph(prompt, tuple(dict.fromkeys(entities)), tuple(interactions), _something(answer.scene), counted)
+    return _graph(prompt, tuple(dict.fromkeys(entities)), tuple(interactions), _unless_nothing(answer.scene), counted)
 
 
 def _graph(
@@ -242,10 +226,8 @@ def _graph(
     scene: str | None = None,
     counted: frozenset[str] = frozenset(),
 ) -> ConceptGraph:
-    """The validated graph; a reference that dangles is found before a check is made of it.
-
-    ``counted`` are ids of the entities whose number the answer gives, be it one.
-    """
+    """The graph with its checks; ``counted`` are ids of the entities whose number the answer gives."""
+    # Validated first: no check can be made of a dangling reference.
     bare = ConceptGraph(prompt=prompt, entities=entities, interactions=interactions, scene=scene)
     checks = default_checks(entities, interactions, counted)
     if scene is not None:
@@ -253,7 +235,7 @@ def _graph(
     return ConceptGraph.model_validate({**dict(bare), "checks": checks})
 
 
-def _something(text: str | None) -> str | None:
+def _unless_nothing(text: str | None) -> str | None:
     return None if text is None or text.strip().casefold() in _NOTHING else text.strip()
 
 

@@ -1,4 +1,4 @@
-"""What a chat model is asked, and what comes back."""
+"""Questions to a chat model, and its answers."""
 
 import hashlib
 import io
@@ -19,33 +19,33 @@ from ..files import content_hash, picture_file
 M = TypeVar("M", covariant=True)
 
 _LONGEST_QUOTE = 4000
-"""Characters of an unusable answer that are shown to the model again."""
+"""Characters of an unusable answer that the model is shown again."""
 NUMBER = "7315"
-"""In the picture that tests a model's sight; no model guesses it."""
+"""In the picture that tests whether a model sees; no model guesses it."""
 _SMALL = 64 * 1024
-"""Bytes up to which a PNG is sent as it is, without loss."""
+"""Bytes up to which a PNG is sent unchanged."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to be looked at."""
+    """An image for a chat model."""
 
     png: bytes = field(repr=False)
-    """The file as PNG."""
+    """The PNG file."""
     reference: str
-    """Its path in the store; exchanges show this in place of the pixels."""
+    """Its path in the store, which exchanges show."""
 
     @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.png).hexdigest()
 
     def size_within(self, side: int) -> tuple[int, int]:
-        """Width and height in pixels as it is sent, where its longest side is to have ``side`` at most."""
+        """Width and height in pixels of the picture scaled down to a longest side of ``side``."""
         from PIL import Image
 
         with Image.open(io.BytesIO(self.png)) as file:
             blank = Image.new("1", file.size)
-        blank.thumbnail((side, side))  # rounds as what is sent does
+        blank.thumbnail((side, side))  # rounds as in ``encoded``
         return blank.size
 
 
@@ -54,33 +54,33 @@ class Question:
     """One question to a chat model."""
 
     name: str
-    """In snake_case; the name of the answer's JSON schema on the wire."""
+    """In snake_case; the name of the answer's JSON schema."""
     system: str
-    """The system message; none is sent where it is empty."""
+    """The system message; empty for none."""
     text: str
     pictures: tuple[Picture, ...] = ()
     """Sent after the text, in this order."""
     template: str = ""
     """``name@hash`` of the templates that the texts were rendered from, for the trace."""
     vote: int = 0
-    """Number of the vote where one question is put several times; each has its own place in the cache."""
+    """Number of the vote where one question is asked several times; each is cached for itself."""
 
     def again(self, answer: str, reason: str) -> Self:
-        """The same once more, with what is wrong with the answer."""
+        """The question with an unusable answer, and what is wrong with it."""
         return replace(self, text=render("ask_again", text=self.text, answer=answer[:_LONGEST_QUOTE], reason=reason))
 
 
 @dataclass(frozen=True)
 class Wording:
-    """The templates of a question: that of the user's message and, where there is one, that of the system's."""
+    """The templates of a question: of the user's message and, where there is one, of the system message."""
 
     text: Template
     system: Template | None = None
 
     @classmethod
     def load(cls, text: str, system: str | None = None, folder: Path | None = None) -> Self:
-        """The templates of these names; those in ``folder`` replace the ones that ship. ``SettingsError`` if one there
-        cannot be read, or has other variables than the one it replaces."""
+        """The templates of these names, which those in ``folder`` override; ``SettingsError`` if one there cannot be
+        read, or has other variables than the one it overrides."""
         try:
             return cls(load(text, folder), None if system is None else load(system, folder))
         except TemplateError as error:
@@ -94,7 +94,7 @@ class Wording:
     def question(
         self, name: str, pictures: Sequence[Picture] = (), vote: int = 0, /, **variables: str | int
     ) -> Question:
-        """The question of that name; each template takes those of the variables that it declares."""
+        """The question of that name; each template gets the variables that it declares."""
         system, text = (
             template and template.render(**{k: v for k, v in variables.items() if k in template.variables})
             for template in (self.system, self.text)
@@ -103,8 +103,8 @@ class Wording:
 
 
 def with_templates(model: str, folder: Path | None, *names: str) -> str:
-    """A model's name with a hash of those templates of these names that the user's folder holds, so that nothing made
-    with other ones passes for its own."""
+    """A model's name with a hash of the user's templates among these, if any, so that what they produced can be told
+    from what other templates did."""
     own = [load(name, folder).label for name in names if folder is not None and (folder / f"{name}.txt").is_file()]
     return f"{model} (templates@{content_hash(*own)[:12]})" if own else model
 
@@ -121,25 +121,25 @@ class Reply(Generic[M]):
 
     value: M
     exchanges: tuple[Exchange, ...]
-    """Every call that it took, failed ones too, in order."""
+    """Every call, failed ones too, in order."""
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How sure a model is of yes."""
+    """P(yes), or why there is none."""
 
     probability: float | None
-    """P(yes) / (P(yes) + P(no)), in [0, 1]; None where it is not known."""
+    """P(yes) / (P(yes) + P(no)), in [0, 1]; None where it is unknown."""
     reason: str | None
-    """Why there is no probability; None where there is one."""
+    """Why it is unknown; None where it is not."""
     exchange: Exchange
 
 
-# One picture is sent many times over, with one question after another.
+# One picture is sent with many questions.
 @lru_cache(maxsize=8)
 def encoded(picture: Picture, side: int, quality: int) -> tuple[str, bytes]:
-    """The MIME type and the file that is sent for a picture, whose longest side has ``side`` pixels at most.
-    ``quality`` is that of JPEG; a photograph of a megapixel weighs a tenth of its PNG at 90."""
+    """MIME type and bytes of a picture scaled down to a longest side of ``side``: a small one as PNG, any other as JPEG
+    of that ``quality``, which at 90 weighs a tenth of the PNG of a photograph."""
     from PIL import Image
 
     try:
@@ -147,8 +147,7 @@ def encoded(picture: Picture, side: int, quality: int) -> tuple[str, bytes]:
             if max(file.size) <= side and len(picture.png) <= _SMALL:
                 return "image/png", picture.png
             image = file.convert("RGB")
-    except OSError:
-        # What cannot be opened is for the server to refuse.
+    except OSError:  # for the server to refuse
         return "image/png", picture.png
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return "image/jpeg", picture_file(image, "JPEG", quality=quality)
@@ -156,7 +155,7 @@ def encoded(picture: Picture, side: int, quality: int) -> tuple[str, bytes]:
 
 @cache
 def picture_of_number() -> bytes:
-    """A PNG with ``NUMBER`` in black, as large as pictures of full-size models and, by its grain, as heavy."""
+    """A PNG with ``NUMBER`` in black, of the size in pixels and, by its grain, in bytes of full-size pictures."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGB", (1024, 1024), "white")

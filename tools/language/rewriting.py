@@ -1,4 +1,4 @@
-"""What is drawn from, before anything is seen: a prompt that is not decomposed, and one that a chat model rewrites."""
+"""Variants of decomposing: none at all, and with a prompt that is rewritten before the first drawing."""
 
 import asyncio
 from pathlib import Path
@@ -16,41 +16,41 @@ WHOLE = "whole"
 
 
 class WholeDecomposer:
-    """Does not decompose: one check asks for all of the prompt."""
+    """Does not decompose: one check asks for the whole prompt."""
 
     model = "no decomposition"
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """A graph of the picture alone, with the prompt's whole meaning in one check."""
+        """A graph of the picture alone, with one check."""
         check = Check(id=WHOLE, question=render("check_whole"), aspect="scene")
         return ConceptGraph(prompt=prompt, entities=(Entity(id="picture", name="picture"),), checks=(check,))
 
 
 def is_whole(concepts: ConceptGraph | None) -> bool:
-    """Whether the prompt was not decomposed, so that a checklist of it would be no measure."""
+    """Whether the prompt was not decomposed, so that the share of passed checks says nothing."""
     return concepts is not None and [check.id for check in concepts.checks] == [WHOLE]
 
 
 class RewritingDecomposer:
-    """Another decomposer, whose concepts also say what to draw from; the checks stay those of the user's prompt."""
+    """Another decomposer, with a rewritten prompt to draw from; the checks stay those of the user's prompt."""
 
     def __init__(self, decomposer: Decomposer, rewriter: Rewriter) -> None:
         self._decomposer, self._rewriter = decomposer, rewriter
         self.model = f"{model_name(decomposer)}, rewritten by {model_name(rewriter)}"
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """Raises as the two do; what both asked is in the exchanges, and so in what the run cost."""
+        """Raises as the two do; the exchanges of both are recorded."""
         concepts, rewritten = await asyncio.gather(self._decomposer.decompose(prompt), self._rewriter.rewrite(prompt))
         exchanges = (*concepts.exchanges, *rewritten.exchanges)
         return concepts.model_copy(update={"drawn_from": rewritten.prompt, "exchanges": exchanges})
 
 
 class ChatRewriter:
-    """Has a chat model that sees nothing write a more detailed prompt, once; an answer that breaks the rules is
-    repaired as a corrected prompt is.
+    """Has a chat model write a more detailed prompt, without an image; an answer that breaks the rules is repaired as a
+    corrected prompt is.
 
-    ``templates`` is a folder of the user's own, which replace those that ship; ``words`` is the length of the prompt at
-    most, and a user's prompt that fills it is left alone. Raises as ``Wording.load`` does.
+    The user's ``templates`` override those that ship; a user's prompt of ``words`` words or more stays as it is. Raises
+    as ``Wording.load`` does.
     """
 
     def __init__(self, chat: ChatModel, templates: Path | None = None, *, words: int = 70) -> None:
@@ -59,7 +59,7 @@ class ChatRewriter:
         self.model = with_templates(chat.name, templates, "rewrite", "rewrite_system")
 
     async def rewrite(self, prompt: str) -> Rewritten:
-        """The prompt and what the model says beyond it, in whole sentences; raises as ``ChatModel.ask_for`` does."""
+        """The prompt and the model's additions, in whole sentences; raises as ``ChatModel.ask_for`` does."""
         if count_words(opening(prompt)) >= self._words:
             return Rewritten(opening(prompt))
         question = self._wording.question("rewritten_prompt", words=self._words, prompt=prompt)

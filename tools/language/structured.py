@@ -1,4 +1,4 @@
-"""From the text of a reply to a value: schemas that every server takes, the last JSON that fits, and P(yes)."""
+"""Schemas that every server takes, and what is read of replies: the last JSON that fits, and P(yes)."""
 
 import ast
 import json
@@ -20,33 +20,27 @@ _OPENED = rf"<\|?(?:seed:|begin_of_|start_)?(?:{_NAMES})\|?>|\[think\]|◁think�
 _CLOSED = rf"</(?:seed:)?(?:{_NAMES})>|<\|end_(?:of_)?(?:{_NAMES})\|>|\[/think\]|◁/think▷"
 _THOUGHT = re.compile(rf"(?:{_OPENED}).*?(?:{_CLOSED}|\Z)", re.DOTALL | re.IGNORECASE)
 _FINAL = re.compile(r"<\|channel\|>final[^<]{0,40}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>")
-_SLIPS = re.compile(r'("(?:[^"\\]|\\.)*"?)|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[}\]])', re.DOTALL)
-"""Strings, which stay, and what JSON does not allow: comments, and a comma after the last item."""
+_NOT_JSON = re.compile(r'("(?:[^"\\]|\\.)*"?)|//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[}\]])', re.DOTALL)
+"""Strings, which stay, and what JSON forbids: comments, and a comma after the last item."""
 _BRACKET = re.compile(r"[{\[]")
 LONGEST_READ = 200_000
 """Characters of a reply that are read."""
 _MOST_WORK, _MOST_FAILED = 20, 1000
-"""How often a reply is read over, and how many brackets that begin no JSON are passed over, at most."""
+"""Passes over a reply, and brackets in it that begin no JSON, at most."""
 _MOST_VALUES = 50
 """Values of one reply that are tried, from the last."""
 _DEEPEST = 64
-"""Levels of JSON that are read; what walks through a value need not be afraid of more."""
+"""Levels of JSON that are read, so that code may recurse into a value."""
 _SHOWN_ERRORS = 5
 _AROUND = " \t\r\n.,:;!?*_`\"'()[]{}▁Ġ"
-_ALL = 1.05
-"""Certainty, with room for rounding."""
-_TOO_MUCH, _TOO_LITTLE = 1.0, -1e6
-"""Log-probabilities that cannot be one, and that can be raised to a power."""
-_LONGEST_TOKEN = 100
-"""Characters of a token that are read."""
 
 
 def portable_schema(model: type[BaseModel], *, strict: bool) -> dict[str, Any]:
-    """The model's JSON schema as OpenAI's strict mode, vLLM, Ollama and llama.cpp all take it: references are inlined,
-    every field is required and no other is allowed.
+    """The model's JSON schema as OpenAI's strict mode, vLLM, Ollama and llama.cpp all take it: without references, and
+    with every field required and no other allowed. ``TypeError`` for a model that refers to itself.
 
-    ``strict`` leaves out bounds on the length of strings, which OpenAI's strict mode refuses; the other servers need
-    them, since a small model may never end a string. ``TypeError`` for a model that refers to itself.
+    ``strict`` drops the bounds on the length of strings, which OpenAI's strict mode refuses; other servers need them,
+    since a small model may never end a string.
     """
     schema = model.model_json_schema()
     definitions: dict[str, Any] = schema.pop("$defs", {})
@@ -68,14 +62,14 @@ def _plain(node: Any, definitions: dict[str, Any], dropped: frozenset[str], abov
     plain = {k: _plain(v, definitions, dropped, above) for k, v in node.items() if k not in dropped}
     if "properties" in node:
         fields = cast("dict[str, Any]", node["properties"])
-        # Below `properties` stand names of fields, which may well be called `title`.
+        # The keys of `properties` are names of fields, such as `title`.
         plain["properties"] = {k: _plain(v, definitions, dropped, above) for k, v in fields.items()}
         plain |= {"required": list(fields), "additionalProperties": False}
     return plain
 
 
 def without_thoughts(text: str) -> str:
-    """The answer without what a reasoning model thought aloud before it, in any mark that current models use."""
+    """The answer without the thoughts of a reasoning model, in any marks that current models use."""
     text = text[:LONGEST_READ]
     if (finals := list(_FINAL.finditer(text))) or "<|channel|>" in text:
         text = re.split(r"<\|(?:end|return|call|start)\|>", text[finals[-1].end() :])[0] if finals else ""
@@ -85,19 +79,19 @@ def without_thoughts(text: str) -> str:
 
 
 def read_last(text: str, read: Callable[[Any], T]) -> T:
-    """What is read of the last JSON object or list in a reply that can be read, whatever stands around it.
+    """What ``read`` makes of the last JSON object or list in a reply that it accepts: models write drafts first.
 
-    Models write drafts before they answer. Comments, a comma after the last item, line breaks in strings and single
-    quotes are understood where nothing else can be read. ``read`` makes a value of parsed JSON, or raises a
-    ``ValueError`` that tells the model what is wrong; that of the longest JSON is raised where none can be read.
+    Comments, a comma after the last item, line breaks in strings and single quotes are accepted where nothing else can
+    be read. ``read`` raises a ``ValueError`` that tells the model what is wrong; if it accepts no value, that of the
+    longest is raised.
     """
     text = without_thoughts(text)
     values, whole = _json_values(text)
     if not whole:
         # Twice, since a comment may stand after the comma.
-        others = (_json_values(_SLIPS.sub(r"\1", _SLIPS.sub(r"\1", text)))[0], _python(text))
-        # What is understood as a whole goes before its parts, and the strict reading before the others.
-        values = max((values, *others), key=lambda found: max((length for length, _ in found), default=0))
+        lenient = (_json_values(_NOT_JSON.sub(r"\1", _NOT_JSON.sub(r"\1", text)))[0], _python(text))
+        # The reading with the longest value wins, the strict one among equals.
+        values = max((values, *lenient), key=lambda found: max((length for length, _ in found), default=0))
     errors: list[tuple[int, ValueError]] = []
     for length, value in reversed(values[-_MOST_VALUES:]):
         try:
@@ -121,9 +115,9 @@ def is_deep(value: Any) -> bool:
 
 
 def validated(value: Any, answer: type[M], context: list[str] | None = None) -> M:
-    """The answer that parsed JSON stands for: itself, or its only list alone, or in an envelope of one field.
+    """The answer in parsed JSON, which may be its only list alone, or an envelope of one field.
 
-    ``context``, a list for notes or None, is given to the answer's validators. Raises ``ValidationError``.
+    ``context``, a list for notes, is passed to the answer's validators. Raises ``ValidationError``.
     """
     failure: ValidationError | None = None
     for shape in _shapes(value, answer, 3):
@@ -137,7 +131,7 @@ def validated(value: Any, answer: type[M], context: list[str] | None = None) -> 
 
 
 def _shapes(value: Any, answer: type[BaseModel], depth: int) -> Iterable[Any]:
-    """The value, and what it may have been meant for."""
+    """The value, and what it may contain."""
     yield value
     if not isinstance(value, dict | list) or not value or depth == 0:
         return
@@ -151,8 +145,8 @@ def _shapes(value: Any, answer: type[BaseModel], depth: int) -> Iterable[Any]:
 
 
 def _json_values(text: str) -> tuple[list[tuple[int, Any]], bool]:
-    """Length and value of each JSON object and list in a text that is not inside another, in order; and whether
-    every bracket belongs to one."""
+    """Length and value of each JSON object and list in a text that is not inside another, in order; and whether every
+    bracket belongs to one."""
     decoder, found, at, work, failed = json.JSONDecoder(strict=False), list[tuple[int, Any]](), 0, 0, 0
     while (start := _BRACKET.search(text, at)) and work <= _MOST_WORK * len(text) and failed < _MOST_FAILED:
         try:
@@ -176,7 +170,7 @@ def _python(text: str) -> list[tuple[int, Any]]:
 
 
 def what_is_wrong(error: ValueError) -> str:
-    """Why an answer cannot be used, in one line that a model can act on."""
+    """What is wrong with an answer, in one line for the model."""
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     wrong = error.errors(include_url=False, include_input=False, include_context=False)
@@ -186,26 +180,26 @@ def what_is_wrong(error: ValueError) -> str:
 
 
 def probability_of(logprobs: Sequence[Any], answers: Collection[str] = ("yes",)) -> tuple[float | None, str | None]:
-    """P(answer), summed over spellings, at the first token that holds a letter, or a digit for others than yes.
+    """P(answer), summed over spellings, at the first token of ``logprobs`` that holds a letter, or a digit for others
+    than yes; or None, and the reason.
 
-    That of yes is P(yes) / (P(yes) + P(no)); any other is of all words, as in Soft-TIFA (arXiv 2512.16853). A token
-    that begins a longer word stands for it. ``logprobs`` are those of the protocol, for each token of the reply; where
-    there is no probability, the reason stands beside None.
+    That of yes is P(yes) / (P(yes) + P(no)); any other is of all words, as in Soft-TIFA (arXiv 2512.16853), and a token
+    that begins the answer counts as it.
     """
     if not logprobs:
         return None, "the server gives no logprobs"
     is_yes = tuple(answers) == ("yes",)
     counts = str.isalpha if is_yes else str.isalnum
-    worded = (token for token in _mappings(logprobs) if any(map(counts, str(token.get("token", "")))))
-    first = next(worded, None)
+    words = (token for token in _mappings(logprobs) if any(map(counts, str(token.get("token", "")))))
+    first = next(words, None)
     if first is None:
         return None, "the reply holds no word"
     likely = list(_candidates(first))
-    if sum(p for _, p in likely) > _ALL:
+    if sum(p for _, p in likely) > 1.05:  # with room for rounding
         return None, "the logprobs of the server are not those of probabilities: these add up to more than 1"
     if not is_yes:
-        begun = [one for one, _ in likely if len(one) > 2 and any(answer.startswith(one) for answer in answers)]
-        return min(1.0, sum(p for one, p in likely if one in answers or one in begun)), None
+        begun = [word for word, _ in likely if len(word) > 2 and any(answer.startswith(word) for answer in answers)]
+        return min(1.0, sum(p for word, p in likely if word in answers or word in begun)), None
     yes, no = (sum(p for spelling, p in likely if spelling == word) for word in ("yes", "no"))
     if yes + no <= 0:
         return None, f"neither yes nor no is among the likely words, the first of which is {first['token']!r}"
@@ -213,15 +207,14 @@ def probability_of(logprobs: Sequence[Any], answers: Collection[str] = ("yes",))
 
 
 def _candidates(token: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-    """Spelling and probability; what is no number is left out."""
+    """The spellings that a token may have had, and their probabilities; skips what is no number."""
     for candidate in _mappings(token.get("top_logprobs") or [token]):
         logprob = candidate.get("logprob")
-        # Compared before it is made a float, which a whole number may be too large for; NaN is not equal to itself.
+        # A whole number may be too large for a float; NaN is not equal to itself.
         if isinstance(logprob, int | float) and logprob == logprob:
-            spelling = str(candidate.get("token", ""))[:_LONGEST_TOKEN].strip(_AROUND).lower()
-            yield spelling, math.exp(min(max(logprob, _TOO_LITTLE), _TOO_MUCH))
+            spelling = str(candidate.get("token", ""))[:100].strip(_AROUND).lower()
+            yield spelling, math.exp(min(max(logprob, -1e6), 1.0))
 
 
 def _mappings(items: Any) -> list[Mapping[str, Any]]:
-    """The items that are mappings; servers send what they like."""
     return [cast("Mapping[str, Any]", item) for item in items if isinstance(item, dict)]

@@ -2,7 +2,8 @@
 
 The JSON schemas do not depend on picture or checklist, since servers take seconds to compile a new one; so nothing in
 them ensures that the answers are complete, or to what was asked. Evidence and reasons come before the answers, since
-models write fields in the order of the schema and should look before they decide.
+models write fields in the order of the schema and should look before they decide. Docstrings of answers are part of
+the schemas.
 """
 
 import asyncio
@@ -93,14 +94,14 @@ def _boxes(value: object) -> object:
 
 
 class BoxedAnswer(CheckAnswer):
-    """The answer to one check, with boxes."""
+    """The answer to one check, with where it looked."""
 
     boxes: Annotated[list[list[float]], BeforeValidator(_boxes)] = Field(default_factory=list[list[float]])
     """In the form that the model was asked for."""
 
 
 class CritiqueAnswer(BaseModel):
-    """One answer for each check; unreadable ones are dropped, the others kept."""
+    """One answer for each check. Those that cannot be read are left out, and do not cost the others."""
 
     entry: ClassVar[type[CheckAnswer]] = CheckAnswer
     answers: Annotated[tuple[CheckAnswer, ...], Field(json_schema_extra={"maxItems": MOST_ANSWERS})]
@@ -120,7 +121,7 @@ class CritiqueAnswer(BaseModel):
 
 
 class BoxedCritiqueAnswer(CritiqueAnswer):
-    """One answer for each check, with boxes."""
+    """One answer for each check, with where it looked."""
 
     entry: ClassVar[type[CheckAnswer]] = BoxedAnswer
     answers: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride] - nobody assigns it
