@@ -126,8 +126,8 @@ class ChatDecomposer:
         self.model = with_templates(chat.name, templates, "decompose", "decompose_system")
 
     async def decompose(self, prompt: str) -> ConceptGraph:
-        """The concepts with the default checklist, and the exchanges; ``PromptError`` for an empty prompt, else it raises
-        as ``ChatModel.ask_for`` does."""
+        """The concepts with the default checklist, and the exchanges; ``PromptError`` for an empty prompt, else as
+        ``ChatModel.ask_for``."""
         notes: list[str] = []
 
         def read(text: str) -> ConceptGraph:

@@ -1,11 +1,10 @@
-"""A chat model in this process, through transformers: it takes and replies what a server of chat completions would.
+"""A chat model in this process, through transformers, with the interface of a server of chat completions.
 
-All of them share one thread, in which they are loaded at their first use, and which answers one question after another.
+All models share one thread, which loads each at its first use and answers one question after another.
 """
 
 import asyncio
 import base64
-import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +18,23 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from ..errors import ModelError
+from ..files import picture_in
 from ..quiet import quiet_loading
 from ..text import one_line
 from .failures import Complaint, Declined, NoAnswer
 from .settings import ChatSettings
 
-_KEPT = 2
-"""Models that stay in memory: one that reads and one that looks."""
-_SERVERS_OWN = ("stream", "stream_options", "response_format", "top_logprobs")
+_OWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-chat")
+"""The thread of all models."""
+_NOT_FOR_GENERATE = ("stream", "stream_options", "response_format", "logprobs")
 """Parameters of a server that mean nothing here."""
 
 
-_OWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detailscribe-chat")
-"""The thread of all models."""
-
-
 class LocalChat(BaseChatModel):
-    """LangChain's view of a model in this process, so that callbacks and tracers see each call."""
+    """As a model of LangChain, so that callbacks and tracers see each call."""
 
     settings: ChatSettings
-    """Of the model, which is a folder or ``owner/name`` of the hub."""
+    """``model`` is a folder or ``owner/name`` of the hub."""
 
     @property
     def _llm_type(self) -> str:
@@ -62,41 +58,37 @@ def _reply(settings: ChatSettings, messages: Sequence[BaseMessage], how: dict[st
 
     model, reader = _loaded(settings.model, settings.device, settings.precision)
     tokenizer: Any = getattr(reader, "tokenizer", reader)
-    limit, temperature, likely = how.pop("max_tokens"), how.pop("temperature", 0), how.pop("top_logprobs", 0)
-    own = {name: value for name, value in how.items() if name not in (*_SERVERS_OWN, "logprobs")}
+    limit, temperature, top = how.pop("max_tokens"), how.pop("temperature", 0), how.pop("top_logprobs", 0)
     sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature}
-    if not temperature:  # the model's own settings for sampling would be reported as idle
+    if not temperature:  # transformers warns of the model's own settings for sampling
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    sampling |= {name: value for name, value in how.items() if name not in _NOT_FOR_GENERATE}
     try:
-        said = [_said(message, sees=tokenizer is not reader) for message in messages]
+        chat = [_for_template(message, sees=tokenizer is not reader) for message in messages]
         form: Any = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        given: dict[str, torch.Tensor] = reader.apply_chat_template(said, add_generation_prompt=True, **form)
-        asked = {
+        encoded: dict[str, torch.Tensor] = reader.apply_chat_template(chat, add_generation_prompt=True, **form)
+        inputs = {
             name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
-            for name, value in given.items()
+            for name, value in encoded.items()
         }
+        limits = {"max_new_tokens": limit, "max_time": settings.timeout}
         with torch.inference_mode():
-            made = model.generate(
-                **asked,
-                max_new_tokens=limit,
-                max_time=settings.timeout,
-                output_logits=bool(likely),
-                return_dict_in_generate=True,
-                **(sampling | own),
+            result = model.generate(
+                **inputs, **(limits | sampling), output_logits=bool(top), return_dict_in_generate=True
             )
     except TemplateError as error:
         raise _declined(f"the chat template: {error}") from error
     except (RuntimeError, ValueError, TypeError, KeyError, StopIteration) as error:
         raise ModelError(f"{settings.name} cannot answer: {type(error).__name__}: {one_line(str(error))}") from error
-    read = asked["input_ids"].shape[1]
-    tokens: list[int] = made.sequences[0, read:].tolist()
+    read = inputs["input_ids"].shape[1]
+    tokens: list[int] = result.sequences[0, read:].tolist()
     ends = model.generation_config.eos_token_id
     ended = bool(tokens) and tokens[-1] in (ends if isinstance(ends, list) else [ends])
     if not ended and len(tokens) < limit:
         raise NoAnswer(f"timed out after {settings.timeout:g} s", transient=True)
     about: dict[str, Any] = {"finish_reason": "stop" if ended else "length"}
-    if likely:
-        about["logprobs"] = {"content": [_likely(tokenizer, logits[0], likely) for logits in made.logits]}
+    if top:
+        about["logprobs"] = {"content": [_top_logprobs(tokenizer, logits[0], top) for logits in result.logits]}
     message = AIMessage(
         tokenizer.decode(tokens, skip_special_tokens=True),
         response_metadata=about,
@@ -105,31 +97,27 @@ def _reply(settings: ChatSettings, messages: Sequence[BaseMessage], how: dict[st
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def _said(message: BaseMessage, *, sees: bool) -> dict[str, Any]:
-    """A message as chat templates take it: a text model takes plain text alone."""
-    from PIL import Image
-
+def _for_template(message: BaseMessage, *, sees: bool) -> dict[str, Any]:
+    """A message as chat templates take it: for a text model, plain text alone."""
     role = {"human": "user"}.get(message.type, message.type)
     parts: list[Any] = message.content if isinstance(message.content, list) else [{"text": message.content}]
     texts = [str(part["text"]) for part in parts if "text" in part]
     urls: list[str] = [part["image_url"]["url"] for part in parts if "image_url" in part]
-    if not sees:
-        if urls:
-            raise _declined("the model takes no image input")
-        return {"role": role, "content": "\n".join(texts)}
-    content: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-    for url in urls:
-        with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as file:
-            content.append({"type": "image", "image": file.convert("RGB")})
-    return {"role": role, "content": content}
+    if sees:
+        pictures = (picture_in(base64.b64decode(url.partition(",")[2])) for url in urls)
+        images = [{"type": "image", "image": picture} for picture in pictures]
+        return {"role": role, "content": [*({"type": "text", "text": text} for text in texts), *images]}
+    if urls:
+        raise _declined("the model takes no image input")
+    return {"role": role, "content": "\n".join(texts)}
 
 
 def _declined(words: str) -> Declined:
     return Declined(Complaint(400, one_line(words), words.lower()))
 
 
-def _likely(tokenizer: Any, logits: Any, count: int) -> dict[str, Any]:
-    """The likeliest words in the place of one token, as the protocol has them."""
+def _top_logprobs(tokenizer: Any, logits: Any, count: int) -> dict[str, Any]:
+    """The likeliest tokens in one place, as the protocol has them."""
     tops = logits.float().log_softmax(-1).topk(min(count, len(logits)))
     pairs = zip(tops.indices.tolist(), tops.values.tolist(), strict=True)
     likely = [{"token": tokenizer.decode([token]), "logprob": logprob} for token, logprob in pairs]
@@ -140,9 +128,9 @@ def any_loaded() -> bool:
     return _loaded.cache_info().currsize > 0
 
 
-@lru_cache(_KEPT)
+@lru_cache(maxsize=2)  # one that reads and one that sees
 def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, Any]:
-    """The model where it is to run, and its processor, or its tokenizer where it reads text alone."""
+    """The model on its device, and its processor, or its tokenizer where it reads text alone."""
     import torch
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
@@ -171,7 +159,7 @@ def _loaded(name: str, device: str | None, precision: str | None) -> tuple[Any, 
 
 
 def _processor(name: str, config: Any) -> Any:
-    """The processor of a model that sees; without torchvision, which only videos need, the one for pictures."""
+    """The processor of a model that sees; for pictures alone where torchvision, which videos need, is missing."""
     from transformers import AutoProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
@@ -182,7 +170,7 @@ def _processor(name: str, config: Any) -> Any:
 
 
 def still_processor(kind: Any, source: str | Path) -> Any:
-    """A processor of that class without its part for videos, which needs torchvision."""
+    """A processor of that class for pictures alone, without torchvision."""
 
     class Still(kind):
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, **more: Any) -> None:
@@ -192,8 +180,8 @@ def still_processor(kind: Any, source: str | Path) -> Any:
 
 
 def look_at(name: str) -> tuple[bool, bool, int]:
-    """Whether the model is here, whether it sees, and the bytes of its weight files; of a model of the hub that is not
-    here, the configuration alone is fetched. ``ModelError`` if there is no such model."""
+    """Whether the model is downloaded, whether it sees, and the bytes of its weight files; of a model that is not
+    downloaded, only the configuration is fetched. ``ModelError`` if there is no such model."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -205,9 +193,8 @@ def look_at(name: str) -> tuple[bool, bool, int]:
             return True, sees, here
         listed = [] if is_folder else HfApi().model_info(name, files_metadata=True).siblings or []
     except (OSError, ValueError, HfHubHTTPError) as error:
-        raise ModelError(
-            f"{name} is no folder with a chat model, and the hub gives none: {one_line(str(error))}"
-        ) from error
+        reason = one_line(str(error))
+        raise ModelError(f"{name} is no folder with a chat model, and the hub gives none: {reason}") from error
     sizes = [file.size or 0 for file in listed if file.rfilename.endswith(".safetensors") and "/" not in file.rfilename]
     if not sizes:
         raise ModelError(f"{name} has no safetensors weights: name a model that has")
