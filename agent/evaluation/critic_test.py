@@ -257,14 +257,14 @@ def answers_frame(critiqued: Iterable[Critiqued]) -> Any:
     from pandas import DataFrame
 
     rows = list[tuple[object, ...]]()
-    for number, one in enumerate(critiqued):
-        image, concepts = one.image, cast(ConceptGraph, one.image.sample.concepts)
-        for v in one.critique.verdicts:
+    for number, result in enumerate(critiqued):
+        image, concepts = result.image, cast(ConceptGraph, result.image.sample.concepts)
+        for v in result.critique.verdicts:
             if v.check in image.labels and v.settled_by is None:
                 aspect = concepts.check(v.check).aspect
                 rows.append((str(number), aspect, True, image.labels[v.check], v.answer, v.probability))
         if image.correct is not None:
-            answers = set(one.critique.answers().values())
+            answers = set(result.critique.answers().values())
             answer = "fail" if "fail" in answers else "unknown" if "unknown" in answers else "pass"
             rows.append((str(number), image.kind, False, image.correct, answer, None))
     frame: Any = DataFrame(rows, columns=["image", "kind", "is_check", "correct", "answer", "probability"])
@@ -304,9 +304,9 @@ def agreement_table(by_critic: Mapping[str, Sequence[Critiqued]]) -> Table:
     """How far each critic agrees with itself, and critics with each other."""
     groups = dict[str, list[tuple[Critique, ...]]]()
     for critic, critiqued in by_critic.items():
-        if repeated := [(one.critique, *one.repeats) for one in critiqued if one.repeats]:
+        if repeated := [(result.critique, *result.repeats) for result in critiqued if result.repeats]:
             groups[f"{critic}: its own looks"] = repeated
-    by_path = {c: {one.image.sample.image.path: one.critique for one in own} for c, own in by_critic.items()}
+    by_path = {c: {result.image.sample.image.path: result.critique for result in own} for c, own in by_critic.items()}
     for first, second in combinations(by_path, 2):
         shared = [path for path in by_path[first] if path in by_path[second]]
         groups[f"{first} and {second}"] = [(by_path[first][path], by_path[second][path]) for path in shared]
@@ -323,8 +323,8 @@ def agreement_table(by_critic: Mapping[str, Sequence[Critiqued]]) -> Table:
 def pairs_of(critiqued: Sequence[Critiqued], most: int | None = None) -> list[Pair]:
     """Every two images of one prompt of which the labels say which is better; ``most`` of them at random."""
     by_prompt = defaultdict[str, list[Critiqued]](list)
-    for one in critiqued:
-        by_prompt[one.image.sample.prompt].append(one)
+    for result in critiqued:
+        by_prompt[result.image.sample.prompt].append(result)
     two = (both for group in by_prompt.values() for both in combinations(group, 2))
     found = [Pair(*both, better) for both in two if (better := _better(both[0].image, both[1].image)) is not None]
     return found if most is None or len(found) <= most else random.Random(0).sample(found, most)
@@ -344,7 +344,7 @@ async def compare_pairs(pairs: Sequence[Pair], critic: Comparer) -> list[Pair]:
     slots = asyncio.Semaphore(_CONCURRENCY)
 
     async def compared(pair: Pair) -> Pair:
-        samples = [one.image.sample for one in (pair.first, pair.second)]
+        samples = [result.image.sample for result in (pair.first, pair.second)]
         files = [sample.store.path(sample.image.path) for sample in samples]
         root = Path(os.path.commonpath([file.parent for file in files]))  # two runs may use one file name
         names = [file.relative_to(root).as_posix() for file in files]
@@ -385,7 +385,7 @@ def cost_table(by_critic: Mapping[str, Sequence[Critiqued]], pairs: Mapping[str,
     """What a critique of one image costs, and a comparison of two."""
     rows = list[tuple[Cell, ...]]()
     for critic, critiqued in by_critic.items():
-        critiques = [critique.exchanges for one in critiqued for critique in (one.critique, *one.repeats)]
+        critiques = [critique.exchanges for result in critiqued for critique in (result.critique, *result.repeats)]
         comparisons = [pair.comparison.exchanges for pair in pairs.get(critic, ()) if pair.comparison]
         for what, made in (("look", critiques), ("comparison", comparisons)):
             exchanges = list(chain.from_iterable(made))
@@ -407,20 +407,20 @@ async def repair_table(
     """What the critic's corrections repair according to the judge, applied as ``edits`` or in a new drawing."""
     gains, fixed, failed = list[float](), 0, 0
     wrong = [
-        one
-        for one in critiqued
-        if (one.critique.refined_prompt or (edits and "fail" in one.critique.answers().values()))
-        and (False in one.image.labels.values() or one.image.correct is False)
+        result
+        for result in critiqued
+        if (result.critique.refined_prompt or (edits and "fail" in result.critique.answers().values()))
+        and (False in result.image.labels.values() or result.image.correct is False)
     ]
-    for number, one in enumerate(wrong[:most]):
-        sample, prompt = one.image.sample, one.critique.refined_prompt
+    for number, result in enumerate(wrong[:most]):
+        sample, prompt = result.image.sample, result.critique.refined_prompt
         concepts = cast(ConceptGraph, sample.concepts)
         attempt, source = Attempt(id=f"0-{number:04}", prompt=prompt, seed=number), None
         if edits:
             id = f"{attempt.id}-source"
             path = store.write(f"{id}.png", sample.store.read(sample.image.path))
             source = sample.image.model_copy(update={"id": id, "path": path, "round": 0, "parent": None})
-            instruction = instruction_for(concepts, one.critique, prompt or concepts.prompt)
+            instruction = instruction_for(concepts, result.critique, prompt or concepts.prompt)
             asked = {"source": id, "operator": "edit", "parent": id, "round": 1, "prompt": instruction}
             attempt = attempt.model_copy(update=asked)
         made = await diffusion.draw(attempt, store, source=source)

@@ -57,11 +57,11 @@ def with_every(groups: Iterable[str]) -> list[str]:
 
 def means_of(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     """Mean by name of the values that are not None."""
-    found: dict[str, list[float]] = defaultdict(list)
+    by_name = defaultdict[str, list[float]](list)
     for name, value in values:
         if value is not None:
-            found[name].append(value)
-    return {name: mean(own) for name, own in found.items()}
+            by_name[name].append(value)
+    return {name: mean(own) for name, own in by_name.items()}
 
 
 def figures_of(measurements: Sequence[Measurement], baseline: str | None = None) -> list[Figure]:

@@ -69,11 +69,10 @@ async def measure(
     skipped: Sequence[Skipped] = (),
     on_progress: Callable[[str, int, int], None] = lambda metric, done, total: None,
 ) -> list[Measurement]:
-    """One measurement of each shot by each metric, metric by metric, and a missing one for each run without an image;
-    of shots that are rivals, the highest of each run alone.
+    """A measurement of each shot by each metric, and a missing one for each run without an image; of rivals, only the
+    highest of each run. ``ModelError`` if a metric's model cannot be used at all.
 
-    ``on_progress`` is called with the metric, images measured and images to measure. ``ModelError`` if a metric's model
-    cannot be used at all.
+    ``on_progress`` is called with the metric, and the numbers of measured and of all images.
     """
     measured = list[Measurement]()
     for name, metric in metrics.items():

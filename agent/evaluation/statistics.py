@@ -102,8 +102,8 @@ def paired_test(differences: Sequence[float]) -> float:
     signed = np.array([d for d in differences if d])
     if len(signed) < 2:  # with one of them, the other sign is as likely
         return 1.0
-    found: Any = permutation_test((signed,), np.sum, permutation_type="samples", n_resamples=RESAMPLES, rng=0)
-    return float(found.pvalue)
+    test: Any = permutation_test((signed,), np.sum, permutation_type="samples", n_resamples=RESAMPLES, rng=0)
+    return float(test.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -88,9 +88,7 @@ def _record(row: PromptRow, name: str, scenario: str | None) -> PromptRecord:
         raise SettingsError(f"{row.where} has an empty prompt")
     wanted = {"id": _ID, "scenario": (scenario,) if scenario else _SCENARIO, "subclass": _SUBCLASS}
     columns = {field: column for field, names in wanted.items() if (column := _named(row.others, names)) is not None}
-    cells = {
-        field: str(row.others[column]).strip() for field, column in columns.items() if row.others[column] is not None
-    }
+    cells = {field: str(value).strip() for field, name in columns.items() if (value := row.others[name]) is not None}
     try:
         return PromptRecord(
             id=cells.get("id") or f"{name}-{row.number:05}",
