@@ -30,7 +30,7 @@ TRIES = 3
 RESTARTS = 3
 """How often Ray restarts a crashed replica before it is given up, or replaced if any of its runs returned; Ray does not
 count the loss of a machine."""
-ORDERLY = 5.0
+STOP_TIMEOUT = 5.0
 """Seconds for runs in flight to leave their folders resumable when the batch ends early."""
 
 NoteModels = Callable[[Mapping[str, str]], None]
@@ -203,7 +203,7 @@ class Workers:
         finally:
             stops = [worker.actor.stop.remote() for worker in self.workers if worker.is_up]
             if stops:
-                self._ray.wait(stops, num_returns=len(stops), timeout=ORDERLY)
+                self._ray.wait(stops, num_returns=len(stops), timeout=STOP_TIMEOUT)
             for worker in self.workers:
                 self._ray.kill(worker.actor)
 

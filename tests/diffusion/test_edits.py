@@ -17,7 +17,7 @@ from transformers import (
 from detailscribe.state import Attempt, ImageRecord, Region
 from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion
 from detailscribe.tools.diffusion.editing import WithEditor
-from detailscribe.tools.diffusion.job import Job
+from detailscribe.tools.diffusion.job import DrawJob
 from detailscribe.tools.errors import ModelError, SettingsError
 
 from .test_families import OTHER, WIDTH, flux, klein, made, qwen, same_pixels
@@ -70,7 +70,7 @@ def small_pictures(monkeypatch):
 def drawn(store, id: str = "a", size: tuple[int, int] = SIZE) -> ImageRecord:
     picture = Image.new("RGB", size, "green")
     ImageDraw.Draw(picture).ellipse((4, 4, 24, 24), "red")
-    job = Job(Attempt(id=id, prompt="a ball", seed=1), store)
+    job = DrawJob(Attempt(id=id, prompt="a ball", seed=1), store)
     how = {"guidance": 0.0, "model": "painter", "evaluations": 0, "seconds": 0.0}
     return job.write(picture, latent=None, steps=1, start_sigma=1.0, **how)
 

@@ -11,7 +11,7 @@ from ...state import Attempt, ImageRecord
 from ..errors import SettingsError
 from ..files import Store
 from ..roles import Diffusion, Progress, model_name
-from .job import Job
+from .job import DrawJob
 
 
 class FunctionEditor:
@@ -26,7 +26,7 @@ class FunctionEditor:
         self, attempt: Attempt, store: Store, *, source: ImageRecord | None = None, progress: Progress | None = None
     ) -> ImageRecord:
         """Edit a picture; raises as the function does, and ``SettingsError`` for an attempt that is no edit."""
-        job, began = Job(attempt, store, source, progress), perf_counter()
+        job, began = DrawJob(attempt, store, source, progress), perf_counter()
 
         def carry_out() -> ImageRecord:
             if (before := job.read_edited()) is None:

@@ -16,7 +16,7 @@ from ..language.settings import ChatSettings, ImageOptions
 from ..language.wire import Server
 from ..roles import Progress
 from ..text import brief
-from .job import Job, mask_of
+from .job import DrawJob, mask_of
 
 _LONGEST = 4000
 """Characters of a revised prompt that are kept, at most."""
@@ -48,7 +48,7 @@ class EndpointDiffusion:
         ``ModelError`` if server or model cannot be used, ``ReplyError`` if no picture came, and ``SettingsError`` for
         what only a local model can do.
         """
-        job = Job(attempt, store, source, progress)
+        job = DrawJob(attempt, store, source, progress)
         edited = await asyncio.to_thread(job.read_edited)
         if source is not None and edited is None:
             advice = "use the policy 'best_of_n', which only draws, an edit, or a diffusion model of your own"
@@ -86,7 +86,7 @@ class EndpointDiffusion:
         job.report(1, 1)
         return record
 
-    def _files(self, job: Job, edited: Image.Image) -> dict[str, tuple[str, bytes, str]]:
+    def _files(self, job: DrawJob, edited: Image.Image) -> dict[str, tuple[str, bytes, str]]:
         """The files to upload: the picture without its record, and a mask, transparent where it may change."""
         pictures = {"image": edited}
         if self.options.mask and job.attempt.region is not None:

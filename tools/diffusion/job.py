@@ -71,7 +71,7 @@ def read_record(path: Path) -> ImageRecord:
     return ImageRecord.model_validate_json(text)
 
 
-class Job:
+class DrawJob:
     """An attempt, the store for its files, and the callback for its progress."""
 
     def __init__(

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from ..errors import MissingLatentError, SettingsError
 from ..files import Store
-from .job import Job
+from .job import DrawJob
 
 
 def read_latent(store: Store, reference: str | None) -> torch.Tensor:
@@ -24,12 +24,12 @@ def read_latent(store: Store, reference: str | None) -> torch.Tensor:
         ) from error
 
 
-def final_latent(job: Job) -> torch.Tensor:
+def final_latent(job: DrawJob) -> torch.Tensor:
     """The final latent of the image that is refined; raises as ``read_latent`` does."""
     return read_latent(job.store, job.source and job.source.latent)
 
 
-def read_source(job: Job, steps: int) -> torch.Tensor | None:
+def read_source(job: DrawJob, steps: int) -> torch.Tensor | None:
     """The latent (channels, height, width) from which an image of N = ``steps`` starts, on the CPU: x_k of the source's
     denoising for ``resume``, its final latent for ``inject``, None for a new drawing."""
     source, step = job.source, job.start_step
@@ -53,7 +53,7 @@ def read_source(job: Job, steps: int) -> torch.Tensor | None:
     return read_latent(job.store, source.latent if step == steps else source.trajectory[step])
 
 
-def write_latents(job: Job, final: torch.Tensor, kept: Mapping[int, torch.Tensor]) -> dict[str, Any]:
+def write_latents(job: DrawJob, final: torch.Tensor, kept: Mapping[int, torch.Tensor]) -> dict[str, Any]:
     """Write latents (channels, height, width), each in its own dtype, ``kept`` by step k; returns the fields ``latent``
     and ``trajectory`` of the record. Of a resumed image, earlier kept steps refer to the files of its source."""
 

@@ -22,7 +22,7 @@ from . import sampling
 from .blocks import BlockCache, compile_rows, mix_lengths, set_attention
 from .embeddings import Embedding, decode, encode
 from .engine import Engine, Statistics, Work
-from .job import Job
+from .job import DrawJob
 from .latents import final_latent, read_source, write_latents
 from .loading import load
 from .memory import T5, Offload, Precision
@@ -142,7 +142,7 @@ class ModelDiffusion:
         schedule, or the source has another schedule; ``ModelError`` if there is no memory even for this image alone,
         the source is of another model, or this model was closed.
         """
-        job = Job(attempt, store, source, progress)
+        job = DrawJob(attempt, store, source, progress)
         try:
             done = await self._engine.run(self._work(job))
             # In a thread of its own: the event loop and the model go on meanwhile.
@@ -166,13 +166,13 @@ class ModelDiffusion:
         """Make the engine and what it needs."""
         ...
 
-    def _work(self, job: Job) -> Work[Any, Image.Image]: ...
+    def _work(self, job: DrawJob) -> Work[Any, Image.Image]: ...
 
-    def _made(self, job: Job, done: Work[Any, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
+    def _made(self, job: DrawJob, done: Work[Any, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
         """Write the latents; the picture, and the fields of its record that say how it was made."""
         ...
 
-    def _write(self, job: Job, done: Work[Any, Image.Image]) -> ImageRecord:
+    def _write(self, job: DrawJob, done: Work[Any, Image.Image]) -> ImageRecord:
         picture, made = self._made(job, done)
         made |= {"options": self.options.chosen, "model": self.model, "seconds": done.seconds, "waited": done.waited}
         return job.write(picture, **made)
@@ -244,7 +244,7 @@ class LocalDiffusion(ModelDiffusion):
         guided = sampling.guided_steps(self.schedule, self.guidance, self.options.guidance_interval or ALL)
         return self.steps + sum(guided) + sum(guided[step] for step in self._skip_steps(self.steps))
 
-    def _work(self, job: Job) -> Work[Sample, Image.Image]:
+    def _work(self, job: DrawJob) -> Work[Sample, Image.Image]:
         return Work(
             begin=partial(self._begin, job),
             # One by one, so that the pixels depend on nothing but the latent.
@@ -252,14 +252,14 @@ class LocalDiffusion(ModelDiffusion):
             on_step=partial(self._on_step, job),
         )
 
-    def _on_step(self, job: Job, sample: Sample) -> None:
+    def _on_step(self, job: DrawJob, sample: Sample) -> None:
         job.report(sample.step - job.start_step, sample.end - job.start_step)
         # A compiled decoder would be compiled again for previews, and one that takes turns would displace the denoiser.
         if (clean := sample.clean) is not None and not (sample.done or self._compiled or self._in_turns):
             ratio = ceil(max(clean.shape[1:]) / PREVIEW_SIDE)
             job.preview(lambda: decode(self.pipe, avg_pool2d(clean[None], ratio))[0])
 
-    def _begin(self, job: Job) -> Sample:
+    def _begin(self, job: DrawJob) -> Sample:
         """The image before its first step."""
         attempt = job.attempt
         schedule = self._schedule(attempt.steps or self.steps)
@@ -299,7 +299,7 @@ class LocalDiffusion(ModelDiffusion):
         start, stop = self.options.skip_interval
         return frozenset(k for k in range(steps) if self.options.skip_layers and steps * start < k < steps * stop)
 
-    def _start(self, job: Job, schedule: Schedule) -> torch.Tensor:
+    def _start(self, job: DrawJob, schedule: Schedule) -> torch.Tensor:
         """x_k, (channels, height, width)."""
         latent = read_source(job, schedule.steps)
         if latent is not None:
@@ -312,7 +312,7 @@ class LocalDiffusion(ModelDiffusion):
         noise = sampling.draw_noise(job.seed, self._shape, self._dtype, self._device)
         return noise if latent is None else sampling.inject(latent, noise, schedule, job.start_step)
 
-    def _made(self, job: Job, done: Work[Sample, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
+    def _made(self, job: DrawJob, done: Work[Sample, Image.Image]) -> tuple[Image.Image, dict[str, Any]]:
         sample, steps = done.sample, done.sample.schedule.steps
         made = {"steps": steps, "guidance": sample.guidance, "evaluations": sample.evaluations}
         made |= {"start_sigma": sample.schedule.sigma(job.start_step)}

@@ -19,7 +19,7 @@ from ..quiet import quiet_encoding
 from .blocks import replaced
 from .embeddings import corrections_first
 from .engine import Engine, Kind, Work
-from .job import Job
+from .job import DrawJob
 from .latents import final_latent, read_source, write_latents
 from .loading import check_scheduler
 from .local import ModelDiffusion
@@ -151,7 +151,7 @@ class PipelineDiffusion(ModelDiffusion):
         """Forward passes of the denoiser for one full drawing, at most."""
         return self.steps * (2 if self._is_guided(self.guidance) else 1)
 
-    def _work(self, job: Job) -> "Work[Drawing, Image.Image]":
+    def _work(self, job: DrawJob) -> "Work[Drawing, Image.Image]":
         return Work(begin=lambda: Drawing(self, job), finish=lambda drawing: drawing.picture)
 
     def _draw_together(self, drawings: "Sequence[Drawing]") -> None:
@@ -251,7 +251,7 @@ class PipelineDiffusion(ModelDiffusion):
             return guidance > 1
         return bool(rule.fget(SimpleNamespace(_guidance_scale=guidance, config=self.pipe.config, unet=self.denoiser)))
 
-    def _made(self, job: Job, done: "Work[Drawing, Image.Image]") -> tuple[Image.Image, dict[str, Any]]:
+    def _made(self, job: DrawJob, done: "Work[Drawing, Image.Image]") -> tuple[Image.Image, dict[str, Any]]:
         drawing, start = done.sample, job.start_step
         sigma = 1.0 if drawing.edited or self.only_draws else self.schedule(drawing.steps).sigma(start)
         picture = job.fitted(done.result, drawing.edited) if drawing.edited else done.result
@@ -269,7 +269,7 @@ class Drawing:
     rows = 1
     """Its share of the time of a call."""
 
-    def __init__(self, diffusion: PipelineDiffusion, job: Job) -> None:
+    def __init__(self, diffusion: PipelineDiffusion, job: DrawJob) -> None:
         self.diffusion, self.job, attempt = diffusion, job, job.attempt
         self.steps = attempt.steps or diffusion.steps
         self.guidance = diffusion.guidance if attempt.guidance is None else attempt.guidance
