@@ -134,14 +134,39 @@ class BlockCache:
     def applied(self, rows: Sequence[Sample]) -> Generator[None]:
         """Let a forward pass in the block, whose rows are of these images, use the cache."""
         forwards: list[Callable[..., Any]] = [block.forward for block in self._blocks]
-        entered, noted = list[torch.Tensor](), list[Callable[[], None]]()
+        entered, updates = list[torch.Tensor](), list[Callable[[], None]]()
+        places: dict[int, list[int]] = {}
+        for place, sample in enumerate(rows):
+            places.setdefault(id(sample), []).append(place)
+        samples = {id(sample): sample for sample in rows}
 
         def run_first(**given: Any) -> Any:
             entered.append(given["hidden_states"])
             return forwards[0](**given)
 
         def run_others(**given: Any) -> Any:
-            return given["encoder_hidden_states"], self._run(rows, forwards[1:], entered[0], given, noted)
+            state = given["hidden_states"]
+            first, after = state - entered[0], list(state)
+            cached = [key for key, one in samples.items() if one.blocks and len(one.blocks[0]) == len(places[key])]
+            changes = [_change(samples[key].blocks[0], _pick(first, places[key])) for key in cached]
+            changes = torch.stack(changes).tolist() if changes else []
+            skipping = {key for key, change in zip(cached, changes, strict=True) if change < self._threshold}
+            for key in skipping:
+                for place, added in zip(places[key], samples[key].blocks[1], strict=True):
+                    after[place] = state[place] + added
+                left = samples[key].evaluations - len(places[key])
+                updates.append(partial(setattr, samples[key], "evaluations", left))
+            if running := [place for key, own in places.items() if key not in skipping for place in own]:
+                chosen = {name: _pick(value, running) for name, value in given.items()}
+                for forward in forwards[1:]:
+                    chosen["encoder_hidden_states"], chosen["hidden_states"] = forward(**chosen)
+                for place, made in zip(running, chosen["hidden_states"], strict=True):
+                    after[place] = made
+            for key in samples.keys() - skipping:
+                own = places[key]
+                added = _pick(first, own), torch.stack([after[p] - state[p] for p in own])
+                updates.append(partial(setattr, samples[key], "blocks", added))
+            return given["encoder_hidden_states"], torch.stack(after)
 
         def skip(**given: Any) -> Any:
             return given["encoder_hidden_states"], given["hidden_states"]
@@ -151,45 +176,8 @@ class BlockCache:
             for block, forward in zip(self._blocks, new, strict=True):
                 changed.enter_context(replaced(block, forward=forward))
             yield
-        for note in noted:  # only now, since a pass that failed is tried again
-            note()
-
-    def _run(
-        self,
-        rows: Sequence[Sample],
-        forwards: Sequence[Callable[..., Any]],
-        entered: torch.Tensor,
-        given: dict[str, Any],
-        noted: list[Callable[[], None]],
-    ) -> torch.Tensor:
-        """The state (rows, tokens, width) after all blocks; updates of the images' caches are appended to ``noted``."""
-        state, places = given["hidden_states"], dict[int, list[int]]()
-        for place, sample in enumerate(rows):
-            places.setdefault(id(sample), []).append(place)
-        samples, first = {id(sample): sample for sample in rows}, state - entered
-        cached = [key for key, one in samples.items() if one.blocks and len(one.blocks[0]) == len(places[key])]
-        changes = [_change(samples[key].blocks[0], _pick(first, places[key])) for key in cached]
-        changes = torch.stack(changes).tolist() if changes else []
-        skipping = {key for key, change in zip(cached, changes, strict=True) if change < self._threshold}
-        after = list(state)
-        for key in skipping:
-            for place, added in zip(places[key], samples[key].blocks[1], strict=True):
-                after[place] = state[place] + added
-        running = [place for key, own in places.items() if key not in skipping for place in own]
-        if running:
-            chosen = {name: _pick(value, running) for name, value in given.items()}
-            for forward in forwards:
-                chosen["encoder_hidden_states"], chosen["hidden_states"] = forward(**chosen)
-            for place, made in zip(running, chosen["hidden_states"], strict=True):
-                after[place] = made
-            for key in samples.keys() - skipping:
-                own = places[key]
-                added = _pick(first, own), torch.stack([after[p] - state[p] for p in own])
-                noted.append(partial(setattr, samples[key], "blocks", added))
-        for key in skipping:
-            left = samples[key].evaluations - len(places[key])
-            noted.append(partial(setattr, samples[key], "evaluations", left))
-        return torch.stack(after)
+        for update in updates:  # only now, since a pass that failed is tried again
+            update()
 
 
 def _pick(value: Any, rows: Sequence[int]) -> Any:
