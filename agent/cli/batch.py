@@ -119,38 +119,33 @@ def load_methods(
     from elsewhere would override another preset's model.
     """
     from ..settings.loading import load
+    from ..settings.presets import BASELINES, PRESETS, preset_named
 
     own = load(given, file=file).settings.run.preset
     if "+" in own:
         raise SettingsError(f"the preset {own!r} is one method already: name it without what follows the +")
     if not names or len(set(names)) < len(names):
         raise SettingsError(f"--methods {','.join(names)!r} should name each method once")
-    return {name: _load_method(name, own, given, folder / name, file) for name in names}
-
-
-def _load_method(
-    name: str, own: str, given: Mapping[str, Mapping[str, Any]], folder: Path, file: Path | None
-) -> "Loaded":
-    from ..settings.loading import load
-    from ..settings.presets import BASELINES, PRESETS, preset_named
-
-    bare = name.partition("+")[0]
-    preset = own if name == WHOLE else name if bare in PRESETS else f"{own}+{name}"
-    try:
-        method = preset_named(preset)
-    except SettingsError as error:
-        if bare in PRESETS:
-            raise
-        known = f"{WHOLE}, {', '.join(BASELINES)}, best-by-METRIC, best-of-N-by-METRIC, or another preset"
-        raise SettingsError(f"no method {name!r}; known are {known}") from error
-    is_other = preset.partition("+")[0] != own
-    decides = method.baseline is not None and "policy" in method.baseline.settings.get("run", {})
-    dropped = ("steps", "guidance") * is_other + ("policy", "policy_args") * (is_other or decides)
-    sections = {section: values for section, values in given.items() if not (is_other and section == "diffusion")}
-    run = {key: value for key, value in given.get("run", {}).items() if key not in dropped}
-    loaded = load({**sections, "run": {**run, "preset": preset, "out": folder}}, file=file)
-    model = method.settings.get("diffusion", {}).get("model")
-    if is_other and loaded.settings.diffusion.model != model:
-        source = loaded.source("diffusion.model")
-        raise SettingsError(f"{name} draws with {model}, but diffusion.model comes from elsewhere ({source}): unset it")
-    return loaded
+    methods: dict[str, Loaded] = {}
+    for name in names:
+        bare = name.partition("+")[0]
+        preset = own if name == WHOLE else name if bare in PRESETS else f"{own}+{name}"
+        try:
+            method = preset_named(preset)
+        except SettingsError as error:
+            if bare in PRESETS:
+                raise
+            known = f"{WHOLE}, {', '.join(BASELINES)}, best-by-METRIC, best-of-N-by-METRIC, or another preset"
+            raise SettingsError(f"no method {name!r}; known are {known}") from error
+        is_other = preset.partition("+")[0] != own
+        decides = method.baseline is not None and "policy" in method.baseline.settings.get("run", {})
+        dropped = ("steps", "guidance") * is_other + ("policy", "policy_args") * (is_other or decides)
+        sections = {section: values for section, values in given.items() if not (is_other and section == "diffusion")}
+        run = {key: value for key, value in given.get("run", {}).items() if key not in dropped}
+        loaded = load({**sections, "run": {**run, "preset": preset, "out": folder / name}}, file=file)
+        model = method.settings.get("diffusion", {}).get("model")
+        if is_other and loaded.settings.diffusion.model != model:
+            place = f"diffusion.model comes from elsewhere ({loaded.source('diffusion.model')})"
+            raise SettingsError(f"{name} draws with {model}, but {place}: unset it")
+        methods[name] = loaded
+    return methods

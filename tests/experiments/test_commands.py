@@ -117,7 +117,7 @@ def test_every_mistake_of_a_file_is_one_line(cli, tmp_path):
 def test_nothing_to_compare_is_one_line(cli, tmp_path):
     done = cli("compare", ".", "none")
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: . holds no experiment, batch or run")
+    assert done.stderr.startswith("error: . holds no finished experiment, batch or run")
     assert len(done.stderr.splitlines()) == 1
 
 
