@@ -27,8 +27,8 @@ from detailscribe.state import Attempt, Budget, ConceptGraph, ImageRecord, Spend
 from detailscribe.tools.files import Store
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import EmbeddedDecomposer, concepts_of, spec_of
-from detailscribe.tools.world.eyes import Eyes
-from detailscribe.tools.world.reading import Sights, exact_sights, probability, settle
+from detailscribe.tools.world.detector import Detector
+from detailscribe.tools.world.reading import Detections, exact_detections, probability, settle
 
 from .figures import interval, print_json, print_table
 from .held_out import Prompt, exams, held_out_prompts
@@ -87,7 +87,7 @@ class World:
         self.decomposer = EmbeddedDecomposer()
         self.diffusion = make_diffusion(load_settings(Settings()))
         self.critic = EmbeddedCritic.load()
-        self.judge = Eyes.load("judge")
+        self.judge = Detector.load("judge")
 
     async def run(self, method: str, policy: Policy, prompt: Prompt, number: int) -> Outcome:
         """A whole run under a policy."""
@@ -115,7 +115,7 @@ class World:
 
     def judged(self, pictures: Sequence[Image.Image], concepts: ConceptGraph) -> list[list[str]]:
         """The judge's answers for each image."""
-        return [_answers(concepts, seen) for seen in self.judge.look(pictures)]
+        return [_answers(concepts, seen) for seen in self.judge.detect(pictures)]
 
 
 def seed_of(number: int) -> int:
@@ -123,7 +123,7 @@ def seed_of(number: int) -> int:
     return derive_seed(0, "benchmark", number)
 
 
-def _answers(concepts: ConceptGraph, seen: Sights) -> list[str]:
+def _answers(concepts: ConceptGraph, seen: Detections) -> list[str]:
     return [v.answer for v in settle(concepts, spec_of(concepts), seen)]
 
 
@@ -177,7 +177,7 @@ async def _tally(
         agreement.add(world, concepts, outcome.images)
 
 
-def balanced_accuracy(eyes: Eyes, count: int, complexity: int | None = None) -> dict[str, float]:
+def balanced_accuracy(detector: Detector, count: int, complexity: int | None = None) -> dict[str, float]:
     """Mean of the accuracies on yes and on no, by aspect, on rendered scenes with planted errors.
 
     Checks whose parent failed are skipped, since they are never asked. So are aspects for which too few
@@ -186,8 +186,8 @@ def balanced_accuracy(eyes: Eyes, count: int, complexity: int | None = None) -> 
     hits: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for exam in exams(count, complexity=complexity):
         concepts = concepts_of(exam.spec, "an exam")
-        [seen] = eyes.look([exam.picture])
-        truth = settle(concepts, exam.spec, exact_sights(exam.scene, exam.strange))
+        [seen] = detector.detect([exam.picture])
+        truth = settle(concepts, exam.spec, exact_detections(exam.scene, exam.strange))
         for check, true in zip(concepts.checks, truth, strict=True):
             if true.settled_by is None:
                 said = probability(check, concepts, exam.spec, seen) > 0.5
@@ -259,8 +259,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         tallies, agreement = asyncio.run(measure(world, held_out_prompts(chosen.prompts)))
-        eyes = {"critic": Eyes.load("critic"), "judge": world.judge}
-        accuracies = {who: balanced_accuracy(e, chosen.exams, chosen.complexity) for who, e in eyes.items()}
+        detectors = {"critic": Detector.load("critic"), "judge": world.judge}
+        accuracies = {who: balanced_accuracy(d, chosen.exams, chosen.complexity) for who, d in detectors.items()}
     figures = figures_of(tallies, agreement, accuracies)
     if chosen.json:
         print_json(figures)

@@ -35,7 +35,7 @@ from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerFast
 from detailscribe.tools.world.autoencoder import CellAutoencoder
 from detailscribe.tools.world.critic import correction
 from detailscribe.tools.world.decomposer import concepts_of
-from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, ConvolutionalDetector, sights
+from detailscribe.tools.world.detector import WEIGHTS, AttentionDetector, ConvolutionalDetector, detections
 from detailscribe.tools.world.language import corrected, detailed_caption, short_caption
 from detailscribe.tools.world.layout import laid_out_specs
 from detailscribe.tools.world.reading import settle
@@ -368,8 +368,8 @@ def detector(
             seen = torch.cat([drawn.float().clamp(-1, 1), seen[half:].float()])
             seen = seen + 0.03 * torch.randn(batch, 1, 1, 1, device=seen.device)
         with training.autocast():
-            readings = model(seen)
-        return detector_loss(readings, _truths(slots, places))
+            logits = model(seen)
+        return detector_loss(logits, _truths(slots, places))
 
     rate = 1e-3 if name == "critic" else 5e-4
     training.fit(name, seconds, rate, list(model.parameters()), loss_of, decay=0.8)
@@ -533,7 +533,7 @@ def _passed(
             some = [i for i, own in enumerate(lengths) if own == length]
             rows = [*(ids[i] for i in some), *([[BEGIN, END]] * len(some))]
             padded = torch.tensor([row + [PAD] * (length - len(row)) for row in rows], device=device)
-            seen = sights(judge(_drawn(model, vae, padded)))
+            seen = detections(judge(_drawn(model, vae, padded)))
             for i, sight in zip(some, seen, strict=True):
                 spec, caption, _ = prompts[i]
                 answers.append([v.answer == "pass" for v in settle(concepts_of(spec, caption), spec, sight)])

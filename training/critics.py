@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from detailscribe.tools.world.autoencoder import CellAutoencoder
-from detailscribe.tools.world.eyes import AttentionDetector, ConvolutionalDetector, Readings
+from detailscribe.tools.world.detector import AttentionDetector, ConvolutionalDetector, Logits
 from detailscribe.tools.world.scene import Scene
 
 from .common import Checkpoint, Schedule, normalized, random_scene, scenes_for_training, stacked, train
@@ -64,8 +64,8 @@ def _train(
             pool[step // _REFRESH % len(pool)] = next(batches)
         seen, truth = _mixed(pool)
         with torch.autocast("cpu", torch.bfloat16):
-            readings = model(normalized(seen) + 0.03 * torch.randn(_BATCH, 1, 1, 1))
-        return loss(readings, truth)
+            logits = model(normalized(seen) + 0.03 * torch.randn(_BATCH, 1, 1, 1))
+        return loss(logits, truth)
 
     train(checkpoint, schedule, optimizer, loss_of)
     halves = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
@@ -111,10 +111,10 @@ def _mixed(pool: list[tuple[torch.Tensor, Truths]]) -> tuple[torch.Tensor, Truth
     return torch.stack([pool[i][0][j] for i, j in picked]), truth
 
 
-def loss(readings: Readings, truth: Truths) -> torch.Tensor:
+def loss(logits: Logits, truth: Truths) -> torch.Tensor:
     """Sum of the cross entropies of all answers; sparse ones are weighted per image, not per cell."""
-    nouns = functional.binary_cross_entropy_with_logits(readings.nouns.float(), truth.nouns, reduction="none")
-    strange = functional.binary_cross_entropy_with_logits(readings.strange.float(), truth.strange, reduction="none")
-    colours = functional.cross_entropy(readings.colours.float(), truth.colours, ignore_index=NO_COLOUR)
-    places = functional.cross_entropy(readings.places.float(), truth.places)
+    nouns = functional.binary_cross_entropy_with_logits(logits.nouns.float(), truth.nouns, reduction="none")
+    strange = functional.binary_cross_entropy_with_logits(logits.strange.float(), truth.strange, reduction="none")
+    colours = functional.cross_entropy(logits.colours.float(), truth.colours, ignore_index=NO_COLOUR)
+    places = functional.cross_entropy(logits.places.float(), truth.places)
     return nouns.sum((1, 2, 3)).mean() + strange.sum((1, 2)).mean() + colours + places

@@ -19,7 +19,7 @@ NO_COLOUR = -100
 
 @dataclass(frozen=True)
 class Truths:
-    """Targets for n images, shaped as ``Readings``."""
+    """Targets for n images, shaped as ``Logits``."""
 
     nouns: torch.Tensor
     colours: torch.Tensor

@@ -131,7 +131,7 @@ def _from_world(folder: Path, seed: int) -> Iterator[LabelledImage]:
     from ...tools.world.decomposer import concepts_of
     from ...tools.world.language import short_caption
     from ...tools.world.layout import laid_out_specs
-    from ...tools.world.reading import exact_sights, settle
+    from ...tools.world.reading import exact_detections, settle
     from ...tools.world.relations import overlap
     from ...tools.world.scene import Scene, Thing, render
     from ...tools.world.vocabulary import COLOURS, GRID, NOUNS
@@ -157,7 +157,7 @@ def _from_world(folder: Path, seed: int) -> Iterator[LabelledImage]:
         drawn = Scene(scene.place, tuple(things))
         concepts, picture = concepts_of(spec, short_caption(spec)), render(drawn)
         path = store.write(f"{number:05}.png", picture_file(picture))
-        verdicts = settle(concepts, spec, exact_sights(drawn, strange=False))
+        verdicts = settle(concepts, spec, exact_detections(drawn, strange=False))
         labels = {v.check: v.answer == "pass" for v in verdicts if v.settled_by is None}
         image = _image_record(path, picture.size, concepts.prompt)
         shown = mean(v.answer == "pass" for v in verdicts)

@@ -14,7 +14,7 @@ from detailscribe.tools.errors import NoAnswerError
 from detailscribe.tools.language.decomposer import ChatDecomposer
 from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.world import EmbeddedDecomposer
-from detailscribe.tools.world.eyes import WEIGHTS
+from detailscribe.tools.world.detector import WEIGHTS
 
 from .clients import chat
 from .protocol import MODEL

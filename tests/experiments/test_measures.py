@@ -23,7 +23,7 @@ from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.scene import Scene
 
 from ..agent.fakes import ScriptedCritic
-from ..world.worlds import ExactEyes
+from ..world.worlds import ExactDetector
 from .small import image, row, small
 
 
@@ -196,7 +196,7 @@ def test_settings_of_a_critic_make_it_unreliable_voting_or_leave_it_as_it_is():
 
 
 def test_settings_of_a_critic_say_how_explicit_the_embedded_one_is():
-    critic = EmbeddedCritic(ExactEyes(Scene("snow", ())), "pose")
+    critic = EmbeddedCritic(ExactDetector(Scene("snow", ())), "pose")
     assert CriticSettings().applied(critic) is critic
     applied = CriticSettings(corrections="place", flip=0.2).applied(critic)
     assert applied.critic.corrections == "place"

@@ -1,4 +1,4 @@
-"""The critic with eyes that never err: what it complains of, and the corrected prompt."""
+"""The critic with a detector that never errs: what it complains of, and the corrected prompt."""
 
 import io
 import itertools
@@ -22,7 +22,7 @@ from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
 from training.text import MAX_TOKENS, build_tokenizer
 
 from ..agent.fakes import record
-from .worlds import SEEDS, ExactEyes, failed_aspects, spec, spec_and_scene, thing
+from .worlds import SEEDS, ExactDetector, failed_aspects, spec, spec_and_scene, thing
 
 TOKENIZER = build_tokenizer()
 PICTURE = Image.new("RGB", (8, 8))
@@ -32,7 +32,7 @@ RIGHT = Scene("snow", (thing("fox", 2, 5), thing("red car", 2)))
 
 def examined(made, scene, prompt=None, strange=False, name="00-00", corrections="oracle"):
     concepts = concepts_of(made, prompt or short_caption(made))
-    return EmbeddedCritic(ExactEyes(scene, strange), corrections).examine(PICTURE, name, concepts)
+    return EmbeddedCritic(ExactDetector(scene, strange), corrections).examine(PICTURE, name, concepts)
 
 
 def wrong_scene(seed: int, scene: Scene) -> Scene:
@@ -195,7 +195,7 @@ async def test_a_correction_follows_the_verdicts_that_it_is_given(tmp_path):
     image, concepts = record("00-00"), concepts_of(RIDING, short_caption(RIDING))
     (tmp_path / image.path).parent.mkdir(parents=True, exist_ok=True)
     PICTURE.save(tmp_path / image.path)
-    critic = EmbeddedCritic(ExactEyes(RIGHT), "words")
+    critic = EmbeddedCritic(ExactDetector(RIGHT), "words")
     right = critic.examine(PICTURE, image.id, concepts).verdicts
     wrong = [v.model_copy(update={"answer": "fail"}) if v.check == "attribute:car" else v for v in right]
     assert await critic.correct(image, concepts, right, Store(tmp_path)) is None
@@ -218,7 +218,7 @@ async def test_the_picture_is_read_from_the_store(tmp_path):
     PICTURE.save(buffer, "PNG")
     image = record("00-00")
     store.write(image.path, buffer.getvalue())
-    critique = await EmbeddedCritic(ExactEyes(RIGHT)).critique(image, concepts_of(RIDING, "a prompt"), store)
+    critique = await EmbeddedCritic(ExactDetector(RIGHT)).critique(image, concepts_of(RIDING, "a prompt"), store)
     assert critique.image == "00-00"
     assert critique.all_pass
 
@@ -227,4 +227,4 @@ def test_concepts_from_outside_are_refused():
     concepts = concepts_of(RIDING, "a prompt")
     foreign = concepts.model_copy(update={"scene": "on the moon"})
     with pytest.raises(PromptError, match="on the moon"):
-        EmbeddedCritic(ExactEyes(RIGHT)).examine(PICTURE, "00-00", foreign)
+        EmbeddedCritic(ExactDetector(RIGHT)).examine(PICTURE, "00-00", foreign)

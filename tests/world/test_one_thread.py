@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from detailscribe.tools.blocking import one_thread
-from detailscribe.tools.world.eyes import Eyes
+from detailscribe.tools.world.detector import Detector
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +28,9 @@ def test_only_the_calling_thread_computes_alone_and_only_meanwhile():
 
 def test_a_critic_looks_on_one_thread():
     seen = []
-    eyes = Eyes.load("critic")
-    network = eyes._network
+    detector = Detector.load("critic")
+    network = detector._network
     hook = network.register_forward_pre_hook(lambda *args: seen.append(torch.get_num_threads()))
-    eyes.look([Image.new("RGB", (144, 144))])
+    detector.detect([Image.new("RGB", (144, 144))])
     hook.remove()
     assert seen == [1]

@@ -1,11 +1,11 @@
-"""From a network's readings to answers: what is seen, how likely, and what that settles."""
+"""From a network's logits to answers: what is seen, how likely, and what that settles."""
 
 import pytest
 import torch
 
 from detailscribe.tools.world.decomposer import concepts_of
-from detailscribe.tools.world.eyes import Readings, sights
-from detailscribe.tools.world.reading import Sighting, Sights, evidence, exact_sights, probability, settle
+from detailscribe.tools.world.detector import Logits, detections
+from detailscribe.tools.world.reading import Detection, Detections, evidence, exact_detections, probability, settle
 from detailscribe.tools.world.scene import Scene, far_to_near
 from detailscribe.tools.world.vocabulary import COLOURS, GRID, NOUNS, PLACES
 
@@ -19,7 +19,7 @@ def logit(probability: float) -> float:
     return float(torch.logit(torch.tensor(probability)))
 
 
-def readings(*corners, strange=(), place="meadow") -> Readings:
+def logits(*corners, strange=(), place="meadow") -> Logits:
     """One picture; each corner is (noun, x, y, probability) or, with a colour, (noun, x, y, probability, colour)."""
     nouns = torch.full((1, len(NOUNS), GRID, GRID), -SURE)
     colours = torch.zeros(1, len(COLOURS), GRID, GRID)
@@ -32,28 +32,28 @@ def readings(*corners, strange=(), place="meadow") -> Readings:
     for x, y in strange:
         pieces[0, y, x] = SURE
     places[0, list(PLACES).index(place)] = SURE
-    return Readings(nouns, colours, pieces, places)
+    return Logits(nouns, colours, pieces, places)
 
 
-def seen(*corners, **more) -> Sights:
-    [one] = sights(readings(*corners, **more))
+def seen(*corners, **more) -> Detections:
+    [one] = detections(logits(*corners, **more))
     return one
 
 
-def sighting(name: str, x: int, bottom: int = GRID, likely: float = 0.99) -> Sighting:
+def detection(name: str, x: int, bottom: int = GRID, likely: float = 0.99) -> Detection:
     shown = thing(name, x, bottom)
-    return Sighting(shown, likely, {c: float(c == shown.colour) for c in COLOURS} if shown.colour else {})
+    return Detection(shown, likely, {c: float(c == shown.colour) for c in COLOURS} if shown.colour else {})
 
 
-def look(*sightings: Sighting, strange: float = 0.0, place: str = "meadow") -> Sights:
-    by_noun = {noun: tuple(s for s in sightings if s.thing.noun == noun) for noun in NOUNS}
-    return Sights(by_noun, {p: float(p == place) for p in PLACES}, strange)
+def look(*detections: Detection, strange: float = 0.0, place: str = "meadow") -> Detections:
+    by_noun = {noun: tuple(s for s in detections if s.thing.noun == noun) for noun in NOUNS}
+    return Detections(by_noun, {p: float(p == place) for p in PLACES}, strange)
 
 
-def asked(made, sights: Sights) -> dict[str, float]:
+def asked(made, detections: Detections) -> dict[str, float]:
     """P(yes) by check id, as if no parent had failed."""
     concepts = concepts_of(made, "a prompt")
-    return {check.id: probability(check, concepts, made, sights) for check in concepts.checks}
+    return {check.id: probability(check, concepts, made, detections) for check in concepts.checks}
 
 
 def test_a_corner_is_a_thing_at_its_place():
@@ -86,14 +86,14 @@ def test_the_place_is_read():
 
 
 def test_pictures_of_a_batch_are_kept_apart():
-    one, two = readings(("fox", 1, 3, 0.9)), readings(("bear", 1, 3, 0.9), strange=[(5, 5)], place="night")
-    both = Readings(*(torch.cat([getattr(one, f), getattr(two, f)]) for f in ("nouns", "colours", "strange", "places")))
-    assert sights(both) == [*sights(one), *sights(two)]
+    one, two = logits(("fox", 1, 3, 0.9)), logits(("bear", 1, 3, 0.9), strange=[(5, 5)], place="night")
+    both = Logits(*(torch.cat([getattr(one, f), getattr(two, f)]) for f in ("nouns", "colours", "strange", "places")))
+    assert detections(both) == [*detections(one), *detections(two)]
 
 
 def test_presence_is_that_of_any_sighting():
     made = spec("fox")
-    assert asked(made, look(sighting("fox", 0, likely=0.5), sighting("fox", 3, likely=0.5)))["presence:fox"] == 0.75
+    assert asked(made, look(detection("fox", 0, likely=0.5), detection("fox", 3, likely=0.5)))["presence:fox"] == 0.75
     assert asked(made, look())["presence:fox"] == 0
 
 
@@ -101,12 +101,12 @@ def test_presence_is_that_of_any_sighting():
     ("likely", "exactly_one"), [((), 0.0), ((1.0,), 1.0), ((0.8,), 0.8), ((0.5, 0.5), 0.5), ((1.0, 1.0, 1.0), 0.0)]
 )
 def test_count_is_that_of_exactly_one(likely, exactly_one):
-    found = [sighting("fox", 2 * n, likely=p) for n, p in enumerate(likely)]
+    found = [detection("fox", 2 * n, likely=p) for n, p in enumerate(likely)]
     assert asked(spec("fox"), look(*found))["count:fox"] == pytest.approx(exactly_one)
 
 
 def test_the_colour_is_that_of_the_likeliest_sighting():
-    two = look(sighting("red car", 0, likely=0.9), sighting("blue car", 3, likely=0.6))
+    two = look(detection("red car", 0, likely=0.9), detection("blue car", 3, likely=0.6))
     assert asked(spec("red car"), two)["attribute:car"] == 1
     assert asked(spec("blue car"), two)["attribute:car"] == 0
     assert asked(spec("blue car"), look())["attribute:car"] == 0
@@ -114,24 +114,24 @@ def test_the_colour_is_that_of_the_likeliest_sighting():
 
 def test_a_relation_picks_the_sightings_that_stand_so():
     made = spec("fox, car", ("riding", (0, 1)))
-    fox, car = sighting("fox", 2, 5, likely=0.8), sighting("red car", 2, likely=0.5)
-    elsewhere = sighting("fox", 0, likely=0.99)
+    fox, car = detection("fox", 2, 5, likely=0.8), detection("red car", 2, likely=0.5)
+    elsewhere = detection("fox", 0, likely=0.99)
     assert asked(made, look(elsewhere, fox, car))["relation:fox riding car"] == pytest.approx(0.4)
     assert asked(made, look(elsewhere, car))["relation:fox riding car"] == 0
 
 
 def test_a_relation_of_three_is_asked_of_all_three():
     made = spec("fox, bear, cup", ("sharing", (0, 1, 2)))
-    three = [sighting("fox", 0), sighting("bear", 3), sighting("red cup", 2, 5, likely=0.7)]
+    three = [detection("fox", 0), detection("bear", 3), detection("red cup", 2, 5, likely=0.7)]
     [relation] = [p for id, p in asked(made, look(*three)).items() if id.startswith("relation")]
     assert relation == pytest.approx(0.99 * 0.99 * 0.7)
 
 
 def test_nothing_else_is_neither_stranger_nor_fragment():
     made = spec("fox")
-    fox = sighting("fox", 2)
-    assert asked(made, look(fox, sighting("fox", 4)))["nothing_else"] == 1
-    assert asked(made, look(fox, sighting("bear", 4, likely=0.9)))["nothing_else"] == pytest.approx(0.1)
+    fox = detection("fox", 2)
+    assert asked(made, look(fox, detection("fox", 4)))["nothing_else"] == 1
+    assert asked(made, look(fox, detection("bear", 4, likely=0.9)))["nothing_else"] == pytest.approx(0.1)
     assert asked(made, look(fox, strange=0.8))["nothing_else"] == pytest.approx(0.2)
 
 
@@ -155,14 +155,14 @@ def test_the_place_is_asked_for_where_the_prompt_names_one():
 def test_exact_sights_are_sure():
     scene = Scene("snow", (thing("fox", 2, 5), thing("red car", 2)))
     made = spec("fox, red car", ("riding", (0, 1)), place="snow")
-    assert set(asked(made, exact_sights(scene, False)).values()) == {1.0}
-    assert asked(made, exact_sights(scene, True))["nothing_else"] == 0
+    assert set(asked(made, exact_detections(scene, False)).values()) == {1.0}
+    assert asked(made, exact_detections(scene, True))["nothing_else"] == 0
 
 
 def test_a_failed_parent_settles_its_children_without_asking():
     made = spec("fox, red car", ("riding", (0, 1)))
     concepts = concepts_of(made, "a prompt")
-    verdicts = {v.check: v for v in settle(concepts, made, look(sighting("fox", 2, 5)))}
+    verdicts = {v.check: v for v in settle(concepts, made, look(detection("fox", 2, 5)))}
     assert verdicts["presence:car"].settled_by is None
     for child in ("attribute:car", "count:car", "relation:fox riding car"):
         assert (verdicts[child].answer, verdicts[child].settled_by) == ("fail", "presence:car")
@@ -175,7 +175,7 @@ def test_a_failed_parent_settles_its_children_without_asking():
 )
 def test_an_answer_near_one_half_is_unknown_with_the_reason(likely, answer):
     made = spec("fox")
-    verdict, *_ = settle(concepts_of(made, "a prompt"), made, look(sighting("fox", 2, likely=likely)))
+    verdict, *_ = settle(concepts_of(made, "a prompt"), made, look(detection("fox", 2, likely=likely)))
     assert (verdict.answer, verdict.probability) == (answer, pytest.approx(likely))
     assert (verdict.reason is not None) == (answer == "unknown")
     assert verdict.reason is None or f"{likely:.2f}" in verdict.reason
@@ -183,7 +183,7 @@ def test_an_answer_near_one_half_is_unknown_with_the_reason(likely, answer):
 
 def test_an_unknown_parent_leaves_its_children_to_be_asked():
     made = spec("fox")
-    presence, count, _ = settle(concepts_of(made, "a prompt"), made, look(sighting("fox", 2, likely=0.5)))
+    presence, count, _ = settle(concepts_of(made, "a prompt"), made, look(detection("fox", 2, likely=0.5)))
     assert presence.answer == "unknown"
     assert count.settled_by is None
 
@@ -196,7 +196,7 @@ def test_verdicts_are_in_the_order_of_the_checks():
 def test_evidence_says_what_is_seen_where():
     made = spec("fox, red car", ("riding", (0, 1)), place="snow")
     concepts = concepts_of(made, "a prompt")
-    found = look(sighting("blue car", 2), sighting("bear", 4), strange=1.0, place="night")
+    found = look(detection("blue car", 2), detection("bear", 4), strange=1.0, place="night")
     said = {check.id: evidence(check, concepts, made, found) for check in concepts.checks}
     assert said["presence:fox"] == "no fox is seen"
     assert said["attribute:car"] == "blue car middle, bottom"

@@ -17,7 +17,7 @@ from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.diffusion.job import read_record
 from detailscribe.tools.diffusion.latents import read_latent
 from detailscribe.tools.files import Store
-from detailscribe.tools.world.eyes import WEIGHTS, Eyes
+from detailscribe.tools.world.detector import WEIGHTS, Detector
 from detailscribe.tools.world.vocabulary import SIZE
 
 PROMPT = "a fox riding a red bicycle, next to a bear holding a blue balloon"
@@ -91,14 +91,14 @@ def same_pixels(path: Path, picture: Image.Image) -> bool:
 @pytest.mark.parametrize("complexity", [None, 5])
 @pytest.mark.parametrize(("name", "least"), [("critic", 0.98), ("judge", 0.98)])
 def test_both_critics_answer_every_kind_of_question_well(name, least, complexity):
-    accuracy = balanced_accuracy(Eyes.load(name), 100, complexity)
+    accuracy = balanced_accuracy(Detector.load(name), 100, complexity)
     assert set(accuracy) == {"presence", "attribute", "count", "relation", "scene", "nothing_else"}
     strangers = {"nothing_else": 0.95 if complexity else 0.97}
     assert {aspect: value for aspect, value in accuracy.items() if value < strangers.get(aspect, least)} == {}
 
 
 def test_critic_and_judge_are_two_networks():
-    assert Eyes.load("critic").model.partition("@")[2] != Eyes.load("judge").model.partition("@")[2]
+    assert Detector.load("critic").model.partition("@")[2] != Detector.load("judge").model.partition("@")[2]
 
 
 @pytest.fixture(scope="module")

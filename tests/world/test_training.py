@@ -14,7 +14,7 @@ import training.sprites as sprites
 from detailscribe.state import Attempt
 from detailscribe.tools.diffusion import LocalDiffusion
 from detailscribe.tools.files import Store
-from detailscribe.tools.world.eyes import AttentionDetector, ConvolutionalDetector, Eyes
+from detailscribe.tools.world.detector import AttentionDetector, ConvolutionalDetector, Detector
 from detailscribe.tools.world.scene import Scene, render
 from detailscribe.tools.world.vocabulary import CELL, COLOURS, GRID, NOUNS, PLACES, SIZE
 from training.autoencoder import train_autoencoder, train_decoder
@@ -202,7 +202,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_critics_of_a_training_can_be_loaded(trained):
-    assert {Eyes.load(name, trained).model.partition("@")[0] for name in ("critic", "judge")} == {
+    assert {Detector.load(name, trained).model.partition("@")[0] for name in ("critic", "judge")} == {
         "embedded-critic",
         "embedded-judge",
     }

@@ -1,4 +1,4 @@
-"""Small worlds in few words: things by name and place, scenes by seed, and eyes that see what they are given."""
+"""Small worlds in few words: things by name and place, scenes by seed, and a detector that never errs."""
 
 import random
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from hypothesis import assume, strategies
 from detailscribe.state import ConceptGraph
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.layout import lay_out
-from detailscribe.tools.world.reading import exact_sights, settle
+from detailscribe.tools.world.reading import exact_detections, settle
 from detailscribe.tools.world.scene import Scene, Thing
 from detailscribe.tools.world.spec import Link, Spec, Wanted, random_spec
 from detailscribe.tools.world.vocabulary import GRID, NOUNS
@@ -45,9 +45,9 @@ def spec_and_scene(seed: int) -> tuple[Spec, Scene]:
 
 
 def answers(made: Spec, scene: Scene, strange: bool = False) -> dict[str, str]:
-    """Answer by check id of eyes that never err."""
+    """Answer by check id of a detector that never errs."""
     concepts = concepts_of(made, "a prompt")
-    return {v.check: v.answer for v in settle(concepts, made, exact_sights(scene, strange))}
+    return {v.check: v.answer for v in settle(concepts, made, exact_detections(scene, strange))}
 
 
 def failed_aspects(made: Spec, scene: Scene, strange: bool = False) -> set[str]:
@@ -56,12 +56,12 @@ def failed_aspects(made: Spec, scene: Scene, strange: bool = False) -> set[str]:
 
 
 @dataclass
-class ExactEyes:
+class ExactDetector:
     """Sees a scene whatever picture it is shown."""
 
     scene: Scene
     strange: bool = False
     model: str = "exact@0"
 
-    def look(self, pictures):
-        return [exact_sights(self.scene, self.strange) for _ in pictures]
+    def detect(self, pictures):
+        return [exact_detections(self.scene, self.strange) for _ in pictures]

@@ -27,9 +27,9 @@ from ...state import Check, ConceptGraph, Critique, default_checks
 from ..errors import PromptError
 from ..world.critic import corrected_prompt
 from ..world.decomposer import concepts_of, laid_out
-from ..world.eyes import Eyes
+from ..world.detector import Detector
 from ..world.grammar import parse
-from ..world.reading import Sights, probability, settle
+from ..world.reading import Detections, probability, settle
 from ..world.relations import RELATIONS
 from ..world.spec import Link, Spec, Wanted
 from ..world.vocabulary import COLOURS, NOUNS
@@ -215,7 +215,7 @@ class Mind:
     def __init__(self) -> None:
         self._shown: deque[tuple[str, bytes]] = deque(maxlen=_REMEMBERED)
         """Mark and file of the picture of each question."""
-        self._eyes = Eyes.load("critic")
+        self._detector = Detector.load("critic")
         self.look = functools.lru_cache(maxsize=_REMEMBERED)(self._look)
         """What is in a picture, given as a file."""
 
@@ -293,7 +293,7 @@ class Mind:
         rest = 1 - sum(OTHER.values())
         return Answer("Yes" if likely > 0.5 else "No", first={w: rest * p for w, p in first.items()} | OTHER)
 
-    def _show(self, request: Request) -> tuple[str, Sights]:
+    def _show(self, request: Request) -> tuple[str, Detections]:
         """Mark of the request's picture, and what is in it."""
         [picture] = request.shown()
         mark = hashlib.sha256(picture).hexdigest()[:8]
@@ -308,8 +308,8 @@ class Mind:
             raise BadRequestError("the picture that these failures were seen in was never shown")
         return pictures[-1]
 
-    def _look(self, picture: bytes) -> Sights:
-        return self._eyes.look([opened(picture)])[0]
+    def _look(self, picture: bytes) -> Detections:
+        return self._detector.detect([opened(picture)])[0]
 
     def _rank(self, picture: bytes, subject: Subject) -> tuple[float, float]:
         verdicts = settle(subject.concepts, subject.spec, self.look(picture))
@@ -317,7 +317,7 @@ class Mind:
         return critique.score, critique.confidence
 
 
-def verdict_on(check: Check | None, subject: Subject, sights: Sights) -> tuple[str, str]:
+def verdict_on(check: Check | None, subject: Subject, sights: Detections) -> tuple[str, str]:
     """Yes, no or unclear, and the evidence."""
     if check is None:
         return "unclear", "I do not understand the question"

@@ -16,13 +16,13 @@ from ..roles import Explicitness
 from .decomposer import entities_of, spec_of
 from .language import across, corrected, describe, detailed_caption, height, short_caption, whereabouts
 from .layout import lay_out
-from .reading import Sights, settle
+from .reading import Detections, settle
 from .scene import Scene, Thing
 from .spec import Link, Spec, Wanted
 from .vocabulary import PLACES
 
 if TYPE_CHECKING:
-    from .eyes import Eyes
+    from .detector import Detector
 
 _ASPECTS = ("presence", "relation", "attribute", "count", "scene", "nothing_else")
 """The order of issues, the worst first."""
@@ -35,22 +35,22 @@ class EmbeddedCritic:
     """Answers every check with a probability and corrects the prompt, as explicitly as it is asked to; as ``oracle`` it
     states a layout that passes every check."""
 
-    def __init__(self, eyes: "Eyes", corrections: Explicitness = "oracle") -> None:
-        self._eyes = eyes
+    def __init__(self, detector: "Detector", corrections: Explicitness = "oracle") -> None:
+        self._detector = detector
         self.corrections: Explicitness = corrections
-        self.model = eyes.model + ("" if corrections == "oracle" else f" (corrections={corrections})")
+        self.model = detector.model + ("" if corrections == "oracle" else f" (corrections={corrections})")
         """Name and content hash, and the kind of corrections unless it is ``oracle``."""
 
     @classmethod
     def load(cls, folder: Path | None = None, corrections: Explicitness = "oracle") -> "EmbeddedCritic":
         """The critic inside the package, or of ``folder``; ``ModelError`` if its weights cannot be read."""
-        from .eyes import WEIGHTS, Eyes
+        from .detector import WEIGHTS, Detector
 
-        return cls(Eyes.load("critic", folder or WEIGHTS), corrections)
+        return cls(Detector.load("critic", folder or WEIGHTS), corrections)
 
     def correcting(self, corrections: Explicitness) -> "EmbeddedCritic":
         """The same network with corrections of another kind."""
-        return EmbeddedCritic(self._eyes, corrections)
+        return EmbeddedCritic(self._detector, corrections)
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """One verdict for each check; ``PromptError`` for concepts from outside the embedded world."""
@@ -60,13 +60,13 @@ class EmbeddedCritic:
         self, image: ImageRecord, concepts: ConceptGraph, verdicts: tuple[Verdict, ...], store: Store
     ) -> str | None:
         """The corrected prompt for these verdicts on the image, even if they are wrong; None if all pass."""
-        [seen] = await asyncio.to_thread(lambda: self._eyes.look([store.picture(image.path)]))
-        return self._corrected(concepts, verdicts, seen, image.id)
+        [seen] = await asyncio.to_thread(lambda: self._detector.detect([store.picture(image.path)]))
+        return self._prompt(concepts, verdicts, seen, image.id)
 
     def examine(self, picture: Image.Image, name: str, concepts: ConceptGraph) -> Critique:
         """The critique of a picture that is in no store."""
         started = time.perf_counter()
-        [seen] = self._eyes.look([picture])
+        [seen] = self._detector.detect([picture])
         verdicts = settle(concepts, spec_of(concepts), seen)
         issues = (
             f"{c.question} {'No' if v.answer == 'fail' else 'Perhaps not'}: {v.evidence}"
@@ -79,12 +79,12 @@ class EmbeddedCritic:
             reply="\n".join(f"{v.answer} {p} {v.evidence}" for v, p in zip(verdicts, likely, strict=True)),
             seconds=time.perf_counter() - started,
         )
-        prompt = self._corrected(concepts, verdicts, seen, name)
+        prompt = self._prompt(concepts, verdicts, seen, name)
         return Critique(
             image=name, verdicts=verdicts, issues=tuple(issues), refined_prompt=prompt, exchanges=(exchange,)
         )
 
-    def _corrected(self, concepts: ConceptGraph, verdicts: Iterable[Verdict], seen: Sights, name: str) -> str | None:
+    def _prompt(self, concepts: ConceptGraph, verdicts: Iterable[Verdict], seen: Detections, name: str) -> str | None:
         wrong = [check for check, verdict in _worst_first(concepts, verdicts) if verdict.settled_by is None]
         return corrected_prompt(concepts, seen, name, wrong, self.corrections) if wrong else None
 
@@ -100,20 +100,20 @@ class EmbeddedJudge:
 
     def __init__(self) -> None:
         """Raises ``ModelError`` if its weights cannot be read."""
-        from .eyes import Eyes
+        from .detector import Detector
 
-        self._eyes = Eyes.load("judge")
-        self.model = self._eyes.model
+        self._detector = Detector.load("judge")
+        self.model = self._detector.model
 
     async def critique(self, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
         """Verdicts without a correction; ``PromptError`` for concepts from outside the embedded world."""
-        [seen] = await asyncio.to_thread(lambda: self._eyes.look([store.picture(image.path)]))
+        [seen] = await asyncio.to_thread(lambda: self._detector.detect([store.picture(image.path)]))
         return Critique(image=image.id, verdicts=settle(concepts, spec_of(concepts), seen))
 
 
 def corrected_prompt(
     concepts: ConceptGraph,
-    seen: Sights,
+    seen: Detections,
     name: str,
     wrong: Sequence[Check] = (),
     explicitness: Explicitness = "oracle",
@@ -152,14 +152,14 @@ def correction(check: Check, concepts: ConceptGraph, spec: Spec, scene: Scene, e
     return [short_caption(Spec(spec.things, (link,))) if link else f"{only} {describe(things[0])}"]
 
 
-def least_moved(spec: Spec, seen: Sights, rng: random.Random) -> Scene | None:
+def least_moved(spec: Spec, seen: Detections, rng: random.Random) -> Scene | None:
     """Of one layout for each order of placing the things, the one that moves the fewest of those seen, and least.
 
     Things whose colour is free keep the colour that is seen. One order would not do: a missing rider that is placed
     first would move its bicycle.
     """
-    sightings = (seen.of(entity) for entity in entities_of(spec))
-    now = {i: some[0].thing for i, some in enumerate(sightings) if some and some[0].probability > _SURE}
+    detections = (seen.of(entity) for entity in entities_of(spec))
+    now = {i: some[0].thing for i, some in enumerate(detections) if some and some[0].probability > _SURE}
     wanted = [Wanted(w.noun, w.colour or (now[i].colour if i in now else None)) for i, w in enumerate(spec.things)]
 
     def moved(index: int, thing: Thing) -> int:

@@ -8,7 +8,7 @@ from PIL import Image
 from ...state import derive_seed
 from ..errors import PromptError, SettingsError
 from .critic import least_moved
-from .eyes import Eyes
+from .detector import Detector
 from .grammar import parse
 from .scene import Scene, Thing, render
 from .spec import Spec
@@ -34,7 +34,7 @@ class EmbeddedPainter:
     def __call__(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
         """The edited picture, the same for the same picture, instruction and seed. ``PromptError`` if the instruction
         holds no prompt of the embedded world, or one that no picture can show."""
-        [seen] = Eyes.load("critic").look([picture])
+        [seen] = Detector.load("critic").detect([picture])
         spec, asked = _read(instruction)
         rng = random.Random(derive_seed(seed, "edit", instruction))
         now = {noun: [s.thing for s in some if s.probability > _SURE] for noun, some in seen.things.items()}

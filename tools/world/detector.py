@@ -1,6 +1,6 @@
 """The networks of critic and judge: two architectures that detect things in pictures.
 
-Both return ``Readings``. The position of a thing is the cell of its upper left corner; its size follows from its noun.
+Both return ``Logits``. The position of a thing is the cell of its upper left corner; its size follows from its noun.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from ..blocking import one_thread
 from ..errors import ModelError
 from ..roles import LOADING
 from ..text import brief
-from .reading import Sighting, Sights
+from .reading import Detection, Detections
 from .scene import Thing
 from .vocabulary import COLOURS, GRID, NOUNS, PLACES, SIZE
 
@@ -34,7 +34,7 @@ _FAINT = 0.02
 
 
 @dataclass(frozen=True)
-class Readings:
+class Logits:
     """A network's output for n pictures, as logits."""
 
     nouns: Tensor
@@ -47,9 +47,9 @@ class Readings:
     """(n, places): the backdrop; a softmax."""
 
 
-def _readings(cells: Tensor, places: Tensor) -> Readings:
+def _logits(cells: Tensor, places: Tensor) -> Logits:
     nouns, colours, strange = cells.split((len(NOUNS), len(COLOURS), 1), dim=1)
-    return Readings(nouns, colours, strange[:, 0], places)
+    return Logits(nouns, colours, strange[:, 0], places)
 
 
 class ConvolutionalDetector(nn.Module):
@@ -65,12 +65,12 @@ class ConvolutionalDetector(nn.Module):
         self.cells = nn.Conv2d(width, _OUTPUTS, 1)
         self.places = nn.Linear(width, len(PLACES))
 
-    def forward(self, pictures: Tensor) -> Readings:
+    def forward(self, pictures: Tensor) -> Logits:
         """Pictures (n, 3, SIZE, SIZE) in [-1, 1]."""
         hidden = self.to_cells(self.stem(pictures))
         for block in self.context:
             hidden = hidden + block(hidden)
-        return _readings(self.cells(hidden), self.places(hidden.mean((2, 3))))
+        return _logits(self.cells(hidden), self.places(hidden.mean((2, 3))))
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: int | None = None) -> list[nn.Module]:
@@ -95,17 +95,17 @@ class AttentionDetector(nn.Module):
         self.cells = nn.Conv2d(width, _OUTPUTS, 1)
         self.places = nn.Linear(width, len(PLACES))
 
-    def forward(self, pictures: Tensor) -> Readings:
+    def forward(self, pictures: Tensor) -> Logits:
         """Pictures (n, 3, SIZE, SIZE) in [-1, 1]."""
         hidden = self.encoder(self.stem(pictures).flatten(2).transpose(1, 2) + self.positions)
         cells = self.cells(hidden.transpose(1, 2).unflatten(2, (GRID, GRID)))
-        return _readings(cells, self.places(hidden.mean(1)))
+        return _logits(cells, self.places(hidden.mean(1)))
 
 
 _NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
 
 
-class Eyes:
+class Detector:
     """A trained network that detects what is in pictures."""
 
     def __init__(self, network: nn.Module, model: str) -> None:
@@ -114,20 +114,20 @@ class Eyes:
         """Name and content hash."""
 
     @staticmethod
-    def load(name: Literal["critic", "judge"], folder: Path = WEIGHTS) -> "Eyes":
+    def load(name: Literal["critic", "judge"], folder: Path = WEIGHTS) -> "Detector":
         """The network of that name from a folder, cached; ``ModelError`` if its weights cannot be used."""
         return _loaded(name, folder)
 
-    def look(self, pictures: Sequence[Image.Image]) -> list[Sights]:
+    def detect(self, pictures: Sequence[Image.Image]) -> list[Detections]:
         """What may be in each picture; pictures of another size are resized first."""
         arrays = [np.asarray(p.convert("RGB").resize((SIZE, SIZE))) for p in pictures]
         with one_thread(), torch.inference_mode():
             batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-            return sights(self._network(batch))
+            return detections(self._network(batch))
 
 
 @cache  # not ``load`` itself, which can be called with and without its default
-def _loaded(name: Literal["critic", "judge"], folder: Path) -> Eyes:
+def _loaded(name: Literal["critic", "judge"], folder: Path) -> Detector:
     path = folder / f"{name}.safetensors"
     try:
         data = path.read_bytes()
@@ -137,18 +137,18 @@ def _loaded(name: Literal["critic", "judge"], folder: Path) -> Eyes:
     except (OSError, SafetensorError, RuntimeError) as error:
         why = brief(str(error), 200)
         raise ModelError(f"the weights of the embedded {name} cannot be read from {path}: {why}") from error
-    return Eyes(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
+    return Detector(network, f"embedded-{name}@{sha256(data).hexdigest()[:12]}")
 
 
-def sights(readings: Readings) -> list[Sights]:
+def detections(logits: Logits) -> list[Detections]:
     """What may be in each picture, from the logits."""
-    nouns = readings.nouns.float().sigmoid()
-    colours = readings.colours.float().softmax(1)
-    places = readings.places.float().softmax(1)
-    strange = readings.strange.float().sigmoid().flatten(1).max(1).values
+    nouns = logits.nouns.float().sigmoid()
+    colours = logits.colours.float().softmax(1)
+    places = logits.places.float().softmax(1)
+    strange = logits.strange.float().sigmoid().flatten(1).max(1).values
     return [
-        Sights(
-            {noun: _sightings(noun, nouns[n, i], colours[n]) for i, noun in enumerate(NOUNS)},
+        Detections(
+            {noun: _detections(noun, nouns[n, i], colours[n]) for i, noun in enumerate(NOUNS)},
             dict(zip(PLACES, places[n].tolist(), strict=True)),
             float(strange[n]),
         )
@@ -156,12 +156,12 @@ def sights(readings: Readings) -> list[Sights]:
     ]
 
 
-def _sightings(noun: str, likely: Tensor, colours: Tensor) -> tuple[Sighting, ...]:
-    kind, sightings = NOUNS[noun], list[Sighting]()
+def _detections(noun: str, likely: Tensor, colours: Tensor) -> tuple[Detection, ...]:
+    kind, detections = NOUNS[noun], list[Detection]()
     for y, x in (likely > _FAINT).nonzero().tolist():
         if x + kind.width > GRID or y + kind.height > GRID:
             continue
         shares: dict[str, float] = dict(zip(COLOURS, colours[:, y, x].tolist(), strict=True)) if kind.coloured else {}
         colour = max(shares, key=shares.__getitem__) if shares else None
-        sightings.append(Sighting(Thing(noun, colour, x, y), float(likely[y, x]), shares))
-    return tuple(sorted(sightings, key=attrgetter("probability"), reverse=True))
+        detections.append(Detection(Thing(noun, colour, x, y), float(likely[y, x]), shares))
+    return tuple(sorted(detections, key=attrgetter("probability"), reverse=True))

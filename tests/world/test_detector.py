@@ -7,7 +7,7 @@ from safetensors.torch import save, save_file
 
 from detailscribe.tools.errors import ModelError
 from detailscribe.tools.world.critic import EmbeddedCritic
-from detailscribe.tools.world.eyes import WEIGHTS, AttentionDetector, ConvolutionalDetector, Eyes
+from detailscribe.tools.world.detector import WEIGHTS, AttentionDetector, ConvolutionalDetector, Detector
 from detailscribe.tools.world.vocabulary import PLACES
 
 NETWORKS = {"critic": ConvolutionalDetector, "judge": AttentionDetector}
@@ -24,19 +24,19 @@ def whole(name: str) -> bytes:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_of_half_precision_are_loaded_and_named_by_their_content(tmp_path, name):
     save_file(halved(NETWORKS[name]()), tmp_path / f"{name}.safetensors")
-    eyes = Eyes.load(name, tmp_path)
-    [seen] = eyes.look([Image.new("RGB", (40, 30))])
+    detector = Detector.load(name, tmp_path)
+    [seen] = detector.detect([Image.new("RGB", (40, 30))])
     assert sum(seen.places.values()) == pytest.approx(1)
     assert set(seen.places) == set(PLACES)
-    assert eyes.model.startswith(f"embedded-{name}@")
-    assert len(eyes.model.partition("@")[2]) == 12
+    assert detector.model.startswith(f"embedded-{name}@")
+    assert len(detector.model.partition("@")[2]) == 12
 
 
 def test_a_picture_is_seen_alike_alone_and_among_others(tmp_path):
     (tmp_path / "judge.safetensors").write_bytes(whole("judge"))
-    eyes = Eyes.load("judge", tmp_path)
+    detector = Detector.load("judge", tmp_path)
     pictures = [Image.new("RGB", (144, 144), colour) for colour in ("red", "green")]
-    [alone], among = eyes.look(pictures[1:]), eyes.look(pictures)
+    [alone], among = detector.detect(pictures[1:]), detector.detect(pictures)
     assert among[1].places == pytest.approx(alone.places, abs=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_bad_weights_are_refused_in_one_line_that_names_the_file(tmp_path, name,
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(ModelError) as refused:
-        Eyes.load(name, tmp_path)
+        Detector.load(name, tmp_path)
     said = str(refused.value)
     assert len(said.splitlines()) == 1
     assert str(path) in said
@@ -73,4 +73,4 @@ def test_the_critic_is_loaded_from_a_folder(tmp_path):
 
 
 def test_a_network_is_loaded_once_whether_its_folder_is_named_or_not():
-    assert Eyes.load("critic") is Eyes.load("critic", WEIGHTS)
+    assert Detector.load("critic") is Detector.load("critic", WEIGHTS)
