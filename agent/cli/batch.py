@@ -96,8 +96,8 @@ def batch(
                     on_progress=live.on_progress,
                 )
         except (DetailScribeError, KeyboardInterrupt):
-            if live.way_on:
-                typer.echo(live.way_on, err=True)
+            if live.resume_hint:
+                typer.echo(live.resume_hint, err=True)
             raise
         failed += done.tally.failed
         if quiet:

@@ -144,7 +144,7 @@ class BatchLive:
         self._draws = console.is_terminal and not console.is_dumb_terminal
         self._running: dict[str, str] = {}
         self._progress: BatchProgress | None = None
-        self._began, self._noted, self._evaluations = clock(), 0, 0
+        self._began, self._new_rows, self._evaluations = clock(), 0, 0
         self._live = RichLive(console=console, get_renderable=self._table, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -178,11 +178,11 @@ class BatchLive:
         self._progress = progress
         if row is None:
             self._began = self._clock()
-            known = progress.prompts - progress.left
-            before = f", {known} of them before this start" if known else ""
+            earlier = progress.prompts - progress.left
+            before = f", {earlier} of them before this start" if earlier else ""
             self._print(f"{progress.prompts} prompts{before}; folder {progress.folder}")
             return
-        self._noted += 1
+        self._new_rows += 1
         self._running.pop(PurePosixPath(row.run or "").name, None)
         if not self._draws or row.status == "failed":
             self._print(f"{progress.tally.rows:>{len(str(progress.prompts))}}/{progress.prompts}  {row_in_words(row)}")
@@ -195,12 +195,12 @@ class BatchLive:
     @property
     def remaining(self) -> float | None:
         """Seconds until the last row, at the pace so far; None before the first row."""
-        if self._progress is None or not self._noted:
+        if self._progress is None or not self._new_rows:
             return None
-        return self.seconds / self._noted * (self._progress.left - self._noted)
+        return self.seconds / self._new_rows * (self._progress.left - self._new_rows)
 
     @property
-    def way_on(self) -> str | None:
+    def resume_hint(self) -> str | None:
         """How to resume the batch; None where it has no rows."""
         progress = self._progress
         if progress is None or not progress.tally.rows:
