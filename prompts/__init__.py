@@ -1,4 +1,4 @@
-"""What is said to models: one template a file, and their loader."""
+"""What is asked of models: one template a file, and their loader."""
 
 from .loader import Template, TemplateError, load, names, render
 from .words import counted, listed, noun_phrases, plural, spellings, with_article

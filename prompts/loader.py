@@ -1,4 +1,4 @@
-"""Templates are files with ``$variables``, rendered strictly, known by name and hash."""
+"""Templates: files with ``$variables``, rendered strictly, with a name and a hash."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 class TemplateError(ValueError):
-    """A template is missing, malformed, or rendered with other variables than it declares."""
+    """A template is missing, malformed, or rendered with the wrong variables."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Template:
     """A text with ``$variables``; ``$$`` is a dollar sign, and a ``$`` that starts no variable a ``TemplateError``."""
 
     name: str
-    """Of its file, without the suffix."""
+    """The file's, without the suffix."""
     text: str
-    """Without the file's last line break."""
+    """The file's, without its last line break."""
 
     def __post_init__(self) -> None:
         if not string.Template(self.text).is_valid():
@@ -31,19 +31,17 @@ class Template:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """Names that ``render`` needs, no more and no less."""
+        """The names that ``render`` takes."""
         return frozenset(string.Template(self.text).get_identifiers())
 
     @property
     def label(self) -> str:
-        """Name and the first 12 digits of its text's SHA-256, as traces show a template: ``decompose@0123456789ab``."""
+        """Name and 12 digits of the text's SHA-256, for the trace: ``decompose@0123456789ab``."""
         return f"{self.name}@{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     def render(self, /, **variables: str | int) -> str:
-        """The text with its variables filled in; ``TemplateError`` names every missing and every surplus one.
-
-        What is filled in is never read as a template, and cannot close a tag: ``</prompt>`` becomes ``< /prompt>``.
-        """
+        """The text with its variables filled in; ``TemplateError`` names every missing and every surplus one. A value
+        is never read as a template, and cannot close a tag: ``</prompt>`` becomes ``< /prompt>``."""
         _require_alike(f"template {self.name!r} was rendered with", variables.keys(), self.variables)
         tags = "|".join(re.findall(r"</(\w+)>", self.text))
         closing = re.compile(rf"</(?=\s*(?:{tags})\b)", re.IGNORECASE)
@@ -52,22 +50,21 @@ class Template:
 
 
 def load(name: str, folder: Path | str | None = None) -> Template:
-    """The template of that name: the one in ``folder`` if it holds one, else the one that ships; ``TemplateError`` if
-    there is none, or the one in ``folder`` has other variables than the one that ships."""
+    """The template of that name in ``folder``, else the one that ships; ``TemplateError`` if there is none, or the one
+    in ``folder`` has other variables than the one that ships."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise TemplateError(f"{name!r} is no template name: small letters, digits and underscores")
     shipped = _read(FOLDER, name)
     own = None if folder is None else _read(Path(folder), name)
     if own is not None and shipped is not None:
         _require_alike(f"template {name!r} in {folder} has", own.variables, shipped.variables)
-    found = own or shipped
-    if found is None:
+    if (template := own or shipped) is None:
         raise TemplateError(f"there is no template {name!r}; these ship: {', '.join(names())}")
-    return found
+    return template
 
 
 def render(name: str, /, **variables: str | int) -> str:
-    """Render the template of that name that ships; raises as ``load`` and ``Template.render`` do."""
+    """Render a template that ships; raises as ``load`` and ``Template.render`` do."""
     return _shipped(name).render(**variables)
 
 

@@ -1,4 +1,4 @@
-"""Small words of English that templates are filled with."""
+"""English phrases for templates: plurals, numbers, lists and articles."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How a chat model is reached, and what is asked of it."""
+"""The settings of chat models and images endpoints."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +14,11 @@ OPENAI = "api.openai.com"
 IN_PROCESS = "local"
 """In place of a URL: the model runs in this process."""
 _SHORTEST_SECRET = 8
-"""Characters; local servers are given placeholders such as ``none``, which are no secret and occur in other words."""
+"""Characters; shorter keys are placeholders such as ``none``, which also occur in other words."""
 
 
 def _plain_url(url: str) -> str:
-    """Refuses a URL that could hold a secret, since URLs are stored; no message repeats it."""
+    """Refuses a URL that could hold a secret, since URLs are stored; messages do not repeat it."""
     if url == IN_PROCESS:
         return url
     try:
@@ -131,7 +131,7 @@ class ChatSettings(ChatOptions):
         return f"{self.model}@{self.host}"
 
     def clean(self, text: str) -> str:
-        """Text from a server as valid Unicode, with every secret of these settings that it repeats replaced."""
+        """Text from a server as valid Unicode, with the secrets of these settings replaced."""
         text = text.encode("utf-8", "replace").decode()
         for secret in (self.api_key, *self.headers.values(), *self.query.values()):
             value = "" if secret is None else secret.get_secret_value()
@@ -140,11 +140,8 @@ class ChatSettings(ChatOptions):
 
 
 def cost_of(settings: ChatSettings, prompt_tokens: int, reply_tokens: int) -> float:
-    """What one call costs in US dollars: at the configured prices, else at those of genai-prices, else nothing.
-
-    The package lists published prices of many hosted models and is used offline: the prices are those of the day
-    when the installed version was released, and a server that it does not know has none.
-    """
+    """The cost of one call in US dollars: at the configured prices, else at those of genai-prices, else nothing. The
+    package is used offline: its prices, of hosted models alone, are as old as the installed version."""
     money, prices = 0.0, (settings.input_price, settings.output_price)
     if None in prices and not settings.is_local:
         from genai_prices import Usage, calc_price

@@ -40,7 +40,7 @@ _CHECKS_PER_CALL = 16
 class ChatCritic:
     """Answers the checklist with a vision model, and has it write the corrected prompt.
 
-    A check is asked once the checks that it depends on have passed; where one failed, it fails without being asked.
+    A check is asked after those that it depends on; where one of them failed, it fails without being asked.
     P(yes), the corrected prompt and comparisons are optional: where the server declines them, the run goes on and the
     trace has the reason. ``SettingsError`` if a number is out of range, or a user's template cannot be used.
 
