@@ -91,7 +91,7 @@ def read_last(text: str, read: Callable[[Any], T]) -> T:
         # Twice, since a comment may stand after the comma.
         lenient = (_json_values(_NOT_JSON.sub(r"\1", _NOT_JSON.sub(r"\1", text)))[0], _python(text))
         # The reading with the longest value wins, the strict one among equals.
-        values = max((values, *lenient), key=lambda found: max((length for length, _ in found), default=0))
+        values = max((values, *lenient), key=lambda pairs: max((length for length, _ in pairs), default=0))
     errors: list[tuple[int, ValueError]] = []
     for length, value in reversed(values[-_MOST_VALUES:]):
         try:
@@ -147,15 +147,15 @@ def _shapes(value: Any, answer: type[BaseModel], depth: int) -> Iterable[Any]:
 def _json_values(text: str) -> tuple[list[tuple[int, Any]], bool]:
     """Length and value of each JSON object and list in a text that is not inside another, in order; and whether every
     bracket belongs to one."""
-    decoder, found, at, work, failed = json.JSONDecoder(strict=False), list[tuple[int, Any]](), 0, 0, 0
+    decoder, values, at, work, failed = json.JSONDecoder(strict=False), list[tuple[int, Any]](), 0, 0, 0
     while (start := _BRACKET.search(text, at)) and work <= _MOST_WORK * len(text) and failed < _MOST_FAILED:
         try:
             value, at = decoder.raw_decode(text, start.start())
-            found.append((at - start.start(), value))
+            values.append((at - start.start(), value))
         except (ValueError, RecursionError) as error:
             at, failed = start.end(), failed + 1
             work += getattr(error, "pos", len(text)) - at
-    return found, not failed
+    return values, not failed
 
 
 def _python(text: str) -> list[tuple[int, Any]]:
