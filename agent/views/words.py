@@ -101,7 +101,7 @@ def dollars(money: float) -> str:
     return f"{money:.2f}" if money >= 0.01 else f"{money:.2g}"
 
 
-def extras(spend: Spend | ModelSpend) -> list[str]:
+def extras(spend: Spend) -> list[str]:
     """Tokens and money, if any."""
     return [counted(spend.tokens, "token")] * bool(spend.tokens) + [f"${dollars(spend.money)}"] * bool(spend.money)
 
@@ -124,9 +124,10 @@ def shares(models: Mapping[str, ModelSpend], images: Iterable[ImageRecord]) -> t
     draw = {image.model for image in images}
     lines: list[tuple[str, str]] = []
     for model, own in models.items():
+        tokens, money = [counted(own.tokens, "token")] * bool(own.tokens), [f"${dollars(own.money)}"] * bool(own.money)
         cached = [f"{counted(own.cached, 'answer')} from the cache"] * bool(own.cached)
         calls = counted(own.calls, "image" if model in draw else "call")
-        lines.append((model, ", ".join([calls, duration(own.seconds), *cached, *extras(own)])))
+        lines.append((model, ", ".join([calls, *tokens, duration(own.seconds), *cached, *money])))
     return tuple(lines)
 
 
