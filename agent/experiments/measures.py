@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ...state import Answer, Aspect
 from .rows import ExperimentRow, ImageRow
 
-Eyes = Literal["judge", "critic"]
+Observer = Literal["judge", "critic"]
 """Whose answers count. judge: the independent judge's, or the critic's where there was none."""
 Measure = Callable[[ExperimentRow], float]
 Gain = tuple[float, ExperimentRow, ExperimentRow]
@@ -20,20 +20,20 @@ Frame = Any
 """A ``pandas.DataFrame`` or ``Series``, which type checkers know little about."""
 
 
-def answers(image: ImageRow, eyes: Eyes = "judge") -> dict[str, Answer]:
+def answers(image: ImageRow, observer: Observer = "judge") -> dict[str, Answer]:
     """Answer by check."""
-    return image.judge if eyes == "judge" and image.judge is not None else image.critic
+    return image.judge if observer == "judge" and image.judge is not None else image.critic
 
 
-def score(image: ImageRow, eyes: Eyes = "judge") -> float:
+def score(image: ImageRow, observer: Observer = "judge") -> float:
     """Share of checks that pass, in [0, 1]."""
-    given = answers(image, eyes).values()
+    given = answers(image, observer).values()
     return sum(a == "pass" for a in given) / len(given) if given else 1.0
 
 
-def correct(image: ImageRow, eyes: Eyes = "judge") -> float:
+def correct(image: ImageRow, observer: Observer = "judge") -> float:
     """1 where every check passes, else 0."""
-    return float(score(image, eyes) == 1)
+    return float(score(image, observer) == 1)
 
 
 def whole(row: ExperimentRow) -> list[ImageRow]:

@@ -266,12 +266,12 @@ def totals(replays: Sequence[Replayed]) -> Table:
     count, left = len(replays), len(replays) - len(scores)
     line: dict[str, Cell] = {"scored": str(len(scores)), "left": str(left)}
     correct = list[int]()
-    for eyes in ("judge", "critic"):
-        runs = scores[["prompt", eyes]].dropna().astype({eyes: float})
-        runs["correct"] = runs[eyes].eq(1).astype(float)
+    for observer in ("judge", "critic"):
+        runs = scores[["prompt", observer]].dropna().astype({observer: float})
+        runs["correct"] = runs[observer].eq(1).astype(float)
         correct += [int(runs["correct"].sum())] if len(runs) else []
-        line[f"all correct, {eyes}"] = proportion_interval(by_prompt(runs, "correct"))
-        line[f"checks, {eyes}"] = mean_interval(by_prompt(runs, eyes))
+        line[f"all correct, {observer}"] = proportion_interval(by_prompt(runs, "correct"))
+        line[f"checks, {observer}"] = mean_interval(by_prompt(runs, observer))
     styles = dict.fromkeys(line, "share") | dict.fromkeys(("scored", "left"), "text")
     for name in ("evaluations", "images"):
         line[name] = float(scores.groupby("prompt")[name].mean().mean()) if len(scores) else None
