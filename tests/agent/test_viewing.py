@@ -337,7 +337,7 @@ def test_the_page_shows_an_image_on_its_way_and_raises_any_bound(served, browser
     assert not previews.exists()
 
 
-def test_what_happened_since_the_page_was_made_is_told_at_once(served):
+def test_a_page_gets_at_once_what_happened_since_it_was_made(served):
     _, base = served
     [seen] = re.findall(r'data-events="[^"]*seen=([^"]*)"', httpx.get(f"{base}/run/a").text)
     for state, line in ((seen, ": open"), ("0.0", "data: ")):
