@@ -1,8 +1,8 @@
 """Whether policies still differ in the embedded world: their scores on prompts of one to five relations.
 
-Everything is measured with the standard profile: corrections that say where the failed things should be, and a critic
-that makes the errors of real critics. All scores come from the independent judge. The effects of refinements are those
-of ``adaptive``: fixed checks and broke none, broke some and fixed none, did both, or neither.
+Everything is measured with the profile of the experiments: the critic makes the errors of published ones, and its
+corrections say how what failed should be placed, not where. All scores come from the independent judge. The effects of
+refinements are those of ``adaptive``: fixed checks and broke none, broke some and fixed none, did both, or neither.
 
     python -m benchmarks.lab --prompts 100 --json
 """
@@ -22,7 +22,7 @@ from detailscribe.agent.experiments.run import run_experiment
 
 from .figures import interval, print_json, print_table
 
-PROFILE: dict[str, Any] = {"corrections": "place", "profile": "published", "correlated": "alike"}
+PROFILE: dict[str, Any] = {"corrections": "pose", "profile": "published", "correlated": "alike"}
 """The standard profile of the critic."""
 POLICIES: dict[str, dict[str, Any]] = {
     "best_of_4": {"policy": "best_of_n", "args": {"n": 4}},

@@ -77,7 +77,7 @@ _THREES = ("lifting", "sharing", "giving", "between", "in a row")
 _PAIRS = (*SIDES, *_ACTS, "holding", "riding")
 _FORMS = {"pair": 0.36, "act and side": 0.2, "two acts": 0.12, "acts side by side": 0.14, "together": 0.12, "row": 0.06}
 """Probability of each form of random prompt."""
-_ALIKE = 0.12
+_ALIKE = 0.2
 """Probability that a thing has the noun of another thing, in prompts of a given complexity."""
 
 
@@ -160,7 +160,7 @@ def _compose(draft: _Draft, rng: random.Random, count: int) -> None:
             actor = draft.link(rng.choice(_THREES))
         elif actor is None and count == 1:
             draft.link(rng.choice((*SIDES, *_DEEDS)))
-        elif left > 1 and rng.random() < 0.4:
+        elif left > 1 and rng.random() < 0.2:
             actor = draft.link(rng.choice(("riding", "inside", "on top of")), *(given or (draft.thing(("animal",)),)))
             draft.link(rng.choice(("holding", "wearing")), actor)
         else:
