@@ -250,7 +250,10 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_drawn(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == "stopping after this step; Ctrl-C again stops at once\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
         said = process.stderr.read()
     assert said.splitlines()[-1] == "interrupted", said
     assert (tmp_path / "run" / "images" / "00-00.png").exists()
