@@ -32,25 +32,48 @@ def blocking(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         if stops and kwargs.get("control") is None:
             kwargs["control"] = RunControl()
         control = kwargs["control"] if stops else None
-        before = signal.getsignal(signal.SIGINT)
+        task: asyncio.Task[Any] | None = None
 
-        def ask(*_: object) -> None:
-            signal.signal(signal.SIGINT, before)
-            if isinstance(control, RunControl):  # the function refuses anything else
-                control.request_drain("Ctrl-C")
-            print(STOPPING, file=sys.stderr, flush=True)
+        async def stoppable() -> R:
+            nonlocal task
+            task = asyncio.current_task()
+            with stopping_on_ctrl_c(control):
+                return await function(*args, **kwargs)
 
-        with on_ctrl_c(ask) if stops else nullcontext():
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(stoppable())
+        context = contextvars.copy_context()
+        with on_ctrl_c(), stopping_on_ctrl_c(control), ThreadPoolExecutor(max_workers=1) as pool:
+            work: Future[R] = pool.submit(context.run, lambda: asyncio.run(stoppable()))
             try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                return asyncio.run(function(*args, **kwargs))
-            context = contextvars.copy_context()
-            with ThreadPoolExecutor(max_workers=1) as pool:
-                work: Future[R] = pool.submit(context.run, lambda: asyncio.run(function(*args, **kwargs)))
                 return work.result()
+            except KeyboardInterrupt:
+                if task is not None:
+                    task.get_loop().call_soon_threadsafe(task.cancel)
+                raise
 
     return call
+
+
+@contextmanager
+def stopping_on_ctrl_c(control: object) -> Generator[None]:
+    """Make the first Ctrl-C ask the control to stop; a second one does what Ctrl-C did before.
+
+    Entered inside the coroutine, that is to cancel the main task. Before ``asyncio.run`` it would be to raise
+    ``KeyboardInterrupt`` anywhere inside the event loop, which can hang it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        if isinstance(control, RunControl):  # the function refuses anything else
+            control.request_drain("Ctrl-C")
+        print(STOPPING, file=sys.stderr, flush=True)
+
+    with nullcontext() if control is None else on_ctrl_c(ask):
+        yield
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it says no."""
 
+import asyncio
 import errno
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -18,6 +20,7 @@ from detailscribe.agent.cli.common import reported
 from detailscribe.agent.cli.runs import EMBEDDED
 from detailscribe.agent.settings import presets
 from detailscribe.agent.settings.models import Models
+from detailscribe.tools.blocking import blocking, on_ctrl_c
 from detailscribe.tools.errors import ModelError
 
 from .fakes import PROMPT, FakeDecomposer, FakeDiffusion, ScriptedCritic, stand_in
@@ -260,6 +263,34 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_drawn(tmp_path):
     last = (tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1]
     assert '"type":"error"' in last
     assert "Cancelled" in last or "KeyboardInterrupt" in last
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+@pytest.mark.parametrize("in_a_notebook", [False, True])
+def test_a_second_ctrl_c_cancels_what_runs_and_does_not_raise_inside_its_event_loop(in_a_notebook):
+    events = []
+
+    def press():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    async def wait(*, control=None):
+        try:
+            press()
+            await asyncio.sleep(0.5)
+            events.append(control.drain_requested)
+            press()
+            events.append("not raised")
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            events.append("cancelled")
+            raise
+
+    async def cell():
+        blocking(wait)()
+
+    with on_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        asyncio.run(cell()) if in_a_notebook else blocking(wait)()
+    assert events == [True, "not raised", "cancelled"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
