@@ -53,11 +53,11 @@ class RandomControl(Parameters):
 
     def _at_random(self, population: Population, image: ImageRecord) -> Decision:
         if random_number(population, image, "stop") < self.stop_share:
-            return stop(image, "by_lot_stop", "the lot fell on stop")
+            return stop(image, "by_lot_stop", "chose at random to stop")
         if random_number(population, image, "refine") >= self.refine_share:
-            return reseed(population, image, "by_lot_reseed", "the lot fell on reseed")
+            return reseed(population, image, "by_lot_reseed", "chose at random to reseed")
         step = int(random_number(population, image, "step") * image.steps)
-        reason = f"the lot fell on refine, from step {step}"
+        reason = f"chose at random to refine from step {step}"
         return refine(population, image, "by_lot_refine", reason, operator="inject", start_step=step)
 
 
