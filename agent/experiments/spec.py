@@ -149,14 +149,12 @@ class CriticSettings(Frozen):
         """``critic`` as these settings have it."""
         if self.corrections is not None and isinstance(critic, EmbeddedCritic):
             critic = critic.correcting(self.corrections)
-        if self.checklist == "ungated":
-            critic = UngatedCritic(critic)
         if self.flip or self.blank or self.profile is not None:
             rates: dict[str, Any] = {name: getattr(self, name) for name in ("flip", "blank", "strength", "correlated")}
             rates["profile"] = profile_of(self.profile or {})
             made = [UnreliableCritic(critic, **rates, seed=self.seed + vote) for vote in range(self.votes)]
             critic = made[0] if self.votes == 1 else VotingCritic(*made)
-        return WholeCritic(critic) if self.checklist == "whole" else critic
+        return {"gated": critic, "ungated": UngatedCritic(critic), "whole": WholeCritic(critic)}[self.checklist]
 
 
 class CriticEntry(CriticSettings):

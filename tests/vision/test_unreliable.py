@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from detailscribe.agent.experiments.spec import CriticSettings
 from detailscribe.state import Critique, Verdict
 from detailscribe.tools.errors import SettingsError
 from detailscribe.tools.vision.wrapping import PROFILES, Errors, UnreliableCritic, profile_of
@@ -217,6 +218,13 @@ def test_a_thing_that_is_taken_to_be_there_has_its_parts_judged_for_themselves()
     assert look.answers()["umbrella"] == "pass"
     assert look.answers()["red"] == "pass"
     assert all(not check.depends_on for check in truth.asked[0].checks)
+
+
+@pytest.mark.parametrize(("checklist", "red"), [("gated", "fail"), ("ungated", "pass"), ("whole", "fail")])
+def test_a_checklist_without_gates_has_none_when_the_critic_errs(checklist, red):
+    settings = CriticSettings(checklist=checklist, profile="published", strength=0)
+    [look] = looks(settings.applied(Truth("umbrella")), 1)
+    assert (look.answers()["umbrella"], look.answers()["red"]) == ("fail", red)
 
 
 def test_a_turned_verdict_is_as_sure_as_the_true_one():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from detailscribe.tools.errors import PromptError
 from detailscribe.tools.files import Store
+from detailscribe.tools.vision.wrapping import PROFILES, UnreliableCritic
 from detailscribe.tools.world.critic import EmbeddedCritic
 from detailscribe.tools.world.decomposer import concepts_of
 from detailscribe.tools.world.grammar import parse
@@ -145,7 +146,9 @@ def test_one_full_stop_ends_the_users_sentence(ending):
 CAR, FOX = thing("red car", 2), thing("fox", 2, 5)
 WORDED = [
     ("presence", ("snow", CAR), {
-        "place": "the fox middle, low", "pose": "the fox middle", "words": "the fox",
+        "place": "the fox middle, low; the red car middle, bottom; only one fox middle, low",
+        "pose": "the fox middle; the fox low; the red car bottom; only one fox",
+        "words": "the fox; a fox riding a red car; only one fox",
     }),
     ("relation", ("snow", CAR, thing("fox", 0)), {
         "place": "the fox middle, low; the red car middle, bottom",
@@ -201,6 +204,19 @@ async def test_a_correction_follows_the_verdicts_that_it_is_given(tmp_path):
     assert await critic.correct(image, concepts, right, Store(tmp_path)) is None
     refined = await critic.correct(image, concepts, wrong, Store(tmp_path))
     assert refined == f"{short_caption(RIDING)}. Placed: the red car."
+
+
+@pytest.mark.parametrize("corrections", ["oracle", "place", "pose", "words"])
+async def test_a_critic_that_could_err_and_does_not_writes_the_same_correction(tmp_path, corrections):
+    image, concepts = record("00-00"), concepts_of(RIDING, short_caption(RIDING))
+    store = Store(tmp_path)
+    (tmp_path / image.path).parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.save(tmp_path / image.path)
+    critic = EmbeddedCritic(ExactDetector(Scene("snow", (CAR,))), corrections)
+    plain = await critic.critique(image, concepts, store)
+    tried = await UnreliableCritic(critic, profile=PROFILES["published"], strength=0).critique(image, concepts, store)
+    assert any(v.settled_by for v in plain.verdicts)
+    assert (tried.answers(), tried.refined_prompt) == (plain.answers(), plain.refined_prompt)
 
 
 def test_question_and_answers_are_kept_line_by_line():

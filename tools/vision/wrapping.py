@@ -191,7 +191,7 @@ class UnreliableCritic:
     """Another critic whose verdicts are flipped, then blanked, at known rates.
 
     The errors depend on ``seed``, prompt, image and check alone, not on the run or the order. Every check is asked, and
-    what depends on a failed one fails afterwards, so that the answers stay consistent. Where errors change a verdict, a
+    what depends on a failed one fails afterwards, so that the answers stay consistent. Where that changes an answer, a
     critic with a method ``correct`` is asked for the prompt that the wrong verdicts call for; any other keeps its own
     prompt, and has none where all checks pass.
     """
@@ -224,7 +224,7 @@ class UnreliableCritic:
         own = {v.check: self._distorted(v, concepts.check(v.check), image, concepts.prompt) for v in original.verdicts}
         verdicts = fail_dependents(concepts, own)
         prompt = None if all(v.answer == "pass" for v in verdicts) else original.refined_prompt
-        changed = any(own[v.check].answer != v.answer for v in original.verdicts)
+        changed = {v.check: v.answer for v in verdicts} != original.answers()
         if changed and (correct := getattr(self.critic, "correct", None)) is not None:
             prompt = await correct(image, concepts, verdicts, store)
         wrong = {"verdicts": verdicts, "issues": issues(failures(concepts, verdicts)), "refined_prompt": prompt}

@@ -85,7 +85,7 @@ class EmbeddedCritic:
         )
 
     def _prompt(self, concepts: ConceptGraph, verdicts: Iterable[Verdict], seen: Detections, name: str) -> str | None:
-        wrong = [check for check, verdict in _worst_first(concepts, verdicts) if verdict.settled_by is None]
+        wrong = [check for check, _ in _worst_first(concepts, verdicts)]
         return corrected_prompt(concepts, seen, name, wrong, self.corrections) if wrong else None
 
 
