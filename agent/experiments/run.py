@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...state import Critique, RunResult, derive_seed
+from ...state import ConceptGraph, Critique, ImageRecord, RunResult, derive_seed
 from ...tools.blocking import blocking
 from ...tools.errors import SettingsError, typed
 from ...tools.files import JsonLines, Store, content_hash, mend_lines
@@ -199,11 +199,24 @@ async def _models_of_variants(experiment: Experiment, models: Models) -> dict[st
     return by_label
 
 
+class _NotHeard(Exception):
+    """The judge gave no usable answer to a check. Nothing is cached, so that the next start asks again."""
+
+
+async def _heard(judge: Critic, image: ImageRecord, concepts: ConceptGraph, store: Store) -> Critique:
+    critique = await judge.critique(image, concepts, store)
+    if critique.unheard:
+        first = critique.unheard[0]
+        raise _NotHeard(f"the judge gave no usable answer to the check {first.check} of {image.id}: {first.reason}")
+    return critique
+
+
 @dataclass
 class Judging:
     """Judges the runs of an experiment as they end, and writes their rows; variants that plan the same run share it.
 
-    A run that failed in an earlier start has no row here, because it runs again. Latents and reports that are not kept
+    A run that failed in an earlier start has no row here, because it runs again, and neither has one that the judge
+    gave no usable answer about, because it is judged again. Latents and reports that are not kept
     are removed once all runs of a prompt and seed are judged, since these may share images until then.
     """
 
@@ -262,7 +275,10 @@ class Judging:
         row = ExperimentRow.model_validate(fields | dict(job.tags) | {"budget": self._budgets[str(job.tags["label"])]})
         if row.error is None:
             async with self._places:
-                row = await self._judged(row)
+                try:
+                    row = await self._judged(row)
+                except _NotHeard as error:
+                    row = row.model_copy(update={"error": str(error)})
         self._rows[row.job] = row
         self._clean(self._groups[job.prompt, job.seed])  # before the row, which says that nothing is left to do
         self._lines.append(row.model_dump_json())
@@ -271,12 +287,12 @@ class Judging:
                 self.on_row(shared)
 
     async def _judged(self, row: ExperimentRow) -> ExperimentRow:
-        store, judge, judged = Store(self._store.path(row.folder or "")), self.judge, dict[str, Critique]()
+        store, judged = Store(self._store.path(row.folder or "")), dict[str, Critique]()
         result = RunResult.model_validate_json(store.read(RESULT))
-        if judge is not None:
+        if (judge := self.judge) is not None:
             for image in [i for i in result.images if i.is_whole] or result.images:
                 key = content_hash("judge", *about(image, result.concepts, judge, store))
-                judged[image.id] = await self.cache.once(key, partial(judge.critique, image, result.concepts, store))
+                judged[image.id] = await self.cache.once(key, partial(_heard, judge, image, result.concepts, store))
         return await asyncio.to_thread(with_result, row, result, judged, store, self.network)
 
     def _clean(self, ids: set[str]) -> None:

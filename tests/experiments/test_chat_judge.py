@@ -4,12 +4,14 @@ import pytest
 
 from detailscribe.agent.experiments.replay import replay
 from detailscribe.agent.experiments.run import arun_experiment, load_models
+from detailscribe.agent.experiments.summary import summary
 from detailscribe.agent.experiments.write import write_results
 from detailscribe.agent.policies import ChatJudge
 from detailscribe.tools.errors import ModelError
 
+from ..agent.fakes import ScriptedCritic
 from ..chat_server.protocol import MODEL
-from .small import small
+from .small import Fakes, small
 
 POLICIES = [{"policy": "best_of_n", "args": {"n": 1}}, {"policy": "single"}]
 PROMPT = "a cat and a dog lifting a yellow house at night"
@@ -47,6 +49,31 @@ async def test_a_judge_that_is_gone_loses_no_run(server, tmp_path):
     rows = await arun_experiment(experiment, tmp_path, *models)
     assert [row.error for row in rows] == [None, None]
     assert drawn == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/images/*.png")}
+
+
+async def test_a_run_that_the_judge_gave_no_answer_about_is_missing_until_it_is_judged(tmp_path):
+    class Judge(ScriptedCritic):
+        answers = True
+
+        async def critique(self, image, concepts, store):
+            made = await super().critique(image, concepts, store)
+            nothing = {"answer": "unknown", "reason": "timed out", "heard": False}
+            verdicts = made.verdicts if self.answers else tuple(v.model_copy(update=nothing) for v in made.verdicts)
+            self.answers = False
+            return made.model_copy(update={"verdicts": verdicts})
+
+    experiment = small(seeds=2, policies=[{"policy": "best_of_n", "args": {"n": 1}}])
+    fakes = Fakes(judge=Judge({}, model="judge@0"))
+    first = await arun_experiment(experiment, tmp_path, *fakes.models(experiment), concurrency=1)
+    error = "the judge gave no usable answer to the check cat of 00-00: timed out"
+    assert [row.error for row in first] == [None] + [error] * 5
+    assert summary(first).title.endswith("5 of 6 runs are missing")
+    drawn = fakes.drawn
+    fakes.judge = ScriptedCritic({}, model="judge@0")
+    again = await arun_experiment(experiment, tmp_path, *fakes.models(experiment))
+    assert [row.error for row in again] == [None] * 6
+    assert again[0] == first[0]
+    assert fakes.drawn == drawn
 
 
 async def test_a_chat_model_decides_in_an_experiment(server, tmp_path):
