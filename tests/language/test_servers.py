@@ -374,11 +374,12 @@ async def test_headers_query_and_body_are_added_and_never_shown(server, chat):
     assert secret not in f"{model.settings!r}{model.settings.model_dump_json()}{reply}"
 
 
-async def test_a_question_that_the_server_cut_is_reported(server, chat, caplog):
+async def test_a_question_that_the_server_cut_is_reported_and_asked_again(server, chat, tmp_path, caplog):
     long = Question("colour", "", "Which colour is it? " * 500)
     server.says(Said(usage=(600, 10)), Said(usage=(2500, 10)))
-    cut = await chat().ask(long, Colour)
-    whole = await chat().ask(long, Colour)
+    cut = await chat(cache=tmp_path).ask(long, Colour)
+    whole = await chat(cache=tmp_path).ask(long, Colour)
+    assert (await chat(cache=tmp_path).ask(long, Colour)).exchanges[0].cached
     assert "read 600 tokens of 10000 characters" in cut.exchanges[0].note
     assert whole.exchanges[0].note == ""
     assert "it cut the question" in caplog.text

@@ -58,7 +58,7 @@ class FakeChat:
         self._likely = likely
         self.questions: list[Question] = []
 
-    async def ask(self, question: Question, answer: type[BaseModel]) -> Reply[Any]:
+    async def ask(self, question: Question, answer: type[BaseModel], *, keep: object = None) -> Reply[Any]:
         self.questions.append(question)
         content = self._answer(question)
         if isinstance(content, Exception):

@@ -1,12 +1,18 @@
 """A critic over a chat model: every check gets a verdict, and only an answer of the model makes one."""
 
+import json
+
 import pytest
+from pydantic import SecretStr
 
 from detailscribe.state import Check
 from detailscribe.tools.errors import ModelError, SettingsError
+from detailscribe.tools.language.chat import ChatModel
+from detailscribe.tools.language.settings import ChatSettings
 from detailscribe.tools.vision.critic import ChatCritic
 from detailscribe.tools.vision.questions import LONGEST_REMARK
 
+from ..language.scripted import KEY, Said, Server
 from .fakes import PROMPT, FakeChat, answers, concepts, listed, no_reply, script
 
 CHECKS = ["place", "red", "umbrella", "holding", "cat"]
@@ -24,6 +30,20 @@ async def test_what_is_right_passes_with_evidence_and_asks_for_no_correction(ima
     assert [v.evidence for v in critique.verdicts] == [f"saw {check}" for check in CHECKS]
     assert (critique.issues, critique.refined_prompt) == ((), None)
     assert {q.name for q in chat.questions} == {"critique"}
+
+
+@pytest.mark.parametrize("useless", [{"answers": []}, answers(dog="yes")])
+async def test_a_reply_that_answers_no_check_is_not_cached(image, store, tmp_path, useless):
+    with Server() as server:
+        key = SecretStr(KEY)
+        settings = ChatSettings(model="m", base_url=server.url, api_key=key, cache=tmp_path)
+        server.always = Said(json.dumps(useless), usage=None)
+        assert (await examined(ChatModel(settings), image, store)).silence
+        server.always = Said(json.dumps(answers(**dict.fromkeys(CHECKS, "yes"))), usage=None)
+        assert (await examined(ChatModel(settings), image, store)).all_pass
+        asked = len(server.requests)
+        assert (await examined(ChatModel(settings), image, store)).all_pass
+        assert len(server.requests) == asked
 
 
 async def test_parents_are_asked_first_and_children_only_when_none_failed(image, store):

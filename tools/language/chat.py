@@ -77,18 +77,28 @@ class ChatModel:
         self._dialect = Dialect("text" if settings.is_local else Dialect.form, limits=limits)
         self._warned = False
 
-    async def ask(self, question: Question, answer: type[M]) -> Reply[M]:
+    async def ask(
+        self, question: Question, answer: type[M], *, keep: Callable[[M], bool] = lambda value: True
+    ) -> Reply[M]:
         """Ask until the reply is an ``answer``; raises as ``ask_for`` does."""
         schema = portable_schema(answer, strict=self.is_openai)
         return await self.ask_for(
-            question, schema, lambda text: read_last(text, lambda value: validated(value, answer))
+            question, schema, lambda text: read_last(text, lambda value: validated(value, answer)), keep=keep
         )
 
-    async def ask_for(self, question: Question, schema: dict[str, Any], read: Callable[[str], T]) -> Reply[T]:
+    async def ask_for(
+        self,
+        question: Question,
+        schema: dict[str, Any],
+        read: Callable[[str], T],
+        *,
+        keep: Callable[[T], bool] = lambda value: True,
+    ) -> Reply[T]:
         """Ask until the reply can be read; ``ModelError`` if the model cannot be used, ``ReplyError`` if no reply can.
 
         ``schema`` is the answer's, in the portable form; ``read`` parses the raw reply, or raises a ``ValueError`` that
-        tells the model what is wrong.
+        tells the model what is wrong. What ``keep`` refuses is returned but not cached, and neither is the reply to a
+        question that the server cut.
         """
         key = self._key(question, schema)
         if (cached := await self._cached(key)) is not None:
@@ -113,7 +123,9 @@ class ChatModel:
                     if not (failure.again and attempts):
                         raise
                     call = replace(call, question=question.again(failure.raw, failure.reason))
-        await self._keep(key, CachedAnswer(reply=reply.text, picture_side=exchanges[-1].picture_side))
+        if keep(value):
+            answered = CachedAnswer(reply=reply.text, picture_side=exchanges[-1].picture_side)
+            await self._keep(key, answered, exchanges[-1])
         return Reply(value, tuple(exchanges))
 
     async def likelihood(self, question: Question, answers: tuple[str, ...] = ("yes",)) -> Likelihood:
@@ -137,7 +149,7 @@ class ChatModel:
                 return Likelihood(None, f"{_NO_LOGPROBS} ({declined.complaint.words})", exchanges[-1])
         probability, reason = (None, reply.declined) if reply.declined else probability_of(reply.logprobs, answers)
         if probability is not None:
-            await self._keep(key, CachedAnswer(reply=reply.text, probability=probability))
+            await self._keep(key, CachedAnswer(reply=reply.text, probability=probability), exchanges[-1])
         return Likelihood(probability, reason, exchanges[-1])
 
     async def check(self) -> None:
@@ -252,8 +264,8 @@ class ChatModel:
     async def _cached(self, key: str) -> CachedAnswer | None:
         return None if self._cache is None else await asyncio.to_thread(self._cache.get, key, CachedAnswer)
 
-    async def _keep(self, key: str, answer: CachedAnswer) -> None:
-        if self._cache is not None:
+    async def _keep(self, key: str, answer: CachedAnswer, exchange: Exchange) -> None:
+        if self._cache is not None and not exchange.note:  # the question was not cut
             await asyncio.to_thread(self._cache.put, key, answer)
 
 

@@ -190,12 +190,15 @@ class ChatCritic:
             texts = {"prompt": prompt, "checks": wire_lines(asked)}
             return self._wordings["critique"].question("critique", [picture], vote, **texts)
 
+        def answers_any(value: CritiqueAnswer | BoxedCritiqueAnswer) -> bool:
+            return any(verdict.heard for verdict in read_answers(missing, value.answers).values())
+
         question = about(missing)
         verdicts: dict[str, Verdict] = {}
         exchanges: list[Exchange] = []
         for _ in range(2):
             try:
-                reply = await self._chat.ask(question, self._answer)
+                reply = await self._chat.ask(question, self._answer, keep=answers_any)
                 answers, lost = reply.value.answers, None
             except ReplyError as error:
                 reply, answers, lost = error, questions.answers_in(error.raw, self._answer), error.reason
