@@ -123,6 +123,14 @@ async def test_neither_words_nor_p_yes_is_unknown(image, store):
     assert {v.answer for v in found.values()} == {"unknown"}
 
 
+async def test_a_second_opinion_is_not_decided_by_the_probabilities_of_the_first(store, image):
+    again = image.model_copy(update={"id": "01-00", "parent": "00-00", "origin": "look", "operator": "look", "seed": 9})
+    chat = FakeChat(script({"red": "no"}), likely=lambda question: 0.9)
+    critic = ChatCritic(chat, probabilities=True)
+    assert (await critic.critique(image, concepts(), store)).answers()["red"] == "pass"
+    assert (await critic.critique(again, concepts(), store)).answers()["red"] == "fail"
+
+
 async def test_a_second_opinion_comes_of_another_order_or_of_the_model_that_is_named_for_it(store, image):
     again = image.model_copy(update={"id": "01-00", "parent": "00-00", "origin": "look", "operator": "look", "seed": 9})
     first, other = FakeChat(script({})), FakeChat(script({"red": "no"}))

@@ -48,7 +48,7 @@ class ChatCritic:
         chat: The model; it must take pictures.
         templates: Folder of the user's templates, which override those that ship.
         votes: How often each check is asked, each time in another order; the majority wins.
-        probabilities: Whether each check is also asked alone for P(yes), which then decides.
+        probabilities: Whether each check is also asked alone for P(yes), which then decides; not in second opinions.
         words: Longest corrected prompt, in words.
         boxes: The form in which the model gives the boxes of what it looked at; None to ask for no boxes.
         second: The critic for second opinions; None for the same model, asked in another order.
@@ -166,7 +166,8 @@ class ChatCritic:
         groups = [checks[start:end] for start, end in bounds]
         votes = [(group, vote) for vote in range(first, first + self._votes) for group in groups]
         voting = gather_or_cancel(self._vote(prompt, group, picture, vote) for group, vote in votes)
-        weighing = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if self._probabilities)
+        weighs = self._probabilities and not first  # P(yes) would be the first opinion's again
+        weighing = gather_or_cancel(self._likelihood(prompt, c, picture) for c in checks if weighs)
         results: list[Any] = await gather_or_cancel([voting, weighing])
         replies: list[tuple[dict[str, Verdict], Exchanges]] = results[0]
         likelihoods: list[tuple[float | None, str, Exchanges]] = results[1]
