@@ -25,7 +25,7 @@ from ..graph.graph import Checkpointer, Graph, build_graph, recursion_limit
 from ..graph.judge import allowed, decide
 from ..graph.person import RULE, Ask, answer_of, meant
 from ..policies import Policy, PolicyError, stop
-from ..records.events import Denoising, Event, Resumed, RunFinished, RunStarted, Steered, read_events
+from ..records.events import Critiqued, Denoising, Event, Resumed, RunFinished, RunStarted, Steered, read_events
 from ..records.manifest import Manifest, write_manifest
 from ..records.reader import EVENTS, RESULT, Run
 from ..records.trace import Tracer, failure
@@ -86,6 +86,9 @@ class Session:
             await self._require_same_models()
             write_manifest(store, self.manifest)
             past = read_events(store.path(EVENTS)) if store.path(EVENTS).exists() else []
+            if self.checkpointer is None and any(isinstance(e, Critiqued) and e.critique.unheard for e in past):
+                past = []  # the run begins anew, and an answer this time may lead to other images
+                store.path(EVENTS).write_bytes(b"")
             return await self._finish(past, stack.enter_context(JsonLines(store.path(EVENTS))))
 
     async def _finish(self, past: list[Event], log: JsonLines) -> Run:

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from detailscribe.agent import read_run, resume, run, run_batch
 from detailscribe.agent.cli import app
-from detailscribe.agent.policies import BestOfN, stop
+from detailscribe.agent.policies import Adaptive, BestOfN, stop
 from detailscribe.agent.records.events import Decided
 from detailscribe.agent.views.live import row_in_words, tally_in_words
 from detailscribe.state import Budget, Critique, Verdict
@@ -129,3 +129,19 @@ def test_an_image_whose_file_shows_another_picture_is_drawn_again(tmp_path):
     diffusion = Digested(writes_latents=True)
     batch(tmp_path / "b", Silent({}), diffusion, retry_failed=True)
     assert [request.prompt for request in diffusion.requests] == [PROMPTS[1]]
+
+
+def test_the_trace_of_a_prompt_that_is_run_again_holds_nothing_of_a_way_that_was_not_taken(tmp_path):
+    def way(silent, script, **changes):
+        chosen = roles({}, critic=Silent(silent, script), diffusion=Digested(writes_latents=True))
+        done = run_batch([PROMPT], out=tmp_path / "b", policy=Adaptive(images=1), **chosen, **changes)
+        [row] = done.rows()
+        return read_run(done.folder / row.run)
+
+    script = {"00-00": "red alone holding", "01-00": "red", "02-00": "red"}
+    first = way({"00-00": "alone holding"}, script)
+    again = way({}, script | {"01-00": ""}, retry_failed=True)
+    assert list(first.images) == ["00-00", "01-00", "02-00", "03-00"]
+    assert list(again.images) == [image.id for image in again.result.images] == ["00-00", "01-00"]
+    assert tuple(again.critiques.values()) == again.result.critiques
+    assert again.spend == again.result.spend
