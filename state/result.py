@@ -74,6 +74,11 @@ class RunResult(Frozen):
         return self
 
     @property
+    def is_heard(self) -> bool:
+        """Whether every check of every image has an answer."""
+        return not any(critique.unheard for critique in self.critiques)
+
+    @property
     def spend_by_model(self) -> dict[str, ModelSpend]:
         """``spend`` by the name of the model, without critics that record no exchanges."""
         answers = (self.concepts, *self.critiques, *self.advice, *self.comparisons)

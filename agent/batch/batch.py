@@ -185,7 +185,7 @@ async def run_job(
     manifest = manifest_of(job.folder, job.prompt, job.seed, job.policy, loaded, settings=settings)
     with await _job_folder(folder, manifest, models) as store:
         finished = finished_run(folder)
-        if finished is not None and not any(critique.unheard for critique in finished.result.critiques):
+        if finished is not None and finished.result.is_heard:
             return finished
         return await Session(store, manifest, models, job.policy, cache=cache, shared=shared, on_event=on_event).run()
 

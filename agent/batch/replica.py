@@ -85,13 +85,17 @@ class RunStore:
             if path.name != LOCK and not path.match(PARTIAL):
                 self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
-    def fetch(self, name: str, folder: Path) -> bytes | None:
-        """Copy the records of a finished run into ``folder``; its ``result.json``, or None if there is no such run."""
-        result = self.read(f"{name}/{RESULT}")
-        if result is not None:
-            for record in (MANIFEST, EVENTS, RESULT):
-                if (data := self.read(f"{name}/{record}")) is not None:
-                    Store(folder).write(record, data)
+    def fetch(self, name: str, folder: Path) -> RunResult | None:
+        """Copy the records of a finished run into ``folder``, and its images and cache if a check had no answer; its
+        result, or None if there is no such run."""
+        if (data := self.read(f"{name}/{RESULT}")) is None:
+            return None
+        result, files = RunResult.model_validate_json(data), [MANIFEST, EVENTS, RESULT]
+        if not result.is_heard and not (folder / CACHE).exists():  # one that is there is of a later, unfinished retry
+            files += [*(file for image in result.images for file in image.files), CACHE]
+        for file in files:
+            if (data := self.read(f"{name}/{file}")) is not None:
+                Store(folder).write(file, data)
         return result
 
     def put(self, reference: str, data: bytes) -> None:
@@ -213,7 +217,7 @@ class Replica:
         try:
             stored = await asyncio.to_thread(store.fetch, name, folder)
             result = await self._run_in(folder, job, models)
-            if stored is None or RunResult.model_validate_json(stored) != result:
+            if stored != result:
                 await asyncio.to_thread(store.publish, folder, name)
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)
@@ -223,7 +227,7 @@ class Replica:
 
     async def _run_in(self, folder: Path, job: Job, models: Models) -> RunResult:
         """Run a job in a folder, when no other process uses it. Its cache is in the folder as well, so that any replica
-        can resume the run."""
+        can resume the run, or retry it if a check had no answer."""
         waiting = AsyncRetrying(
             retry=retry_if_exception_type(FolderInUse),
             stop=stop_after_delay(PATIENCE),
@@ -231,7 +235,8 @@ class Replica:
             reraise=True,
         )
         run = await waiting(run_job, job, folder, self.loaded, models)
-        (folder / CACHE).unlink(missing_ok=True)
+        if run.result.is_heard:
+            (folder / CACHE).unlink(missing_ok=True)
         return run.result
 
     @cached_property

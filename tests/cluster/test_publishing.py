@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from detailscribe.agent import Cluster, Single, run, run_batch
+from detailscribe.agent import BestOfN, Cluster, Single, run, run_batch
 from detailscribe.agent.batch import replica as replicas
 from detailscribe.agent.batch.batch import RemoteFailure
 from detailscribe.agent.batch.jobs import Job
@@ -19,6 +19,7 @@ from detailscribe.agent.settings.models import Models
 from detailscribe.tools.errors import SettingsError
 
 from ..agent.fakes import PROMPT, roles
+from ..agent.test_not_heard import Digested, Silent
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_the_records_of_a_published_run_can_be_fetched(url, finished, tmp_path):
     store = RunStore(url)
     assert store.fetch("runs/cat", tmp_path / "copy") is None
     store.publish(finished.folder, "runs/cat")
-    assert store.fetch("runs/cat", tmp_path / "copy") == (finished.folder / "result.json").read_bytes()
+    assert store.fetch("runs/cat", tmp_path / "copy") == finished.result
     assert (tmp_path / "copy" / "events.jsonl").read_bytes() == (finished.folder / "events.jsonl").read_bytes()
     assert store.read(f"runs/cat/{finished.best.record.path}") == finished.best.path.read_bytes()
     assert store.read("runs/cat/.lock") is None
@@ -89,6 +90,27 @@ async def test_a_published_run_is_not_published_again_and_no_scratch_folder_stay
     assert await replica.run(job()) == first == finished.result
     await replica.stop()
     assert not replica._scratch.exists()
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_run_with_checks_that_had_no_answer_draws_nothing_when_it_is_run_again(
+    url, tmp_path, monkeypatch, is_stored
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    where = url if is_stored else None
+
+    async def perform(silent):
+        chosen = roles({}, critic=Silent(silent), diffusion=Digested(writes_latents=True))
+        replica = replicas.Replica(load(), partial(Models, **chosen), tmp_path, where, 1, None, "nowhere", ())
+        result = await replica.run(Job("cat", PROMPT, 1, BestOfN(n=2)))
+        return result.is_heard, [image.id for image in chosen["diffusion"].requests], sorted(chosen["critic"].asked)
+
+    assert await perform({"00-01": "alone"}) == (False, ["00-00", "00-01"], ["00-00", "00-01"])
+    assert await perform({}) == (True, [], ["00-01"])
+    assert not [*tmp_path.rglob("cache.sqlite")]
+    assert RunStore(url).read("runs/cat/cache.sqlite") is None
 
 
 async def test_a_run_that_failed_is_not_published_and_its_error_comes_in_words(url, replica):
