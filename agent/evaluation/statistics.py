@@ -47,12 +47,14 @@ def mean_interval(samples: Sequence[float]) -> Interval | None:
 def proportion_interval(samples: Sequence[float], groups: Sequence[str] | None = None) -> Interval | None:
     """``mean_interval`` of samples that are 0 or 1, or shares of such; samples of one group are resampled together.
 
-    If all are 0, or all are 1, resampling shows no spread, so the exact Clopper-Pearson interval is used.
+    If all are 0, or all are 1, resampling shows no spread, so the exact Clopper-Pearson interval for as many groups is
+    used.
     """
     from scipy.stats import binomtest
 
     if samples and set(samples) in ({0.0}, {1.0}):
-        exact = binomtest(round(sum(samples)), len(samples)).proportion_ci(LEVEL)
+        count = len(samples if groups is None else set(groups))
+        exact = binomtest(count * int(samples[0]), count).proportion_ci(LEVEL)
         return Interval(samples[0], float(exact.low), float(exact.high))
     if groups is None or not samples:
         return mean_interval(samples)

@@ -40,6 +40,7 @@ def test_where_all_succeed_the_interval_is_the_exact_one():
     assert proportion_interval([1.0] * 10) == Interval(1.0, pytest.approx(0.6915, abs=1e-4), 1.0)
     assert proportion_interval([0.0] * 10) == Interval(0.0, 0.0, pytest.approx(0.3085, abs=1e-4))
     assert proportion_interval([0.0, 1.0]) == mean_interval([0.0, 1.0])
+    assert proportion_interval([1.0] * 40, list("abcdefghij") * 4) == proportion_interval([1.0] * 10)
 
 
 def test_no_samples_have_no_interval():
