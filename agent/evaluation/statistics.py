@@ -30,11 +30,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def sign(self) -> str:
-        """``+`` or ``-`` where the whole range is above or below zero, else ``0``."""
-        return "+" if self.low > 0 else "-" if self.high < 0 else "0"
-
 
 def mean_interval(samples: Sequence[float]) -> Interval | None:
     """The mean with its percentile bootstrap interval; None for no samples."""
@@ -106,6 +101,20 @@ def paired_test(differences: Sequence[float]) -> float:
         return 1.0
     test: Any = permutation_test((signed,), np.sum, permutation_type="samples", n_resamples=RESAMPLES, rng=0)
     return float(test.pvalue)
+
+
+def sign(differences: Sequence[float]) -> str | None:
+    """``+`` or ``-`` where the interval of the mean is above or below zero, else ``0``; None for no differences.
+
+    Of few differences every resample may have the same sign by chance, so fewer than 6 other than zero, with which
+    ``paired_test`` cannot reach 5%, have the sign ``0``.
+    """
+    mean = mean_interval(differences)
+    if mean is None:
+        return None
+    if np.count_nonzero(differences) < 6:
+        return "0"
+    return "+" if mean.low > 0 else "-" if mean.high < 0 else "0"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

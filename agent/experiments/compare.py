@@ -8,7 +8,7 @@ from typing import Any
 
 from ...tools.errors import SettingsError
 from ...tools.files import Store
-from ..evaluation.statistics import mean_interval, paired_test
+from ..evaluation.statistics import mean_interval, paired_test, sign
 from ..evaluation.tables import Cell, Table, written
 from ..policies import CODE
 from ..records.manifest import MANIFEST, read_manifest
@@ -147,7 +147,7 @@ def _measures(label: str, paired: Frame, note: str) -> Table:
         style, gap_style = ("fine", "fine") if name in _COUNTS else ("share", "points")
         a, b = (mean_interval(by_prompt(paired, column)) for column in (f"{name}_other", name))
         line: dict[str, Cell] = {"measure": name.replace("_", " "), "A": written(a, style), "B": written(b, style)}
-        lines.append(line | {"B less A": written(gap, gap_style), "sign": gap.sign, "p": paired_test(values)})
+        lines.append(line | {"B less A": written(gap, gap_style), "sign": sign(values), "p": paired_test(values)})
     return table_of(f"{label}: {len(paired)} pairs of runs", lines, {"p": "p"}, note)
 
 

@@ -7,7 +7,15 @@ from math import nan
 from statistics import fmean
 from typing import Any
 
-from ..evaluation.statistics import Interval, holm, mean_interval, paired_test, proportion_interval, ratio_interval
+from ..evaluation.statistics import (
+    Interval,
+    holm,
+    mean_interval,
+    paired_test,
+    proportion_interval,
+    ratio_interval,
+    sign,
+)
 from ..evaluation.tables import Cell, Column, Style, Table
 from .load import Variant
 from .measures import (
@@ -149,8 +157,8 @@ def differences_table(
     paired = {name: pairs(frame(ours), frame(theirs)) for name, (ours, theirs) in compared.items()}
     p_values = holm([paired_test(differences(runs, "all_correct")) for runs in paired.values()])
     for (name, runs), p in zip(paired.items(), p_values, strict=True):
-        gap, checks = mean_interval(differences(runs, "all_correct")), differences(runs, "checks")
-        line: Line = {"variant": name, "all correct": gap, "sign": gap and gap.sign, "p": gap and p}
+        gaps, checks = differences(runs, "all_correct"), differences(runs, "checks")
+        line: Line = {"variant": name, "all correct": mean_interval(gaps), "sign": sign(gaps), "p": p if gaps else None}
         outcomes = (sum(d > 0 for d in checks), checks.count(0), sum(d < 0 for d in checks))
         line |= {"checks": mean_interval(checks), "prompts won / tied / lost": " / ".join(map(str, outcomes))}
         lines.append(line | {words: mean_of(differences(runs, cost)) for words, cost in costs.items()})

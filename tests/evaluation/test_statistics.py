@@ -12,6 +12,7 @@ from detailscribe.agent.evaluation.statistics import (
     paired_test,
     proportion_interval,
     ratio_interval,
+    sign,
 )
 
 
@@ -92,6 +93,18 @@ def test_a_ratio_over_few_prompts_has_an_interval_too():
     assert 0 <= found.low < 2 / 3 < found.high <= 1
 
 
-@pytest.mark.parametrize(("low", "high", "sign"), [(0.1, 0.2, "+"), (-0.2, -0.1, "-"), (-0.1, 0.1, "0"), (0, 0.1, "0")])
-def test_the_sign_is_that_of_the_whole_range(low, high, sign):
-    assert Interval((low + high) / 2, low, high).sign == sign
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([1.0] * 6 + [0.0] * 4, "+"),
+        ([-0.2, -0.3] * 10, "-"),
+        ([1.0, -1.0] * 10, "0"),
+        ([1.0], "0"),
+        ([0.2] * 3, "0"),
+        ([1.0] * 5 + [0.0] * 95, "0"),
+        ([], None),
+    ],
+)
+def test_the_sign_is_that_of_the_whole_interval_of_enough_differences(differences, expected):
+    assert sign(differences) == expected
+    assert expected in ("0", None) or paired_test(differences) < 0.05
