@@ -30,6 +30,7 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
@@ -39,6 +40,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
     MistralConfig,
@@ -750,6 +752,42 @@ async def test_what_cannot_be_refined_draws_what_its_pipeline_draws(store, tmp_p
     assert (await draw(loaded, store, "again")).width == SIDE
     with pytest.raises(SettingsError, match="has no shift"):
         PipelineDiffusion(pipe, "tiny@0", options=DrawingOptions(shift=3))
+
+
+def sdxl() -> StableDiffusionXLPipeline:
+    parts = unet_pipeline().components
+    more = {"cross_attention_dim": 2 * WIDTH, "addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+    reader = CLIPTextModelWithProjection(parts["text_encoder"].config)
+    more["projection_class_embeddings_input_dim"] = reader.config.projection_dim + 6 * 8
+    unet: Any = UNet2DConditionModel.from_config(parts["unet"].config, **more)
+    shared = {name: parts[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+    return StableDiffusionXLPipeline(**shared, text_encoder_2=reader, tokenizer_2=tokenizer(77), unet=unet)
+
+
+class Untested(FluxPipeline):
+    """Of which nothing is known but that it can draw."""
+
+
+@pytest.mark.parametrize(
+    ("make", "passes"),
+    [
+        (unet_pipeline, [4] * STEPS),
+        (sdxl, [4] * STEPS),
+        (lambda: Untested(**flux().components), [1] * 2 * STEPS),
+    ],
+)
+async def test_only_classes_of_which_images_are_the_same_in_a_batch_share_passes(make, passes, store):
+    model = PipelineDiffusion(made(make), "tiny@0", steps=STEPS, guidance=2.0, options=SQUARE)
+
+    def both(mark: str) -> list[Any]:
+        return [draw(model, store, f"{mark}{n}", prompt, seed=n) for n, prompt in enumerate((PROMPT, OTHER))]
+
+    alone = [await image for image in both("alone")]
+    rows = passes_of(model)
+    for image, one in zip(await asyncio.gather(*both("together")), alone, strict=True):
+        with Image.open(store.path(image.path)) as picture, Image.open(store.path(one.path)) as expected:
+            assert max(high for _, high in ImageChops.difference(picture, expected).getextrema()) <= 1
+    assert rows == passes
 
 
 async def test_what_its_thread_raises_reaches_the_caller(one, store, monkeypatch):

@@ -37,6 +37,20 @@ _DISTILLED: dict[str, tuple[int, float, Callable[[Any], bool]]] = {
 }
 """For distilled models, by class: the publisher's steps and guidance, and how to recognize the model: FLUX.1 schnell,
 Z-Image-Turbo, FLUX.2 klein, Krea 2 TDM."""
+_TOGETHER = (
+    "ChromaPipeline",
+    "Flux2KleinPipeline",
+    "Flux2Pipeline",
+    "FluxPipeline",
+    "Krea2Pipeline",
+    "Lumina2Pipeline",
+    "QwenImagePipeline",
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "ZImagePipeline",
+)
+"""Classes whose images share passes. A class is added with a test that its images are the same alone and in a batch:
+Qwen-Image 2.1 and CogView4 place an image behind the longest prompt of the batch, GLM-Image samples from one seed."""
 _ONLY_EDITS = "QwenImageEdit"
 """Prefix of classes that draw nothing without a picture."""
 
@@ -62,10 +76,10 @@ class PipelineDiffusion(ModelDiffusion):
     """Draws and refines with a text-to-image pipeline of diffusers. One that takes a picture beside the prompt, such as
     Kontext, FLUX.2 or Qwen-Image-Edit, edits.
 
-    Waiting images with the same steps, start and guidance are drawn in the same passes. To refine, the pipeline is
-    called as for a full drawing, with x_k in place of its noise and the noise levels from step k on. Latents have the
-    pipeline's own form without the batch: (tokens, channels) if it packs them. Pipelines that cannot be called so only
-    draw, and their images have no latents.
+    Waiting images with the same steps, start and guidance are drawn in the same passes, if their class is tested for
+    it. To refine, the pipeline is called as for a full drawing, with x_k in place of its noise and the noise levels
+    from step k on. Latents have the pipeline's own form without the batch: (tokens, channels) if it packs them.
+    Pipelines that cannot be called so only draw, and their images have no latents.
     """
 
     check_class = staticmethod(check_family)
@@ -143,7 +157,7 @@ class PipelineDiffusion(ModelDiffusion):
         pipe.set_progress_bar_config(disable=True)
         self._schedules: dict[int, Schedule] = {}
         # A chosen kernel may take no mask for padded prompts, and diffusers' block cache decides for a whole batch.
-        alone = "list" not in str(has["prompt"].annotation) or self._attention or options.block_cache
+        alone = self.name not in _TOGETHER or self._attention or options.block_cache
         self._engine = Engine(self._draw_together, 1 if alone else self._max_batch)
 
     @property
