@@ -190,10 +190,11 @@ def _editor(settings: Settings) -> str:
     if chosen.kind == "self" and settings.diffusion.kind == "endpoint":
         return f"{model}, which also draws"
     from ...tools.diffusion.loading import class_named
-    from ...tools.diffusion.pipelines import takes_pictures
+    from ...tools.diffusion.pipelines import check_family, takes_pictures
 
     if not takes_pictures(kind := class_named(EMBEDDED_DIFFUSION if model is None else model)):
         raise SettingsError(f"a {kind} takes no picture to edit: name a model that does with edit.model")
+    check_family(kind)
     return f"{model}, a {kind}"
 
 

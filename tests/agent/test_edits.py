@@ -164,12 +164,15 @@ def test_settings_that_cannot_work_are_refused(edit, says):
         load_settings({"edit": edit})
 
 
-def test_a_model_that_takes_no_picture_is_found_before_anything_is_spent():
+def test_a_model_that_cannot_edit_is_found_before_anything_is_spent(tmp_path):
     finding = next(look_at_diffusion(load_settings({"edit": {"kind": "self"}})))
     assert (finding.status, finding.text) == (
         "problem",
         "a StableDiffusion3Pipeline takes no picture to edit: name a model that does with edit.model",
     )
+    (tmp_path / "model_index.json").write_text('{"_class_name": "QwenImageLayeredPipeline"}')
+    finding = next(look_at_diffusion(load_settings({"edit": {"kind": "pipeline", "model": str(tmp_path)}})))
+    assert (finding.status, finding.text[:42]) == ("problem", "a QwenImageLayeredPipeline takes layers: h")
     finding = next(look_at_diffusion(load_settings({"edit": {"kind": "embedded"}})))
     assert (finding.status, finding.text) == ("ok", "a painter that is no trained model")
 

@@ -2,10 +2,17 @@
 
 from importlib.util import find_spec
 
+import diffusers.pipelines.longcat_image.pipeline_longcat_image_edit as longcat_edit
 import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as qwen_edit_plus
 import pytest
 import torch
-from diffusers import FluxKontextPipeline, QwenImageEditPlusPipeline
+from diffusers import (
+    AutoencoderKL,
+    FluxKontextPipeline,
+    LongCatImageEditPipeline,
+    LongCatImageTransformer2DModel,
+    QwenImageEditPlusPipeline,
+)
 from PIL import Image, ImageDraw
 from transformers import (
     Qwen2_5_VLConfig,
@@ -14,13 +21,13 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
-from detailscribe.state import Attempt, ImageRecord, Region
+from detailscribe.state import Attempt, DrawingOptions, ImageRecord, Region
 from detailscribe.tools.diffusion import LocalDiffusion, PipelineDiffusion
 from detailscribe.tools.diffusion.editing import WithEditor
 from detailscribe.tools.diffusion.job import DrawJob
 from detailscribe.tools.errors import ModelError, SettingsError
 
-from .test_families import OTHER, WIDTH, flux, klein, made, qwen, same_pixels
+from .test_families import OTHER, WIDTH, flux, klein, made, qwen, same_pixels, shifting, vae
 
 STEPS, SEED, SIZE = 2, 3, (96, 64)
 MARKS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -57,14 +64,29 @@ def qwen_edit() -> QwenImageEditPlusPipeline:
     return QwenImageEditPlusPipeline(**parts, processor=Still(reads, words))
 
 
-EDITORS = {"kontext": kontext, "qwen": qwen_edit, "klein": klein}
+def longcat() -> LongCatImageEditPipeline:
+    parts = qwen_edit().components
+    sizes = {"num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2}
+    sizes |= {"joint_attention_dim": WIDTH, "pooled_projection_dim": WIDTH, "axes_dims_rope": (4, 4, 8)}
+    return LongCatImageEditPipeline(
+        transformer=LongCatImageTransformer2DModel(in_channels=64, **sizes),
+        scheduler=shifting(),
+        vae=AutoencoderKL.from_config(vae().config, latent_channels=16),
+        text_encoder=parts["text_encoder"],
+        tokenizer=parts["tokenizer"],
+        text_processor=parts["processor"],
+    )
+
+
+EDITORS = {"kontext": kontext, "qwen": qwen_edit, "klein": klein, "longcat": longcat}
 
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch):
-    """Qwen's own pipeline looks at each picture in a megapixel."""
+    """These pipelines look at each picture in a megapixel."""
     monkeypatch.setattr(qwen_edit_plus, "CONDITION_IMAGE_SIZE", 96 * 64)
     monkeypatch.setattr(qwen_edit_plus, "VAE_IMAGE_SIZE", 96 * 64)
+    monkeypatch.setattr(longcat_edit, "calculate_dimensions", lambda area, ratio: SIZE)
 
 
 def drawn(store, id: str = "a", size: tuple[int, int] = SIZE) -> ImageRecord:
@@ -88,11 +110,12 @@ async def test_an_edit_is_what_the_pipeline_makes_of_picture_and_instruction(sto
     assert (image.width, image.height, image.operator, image.parent, image.start_sigma) == (*SIZE, "edit", "a", 1.0)
     assert image.evaluations == (1 if name == "kontext" else 2) * STEPS
     guidance = {"true_cfg_scale": 2.0, "negative_prompt": " "} if name == "qwen" else {"guidance_scale": 2.0}
+    size = {} if name == "longcat" else {"width": SIZE[0], "height": SIZE[1]}
     whole = {"max_area": SIZE[0] * SIZE[1], "_auto_resize": False} if name == "kontext" else {}
 
     def own(picture: Image.Image) -> Image.Image:
         generator = torch.Generator("cpu").manual_seed(SEED)
-        how = {"width": SIZE[0], "height": SIZE[1], "num_inference_steps": STEPS, "generator": generator}
+        how = size | {"num_inference_steps": STEPS, "generator": generator}
         return pipe(image=picture, prompt=OTHER, **how, **guidance, **whole).images[0]
 
     assert same_pixels(store, image, own(Image.open(store.path(source.path)).convert("RGB")))
@@ -119,9 +142,12 @@ async def test_what_takes_no_picture_or_draws_nothing_says_so_in_one_line(store,
     for model in (LocalDiffusion.load(folders["one_clip"]), PipelineDiffusion(made(flux), "tiny@0", steps=1)):
         with pytest.raises(SettingsError, match=r"\A'b' is an edit, and the model that draws takes no picture.*\Z"):
             await model.draw(edit(source), store, source=source)
-    editor = PipelineDiffusion(made(qwen_edit), "tiny@0", steps=1)
-    with pytest.raises(SettingsError, match=r"\Atiny@0 edits pictures and draws none.*\Z"):
-        await editor.draw(Attempt(id="c", prompt="a cat", seed=1), store)
+    for make in (qwen_edit, longcat):
+        editor = PipelineDiffusion(made(make), "tiny@0", steps=1)
+        with pytest.raises(SettingsError, match=r"\Atiny@0 edits pictures and draws none.*\Z"):
+            await editor.draw(Attempt(id="c", prompt="a cat", seed=1), store)
+    with pytest.raises(SettingsError, match="leave width and height out"):
+        PipelineDiffusion(made(longcat), "tiny@0", options=DrawingOptions(width=96))
     tiny = drawn(store, "tiny", (48, 32))
     with pytest.raises(ModelError, match=r"\Atiny@0 cannot edit 'tiny': Image too small.*\Z"):
         await PipelineDiffusion(made(klein), "tiny@0", steps=1).draw(edit(tiny), store, source=tiny)

@@ -51,8 +51,8 @@ _TOGETHER = (
 )
 """Classes whose images share passes. A class is added with a test that its images are the same alone and in a batch:
 Qwen-Image 2.1 and CogView4 place an image behind the longest prompt of the batch, GLM-Image samples from one seed."""
-_ONLY_EDITS = "QwenImageEdit"
-"""Prefix of classes that draw nothing without a picture."""
+_ONLY_EDITS = ("QwenImageEdit", "LongCatImageEdit")
+"""Prefixes of classes that draw nothing without a picture."""
 
 
 def check_family(name: str, kind: type[Any] | None = None) -> str:
@@ -64,7 +64,7 @@ def check_family(name: str, kind: type[Any] | None = None) -> str:
     parameters = inspect.signature(kind.__call__).parameters
     if missing := [need for need in ("prompt", "num_inference_steps", "generator") if need not in parameters]:
         raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot draw from a prompt and a seed")
-    if extra := sorted({"strength", "control_image", "mask_image"} & set(parameters)):
+    if extra := sorted({"strength", "control_image", "mask_image", "layers"} & set(parameters)):
         raise ModelError(f"a {name} takes {', '.join(extra)}: here is only a prompt, so name a text-to-image pipeline")
     lacking = [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
     lacking += [] if hasattr(kind, "prepare_latents") else ["latents"]
@@ -124,7 +124,10 @@ class PipelineDiffusion(ModelDiffusion):
         width, height = picture_size(options, pixels, pipe.image_processor.config.vae_scale_factor)
         self.edits = "image" in has
         """Whether it takes a picture and an instruction."""
-        self._arguments: dict[str, Any] = {"width": width, "height": height}
+        sizes = {"width": width, "height": height}
+        self._arguments: dict[str, Any] = {name: pixels for name, pixels in sizes.items() if name in has}
+        if "width" not in has and (options.width or options.height):
+            raise SettingsError(f"a {self.name} chooses the size by the picture: leave width and height out")
         if options.negative_prompt is not None:
             if not ("negative_prompt" in has and self._is_guided(self.guidance)):
                 how = f"a {self.name} at guidance {self.guidance:g}"
