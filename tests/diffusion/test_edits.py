@@ -153,6 +153,15 @@ async def test_what_takes_no_picture_or_draws_nothing_says_so_in_one_line(store,
         await PipelineDiffusion(made(klein), "tiny@0", steps=1).draw(edit(tiny), store, source=tiny)
 
 
+async def test_kontext_draws_the_size_that_was_asked_for_and_spares_no_blocks(store):
+    options = DrawingOptions(width=SIZE[0], height=SIZE[1])
+    model = PipelineDiffusion(made(kontext), "tiny@0", steps=1, options=options)
+    image = await model.draw(Attempt(id="a", prompt="a cat", seed=1), store)
+    assert (image.width, image.height) == SIZE
+    with pytest.raises(SettingsError, match=r"has no block cache.*no cache_context"):
+        PipelineDiffusion(made(kontext), "tiny@0", options=options.model_copy(update={"block_cache": 0.1}))
+
+
 async def test_one_model_draws_and_another_edits(store, model):
     both = WithEditor(model, PipelineDiffusion(made(kontext), "tiny@0", steps=1))
     assert (both.model, both.evaluations_per_drawing) == (f"{model.model}, edits by tiny@0", 12)

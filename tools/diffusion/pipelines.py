@@ -124,7 +124,8 @@ class PipelineDiffusion(ModelDiffusion):
         width, height = picture_size(options, pixels, pipe.image_processor.config.vae_scale_factor)
         self.edits = "image" in has
         """Whether it takes a picture and an instruction."""
-        sizes = {"width": width, "height": height}
+        # Without max_area, Kontext draws a megapixel in that aspect.
+        sizes = {"width": width, "height": height, "max_area": width * height}
         self._arguments: dict[str, Any] = {name: pixels for name, pixels in sizes.items() if name in has}
         if "width" not in has and (options.width or options.height):
             raise SettingsError(f"a {self.name} chooses the size by the picture: leave width and height out")
@@ -146,6 +147,8 @@ class PipelineDiffusion(ModelDiffusion):
             if options.block_cache is not None and self.name.startswith("Flux2"):
                 raise ValueError("that of diffusers 0.42 fails on its last block")
             if options.block_cache is not None:
+                if "cache_context" not in inspect.unwrap(type(pipe).__call__).__code__.co_names:
+                    raise ValueError("it opens no cache_context")
                 self.denoiser.enable_cache(FirstBlockCacheConfig(options.block_cache))
         except (AttributeError, ValueError) as error:
             raise SettingsError(f"a {self.name} has no block cache, so leave block_cache out: {error}") from error
