@@ -684,6 +684,7 @@ async def test_a_latent_of_another_model_is_refused(one, store):
         ("FluxImg2ImgPipeline", "here is only a prompt"),
         ("FluxControlPipeline", "takes control_image"),
         ("DDPMPipeline", "takes no prompt"),
+        ("Ideogram4Pipeline", "has no default guidance_scale"),
         ("QwenImageLayeredPipeline", "takes layers"),
         ("Flux9Pipeline", "has no pipeline Flux9Pipeline"),
     ],

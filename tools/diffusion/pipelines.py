@@ -66,7 +66,10 @@ def check_family(name: str, kind: type[Any] | None = None) -> str:
         raise ModelError(f"a {name} takes no {', '.join(missing)}, so it cannot draw from a prompt and a seed")
     if extra := sorted({"strength", "control_image", "mask_image", "layers"} & set(parameters)):
         raise ModelError(f"a {name} takes {', '.join(extra)}: here is only a prompt, so name a text-to-image pipeline")
-    lacking = [] if {"guidance_scale", "true_cfg_scale"} & set(parameters) else ["guidance_scale"]
+    scale = "true_cfg_scale" if "true_cfg_scale" in parameters else "guidance_scale"
+    if scale in parameters and parameters[scale].default is None:
+        raise ModelError(f"a {name} has no default {scale}, and guidance by a schedule is not supported")
+    lacking = [] if scale in parameters else ["guidance_scale"]
     lacking += [] if hasattr(kind, "prepare_latents") else ["latents"]
     lacking += [] if "callback_on_step_end" in parameters else ["callback_on_step_end"]
     return f"a {name} takes no {', '.join(lacking)}" if lacking else ""
