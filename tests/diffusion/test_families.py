@@ -1,6 +1,7 @@
 """Other families draw and are refined through their own pipelines, or say clearly that they cannot be."""
 
 import asyncio
+import functools
 import json
 import string
 import threading
@@ -655,6 +656,27 @@ async def test_a_request_may_name_its_own_schedule_and_guidance(one, store):
     with pytest.raises(SettingsError, match="ask for steps=2"):
         await redraw(one, store, image, "resume", 1)
     assert (await redraw(one, store, image, "inject", 1)).steps == STEPS
+
+
+class FixedSteps(QwenImagePipeline):
+    def __init__(self, scheduler, vae, text_encoder, tokenizer, transformer, sample_sigmas=(1.0, 0.9, 0.4)) -> None:
+        super().__init__(scheduler, vae, text_encoder, tokenizer, transformer)
+        self.register_to_config(sample_sigmas=list(sample_sigmas))
+
+    @functools.wraps(QwenImagePipeline.__call__)
+    def __call__(self, **how: Any) -> Any:
+        return super().__call__(sigmas=self.config.sample_sigmas, **how)
+
+
+async def test_a_model_with_noise_levels_of_its_own_takes_no_other_number_of_steps(store):
+    """As Qwen-Image 2.1 does."""
+    model = PipelineDiffusion(made(lambda: FixedSteps(**qwen().components)), "tiny@0", guidance=1.0, options=SQUARE)
+    image = await draw(model, store, keep_steps=(2,))
+    assert image.steps == image.evaluations == model.evaluations_per_drawing == 3
+    again = await redraw(model, store, image, "resume", 2)
+    assert store.read(again.latent) == store.read(image.latent)
+    with pytest.raises(SettingsError, match=r"takes 3 steps, not 20: ask for steps=3"):
+        await draw(model, store, steps=20)
 
 
 @pytest.mark.parametrize(

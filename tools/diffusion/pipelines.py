@@ -107,6 +107,8 @@ class PipelineDiffusion(ModelDiffusion):
             self._scale = "true_cfg_scale"
         default = self._parameters.get(self._scale)
         steps, guidance = self._parameters["num_inference_steps"].default, default.default if default else 0.0
+        if sigmas := pipe.config.get("sample_sigmas"):  # of Qwen-Image 2.1, which then ignores num_inference_steps
+            steps = len(sigmas)
         self._distilled = False
         if (known := _DISTILLED.get(self.name)) is not None and known[2](pipe):
             steps, guidance, self._distilled = known[0], known[1], True
@@ -224,6 +226,8 @@ class PipelineDiffusion(ModelDiffusion):
             set_all(*args, **more)
             if self.only_draws:
                 return
+            if (taken := len(scheduler.timesteps)) != steps:
+                raise SettingsError(f"{self.model} takes {taken} steps, not {steps}: ask for steps={taken}")
             if edited is None:  # the shift depends on the size, which an edit may change
                 self._schedules[steps] = Schedule(scheduler.sigmas, scheduler.timesteps)
             scheduler.sigmas, scheduler.timesteps = scheduler.sigmas[start:], scheduler.timesteps[start:]
