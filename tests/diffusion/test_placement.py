@@ -129,7 +129,10 @@ def test_which_parts_are_in_4_bits():
     for precision, quantized in parts.items():
         chosen = Placement(torch.device("cuda", 0), precision)
         for part, library, expected in zip(
-            ("transformer", "text_encoder_3"), ("diffusers", "transformers"), quantized, strict=True
+            ("transformer", "unet", "text_encoder_3"),
+            ("diffusers", "diffusers", "transformers"),
+            (quantized[0], *quantized),
+            strict=True,
         ):
             arguments = placement.loading_arguments(library, chosen, part in quantized_parts({}, precision))
             assert ("quantization_config" in arguments) == expected

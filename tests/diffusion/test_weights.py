@@ -24,7 +24,7 @@ from detailscribe.tools.diffusion.memory import Placement, memory_needed, model_
 from detailscribe.tools.errors import ModelError, SettingsError
 
 from .test_exactness import PROMPT, SEED, STEPS, Stock
-from .test_families import FAMILIES, SQUARE, flux, made, plain, qwen, same_pixels, z_image
+from .test_families import FAMILIES, SQUARE, flux, made, plain, qwen, same_pixels, unet_pipeline, z_image
 from .test_families import draw as draw_family
 
 Weights = dict[str, torch.Tensor]
@@ -176,17 +176,21 @@ async def test_a_model_of_which_only_the_denoiser_is_missing_is_whole_with_a_fil
     LocalDiffusion.load(folder, options=DrawingOptions(weights=str(tmp_path / "other.safetensors")))
 
 
-async def test_a_file_of_another_family_takes_its_place_too(tmp_path, store):
-    pipe = made(z_image)
+@pytest.mark.parametrize(("name", "make"), [("z-image", z_image), ("flux", unet_pipeline)])
+async def test_a_file_of_another_family_takes_its_place_too(tmp_path, store, name, make):
+    pipe, part = made(make), "unet" if make is unet_pipeline else "transformer"
     pipe.save_pretrained(tmp_path / "tiny")
     torch.manual_seed(3)
-    weights = {name: weight + 0.05 * torch.randn_like(weight) for name, weight in pipe.transformer.state_dict().items()}
+    network = getattr(pipe, part)
+    weights = {name: weight + 0.05 * torch.randn_like(weight) for name, weight in network.state_dict().items()}
     save_file(weights, tmp_path / "other.safetensors")
-    pipe.transformer.load_state_dict(weights)
+    network.load_state_dict(weights)
+    for file in (tmp_path / "tiny" / part).glob("*.safetensors"):
+        file.unlink()  # as a download without the denoiser leaves it
     options = SQUARE.model_copy(update={"weights": str(tmp_path / "other.safetensors")})
     model = PipelineDiffusion.load(tmp_path / "tiny", options=options, steps=4, guidance=2.0, device="cpu")
     image = await draw_family(model, store)
-    assert same_pixels(store, image, plain(("z-image", pipe)))
+    assert same_pixels(store, image, plain((name, pipe)))
 
 
 def test_a_file_is_downloaded_and_the_denoiser_that_it_replaces_is_not(monkeypatch, folders, tmp_path, other):
@@ -208,7 +212,7 @@ def test_a_file_is_downloaded_and_the_denoiser_that_it_replaces_is_not(monkeypat
     assert asked == [
         "owner/name/model_index.json",
         "them/quantized/other.gguf",
-        "owner/name without transformer",
+        "owner/name without transformer, unet",
         "owner/name/transformer/config.json",
     ]
 

@@ -23,10 +23,10 @@ from ..errors import ModelError, SettingsError
 from ..quiet import quiet_loading
 from ..text import HUB_ID, brief
 from . import memory
-from .memory import DENOISER, INDEX, KNOWN, T5, T5_PART, Placement, read_index
+from .memory import DENOISERS, INDEX, KNOWN, T5, T5_PART, Placement, denoiser_part, read_index
 from .placement import TransientEncoder, loading_arguments, put
 
-NETWORKS = (DENOISER, "unet", "vae", "text_encoder", "text_encoder_2", T5_PART)
+NETWORKS = (*DENOISERS, "vae", "text_encoder", "text_encoder_2", T5_PART)
 """Parts that always have weights, even if their folders lack a configuration."""
 _SMALL = 2**26
 """Bytes of a file up to which all of it is hashed."""
@@ -99,7 +99,7 @@ def _load_parts(
     for part, (library, kind) in index.items():
         if library is None or part in absent:
             parts[part] = None  # diffusers wants to be told which optional parts are absent
-        elif part == DENOISER and denoiser is not None:
+        elif part in DENOISERS and denoiser is not None:
             parts[part] = denoiser
         elif (folder / part / "config.json").exists() or part in NETWORKS:
             parts[part] = _load_network(folder, part, placement, part in quantized)
@@ -120,8 +120,9 @@ def _load_parts(
 
 def _from_file(file: Path, folder: Path, placement: Placement) -> torch.nn.Module:
     """The denoiser of the model in ``folder``, with the weights of a single file."""
-    kind: Any = _class_of(*read_index(folder)[DENOISER])
-    how: dict[str, Any] = {"config": str(folder), "subfolder": DENOISER, "local_files_only": True}
+    part = denoiser_part(folder)
+    kind: Any = _class_of(*read_index(folder)[part])
+    how: dict[str, Any] = {"config": str(folder), "subfolder": part, "local_files_only": True}
     how["dtype"] = placement.dtype
     weights: Any = str(file)
     if file.suffix == ".gguf":
@@ -174,8 +175,8 @@ def locate(source: Path | str, *, whole: bool = True) -> tuple[Path, str]:
     if whole:
         snapshot = _fetch(source, DiffusionPipeline.download)
     else:
-        snapshot = _fetch(source, partial(DiffusionPipeline.download, **{DENOISER: None}))
-        _fetch(source, lambda hub_id: hf_hub_download(hub_id, f"{DENOISER}/config.json"))
+        snapshot = _fetch(source, partial(DiffusionPipeline.download, **dict.fromkeys(DENOISERS)))
+        _fetch(source, lambda hub_id: hf_hub_download(hub_id, f"{denoiser_part(snapshot)}/config.json"))
     return snapshot, f"{str(source).rpartition('/')[2]}@{snapshot.name[:12]}"
 
 

@@ -31,6 +31,8 @@ T5 = Literal["keep", "once", "drop"]
 drop: prompts are read without it, as SD3 allows."""
 
 DENOISER = "transformer"
+DENOISERS = (DENOISER, "unet")
+"""What a pipeline calls its denoiser."""
 T5_PART = "text_encoder_3"
 INDEX = "model_index.json"
 """Names the parts of a pipeline."""
@@ -228,7 +230,7 @@ def shortage(size: ModelSize, placement: Placement, free: Memory) -> str | None:
 
 def quantized_parts(parts: Mapping[str, PartSize], precision: Precision) -> list[str]:
     """Names of the parts that a precision has in 4 bits: the denoiser, and T5 or a family's large text encoder."""
-    denoisers = [DENOISER] if precision in ("nf4", "nf4-denoiser") else []
+    denoisers = [*DENOISERS] if precision in ("nf4", "nf4-denoiser") else []
     encoders = [name for name, part in parts.items() if name.startswith("text_") and part.parameters > _LARGE]
     return denoisers + ([*{T5_PART: None, **dict.fromkeys(encoders)}] if precision in ("nf4", "nf4-t5") else [])
 
@@ -237,7 +239,7 @@ def _weight_bytes(name: str, part: PartSize, precision: Precision) -> int:
     total = part.parameters * _bytes(precision) + part.quantized
     if name in quantized_parts({name: part}, precision):
         return int(total + part.matrices * (_NF4_BYTES - _bytes(precision)))
-    return total - part.matrices if name == DENOISER and precision == "fp8" else total
+    return total - part.matrices if name in DENOISERS and precision == "fp8" else total
 
 
 def _bytes(precision: Precision) -> int:
@@ -252,7 +254,7 @@ def model_size(model: Path | str, options: DrawingOptions | None = None, *, ask_
     whole = options.weights is None
     if (folder := local_folder(model, whole=whole)) is not None:
         sizes = {part: _part_size(map(read_header, _weight_files(folder / part))) for part in _networks(folder, whole)}
-        side = _read_json(folder / ("unet" if "unet" in sizes else DENOISER) / "config.json").get("sample_size") or 128
+        side = _read_json(folder / denoiser_part(folder) / "config.json").get("sample_size") or 128
         blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels") or [0] * 4
         size = ModelSize(sizes, (side * 2 ** (len(blocks) - 1)) ** 2)
     elif str(model) in KNOWN:
@@ -317,10 +319,15 @@ def read_index(folder: Path) -> dict[str, list[Any]]:
     return {part: named for part, named in index.items() if isinstance(named, list) and named}
 
 
+def denoiser_part(folder: Path) -> str:
+    """Which of ``DENOISERS`` a model has."""
+    return "unet" if "unet" in read_index(folder) else DENOISER
+
+
 def _networks(folder: Path, whole: bool) -> list[str]:
     """Names of the parts with weights, without the denoiser unless ``whole``."""
     present = [part for part, named in read_index(folder).items() if named[0] is not None]
-    return [part for part in present if (folder / part / "config.json").exists() and (whole or part != DENOISER)]
+    return [part for part in present if (folder / part / "config.json").exists() and (whole or part not in DENOISERS)]
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -356,7 +363,7 @@ def remote_size(hub_id: str, *, whole: bool = True) -> tuple[ModelSize, int]:
         for file in hub.model_info(hub_id, files_metadata=True).siblings or []:
             part, _, name = file.rfilename.rpartition("/")
             # A variant, such as fp16, has its name between two dots.
-            if part and (whole or part != DENOISER) and name.endswith(".safetensors") and name.count(".") == 1:
+            if part and (whole or part not in DENOISERS) and name.endswith(".safetensors") and name.count(".") == 1:
                 parts.setdefault(part, []).append(hub.parse_safetensors_file_metadata(hub_id, file.rfilename).tensors)
                 to_download += file.size or 0
     except HfHubHTTPError as error:
