@@ -216,8 +216,8 @@ class Judging:
     """Judges the runs of an experiment as they end, and writes their rows; variants that plan the same run share it.
 
     A run that failed in an earlier start has no row here, because it runs again, and neither has one that the judge
-    gave no usable answer about, because it is judged again. Latents and reports that are not kept
-    are removed once all runs of a prompt and seed are judged, since these may share images until then.
+    gave no usable answer about, because it is judged again. Latents and reports that are not kept are removed once all
+    runs of a prompt and seed are judged, since these may share images until then.
     """
 
     folder: Path
