@@ -131,7 +131,7 @@ class PipelineDiffusion(ModelDiffusion):
         """Whether it takes a picture and an instruction."""
         # Without max_area, Kontext draws a megapixel in that aspect.
         sizes = {"width": width, "height": height, "max_area": width * height}
-        self._arguments: dict[str, Any] = {name: pixels for name, pixels in sizes.items() if name in has}
+        self._arguments: dict[str, Any] = {name: value for name, value in sizes.items() if name in has}
         if "width" not in has and (options.width or options.height):
             raise SettingsError(f"a {self.name} chooses the size by the picture: leave width and height out")
         if options.negative_prompt is not None:
