@@ -379,7 +379,8 @@ async def test_a_question_that_the_server_cut_is_reported_and_asked_again(server
     server.says(Said(usage=(600, 10)), Said(usage=(2500, 10)))
     cut = await chat(cache=tmp_path).ask(long, Colour)
     whole = await chat(cache=tmp_path).ask(long, Colour)
-    assert (await chat(cache=tmp_path).ask(long, Colour)).exchanges[0].cached
+    again = await chat(cache=tmp_path).ask(long, Colour)
+    assert [reply.exchanges[0].cached for reply in (cut, whole, again)] == [False, False, True]
     assert "read 600 tokens of 10000 characters" in cut.exchanges[0].note
     assert whole.exchanges[0].note == ""
     assert "it cut the question" in caplog.text
